@@ -1,0 +1,27 @@
+//! The only source of randomness, so that a seed replays a run.
+
+use std::sync::Mutex;
+
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+
+/// A seedable generator shared by the whole process.
+#[derive(Debug)]
+pub struct Entropy(Mutex<StdRng>);
+
+impl Entropy {
+    /// Seeded by the operating system: for production.
+    pub fn from_os() -> Self {
+        Self(Mutex::new(StdRng::from_os_rng()))
+    }
+
+    /// Seeded by the caller: for tests and simulations.
+    pub fn from_seed(seed: u64) -> Self {
+        Self(Mutex::new(StdRng::seed_from_u64(seed)))
+    }
+
+    /// A uniformly random number.
+    pub fn next_u64(&self) -> u64 {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next_u64()
+    }
+}

@@ -1,0 +1,16 @@
+//! Odradek: a Kafka-protocol proxy that makes topics of a stock cluster diskless.
+//!
+//! Read the modules in this order; each may import only those before it
+//! (`tests/tidy.rs` checks it):
+//!
+//! `log` ← `wire` ← {`store`, `coordinator`} ← `engine` ← `proxy` ← `app` ← `main`.
+
+pub mod clock;
+pub mod entropy;
+pub mod tasks;
+
+pub mod log;
+pub mod wire;
+
+pub mod coordinator;
+pub mod store;

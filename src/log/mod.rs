@@ -1,0 +1,7 @@
+//! The pure domain: ids, batches, producer state, partition logs, the object format.
+//!
+//! Invariant: nothing here does IO, awaits, reads a clock or draws a random number, and no
+//! input makes it panic.
+
+pub mod batch;
+pub mod ids;

@@ -1,0 +1,3 @@
+//! The `odradek` command.
+
+fn main() {}

@@ -1,0 +1,101 @@
+//! Object storage: a port of five verbs, its adapters and decorators.
+
+use std::fmt::Debug;
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// What a PUT does with a key that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutMode {
+    /// Replaces it.
+    Overwrite,
+    /// Fails with [`StoreErrorKind::AlreadyExists`], and leaves it as it is.
+    Create,
+}
+
+/// One row of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// The object's key, below the store's own prefix.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StoreErrorKind {
+    /// No object has this key.
+    NotFound,
+    /// The key exists already ([`PutMode::Create`]).
+    AlreadyExists,
+    /// The range lies beyond the object's end.
+    InvalidRange,
+    /// The store refuses us: credentials, policy, a bucket that does not exist.
+    Denied,
+    /// A passing fault: asking again may help.
+    Unavailable,
+}
+
+/// Whether a call that failed may have changed the store all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Certainty {
+    /// It certainly changed nothing.
+    Determinate,
+    /// It may have happened.
+    Indeterminate,
+}
+
+/// A call that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{verb} {key}: {detail}")]
+pub struct StoreError {
+    /// What went wrong.
+    pub kind: StoreErrorKind,
+    /// Whether it may have happened.
+    pub certainty: Certainty,
+    /// The verb that failed.
+    pub verb: &'static str,
+    /// The key that it concerned.
+    pub key: String,
+    /// What the store said; for people.
+    pub detail: String,
+}
+
+/// Object storage.
+///
+/// Keys are `/`-separated, of `[A-Za-z0-9._/-]`, never empty, without `..`, at most 512 bytes.
+///
+/// # Guarantees
+/// A reader sees an object whole or not at all. After a PUT returned, every GET and every listing
+/// that begins later sees it, whatever process it runs in, and a crash of the machine does not
+/// undo it. An error says whether the call may have happened.
+///
+/// # Cancel safety
+/// A dropped PUT or DELETE may still happen.
+#[async_trait]
+pub trait Store: Send + Sync + Debug {
+    /// Writes an object from chunks laid end to end.
+    async fn put(&self, key: &str, body: Vec<Bytes>, mode: PutMode) -> Result<(), StoreError>;
+
+    /// Reads an object, or a range of its bytes. A range that only begins inside the object gives
+    /// what there is; one that begins at or beyond its end is [`StoreErrorKind::InvalidRange`].
+    async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError>;
+
+    /// The size of an object in bytes.
+    async fn head(&self, key: &str) -> Result<u64, StoreError>;
+
+    /// At most `limit` objects whose keys begin with `prefix` and sort after `after`, in the byte
+    /// order of their keys; fewer than `limit` only at the end.
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ObjectMeta>, StoreError>;
+
+    /// Deletes an object; one that does not exist is no error.
+    async fn delete(&self, key: &str) -> Result<(), StoreError>;
+}

@@ -1,0 +1,35 @@
+//! Named, supervised background tasks.
+//!
+//! A panic in a connection's task ends that connection; a panic in a loop that the whole
+//! process depends upon ends the process, because a replica without it only looks alive.
+
+use std::future::Future;
+
+use tokio::task::JoinHandle;
+
+/// Spawns a task whose end, by return or panic, concerns nobody else.
+#[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+pub fn spawn<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    use tracing::Instrument as _;
+    tokio::task::spawn(future.instrument(tracing::debug_span!("task", name)))
+}
+
+/// Spawns a loop that the process cannot live without: a panic in it aborts the process.
+pub fn spawn_critical<F>(name: &'static str, future: F) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let inner = spawn(name, future);
+    spawn("supervisor", async move {
+        if let Err(error) = inner.await
+            && error.is_panic()
+        {
+            tracing::error!(name, "a task that the process depends upon panicked; aborting");
+            std::process::abort();
+        }
+    })
+}
