@@ -1,0 +1,89 @@
+//! Cuts a run into batches with their offsets, without copying a record.
+
+use bytes::Bytes;
+
+use crate::log::batch::Run;
+use crate::wire::record_batch::{BatchHeader, PREFIX_LEN, rewritten_prefix};
+
+/// The bytes that a fetch may still give.
+#[derive(Debug)]
+pub(super) struct Budget {
+    response: usize,
+    partition: usize,
+    anything_given: bool,
+}
+
+impl Budget {
+    pub(super) fn new(response_bytes: usize) -> Self {
+        Self { response: response_bytes, partition: 0, anything_given: false }
+    }
+
+    pub(super) fn begin_partition(&mut self, partition_bytes: usize) {
+        self.partition = partition_bytes;
+    }
+
+    /// Whether a batch may be given. The first one of a response always may, else a batch larger
+    /// than the limits would block its partition for ever (KIP-74).
+    fn take(&mut self, bytes: usize) -> bool {
+        if self.anything_given && bytes > self.response.min(self.partition) {
+            return false;
+        }
+        self.anything_given = true;
+        self.response = self.response.saturating_sub(bytes);
+        self.partition = self.partition.saturating_sub(bytes);
+        true
+    }
+}
+
+/// Whether the partition may give more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum More {
+    Yes,
+    No,
+}
+
+/// The bytes of a run are not the batches that the index says.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CorruptRun {
+    #[error("not a batch at byte {0} of the run")]
+    NotABatch(usize),
+    #[error("the run ends at offset {found}, not at {expected}")]
+    Offsets { found: i64, expected: i64 },
+}
+
+/// Appends the run's batches from the one that holds `offset` on, as far as the budget goes.
+pub(super) fn slice_run(
+    run: &Run,
+    bytes: &Bytes,
+    offset: i64,
+    leader_epoch: i32,
+    budget: &mut Budget,
+    out: &mut Vec<Bytes>,
+) -> Result<More, CorruptRun> {
+    let (mut at, mut next_offset) = (0, run.base_offset);
+    while at < bytes.len() {
+        let header =
+            BatchHeader::parse(&bytes[at..]).map_err(|_| CorruptRun::NotABatch(at))?;
+        let batch = bytes.slice(at..at + header.total_bytes);
+        let base_offset = next_offset;
+        next_offset += i64::from(header.last_offset_delta) + 1;
+        at += header.total_bytes;
+        if next_offset > run.end_offset() {
+            return Err(CorruptRun::Offsets { found: next_offset, expected: run.end_offset() });
+        }
+        if next_offset <= offset {
+            continue;
+        }
+        if !budget.take(batch.len()) {
+            return Ok(More::No);
+        }
+        let prefix = rewritten_prefix(base_offset, leader_epoch, &batch);
+        out.push(Bytes::copy_from_slice(&prefix));
+        out.push(batch.slice(PREFIX_LEN..));
+    }
+    if next_offset == run.end_offset() {
+        Ok(More::Yes)
+    } else {
+        Err(CorruptRun::Offsets { found: next_offset, expected: run.end_offset() })
+    }
+}

@@ -1,0 +1,91 @@
+//! Wakes waiting fetches when the coordinator's events say that there is more to read.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::{Notify, mpsc};
+
+use crate::coordinator::Event;
+use crate::log::ids::TopicPartition;
+
+/// Who waits for which partition.
+#[derive(Debug, Default)]
+pub struct Wakeups(Mutex<HashMap<TopicPartition, Vec<Weak<Notify>>>>);
+
+/// A fetch that waits; dropping it ends the registration.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    notify: Arc<Notify>,
+    partitions: Vec<TopicPartition>,
+    wakeups: Arc<Wakeups>,
+}
+
+impl Waiting {
+    /// Returns at once if a wake-up came since the registration or the last call.
+    pub(crate) async fn notified(&self) {
+        self.notify.notified().await;
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut map = self.wakeups.lock();
+        for partition in &self.partitions {
+            if let Some(waiters) = map.get_mut(partition) {
+                waiters.retain(|w| w.as_ptr() != Arc::as_ptr(&self.notify) && w.strong_count() > 0);
+                if waiters.is_empty() {
+                    map.remove(partition);
+                }
+            }
+        }
+    }
+}
+
+impl Wakeups {
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        partitions: impl Iterator<Item = TopicPartition>,
+    ) -> Waiting {
+        let notify = Arc::new(Notify::new());
+        let partitions: Vec<_> = partitions.collect();
+        let mut map = self.lock();
+        for partition in &partitions {
+            map.entry(*partition).or_default().push(Arc::downgrade(&notify));
+        }
+        drop(map);
+        Waiting { notify, partitions, wakeups: Arc::clone(self) }
+    }
+
+    /// Wakes whoever the event concerns.
+    pub fn apply(&self, event: &Event) {
+        match event {
+            Event::Committed { partition, .. } | Event::Trimmed { partition, .. } => {
+                if let Some(waiters) = self.lock().get(partition) {
+                    wake(waiters);
+                }
+            }
+            Event::Gap => self.lock().values().for_each(|waiters| wake(waiters)),
+            Event::Bound(_) | Event::Forgotten(_) => {}
+        }
+    }
+
+    /// Applies events until the coordinator is gone, handing each to `also` as well.
+    pub async fn follow(&self, mut events: mpsc::Receiver<Event>, also: impl Fn(&Event)) {
+        while let Some(event) = events.recv().await {
+            self.apply(&event);
+            also(&event);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TopicPartition, Vec<Weak<Notify>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wake(waiters: &[Weak<Notify>]) {
+    for waiter in waiters {
+        if let Some(notify) = waiter.upgrade() {
+            notify.notify_one();
+        }
+    }
+}

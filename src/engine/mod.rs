@@ -1,0 +1,39 @@
+//! The use cases: produce, fetch, look offsets up.
+//!
+//! Invariant: knows the [`crate::store::Store`] and [`crate::coordinator::Coordinator`] ports, never
+//! an adapter, a socket or a Kafka request.
+
+pub mod fetch;
+pub mod lookup;
+pub mod objects;
+pub mod produce;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::WallClock;
+use crate::coordinator::Coordinator;
+use crate::entropy::Entropy;
+use crate::store::Store;
+
+/// What the engine works with; all of it is injected.
+#[derive(Clone, Debug)]
+pub struct Components {
+    /// Object storage.
+    pub store: Arc<dyn Store>,
+    /// The batch coordinator.
+    pub coordinator: Arc<dyn Coordinator>,
+    /// Wall-clock time, for append times and the age of objects.
+    pub clock: Arc<dyn WallClock>,
+    /// Randomness, for jitter and ids.
+    pub entropy: Arc<Entropy>,
+}
+
+impl Components {
+    /// How long to wait before try number `attempt` (0 for the first repetition): exponential from
+    /// 20 ms to 2 s, with full jitter so that replicas do not repeat in step.
+    pub(crate) fn backoff(&self, attempt: u32) -> Duration {
+        let ceiling_ms = 20_u64.saturating_mul(1 << attempt.min(7)).min(2_000);
+        Duration::from_millis(10 + self.entropy.next_u64() % ceiling_ms)
+    }
+}

@@ -1,0 +1,82 @@
+//! The bytes of objects: what this replica wrote, and what it read, kept in bounded memory.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::log::batch::Run;
+use crate::log::ids::ObjectId;
+use crate::log::object_format::wal_key;
+use crate::store::{Store, StoreError};
+
+/// A piece of an object in the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Piece {
+    /// The whole object, because this replica wrote it.
+    Whole(ObjectId),
+    /// A range of it, by first byte and length.
+    Range(ObjectId, u64, u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ByBytes;
+
+impl Weighter<Piece, Bytes> for ByBytes {
+    fn weight(&self, _: &Piece, bytes: &Bytes) -> u64 {
+        bytes.len() as u64 + 64
+    }
+}
+
+/// Reads runs; concurrent readers of one run share one GET.
+#[derive(Debug)]
+pub struct Objects {
+    store: Arc<dyn Store>,
+    cache: Cache<Piece, Bytes, ByBytes>,
+}
+
+impl Objects {
+    /// Keeps at most `cache_bytes` bytes of objects in memory.
+    pub fn new(store: Arc<dyn Store>, cache_bytes: u64) -> Self {
+        let objects_expected = (cache_bytes / (64 << 10)).clamp(64, 1 << 20) as usize;
+        Self { store, cache: Cache::with_weighter(objects_expected, cache_bytes, ByBytes) }
+    }
+
+    /// Remembers an object that this replica has just written, so that its tail readers need no GET.
+    pub fn remember(&self, object: ObjectId, bytes: Bytes) {
+        self.cache.insert(Piece::Whole(object), bytes);
+    }
+
+    /// The bytes of a run, exactly `run.bytes` long.
+    ///
+    /// # Errors
+    /// What the store answers; a store that answers with fewer bytes than the run has gives an
+    /// error of kind `InvalidRange`.
+    pub async fn read(&self, run: &Run) -> Result<Bytes, StoreError> {
+        let (start, end) = (run.start, run.start.saturating_add(run.bytes));
+        if let Some(whole) = self.cache.get(&Piece::Whole(run.object))
+            && let (Ok(from), Ok(to)) = (usize::try_from(start), usize::try_from(end))
+            && to <= whole.len()
+        {
+            return Ok(whole.slice(from..to));
+        }
+        let piece = Piece::Range(run.object, start, run.bytes);
+        self.cache
+            .get_or_insert_async(&piece, async {
+                let key = wal_key(run.object);
+                let bytes = self.store.get(&key, Some(start..end)).await?;
+                if bytes.len() as u64 == run.bytes {
+                    return Ok(bytes);
+                }
+                Err(StoreError {
+                    kind: crate::store::StoreErrorKind::InvalidRange,
+                    certainty: crate::store::Certainty::Determinate,
+                    verb: "get",
+                    detail: format!("{} bytes at {start} asked, {} given", run.bytes, bytes.len()),
+                    key,
+                })
+            })
+            .await
+    }
+}

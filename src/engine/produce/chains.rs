@@ -1,0 +1,154 @@
+//! Who waits for whom.
+//!
+//! Kafka keeps the order of one connection's batches in one partition, and promises nothing
+//! between connections. So a part may be committed once the earlier parts of its own chain
+//! (connection, partition) are, whatever became of the rest of their objects.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::object::ChainKey;
+use crate::coordinator::CommitOrder;
+
+/// A sealed part: object sequence and part index.
+pub(crate) type PartRef = (u32, u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PartState {
+    Waiting,
+    Committing,
+}
+
+#[derive(Debug, Default)]
+struct Object {
+    uploaded: bool,
+    parts: BTreeMap<u32, (ChainKey, PartState)>,
+}
+
+/// Decides which parts may be committed now.
+#[derive(Debug)]
+pub(crate) struct Chains {
+    order: CommitOrder,
+    objects: BTreeMap<u32, Object>,
+    chains: HashMap<ChainKey, VecDeque<PartRef>>,
+}
+
+impl Chains {
+    pub(crate) fn new(order: CommitOrder) -> Self {
+        Self { order, objects: BTreeMap::new(), chains: HashMap::new() }
+    }
+
+    /// An object was sealed; sequences come in order.
+    pub(crate) fn sealed(&mut self, sequence: u32, parts: impl Iterator<Item = (u32, ChainKey)>) {
+        let mut object = Object::default();
+        for (index, chain) in parts {
+            self.chains.entry(chain).or_default().push_back((sequence, index));
+            object.parts.insert(index, (chain, PartState::Waiting));
+        }
+        self.objects.insert(sequence, object);
+    }
+
+    /// An object's bytes are durable.
+    pub(crate) fn uploaded(&mut self, sequence: u32) {
+        if let Some(object) = self.objects.get_mut(&sequence) {
+            object.uploaded = true;
+        }
+    }
+
+    /// Parts that are settled, one way or the other, release their successors.
+    pub(crate) fn settled(&mut self, sequence: u32, parts: &[u32]) {
+        let Some(object) = self.objects.get_mut(&sequence) else { return };
+        for index in parts {
+            let Some((chain, _)) = object.parts.remove(index) else { continue };
+            if let Some(queue) = self.chains.get_mut(&chain) {
+                debug_assert_eq!(queue.front(), Some(&(sequence, *index)));
+                queue.pop_front();
+                if queue.is_empty() {
+                    self.chains.remove(&chain);
+                }
+            }
+        }
+        if object.parts.is_empty() {
+            self.objects.remove(&sequence);
+        }
+    }
+
+    /// Takes the parts that may be committed now, grouped by object, oldest object first.
+    pub(crate) fn take_ready(&mut self) -> Vec<(u32, Vec<u32>)> {
+        let mut ready = Vec::new();
+        for (&sequence, object) in &mut self.objects {
+            if !object.uploaded {
+                match self.order {
+                    CommitOrder::ByObject => break,
+                    CommitOrder::Independent => continue,
+                }
+            }
+            let mut parts = Vec::new();
+            for (&index, (chain, state)) in &mut object.parts {
+                let first = self.chains.get(chain).and_then(VecDeque::front);
+                if *state == PartState::Waiting
+                    && (self.order == CommitOrder::ByObject || first == Some(&(sequence, index)))
+                {
+                    *state = PartState::Committing;
+                    parts.push(index);
+                }
+            }
+            if !parts.is_empty() {
+                ready.push((sequence, parts));
+            }
+            if self.order == CommitOrder::ByObject {
+                // Whole objects, one after the other: the next one follows when this is settled.
+                break;
+            }
+        }
+        ready
+    }
+
+    /// Objects that are sealed and not settled.
+    pub(crate) fn len(&self) -> usize {
+        self.objects.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::produce::ConnectionId;
+    use crate::log::ids::{TopicId, TopicPartition};
+
+    fn chain(partition: i32, connection: u64) -> ChainKey {
+        (TopicPartition { topic: TopicId([1; 16]), partition }, ConnectionId(connection))
+    }
+
+    #[test]
+    fn a_stranger_does_not_wait_and_a_successor_does() {
+        let mut chains = Chains::new(CommitOrder::Independent);
+        chains.sealed(0, [(0, chain(0, 1))].into_iter());
+        // Connection 2 writes the same partition, connection 1 follows itself.
+        chains.sealed(1, [(0, chain(0, 1)), (1, chain(0, 2))].into_iter());
+        chains.uploaded(1);
+        assert_eq!(chains.take_ready(), [(1, vec![1])]);
+        chains.settled(1, &[1]);
+        assert_eq!(chains.take_ready(), []);
+        chains.uploaded(0);
+        assert_eq!(chains.take_ready(), [(0, vec![0])]);
+        assert_eq!(chains.take_ready(), [], "a part is taken once");
+        chains.settled(0, &[0]);
+        assert_eq!(chains.take_ready(), [(1, vec![0])]);
+        chains.settled(1, &[0]);
+        assert_eq!(chains.len(), 0);
+    }
+
+    #[test]
+    fn by_object_everyone_waits_for_the_oldest_object() {
+        let mut chains = Chains::new(CommitOrder::ByObject);
+        chains.sealed(0, [(0, chain(0, 1))].into_iter());
+        chains.sealed(1, [(0, chain(1, 2)), (1, chain(2, 2))].into_iter());
+        chains.uploaded(1);
+        assert_eq!(chains.take_ready(), []);
+        chains.uploaded(0);
+        assert_eq!(chains.take_ready(), [(0, vec![0])]);
+        assert_eq!(chains.take_ready(), [], "the next object waits for this one's settlement");
+        chains.settled(0, &[0]);
+        assert_eq!(chains.take_ready(), [(1, vec![0, 1])]);
+    }
+}

@@ -1,0 +1,145 @@
+//! An object in the making: rows gather by partition and connection, then lie down as bytes.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
+
+use super::{Append, AppendRow, ConnectionId, RowOutcome};
+use crate::log::batch::Part;
+use crate::log::ids::{ObjectId, TopicPartition};
+use crate::log::object_format::{Footer, HEADER, JournalEntry, encode_footer};
+
+/// One part's place in its partition's order.
+pub(crate) type ChainKey = (TopicPartition, ConnectionId);
+
+/// A request that waits for the outcomes of its rows.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    reply: Option<oneshot::Sender<Vec<RowOutcome>>>,
+    outcomes: Vec<Option<RowOutcome>>,
+    missing: usize,
+    /// Held until the answer: the bytes count against the budget until then.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Waiter {
+    /// Notes one row's outcome, and answers the request when it was the last one missing.
+    pub(crate) fn settle(&mut self, row: usize, outcome: RowOutcome) {
+        if self.outcomes[row].replace(outcome).is_none() {
+            self.missing -= 1;
+        }
+        if self.missing == 0
+            && let Some(reply) = self.reply.take()
+        {
+            let outcomes = self.outcomes.iter().filter_map(|o| *o).collect();
+            // The client may have gone; its batches stay committed.
+            let _gone = reply.send(outcomes);
+        }
+    }
+}
+
+/// Which row of which waiter a batch of a part came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowRef {
+    pub(crate) waiter: usize,
+    pub(crate) row: usize,
+}
+
+/// The object that takes rows now.
+#[derive(Debug, Default)]
+pub(crate) struct OpenObject {
+    rows: BTreeMap<ChainKey, Vec<(AppendRow, RowRef)>>,
+    waiters: Vec<Waiter>,
+    bytes: usize,
+    opened: Option<Instant>,
+}
+
+/// A sealed object: its bytes are fixed, its parts wait for their commit.
+#[derive(Debug)]
+pub(crate) struct SealedObject {
+    pub(crate) id: ObjectId,
+    pub(crate) sealed_ms: i64,
+    pub(crate) bytes: Bytes,
+    pub(crate) parts: Vec<SealedPart>,
+    pub(crate) waiters: Vec<Waiter>,
+}
+
+/// A part and the rows that it answers.
+#[derive(Debug)]
+pub(crate) struct SealedPart {
+    pub(crate) chain: ChainKey,
+    pub(crate) part: Part,
+    pub(crate) rows: Vec<RowRef>,
+}
+
+impl OpenObject {
+    pub(crate) fn push(&mut self, append: Append, now: Instant) {
+        self.opened.get_or_insert(now);
+        let waiter = self.waiters.len();
+        self.waiters.push(Waiter {
+            reply: Some(append.reply),
+            outcomes: vec![None; append.rows.len()],
+            missing: append.rows.len(),
+            _permit: append.permit,
+        });
+        for (row, append_row) in append.rows.into_iter().enumerate() {
+            self.bytes += append_row.batch.len();
+            let key = (append_row.partition, append.connection);
+            self.rows.entry(key).or_default().push((append_row, RowRef { waiter, row }));
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Bytes of batches gathered so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When the first row came.
+    pub(crate) fn opened(&self) -> Option<Instant> {
+        self.opened
+    }
+
+    /// Lays the rows down: parts in the order of partition and connection, batches of a part in
+    /// the order in which they were sent.
+    pub(crate) fn seal(
+        self,
+        id: ObjectId,
+        replica: &str,
+        sealed_ms: i64,
+        journal: Vec<JournalEntry>,
+    ) -> SealedObject {
+        let mut body = BytesMut::with_capacity(HEADER.len() + self.bytes + 256);
+        body.extend_from_slice(&HEADER);
+        let mut parts = Vec::with_capacity(self.rows.len());
+        for (chain, rows) in self.rows {
+            let mut part = Part {
+                index: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+                partition: chain.0,
+                start: body.len() as u64,
+                batches: Vec::with_capacity(rows.len()),
+            };
+            let mut refs = Vec::with_capacity(rows.len());
+            for (row, row_ref) in rows {
+                body.extend_from_slice(&row.batch);
+                part.batches.push(row.claim);
+                refs.push(row_ref);
+            }
+            parts.push(SealedPart { chain, part, rows: refs });
+        }
+        let footer = Footer {
+            object: id,
+            replica: replica.to_owned(),
+            sealed_ms,
+            parts: parts.iter().map(|sealed| sealed.part.clone()).collect(),
+            journal,
+        };
+        body.extend_from_slice(&encode_footer(&footer));
+        SealedObject { id, sealed_ms, bytes: body.freeze(), parts, waiters: self.waiters }
+    }
+}

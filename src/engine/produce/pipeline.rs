@@ -1,0 +1,274 @@
+//! The task that owns the produce path.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::chains::Chains;
+use super::object::{OpenObject, SealedObject};
+use super::{Append, ProduceSettings, RowOutcome, SealProfile};
+use crate::coordinator::{BatchOutcome, Commit, CoordinatorError, PartOutcome};
+use crate::engine::Components;
+use crate::engine::objects::Objects;
+use crate::log::ids::ObjectId;
+use crate::log::object_format::{JournalEntry, wal_key};
+use crate::store::PutMode;
+use crate::tasks;
+
+/// Outcomes that ride on the next object; older ones are dropped beyond this many.
+const JOURNAL_MAX: usize = 4096;
+
+/// All that can happen to the pipeline.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A request was admitted.
+    Append(Append),
+    /// An object's bytes are durable.
+    Uploaded(u32),
+    /// The coordinator has decided on parts of an object, or has lost its metadata.
+    Decided { sequence: u32, parts: Vec<u32>, outcomes: Option<Vec<PartOutcome>> },
+    /// Answer when nothing is left.
+    Drain(oneshot::Sender<()>),
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    components: Components,
+    settings: ProduceSettings,
+    objects: Arc<Objects>,
+    events: mpsc::Sender<Event>,
+    receiver: mpsc::Receiver<Event>,
+    open: OpenObject,
+    sealed: BTreeMap<u32, SealedObject>,
+    chains: Chains,
+    sequence_next: u32,
+    uploading: usize,
+    journal: VecDeque<JournalEntry>,
+    drains: Vec<oneshot::Sender<()>>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(
+        components: Components,
+        settings: ProduceSettings,
+        objects: Arc<Objects>,
+        events: mpsc::Sender<Event>,
+        receiver: mpsc::Receiver<Event>,
+    ) -> Self {
+        let chains = Chains::new(components.coordinator.commit_order());
+        Self {
+            components,
+            settings,
+            objects,
+            events,
+            receiver,
+            open: OpenObject::default(),
+            sealed: BTreeMap::new(),
+            chains,
+            sequence_next: 0,
+            uploading: 0,
+            journal: VecDeque::new(),
+            drains: Vec::new(),
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        loop {
+            let deadline = self.open.opened().map(|opened| opened + self.settings.interval);
+            let event = match deadline {
+                Some(deadline) if self.may_upload() => {
+                    tokio::time::timeout_at(deadline, self.receiver.recv()).await.ok()
+                }
+                _ => Some(self.receiver.recv().await),
+            };
+            match event {
+                Some(None) => return,
+                Some(Some(event)) => {
+                    self.apply(event);
+                    // Whatever else has arrived by now rides along.
+                    while let Ok(event) = self.receiver.try_recv() {
+                        self.apply(event);
+                        if self.open.bytes() >= self.settings.object_bytes {
+                            break;
+                        }
+                    }
+                }
+                None => {}
+            }
+            if self.should_seal(Instant::now()) {
+                self.seal();
+            }
+            self.commit_ready();
+            if self.sealed.is_empty() && self.open.is_empty() {
+                for drain in self.drains.drain(..) {
+                    let _gone = drain.send(());
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Append(append) => self.open.push(append, Instant::now()),
+            Event::Uploaded(sequence) => {
+                self.uploading -= 1;
+                if let Some(object) = self.sealed.get(&sequence) {
+                    self.objects.remember(object.id, object.bytes.clone());
+                }
+                self.chains.uploaded(sequence);
+            }
+            Event::Decided { sequence, parts, outcomes } => self.settle(sequence, &parts, outcomes),
+            Event::Drain(done) => self.drains.push(done),
+        }
+    }
+
+    fn may_upload(&self) -> bool {
+        self.uploading < self.settings.uploads_max
+    }
+
+    fn should_seal(&self, now: Instant) -> bool {
+        let Some(opened) = self.open.opened() else { return false };
+        if !self.may_upload() {
+            return false;
+        }
+        let idle = self.uploading == 0 && self.settings.profile == SealProfile::Fast;
+        idle || !self.drains.is_empty()
+            || self.open.bytes() >= self.settings.object_bytes
+            || now >= opened + self.settings.interval
+    }
+
+    fn seal(&mut self) {
+        let id = ObjectId {
+            incarnation: self.settings.incarnation,
+            replica: self.settings.replica_tag,
+            sequence: self.sequence_next,
+        };
+        self.sequence_next += 1;
+        let journal = self.journal.drain(..).collect();
+        let sealed_ms = self.components.clock.now_ms();
+        let object =
+            std::mem::take(&mut self.open).seal(id, &self.settings.replica, sealed_ms, journal);
+        let parts = object.parts.iter().map(|sealed| (sealed.part.index, sealed.chain));
+        self.chains.sealed(id.sequence, parts);
+        tracing::debug!(object = %id, bytes = object.bytes.len(), parts = object.parts.len(), "sealed");
+        self.upload(&object);
+        self.sealed.insert(id.sequence, object);
+    }
+
+    /// Uploads until it succeeds: an object is never given up, because whether a PUT that failed
+    /// has happened cannot be known, and the order of what follows depends on it. Clients have
+    /// deadlines of their own.
+    fn upload(&mut self, object: &SealedObject) {
+        self.uploading += 1;
+        let (components, events) = (self.components.clone(), self.events.clone());
+        let (id, bytes) = (object.id, object.bytes.clone());
+        tasks::spawn("upload", async move {
+            let key = wal_key(id);
+            for attempt in 0_u32.. {
+                let put = components.store.put(&key, vec![bytes.clone()], PutMode::Overwrite);
+                match put.await {
+                    Ok(()) => break,
+                    Err(error) => {
+                        tracing::warn!(object = %id, attempt, %error, "upload failed; repeating it");
+                        tokio::time::sleep(components.backoff(attempt)).await;
+                    }
+                }
+            }
+            // The pipeline ends only with the process.
+            let _gone = events.send(Event::Uploaded(id.sequence)).await;
+        });
+    }
+
+    fn commit_ready(&mut self) {
+        for (sequence, parts) in self.chains.take_ready() {
+            let Some(object) = self.sealed.get(&sequence) else { continue };
+            let commit = Commit {
+                object: object.id,
+                sealed_ms: object.sealed_ms,
+                parts: object
+                    .parts
+                    .iter()
+                    .filter(|sealed| parts.contains(&sealed.part.index))
+                    .map(|sealed| sealed.part.clone())
+                    .collect(),
+            };
+            let (components, events) = (self.components.clone(), self.events.clone());
+            tasks::spawn("commit", async move {
+                let outcomes = commit_until_known(&components, &commit).await;
+                let _gone = events.send(Event::Decided { sequence, parts, outcomes }).await;
+            });
+        }
+    }
+
+    fn settle(&mut self, sequence: u32, parts: &[u32], outcomes: Option<Vec<PartOutcome>>) {
+        self.chains.settled(sequence, parts);
+        let Some(object) = self.sealed.get_mut(&sequence) else { return };
+        for (at, index) in parts.iter().enumerate() {
+            let Some(sealed) = object.parts.iter().find(|p| p.part.index == *index) else {
+                continue;
+            };
+            let outcome = outcomes.as_ref().and_then(|all| all.get(at));
+            for (batch, row) in sealed.rows.iter().enumerate() {
+                let row_outcome = outcome.and_then(|o| {
+                    let log_start_offset = o.log_start_offset;
+                    o.batches
+                        .get(batch)
+                        .map(|&outcome| RowOutcome::Decided { outcome, log_start_offset })
+                });
+                object.waiters[row.waiter]
+                    .settle(row.row, row_outcome.unwrap_or(RowOutcome::CoordinatorLost));
+            }
+            if let Some(outcome) = outcome {
+                self.journal.push_back(journal_entry(object.id, outcome));
+            }
+        }
+        object.parts.retain(|sealed| !parts.contains(&sealed.part.index));
+        if object.parts.is_empty() {
+            self.sealed.remove(&sequence);
+        }
+        while self.journal.len() > JOURNAL_MAX {
+            self.journal.pop_front();
+        }
+    }
+}
+
+fn journal_entry(object: ObjectId, outcome: &PartOutcome) -> JournalEntry {
+    let base_offset = |batch: &BatchOutcome| match *batch {
+        BatchOutcome::Committed { base_offset } => base_offset,
+        BatchOutcome::Duplicate { .. } | BatchOutcome::Refused(_) => -1,
+    };
+    JournalEntry {
+        object,
+        part: outcome.index,
+        base_offsets: outcome.batches.iter().map(base_offset).collect(),
+    }
+}
+
+/// Repeats a commit under the same ids until its outcome is known; `None` when the coordinator has
+/// lost its metadata, so that nothing may be taken for granted.
+async fn commit_until_known(
+    components: &Components,
+    commit: &Commit,
+) -> Option<Vec<PartOutcome>> {
+    for attempt in 0_u32.. {
+        match components.coordinator.commit(commit).await {
+            Ok(outcomes) => return Some(outcomes),
+            Err(error @ (CoordinatorError::Unavailable(_) | CoordinatorError::Unknown(_))) => {
+                tracing::warn!(object = %commit.object, attempt, %error, "commit in doubt; repeating it");
+                tokio::time::sleep(components.backoff(attempt)).await;
+            }
+            Err(
+                error @ (CoordinatorError::OtherCluster { .. }
+                | CoordinatorError::Lost(_)
+                | CoordinatorError::Corrupt(_)),
+            ) => {
+                tracing::error!(object = %commit.object, %error, "commit impossible");
+                return None;
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,223 @@
+//! THE table: what happens to each Kafka API on a classic endpoint and on a diskless node.
+//!
+//! `docs/protocol.md` is printed from it. An API that is not here is refused and hidden: a new one
+//! may carry addresses or topics that we would let pass unseen.
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::messages::ApiVersionsResponse;
+
+/// What is done with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// Forwarded unread, and so is the answer.
+    Relay,
+    /// Forwarded unless it names a diskless topic; then answered here with an error.
+    Guard,
+    /// Forwarded with the request or the answer edited.
+    Edit,
+    /// Answered here.
+    Serve,
+    /// The connection is closed.
+    Refuse,
+}
+
+/// One row.
+#[derive(Clone, Copy, Debug)]
+pub struct Api {
+    /// The API key.
+    pub key: i16,
+    /// Kafka's name for it.
+    pub name: &'static str,
+    /// The lowest version that is understood.
+    pub min: i16,
+    /// The highest version that is advertised; later ones have not been audited.
+    pub max: i16,
+    /// The highest version that is understood, where a client may send it unasked.
+    pub accepted: i16,
+    /// On classic endpoints and on the bootstrap port.
+    pub classic: On,
+    /// On diskless nodes.
+    pub node: On,
+    /// What a reader of the table should know.
+    pub note: &'static str,
+}
+
+const fn api(
+    key: i16,
+    name: &'static str,
+    versions: (i16, i16),
+    (classic, node): (On, On),
+    note: &'static str,
+) -> Api {
+    Api { key, name, min: versions.0, max: versions.1, accepted: versions.1, classic, node, note }
+}
+
+const RELAY: (On, On) = (On::Relay, On::Relay);
+const EDIT: (On, On) = (On::Edit, On::Edit);
+const LED: (On, On) = (On::Guard, On::Serve);
+
+/// Every API that is let through in some form, by key.
+#[rustfmt::skip]
+pub const APIS: &[Api] = &[
+    Api { key: 0, name: "Produce", min: 3, max: 13, accepted: 13, classic: On::Guard, node: On::Serve, note: "advertised from 0, or librdkafka turns compression off (KAFKA-18659); misrouted: NOT_LEADER_OR_FOLLOWER for the whole request" },
+    Api { key: 1, name: "Fetch", min: 4, max: 15, accepted: 18, classic: On::Guard, node: On::Serve, note: "clamped so that classic answers carry no addresses; 16 to 18 are answered all the same" },
+    api(2, "ListOffsets", (1, 10), LED, "local and tiered positions are answered as the ends of the log"),
+    api(3, "Metadata", (0, 13), EDIT, "asked upstream in version 10 or above, for the topic ids"),
+    api(8, "OffsetCommit", (0, 10), RELAY, ""),
+    api(9, "OffsetFetch", (0, 10), RELAY, ""),
+    api(10, "FindCoordinator", (0, 6), EDIT, "addresses"),
+    api(11, "JoinGroup", (0, 9), RELAY, ""),
+    api(12, "Heartbeat", (0, 4), RELAY, ""),
+    api(13, "LeaveGroup", (0, 5), RELAY, ""),
+    api(14, "SyncGroup", (0, 5), RELAY, ""),
+    api(15, "DescribeGroups", (0, 6), RELAY, ""),
+    api(16, "ListGroups", (0, 5), (On::Relay, On::Serve), "empty on diskless nodes: clients ask every node and add up"),
+    api(17, "SaslHandshake", (0, 1), RELAY, ""),
+    api(18, "ApiVersions", (0, 4), (On::Edit, On::Serve), "one table on all endpoints; 5 is answered on diskless nodes, with its node id checked (KIP-1242); transaction.version is clamped to 1"),
+    api(19, "CreateTopics", (2, 7), EDIT, "diskless.enable and inkless.enable are taken out and bind the topic id"),
+    api(20, "DeleteTopics", (1, 6), EDIT, "forgets the topic id"),
+    api(21, "DeleteRecords", (0, 2), LED, ""),
+    api(22, "InitProducerId", (0, 6), RELAY, "producer ids come from the cluster"),
+    api(23, "OffsetForLeaderEpoch", (2, 4), LED, "the asked epoch and the high watermark"),
+    api(24, "AddPartitionsToTxn", (0, 3), (On::Guard, On::Guard), "INVALID_TXN_STATE for diskless partitions until transactions come"),
+    api(25, "AddOffsetsToTxn", (0, 4), RELAY, ""),
+    api(26, "EndTxn", (0, 5), RELAY, ""),
+    api(27, "WriteTxnMarkers", (0, 1), (On::Relay, On::Serve), "INVALID_TXN_STATE on diskless nodes: there are no transactions to end"),
+    api(28, "TxnOffsetCommit", (0, 5), RELAY, ""),
+    api(29, "DescribeAcls", (0, 3), RELAY, ""),
+    api(30, "CreateAcls", (0, 3), RELAY, ""),
+    api(31, "DeleteAcls", (0, 3), RELAY, ""),
+    api(32, "DescribeConfigs", (1, 4), EDIT, "shows diskless.enable; a diskless node describes itself"),
+    api(33, "AlterConfigs", (0, 2), EDIT, "diskless.enable is taken out and obeyed"),
+    api(34, "AlterReplicaLogDirs", (0, 2), RELAY, ""),
+    api(35, "DescribeLogDirs", (1, 4), (On::Edit, On::Serve), "sizes of diskless partitions come from the batch coordinator; placeholders are left out"),
+    api(36, "SaslAuthenticate", (0, 2), RELAY, ""),
+    api(37, "CreatePartitions", (0, 3), RELAY, "new partitions of a diskless topic begin at 0 when first seen"),
+    api(38, "CreateDelegationToken", (0, 3), RELAY, ""),
+    api(39, "RenewDelegationToken", (0, 2), RELAY, ""),
+    api(40, "ExpireDelegationToken", (0, 2), RELAY, ""),
+    api(41, "DescribeDelegationToken", (0, 3), RELAY, ""),
+    api(42, "DeleteGroups", (0, 2), RELAY, ""),
+    api(43, "ElectLeaders", (0, 2), RELAY, "elects the placeholder's leader, which changes nothing for clients"),
+    api(44, "IncrementalAlterConfigs", (0, 1), EDIT, "diskless.enable is taken out and obeyed: refused on a topic whose broker log holds records"),
+    api(45, "AlterPartitionReassignments", (0, 1), RELAY, "moves the placeholder"),
+    api(46, "ListPartitionReassignments", (0, 0), RELAY, ""),
+    api(47, "OffsetDelete", (0, 0), RELAY, ""),
+    api(48, "DescribeClientQuotas", (0, 1), RELAY, "quotas are not enforced on diskless topics"),
+    api(49, "AlterClientQuotas", (0, 1), RELAY, ""),
+    api(50, "DescribeUserScramCredentials", (0, 0), RELAY, ""),
+    api(51, "AlterUserScramCredentials", (0, 0), RELAY, ""),
+    api(55, "DescribeQuorum", (0, 2), RELAY, "names the controllers' own addresses, which clients do not dial"),
+    api(57, "UpdateFeatures", (0, 2), RELAY, ""),
+    api(60, "DescribeCluster", (0, 2), EDIT, "addresses; diskless nodes are listed, or kafka-topics --describe shows no leader"),
+    api(61, "DescribeProducers", (0, 0), LED, ""),
+    api(64, "UnregisterBroker", (0, 0), RELAY, ""),
+    api(65, "DescribeTransactions", (0, 0), RELAY, ""),
+    api(66, "ListTransactions", (0, 2), (On::Relay, On::Serve), "empty on diskless nodes"),
+    api(68, "ConsumerGroupHeartbeat", (0, 1), RELAY, "assignment works on the placeholder's partitions"),
+    api(69, "ConsumerGroupDescribe", (0, 1), RELAY, ""),
+    api(71, "GetTelemetrySubscriptions", (0, 0), RELAY, ""),
+    api(72, "PushTelemetry", (0, 0), RELAY, ""),
+    api(74, "ListConfigResources", (0, 1), RELAY, ""),
+    api(75, "DescribeTopicPartitions", (0, 0), EDIT, "leaders of diskless partitions"),
+    api(76, "ShareGroupHeartbeat", (1, 1), (On::Guard, On::Guard), "INVALID_REQUEST for a subscription to a diskless topic: without it the consumer would hang in silence"),
+    api(77, "ShareGroupDescribe", (1, 1), RELAY, ""),
+    api(78, "ShareFetch", (1, 1), (On::Edit, On::Refuse), "addresses"),
+    api(79, "ShareAcknowledge", (1, 1), (On::Edit, On::Refuse), "addresses"),
+    api(80, "AddRaftVoter", (0, 1), RELAY, ""),
+    api(81, "RemoveRaftVoter", (0, 0), RELAY, ""),
+    api(88, "StreamsGroupHeartbeat", (0, 0), RELAY, ""),
+    api(89, "StreamsGroupDescribe", (0, 0), RELAY, ""),
+    api(90, "DescribeShareGroupOffsets", (0, 1), RELAY, ""),
+    api(91, "AlterShareGroupOffsets", (0, 0), RELAY, ""),
+    api(92, "DeleteShareGroupOffsets", (0, 0), RELAY, ""),
+];
+
+/// The row of an API; `None` for what is refused everywhere.
+pub fn lookup(key: i16) -> Option<&'static Api> {
+    APIS.iter().find(|api| api.key == key)
+}
+
+/// What a broker serves and we let through, by key.
+pub fn intersect(response: &ApiVersionsResponse) -> BTreeMap<i16, (i16, i16)> {
+    let clamp = |theirs: &kafka_protocol::messages::api_versions_response::ApiVersion| {
+        let ours = lookup(theirs.api_key)?;
+        // Produce is advertised from 0 although no client may send less than 3.
+        let min = if ours.key == 0 { theirs.min_version } else { theirs.min_version.max(ours.min) };
+        let max = theirs.max_version.min(ours.max);
+        (min <= max).then_some((theirs.api_key, (min, max)))
+    };
+    response.api_keys.iter().filter_map(clamp).collect()
+}
+
+/// What both of two brokers serve.
+pub fn common(
+    a: &BTreeMap<i16, (i16, i16)>,
+    b: &BTreeMap<i16, (i16, i16)>,
+) -> BTreeMap<i16, (i16, i16)> {
+    let both = |(key, &(min_a, max_a)): (&i16, &(i16, i16))| {
+        let &(min_b, max_b) = b.get(key)?;
+        let (min, max) = (min_a.max(min_b), max_a.min(max_b));
+        (min <= max).then_some((*key, (min, max)))
+    };
+    a.iter().filter_map(both).collect()
+}
+
+/// `docs/protocol.md`.
+pub fn protocol_markdown() -> String {
+    let word = |on: On| match on {
+        On::Relay => "relayed unread",
+        On::Guard => "relayed, refused for diskless topics",
+        On::Edit => "relayed and edited",
+        On::Serve => "served by Odradek",
+        On::Refuse => "refused",
+    };
+    let mut out = String::from(PROTOCOL_HEAD);
+    for api in APIS {
+        let versions = if api.accepted == api.max {
+            format!("{}–{}", api.min, api.max)
+        } else {
+            format!("{}–{} ({} understood)", api.min, api.max, api.accepted)
+        };
+        let (key, name, note) = (api.key, api.name, api.note);
+        let (classic, node) = (word(api.classic), word(api.node));
+        out.push_str(&format!("| {key} | {name} | {versions} | {classic} | {node} | {note} |\n"));
+    }
+    out
+}
+
+const PROTOCOL_HEAD: &str = "\
+# Kafka APIs
+
+Printed from `src/proxy/apis.rs` by `odradek protocol`; a test compares the two.
+
+Versions are the ones that Odradek advertises at most; what the brokers do not serve is not \
+advertised either. An API that is not listed is hidden from ApiVersions, and a request for it \
+closes the connection, as a broker does with an API that it does not know.
+
+| key | API | versions | classic endpoint | diskless node | note |
+|---|---|---|---|---|---|
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_in_order_and_versions_make_sense() {
+        for pair in APIS.windows(2) {
+            assert!(pair[0].key < pair[1].key, "{} is out of order", pair[1].name);
+        }
+        for api in APIS {
+            assert!(api.min <= api.max && api.max <= api.accepted, "{}", api.name);
+        }
+    }
+
+    #[test]
+    fn the_document_is_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocol.md");
+        let document = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(document == protocol_markdown(), "run `make docs` to print docs/protocol.md anew");
+    }
+}

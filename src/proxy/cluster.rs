@@ -1,0 +1,213 @@
+//! What is known of the brokers, and our own questions to them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse,
+};
+use kafka_protocol::protocol::{Request, StrBytes};
+use tokio::sync::Mutex;
+
+use super::apis;
+use super::upstream::{BrokerConnection, UpstreamError};
+
+/// A broker as its cluster advertises it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker {
+    /// Its node id.
+    pub id: i32,
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Its rack, if it has one.
+    pub rack: Option<String>,
+}
+
+impl Broker {
+    /// `host:port`.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+/// The cluster at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The cluster id.
+    pub cluster_id: String,
+    /// The broker that admin requests for the controller go to; −1 when there is none.
+    pub controller: i32,
+    /// The live brokers by id.
+    pub brokers: BTreeMap<i32, Broker>,
+    /// The versions that every broker and we serve, by API key.
+    pub versions: BTreeMap<i16, (i16, i16)>,
+    /// What a broker answered to ApiVersions, for the features.
+    pub features: ApiVersionsResponse,
+}
+
+/// The cluster: its view, and one control connection to it.
+#[derive(Debug)]
+pub struct Cluster {
+    bootstrap_servers: Vec<String>,
+    view: RwLock<Arc<View>>,
+    control: Mutex<Option<BrokerConnection>>,
+}
+
+impl Cluster {
+    /// Knows nothing until the first [`Cluster::refresh`].
+    pub fn new(bootstrap_servers: Vec<String>) -> Self {
+        Self {
+            bootstrap_servers,
+            view: RwLock::new(Arc::default()),
+            control: Mutex::new(None),
+        }
+    }
+
+    /// The latest view.
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Addresses at which some broker may answer, the ones last seen alive first.
+    pub fn addresses(&self) -> Vec<String> {
+        let mut addresses: Vec<_> = self.view().brokers.values().map(Broker::address).collect();
+        for server in &self.bootstrap_servers {
+            if !addresses.contains(server) {
+                addresses.push(server.clone());
+            }
+        }
+        addresses
+    }
+
+    /// The version in which we ask for an API.
+    pub fn version_for<R: Request>(&self, wanted_max: i16) -> Result<i16, UpstreamError> {
+        match self.view().versions.get(&R::KEY) {
+            Some(&(min, max)) if min <= wanted_max => Ok(max.min(wanted_max)),
+            _ => Err(UpstreamError::Unsupported(R::KEY)),
+        }
+    }
+
+    /// Asks any broker, over the control connection; tries each broker once.
+    pub async fn call<R: Request>(
+        &self,
+        request: &R,
+        version: i16,
+    ) -> Result<R::Response, UpstreamError> {
+        let mut control = self.control.lock().await;
+        if let Some(mut connection) = control.take()
+            && let Ok(response) = connection.call(request, version).await
+        {
+            *control = Some(connection);
+            return Ok(response);
+        }
+        let mut last = UpstreamError::NoBroker;
+        for address in self.addresses() {
+            let attempt = async {
+                let mut connection = BrokerConnection::open(&address).await?;
+                let response = connection.call(request, version).await?;
+                Ok::<_, UpstreamError>((connection, response))
+            };
+            match attempt.await {
+                Ok((connection, response)) => {
+                    *control = Some(connection);
+                    return Ok(response);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Asks one broker, over a connection made for the purpose.
+    pub async fn call_broker<R: Request>(
+        &self,
+        broker: i32,
+        request: &R,
+        version: i16,
+    ) -> Result<R::Response, UpstreamError> {
+        let address =
+            self.view().brokers.get(&broker).map(Broker::address).ok_or(UpstreamError::NoBroker)?;
+        BrokerConnection::open(&address).await?.call(request, version).await
+    }
+
+    /// Metadata of all topics (`None`) or of some, never creating one.
+    pub async fn metadata(
+        &self,
+        topics: Option<Vec<MetadataRequestTopic>>,
+    ) -> Result<MetadataResponse, UpstreamError> {
+        let request = MetadataRequest::default()
+            .with_topics(topics)
+            .with_allow_auto_topic_creation(false);
+        self.call(&request, self.version_for::<MetadataRequest>(12)?).await
+    }
+
+    /// Learns the brokers and their versions anew, and returns the metadata of all topics.
+    pub async fn refresh(&self) -> Result<MetadataResponse, UpstreamError> {
+        if self.view().versions.is_empty() {
+            let versions = self.call(&api_versions_request(), 3).await?;
+            let mut view = View { versions: apis::intersect(&versions), ..View::default() };
+            view.features = versions;
+            self.replace(view);
+        }
+        let metadata = self.metadata(None).await?;
+        let brokers = brokers_of(&metadata);
+        let mut view = (*self.view()).clone();
+        if view.brokers.keys().ne(brokers.keys()) {
+            let (versions, features) = self.versions_of(&brokers, &view).await;
+            view.versions = versions;
+            view.features = features;
+        }
+        view.brokers = brokers;
+        view.controller = metadata.controller_id.0;
+        view.cluster_id = metadata.cluster_id.as_deref().unwrap_or_default().to_owned();
+        self.replace(view);
+        Ok(metadata)
+    }
+
+    /// The versions that all of `brokers` serve; a broker that does not answer has no say.
+    async fn versions_of(
+        &self,
+        brokers: &BTreeMap<i32, Broker>,
+        before: &View,
+    ) -> (BTreeMap<i16, (i16, i16)>, ApiVersionsResponse) {
+        let mut common: Option<(BTreeMap<i16, (i16, i16)>, ApiVersionsResponse)> = None;
+        for broker in brokers.values() {
+            let asked = async {
+                BrokerConnection::open(&broker.address()).await?.call(&api_versions_request(), 3).await
+            };
+            match asked.await {
+                Ok(response) => {
+                    let versions = apis::intersect(&response);
+                    common = Some(match common {
+                        None => (versions, response),
+                        Some((so_far, features)) => (apis::common(&so_far, &versions), features),
+                    });
+                }
+                Err(error) => tracing::warn!(broker = broker.id, %error, "versions unknown"),
+            }
+        }
+        common.unwrap_or_else(|| (before.versions.clone(), before.features.clone()))
+    }
+
+    fn replace(&self, view: View) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+}
+
+fn api_versions_request() -> ApiVersionsRequest {
+    ApiVersionsRequest::default()
+        .with_client_software_name(StrBytes::from_static_str("odradek"))
+        .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")))
+}
+
+fn brokers_of(metadata: &MetadataResponse) -> BTreeMap<i32, Broker> {
+    let broker = |b: &kafka_protocol::messages::metadata_response::MetadataResponseBroker| {
+        let port = u16::try_from(b.port).ok()?;
+        let (host, rack) = (b.host.as_str().to_owned(), b.rack.as_deref().map(str::to_owned));
+        Some((b.node_id.0, Broker { id: b.node_id.0, host, port, rack }))
+    };
+    metadata.brokers.iter().filter_map(broker).collect()
+}

@@ -1,0 +1,229 @@
+//! Fetch sessions of the diskless nodes (KIP-227): what a client asks for again and again is
+//! remembered, so that a poll names only what changed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::entropy::Entropy;
+use crate::log::ids::TopicId;
+
+/// Sessions kept at most; the longest unused makes room.
+const SESSIONS_MAX: usize = 1000;
+/// The epoch that asks for a new session.
+pub const INITIAL_EPOCH: i32 = 0;
+/// The epoch that asks for no session, or closes one.
+pub const FINAL_EPOCH: i32 = -1;
+
+/// A partition as the client names it: by id from Fetch 13 on, by name before.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// The topic id; zero before version 13.
+    pub topic_id: TopicId,
+    /// The topic name; empty from version 13 on.
+    pub name: String,
+    /// The partition index.
+    pub partition: i32,
+}
+
+/// What the client last said of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The first offset wanted.
+    pub offset: i64,
+    /// Bytes wanted at most.
+    pub bytes_max: i32,
+    /// The leader epoch that the client believes in.
+    pub current_leader_epoch: i32,
+}
+
+/// What the client was last told of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The error code.
+    pub error_code: i16,
+    /// The high watermark.
+    pub high_watermark: i64,
+    /// The log start offset.
+    pub log_start_offset: i64,
+}
+
+#[derive(Debug)]
+struct Session {
+    epoch: i32,
+    last_used: u64,
+    /// In the order in which they are served next; those that gave records move to the end.
+    partitions: Vec<(Wanted, Position, Option<Told>)>,
+}
+
+/// Why a session cannot go on; the client opens a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionError {
+    /// No such session: it made room, or another replica had it.
+    NotFound,
+    /// The epoch is not the next one.
+    InvalidEpoch,
+}
+
+/// How a fetch is to be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The session id to answer with; 0 without a session.
+    pub session_id: i32,
+    /// What to fetch, in this order.
+    pub partitions: Vec<(Wanted, Position)>,
+    /// Whether to leave out what has not changed.
+    pub incremental: bool,
+}
+
+/// The sessions.
+#[derive(Debug)]
+pub struct FetchSessions {
+    entropy: Arc<Entropy>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sessions: HashMap<i32, Session>,
+    uses: u64,
+}
+
+impl FetchSessions {
+    /// Session ids are drawn from `entropy`.
+    pub fn new(entropy: Arc<Entropy>) -> Self {
+        Self { entropy, state: Mutex::default() }
+    }
+
+    /// Begins a fetch: opens, continues or closes the session that it names. A session is served
+    /// from any connection.
+    pub fn begin(
+        &self,
+        session_id: i32,
+        epoch: i32,
+        wanted: Vec<(Wanted, Position)>,
+        forgotten: &[Wanted],
+    ) -> Result<Plan, SessionError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.uses += 1;
+        let now = state.uses;
+        if epoch == FINAL_EPOCH || epoch == INITIAL_EPOCH {
+            state.sessions.remove(&session_id);
+            let session_id = if epoch == FINAL_EPOCH || wanted.is_empty() {
+                0
+            } else {
+                let partitions = wanted.iter().map(|(w, p)| (w.clone(), *p, None)).collect();
+                self.open(&mut state, Session { epoch: 1, last_used: now, partitions })
+            };
+            return Ok(Plan { session_id, partitions: wanted, incremental: false });
+        }
+        let session = state.sessions.get_mut(&session_id).ok_or(SessionError::NotFound)?;
+        if session.epoch != epoch {
+            return Err(SessionError::InvalidEpoch);
+        }
+        session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
+        session.last_used = now;
+        session.partitions.retain(|(w, _, _)| !forgotten.contains(w));
+        let mut places: HashMap<Wanted, usize> =
+            session.partitions.iter().enumerate().map(|(i, (w, _, _))| (w.clone(), i)).collect();
+        for (wanted, position) in wanted {
+            if let Some(&place) = places.get(&wanted) {
+                session.partitions[place].1 = position;
+            } else {
+                places.insert(wanted.clone(), session.partitions.len());
+                session.partitions.push((wanted, position, None));
+            }
+        }
+        let partitions = session.partitions.iter().map(|(w, p, _)| (w.clone(), *p)).collect();
+        Ok(Plan { session_id, partitions, incremental: true })
+    }
+
+    /// Ends a fetch: notes what is told, and says of each partition whether the answer names it.
+    /// `told` is in the plan's order, with whether the partition gives records.
+    pub fn finish(&self, plan: &Plan, told: &[(Told, bool)]) -> Vec<bool> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(session) = state.sessions.get_mut(&plan.session_id) else {
+            return told.iter().map(|_| true).collect();
+        };
+        let mut answers: HashMap<&Wanted, (Told, bool)> =
+            plan.partitions.iter().map(|(w, _)| w).zip(told.iter().copied()).collect();
+        let mut named = HashMap::new();
+        let (mut stay, mut rotate) = (Vec::new(), Vec::new());
+        for (wanted, position, before) in session.partitions.drain(..) {
+            let Some((now, records)) = answers.remove(&wanted) else {
+                stay.push((wanted, position, before));
+                continue;
+            };
+            // An error is told again and again, until the client does something about it.
+            let name = !plan.incremental || records || now.error_code != 0 || before != Some(now);
+            named.insert(wanted.clone(), name);
+            let kept = (now.error_code == 0).then_some(now);
+            (if records { &mut rotate } else { &mut stay }).push((wanted, position, kept));
+        }
+        stay.append(&mut rotate);
+        session.partitions = stay;
+        plan.partitions.iter().map(|(w, _)| named.get(w).copied().unwrap_or(true)).collect()
+    }
+
+    fn open(&self, state: &mut State, session: Session) -> i32 {
+        if state.sessions.len() >= SESSIONS_MAX
+            && let Some(&idle) = state.sessions.iter().min_by_key(|(_, s)| s.last_used).map(|s| s.0)
+        {
+            state.sessions.remove(&idle);
+        }
+        loop {
+            let id = (self.entropy.next_u64() & 0x7fff_ffff) as i32;
+            if id != 0 && !state.sessions.contains_key(&id) {
+                state.sessions.insert(id, session);
+                return id;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(partition: i32) -> Wanted {
+        Wanted { topic_id: TopicId([1; 16]), name: String::new(), partition }
+    }
+
+    fn at(offset: i64) -> Position {
+        Position { offset, bytes_max: 1000, current_leader_epoch: 0 }
+    }
+
+    fn told(high_watermark: i64) -> Told {
+        Told { error_code: 0, high_watermark, log_start_offset: 0 }
+    }
+
+    #[test]
+    fn a_session_remembers_and_leaves_out_what_did_not_change() {
+        let sessions = FetchSessions::new(Arc::new(Entropy::from_seed(1)));
+        let both = vec![(wanted(0), at(0)), (wanted(1), at(0))];
+        let full = sessions.begin(0, 0, both.clone(), &[]).unwrap();
+        assert!(full.session_id > 0 && !full.incremental);
+        assert_eq!(sessions.finish(&full, &[(told(5), true), (told(0), false)]), [true, true]);
+
+        let next = sessions.begin(full.session_id, 1, vec![(wanted(0), at(5))], &[]).unwrap();
+        assert!(next.incremental);
+        // Partition 0 gave records, so partition 1 is served first now.
+        assert_eq!(next.partitions, [(wanted(1), at(0)), (wanted(0), at(5))]);
+        assert_eq!(sessions.finish(&next, &[(told(0), false), (told(5), false)]), [false, false]);
+
+        let third = sessions.begin(full.session_id, 2, vec![], &[wanted(1)]).unwrap();
+        assert_eq!(third.partitions, [(wanted(0), at(5))]);
+        assert_eq!(sessions.finish(&third, &[(told(6), false)]), [true], "a new high watermark");
+    }
+
+    #[test]
+    fn epochs_and_ids_are_checked() {
+        let sessions = FetchSessions::new(Arc::new(Entropy::from_seed(1)));
+        let plan = sessions.begin(0, 0, vec![(wanted(0), at(0))], &[]).unwrap();
+        let id = plan.session_id;
+        assert_eq!(sessions.begin(id, 2, vec![], &[]), Err(SessionError::InvalidEpoch));
+        assert_eq!(sessions.begin(id ^ 1, 1, vec![], &[]), Err(SessionError::NotFound));
+        let closing = sessions.begin(id, FINAL_EPOCH, vec![(wanted(0), at(0))], &[]).unwrap();
+        assert_eq!((closing.session_id, closing.incremental), (0, false));
+        assert_eq!(sessions.begin(id, 1, vec![], &[]), Err(SessionError::NotFound));
+    }
+}

@@ -1,0 +1,137 @@
+//! ApiVersions (18): one table on every endpoint, because kafkajs asks its first broker alone and
+//! takes the answer for all.
+
+use bytes::{Buf, Bytes};
+use futures::FutureExt;
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+
+use super::{Request, Step};
+use crate::proxy::Proxy;
+use crate::proxy::cluster::View;
+use crate::proxy::error_reply::ErrorCode;
+use crate::proxy::reply::{self, Close};
+use crate::proxy::session::Endpoint;
+
+/// The highest version that is relayed and advertised.
+const MAX: i16 = 4;
+/// The version in which a client says which node it means to reach (KIP-1242).
+const WITH_NODE_ID: i16 = 5;
+/// Transactions of version 2 would reach a diskless node before anybody could refuse them; with
+/// version 1 the client first names its partitions to the coordinator, where we can.
+const TRANSACTION_VERSION_MAX: i16 = 1;
+
+pub(super) fn handle(request: Request) -> Result<Step, Close> {
+    let version = request.version();
+    match request.endpoint {
+        _ if version < 0 => Err(Close::Client(format!("ApiVersions version {version}"))),
+        Endpoint::Node(k) if version <= WITH_NODE_ID => serve(&request, k),
+        Endpoint::Bootstrap | Endpoint::Broker(_) if version <= MAX => Ok(relay(request)),
+        Endpoint::Bootstrap | Endpoint::Broker(_) | Endpoint::Node(_) => unsupported(&request),
+    }
+}
+
+/// The broker hears the client's name and version; the table in its answer is ours.
+fn relay(request: Request) -> Step {
+    request.forward::<ApiVersionsRequest, _>(|proxy, response| async move {
+        match response.error_code {
+            0 => table(&proxy.cluster.view(), response),
+            _ => response,
+        }
+    })
+}
+
+fn serve(request: &Request, k: u16) -> Result<Step, Close> {
+    let version = request.version();
+    if version == WITH_NODE_ID {
+        let malformed = || Close::Client("ApiVersions version 5 is malformed".to_owned());
+        let meant = node_id_meant(request.body.clone()).ok_or_else(malformed)?;
+        if meant >= 0 && meant != request.proxy.settings.node_id(k) {
+            let code = ErrorCode::REBOOTSTRAP_REQUIRED;
+            return answer(request, MAX, &ApiVersionsResponse::default().with_error_code(code.0));
+        }
+    } else {
+        let _checked: ApiVersionsRequest = request.decode()?;
+    }
+    let view = request.proxy.cluster.view();
+    answer(request, version.min(MAX), &table(&view, view.features.clone()))
+}
+
+/// As a broker answers a version that it does not know: in version 0, with the versions that it
+/// does know of this very API (KIP-511).
+fn unsupported(request: &Request) -> Result<Step, Close> {
+    let own = ApiVersion::default().with_api_key(18).with_min_version(0).with_max_version(MAX);
+    let response = ApiVersionsResponse::default()
+        .with_error_code(ErrorCode::UNSUPPORTED_VERSION.0)
+        .with_api_keys(vec![own]);
+    answer(request, 0, &response)
+}
+
+/// The answer's header is version 0 in every version. Version 5 has the fields of version 4.
+fn answer(request: &Request, version: i16, response: &ApiVersionsResponse) -> Result<Step, Close> {
+    let reply = reply::encode_as(request.header.correlation_id, 0, version, response)?;
+    Ok(Step::Answer(std::future::ready(Ok(Some(reply))).boxed()))
+}
+
+/// The common table, with the features of a broker's answer.
+fn table(view: &View, features: ApiVersionsResponse) -> ApiVersionsResponse {
+    let row = |(&key, &(min, max)): (&i16, &(i16, i16))| {
+        ApiVersion::default().with_api_key(key).with_min_version(min).with_max_version(max)
+    };
+    let mut response = features.with_api_keys(view.versions.iter().map(row).collect());
+    for feature in &mut response.finalized_features {
+        if feature.name.as_str() == "transaction.version" {
+            feature.max_version_level = feature.max_version_level.min(TRANSACTION_VERSION_MAX);
+            feature.min_version_level = feature.min_version_level.min(TRANSACTION_VERSION_MAX);
+        }
+    }
+    response
+}
+
+/// Reads the fields of version 5: software name, software version, cluster id (all compact
+/// strings, the last nullable), node id.
+fn node_id_meant(mut body: Bytes) -> Option<i32> {
+    for _ in 0..3 {
+        let length = read_varint(&mut body)?.saturating_sub(1) as usize;
+        if body.len() < length {
+            return None;
+        }
+        body.advance(length);
+    }
+    (body.len() >= 4).then(|| body.get_i32())
+}
+
+fn read_varint(body: &mut Bytes) -> Option<u32> {
+    let mut value = 0_u32;
+    for shift in [0, 7, 14, 21, 28] {
+        if body.is_empty() {
+            return None;
+        }
+        let byte = body.get_u8();
+        value |= u32::from(byte & 0x7f).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+impl Proxy {
+    /// Whether the brokers' versions are known, so that clients can be answered.
+    pub fn knows_versions(&self) -> bool {
+        !self.cluster.view().versions.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_node_id_of_version_5_is_read_behind_three_strings() {
+        let body = b"\x03ab\x02c\x00\x3b\x9a\xca\x01\x00";
+        assert_eq!(node_id_meant(Bytes::from_static(body)), Some(1_000_000_001));
+        assert_eq!(node_id_meant(Bytes::from_static(&body[..8])), None);
+        assert_eq!(node_id_meant(Bytes::from_static(b"\xff\xff\xff\xff\xff\xff")), None);
+    }
+}

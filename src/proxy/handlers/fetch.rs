@@ -1,0 +1,258 @@
+//! Fetch (key 1).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::{FetchRequest, FetchResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{
+    Names, Request, SessionState, Step, names_diskless, resolve, response_header, topic_id,
+};
+use crate::engine::fetch as engine;
+use crate::proxy::Proxy;
+use crate::proxy::error_reply::{self, ErrorCode};
+use crate::proxy::fetch_sessions::{Plan, Position, SessionError, Told, Wanted};
+use crate::proxy::reply::{Close, Reply};
+use crate::wire::fetch_response::{Body, Partition, Topic, encode};
+
+/// The last version whose answers carry no addresses.
+const WITHOUT_ADDRESSES: i16 = 15;
+
+/// Classic endpoints: forwards what names no diskless topic, and refuses the rest whole with a
+/// retriable code. A session that began before some topic became diskless may hold it unnamed; it
+/// is ended, so that the next fetch names everything.
+pub(super) async fn guard(request: Request, session: &mut SessionState) -> Result<Step, Close> {
+    let fetch: FetchRequest = request.decode()?;
+    let switches = request.proxy.topics.switches();
+    if fetch.session_epoch > 0 && session.switches != switches {
+        let code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
+        return request.answer(&FetchResponse::default().with_error_code(code.0));
+    }
+    session.switches = switches;
+    let named = fetch.topics.iter().map(|t| (topic_id(&t.topic_id), t.topic.as_str()));
+    match names_diskless(&request.proxy, named).await {
+        Names::ClassicOnly if request.version() <= WITHOUT_ADDRESSES => Ok(request.relay()),
+        Names::ClassicOnly => {
+            Ok(request.forward::<FetchRequest, _>(|proxy, mut response| async move {
+                for node in &mut response.node_endpoints {
+                    if let Some(port) = proxy.settings.broker_port(node.node_id.0) {
+                        node.host = StrBytes::from_string(proxy.settings.advertised_host.clone());
+                        node.port = i32::from(port);
+                    }
+                }
+                response
+            }))
+        }
+        Names::Diskless => {
+            request.answer(&refuse_all(&fetch, ErrorCode::NOT_LEADER_OR_FOLLOWER))
+        }
+    }
+}
+
+fn refuse_all(fetch: &FetchRequest, code: ErrorCode) -> FetchResponse {
+    let mut response = FetchResponse::default();
+    for topic in &fetch.topics {
+        let refuse = |p: &kafka_protocol::messages::fetch_request::FetchPartition| {
+            PartitionData::default()
+                .with_partition_index(p.partition)
+                .with_error_code(code.0)
+                .with_high_watermark(-1)
+                .with_last_stable_offset(-1)
+                .with_log_start_offset(-1)
+                .with_records(Some(bytes::Bytes::new()))
+        };
+        response.responses.push(
+            FetchableTopicResponse::default()
+                .with_topic(topic.topic.clone())
+                .with_topic_id(topic.topic_id)
+                .with_partitions(topic.partitions.iter().map(refuse).collect()),
+        );
+    }
+    response
+}
+
+/// Diskless nodes.
+pub(super) async fn serve(request: Request) -> Result<Step, Close> {
+    let fetch: FetchRequest = request.decode()?;
+    let is_follower = fetch.replica_id.0 >= 0 || fetch.replica_state.replica_id.0 >= 0;
+    if is_follower {
+        return request.answer(&refuse_all(&fetch, ErrorCode::NOT_LEADER_OR_FOLLOWER));
+    }
+    let (wanted, forgotten) = wanted_of(&fetch);
+    let begun =
+        request.proxy.fetch_sessions.begin(fetch.session_id, fetch.session_epoch, wanted, &forgotten);
+    let plan = match begun {
+        Ok(plan) => plan,
+        Err(error) => {
+            let code = match error {
+                SessionError::NotFound => ErrorCode::FETCH_SESSION_ID_NOT_FOUND,
+                SessionError::InvalidEpoch => ErrorCode::INVALID_FETCH_SESSION_EPOCH,
+            };
+            return request.answer(&FetchResponse::default().with_error_code(code.0));
+        }
+    };
+    let (correlation_id, version) = (request.header.correlation_id, request.version());
+    let proxy = request.proxy;
+    Ok(Step::Answer(
+        async move {
+            let rows = fetch_rows(&proxy, &fetch, &plan).await;
+            let told: Vec<_> = rows.iter().map(|row| (row.told(), row.gives_records())).collect();
+            let named = proxy.fetch_sessions.finish(&plan, &told);
+            let named_rows = plan.partitions.iter().zip(rows).zip(named).filter(|(_, named)| *named);
+            let body = Body {
+                error_code: 0,
+                session_id: plan.session_id,
+                read_committed: fetch.isolation_level == 1,
+                topics: group(named_rows.map(|(row, _)| row)),
+            };
+            let head = response_header(correlation_id, i16::from(version >= 12))?;
+            let slices = encode(body, version, head)
+                .ok_or_else(|| Close::Ours("a Fetch answer too large for a frame".to_owned()))?;
+            Ok(Some(Reply(slices)))
+        }
+        .boxed(),
+    ))
+}
+
+fn wanted_of(fetch: &FetchRequest) -> (Vec<(Wanted, Position)>, Vec<Wanted>) {
+    let name = |id: &uuid::Uuid, name: &str, partition| Wanted {
+        topic_id: topic_id(id),
+        name: name.to_owned(),
+        partition,
+    };
+    let mut wanted = Vec::new();
+    for topic in &fetch.topics {
+        for partition in &topic.partitions {
+            let position = Position {
+                offset: partition.fetch_offset,
+                bytes_max: partition.partition_max_bytes,
+                current_leader_epoch: partition.current_leader_epoch,
+            };
+            wanted.push((name(&topic.topic_id, &topic.topic, partition.partition), position));
+        }
+    }
+    let mut forgotten = Vec::new();
+    for topic in &fetch.forgotten_topics_data {
+        let of_topic = topic.partitions.iter().map(|&p| name(&topic.topic_id, &topic.topic, p));
+        forgotten.extend(of_topic);
+    }
+    (wanted, forgotten)
+}
+
+/// What a partition's row will say.
+struct Row {
+    error: ErrorCode,
+    fetched: engine::FetchedPartition,
+}
+
+impl Row {
+    fn refused(error: ErrorCode) -> Self {
+        Self { error, fetched: engine::FetchedPartition::default() }
+    }
+
+    fn gives_records(&self) -> bool {
+        !self.fetched.records.is_empty()
+    }
+
+    fn told(&self) -> Told {
+        let (high_watermark, log_start_offset) = self.ends();
+        Told { error_code: self.error.0, high_watermark, log_start_offset }
+    }
+
+    /// High watermark and log start offset; −1 where they are not known or an error hides them.
+    fn ends(&self) -> (i64, i64) {
+        match self.fetched.watermarks {
+            Some(ends) if self.error == ErrorCode::NONE => {
+                (ends.high_watermark, ends.log_start_offset)
+            }
+            _ => (-1, -1),
+        }
+    }
+}
+
+async fn fetch_rows(proxy: &Arc<Proxy>, fetch: &FetchRequest, plan: &Plan) -> Vec<Row> {
+    let mut rows = Vec::with_capacity(plan.partitions.len());
+    let mut partitions = Vec::new();
+    for (wanted, position) in &plan.partitions {
+        match plan_partition(proxy, fetch, wanted, *position).await {
+            Ok(partition) => {
+                partitions.push(partition);
+                rows.push(None);
+            }
+            Err(code) => rows.push(Some(Row::refused(code))),
+        }
+    }
+    let asked = engine::FetchRequest {
+        wait: match partitions.is_empty() {
+            true => Duration::ZERO,
+            false => Duration::from_millis(u64::try_from(fetch.max_wait_ms).unwrap_or(0)),
+        },
+        partitions,
+        bytes_min: usize::try_from(fetch.min_bytes).unwrap_or(0),
+        bytes_max: usize::try_from(fetch.max_bytes).unwrap_or(0),
+    };
+    let mut fetched = proxy.fetcher.fetch(&asked).await.into_iter();
+    rows.into_iter()
+        .map(|row| {
+            row.unwrap_or_else(|| match fetched.next() {
+                Some(fetched) => {
+                    let error = fetched.error.map_or(ErrorCode::NONE, error_reply::of_fetch);
+                    Row { error, fetched }
+                }
+                None => Row::refused(ErrorCode::KAFKA_STORAGE_ERROR),
+            })
+        })
+        .collect()
+}
+
+async fn plan_partition(
+    proxy: &Proxy,
+    fetch: &FetchRequest,
+    wanted: &Wanted,
+    position: Position,
+) -> Result<engine::FetchPartition, ErrorCode> {
+    let index = std::iter::once(wanted.partition);
+    let topic = resolve(proxy, wanted.topic_id, &wanted.name, index).await?;
+    let partition =
+        topic.partition(wanted.partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let bytes_max =
+        usize::try_from(position.bytes_max).map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
+    if !matches!(fetch.isolation_level, 0 | 1) {
+        return Err(ErrorCode::UNKNOWN_SERVER_ERROR);
+    }
+    Ok(engine::FetchPartition {
+        partition,
+        offset: position.offset,
+        bytes_max,
+        leader_epoch: topic.leader_epoch(wanted.partition),
+    })
+}
+
+/// Rows in their order; neighbours of one topic share its entry.
+fn group<'a>(rows: impl Iterator<Item = (&'a (Wanted, Position), Row)>) -> Vec<Topic> {
+    let mut topics: Vec<Topic> = Vec::new();
+    for ((wanted, _), row) in rows {
+        let (high_watermark, log_start_offset) = row.ends();
+        let partition = Partition {
+            index: wanted.partition,
+            error_code: row.error.0,
+            high_watermark,
+            log_start_offset,
+            records: row.fetched.records,
+        };
+        match topics.last_mut() {
+            Some(last) if (last.id, &last.name) == (wanted.topic_id, &wanted.name) => {
+                last.partitions.push(partition);
+            }
+            _ => topics.push(Topic {
+                id: wanted.topic_id,
+                name: wanted.name.clone(),
+                partitions: vec![partition],
+            }),
+        }
+    }
+    topics
+}

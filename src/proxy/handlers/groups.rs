@@ -1,0 +1,45 @@
+//! ListGroups (16), ListTransactions (66), ShareGroupHeartbeat (76).
+
+use kafka_protocol::messages::{
+    ListGroupsRequest, ListGroupsResponse, ListTransactionsRequest, ListTransactionsResponse,
+    ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{Names, Request, Step, names_diskless};
+use crate::log::ids::TopicId;
+use crate::proxy::error_reply::ErrorCode;
+use crate::proxy::reply::Close;
+
+/// Clients ask every node and add up: a diskless node coordinates no group.
+pub(super) fn serve_list_groups(request: &Request) -> Result<Step, Close> {
+    let _checked: ListGroupsRequest = request.decode()?;
+    request.answer(&ListGroupsResponse::default())
+}
+
+/// As with groups.
+pub(super) fn serve_list_transactions(request: &Request) -> Result<Step, Close> {
+    let _checked: ListTransactionsRequest = request.decode()?;
+    request.answer(&ListTransactionsResponse::default())
+}
+
+/// Brokers read only their own logs for share groups: a member of a diskless topic would be given
+/// partitions and then hang in silence.
+pub(super) async fn guard_share_heartbeat(request: Request) -> Result<Step, Close> {
+    let asked: ShareGroupHeartbeatRequest = request.decode()?;
+    let topics = asked.subscribed_topic_names.unwrap_or_default();
+    let named = topics.iter().map(|name| (TopicId::ZERO, name.as_str()));
+    if names_diskless(&request.proxy, named).await == Names::ClassicOnly {
+        return Ok(request.relay());
+    }
+    let names: Vec<&str> = topics.iter().map(|name| name.as_str()).collect();
+    let message = format!(
+        "diskless topics do not support share groups; subscribed: {}",
+        names.join(", ")
+    );
+    request.answer(
+        &ShareGroupHeartbeatResponse::default()
+            .with_error_code(ErrorCode::INVALID_REQUEST.0)
+            .with_error_message(Some(StrBytes::from_string(message))),
+    )
+}

@@ -1,0 +1,93 @@
+//! DescribeLogDirs (35): diskless partitions have their size where they lie.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{Request, Step};
+use crate::log::ids::TopicPartition;
+use crate::proxy::Proxy;
+use crate::proxy::error_reply;
+use crate::proxy::reply::Close;
+use crate::proxy::session::Endpoint;
+
+/// Placeholders are empty; listed, they would show each partition twice.
+pub(super) fn edit(request: Request) -> Result<Step, Close> {
+    Ok(request.forward::<DescribeLogDirsRequest, _>(|proxy, mut response| async move {
+        for dir in &mut response.results {
+            dir.topics.retain(|topic| {
+                !proxy.topics.by_name(topic.name.as_str()).is_some_and(|t| t.is_diskless())
+            });
+        }
+        response
+    }))
+}
+
+/// One directory, the object store, with the partitions that this node leads.
+pub(super) fn serve(request: &Request) -> Result<Step, Close> {
+    let asked: DescribeLogDirsRequest = request.decode()?;
+    let node = match request.endpoint {
+        Endpoint::Node(k) => request.proxy.settings.node_id(k),
+        Endpoint::Bootstrap | Endpoint::Broker(_) => {
+            return Err(Close::Ours("DescribeLogDirs served on a classic endpoint".to_owned()));
+        }
+    };
+    let proxy = Arc::clone(&request.proxy);
+    Ok(request.answer_later(async move {
+        let led = led_partitions(&proxy, &asked, node);
+        let partitions: Vec<_> = led.iter().map(|(_, partition)| *partition).collect();
+        let dir = DescribeLogDirsResult::default()
+            .with_log_dir(StrBytes::from_string(proxy.settings.store_name.clone()))
+            .with_total_bytes(-1)
+            .with_usable_bytes(-1);
+        let sizes = match proxy.lookup.watermarks(&partitions).await {
+            Ok(sizes) => sizes,
+            Err(error) => {
+                let dir = dir.with_error_code(error_reply::of_coordinator(&error).0);
+                return DescribeLogDirsResponse::default().with_results(vec![dir]);
+            }
+        };
+        let mut topics: Vec<DescribeLogDirsTopic> = Vec::new();
+        for ((name, partition), size) in led.into_iter().zip(sizes) {
+            let row = DescribeLogDirsPartition::default()
+                .with_partition_index(partition.partition)
+                .with_partition_size(i64::try_from(size.bytes).unwrap_or(i64::MAX));
+            match topics.last_mut() {
+                Some(last) if last.name.as_str() == name => last.partitions.push(row),
+                _ => topics.push(
+                    DescribeLogDirsTopic::default()
+                        .with_name(TopicName(StrBytes::from_string(name)))
+                        .with_partitions(vec![row]),
+                ),
+            }
+        }
+        DescribeLogDirsResponse::default().with_results(vec![dir.with_topics(topics)])
+    }))
+}
+
+fn led_partitions(
+    proxy: &Proxy,
+    asked: &DescribeLogDirsRequest,
+    node: i32,
+) -> Vec<(String, TopicPartition)> {
+    let mut led = Vec::new();
+    for topic in proxy.topics.diskless() {
+        let wanted = |index: i32| match &asked.topics {
+            None => true,
+            Some(topics) => topics
+                .iter()
+                .any(|t| t.topic.as_str() == topic.name && t.partitions.contains(&index)),
+        };
+        for index in 0..i32::try_from(topic.leader_epochs.len()).unwrap_or(i32::MAX) {
+            let partition = TopicPartition { topic: topic.id, partition: index };
+            if wanted(index) && proxy.settings.leader_of(partition) == node {
+                led.push((topic.name.clone(), partition));
+            }
+        }
+    }
+    led
+}

@@ -1,0 +1,145 @@
+//! Metadata (3) and DescribeTopicPartitions (75): who leads what, and where it is reached.
+
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::{
+    BrokerId, DescribeTopicPartitionsRequest, MetadataRequest, MetadataResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{Request, Step, topic_id};
+use crate::log::ids::{TopicId, TopicPartition};
+use crate::proxy::Proxy;
+use crate::proxy::error_reply::ErrorCode;
+use crate::proxy::reply::Close;
+use crate::proxy::topics::{Topic, id_of};
+
+/// The first version whose answers carry topic ids: without the id a recreated topic could not be
+/// told from the one before it.
+const WITH_TOPIC_IDS: i16 = 10;
+const NO_LEADER: BrokerId = BrokerId(-1);
+
+pub(super) fn edit(request: &Request) -> Result<Step, Close> {
+    let version = request.version();
+    let mut metadata: MetadataRequest = request.decode()?;
+    if version == 0 && metadata.topics.as_ref().is_some_and(Vec::is_empty) {
+        metadata.topics = None;
+    }
+    if version < 4 {
+        metadata.allow_auto_topic_creation = true;
+    }
+    request.forward_as(&metadata, version.max(WITH_TOPIC_IDS), |proxy, mut response| async move {
+        proxy.topics.observe(&response.topics).await;
+        rewrite_brokers(&proxy, &mut response);
+        for topic in &mut response.topics {
+            rewrite_topic(&proxy, topic);
+        }
+        response
+    })
+}
+
+fn rewrite_brokers(proxy: &Proxy, response: &mut MetadataResponse) {
+    let settings = &proxy.settings;
+    let host = StrBytes::from_string(settings.advertised_host.clone());
+    response.brokers.retain_mut(|broker| match settings.broker_port(broker.node_id.0) {
+        Some(port) => {
+            broker.host = host.clone();
+            broker.port = i32::from(port);
+            true
+        }
+        None => false,
+    });
+    for k in 0..settings.nodes_per_zone {
+        response.brokers.push(
+            MetadataResponseBroker::default()
+                .with_node_id(BrokerId(settings.node_id(k)))
+                .with_host(host.clone())
+                .with_port(i32::from(settings.node_port(k)))
+                .with_rack(Some(StrBytes::from_string(settings.zone.clone()))),
+        );
+    }
+}
+
+fn rewrite_topic(proxy: &Proxy, topic: &mut MetadataResponseTopic) {
+    match kind_of(proxy, id_of(topic), topic.is_internal) {
+        Kind::NotOurs => {}
+        Kind::Unknown => {
+            topic.error_code = ErrorCode::LEADER_NOT_AVAILABLE.0;
+            topic.partitions.iter_mut().for_each(hide_leader);
+        }
+        Kind::Diskless(known) => {
+            topic.error_code = ErrorCode::NONE.0;
+            for partition in &mut topic.partitions {
+                // The placeholder's broker may be down; the partition is not.
+                let leader = leader(proxy, &known, partition.partition_index);
+                partition.error_code = ErrorCode::NONE.0;
+                partition.leader_id = leader;
+                partition.leader_epoch = known.leader_epoch(partition.partition_index);
+                partition.replica_nodes = vec![leader];
+                partition.isr_nodes = vec![leader];
+                partition.offline_replicas = Vec::new();
+            }
+        }
+    }
+}
+
+fn hide_leader(partition: &mut MetadataResponsePartition) {
+    partition.error_code = ErrorCode::LEADER_NOT_AVAILABLE.0;
+    partition.leader_id = NO_LEADER;
+}
+
+enum Kind {
+    /// Classic, or an error row without a topic.
+    NotOurs,
+    /// It cannot be said now; never taken for classic.
+    Unknown,
+    Diskless(std::sync::Arc<Topic>),
+}
+
+fn kind_of(proxy: &Proxy, id: TopicId, internal: bool) -> Kind {
+    match proxy.topics.by_id(id) {
+        Some(topic) if topic.is_diskless() => Kind::Diskless(topic),
+        None if !id.is_zero() && !internal => Kind::Unknown,
+        Some(_) | None => Kind::NotOurs,
+    }
+}
+
+fn leader(proxy: &Proxy, topic: &Topic, partition: i32) -> BrokerId {
+    BrokerId(proxy.settings.leader_of(TopicPartition { topic: topic.id, partition }))
+}
+
+pub(super) fn edit_describe_topic_partitions(request: Request) -> Result<Step, Close> {
+    Ok(request.forward::<DescribeTopicPartitionsRequest, _>(|proxy, mut response| async move {
+        let unknown: Vec<_> = response
+            .topics
+            .iter()
+            .map(|topic| topic_id(&topic.topic_id))
+            .filter(|&id| !id.is_zero() && proxy.topics.by_id(id).is_none())
+            .collect();
+        if !unknown.is_empty()
+            && let Err(error) = proxy.topics.look_up(&[], &unknown).await
+        {
+            tracing::warn!(%error, "described topics cannot be looked up");
+        }
+        for topic in &mut response.topics {
+            match kind_of(&proxy, topic_id(&topic.topic_id), topic.is_internal) {
+                Kind::NotOurs => {}
+                Kind::Unknown => topic.error_code = ErrorCode::LEADER_NOT_AVAILABLE.0,
+                Kind::Diskless(known) => {
+                    for partition in &mut topic.partitions {
+                        let leader = leader(&proxy, &known, partition.partition_index);
+                        partition.error_code = ErrorCode::NONE.0;
+                        partition.leader_id = leader;
+                        partition.replica_nodes = vec![leader];
+                        partition.isr_nodes = vec![leader];
+                        partition.eligible_leader_replicas = Some(Vec::new());
+                        partition.last_known_elr = Some(Vec::new());
+                        partition.offline_replicas = Vec::new();
+                    }
+                }
+            }
+        }
+        response
+    }))
+}

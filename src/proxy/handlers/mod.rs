@@ -1,0 +1,347 @@
+//! What becomes of a request: one module for each family of APIs.
+
+mod addresses;
+mod api_versions;
+mod configs;
+mod fetch;
+mod groups;
+mod log_dirs;
+mod metadata;
+mod offsets;
+mod producers;
+mod produce;
+mod records;
+mod topics;
+mod transactions;
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use kafka_protocol::messages::ResponseHeader;
+use kafka_protocol::protocol::{Encodable, HeaderVersion, Request as ApiRequest, StrBytes};
+
+use super::Proxy;
+use super::apis::{self, On};
+use super::error_reply::ErrorCode;
+use super::reply::{self, Close, Reply};
+use super::session::Endpoint;
+use super::topics::{Topic, Topics};
+use super::upstream;
+use crate::engine::produce::ConnectionId;
+use crate::log::ids::TopicId;
+use crate::wire::guard;
+use crate::wire::header::{RequestHeader, skip_response_header};
+
+/// A request on its way.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) connection: ConnectionId,
+    pub(crate) header: RequestHeader,
+    /// Behind the header.
+    pub(crate) body: Bytes,
+    /// Header and body, without the length prefix.
+    pub(crate) frame: Bytes,
+}
+
+/// What is remembered of a connection between its requests.
+#[derive(Debug)]
+pub(crate) struct SessionState {
+    /// [`Topics::switches`] when the connection's fetch sessions were last checked whole.
+    switches: u64,
+}
+
+impl SessionState {
+    pub(crate) fn new(topics: &Topics) -> Self {
+        Self { switches: topics.switches() }
+    }
+}
+
+/// Turns a broker's answer (a frame without its length prefix) into ours.
+pub(crate) type EditResponse =
+    Box<dyn FnOnce(Bytes) -> BoxFuture<'static, Result<Reply, Close>> + Send>;
+
+/// What the broker's answer needs.
+pub(crate) enum OnResponse {
+    /// There will be none.
+    Nothing,
+    /// It passes unread.
+    Relay,
+    /// It is edited.
+    Edit(EditResponse),
+}
+
+/// What becomes of a request.
+pub(crate) enum Step {
+    /// These bytes go to the broker.
+    Forward { frames: Vec<Bytes>, response: OnResponse },
+    /// We answer; `None` where the client wants no answer.
+    Answer(BoxFuture<'static, Result<Option<Reply>, Close>>),
+}
+
+/// Decides what becomes of a request.
+pub(crate) async fn dispatch(
+    request: Request,
+    session: &mut SessionState,
+) -> Result<Step, Close> {
+    let (key, version) = (request.header.api_key, request.header.api_version);
+    let Some(api) = apis::lookup(key) else {
+        return Err(Close::Client(format!("api key {key} is not served")));
+    };
+    if key == 18 {
+        return api_versions::handle(request);
+    }
+    if version < api.min || version > api.accepted {
+        return Err(Close::Client(format!("{} version {version} is not served", api.name)));
+    }
+    let on = match request.endpoint {
+        Endpoint::Bootstrap | Endpoint::Broker(_) => api.classic,
+        Endpoint::Node(_) => api.node,
+    };
+    match on {
+        On::Relay => Ok(request.relay()),
+        On::Refuse => Err(Close::Client(format!("{} is not served here", api.name))),
+        On::Guard => guarded(request, session).await,
+        On::Edit => edited(request).await,
+        On::Serve => served(request).await,
+    }
+}
+
+async fn guarded(request: Request, session: &mut SessionState) -> Result<Step, Close> {
+    match request.header.api_key {
+        0 => produce::guard(request).await,
+        1 => fetch::guard(request, session).await,
+        2 => offsets::guard_list_offsets(request).await,
+        21 => records::guard_delete_records(request).await,
+        23 => offsets::guard_leader_epoch(request).await,
+        24 => transactions::guard_add_partitions(request).await,
+        61 => producers::guard(request).await,
+        76 => groups::guard_share_heartbeat(request).await,
+        key => Err(Close::Ours(format!("api key {key} has no guard"))),
+    }
+}
+
+async fn edited(request: Request) -> Result<Step, Close> {
+    match request.header.api_key {
+        3 => metadata::edit(&request),
+        10 => addresses::edit_find_coordinator(request),
+        19 => topics::edit_create(&request).await,
+        20 => topics::edit_delete(request),
+        32 => configs::edit_describe(&request).await,
+        33 => configs::edit_alter(&request).await,
+        35 => log_dirs::edit(request),
+        44 => configs::edit_incremental_alter(&request).await,
+        60 => addresses::edit_describe_cluster(request),
+        75 => metadata::edit_describe_topic_partitions(request),
+        78 => addresses::edit_share_fetch(request),
+        79 => addresses::edit_share_acknowledge(request),
+        key => Err(Close::Ours(format!("api key {key} has no editor"))),
+    }
+}
+
+async fn served(request: Request) -> Result<Step, Close> {
+    match request.header.api_key {
+        0 => produce::serve(request).await,
+        1 => fetch::serve(request).await,
+        2 => offsets::serve_list_offsets(&request),
+        16 => groups::serve_list_groups(&request),
+        21 => records::serve_delete_records(&request),
+        23 => offsets::serve_leader_epoch(&request),
+        27 => transactions::serve_write_markers(&request),
+        35 => log_dirs::serve(&request),
+        61 => producers::serve(&request),
+        66 => groups::serve_list_transactions(&request),
+        key => Err(Close::Ours(format!("api key {key} has no handler"))),
+    }
+}
+
+impl Request {
+    fn version(&self) -> i16 {
+        self.header.api_version
+    }
+
+    /// Decodes the body, guarded.
+    fn decode<R: ApiRequest>(&self) -> Result<R, Close> {
+        Ok(guard::decode_request::<R>(self.version(), self.body.clone())?)
+    }
+
+    fn frames(self) -> Vec<Bytes> {
+        let mut prefix = BytesMut::with_capacity(4);
+        // A frame that was read is shorter than its reader's limit, which is an `i32`.
+        prefix.put_u32(u32::try_from(self.frame.len()).unwrap_or(u32::MAX));
+        vec![prefix.freeze(), self.frame]
+    }
+
+    fn relay(self) -> Step {
+        Step::Forward { frames: self.frames(), response: OnResponse::Relay }
+    }
+
+    /// Forwards the request as it came; `edit` turns the answer, decoded in the request's version,
+    /// into the one that the client gets.
+    fn forward<R, F>(self, edit: impl FnOnce(Arc<Proxy>, R::Response) -> F + Send + 'static) -> Step
+    where
+        R: ApiRequest,
+        F: Future<Output = R::Response> + Send + 'static,
+        R::Response: Send,
+    {
+        let (version, proxy) = (self.version(), Arc::clone(&self.proxy));
+        let correlation_id = self.header.correlation_id;
+        let response = on_response::<R, _>(correlation_id, version, version, move |response| {
+            edit(proxy, response)
+        });
+        Step::Forward { frames: self.frames(), response }
+    }
+
+    /// Forwards another request in its place, in a version of our choice.
+    fn forward_as<R, F>(
+        &self,
+        request: &R,
+        version: i16,
+        edit: impl FnOnce(Arc<Proxy>, R::Response) -> F + Send + 'static,
+    ) -> Result<Step, Close>
+    where
+        R: ApiRequest,
+        F: Future<Output = R::Response> + Send + 'static,
+        R::Response: Send,
+    {
+        let correlation_id = self.header.correlation_id;
+        let client_id = self.header.client_id.clone().map(StrBytes::from_string);
+        let frame = upstream::encode_request(request, version, correlation_id, client_id)
+            .map_err(|error| Close::Ours(error.to_string()))?;
+        let proxy = Arc::clone(&self.proxy);
+        let response =
+            on_response::<R, _>(correlation_id, version, self.version(), move |response| {
+                edit(proxy, response)
+            });
+        Ok(Step::Forward { frames: vec![frame], response })
+    }
+
+    /// Answers at once.
+    fn answer<T: Encodable + HeaderVersion>(&self, response: &T) -> Result<Step, Close> {
+        let reply = reply::encode(self.header.correlation_id, self.version(), response)?;
+        Ok(Step::Answer(std::future::ready(Ok(Some(reply))).boxed()))
+    }
+
+    /// Answers when the future is done.
+    fn answer_later<T, F>(&self, response: F) -> Step
+    where
+        T: Encodable + HeaderVersion,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (correlation_id, version) = (self.header.correlation_id, self.version());
+        let answer = async move { reply::encode(correlation_id, version, &response.await).map(Some) };
+        Step::Answer(answer.boxed())
+    }
+}
+
+/// Decodes the broker's answer in one version, edits it, and encodes it in another.
+fn on_response<R, F>(
+    correlation_id: i32,
+    upstream_version: i16,
+    client_version: i16,
+    edit: impl FnOnce(R::Response) -> F + Send + 'static,
+) -> OnResponse
+where
+    R: ApiRequest,
+    F: Future<Output = R::Response> + Send + 'static,
+    R::Response: Send,
+{
+    OnResponse::Edit(Box::new(move |frame| {
+        async move {
+            let header_version = R::Response::header_version(upstream_version);
+            let body = frame.slice(4.min(frame.len())..);
+            let upstream = |error: &dyn std::fmt::Display| Close::Upstream(error.to_string());
+            let body = skip_response_header(body, header_version).map_err(|e| upstream(&e))?;
+            let response = guard::decode_response::<R>(upstream_version, body)
+                .map_err(|e| upstream(&e))?;
+            reply::encode(correlation_id, client_version, &edit(response).await)
+        }
+        .boxed()
+    }))
+}
+
+/// What a request names, seen from where it arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    /// Nothing diskless: the broker's business.
+    ClassicOnly,
+    /// Something diskless, or something whose kind cannot be known now.
+    Diskless,
+}
+
+/// Whether any of the topics is diskless. A topic never seen is looked up first.
+async fn names_diskless<'a>(
+    proxy: &Proxy,
+    topics: impl Iterator<Item = (TopicId, &'a str)> + Clone,
+) -> Names {
+    let unknown: Vec<_> = topics
+        .clone()
+        .filter(|(id, name)| proxy.topics.by_id_or_name(*id, name).is_none())
+        .filter(|(_, name)| !name.starts_with("__"))
+        .collect();
+    if !unknown.is_empty() && !look_up(proxy, &unknown).await {
+        return Names::Diskless;
+    }
+    let diskless =
+        |(id, name)| proxy.topics.by_id_or_name(id, name).is_some_and(|topic| topic.is_diskless());
+    if topics.into_iter().any(diskless) { Names::Diskless } else { Names::ClassicOnly }
+}
+
+/// Asks the brokers for topics; whether every one that exists has a kind now.
+async fn look_up(proxy: &Proxy, unknown: &[(TopicId, &str)]) -> bool {
+    let names: Vec<_> = unknown.iter().filter(|(id, _)| id.is_zero()).map(|(_, n)| *n).collect();
+    let ids: Vec<_> = unknown.iter().filter(|(id, _)| !id.is_zero()).map(|(id, _)| *id).collect();
+    match proxy.topics.look_up(&names, &ids).await {
+        Ok(all_decided) => all_decided,
+        Err(error) => {
+            tracing::warn!(%error, "topics cannot be looked up");
+            false
+        }
+    }
+}
+
+/// The diskless topic that a request on a diskless node names, or the code that says why not.
+/// A partition that is not known yet is looked up once: it may be new.
+async fn resolve(
+    proxy: &Proxy,
+    id: TopicId,
+    name: &str,
+    partitions: impl Iterator<Item = i32> + Clone,
+) -> Result<Arc<Topic>, ErrorCode> {
+    let knows = |topic: &Arc<Topic>| {
+        partitions.clone().all(|p| topic.partition(p).is_some() || !(0..1_000_000).contains(&p))
+    };
+    let known = proxy.topics.by_id_or_name(id, name);
+    let topic = match known.filter(knows) {
+        Some(topic) => topic,
+        None if name.starts_with("__") => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+        None => {
+            let decided = look_up(proxy, &[(id, name)]).await;
+            match proxy.topics.by_id_or_name(id, name) {
+                Some(topic) => topic,
+                None if !decided => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+                None if id.is_zero() => return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+                None => return Err(ErrorCode::UNKNOWN_TOPIC_ID),
+            }
+        }
+    };
+    if topic.is_diskless() { Ok(topic) } else { Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) }
+}
+
+/// The header of an answer whose body is written by hand.
+fn response_header(correlation_id: i32, version: i16) -> Result<BytesMut, Close> {
+    let mut out = BytesMut::new();
+    out.put_i32(0);
+    ResponseHeader::default()
+        .with_correlation_id(correlation_id)
+        .encode(&mut out, version)
+        .map_err(|error| Close::Ours(error.to_string()))?;
+    Ok(out)
+}
+
+fn topic_id(uuid: &uuid::Uuid) -> TopicId {
+    TopicId(*uuid.as_bytes())
+}

@@ -1,0 +1,159 @@
+//! ListOffsets (2) and OffsetForLeaderEpoch (23).
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
+use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderTopic;
+use kafka_protocol::messages::offset_for_leader_epoch_response::{
+    EpochEndOffset, OffsetForLeaderTopicResult,
+};
+use kafka_protocol::messages::{
+    ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse,
+};
+
+use super::{Names, Request, Step, names_diskless, resolve};
+use crate::engine::lookup::{Located, Position};
+use crate::log::ids::TopicId;
+use crate::proxy::Proxy;
+use crate::proxy::error_reply::{self, ErrorCode};
+use crate::proxy::reply::Close;
+
+/// The special timestamps of `ListOffsetsRequest` (KIP-734, KIP-405, KIP-1005).
+mod special {
+    pub(super) const LATEST: i64 = -1;
+    pub(super) const EARLIEST: i64 = -2;
+    pub(super) const MAX_TIMESTAMP: i64 = -3;
+    pub(super) const EARLIEST_LOCAL: i64 = -4;
+    pub(super) const LATEST_TIERED: i64 = -5;
+}
+
+pub(super) async fn guard_list_offsets(request: Request) -> Result<Step, Close> {
+    let asked: ListOffsetsRequest = request.decode()?;
+    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
+    if names_diskless(&request.proxy, named).await == Names::ClassicOnly {
+        return Ok(request.relay());
+    }
+    let code = ErrorCode::NOT_LEADER_OR_FOLLOWER;
+    let refuse = |topic: &ListOffsetsTopic| {
+        let rows = topic.partitions.iter().map(|p| offset_row(p.partition_index, Err(code)));
+        ListOffsetsTopicResponse::default()
+            .with_name(topic.name.clone())
+            .with_partitions(rows.collect())
+    };
+    let topics = asked.topics.iter().map(refuse).collect();
+    request.answer(&ListOffsetsResponse::default().with_topics(topics))
+}
+
+pub(super) fn serve_list_offsets(request: &Request) -> Result<Step, Close> {
+    let asked: ListOffsetsRequest = request.decode()?;
+    let proxy = Arc::clone(&request.proxy);
+    Ok(request.answer_later(async move {
+        let topics = join_all(asked.topics.into_iter().map(|topic| list_topic(&proxy, topic)));
+        ListOffsetsResponse::default().with_topics(topics.await)
+    }))
+}
+
+async fn list_topic(proxy: &Proxy, topic: ListOffsetsTopic) -> ListOffsetsTopicResponse {
+    let indexes = topic.partitions.iter().map(|p| p.partition_index);
+    let known = resolve(proxy, TopicId::ZERO, topic.name.as_str(), indexes).await;
+    let locate = async |asked: &ListOffsetsPartition| {
+        let known = known.as_ref().map_err(|&code| code)?;
+        let index = asked.partition_index;
+        let partition = known.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let position = match asked.timestamp {
+            special::LATEST => Position::Latest,
+            // Nothing of a diskless topic is local or tiered: its one log begins and ends there.
+            special::EARLIEST | special::EARLIEST_LOCAL => Position::Earliest,
+            special::MAX_TIMESTAMP => Position::MaxTimestamp,
+            special::LATEST_TIERED => return Ok((Located { timestamp: -1, offset: -1 }, -1)),
+            timestamp if timestamp >= 0 => Position::Timestamp(timestamp),
+            _ => return Err(ErrorCode::UNSUPPORTED_VERSION),
+        };
+        let located = proxy.lookup.locate(partition, position).await;
+        let located = located.map_err(|error| error_reply::of_lookup(&error))?;
+        let epoch = if located.offset < 0 { -1 } else { known.leader_epoch(index) };
+        Ok((located, epoch))
+    };
+    let mut rows = Vec::with_capacity(topic.partitions.len());
+    for asked in &topic.partitions {
+        rows.push(offset_row(asked.partition_index, locate(asked).await));
+    }
+    ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(rows)
+}
+
+fn offset_row(
+    index: i32,
+    located: Result<(Located, i32), ErrorCode>,
+) -> ListOffsetsPartitionResponse {
+    let row = ListOffsetsPartitionResponse::default().with_partition_index(index);
+    match located {
+        Ok((located, epoch)) => row
+            .with_timestamp(located.timestamp)
+            .with_offset(located.offset)
+            .with_leader_epoch(epoch),
+        Err(code) => {
+            row.with_error_code(code.0).with_timestamp(-1).with_offset(-1).with_leader_epoch(-1)
+        }
+    }
+}
+
+pub(super) async fn guard_leader_epoch(request: Request) -> Result<Step, Close> {
+    let asked: OffsetForLeaderEpochRequest = request.decode()?;
+    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str()));
+    if names_diskless(&request.proxy, named).await == Names::ClassicOnly {
+        return Ok(request.relay());
+    }
+    let code = ErrorCode::NOT_LEADER_OR_FOLLOWER;
+    let refuse = |topic: &OffsetForLeaderTopic| {
+        let rows = topic.partitions.iter().map(|p| epoch_row(p.partition, Err(code)));
+        OffsetForLeaderTopicResult::default()
+            .with_topic(topic.topic.clone())
+            .with_partitions(rows.collect())
+    };
+    let topics = asked.topics.iter().map(refuse).collect();
+    request.answer(&OffsetForLeaderEpochResponse::default().with_topics(topics))
+}
+
+/// A diskless log is never truncated, so whatever epoch is asked for, it ends at the high
+/// watermark: no client ever sees a divergence.
+pub(super) fn serve_leader_epoch(request: &Request) -> Result<Step, Close> {
+    let asked: OffsetForLeaderEpochRequest = request.decode()?;
+    let proxy = Arc::clone(&request.proxy);
+    Ok(request.answer_later(async move {
+        let mut topics = Vec::with_capacity(asked.topics.len());
+        for topic in asked.topics {
+            let indexes = topic.partitions.iter().map(|p| p.partition);
+            let known = resolve(&proxy, TopicId::ZERO, topic.topic.as_str(), indexes).await;
+            let mut rows = Vec::with_capacity(topic.partitions.len());
+            for asked in &topic.partitions {
+                let end = async {
+                    let known = known.as_ref().map_err(|&code| code)?;
+                    let partition = known
+                        .partition(asked.partition)
+                        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+                    let located = proxy.lookup.locate(partition, Position::Latest).await;
+                    let located = located.map_err(|error| error_reply::of_lookup(&error))?;
+                    Ok((asked.leader_epoch, located.offset))
+                };
+                rows.push(epoch_row(asked.partition, end.await));
+            }
+            topics.push(
+                OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(rows),
+            );
+        }
+        OffsetForLeaderEpochResponse::default().with_topics(topics)
+    }))
+}
+
+fn epoch_row(partition: i32, end: Result<(i32, i64), ErrorCode>) -> EpochEndOffset {
+    let row = EpochEndOffset::default().with_partition(partition);
+    match end {
+        Ok((epoch, offset)) => row.with_leader_epoch(epoch).with_end_offset(offset),
+        Err(code) => row.with_error_code(code.0).with_leader_epoch(-1).with_end_offset(-1),
+    }
+}

@@ -1,0 +1,84 @@
+//! DeleteRecords (21).
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::delete_records_request::DeleteRecordsTopic;
+use kafka_protocol::messages::delete_records_response::{
+    DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
+};
+use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+
+use super::{Names, Request, Step, names_diskless, resolve};
+use crate::engine::lookup::Position;
+use crate::log::ids::{TopicId, TopicPartition};
+use crate::proxy::Proxy;
+use crate::proxy::error_reply::{self, ErrorCode};
+use crate::proxy::reply::Close;
+
+/// Asks for everything up to the high watermark.
+const HIGH_WATERMARK: i64 = -1;
+
+pub(super) async fn guard_delete_records(request: Request) -> Result<Step, Close> {
+    let asked: DeleteRecordsRequest = request.decode()?;
+    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
+    if names_diskless(&request.proxy, named).await == Names::ClassicOnly {
+        return Ok(request.relay());
+    }
+    let code = ErrorCode::NOT_LEADER_OR_FOLLOWER;
+    let refuse = |topic: &DeleteRecordsTopic| {
+        let rows = topic.partitions.iter().map(|p| row(p.partition_index, Err(code)));
+        DeleteRecordsTopicResult::default()
+            .with_name(topic.name.clone())
+            .with_partitions(rows.collect())
+    };
+    let topics = asked.topics.iter().map(refuse).collect();
+    request.answer(&DeleteRecordsResponse::default().with_topics(topics))
+}
+
+pub(super) fn serve_delete_records(request: &Request) -> Result<Step, Close> {
+    let asked: DeleteRecordsRequest = request.decode()?;
+    let proxy = Arc::clone(&request.proxy);
+    Ok(request.answer_later(async move {
+        let mut topics = Vec::with_capacity(asked.topics.len());
+        for topic in asked.topics {
+            let indexes = topic.partitions.iter().map(|p| p.partition_index);
+            let known = resolve(&proxy, TopicId::ZERO, topic.name.as_str(), indexes).await;
+            let mut rows = Vec::with_capacity(topic.partitions.len());
+            for asked in &topic.partitions {
+                let trimmed = async {
+                    let known = known.as_ref().map_err(|&code| code)?;
+                    let partition = known
+                        .partition(asked.partition_index)
+                        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+                    trim(&proxy, partition, asked.offset).await
+                };
+                rows.push(row(asked.partition_index, trimmed.await));
+            }
+            let result = DeleteRecordsTopicResult::default();
+            topics.push(result.with_name(topic.name).with_partitions(rows));
+        }
+        DeleteRecordsResponse::default().with_topics(topics)
+    }))
+}
+
+async fn trim(proxy: &Proxy, partition: TopicPartition, offset: i64) -> Result<i64, ErrorCode> {
+    let end = proxy.lookup.locate(partition, Position::Latest).await;
+    let end = end.map_err(|error| error_reply::of_lookup(&error))?.offset;
+    let start = if offset == HIGH_WATERMARK { end } else { offset };
+    if start < 0 || start > end {
+        return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+    }
+    match proxy.coordinator.trim(vec![(partition, start)]).await.as_deref() {
+        Ok([watermarks]) => Ok(watermarks.log_start_offset),
+        Ok(_) => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
+        Err(error) => Err(error_reply::of_coordinator(error)),
+    }
+}
+
+fn row(index: i32, low_watermark: Result<i64, ErrorCode>) -> DeleteRecordsPartitionResult {
+    let row = DeleteRecordsPartitionResult::default().with_partition_index(index);
+    match low_watermark {
+        Ok(low_watermark) => row.with_low_watermark(low_watermark),
+        Err(code) => row.with_low_watermark(-1).with_error_code(code.0),
+    }
+}

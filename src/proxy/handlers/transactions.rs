@@ -1,0 +1,71 @@
+//! AddPartitionsToTxn (24) and WriteTxnMarkers (27): refused for diskless partitions.
+
+use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
+use kafka_protocol::messages::add_partitions_to_txn_response::{
+    AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult,
+};
+use kafka_protocol::messages::write_txn_markers_response::{
+    WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
+};
+use kafka_protocol::messages::{
+    AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, WriteTxnMarkersRequest,
+    WriteTxnMarkersResponse,
+};
+
+use super::{Names, Request, Step, names_diskless};
+use crate::log::ids::TopicId;
+use crate::proxy::error_reply::ErrorCode;
+use crate::proxy::reply::Close;
+
+/// A transaction that names a diskless partition is refused before a record of it is written,
+/// with a code that is fatal to the producer: nothing that it can do would help.
+pub(super) async fn guard_add_partitions(request: Request) -> Result<Step, Close> {
+    let asked: AddPartitionsToTxnRequest = request.decode()?;
+    let topics = &asked.v3_and_below_topics;
+    let named = topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
+    if names_diskless(&request.proxy, named).await == Names::ClassicOnly {
+        return Ok(request.relay());
+    }
+    let refuse = |topic: &AddPartitionsToTxnTopic| {
+        let known = request.proxy.topics.by_name(topic.name.as_str());
+        let code = match known.is_none_or(|topic| topic.is_diskless()) {
+            true => ErrorCode::INVALID_TXN_STATE,
+            false => ErrorCode::OPERATION_NOT_ATTEMPTED,
+        };
+        let row = |&index: &i32| {
+            AddPartitionsToTxnPartitionResult::default()
+                .with_partition_index(index)
+                .with_partition_error_code(code.0)
+        };
+        AddPartitionsToTxnTopicResult::default()
+            .with_name(topic.name.clone())
+            .with_results_by_partition(topic.partitions.iter().map(row).collect())
+    };
+    let results = topics.iter().map(refuse).collect();
+    request.answer(
+        &AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(results),
+    )
+}
+
+/// `kafka-transactions abort` sends this to the leader: there is no transaction to end.
+pub(super) fn serve_write_markers(request: &Request) -> Result<Step, Close> {
+    let asked: WriteTxnMarkersRequest = request.decode()?;
+    let mut response = WriteTxnMarkersResponse::default();
+    for marker in &asked.markers {
+        let mut result = WritableTxnMarkerResult::default().with_producer_id(marker.producer_id);
+        for topic in &marker.topics {
+            let row = |&index: &i32| {
+                WritableTxnMarkerPartitionResult::default()
+                    .with_partition_index(index)
+                    .with_error_code(ErrorCode::INVALID_TXN_STATE.0)
+            };
+            result.topics.push(
+                WritableTxnMarkerTopicResult::default()
+                    .with_name(topic.name.clone())
+                    .with_partitions(topic.partition_indexes.iter().map(row).collect()),
+            );
+        }
+        response.markers.push(result);
+    }
+    request.answer(&response)
+}

@@ -1,0 +1,86 @@
+//! Where Kafka's semantics meet connections.
+//!
+//! [`apis`] is the one table of what happens to which API; [`session`] pumps one client
+//! connection; `handlers` hold one API family each; [`topics`] knows every topic's kind.
+
+pub mod advertise;
+pub mod apis;
+pub mod cluster;
+pub mod error_reply;
+pub mod fetch_sessions;
+pub mod handlers;
+pub mod listener;
+pub mod reply;
+pub mod session;
+pub mod topics;
+pub mod upstream;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::clock::WallClock;
+use crate::coordinator::Coordinator;
+use crate::engine::fetch::Fetcher;
+use crate::engine::lookup::Lookup;
+use crate::engine::produce::{ConnectionId, Producer};
+use crate::metrics::Metrics;
+
+/// Numbers and names of the proxy that an operator gives.
+#[derive(Clone, Debug)]
+pub struct ProxySettings {
+    /// The address that every listener binds.
+    pub bind: IpAddr,
+    /// The host that clients are told.
+    pub advertised_host: String,
+    /// Every client starts here.
+    pub bootstrap_port: u16,
+    /// Broker `n` is reached at this port + `n`.
+    pub broker_ports: u16,
+    /// Diskless node `k` of this zone is reached at this port + `k`.
+    pub node_ports: u16,
+    /// The zone's name: the rack of its diskless nodes.
+    pub zone: String,
+    /// The zone's permanent index, given by the coordinator.
+    pub zone_index: u16,
+    /// Diskless nodes of the zone, at most 64.
+    pub nodes_per_zone: u16,
+    /// The largest frame that is read, as `socket.request.max.bytes` of a broker.
+    pub frame_bytes_max: usize,
+    /// What DescribeLogDirs calls the place where diskless records lie.
+    pub store_name: String,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Proxy {
+    /// The operator's numbers.
+    pub settings: ProxySettings,
+    /// The brokers.
+    pub cluster: Arc<cluster::Cluster>,
+    /// The topics and their kinds.
+    pub topics: Arc<topics::Topics>,
+    /// The batch coordinator.
+    pub coordinator: Arc<dyn Coordinator>,
+    /// The produce path.
+    pub producer: Producer,
+    /// The fetch path.
+    pub fetcher: Fetcher,
+    /// The offset lookups.
+    pub lookup: Lookup,
+    /// Fetch sessions of the diskless nodes.
+    pub fetch_sessions: fetch_sessions::FetchSessions,
+    /// Wall-clock time.
+    pub clock: Arc<dyn WallClock>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The next connection's number.
+    pub connections: AtomicU64,
+}
+
+impl Proxy {
+    /// A number for a connection, never given before.
+    pub fn connection_id(&self) -> ConnectionId {
+        ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed))
+    }
+}

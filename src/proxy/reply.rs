@@ -1,0 +1,60 @@
+//! Frames that we answer with.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::ResponseHeader;
+use kafka_protocol::protocol::{Encodable, HeaderVersion};
+
+/// Why the connection ends. A broker says nothing either, it closes.
+#[derive(Debug, thiserror::Error)]
+pub enum Close {
+    /// The client sent what no broker would answer.
+    #[error("{0}")]
+    Client(String),
+    /// A broker broke off or answered what cannot be read.
+    #[error("{0}")]
+    Upstream(String),
+    /// An answer could not be written: our mistake.
+    #[error("{0}")]
+    Ours(String),
+    /// A produce with acks=0 failed: closing is the only way to tell (as a broker does).
+    #[error("a produce that wants no answer failed")]
+    SilentFailure,
+}
+
+impl From<crate::wire::guard::DecodeError> for Close {
+    fn from(error: crate::wire::guard::DecodeError) -> Self {
+        Self::Client(error.to_string())
+    }
+}
+
+/// A response frame as slices to be laid end to end, length prefix first.
+#[derive(Debug, Default)]
+pub struct Reply(pub Vec<Bytes>);
+
+/// Encodes a response in the version of its request.
+pub fn encode<T: Encodable + HeaderVersion>(
+    correlation_id: i32,
+    version: i16,
+    body: &T,
+) -> Result<Reply, Close> {
+    encode_as(correlation_id, T::header_version(version), version, body)
+}
+
+/// As [`encode`], with the header version given: ApiVersions answers an unknown version with
+/// version 0.
+pub fn encode_as<T: Encodable>(
+    correlation_id: i32,
+    header_version: i16,
+    version: i16,
+    body: &T,
+) -> Result<Reply, Close> {
+    let ours = |error: &dyn std::fmt::Display| Close::Ours(format!("response: {error}"));
+    let mut out = BytesMut::new();
+    out.put_i32(0);
+    let header = ResponseHeader::default().with_correlation_id(correlation_id);
+    header.encode(&mut out, header_version).map_err(|e| ours(&e))?;
+    body.encode(&mut out, version).map_err(|e| ours(&e))?;
+    let length = i32::try_from(out.len() - 4).map_err(|e| ours(&e))?;
+    out[..4].copy_from_slice(&length.to_be_bytes());
+    Ok(Reply(vec![out.freeze()]))
+}

@@ -1,0 +1,94 @@
+//! One client connection: requests in, answers out in the same order.
+//!
+//! Two loops share one task. The reader takes frames, decides what becomes of each, and queues
+//! what is owed; the writer pays in that order. A connection to a broker, where one is needed, is
+//! this client's own: what the broker knows of the connection (authentication above all) is true
+//! of the client.
+
+mod reader;
+mod upstream_reader;
+mod writer;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use futures::future::BoxFuture;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::{mpsc, watch};
+
+use super::Proxy;
+use super::handlers::EditResponse;
+use super::reply::{Close, Reply};
+
+/// Requests of one connection that may wait for their answers; the socket is not read beyond.
+const PENDING_MAX: usize = 64;
+
+/// Where a client connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// The bootstrap port: any broker behind it.
+    Bootstrap,
+    /// The endpoint of one broker.
+    Broker(i32),
+    /// Diskless node `k` of this zone.
+    Node(u16),
+}
+
+/// What the writer owes, in the order of the requests.
+pub(super) enum Pending {
+    /// Answers come from this broker connection from here on.
+    Upstream(OwnedReadHalf, Arc<AtomicBool>),
+    /// The next answer of the broker, unread.
+    Relay { correlation_id: i32 },
+    /// The next answer of the broker, edited.
+    Edit { correlation_id: i32, edit: EditResponse },
+    /// An answer of ours.
+    Answer(BoxFuture<'static, Result<Option<Reply>, Close>>),
+    /// Close the connection once all before is answered.
+    Close(Close),
+}
+
+/// Serves a connection until either side ends it or the replica drains.
+pub async fn serve(
+    proxy: Arc<Proxy>,
+    endpoint: Endpoint,
+    stream: TcpStream,
+    peer: SocketAddr,
+    drain: watch::Receiver<bool>,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "connection lost before it began");
+        return;
+    }
+    let (client_read, client_write) = stream.into_split();
+    let (sender, receiver) = mpsc::channel(PENDING_MAX);
+    let metrics = Arc::clone(&proxy.metrics);
+    let reader = reader::Reader::new(Arc::clone(&proxy), endpoint, client_read, sender, drain);
+    let writer = writer::Writer::new(endpoint, client_write, receiver);
+
+    metrics.connection_opened();
+    let mut writing = std::pin::pin!(writer.run());
+    let ended = tokio::select! {
+        biased;
+        result = &mut writing => result,
+        // The client is gone for good: nobody is left to answer.
+        result = reader.run() => match result {
+            reader::End::Gone => Ok(()),
+            // What was asked before is still answered.
+            reader::End::Finish => writing.await,
+        },
+    };
+    metrics.connection_closed();
+    match ended {
+        Ok(()) => tracing::debug!(%peer, ?endpoint, "connection closed"),
+        Err(error @ Close::Client(_)) => {
+            tracing::info!(%peer, ?endpoint, %error, "connection refused");
+        }
+        Err(error @ (Close::Upstream(_) | Close::SilentFailure)) => {
+            tracing::debug!(%peer, ?endpoint, %error, "connection closed");
+        }
+        Err(error @ Close::Ours(_)) => tracing::error!(%peer, ?endpoint, %error, "connection closed"),
+    }
+}

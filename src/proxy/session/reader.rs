@@ -1,0 +1,185 @@
+//! Takes frames from the client, and queues what each one is owed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, watch};
+
+use super::{Endpoint, Pending};
+use crate::engine::produce::ConnectionId;
+use crate::proxy::Proxy;
+use crate::proxy::handlers::{self, OnResponse, Request, Step};
+use crate::proxy::reply::Close;
+use crate::proxy::upstream;
+use crate::tasks;
+use crate::wire::frame::FrameReader;
+use crate::wire::header::RequestHeader;
+
+/// How the reading ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client closed the connection or it broke.
+    Gone,
+    /// No more is read; what was read is to be answered.
+    Finish,
+}
+
+struct Upstream {
+    write: OwnedWriteHalf,
+    /// Cleared by the writer when the broker closes an idle connection.
+    alive: Arc<AtomicBool>,
+}
+
+pub(super) struct Reader {
+    proxy: Arc<Proxy>,
+    endpoint: Endpoint,
+    connection: ConnectionId,
+    client: OwnedReadHalf,
+    frames: FrameReader,
+    buffer: BytesMut,
+    pending: mpsc::Sender<Pending>,
+    upstream: Option<Upstream>,
+    drain: watch::Receiver<bool>,
+    session: handlers::SessionState,
+}
+
+impl Reader {
+    pub(super) fn new(
+        proxy: Arc<Proxy>,
+        endpoint: Endpoint,
+        client: OwnedReadHalf,
+        pending: mpsc::Sender<Pending>,
+        drain: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            connection: proxy.connection_id(),
+            frames: FrameReader::new(proxy.settings.frame_bytes_max),
+            session: handlers::SessionState::new(&proxy.topics),
+            proxy,
+            endpoint,
+            client,
+            buffer: BytesMut::new(),
+            pending,
+            upstream: None,
+            drain,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> End {
+        loop {
+            let frame = match self.frames.next(&mut self.buffer) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => match self.read_more().await {
+                    Some(end) => return end,
+                    None => continue,
+                },
+                Err(error) => return self.close(Close::Client(error.to_string())).await,
+            };
+            if let Err(close) = self.take(frame).await {
+                return self.close(close).await;
+            }
+        }
+    }
+
+    /// Reads what there is; `Some` when nothing more will come or is wanted.
+    async fn read_more(&mut self) -> Option<End> {
+        self.buffer.reserve(16 << 10);
+        tokio::select! {
+            biased;
+            _ = self.drain.wait_for(|drain| *drain) => Some(End::Finish),
+            read = self.client.read_buf(&mut self.buffer) => match read {
+                Ok(0) | Err(_) => Some(End::Gone),
+                Ok(_) => None,
+            },
+        }
+    }
+
+    /// Lets the writer answer what came before, then close.
+    async fn close(self, close: Close) -> End {
+        // A writer that is gone has closed already.
+        let _gone = self.pending.send(Pending::Close(close)).await;
+        End::Finish
+    }
+
+    async fn take(&mut self, frame: Bytes) -> Result<(), Close> {
+        let header =
+            RequestHeader::peek(&frame).map_err(|error| Close::Client(error.to_string()))?;
+        let (api_key, correlation_id) = (header.api_key, header.correlation_id);
+        self.proxy.metrics.request(api_key, self.endpoint);
+        let request = Request {
+            proxy: Arc::clone(&self.proxy),
+            endpoint: self.endpoint,
+            connection: self.connection,
+            body: frame.slice(header.body_at..),
+            header,
+            frame,
+        };
+        match handlers::dispatch(request, &mut self.session).await? {
+            Step::Forward { frames, response } => {
+                self.forward(&frames).await?;
+                match response {
+                    OnResponse::Nothing => Ok(()),
+                    OnResponse::Relay => self.owe(Pending::Relay { correlation_id }).await,
+                    OnResponse::Edit(edit) => {
+                        self.owe(Pending::Edit { correlation_id, edit }).await
+                    }
+                }
+            }
+            Step::Answer(answer) => {
+                // It makes progress while the writer is busy with what came before.
+                let running = tasks::spawn("answer", answer);
+                let joined = running.map(|joined| {
+                    joined.unwrap_or_else(|error| Err(Close::Ours(format!("handler: {error}"))))
+                });
+                self.owe(Pending::Answer(joined.boxed())).await
+            }
+        }
+    }
+
+    async fn owe(&self, pending: Pending) -> Result<(), Close> {
+        let sent = self.pending.send(pending).await;
+        sent.map_err(|_| Close::Upstream("the connection is closing".to_owned()))
+    }
+
+    async fn forward(&mut self, frames: &[Bytes]) -> Result<(), Close> {
+        if !self.upstream.as_ref().is_some_and(|up| up.alive.load(Ordering::Acquire)) {
+            self.connect().await?;
+        }
+        let Some(upstream) = &mut self.upstream else {
+            return Err(Close::Ours("no broker connection".to_owned()));
+        };
+        for frame in frames {
+            let written = upstream.write.write_all(frame).await;
+            written.map_err(|error| Close::Upstream(format!("broker: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// A classic endpoint leads to its broker alone; elsewhere any broker will do.
+    async fn connect(&mut self) -> Result<(), Close> {
+        let addresses = match self.endpoint {
+            Endpoint::Broker(id) => {
+                let view = self.proxy.cluster.view();
+                view.brokers.get(&id).map(|broker| broker.address()).into_iter().collect()
+            }
+            Endpoint::Bootstrap | Endpoint::Node(_) => self.proxy.cluster.addresses(),
+        };
+        let mut last = "no such broker".to_owned();
+        for address in addresses {
+            match upstream::connect(&address).await {
+                Ok(stream) => {
+                    let (read, write) = stream.into_split();
+                    let alive = Arc::new(AtomicBool::new(true));
+                    self.upstream = Some(Upstream { write, alive: Arc::clone(&alive) });
+                    return self.owe(Pending::Upstream(read, alive)).await;
+                }
+                Err(error) => last = error.to_string(),
+            }
+        }
+        Err(Close::Upstream(last))
+    }
+}

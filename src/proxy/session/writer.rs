@@ -1,0 +1,227 @@
+//! Pays what the client is owed, in the order of its requests.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes};
+use futures::FutureExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
+
+use super::upstream_reader::UpstreamReader;
+use super::{Endpoint, Pending};
+use crate::proxy::reply::{Close, Reply};
+
+/// Bytes that gather before they are written although more is at hand.
+const GATHER_BYTES: usize = 256 << 10;
+
+pub(super) struct Writer {
+    endpoint: Endpoint,
+    out: Out,
+    pending: mpsc::Receiver<Pending>,
+    upstream: Option<UpstreamReader>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        client: OwnedWriteHalf,
+        pending: mpsc::Receiver<Pending>,
+    ) -> Self {
+        let out = Out { client, slices: Slices::default() };
+        Self { endpoint, out, pending, upstream: None }
+    }
+
+    pub(super) async fn run(mut self) -> Result<(), Close> {
+        loop {
+            let pending = match self.pending.try_recv() {
+                Ok(pending) => pending,
+                Err(TryRecvError::Disconnected) => return self.out.flush().await,
+                Err(TryRecvError::Empty) => {
+                    self.out.flush().await?;
+                    match self.idle().await? {
+                        Some(pending) => pending,
+                        None => return Ok(()),
+                    }
+                }
+            };
+            match pending {
+                Pending::Upstream(read, alive) => {
+                    self.upstream = Some(UpstreamReader::new(read, alive));
+                }
+                Pending::Relay { correlation_id } => self.relay(correlation_id).await?,
+                Pending::Edit { correlation_id, edit } => {
+                    let frame = self.answer_of_broker(correlation_id).await?;
+                    let reply = edit(frame).await?;
+                    self.out.push(reply);
+                }
+                Pending::Answer(mut answer) => {
+                    let reply = match (&mut answer).now_or_never() {
+                        Some(reply) => reply,
+                        None => {
+                            self.out.flush().await?;
+                            answer.await
+                        }
+                    };
+                    match reply {
+                        Ok(Some(reply)) => self.out.push(reply),
+                        Ok(None) => {}
+                        Err(close) => return self.finish(close).await,
+                    }
+                }
+                Pending::Close(close) => return self.finish(close).await,
+            }
+            if self.out.slices.remaining() > GATHER_BYTES {
+                self.out.flush().await?;
+            }
+        }
+    }
+
+    async fn finish(mut self, close: Close) -> Result<(), Close> {
+        self.out.flush().await?;
+        Err(close)
+    }
+
+    /// Waits for the next debt, with an eye on the broker, which owes nothing now.
+    async fn idle(&mut self) -> Result<Option<Pending>, Close> {
+        loop {
+            let Some(upstream) = self.upstream.as_mut().filter(|up| !up.has_bytes()) else {
+                return Ok(self.pending.recv().await);
+            };
+            tokio::select! {
+                biased;
+                pending = self.pending.recv() => return Ok(pending),
+                read = upstream.read() => if let Err(close) = read {
+                    self.upstream = None;
+                    // A classic endpoint is the broker's; a diskless node lives on without.
+                    if !matches!(self.endpoint, Endpoint::Node(_)) {
+                        return Err(close);
+                    }
+                },
+            }
+        }
+    }
+
+    async fn relay(&mut self, correlation_id: i32) -> Result<(), Close> {
+        let Some(upstream) = &mut self.upstream else { return Err(no_upstream()) };
+        let mut left = loop {
+            if let Some(length) = upstream.frame_length(correlation_id)? {
+                break 4 + length;
+            }
+            self.out.flush().await?;
+            upstream.read().await?;
+        };
+        loop {
+            let piece = upstream.take(left);
+            left -= piece.len();
+            self.out.slices.push(piece);
+            if left == 0 {
+                return Ok(());
+            }
+            // Forward what is there before the rest comes.
+            self.out.flush().await?;
+            upstream.read().await?;
+        }
+    }
+
+    async fn answer_of_broker(&mut self, correlation_id: i32) -> Result<Bytes, Close> {
+        self.out.flush().await?;
+        let Some(upstream) = &mut self.upstream else { return Err(no_upstream()) };
+        upstream.whole_frame(correlation_id).await
+    }
+}
+
+fn no_upstream() -> Close {
+    Close::Upstream("the broker closed the connection".to_owned())
+}
+
+/// The client's side: slices gather, and go out in as few system calls as they fit in.
+struct Out {
+    client: OwnedWriteHalf,
+    slices: Slices,
+}
+
+impl Out {
+    fn push(&mut self, reply: Reply) {
+        for slice in reply.0 {
+            self.slices.push(slice);
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), Close> {
+        while self.slices.has_remaining() {
+            match self.client.write_buf(&mut self.slices).await {
+                Ok(0) => return Err(Close::Upstream("the client is gone".to_owned())),
+                Ok(_) => {}
+                Err(error) => return Err(Close::Upstream(format!("client: {error}"))),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A queue of byte slices that is written with vectored writes, without joining them.
+#[derive(Debug, Default)]
+struct Slices {
+    queue: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Slices {
+    fn push(&mut self, slice: Bytes) {
+        if !slice.is_empty() {
+            self.bytes += slice.len();
+            self.queue.push_back(slice);
+        }
+    }
+}
+
+impl Buf for Slices {
+    fn remaining(&self) -> usize {
+        self.bytes
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.queue.front().map_or(&[], |slice| slice)
+    }
+
+    fn chunks_vectored<'a>(&'a self, dst: &mut [std::io::IoSlice<'a>]) -> usize {
+        let filled = dst.len().min(self.queue.len());
+        for (io_slice, slice) in dst.iter_mut().zip(&self.queue) {
+            *io_slice = std::io::IoSlice::new(slice);
+        }
+        filled
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        self.bytes -= count;
+        while count > 0 {
+            let Some(front) = self.queue.front_mut() else { return };
+            if front.len() > count {
+                front.advance(count);
+                return;
+            }
+            count -= front.len();
+            self.queue.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_advance_across_their_borders() {
+        let mut slices = Slices::default();
+        for piece in ["ab", "", "cde", "f"] {
+            slices.push(Bytes::from_static(piece.as_bytes()));
+        }
+        assert_eq!(slices.remaining(), 6);
+        slices.advance(3);
+        assert_eq!((slices.remaining(), slices.chunk()), (3, b"de".as_slice()));
+        slices.advance(3);
+        assert!(!slices.has_remaining() && slices.chunk().is_empty());
+    }
+}

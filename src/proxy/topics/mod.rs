@@ -1,0 +1,462 @@
+//! Every topic's kind, and what is needed of it at hand.
+//!
+//! Invariant: a topic is served as diskless only if its id is bound so in the coordinator. A kind
+//! that is not known yet is never taken for classic: the answer is a retriable error.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use kafka_protocol::protocol::StrBytes;
+use tokio::sync::Mutex;
+
+use super::cluster::Cluster;
+use super::upstream::UpstreamError;
+use crate::config::TopicRules;
+use crate::coordinator::{
+    BindRule, Coordinator, CoordinatorError, Event, Registration, TopicBinding, TopicKind,
+};
+use crate::log::ids::{TopicId, TopicPartition};
+
+mod placeholder;
+
+pub use placeholder::TopicConfig;
+
+/// A topic as it was last seen, its kind known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its id.
+    pub id: TopicId,
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: TopicKind,
+    /// The leader epoch of each partition, by partition index.
+    pub leader_epochs: Vec<i32>,
+    /// The configs that we obey.
+    pub config: TopicConfig,
+}
+
+impl Topic {
+    /// Whether we keep it.
+    pub fn is_diskless(&self) -> bool {
+        self.kind == TopicKind::Diskless
+    }
+
+    /// The partition, if the topic has it.
+    pub fn partition(&self, index: i32) -> Option<TopicPartition> {
+        let known = usize::try_from(index).is_ok_and(|i| i < self.leader_epochs.len());
+        known.then_some(TopicPartition { topic: self.id, partition: index })
+    }
+
+    /// The partition's leader epoch, as the broker last gave it.
+    pub fn leader_epoch(&self, index: i32) -> i32 {
+        usize::try_from(index).ok().and_then(|i| self.leader_epochs.get(i)).copied().unwrap_or(0)
+    }
+}
+
+/// Why a topic could not be made diskless.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeDisklessError {
+    /// Its broker log is not empty.
+    #[error(
+        "topic {0} cannot become diskless: its broker log holds records; create a new topic with \
+         diskless.enable=true and copy them"
+    )]
+    HasRecords(String),
+    /// It is compacted.
+    #[error("topic {0} cannot become diskless: cleanup.policy=compact is not supported; use delete")]
+    Compacted(String),
+    /// It is one of Kafka's own.
+    #[error("topic {0} cannot become diskless: it is internal to Kafka")]
+    Internal(String),
+    /// No such topic.
+    #[error("topic {0} does not exist")]
+    Unknown(String),
+    /// The brokers could not be asked.
+    #[error("topic {0} cannot become diskless now, try again: {1}")]
+    Upstream(String, UpstreamError),
+    /// The coordinator could not be asked.
+    #[error("topic {0} cannot become diskless now, try again: {1}")]
+    Coordinator(String, CoordinatorError),
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_id: HashMap<TopicId, Arc<Topic>>,
+    ids: HashMap<String, TopicId>,
+    bindings: HashMap<TopicId, TopicKind>,
+    configs: HashMap<TopicId, TopicConfig>,
+}
+
+/// The topics.
+#[derive(Debug)]
+pub struct Topics {
+    cluster: Arc<Cluster>,
+    coordinator: Arc<dyn Coordinator>,
+    rules: TopicRules,
+    known: RwLock<Known>,
+    /// Held while a kind is decided, so that one topic is decided once.
+    deciding: Mutex<()>,
+    /// Names that a request at hand creates as diskless: see [`Topics::intend`].
+    intents: std::sync::Mutex<HashSet<String>>,
+    /// Raised whenever a known classic topic becomes diskless.
+    switches: AtomicU64,
+}
+
+/// Keeps a name marked as diskless-to-be until dropped.
+#[derive(Debug)]
+pub struct Intent {
+    topics: Arc<Topics>,
+    name: String,
+}
+
+impl Drop for Intent {
+    fn drop(&mut self) {
+        self.topics.intents().remove(&self.name);
+    }
+}
+
+impl Topics {
+    /// Knows nothing until [`Topics::load`] and the first [`Topics::observe`].
+    pub fn new(
+        cluster: Arc<Cluster>,
+        coordinator: Arc<dyn Coordinator>,
+        rules: TopicRules,
+    ) -> Self {
+        Self {
+            cluster,
+            coordinator,
+            rules,
+            known: RwLock::default(),
+            deciding: Mutex::new(()),
+            intents: std::sync::Mutex::default(),
+            switches: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes over every binding of the coordinator.
+    pub async fn load(&self) -> Result<(), CoordinatorError> {
+        let bindings = self.coordinator.topics().await?;
+        let mut known = self.write();
+        for binding in bindings {
+            known.bindings.insert(binding.topic, binding.kind);
+        }
+        Ok(())
+    }
+
+    /// The topic of that name, if it was seen and its kind is known.
+    pub fn by_name(&self, name: &str) -> Option<Arc<Topic>> {
+        let known = self.read();
+        known.by_id.get(known.ids.get(name)?).cloned()
+    }
+
+    /// The topic of that id, if it was seen and its kind is known.
+    pub fn by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
+        self.read().by_id.get(&id).cloned()
+    }
+
+    /// The topic of that id when there is one, else the one of that name.
+    pub fn by_id_or_name(&self, id: TopicId, name: &str) -> Option<Arc<Topic>> {
+        if id.is_zero() { self.by_name(name) } else { self.by_id(id) }
+    }
+
+    /// Every diskless topic, by name.
+    pub fn diskless(&self) -> Vec<Arc<Topic>> {
+        let known = self.read();
+        let mut all: Vec<_> = known.by_id.values().filter(|t| t.is_diskless()).cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// How many classic topics became diskless while this process knew them.
+    pub fn switches(&self) -> u64 {
+        self.switches.load(Ordering::Acquire)
+    }
+
+    /// Whether the YAML asks for a topic of this name to be diskless.
+    pub fn wanted_diskless(&self, name: &str) -> bool {
+        self.rules.wants_diskless(name)
+    }
+
+    /// Until the intent is dropped, a topic of this name that is seen for the first time is bound
+    /// as diskless: its creation is on the way.
+    pub fn intend(self: &Arc<Self>, name: &str) -> Intent {
+        self.intents().insert(name.to_owned());
+        Intent { topics: Arc::clone(self), name: name.to_owned() }
+    }
+
+    /// Takes note of topics in an answer of a broker, and decides the kind of those never seen.
+    /// Afterwards [`Topics::by_id`] knows each whose kind could be decided.
+    pub async fn observe(&self, seen: &[MetadataResponseTopic]) {
+        let unknown: Vec<_> = seen.iter().filter(|t| is_whole(t) && !self.is_bound(t)).collect();
+        if !unknown.is_empty() {
+            self.decide(&unknown).await;
+        }
+        let mut known = self.write();
+        for topic in seen.iter().filter(|topic| is_whole(topic)) {
+            known.update(topic);
+        }
+    }
+
+    /// As [`Topics::observe`] with the metadata of all topics: names not among them are gone.
+    pub async fn observe_all(&self, seen: &[MetadataResponseTopic]) {
+        self.observe(seen).await;
+        let names: HashSet<&str> =
+            seen.iter().filter_map(|t| t.name.as_ref()).map(|name| name.as_str()).collect();
+        self.write().ids.retain(|name, _| names.contains(name.as_str()));
+    }
+
+    /// Asks the brokers for topics by name or id, and takes note of the answer. Whether the kind
+    /// of each that exists is known now.
+    pub async fn look_up(&self, names: &[&str], ids: &[TopicId]) -> Result<bool, UpstreamError> {
+        let mut all_decided = true;
+        let by_name = names.iter().map(|name| {
+            let name = StrBytes::from_string((*name).to_owned());
+            MetadataRequestTopic::default().with_name(Some(name.into()))
+        });
+        let by_id = ids.iter().map(|id| {
+            let id = uuid::Uuid::from_bytes(id.0);
+            MetadataRequestTopic::default().with_name(None).with_topic_id(id)
+        });
+        // A broker refuses a request that mixes the two.
+        for wanted in [by_name.collect::<Vec<_>>(), by_id.collect()] {
+            if !wanted.is_empty() {
+                let metadata = self.cluster.metadata(Some(wanted)).await?;
+                self.observe(&metadata.topics).await;
+                let undecided = |t: &&MetadataResponseTopic| !id_of(t).is_zero() && !self.is_bound(t);
+                all_decided &= !metadata.topics.iter().any(|topic| undecided(&topic));
+            }
+        }
+        Ok(all_decided)
+    }
+
+    /// Makes an existing, empty topic diskless (`kafka-configs --alter`).
+    pub async fn make_diskless(&self, name: &str, check: Check) -> Result<(), MakeDisklessError> {
+        let unknown = || MakeDisklessError::Unknown(name.to_owned());
+        if name.starts_with("__") {
+            return Err(MakeDisklessError::Internal(name.to_owned()));
+        }
+        let upstream = |error| MakeDisklessError::Upstream(name.to_owned(), error);
+        self.look_up(&[name], &[]).await.map_err(upstream)?;
+        let topic = self.by_name(name).ok_or_else(unknown)?;
+        if topic.is_diskless() {
+            return Ok(());
+        }
+        placeholder::check(&self.cluster, name).await?;
+        if check == Check::Only {
+            return Ok(());
+        }
+        let registration = Registration {
+            binding: TopicBinding {
+                topic: topic.id,
+                name: name.to_owned(),
+                kind: TopicKind::Diskless,
+            },
+            rule: BindRule::Switch,
+        };
+        // Classic endpoints refuse it from here on, so that nothing is written behind our back
+        // while we look whether anything was.
+        self.bind(topic.id, TopicKind::Diskless);
+        let settled = match placeholder::check(&self.cluster, name).await {
+            Ok(()) => self
+                .coordinator
+                .register(vec![registration])
+                .await
+                .map(drop)
+                .map_err(|error| MakeDisklessError::Coordinator(name.to_owned(), error)),
+            Err(error) => Err(error),
+        };
+        match &settled {
+            // It may have been bound all the same: the kind is unknown until the next look.
+            Err(MakeDisklessError::Coordinator(_, _)) => self.unbind(topic.id),
+            Err(_) => self.bind(topic.id, TopicKind::Classic),
+            Ok(()) => tracing::info!(topic = name, id = %topic.id, "topic is diskless from now on"),
+        }
+        self.refresh_configs().await;
+        settled
+    }
+
+    /// Binds the id of a topic that a request at hand has just created.
+    pub async fn bind_created(&self, id: TopicId, name: &str) -> Result<(), CoordinatorError> {
+        let kind = TopicKind::Diskless;
+        let binding = TopicBinding { topic: id, name: name.to_owned(), kind };
+        let registration = Registration { binding, rule: BindRule::Switch };
+        self.coordinator.register(vec![registration]).await?;
+        self.bind(id, kind);
+        tracing::info!(topic = name, %id, "diskless topic created");
+        Ok(())
+    }
+
+    /// Forgets a topic that was deleted.
+    pub async fn forget(&self, id: TopicId) -> Result<(), CoordinatorError> {
+        self.coordinator.forget(id).await?;
+        self.drop_known(id);
+        Ok(())
+    }
+
+    /// Takes note of what other replicas did.
+    pub fn apply(&self, event: &Event) {
+        match event {
+            Event::Bound(binding) => self.bind(binding.topic, binding.kind),
+            Event::Forgotten(id) => self.drop_known(*id),
+            Event::Committed { .. } | Event::Trimmed { .. } | Event::Gap => {}
+        }
+    }
+
+    /// Reads the configs of all diskless topics anew.
+    pub async fn refresh_configs(&self) {
+        let topics = self.diskless();
+        match placeholder::configs(&self.cluster, topics.iter().map(|t| t.name.as_str())).await {
+            Ok(configs) => {
+                let mut known = self.write();
+                for (topic, config) in topics.iter().filter_map(|t| Some((t, configs.get(&t.name)?)))
+                {
+                    known.set_config(topic.id, *config);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "configs of diskless topics unknown"),
+        }
+    }
+
+    /// Decides the kind of topics never seen, and binds it.
+    async fn decide(&self, seen: &[&MetadataResponseTopic]) {
+        let _one_at_a_time = self.deciding.lock().await;
+        let mut registrations = Vec::new();
+        for topic in seen.iter().filter(|topic| !self.is_bound(topic)) {
+            let name = topic.name.as_ref().map_or("", |name| name.as_str());
+            let Some(kind) = self.wanted_kind(name, topic.is_internal).await else { continue };
+            let binding = TopicBinding { topic: id_of(topic), name: name.to_owned(), kind };
+            registrations.push(Registration { binding, rule: BindRule::FirstWins });
+        }
+        if registrations.is_empty() {
+            return;
+        }
+        match self.coordinator.register(registrations).await {
+            Ok(bindings) => bindings.iter().for_each(|b| self.bind(b.topic, b.kind)),
+            Err(error) => tracing::warn!(%error, "kinds of new topics unknown for now"),
+        }
+    }
+
+    /// What a new topic should be; `None` when that cannot be found out now.
+    async fn wanted_kind(&self, name: &str, internal: bool) -> Option<TopicKind> {
+        let intended = self.intents().contains(name);
+        if internal || !(intended || self.rules.wants_diskless(name)) {
+            return Some(TopicKind::Classic);
+        }
+        match placeholder::check(&self.cluster, name).await {
+            Ok(()) => Some(TopicKind::Diskless),
+            Err(
+                error @ (MakeDisklessError::HasRecords(_)
+                | MakeDisklessError::Compacted(_)
+                | MakeDisklessError::Internal(_)),
+            ) => {
+                tracing::warn!(topic = name, %error, "the topic stays classic");
+                Some(TopicKind::Classic)
+            }
+            Err(error) => {
+                tracing::warn!(topic = name, %error, "kind unknown for now");
+                None
+            }
+        }
+    }
+
+    fn is_bound(&self, topic: &MetadataResponseTopic) -> bool {
+        self.read().bindings.contains_key(&id_of(topic))
+    }
+
+    fn bind(&self, id: TopicId, kind: TopicKind) {
+        let mut known = self.write();
+        let before = known.bindings.insert(id, kind);
+        if let Some(topic) = known.by_id.get(&id).filter(|topic| topic.kind != kind) {
+            let topic = Topic { kind, ..Topic::clone(topic) };
+            known.by_id.insert(id, Arc::new(topic));
+        }
+        if before == Some(TopicKind::Classic) && kind == TopicKind::Diskless {
+            self.switches.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn unbind(&self, id: TopicId) {
+        let mut known = self.write();
+        known.bindings.remove(&id);
+        known.by_id.remove(&id);
+    }
+
+    fn drop_known(&self, id: TopicId) {
+        self.unbind(id);
+        let mut known = self.write();
+        known.configs.remove(&id);
+        known.ids.retain(|_, known_id| *known_id != id);
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn intents(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.intents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether [`Topics::make_diskless`] only looks whether it could.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// As with `validateOnly`.
+    Only,
+    /// And then do it.
+    ThenDo,
+}
+
+impl Known {
+    fn update(&mut self, seen: &MetadataResponseTopic) {
+        let id = id_of(seen);
+        let Some(&kind) = self.bindings.get(&id) else { return };
+        let name = seen.name.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default();
+        let mut leader_epochs = vec![0; seen.partitions.len()];
+        for partition in &seen.partitions {
+            if let Some(epoch) = usize::try_from(partition.partition_index)
+                .ok()
+                .and_then(|index| leader_epochs.get_mut(index))
+            {
+                *epoch = partition.leader_epoch.max(0);
+            }
+        }
+        if let Some(before) = self.by_id.get(&id) {
+            // An answer of a broker that lags behind takes nothing back.
+            for (index, epoch) in before.leader_epochs.iter().enumerate() {
+                match leader_epochs.get_mut(index) {
+                    Some(seen) => *seen = (*seen).max(*epoch),
+                    None => leader_epochs.push(*epoch),
+                }
+            }
+        }
+        let config = self.configs.get(&id).copied().unwrap_or_default();
+        self.ids.insert(name.clone(), id);
+        self.by_id.insert(id, Arc::new(Topic { id, name, kind, leader_epochs, config }));
+    }
+
+    fn set_config(&mut self, id: TopicId, config: TopicConfig) {
+        self.configs.insert(id, config);
+        if let Some(topic) = self.by_id.get(&id).filter(|topic| topic.config != config) {
+            let topic = Topic { config, ..Topic::clone(topic) };
+            self.by_id.insert(id, Arc::new(topic));
+        }
+    }
+}
+
+/// The id of a topic in an answer of a broker.
+pub fn id_of(topic: &MetadataResponseTopic) -> TopicId {
+    TopicId(*topic.topic_id.as_bytes())
+}
+
+/// Whether the answer describes a topic that exists, with its id.
+fn is_whole(topic: &MetadataResponseTopic) -> bool {
+    !id_of(topic).is_zero() && topic.name.is_some() && !topic.partitions.is_empty()
+}

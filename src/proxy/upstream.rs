@@ -1,0 +1,144 @@
+//! Connections of our own to a broker: one request at a time, each with a deadline.
+
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::RequestHeader;
+use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::wire::frame::{FrameError, FrameReader};
+use crate::wire::guard::{DecodeError, decode_response};
+use crate::wire::header::skip_response_header;
+
+/// How long a broker may take to accept a connection or to answer.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const RESPONSE_BYTES_MAX: usize = 256 << 20;
+
+/// Why a broker could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The connection could not be made, or broke.
+    #[error("broker {address}: {source}")]
+    Io {
+        /// The broker's `host:port`.
+        address: String,
+        /// What happened.
+        source: std::io::Error,
+    },
+    /// No answer within the deadline.
+    #[error("broker {0} did not answer in time")]
+    Timeout(String),
+    /// The answer is not one to the question.
+    #[error("broker {0} answered another request")]
+    Correlation(String),
+    /// The frame cannot be read.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The message cannot be read.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The message cannot be written in that version.
+    #[error("request cannot be encoded: {0}")]
+    Encode(String),
+    /// No broker is known or reachable.
+    #[error("no broker is reachable")]
+    NoBroker,
+    /// The broker lacks the API or the version that is needed.
+    #[error("the brokers do not serve api key {0} in a version known here")]
+    Unsupported(i16),
+}
+
+/// Opens a connection without delay for small writes.
+pub async fn connect(address: &str) -> Result<TcpStream, UpstreamError> {
+    let io = |source| UpstreamError::Io { address: address.to_owned(), source };
+    let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
+    let stream =
+        connecting.await.map_err(|_| UpstreamError::Timeout(address.to_owned()))?.map_err(io)?;
+    stream.set_nodelay(true).map_err(io)?;
+    Ok(stream)
+}
+
+/// A frame of a request, length prefix included.
+pub fn encode_request<R: Request>(
+    request: &R,
+    version: i16,
+    correlation_id: i32,
+    client_id: Option<StrBytes>,
+) -> Result<Bytes, UpstreamError> {
+    let encode = |error: &dyn std::fmt::Display| UpstreamError::Encode(error.to_string());
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation_id)
+        .with_client_id(client_id);
+    let mut out = BytesMut::new();
+    out.put_i32(0);
+    header.encode(&mut out, R::header_version(version)).map_err(|e| encode(&e))?;
+    request.encode(&mut out, version).map_err(|e| encode(&e))?;
+    let length = i32::try_from(out.len() - 4).map_err(|e| encode(&e))?;
+    out[..4].copy_from_slice(&length.to_be_bytes());
+    Ok(out.freeze())
+}
+
+/// One connection to one broker.
+#[derive(Debug)]
+pub struct BrokerConnection {
+    address: String,
+    stream: TcpStream,
+    buffer: BytesMut,
+    reader: FrameReader,
+    correlation_id: i32,
+}
+
+impl BrokerConnection {
+    /// Connects to `host:port`.
+    pub async fn open(address: &str) -> Result<Self, UpstreamError> {
+        Ok(Self {
+            address: address.to_owned(),
+            stream: connect(address).await?,
+            buffer: BytesMut::new(),
+            reader: FrameReader::new(RESPONSE_BYTES_MAX),
+            correlation_id: 0,
+        })
+    }
+
+    /// Sends a request and waits for its answer. After an error the connection is of no use.
+    pub async fn call<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+    ) -> Result<R::Response, UpstreamError> {
+        let body = timeout(CALL_TIMEOUT, self.exchange(request, version))
+            .await
+            .map_err(|_| UpstreamError::Timeout(self.address.clone()))??;
+        Ok(decode_response::<R>(version, body)?)
+    }
+
+    async fn exchange<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+    ) -> Result<Bytes, UpstreamError> {
+        self.correlation_id = self.correlation_id.wrapping_add(1);
+        let client_id = Some(StrBytes::from_static_str("odradek"));
+        let frame = encode_request(request, version, self.correlation_id, client_id)?;
+        let io = |source| UpstreamError::Io { address: self.address.clone(), source };
+        self.stream.write_all(&frame).await.map_err(io)?;
+        loop {
+            if let Some(mut frame) = self.reader.next(&mut self.buffer)? {
+                if frame.len() < 4 || frame.get_i32() != self.correlation_id {
+                    return Err(UpstreamError::Correlation(self.address.clone()));
+                }
+                let header_version = R::Response::header_version(version);
+                return Ok(skip_response_header(frame, header_version)?);
+            }
+            if self.stream.read_buf(&mut self.buffer).await.map_err(io)? == 0 {
+                return Err(io(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The body of a Fetch response, written as slices so that records are never copied.
+//!
+//! Source: `FetchResponse.json` of Apache Kafka 4.3, versions 4 to 18.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::log::ids::TopicId;
+
+/// The first version with compact lengths and tagged fields (KIP-482).
+const FLEXIBLE: i16 = 12;
+/// The first version that names topics by id (KIP-516).
+const TOPIC_IDS: i16 = 13;
+
+/// One partition of the response.
+#[derive(Clone, Debug)]
+pub struct Partition {
+    /// The partition index.
+    pub index: i32,
+    /// A Kafka error code.
+    pub error_code: i16,
+    /// The high watermark; −1 when it is not known. The last stable offset is the same.
+    pub high_watermark: i64,
+    /// The log start offset; −1 when it is not known.
+    pub log_start_offset: i64,
+    /// Whole batches, to be laid end to end; nothing is length 0, never null.
+    pub records: Vec<Bytes>,
+}
+
+/// Consecutive partitions of one topic.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    /// The topic id, for version 13 and above.
+    pub id: TopicId,
+    /// The topic name, for version 12 and below.
+    pub name: String,
+    /// Its partitions.
+    pub partitions: Vec<Partition>,
+}
+
+/// The whole body.
+#[derive(Clone, Debug, Default)]
+pub struct Body {
+    /// A Kafka error code that concerns the fetch session.
+    pub error_code: i16,
+    /// The fetch session; 0 for none.
+    pub session_id: i32,
+    /// Whether aborted transactions are listed (there are none) rather than null: as a broker does
+    /// for `read_committed`.
+    pub read_committed: bool,
+    /// The topics in the order in which they were served.
+    pub topics: Vec<Topic>,
+}
+
+/// Appends the body to `head`, a frame begun with an empty length prefix and the response header;
+/// returns the frame as slices, its length filled in. `None` when it is longer than a frame can be.
+pub fn encode(body: Body, version: i16, head: BytesMut) -> Option<Vec<Bytes>> {
+    let flexible = version >= FLEXIBLE;
+    let mut out = Slices { done: Vec::new(), open: head };
+    out.open.put_i32(0); // throttle_time_ms
+    if version >= 7 {
+        out.open.put_i16(body.error_code);
+        out.open.put_i32(body.session_id);
+    }
+    put_count(&mut out.open, body.topics.len(), flexible)?;
+    for topic in body.topics {
+        if version >= TOPIC_IDS {
+            out.open.put_slice(&topic.id.0);
+        } else {
+            put_string(&mut out.open, &topic.name, flexible)?;
+        }
+        put_count(&mut out.open, topic.partitions.len(), flexible)?;
+        for partition in topic.partitions {
+            put_partition(&mut out, partition, body.read_committed, version)?;
+        }
+        put_no_tags(&mut out.open, flexible);
+    }
+    put_no_tags(&mut out.open, flexible);
+    out.finish()
+}
+
+fn put_partition(
+    out: &mut Slices,
+    partition: Partition,
+    read_committed: bool,
+    version: i16,
+) -> Option<()> {
+    let flexible = version >= FLEXIBLE;
+    out.open.put_i32(partition.index);
+    out.open.put_i16(partition.error_code);
+    out.open.put_i64(partition.high_watermark);
+    out.open.put_i64(partition.high_watermark); // last_stable_offset: no transactions are open
+    if version >= 5 {
+        out.open.put_i64(partition.log_start_offset);
+    }
+    match (read_committed, flexible) {
+        (true, _) => put_count(&mut out.open, 0, flexible)?,
+        (false, true) => out.open.put_u8(0),
+        (false, false) => out.open.put_i32(-1),
+    }
+    if version >= 11 {
+        out.open.put_i32(-1); // preferred_read_replica
+    }
+    let bytes = partition.records.iter().map(Bytes::len).sum();
+    put_count(&mut out.open, bytes, flexible)?;
+    for slice in partition.records {
+        out.push(slice);
+    }
+    put_no_tags(&mut out.open, flexible);
+    Some(())
+}
+
+/// Slices in the making: small fields gather in `open`, records pass as they are.
+struct Slices {
+    done: Vec<Bytes>,
+    open: BytesMut,
+}
+
+impl Slices {
+    fn push(&mut self, slice: Bytes) {
+        if !self.open.is_empty() {
+            self.done.push(self.open.split().freeze());
+        }
+        self.done.push(slice);
+    }
+
+    fn finish(mut self) -> Option<Vec<Bytes>> {
+        if !self.open.is_empty() {
+            self.done.push(self.open.freeze());
+        }
+        let total: usize = self.done.iter().map(Bytes::len).sum();
+        let length = i32::try_from(total.checked_sub(4)?).ok()?;
+        // The length prefix lies in the first slice; it alone is copied to be filled in.
+        let first = self.done.first_mut()?;
+        let mut filled = BytesMut::from(first.as_ref());
+        filled.get_mut(..4)?.copy_from_slice(&length.to_be_bytes());
+        *first = filled.freeze();
+        Some(self.done)
+    }
+}
+
+fn put_count(out: &mut BytesMut, count: usize, flexible: bool) -> Option<()> {
+    let count = i32::try_from(count).ok()?;
+    if flexible {
+        put_unsigned_varint(out, count.unsigned_abs() + 1);
+    } else {
+        out.put_i32(count);
+    }
+    Some(())
+}
+
+fn put_string(out: &mut BytesMut, text: &str, flexible: bool) -> Option<()> {
+    let length = i16::try_from(text.len()).ok()?;
+    if flexible {
+        put_unsigned_varint(out, u32::from(length.unsigned_abs()) + 1);
+    } else {
+        out.put_i16(length);
+    }
+    out.put_slice(text.as_bytes());
+    Some(())
+}
+
+fn put_no_tags(out: &mut BytesMut, flexible: bool) {
+    if flexible {
+        out.put_u8(0);
+    }
+}
+
+fn put_unsigned_varint(out: &mut BytesMut, mut value: u32) {
+    while value >= 0x80 {
+        out.put_u8((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.put_u8(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Buf;
+    use kafka_protocol::messages::FetchRequest;
+
+    use super::*;
+    use crate::wire::guard;
+
+    #[test]
+    fn every_version_decodes_as_it_was_meant() {
+        for version in 4..=18 {
+            for read_committed in [false, true] {
+                check(version, read_committed);
+            }
+        }
+    }
+
+    fn check(version: i16, read_committed: bool) {
+        let records = vec![Bytes::from_static(b"0123"), Bytes::from(vec![7; 300])];
+        let partition = |index, records| Partition {
+            index,
+            error_code: 3,
+            high_watermark: 1 << 40,
+            log_start_offset: 9,
+            records,
+        };
+        let topic = Topic {
+            id: TopicId([5; 16]),
+            name: "clicks".to_owned(),
+            partitions: vec![partition(4, records), partition(5, Vec::new())],
+        };
+        let body = Body { error_code: 0, session_id: 77, read_committed, topics: vec![topic] };
+        let mut head = BytesMut::new();
+        head.put_i32(0);
+        let slices = encode(body, version, head).unwrap();
+        let mut frame = Bytes::from(slices.concat());
+        assert_eq!(frame.get_i32() as usize, frame.len());
+        let decoded = guard::decode_response::<FetchRequest>(version, frame).unwrap();
+        assert_eq!(decoded.session_id, if version >= 7 { 77 } else { 0 });
+        let topic = &decoded.responses[0];
+        if version >= 13 {
+            assert_eq!(topic.topic_id.as_bytes(), &[5; 16]);
+        } else {
+            assert_eq!(topic.topic.as_str(), "clicks");
+        }
+        let (first, second) = (&topic.partitions[0], &topic.partitions[1]);
+        assert_eq!((first.partition_index, first.error_code), (4, 3));
+        assert_eq!((first.high_watermark, first.last_stable_offset), (1 << 40, 1 << 40));
+        assert_eq!(first.log_start_offset, if version >= 5 { 9 } else { -1 });
+        assert_eq!(first.records.as_ref().unwrap().len(), 304);
+        assert_eq!(second.records.as_ref().unwrap().len(), 0, "empty, never null");
+        assert_eq!(first.aborted_transactions.is_some(), read_committed);
+        assert_eq!(first.preferred_read_replica.0, -1);
+    }
+}
