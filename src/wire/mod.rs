@@ -8,3 +8,5 @@ pub mod frame;
 pub mod fuzz;
 pub mod guard;
 pub mod header;
+pub mod record_batch;
+pub mod records;
