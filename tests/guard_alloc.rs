@@ -43,8 +43,7 @@ impl Tally {
 fn mutate(rng: &mut StdRng, body: &mut Vec<u8>) {
     for _ in 0..rng.random_range(1..4) {
         let at = rng.random_range(0..=body.len());
-        let byte =
-            *[0, 1, 2, 0x7f, 0x80, 0xfe, 0xff, rng.random()].get(rng.random_range(0..8)).unwrap();
+        let byte = [0, 1, 2, 0x7f, 0x80, 0xfe, 0xff, rng.random()][rng.random_range(0..8)];
         match rng.random_range(0..4) {
             0 if at < body.len() => body[at] = byte,
             1 => body.insert(at, byte),
