@@ -1,0 +1,184 @@
+//! Kafka's frames: a length of four bytes, then so many bytes. Sans-IO: the caller reads.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// The space that is kept free for the next read.
+const STEP_BYTES: usize = 64 << 10;
+const PREFIX_BYTES: usize = 4;
+
+/// Cuts a stream of bytes into frames.
+///
+/// # Guarantees
+///
+/// A length promises nothing: the buffer grows with the bytes that arrived, to twice their size
+/// or by 64 KiB at most, whatever a peer announces.
+#[derive(Debug)]
+pub struct FrameReader {
+    buffer: BytesMut,
+    frame_bytes_max: usize,
+}
+
+/// Why a stream cannot be cut into frames any further; the connection must close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// A TLS handshake.
+    #[error("a TLS handshake arrived at a plaintext port")]
+    Tls,
+    /// An HTTP request or response.
+    #[error("HTTP arrived at a Kafka port")]
+    Http,
+    /// Zero or negative.
+    #[error("a frame of {0} bytes")]
+    NotPositive(i32),
+    /// A broker, too, closes as soon as it has read the length (`socket.request.max.bytes`).
+    #[error("a frame of {bytes} bytes, over the limit of {bytes_max}")]
+    TooLarge {
+        /// The length that the frame announces.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+}
+
+impl FrameReader {
+    /// A reader that refuses frames longer than `frame_bytes_max`, their prefix not counted.
+    pub fn new(frame_bytes_max: usize) -> Self {
+        Self { buffer: BytesMut::new(), frame_bytes_max }
+    }
+
+    /// Sets another limit: a peer may send more once it is authenticated.
+    pub fn limit(&mut self, frame_bytes_max: usize) {
+        self.frame_bytes_max = frame_bytes_max;
+    }
+
+    /// Where to read to, with free space: append what arrived.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        if self.buffer.capacity() - self.buffer.len() < STEP_BYTES / 4 {
+            self.buffer.reserve(STEP_BYTES);
+        }
+        &mut self.buffer
+    }
+
+    /// The next whole frame, its length taken off; `None` if more bytes are needed. The frame is
+    /// a slice of the read buffer and keeps the whole of it in memory.
+    pub fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
+        let Some(length) = self.length()? else {
+            return Ok(None);
+        };
+        if self.buffer.len() - PREFIX_BYTES < length {
+            return Ok(None);
+        }
+        self.buffer.advance(PREFIX_BYTES);
+        Ok(Some(self.buffer.split_to(length).freeze()))
+    }
+
+    /// Whether the stream ends between two frames if it ends here.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    fn length(&self) -> Result<Option<usize>, FrameError> {
+        let Some((prefix, _)) = self.buffer.split_first_chunk::<PREFIX_BYTES>() else {
+            return Ok(None);
+        };
+        let read = i32::from_be_bytes(*prefix);
+        match usize::try_from(read) {
+            Ok(bytes) if bytes > self.frame_bytes_max => Err(foreign(*prefix)
+                .unwrap_or(FrameError::TooLarge { bytes, bytes_max: self.frame_bytes_max })),
+            Ok(bytes @ 1..) => Ok(Some(bytes)),
+            _ => Err(FrameError::NotPositive(read)),
+        }
+    }
+}
+
+/// Read as a length, the first bytes of other protocols are hundreds of megabytes.
+fn foreign(prefix: [u8; PREFIX_BYTES]) -> Option<FrameError> {
+    match &prefix {
+        [0x16, 0x03, ..] => Some(FrameError::Tls),
+        b"GET " | b"POST" | b"HEAD" | b"PUT " | b"OPTI" | b"HTTP" | b"PRI " => {
+            Some(FrameError::Http)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MAX: usize = 100 << 20;
+
+    fn read(bytes: &[u8]) -> Result<Option<Bytes>, FrameError> {
+        let mut reader = FrameReader::new(MAX);
+        reader.buffer().extend_from_slice(bytes);
+        reader.next_frame()
+    }
+
+    #[test]
+    fn cuts_frames() {
+        let mut reader = FrameReader::new(MAX);
+        reader.buffer().extend_from_slice(b"\0\0\0\x02ab\0\0\0\x01c\0\0");
+        assert_eq!(reader.next_frame(), Ok(Some(Bytes::from_static(b"ab"))));
+        assert_eq!(reader.next_frame(), Ok(Some(Bytes::from_static(b"c"))));
+        assert_eq!(reader.next_frame(), Ok(None));
+        assert!(!reader.is_empty());
+    }
+
+    #[test]
+    fn refuses_at_the_length() {
+        let too_large = |bytes| Err(FrameError::TooLarge { bytes, bytes_max: MAX });
+        assert_eq!(read(&[0x06, 0x40, 0, 1]), too_large(MAX + 1));
+        assert_eq!(read(&[0x06, 0x40, 0, 0]), Ok(None));
+        assert_eq!(read(&[0, 0, 0, 0]), Err(FrameError::NotPositive(0)));
+        assert_eq!(read(&[0xff; 4]), Err(FrameError::NotPositive(-1)));
+        assert_eq!(read(&[0x80, 0, 0, 0, 1]), Err(FrameError::NotPositive(i32::MIN)));
+    }
+
+    #[test]
+    fn knows_other_protocols_by_their_first_bytes() {
+        assert_eq!(read(b"\x16\x03\x01\x02\x00\x01"), Err(FrameError::Tls));
+        assert_eq!(read(b"GET / HTTP/1.1"), Err(FrameError::Http));
+        assert_eq!(read(b"POST /x HTTP/1.1"), Err(FrameError::Http));
+    }
+
+    #[test]
+    fn promised_bytes_reserve_nothing() {
+        let mut reader = FrameReader::new(MAX);
+        reader.buffer().extend_from_slice(&(MAX as i32).to_be_bytes());
+        assert_eq!(reader.next_frame(), Ok(None));
+        assert!(reader.buffer().capacity() <= 2 * STEP_BYTES);
+        // A large frame in small pieces: the buffer stays within twice what has arrived.
+        for _ in 0..64 {
+            reader.buffer().extend_from_slice(&[7; 32 << 10]);
+            assert_eq!(reader.next_frame(), Ok(None));
+            let arrived = reader.buffer.len();
+            assert!(reader.buffer().capacity() <= 2 * (arrived + STEP_BYTES));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_pieces_do_not_matter(
+            frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..8),
+            piece in 1_usize..50,
+        ) {
+            let mut stream = Vec::new();
+            for frame in &frames {
+                stream.extend_from_slice(&(frame.len() as i32).to_be_bytes());
+                stream.extend_from_slice(frame);
+            }
+            let mut reader = FrameReader::new(300);
+            let mut read = Vec::new();
+            for piece in stream.chunks(piece) {
+                reader.buffer().extend_from_slice(piece);
+                while let Some(frame) = reader.next_frame().unwrap() {
+                    read.push(frame.to_vec());
+                }
+            }
+            prop_assert_eq!(read, frames);
+            prop_assert!(reader.is_empty());
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The doors at which bytes from a peer come in, for `fuzz/` and `tests/fuzz_smoke.rs`: each takes
+//! any bytes, and must neither panic nor take more memory than it promises.
+
+use bytes::Bytes;
+use kafka_protocol::messages;
+
+use super::frame::FrameReader;
+use super::guard::{DecodeError, GuardError, decode_request, decode_response};
+use super::header::{RequestHeader, ResponseHeader};
+use super::record_batch::{
+    ProduceLimits, RecordBatch, batches, check_produce, rewritten_prefix, stamp_append_time,
+};
+use super::records::{first_at_or_after, max_timestamp_record};
+
+/// Cuts frames out of `data`, which arrives in pieces of as many bytes as its first byte says.
+pub fn frame(data: &[u8]) {
+    let Some((&piece, stream)) = data.split_first() else {
+        return;
+    };
+    let mut reader = FrameReader::new(1 << 20);
+    for piece in stream.chunks(usize::from(piece).max(1)) {
+        reader.buffer().extend_from_slice(piece);
+        loop {
+            match reader.next_frame() {
+                Ok(Some(frame)) => request(&frame),
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+    }
+    assert!(reader.buffer().capacity() <= 2 * stream.len() + (256 << 10), "a promise reserved");
+}
+
+/// Takes a frame for a request: header, guard, decoder.
+pub fn request(frame: &[u8]) {
+    let Ok(header) = RequestHeader::parse(frame) else {
+        return;
+    };
+    let body = Bytes::copy_from_slice(&frame[header.bytes..]);
+    let decoded = decode_any_request(header.api_key, header.api_version, body);
+    assert!(!matches!(decoded, Err(DecodeError::Length { .. })), "{decoded:?}");
+}
+
+/// Takes a frame behind four bytes of key and version for a response.
+pub fn response(data: &[u8]) {
+    let Some((&[a, b, c, d], frame)) = data.split_first_chunk() else {
+        return;
+    };
+    let (key, version) = (i16::from_be_bytes([a, b]), i16::from_be_bytes([c, d]));
+    let Ok(header) = ResponseHeader::parse(frame, key, version) else {
+        return;
+    };
+    let body = Bytes::copy_from_slice(&frame[header.bytes..]);
+    let decoded = decode_any_response(key, version, body);
+    assert!(!matches!(decoded, Err(DecodeError::Length { .. })), "{decoded:?}");
+}
+
+/// Takes the bytes for the records of a partition: produced, rewritten, looked up.
+pub fn record_batch(data: &[u8]) {
+    let limits = ProduceLimits { produce_version: 9, batch_bytes_max: 1 << 20 };
+    if let Ok(produced) = check_produce(&Bytes::copy_from_slice(data), limits) {
+        assert!(produced.claim.offset_count >= 1, "{:?}", produced.claim);
+        assert_eq!(produced.bytes.len(), produced.claim.bytes as usize);
+    }
+    for batch in batches(data).flatten() {
+        let _ = max_timestamp_record(&batch);
+        let _ = first_at_or_after(&batch, batch.base_timestamp());
+        let stamped = stamp_append_time(&batch, 1);
+        let stamped = RecordBatch::parse(&stamped).expect("a stamped batch is a batch");
+        assert!(stamped.crc_holds() && stamped.max_timestamp() == 1);
+        assert_eq!(
+            rewritten_prefix(batch.base_offset(), batch.leader_epoch(), &batch),
+            batch.bytes()[..16]
+        );
+    }
+}
+
+/// Decodes a request of any key, as the proxy would, and drops it.
+pub fn decode_any_request(key: i16, version: i16, body: Bytes) -> Result<(), DecodeError> {
+    decode_any(key, version, body, false)
+}
+
+/// Decodes a response of any key, as the proxy would, and drops it.
+pub fn decode_any_response(key: i16, version: i16, body: Bytes) -> Result<(), DecodeError> {
+    decode_any(key, version, body, true)
+}
+
+macro_rules! by_key {
+    ($key:expr, $version:expr, $body:expr, $response:expr, { $($k:literal $request:ident)* }) => {
+        match $key {
+            $($k if $response => {
+                decode_response::<messages::$request>($version, $body).map(drop)
+            }
+            $k => decode_request::<messages::$request>($version, $body).map(drop),)*
+            other => Err(GuardError::UnknownApi(other).into()),
+        }
+    };
+}
+
+fn decode_any(key: i16, version: i16, body: Bytes, response: bool) -> Result<(), DecodeError> {
+    by_key!(key, version, body, response, {
+        0 ProduceRequest
+        1 FetchRequest
+        2 ListOffsetsRequest
+        3 MetadataRequest
+        10 FindCoordinatorRequest
+        16 ListGroupsRequest
+        17 SaslHandshakeRequest
+        18 ApiVersionsRequest
+        19 CreateTopicsRequest
+        20 DeleteTopicsRequest
+        21 DeleteRecordsRequest
+        22 InitProducerIdRequest
+        23 OffsetForLeaderEpochRequest
+        24 AddPartitionsToTxnRequest
+        27 WriteTxnMarkersRequest
+        32 DescribeConfigsRequest
+        33 AlterConfigsRequest
+        35 DescribeLogDirsRequest
+        36 SaslAuthenticateRequest
+        37 CreatePartitionsRequest
+        43 ElectLeadersRequest
+        44 IncrementalAlterConfigsRequest
+        60 DescribeClusterRequest
+        61 DescribeProducersRequest
+        66 ListTransactionsRequest
+        75 DescribeTopicPartitionsRequest
+        76 ShareGroupHeartbeatRequest
+        78 ShareFetchRequest
+        79 ShareAcknowledgeRequest
+    })
+}

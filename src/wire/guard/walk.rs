@@ -1,0 +1,195 @@
+//! The walk itself: every length and count is checked against the bytes that are there.
+
+use super::GuardError;
+use super::schema::STRUCTS;
+use super::table::{Field, Kind, Row};
+
+/// What a decoded string or byte slice takes: an `Option` of the `bytes` crate's handle.
+const HANDLE_BYTES: usize = 32;
+/// A struct with an unknown tag allocates a node of a `BTreeMap<i32, Bytes>`: eleven entries.
+const FIRST_TAG_BYTES: usize = 448;
+/// Each further one: nodes are split half full, and have parents.
+const NEXT_TAG_BYTES: usize = 104;
+
+pub(super) struct Walker<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    version: i16,
+    flexible: bool,
+    /// Memory that the crate may still take for the decoded message.
+    budget: usize,
+}
+
+impl<'a> Walker<'a> {
+    pub(super) fn new(bytes: &'a [u8], version: i16, flexible: bool, budget: usize) -> Self {
+        Self { bytes, at: 0, version, flexible, budget }
+    }
+
+    /// Walks one struct of the table and says where it ends.
+    pub(super) fn run(mut self, root: u16) -> Result<usize, GuardError> {
+        self.structure(row(root))?;
+        Ok(self.at)
+    }
+
+    /// The recursion is as deep as the schema, whose structs do not contain themselves.
+    fn structure(&mut self, row: &'static Row) -> Result<(), GuardError> {
+        let version = self.version;
+        for field in row.fields {
+            if field.present.contain(version) && !field.tagged.contain(version) {
+                self.field(field)?;
+            }
+        }
+        if self.flexible { self.tags(row) } else { Ok(()) }
+    }
+
+    fn field(&mut self, field: &'static Field) -> Result<(), GuardError> {
+        let nullable = field.nullable.contain(self.version);
+        if field.array {
+            return self.array(field.kind, nullable);
+        }
+        match field.kind {
+            // The crate takes every presence byte but 1 for null, a broker every one from 0 up
+            // for present: only 1 and −1, which clients send, mean the same to both.
+            Kind::Struct(index) if nullable => match self.take::<1>()?[0] {
+                1 => self.structure(row(index)),
+                0xff => Ok(()),
+                found => Err(GuardError::Presence(found)),
+            },
+            kind => self.value(kind, nullable),
+        }
+    }
+
+    fn value(&mut self, kind: Kind, nullable: bool) -> Result<(), GuardError> {
+        let length = match kind {
+            Kind::Fixed(bytes) => Some(usize::from(bytes)),
+            Kind::Text if self.flexible => self.compact_length()?,
+            Kind::Text => length(i16::from_be_bytes(self.take()?).into())?,
+            Kind::Blob if self.flexible => self.compact_length()?,
+            Kind::Blob => length(i32::from_be_bytes(self.take()?))?,
+            Kind::Struct(index) => return self.structure(row(index)),
+        };
+        match length {
+            Some(length) => self.skip(length),
+            None if nullable => Ok(()),
+            None => Err(GuardError::Null),
+        }
+    }
+
+    fn array(&mut self, kind: Kind, nullable: bool) -> Result<(), GuardError> {
+        let count = if self.flexible {
+            self.compact_length()?
+        } else {
+            length(i32::from_be_bytes(self.take()?))?
+        };
+        let Some(count) = count else {
+            return if nullable { Ok(()) } else { Err(GuardError::Null) };
+        };
+        // Every element takes a byte at least (the generator checks it): a broker's own rule.
+        if count > self.remaining() {
+            return Err(GuardError::Count { count, remaining: self.remaining() });
+        }
+        self.charge(count.saturating_mul(decoded_bytes(kind)))?;
+        if let Kind::Fixed(bytes) = kind {
+            return self.skip(count.saturating_mul(usize::from(bytes)));
+        }
+        for _ in 0..count {
+            self.value(kind, false)?;
+        }
+        Ok(())
+    }
+
+    /// The tagged fields of KIP-482. Like a broker and the crate, takes them in any order and more
+    /// than once; a field of the schema must fill exactly the size that it announces, since both
+    /// read it without looking at the size and would go on from another place than we.
+    fn tags(&mut self, row: &'static Row) -> Result<(), GuardError> {
+        let count = self.varint()? as usize;
+        if count > self.remaining() / 2 {
+            return Err(GuardError::Count { count, remaining: self.remaining() });
+        }
+        let mut unknown_bytes = FIRST_TAG_BYTES;
+        for _ in 0..count {
+            let tag = self.varint()?;
+            let size = self.varint()? as usize;
+            if size > self.remaining() {
+                return Err(GuardError::Truncated);
+            }
+            let end = self.at + size;
+            let known = row.fields.iter().find(|f| f.tag == tag && f.tagged.contain(self.version));
+            if let Some(field) = known {
+                self.field(field)?;
+                if self.at != end {
+                    return Err(GuardError::TagSize(tag));
+                }
+            } else {
+                self.charge(unknown_bytes)?;
+                unknown_bytes = NEXT_TAG_BYTES;
+                self.at = end;
+            }
+        }
+        Ok(())
+    }
+
+    fn remaining(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    fn charge(&mut self, bytes: usize) -> Result<(), GuardError> {
+        self.budget = self.budget.checked_sub(bytes).ok_or(GuardError::Memory)?;
+        Ok(())
+    }
+
+    fn skip(&mut self, bytes: usize) -> Result<(), GuardError> {
+        if bytes > self.remaining() {
+            return Err(GuardError::Truncated);
+        }
+        self.at += bytes;
+        Ok(())
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], GuardError> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let (taken, _) = rest.split_first_chunk::<N>().ok_or(GuardError::Truncated)?;
+        self.at += N;
+        Ok(*taken)
+    }
+
+    /// A compact length or count: one more than it says, 0 for null.
+    fn compact_length(&mut self) -> Result<Option<usize>, GuardError> {
+        Ok((self.varint()? as usize).checked_sub(1))
+    }
+
+    /// An unsigned varint of at most five bytes. Of the fifth, as in the broker and the crate,
+    /// only four bits count; unlike the crate, and like the broker, none may follow it.
+    fn varint(&mut self) -> Result<u32, GuardError> {
+        let mut value = 0;
+        for shift in [0, 7, 14, 21, 28] {
+            let [byte] = self.take()?;
+            value |= u32::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(GuardError::Varint)
+    }
+}
+
+/// A length or count in the old encoding: −1 for null.
+fn length(read: i32) -> Result<Option<usize>, GuardError> {
+    if read == -1 {
+        return Ok(None);
+    }
+    usize::try_from(read).map(Some).map_err(|_| GuardError::Negative(read))
+}
+
+fn row(index: u16) -> &'static Row {
+    &STRUCTS[usize::from(index)]
+}
+
+/// What one element of an array takes in memory, at most.
+fn decoded_bytes(kind: Kind) -> usize {
+    match kind {
+        Kind::Fixed(bytes) => usize::from(bytes),
+        Kind::Text | Kind::Blob => HANDLE_BYTES,
+        Kind::Struct(index) => row(index).decoded_bytes,
+    }
+}

@@ -1,0 +1,246 @@
+//! Request and response headers, read without a look at the body.
+
+use super::guard::schema::FIRST_FLEXIBLE;
+
+const API_VERSIONS: i16 = 18;
+
+/// The header of a request (`RequestHeader.json`, versions 1 and 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestHeader<'a> {
+    /// What is asked for.
+    pub api_key: i16,
+    /// In which version; not checked against what anyone supports.
+    pub api_version: i16,
+    /// What the response must repeat.
+    pub correlation_id: i32,
+    /// The client's name for itself, as it sent it: a broker does not insist on UTF-8.
+    pub client_id: Option<&'a [u8]>,
+    /// The header's length: the body begins there.
+    pub bytes: usize,
+}
+
+/// The header of a response (`ResponseHeader.json`, versions 0 and 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponseHeader {
+    /// Repeats the request's.
+    pub correlation_id: i32,
+    /// The header's length: the body begins there.
+    pub bytes: usize,
+}
+
+/// Why a header cannot be read. A broker closes the connection for each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// The frame ends within the header.
+    #[error("the frame ends within its header")]
+    Truncated,
+    /// A negative length other than −1, or a varint of more than five bytes.
+    #[error("the header holds an impossible length")]
+    Length,
+    /// No API of Kafka 4.3 has this key, so the header's own layout is unknown.
+    #[error("unknown api key {0}")]
+    UnknownApi(i16),
+}
+
+/// Whether this version of a request is flexible (KIP-482), from which its header's version
+/// follows; `None` for an unknown key.
+pub fn flexible(api_key: i16, api_version: i16) -> Option<bool> {
+    first_flexible(api_key).map(|(request, _)| api_version >= request)
+}
+
+/// The version of the request header: 2 for flexible versions, else 1; `None` for an unknown key.
+pub fn request_header_version(api_key: i16, api_version: i16) -> Option<i16> {
+    flexible(api_key, api_version).map(|flexible| if flexible { 2 } else { 1 })
+}
+
+/// The version of the response header: 1 for flexible versions, else 0; `None` for an unknown key.
+/// That of ApiVersions is always 0, so that a client can read the answer to a version that the
+/// broker does not have (KIP-511).
+pub fn response_header_version(api_key: i16, api_version: i16) -> Option<i16> {
+    let (_, response) = first_flexible(api_key)?;
+    Some(i16::from(api_key != API_VERSIONS && api_version >= response))
+}
+
+impl<'a> RequestHeader<'a> {
+    /// Reads the header of a request from its frame, the length prefix taken off.
+    pub fn parse(frame: &'a [u8]) -> Result<Self, HeaderError> {
+        let mut reader = Reader { bytes: frame, at: 0 };
+        let api_key = i16::from_be_bytes(reader.take()?);
+        let api_version = i16::from_be_bytes(reader.take()?);
+        let correlation_id = i32::from_be_bytes(reader.take()?);
+        let flexible = flexible(api_key, api_version).ok_or(HeaderError::UnknownApi(api_key))?;
+        let client_id = match i16::from_be_bytes(reader.take()?) {
+            -1 => None,
+            length => {
+                let length = usize::try_from(length).map_err(|_| HeaderError::Length)?;
+                Some(reader.slice(length)?)
+            }
+        };
+        if flexible {
+            reader.skip_tags()?;
+        }
+        Ok(Self { api_key, api_version, correlation_id, client_id, bytes: reader.at })
+    }
+}
+
+impl ResponseHeader {
+    /// Reads the header of the response to a request of this key and version from its frame, the
+    /// length prefix taken off.
+    pub fn parse(frame: &[u8], api_key: i16, api_version: i16) -> Result<Self, HeaderError> {
+        let version = response_header_version(api_key, api_version)
+            .ok_or(HeaderError::UnknownApi(api_key))?;
+        let mut reader = Reader { bytes: frame, at: 0 };
+        let correlation_id = i32::from_be_bytes(reader.take()?);
+        if version >= 1 {
+            reader.skip_tags()?;
+        }
+        Ok(Self { correlation_id, bytes: reader.at })
+    }
+}
+
+/// Writes the header of the response to a request of this key and version, without tagged fields.
+/// A key that no one knows gets version 0, though such a request is not answered.
+pub fn put_response_header(
+    out: &mut impl bytes::BufMut,
+    api_key: i16,
+    api_version: i16,
+    correlation_id: i32,
+) {
+    out.put_i32(correlation_id);
+    if response_header_version(api_key, api_version) == Some(1) {
+        out.put_u8(0);
+    }
+}
+
+fn first_flexible(api_key: i16) -> Option<(i16, i16)> {
+    let at = FIRST_FLEXIBLE.binary_search_by_key(&api_key, |row| row.0).ok()?;
+    FIRST_FLEXIBLE.get(at).map(|&(_, request, response)| (request, response))
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn slice(&mut self, length: usize) -> Result<&'a [u8], HeaderError> {
+        let end = self.at.checked_add(length).ok_or(HeaderError::Truncated)?;
+        let slice = self.bytes.get(self.at..end).ok_or(HeaderError::Truncated)?;
+        self.at = end;
+        Ok(slice)
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], HeaderError> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let (taken, _) = rest.split_first_chunk::<N>().ok_or(HeaderError::Truncated)?;
+        self.at += N;
+        Ok(*taken)
+    }
+
+    /// No header has tagged fields of its own yet; whatever comes is stepped over. The loop ends
+    /// with the bytes, since a field takes two of them.
+    fn skip_tags(&mut self) -> Result<(), HeaderError> {
+        for _ in 0..self.varint()? {
+            self.varint()?;
+            let size = self.varint()?;
+            self.slice(size as usize)?;
+        }
+        Ok(())
+    }
+
+    fn varint(&mut self) -> Result<u32, HeaderError> {
+        let mut value = 0;
+        for shift in [0, 7, 14, 21, 28] {
+            let [byte] = self.take()?;
+            value |= u32::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(HeaderError::Length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use kafka_protocol::messages::{ApiKey, RequestHeader as CrateHeader};
+    use kafka_protocol::protocol::{Encodable, StrBytes};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn header_versions_are_those_of_the_crate() {
+        for key in ApiKey::iter() {
+            let number = key as i16;
+            let range = key.valid_versions();
+            for version in range.min..=range.max {
+                let at = format!("{key:?} v{version}");
+                // Between brokers of the ZooKeeper days.
+                if (4..=7).contains(&number) {
+                    assert_eq!(flexible(number, version), None, "{at}");
+                    continue;
+                }
+                let request = key.request_header_version(version);
+                assert_eq!(request_header_version(number, version), Some(request), "{at}");
+                let response = key.response_header_version(version);
+                assert_eq!(response_header_version(number, version), Some(response), "{at}");
+            }
+        }
+        assert_eq!(flexible(999, 0), None);
+    }
+
+    #[test]
+    fn answers_to_api_versions_have_the_old_header() {
+        assert_eq!(response_header_version(18, 4), Some(0));
+        assert_eq!(request_header_version(18, 99), Some(2));
+        let mut out = BytesMut::new();
+        put_response_header(&mut out, 18, 3, 7);
+        put_response_header(&mut out, 3, 12, 8);
+        assert_eq!(&out[..], [0, 0, 0, 7, 0, 0, 0, 8, 0]);
+        assert_eq!(
+            ResponseHeader::parse(&out[4..], 3, 12),
+            Ok(ResponseHeader { correlation_id: 8, bytes: 5 })
+        );
+    }
+
+    #[test]
+    fn lying_lengths_are_refused() {
+        let parse = RequestHeader::parse;
+        assert_eq!(parse(&[0, 3, 0]), Err(HeaderError::Truncated));
+        assert_eq!(parse(&[0, 3, 0, 1, 0, 0, 0, 9, 0, 5, b'a']), Err(HeaderError::Truncated));
+        assert_eq!(parse(&[0, 3, 0, 1, 0, 0, 0, 9, 0xff, 0xfe]), Err(HeaderError::Length));
+        assert_eq!(parse(&[0x27, 0x0f, 0, 1, 0, 0, 0, 9]), Err(HeaderError::UnknownApi(9_999)));
+        let mut tags = vec![0, 3, 0, 12, 0, 0, 0, 9, 0xff, 0xff];
+        tags.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0x0f]);
+        assert_eq!(parse(&tags), Err(HeaderError::Truncated));
+    }
+
+    proptest! {
+        #[test]
+        fn reads_what_the_crate_writes(version in 0_i16..14, id: i32, name in "[a-z]{0,9}") {
+            let client_id = (!name.is_empty()).then(|| StrBytes::from_string(name.clone()));
+            let header = CrateHeader::default()
+                .with_request_api_key(3)
+                .with_request_api_version(version)
+                .with_correlation_id(id)
+                .with_client_id(client_id);
+            let mut out = BytesMut::new();
+            let header_version = ApiKey::Metadata.request_header_version(version);
+            header.encode(&mut out, header_version).unwrap();
+            let length = out.len();
+            out.extend_from_slice(b"body");
+            let read = RequestHeader::parse(&out).unwrap();
+            prop_assert_eq!((read.api_key, read.api_version), (3, version));
+            prop_assert_eq!((read.correlation_id, read.bytes), (id, length));
+            prop_assert_eq!(read.client_id.unwrap_or_default(), name.as_bytes());
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes: Vec<u8>, key in 0_i16..94, version in 0_i16..14) {
+            let _ = RequestHeader::parse(&bytes);
+            let _ = ResponseHeader::parse(&bytes, key, version);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Record batches of the v2 format (KIP-98): a checked view, and the checks of a broker.
+//!
+//! The 61 bytes of the header are read here; the records behind it stay opaque. The base offset
+//! and the leader epoch lie before the bytes that the CRC covers, so giving a batch its place in
+//! the log costs no checksum.
+
+mod attributes;
+mod check;
+
+use bytes::{Bytes, BytesMut};
+use crc_fast::crc32_iscsi;
+
+pub use attributes::{Attributes, Compression, TimestampType};
+pub use check::{BatchError, ProduceBatch, ProduceLimits, check_produce};
+
+/// The header's length; the records follow it.
+pub const HEADER_BYTES: usize = 61;
+/// What `batchLength` does not count: the base offset and itself.
+const LENGTH_PREFIX_BYTES: usize = 12;
+/// The base offset, the length and the leader epoch: what [`rewritten_prefix`] replaces.
+pub const PREFIX_BYTES: usize = 16;
+/// A broker's `LegacyRecord.RECORD_OVERHEAD_V0`, the least length of any format.
+const LENGTH_MIN: i32 = 14;
+/// Up to the magic byte, included.
+const MAGIC_END: usize = 17;
+const CRC_AT: usize = 17;
+const ATTRIBUTES_AT: usize = 21;
+const MAX_TIMESTAMP_AT: usize = 35;
+const LOG_APPEND_TIME_BIT: u8 = 1 << 3;
+
+/// A batch that lies whole in its bytes and has magic 2. The CRC is checked only on demand.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordBatch<'a> {
+    header: &'a [u8; HEADER_BYTES],
+    bytes: &'a [u8],
+}
+
+impl<'a> RecordBatch<'a> {
+    /// The batch at the beginning of `bytes`; others may follow it.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, BatchError> {
+        let size = size_of_next(bytes)?.ok_or(BatchError::Truncated)?;
+        let bytes = bytes.get(..size).ok_or(BatchError::Truncated)?;
+        match bytes.get(MAGIC_END - 1) {
+            Some(2) => {}
+            Some(&magic) => return Err(BatchError::OldMagic(magic)),
+            None => return Err(BatchError::Truncated),
+        }
+        let (header, _) = bytes.split_first_chunk().ok_or(BatchError::Length)?;
+        Ok(Self { header, bytes })
+    }
+
+    /// The whole batch.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The records, compressed as the attributes say.
+    pub fn records(&self) -> &'a [u8] {
+        self.bytes.get(HEADER_BYTES..).unwrap_or_default()
+    }
+
+    /// The offset of the first record; 0 in a produced batch.
+    pub fn base_offset(&self) -> i64 {
+        i64::from_be_bytes(self.field::<0, 8>())
+    }
+
+    /// The leader epoch of the log's append; −1 in a produced batch.
+    pub fn leader_epoch(&self) -> i32 {
+        i32::from_be_bytes(self.field::<12, 4>())
+    }
+
+    /// CRC32C over everything from the attributes on.
+    pub fn crc(&self) -> u32 {
+        u32::from_be_bytes(self.field::<CRC_AT, 4>())
+    }
+
+    /// Whether the CRC is that of the bytes.
+    pub fn crc_holds(&self) -> bool {
+        self.crc() == crc32_iscsi(self.bytes.get(ATTRIBUTES_AT..).unwrap_or_default())
+    }
+
+    /// Compression, timestamp type, transactional and control bits.
+    pub fn attributes(&self) -> Attributes {
+        Attributes(i16::from_be_bytes(self.field::<ATTRIBUTES_AT, 2>()))
+    }
+
+    /// The last record's offset less the base offset.
+    pub fn last_offset_delta(&self) -> i32 {
+        i32::from_be_bytes(self.field::<23, 4>())
+    }
+
+    /// The timestamp that the records' deltas refer to.
+    pub fn base_timestamp(&self) -> i64 {
+        i64::from_be_bytes(self.field::<27, 8>())
+    }
+
+    /// The greatest timestamp, or the append time.
+    pub fn max_timestamp(&self) -> i64 {
+        i64::from_be_bytes(self.field::<MAX_TIMESTAMP_AT, 8>())
+    }
+
+    /// −1 without idempotence.
+    pub fn producer_id(&self) -> i64 {
+        i64::from_be_bytes(self.field::<43, 8>())
+    }
+
+    /// −1 without idempotence.
+    pub fn producer_epoch(&self) -> i16 {
+        i16::from_be_bytes(self.field::<51, 2>())
+    }
+
+    /// The sequence of the first record; −1 without idempotence.
+    pub fn base_sequence(&self) -> i32 {
+        i32::from_be_bytes(self.field::<53, 4>())
+    }
+
+    /// How many records the batch claims to hold.
+    pub fn record_count(&self) -> i32 {
+        i32::from_be_bytes(self.field::<57, 4>())
+    }
+
+    /// Within the header by construction of every caller, so that the copy cannot go wrong.
+    fn field<const AT: usize, const N: usize>(&self) -> [u8; N] {
+        const { assert!(AT + N <= HEADER_BYTES) };
+        let mut out = [0; N];
+        out.copy_from_slice(&self.header[AT..AT + N]);
+        out
+    }
+}
+
+/// The batches that lie one behind the other in `run`. Ends with an error if the run does not end
+/// with a batch, or at the first batch that [`RecordBatch::parse`] refuses.
+pub fn batches(run: &[u8]) -> Batches<'_> {
+    Batches { rest: run }
+}
+
+/// The iterator of [`batches`].
+#[derive(Clone, Debug)]
+pub struct Batches<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Batches<'a> {
+    type Item = Result<RecordBatch<'a>, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let batch = RecordBatch::parse(self.rest);
+        let size = batch.map_or(self.rest.len(), |b| b.bytes.len());
+        self.rest = self.rest.get(size..).unwrap_or_default();
+        Some(batch)
+    }
+}
+
+/// The first 16 bytes of `batch` with its place in the log; followed by the rest of the batch,
+/// untouched, they are what a consumer gets.
+pub fn rewritten_prefix(
+    base_offset: i64,
+    leader_epoch: i32,
+    batch: &RecordBatch<'_>,
+) -> [u8; PREFIX_BYTES] {
+    let mut out = [0; PREFIX_BYTES];
+    out[..8].copy_from_slice(&base_offset.to_be_bytes());
+    out[8..12].copy_from_slice(&batch.field::<8, 4>());
+    out[12..].copy_from_slice(&leader_epoch.to_be_bytes());
+    out
+}
+
+/// A copy of `batch` for a topic with `message.timestamp.type=LogAppendTime`: every record has the
+/// time `now`, in milliseconds. As in a broker, the records and the base timestamp stay.
+pub fn stamp_append_time(batch: &RecordBatch<'_>, now: i64) -> Bytes {
+    let mut out = BytesMut::from(batch.bytes);
+    out[ATTRIBUTES_AT + 1] |= LOG_APPEND_TIME_BIT;
+    out[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&now.to_be_bytes());
+    let crc = crc32_iscsi(&out[ATTRIBUTES_AT..]);
+    out[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
+    out.freeze()
+}
+
+/// The size of the batch at the beginning of `bytes`, of whatever format, as a broker finds it
+/// (`ByteBufferLogInputStream.nextBatch`): `None` if it does not lie there whole.
+fn size_of_next(bytes: &[u8]) -> Result<Option<usize>, BatchError> {
+    let Some((prefix, _)) = bytes.split_first_chunk::<LENGTH_PREFIX_BYTES>() else {
+        return Ok(None);
+    };
+    let [_, _, _, _, _, _, _, _, a, b, c, d] = *prefix;
+    let length = i32::from_be_bytes([a, b, c, d]);
+    let size = match usize::try_from(length) {
+        Ok(size) if length >= LENGTH_MIN => size + LENGTH_PREFIX_BYTES,
+        _ => return Err(BatchError::Length),
+    };
+    match bytes.get(MAGIC_END - 1) {
+        None => Ok(None),
+        Some(&magic) if magic > 2 => Err(BatchError::Magic(magic)),
+        Some(_) => Ok((size <= bytes.len()).then_some(size)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! The records inside a batch, opened only to answer lookups by timestamp (ListOffsets).
+//!
+//! # Guarantees
+//!
+//! A batch opens to at most [`DECOMPRESSED_BYTES_MAX`]; what lies behind is not looked at. Records
+//! are read from a stream and never kept. A lookup's memory stays under twice that limit (a zstd
+//! window, a raw snappy block) and mostly under 100 KiB; an LZ4 frame takes up to 12 MiB. Opening a
+//! batch costs CPU: call it where blocking is allowed.
+
+mod open;
+mod reader;
+
+use super::record_batch::{RecordBatch, TimestampType};
+
+use reader::Records;
+
+/// The most bytes that the records of one batch are opened to.
+pub const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
+
+/// A record found by its timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The record's offset less the base offset of its batch.
+    pub offset_delta: i32,
+    /// Its timestamp in milliseconds.
+    pub timestamp: i64,
+}
+
+/// Why a batch's records cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordsError {
+    /// A codec that does not exist.
+    #[error("unknown compression codec {0}")]
+    Codec(u8),
+    /// The records do not decompress, or end before the batch's count of them.
+    #[error("the records cannot be read: {0}")]
+    Unreadable(std::io::ErrorKind),
+    /// They open to more than [`DECOMPRESSED_BYTES_MAX`].
+    #[error("the records open to more than {DECOMPRESSED_BYTES_MAX} bytes")]
+    TooLarge,
+    /// A record's own length or timestamp cannot be.
+    #[error("a malformed record")]
+    Malformed,
+}
+
+/// The first record at or after `timestamp`, in the order of offsets: the answer of ListOffsets
+/// for a time. `None` if every record is older.
+pub fn first_at_or_after(
+    batch: &RecordBatch<'_>,
+    timestamp: i64,
+) -> Result<Option<Located>, RecordsError> {
+    // The header bounds what the records may hold, and opening is dear.
+    if batch.max_timestamp() < timestamp {
+        return Ok(None);
+    }
+    for record in records(batch)? {
+        let record = record?;
+        if record.timestamp >= timestamp {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
+}
+
+/// The first of the records with the greatest timestamp: the answer of ListOffsets for −3
+/// (KIP-734). `None` for a batch without records.
+pub fn max_timestamp_record(batch: &RecordBatch<'_>) -> Result<Option<Located>, RecordsError> {
+    let mut found: Option<Located> = None;
+    for record in records(batch)? {
+        let record = record?;
+        if found.is_none_or(|f| record.timestamp > f.timestamp) {
+            found = Some(record);
+        }
+        // With an append time, every record has the same.
+        if batch.attributes().timestamp_type() == TimestampType::LogAppendTime {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn records<'a>(batch: &RecordBatch<'a>) -> Result<Records<'a>, RecordsError> {
+    let append_time = match batch.attributes().timestamp_type() {
+        TimestampType::CreateTime => None,
+        TimestampType::LogAppendTime => Some(batch.max_timestamp()),
+    };
+    let attributes = batch.attributes();
+    let codec = attributes.compression().ok_or_else(|| RecordsError::Codec(attributes.codec()))?;
+    let stream = open::open(codec, batch.records(), DECOMPRESSED_BYTES_MAX)?;
+    Ok(Records::new(stream, batch.record_count(), batch.base_timestamp(), append_time))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! The records of an opened batch, one by one.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use super::{Located, RecordsError};
+
+/// The largest varint (a `varlong`) takes ten bytes.
+const VARLONG_BYTES: u32 = 10;
+const VARINT_BYTES: u32 = 5;
+/// A buffer of the size that most decoders hand out at least.
+const BUFFER_BYTES: usize = 8 << 10;
+
+/// Iterates over the first fields of each record; ends at the batch's count or the first error.
+pub(super) struct Records<'a> {
+    stream: BufReader<Box<dyn Read + 'a>>,
+    left: i32,
+    base_timestamp: i64,
+    append_time: Option<i64>,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn new(
+        stream: Box<dyn Read + 'a>,
+        count: i32,
+        base_timestamp: i64,
+        append_time: Option<i64>,
+    ) -> Self {
+        let stream = BufReader::with_capacity(BUFFER_BYTES, stream);
+        Self { stream, left: count, base_timestamp, append_time }
+    }
+
+    /// The layout of a record: length, attributes, timestamp delta, offset delta, then key, value
+    /// and headers, which are stepped over.
+    fn read(&mut self) -> Result<Located, RecordsError> {
+        let (length, _) = self.varint(VARINT_BYTES)?;
+        let length = u64::try_from(length).map_err(|_| RecordsError::Malformed)?;
+        self.byte()?;
+        let (timestamp_delta, timestamp_bytes) = self.varint(VARLONG_BYTES)?;
+        let (offset_delta, offset_bytes) = self.varint(VARINT_BYTES)?;
+        let read = u64::from(1 + timestamp_bytes + offset_bytes);
+        self.skip(length.checked_sub(read).ok_or(RecordsError::Malformed)?)?;
+        let timestamp = match self.append_time {
+            Some(time) => time,
+            None => {
+                let sum = self.base_timestamp.checked_add(timestamp_delta);
+                sum.ok_or(RecordsError::Malformed)?
+            }
+        };
+        let offset_delta = i32::try_from(offset_delta).map_err(|_| RecordsError::Malformed)?;
+        Ok(Located { offset_delta, timestamp })
+    }
+
+    /// A zigzag varint and the bytes it took.
+    fn varint(&mut self, bytes_max: u32) -> Result<(i64, u32), RecordsError> {
+        let mut value = 0_u64;
+        for index in 0..bytes_max {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << (7 * index);
+            if byte < 0x80 {
+                let magnitude = (value >> 1) as i64;
+                return Ok((magnitude ^ -((value & 1) as i64), index + 1));
+            }
+        }
+        Err(RecordsError::Malformed)
+    }
+
+    fn byte(&mut self) -> Result<u8, RecordsError> {
+        let mut byte = [0];
+        self.stream.read_exact(&mut byte).map_err(RecordsError::from)?;
+        Ok(byte[0])
+    }
+
+    fn skip(&mut self, mut bytes: u64) -> Result<(), RecordsError> {
+        while bytes > 0 {
+            let ready = self.stream.fill_buf()?.len();
+            if ready == 0 {
+                return Err(RecordsError::Unreadable(io::ErrorKind::UnexpectedEof));
+            }
+            let step = usize::try_from(bytes).unwrap_or(usize::MAX).min(ready);
+            self.stream.consume(step);
+            bytes -= step as u64;
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<Located, RecordsError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left <= 0 {
+            return None;
+        }
+        self.left -= 1;
+        let record = self.read();
+        if record.is_err() {
+            self.left = 0;
+        }
+        Some(record)
+    }
+}
