@@ -84,11 +84,7 @@ async fn refusals(server: &S3Server) {
 
 /// What others put beside ours is not listed, and does not end a listing early.
 async fn foreign_objects(server: &S3Server) {
-    let region =
-        s3::Region::Custom { region: "us-east-1".to_owned(), endpoint: server.endpoint.clone() };
-    let (id, secret) = (Some(s3_servers::ACCESS_KEY), Some(s3_servers::SECRET_KEY));
-    let credentials = s3::creds::Credentials::new(id, secret, None, None, None).unwrap();
-    let bucket = s3::Bucket::new(BUCKET, region, credentials).unwrap().with_path_style();
+    let bucket = server.bucket();
     bucket.put_object("/foreign/a b&c<d>", b"theirs").await.unwrap();
     let store = server.store("foreign");
     for key in ["a", "b"] {
@@ -105,11 +101,7 @@ async fn put_with_checksum_of(server: &S3Server, meant: &[u8], sent: &'static [u
     let value = base64::engine::general_purpose::STANDARD.encode(crc.to_be_bytes());
     let mut headers = reqwest::header::HeaderMap::new();
     headers.insert("x-amz-checksum-crc32c", value.parse().unwrap());
-    let region =
-        s3::Region::Custom { region: "us-east-1".to_owned(), endpoint: server.endpoint.clone() };
-    let (id, secret) = (Some(s3_servers::ACCESS_KEY), Some(s3_servers::SECRET_KEY));
-    let credentials = s3::creds::Credentials::new(id, secret, None, None, None).unwrap();
-    let bucket = s3::Bucket::new(BUCKET, region, credentials).unwrap().with_path_style();
+    let bucket = server.bucket();
     let url = bucket.presign_put("/checked", 60, Some(headers.clone()), None).await.unwrap();
     let sent = bucket.http_client().put(url).headers(headers).body(sent).send().await.unwrap();
     sent.status().as_u16()

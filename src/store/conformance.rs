@@ -95,11 +95,11 @@ async fn ranges(store: &dyn Store) {
 
 async fn deletes(store: &dyn Store) {
     put(store, "del/a/b", vec![pattern(1, 10)]).await;
-    put(store, "del/a", vec![pattern(2, 10)]).await;
-    store.delete("del/a").await.expect("DELETE");
-    refused(store.get("del/a", None).await, NotFound, "a deleted object");
+    put(store, "del/a/c", vec![pattern(2, 10)]).await;
+    store.delete("del/a/c").await.expect("DELETE");
+    refused(store.get("del/a/c", None).await, NotFound, "a deleted object");
     assert_eq!(read(store, "del/a/b").await, pattern(1, 10), "its neighbour stays");
-    store.delete("del/a").await.expect("a second DELETE is no error");
+    store.delete("del/a/c").await.expect("a second DELETE is no error");
     store.delete("del/never/was").await.expect("nor is one of an object that never was");
     store.delete("del/a/b").await.expect("DELETE");
     assert_eq!(store.list("del/", None, 10).await.expect("LIST"), []);
@@ -160,7 +160,7 @@ async fn hostile_keys(store: &dyn Store) {
 
 async fn listing_order_and_paging(store: &dyn Store) {
     // The order of bytes is not the order of a tree walk: `-` and `.` sort before `/`.
-    let mut keys: Vec<String> = ["a", "a-b", "a.b", "a/b", "a/b/c", "a0", "aA", "a_b", "B", "Z/a"]
+    let mut keys: Vec<String> = ["a-b", "a.b", "a/b", "a/c/d", "a0", "aA", "a_b", "B", "Z/a"]
         .map(|key| format!("list/{key}"))
         .to_vec();
     keys.extend((0..1_010).map(|n| format!("list/many/{n:05}")));
@@ -176,8 +176,8 @@ async fn listing_order_and_paging(store: &dyn Store) {
     let rows: Vec<ObjectMeta> =
         keys.iter().map(|key| ObjectMeta { key: key.clone(), size: key.len() as u64 }).collect();
     // More than the thousand that S3 gives at once.
-    assert_eq!(store.list("list/", None, usize::MAX).await.expect("LIST"), rows);
-    assert_eq!(store.list("list/", None, 1_005).await.expect("LIST"), rows[..1_005]);
+    same_rows(&store.list("list/", None, usize::MAX).await.expect("LIST"), &rows);
+    same_rows(&store.list("list/", None, 1_005).await.expect("LIST"), &rows[..1_005]);
     assert_eq!(store.list("list/", None, 0).await.expect("LIST"), []);
 
     let (mut paged, mut after) = (Vec::new(), None::<String>);
@@ -187,13 +187,23 @@ async fn listing_order_and_paging(store: &dyn Store) {
         let Some(last) = page.last().filter(|_| page.len() == 97) else { break };
         after = Some(last.key.clone());
     }
-    assert_eq!(paged, rows, "pages laid end to end");
+    same_rows(&paged, &rows);
     listing_bounds(store, &keys).await;
 }
 
+/// Thousands of rows are not for people to compare: says where they part.
+#[track_caller]
+fn same_rows(got: &[ObjectMeta], expected: &[ObjectMeta]) {
+    for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
+        assert_eq!(got, expected, "row {index}");
+    }
+    assert_eq!(got.len(), expected.len(), "as many rows as objects");
+}
+
 async fn listing_bounds(store: &dyn Store, keys: &[String]) {
-    for prefix in ["list/a", "list/a/", "list/a/b", "list/man", "list/many/0100", "list/many/x"] {
-        for after in ["", "A", "list/a", "list/a-", "list/a/b", "list/many/01003", "z"] {
+    for prefix in ["list/a", "list/a/", "list/a/c", "list/man", "list/many/0100", "list/many/x"] {
+        for after in ["", "A", "list/a", "list/a-", "list/a/b", "list/a/c", "list/many/01003", "z"]
+        {
             let expected: Vec<&String> = keys
                 .iter()
                 .filter(|key| key.starts_with(prefix) && key.as_str() > after)

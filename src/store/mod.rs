@@ -99,7 +99,8 @@ impl StoreError {
 ///
 /// Keys are `/`-separated, of `[A-Za-z0-9._/-]`, never empty, without `..`, at most 512 bytes;
 /// what lies between two slashes is neither empty nor `.`, and at most 200 bytes, so that every
-/// key is also a path. Any other key is refused with [`StoreErrorKind::Denied`].
+/// key is also a path. Any other key is refused with [`StoreErrorKind::Denied`]. Callers keep no
+/// object at a key that another key continues with a slash: MinIO lists only one of `a` and `a/b`.
 ///
 /// # Guarantees
 /// A reader sees an object whole or not at all. After a PUT returned, every GET and every listing

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, RANGE};
+use reqwest::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, RANGE,
+};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use s3::Bucket;
 use s3::creds::Credentials;
@@ -224,6 +226,9 @@ impl Store for S3Store {
         let signed =
             self.bucket.presign_put(self.path(key), URL_EXPIRY_SECS, Some(headers.clone()), None);
         let url = signed.await.map_err(|error| error::of_signing("put", key, error))?;
+        // Said aloud, because the HTTP client leaves it out when there is no body at all, which
+        // some stores refuse.
+        headers.insert(CONTENT_LENGTH, body.iter().map(Bytes::len).sum::<usize>().into());
         let request = self.client.put(url).headers(headers).body(body::wrap(body));
         match self.send("put", key, request).await {
             Ok(_) => Ok(()),

@@ -65,3 +65,18 @@ async fn a_delete_takes_empty_directories_along() {
     assert!(!root.path().join("objects/a/b").exists());
     assert!(root.path().join("objects/a/x~").exists());
 }
+
+#[tokio::test]
+async fn an_object_may_stand_where_a_directory_does() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    for key in ["a/b", "a", "a/b/c"] {
+        store.put(key, vec![Bytes::from_static(key.as_bytes())], PutMode::Create).await.unwrap();
+    }
+    let rows = store.list("", None, 10).await.unwrap();
+    let keys: Vec<_> = rows.iter().map(|row| row.key.as_str()).collect();
+    assert_eq!(keys, ["a", "a/b", "a/b/c"]);
+    store.delete("a/b").await.unwrap();
+    assert_eq!(store.get("a/b/c", None).await.unwrap(), "a/b/c");
+    assert_eq!(store.get("a", None).await.unwrap(), "a");
+}
