@@ -1,5 +1,17 @@
 //! Object storage: a port of five verbs, its adapters and decorators.
 
+mod body;
+#[cfg(any(test, feature = "test-util"))]
+pub mod conformance;
+#[cfg(any(test, feature = "test-util"))]
+pub mod faulty;
+pub mod file;
+mod key;
+pub mod memory;
+pub mod open;
+pub mod retry;
+pub mod s3;
+
 use std::fmt::Debug;
 use std::ops::Range;
 
@@ -64,9 +76,31 @@ pub struct StoreError {
     pub detail: String,
 }
 
+impl StoreError {
+    /// A call that certainly changed nothing.
+    pub fn determinate(
+        kind: StoreErrorKind,
+        verb: &'static str,
+        key: &str,
+        detail: impl Into<String>,
+    ) -> Self {
+        let certainty = Certainty::Determinate;
+        Self { kind, certainty, verb, key: key.to_owned(), detail: detail.into() }
+    }
+
+    /// A passing fault of a call that may have happened.
+    pub fn in_doubt(verb: &'static str, key: &str, detail: impl Into<String>) -> Self {
+        let (kind, certainty) = (StoreErrorKind::Unavailable, Certainty::Indeterminate);
+        Self { kind, certainty, verb, key: key.to_owned(), detail: detail.into() }
+    }
+}
+
 /// Object storage.
 ///
-/// Keys are `/`-separated, of `[A-Za-z0-9._/-]`, never empty, without `..`, at most 512 bytes.
+/// Keys are `/`-separated, of `[A-Za-z0-9._/-]`, never empty, without `..`, at most 512 bytes;
+/// what lies between two slashes is neither empty nor `.`, and at most 200 bytes, so that every
+/// key is also a path. Any other key is refused with [`StoreErrorKind::Denied`]. Callers keep no
+/// object at a key that another key continues with a slash: MinIO lists only one of `a` and `a/b`.
 ///
 /// # Guarantees
 /// A reader sees an object whole or not at all. After a PUT returned, every GET and every listing

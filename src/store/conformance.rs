@@ -1,0 +1,283 @@
+//! What every store must do, as one suite that each adapter and decorator is put through.
+//!
+//! A check panics with what it saw. The store must be empty, and is left with a few objects.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::StoreErrorKind::{AlreadyExists, Denied, InvalidRange, NotFound};
+use super::{Certainty, ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
+use crate::tasks;
+
+/// Puts a store through every check.
+///
+/// # Panics
+/// When the store does not keep the port's contract.
+pub async fn run(store: &Arc<dyn Store>) {
+    put_get_head(store.as_ref()).await;
+    ranges(store.as_ref()).await;
+    deletes(store.as_ref()).await;
+    missing(store.as_ref()).await;
+    hostile_keys(store.as_ref()).await;
+    listing_order_and_paging(store.as_ref()).await;
+    create_keeps_the_first(store.as_ref()).await;
+    create_race(store).await;
+    overwrite_is_atomic(store).await;
+}
+
+/// `len` bytes that differ by position and by `seed`.
+pub fn pattern(seed: u64, len: usize) -> Bytes {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes.into()
+}
+
+#[track_caller]
+fn refused<T>(result: Result<T, StoreError>, kind: StoreErrorKind, what: &str) {
+    let Err(error) = result else { panic!("{what}: went through, expected {kind:?}") };
+    assert_eq!((error.kind, error.certainty), (kind, Certainty::Determinate), "{what}: {error}");
+}
+
+async fn put(store: &dyn Store, key: &str, body: Vec<Bytes>) {
+    store.put(key, body, PutMode::Overwrite).await.expect("an ordinary PUT");
+}
+
+async fn read(store: &dyn Store, key: &str) -> Bytes {
+    store.get(key, None).await.expect("an ordinary GET")
+}
+
+async fn put_get_head(store: &dyn Store) {
+    for (index, len) in [0, 1, 2, 7, 4095, 4096, 65_537, 1_048_577, 8 << 20].into_iter().enumerate()
+    {
+        let (key, body) = (format!("sizes/{index}"), pattern(index as u64, len));
+        put(store, &key, vec![body.clone()]).await;
+        assert!(read(store, &key).await == body, "{len} bytes came back changed");
+        assert_eq!(store.head(&key).await.expect("HEAD"), len as u64);
+    }
+    let chunks: Vec<Bytes> = (0..9).map(|n| pattern(n, n as usize * 1001)).collect();
+    let whole: Bytes = chunks.concat().into();
+    put(store, "sizes/chunks", chunks).await;
+    assert!(read(store, "sizes/chunks").await == whole, "chunks are not laid end to end");
+    put(store, "sizes/none", Vec::new()).await;
+    assert_eq!(store.head("sizes/none").await.expect("HEAD"), 0);
+    put(store, "sizes/chunks", vec![Bytes::from_static(b"shorter")]).await;
+    assert_eq!(read(store, "sizes/chunks").await, "shorter");
+}
+
+async fn ranges(store: &dyn Store) {
+    let body = pattern(7, 10_000);
+    put(store, "range/a", vec![body.clone()]).await;
+    for (start, end) in [(0, 1), (0, 10_000), (17, 4711), (9_999, 10_000), (5, 5), (0, 0)] {
+        let got = store.get("range/a", Some(start..end)).await.expect("a range inside");
+        assert_eq!(got, body.slice(start as usize..end as usize), "{start}..{end}");
+    }
+    for end in [10_001, 1 << 40, u64::MAX] {
+        let got = store.get("range/a", Some(9_990..end)).await.expect("begins inside");
+        assert_eq!(got, body.slice(9_990..), "9990..{end}");
+    }
+    for (start, end) in [(10_000, 10_001), (10_000, 10_000), (1 << 40, u64::MAX)] {
+        refused(store.get("range/a", Some(start..end)).await, InvalidRange, "beyond the end");
+    }
+    #[expect(clippy::reversed_empty_ranges, reason = "this is the mistake that is tried")]
+    let backwards = 9..3;
+    refused(store.get("range/a", Some(backwards)).await, InvalidRange, "a backwards range");
+    put(store, "range/empty", Vec::new()).await;
+    refused(store.get("range/empty", Some(0..1)).await, InvalidRange, "a range of nothing");
+}
+
+async fn deletes(store: &dyn Store) {
+    put(store, "del/a/b", vec![pattern(1, 10)]).await;
+    put(store, "del/a/c", vec![pattern(2, 10)]).await;
+    store.delete("del/a/c").await.expect("DELETE");
+    refused(store.get("del/a/c", None).await, NotFound, "a deleted object");
+    assert_eq!(read(store, "del/a/b").await, pattern(1, 10), "its neighbour stays");
+    store.delete("del/a/c").await.expect("a second DELETE is no error");
+    store.delete("del/never/was").await.expect("nor is one of an object that never was");
+    store.delete("del/a/b").await.expect("DELETE");
+    assert_eq!(store.list("del/", None, 10).await.expect("LIST"), []);
+    put(store, "del/a/b", vec![pattern(3, 10)]).await;
+    assert_eq!(read(store, "del/a/b").await, pattern(3, 10), "a key may come back");
+}
+
+async fn missing(store: &dyn Store) {
+    refused(store.get("not/there", None).await, NotFound, "GET of nothing");
+    refused(store.get("not/there", Some(0..9)).await, NotFound, "range of nothing");
+    refused(store.get("not/there", Some(4..4)).await, NotFound, "empty range of nothing");
+    refused(store.head("not/there").await, NotFound, "HEAD of nothing");
+    assert_eq!(store.list("not/", None, 10).await.expect("LIST"), []);
+}
+
+async fn hostile_keys(store: &dyn Store) {
+    let (long, segment) = (format!("{}a", "ab/".repeat(171)), "s".repeat(201));
+    let hostile = [
+        "",
+        "/",
+        "/etc/passwd",
+        "a/",
+        "a//b",
+        ".",
+        "a/./b",
+        "..",
+        "../a",
+        "a/../../b",
+        "a..b",
+        "a b",
+        "a\0b",
+        "a\\b",
+        "a%2e%2e",
+        "ä",
+        "a~",
+        "a?b",
+        "a#b",
+        "a\nb",
+        &long,
+        &segment,
+    ];
+    for key in hostile {
+        refused(store.put(key, Vec::new(), PutMode::Overwrite).await, Denied, key);
+        refused(store.get(key, None).await, Denied, key);
+        refused(store.head(key).await, Denied, key);
+        refused(store.delete(key).await, Denied, key);
+    }
+    for bound in ["../", "a\0", "a b"] {
+        refused(store.list(bound, None, 1).await, Denied, bound);
+        refused(store.list("", Some(bound), 1).await, Denied, bound);
+    }
+    let longest = format!("{}ab", "abcd/".repeat(102));
+    assert_eq!(longest.len(), 512);
+    put(store, &longest, vec![pattern(1, 3)]).await;
+    assert_eq!(read(store, &longest).await, pattern(1, 3));
+    store.delete(&longest).await.expect("DELETE");
+}
+
+async fn listing_order_and_paging(store: &dyn Store) {
+    // The order of bytes is not the order of a tree walk: `-` and `.` sort before `/`.
+    let mut keys: Vec<String> = ["a-b", "a.b", "a/b", "a/c/d", "a0", "aA", "a_b", "B", "Z/a"]
+        .map(|key| format!("list/{key}"))
+        .to_vec();
+    keys.extend((0..1_010).map(|n| format!("list/many/{n:05}")));
+    keys.push("list-".to_owned());
+    for batch in keys.chunks(16) {
+        let puts = batch.iter().map(|key| {
+            store.put(key, vec![Bytes::copy_from_slice(key.as_bytes())], PutMode::Overwrite)
+        });
+        futures::future::join_all(puts).await.into_iter().for_each(|put| put.expect("PUT"));
+    }
+    keys.retain(|key| key.starts_with("list/"));
+    keys.sort();
+    let rows: Vec<ObjectMeta> =
+        keys.iter().map(|key| ObjectMeta { key: key.clone(), size: key.len() as u64 }).collect();
+    // More than the thousand that S3 gives at once.
+    same_rows(&store.list("list/", None, usize::MAX).await.expect("LIST"), &rows);
+    same_rows(&store.list("list/", None, 1_005).await.expect("LIST"), &rows[..1_005]);
+    assert_eq!(store.list("list/", None, 0).await.expect("LIST"), []);
+
+    let (mut paged, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let page = store.list("list/", after.as_deref(), 97).await.expect("LIST");
+        paged.extend_from_slice(&page);
+        let Some(last) = page.last().filter(|_| page.len() == 97) else { break };
+        after = Some(last.key.clone());
+    }
+    same_rows(&paged, &rows);
+    listing_bounds(store, &keys).await;
+}
+
+/// Thousands of rows are not for people to compare: says where they part.
+#[track_caller]
+fn same_rows(got: &[ObjectMeta], expected: &[ObjectMeta]) {
+    for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
+        assert_eq!(got, expected, "row {index}");
+    }
+    assert_eq!(got.len(), expected.len(), "as many rows as objects");
+}
+
+async fn listing_bounds(store: &dyn Store, keys: &[String]) {
+    for prefix in ["list/a", "list/a/", "list/a/c", "list/man", "list/many/0100", "list/many/x"] {
+        for after in ["", "A", "list/a", "list/a-", "list/a/b", "list/a/c", "list/many/01003", "z"]
+        {
+            let expected: Vec<&String> = keys
+                .iter()
+                .filter(|key| key.starts_with(prefix) && key.as_str() > after)
+                .take(20)
+                .collect();
+            let after = Some(after).filter(|after| !after.is_empty());
+            let rows = store.list(prefix, after, 20).await.expect("LIST");
+            let got: Vec<&String> = rows.iter().map(|row| &row.key).collect();
+            assert_eq!(got, expected, "{prefix} after {after:?}");
+        }
+    }
+}
+
+async fn create_keeps_the_first(store: &dyn Store) {
+    let first = store.put("create/a", vec![Bytes::from_static(b"first")], PutMode::Create).await;
+    first.expect("nobody was there");
+    let second = store.put("create/a", vec![Bytes::from_static(b"second")], PutMode::Create).await;
+    refused(second, AlreadyExists, "a second CREATE");
+    assert_eq!(read(store, "create/a").await, "first");
+    store.delete("create/a").await.expect("DELETE");
+    let third = store.put("create/a", vec![Bytes::from_static(b"third")], PutMode::Create).await;
+    third.expect("nobody is there any more");
+}
+
+async fn create_race(store: &Arc<dyn Store>) {
+    for round in 0..5 {
+        let key = format!("race/{round}");
+        let tasks: Vec<_> = (0..16)
+            .map(|who| {
+                let (store, key) = (Arc::clone(store), key.clone());
+                tasks::spawn("create", async move {
+                    let put = store.put(&key, vec![pattern(who, 5_000)], PutMode::Create).await;
+                    (who, put)
+                })
+            })
+            .collect();
+        let mut winners = Vec::new();
+        for task in tasks {
+            match task.await.expect("the task ends") {
+                (who, Ok(())) => winners.push(who),
+                (_, Err(error)) if error.kind == AlreadyExists => {}
+                // A store may ask the loser of a conflict to come again.
+                (_, Err(error)) if error.certainty == Certainty::Determinate => {}
+                (_, Err(error)) => panic!("{error}"),
+            }
+        }
+        assert_eq!(winners.len(), 1, "exactly one of 16 creates an object: {winners:?}");
+        assert_eq!(read(store.as_ref(), &key).await, pattern(winners[0], 5_000));
+    }
+}
+
+async fn overwrite_is_atomic(store: &Arc<dyn Store>) {
+    const LEN: usize = 300_000;
+    put(store.as_ref(), "atomic", vec![pattern(0, LEN)]).await;
+    let writer = Arc::clone(store);
+    let writer = tasks::spawn("writer", async move {
+        for version in 1..20 {
+            put(writer.as_ref(), "atomic", vec![pattern(version, LEN)]).await;
+        }
+    });
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let store = Arc::clone(store);
+            tasks::spawn("reader", async move {
+                for _ in 0..30 {
+                    let seen = read(store.as_ref(), "atomic").await;
+                    assert!((0..20).any(|version| pattern(version, LEN) == seen), "a torn object");
+                }
+            })
+        })
+        .collect();
+    writer.await.expect("the writer ends well");
+    for reader in readers {
+        reader.await.expect("every reader sees whole objects");
+    }
+    assert!(read(store.as_ref(), "atomic").await == pattern(19, LEN), "the last write stays");
+}

@@ -1,0 +1,231 @@
+//! A decorator that fails on demand.
+//!
+//! # Fault model
+//! A call to a store has two sides: whether it *happened*, and what was *reported*. Both vary
+//! freely ([`Effect`] × [`Report`]):
+//!
+//! | | reported well | reported an error |
+//! |---|---|---|
+//! | happened | an ordinary call | a lost reply: the error must be in doubt |
+//! | did not happen | a lying store: breaks the port, for checkers that must notice | a refusal, or a timeout before the store heard of it |
+//!
+//! On top of it a call may be *late* (before it happens, or before it is reported) and may *hang*
+//! (the caller never hears; whether it happened is chosen). Faults are scripted per verb, first
+//! come first served, or stand until lifted. Objects are never changed or torn, listings are
+//! complete: a store that corrupts bytes is what checksums in objects are for, and is tested there.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Certainty, ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
+
+/// A verb of the port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    /// [`Store::put`].
+    Put,
+    /// [`Store::get`].
+    Get,
+    /// [`Store::head`].
+    Head,
+    /// [`Store::list`].
+    List,
+    /// [`Store::delete`].
+    Delete,
+}
+
+impl Verb {
+    /// As errors name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Get => "get",
+            Self::Head => "head",
+            Self::List => "list",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// Whether a call reaches the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It does.
+    Happens,
+    /// It does not.
+    Lost,
+}
+
+/// What the caller is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// What the store said; of a write that was lost, that it went well; of a read that was lost,
+    /// that the store is unavailable.
+    Truth,
+    /// This error instead.
+    Error(StoreErrorKind, Certainty),
+    /// Nothing, ever.
+    Hang,
+}
+
+/// What one call meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Whether it reaches the store.
+    pub effect: Effect,
+    /// What the caller is told.
+    pub report: Report,
+    /// How long it takes to reach the store.
+    pub before: Duration,
+    /// How long the answer takes from there.
+    pub after: Duration,
+}
+
+impl Fault {
+    /// No fault at all.
+    pub const NONE: Self = Self {
+        effect: Effect::Happens,
+        report: Report::Truth,
+        before: Duration::ZERO,
+        after: Duration::ZERO,
+    };
+    /// It happens and the answer is lost.
+    pub const REPLY_LOST: Self = Self {
+        report: Report::Error(StoreErrorKind::Unavailable, Certainty::Indeterminate),
+        ..Self::NONE
+    };
+    /// It does not happen, but nobody can tell.
+    pub const REQUEST_LOST: Self = Self { effect: Effect::Lost, ..Self::REPLY_LOST };
+    /// It does not happen, and the error says so.
+    pub const REFUSED: Self = Self {
+        effect: Effect::Lost,
+        report: Report::Error(StoreErrorKind::Unavailable, Certainty::Determinate),
+        ..Self::NONE
+    };
+    /// It does not happen and is said to have gone well: no store may do this.
+    pub const LIE: Self = Self { effect: Effect::Lost, ..Self::NONE };
+    /// It happens and the caller waits for ever.
+    pub const HANG: Self = Self { report: Report::Hang, ..Self::NONE };
+
+    /// Late: it happens after `latency`.
+    pub fn slow(latency: Duration) -> Self {
+        Self { before: latency, ..Self::NONE }
+    }
+}
+
+/// A store that fails as told.
+#[derive(Debug)]
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    script: Mutex<BTreeMap<Verb, Script>>,
+}
+
+#[derive(Debug, Default)]
+struct Script {
+    next: VecDeque<Fault>,
+    standing: Option<Fault>,
+    calls: u64,
+}
+
+impl FaultyStore {
+    /// A store without faults as yet.
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, script: Mutex::default() }
+    }
+
+    /// The next calls of `verb` meet these faults, one each, after those scripted before.
+    pub fn script(&self, verb: Verb, faults: impl IntoIterator<Item = Fault>) {
+        self.scripts().entry(verb).or_default().next.extend(faults);
+    }
+
+    /// Every call of `verb` that has no scripted fault meets this one, until it is lifted.
+    pub fn set_standing(&self, verb: Verb, fault: Option<Fault>) {
+        self.scripts().entry(verb).or_default().standing = fault;
+    }
+
+    /// How often `verb` was called.
+    pub fn calls(&self, verb: Verb) -> u64 {
+        self.scripts().get(&verb).map_or(0, |script| script.calls)
+    }
+
+    fn scripts(&self) -> MutexGuard<'_, BTreeMap<Verb, Script>> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_fault(&self, verb: Verb) -> Fault {
+        let mut scripts = self.scripts();
+        let script = scripts.entry(verb).or_default();
+        script.calls += 1;
+        script.next.pop_front().or(script.standing).unwrap_or(Fault::NONE)
+    }
+
+    async fn meet<T>(
+        &self,
+        verb: Verb,
+        key: &str,
+        call: impl Future<Output = Result<T, StoreError>>,
+        lost: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let fault = self.next_fault(verb);
+        sleep(fault.before).await;
+        let truth = match fault.effect {
+            Effect::Happens => call.await,
+            Effect::Lost => lost(),
+        };
+        sleep(fault.after).await;
+        match fault.report {
+            Report::Truth => truth,
+            Report::Hang => std::future::pending().await,
+            Report::Error(kind, certainty) => {
+                let (verb, detail) = (verb.name(), "a fault was injected".to_owned());
+                Err(StoreError { kind, certainty, verb, key: key.to_owned(), detail })
+            }
+        }
+    }
+}
+
+/// Not even a yield when there is nothing to wait for.
+async fn sleep(duration: Duration) {
+    if !duration.is_zero() {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+fn unread<T>(verb: Verb, key: &str) -> Result<T, StoreError> {
+    let kind = StoreErrorKind::Unavailable;
+    Err(StoreError::determinate(kind, verb.name(), key, "a read was lost"))
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn put(&self, key: &str, body: Vec<Bytes>, mode: PutMode) -> Result<(), StoreError> {
+        self.meet(Verb::Put, key, self.inner.put(key, body, mode), || Ok(())).await
+    }
+
+    async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        self.meet(Verb::Get, key, self.inner.get(key, range), || unread(Verb::Get, key)).await
+    }
+
+    async fn head(&self, key: &str) -> Result<u64, StoreError> {
+        self.meet(Verb::Head, key, self.inner.head(key), || unread(Verb::Head, key)).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ObjectMeta>, StoreError> {
+        let call = self.inner.list(prefix, after, limit);
+        self.meet(Verb::List, prefix, call, || unread(Verb::List, prefix)).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.meet(Verb::Delete, key, self.inner.delete(key), || Ok(())).await
+    }
+}

@@ -1,0 +1,312 @@
+//! Objects as files below one directory of a local file system.
+//!
+//! ```text
+//! ROOT/lock            held by the process that has the store open
+//! ROOT/tmp/17          a PUT under way; swept when the store is opened
+//! ROOT/objects/a/b~    the object `a/b`
+//! ```
+//! The `~` stands in no key, so the objects `a` and `a/b` do not get into each other's way.
+//! A PUT is durable when it returns: the bytes are synced before the name appears, and the
+//! directories that lead to the name are synced after it.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::body::clip;
+use super::key::{check_key, check_listing};
+use super::{Certainty, ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
+
+mod walk;
+
+/// What an object's file name ends with.
+const OBJECT_SUFFIX: char = '~';
+
+/// A store in a directory of the local file system.
+#[derive(Clone)]
+pub struct FileStore {
+    tree: Arc<Tree>,
+}
+
+struct Tree {
+    objects: PathBuf,
+    tmp: PathBuf,
+    tmp_next: AtomicU64,
+    /// Directories whose own names are known to be synced.
+    durable: Mutex<HashSet<PathBuf>>,
+    /// Held shared while a PUT makes directories and puts a name into them, and exclusively
+    /// while a DELETE takes empty ones away.
+    directories: RwLock<()>,
+    /// The lock on the root lives as long as this file is open.
+    _lock: File,
+}
+
+impl FileStore {
+    /// Opens the store below `root`, an absolute path, which is made if it does not exist, and
+    /// sweeps away what PUTs left behind that a crash interrupted. Blocks on the file system.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Denied`] when another process has it open, or the directory cannot be
+    /// made or written.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let denied = |detail: String| {
+            let root = root.display().to_string();
+            StoreError::determinate(StoreErrorKind::Denied, "open", &root, detail)
+        };
+        if !root.is_absolute() {
+            return Err(denied("the directory of a file store is an absolute path".to_owned()));
+        }
+        let lock = lock_root(root).map_err(|error| match error {
+            TryLockError::WouldBlock => denied(
+                "another process has this store open; give each its own directory".to_owned(),
+            ),
+            TryLockError::Error(error) => denied(error.to_string()),
+        })?;
+        let tree = Tree::open(root, lock).map_err(|error| denied(error.to_string()))?;
+        Ok(Self { tree: Arc::new(tree) })
+    }
+
+    /// Runs blocking work off the runtime's workers.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        verb: &'static str,
+        key: &str,
+        work: impl FnOnce(&Tree, &str) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        check_key(verb, key)?;
+        let (tree, owned) = (Arc::clone(&self.tree), key.to_owned());
+        let task = tokio::task::spawn_blocking(move || work(&tree, &owned));
+        // The task fails only when it panics, or when the runtime ends before it has begun.
+        task.await.unwrap_or_else(|error| Err(StoreError::in_doubt(verb, key, error.to_string())))
+    }
+}
+
+impl fmt::Debug for FileStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileStore").field("objects", &self.tree.objects).finish()
+    }
+}
+
+#[async_trait]
+impl Store for FileStore {
+    async fn put(&self, key: &str, body: Vec<Bytes>, mode: PutMode) -> Result<(), StoreError> {
+        self.blocking("put", key, move |tree, key| tree.put(key, &body, mode)).await
+    }
+
+    async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        self.blocking("get", key, move |tree, key| tree.get(key, range)).await
+    }
+
+    async fn head(&self, key: &str) -> Result<u64, StoreError> {
+        let size = |tree: &Tree, key: &str| fs::metadata(tree.path(key)).map(|meta| meta.len());
+        self.blocking("head", key, move |tree, key| {
+            size(tree, key).map_err(|error| read_error("head", key, &error))
+        })
+        .await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ObjectMeta>, StoreError> {
+        check_listing(prefix, after)?;
+        let tree = Arc::clone(&self.tree);
+        let (prefix, after) = (prefix.to_owned(), after.unwrap_or_default().to_owned());
+        let failed = |detail: String| {
+            StoreError::determinate(StoreErrorKind::Unavailable, "list", "", detail)
+        };
+        let task = tokio::task::spawn_blocking(move || {
+            walk::Walk::new(&prefix, &after, limit).below(&tree.objects)
+        });
+        task.await.map_err(|error| failed(error.to_string()))?.map_err(|e| failed(e.to_string()))
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.blocking("delete", key, |tree, key| {
+            tree.delete(key).map_err(|error| write_error("delete", key, &error))
+        })
+        .await
+    }
+}
+
+impl Tree {
+    fn open(root: &Path, lock: File) -> io::Result<Self> {
+        let (objects, tmp) = (root.join("objects"), root.join("tmp"));
+        match fs::remove_dir_all(&tmp) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => fs::create_dir(&tmp)?,
+        }
+        fs::create_dir_all(&objects)?;
+        // The root may be new as well, and so may what leads to it.
+        for directory in root.ancestors() {
+            match sync_directory(directory) {
+                // Above what we made stand directories that may not be ours to open.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => break,
+                synced => synced?,
+            }
+        }
+        Ok(Self {
+            objects,
+            tmp,
+            tmp_next: AtomicU64::new(0),
+            durable: Mutex::default(),
+            directories: RwLock::default(),
+            _lock: lock,
+        })
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.objects.join(format!("{key}{OBJECT_SUFFIX}"))
+    }
+
+    fn put(&self, key: &str, body: &[Bytes], mode: PutMode) -> Result<(), StoreError> {
+        let tmp = self.tmp.join(self.tmp_next.fetch_add(1, Ordering::Relaxed).to_string());
+        let put = self.put_by_way_of(&tmp, key, body, mode);
+        // After a rename nothing is left to remove; whatever else stays is swept at the next open.
+        let _swept_later = fs::remove_file(&tmp);
+        put
+    }
+
+    fn put_by_way_of(
+        &self,
+        tmp: &Path,
+        key: &str,
+        body: &[Bytes],
+        mode: PutMode,
+    ) -> Result<(), StoreError> {
+        let unnamed = |error: io::Error| StoreError {
+            certainty: Certainty::Determinate,
+            ..write_error("put", key, &error)
+        };
+        write_synced(tmp, body).map_err(unnamed)?;
+
+        let path = self.path(key);
+        let parent = path.parent().unwrap_or(&self.objects);
+        let _no_pruning = self.directories.read().unwrap_or_else(PoisonError::into_inner);
+        fs::create_dir_all(parent).map_err(unnamed)?;
+        let named = match mode {
+            PutMode::Overwrite => fs::rename(tmp, &path),
+            // A link never replaces a file, whoever races for the name.
+            PutMode::Create => fs::hard_link(tmp, &path),
+        };
+        match named {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let (kind, detail) = (StoreErrorKind::AlreadyExists, "the object exists");
+                return Err(StoreError::determinate(kind, "put", key, detail));
+            }
+            named => named.map_err(unnamed)?,
+        }
+        sync_directory(parent)
+            .and_then(|()| self.sync_ancestors(parent))
+            .map_err(|error| write_error("put", key, &error))
+    }
+
+    /// Syncs the names of a directory and of those above it that are not known to be synced:
+    /// this PUT or one that has not yet returned made them.
+    fn sync_ancestors(&self, directory: &Path) -> io::Result<()> {
+        for directory in directory.ancestors().take_while(|path| *path != self.objects) {
+            let known = |durable: &Mutex<HashSet<PathBuf>>| {
+                durable.lock().unwrap_or_else(PoisonError::into_inner).contains(directory)
+            };
+            if known(&self.durable) {
+                continue;
+            }
+            if let Some(parent) = directory.parent() {
+                sync_directory(parent)?;
+            }
+            let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+            durable.insert(directory.to_owned());
+        }
+        Ok(())
+    }
+
+    fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        let failed = |error: io::Error| read_error("get", key, &error);
+        // An open file stays the object that it was, whatever takes its name meanwhile.
+        let file = File::open(self.path(key)).map_err(failed)?;
+        let size = file.metadata().map_err(failed)?.len();
+        let range = match range {
+            Some(range) => clip(key, &range, size)?,
+            None => 0..size,
+        };
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        file.read_exact_at(&mut bytes, range.start).map_err(failed)?;
+        Ok(bytes.into())
+    }
+
+    fn delete(&self, key: &str) -> io::Result<()> {
+        let path = self.path(key);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            removed => removed?,
+        }
+        if let Some(parent) = path.parent() {
+            sync_directory(parent)?;
+            self.prune(parent);
+        }
+        Ok(())
+    }
+
+    /// Takes empty directories away, from the given one up; one that stays costs little.
+    fn prune(&self, directory: &Path) {
+        let Ok(_no_puts) = self.directories.try_write() else { return };
+        for directory in directory.ancestors().take_while(|path| *path != self.objects) {
+            if fs::remove_dir(directory).is_err() {
+                return;
+            }
+            self.durable.lock().unwrap_or_else(PoisonError::into_inner).remove(directory);
+        }
+    }
+}
+
+fn lock_root(root: &Path) -> Result<File, TryLockError> {
+    let lock = fs::create_dir_all(root).and_then(|()| {
+        File::options().create(true).truncate(false).write(true).open(root.join("lock"))
+    });
+    let lock = lock.map_err(TryLockError::Error)?;
+    lock.try_lock()?;
+    Ok(lock)
+}
+
+fn write_synced(path: &Path, body: &[Bytes]) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    for chunk in body {
+        file.write_all(chunk)?;
+    }
+    file.sync_all()
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    match File::open(directory) {
+        // A DELETE of the same name may have taken it away: then nothing is left to sync.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        opened => opened?.sync_all(),
+    }
+}
+
+fn read_error(verb: &'static str, key: &str, error: &io::Error) -> StoreError {
+    StoreError { certainty: Certainty::Determinate, ..write_error(verb, key, error) }
+}
+
+fn write_error(verb: &'static str, key: &str, error: &io::Error) -> StoreError {
+    let kind = match error.kind() {
+        ErrorKind::NotFound => StoreErrorKind::NotFound,
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreErrorKind::Denied,
+        _ => StoreErrorKind::Unavailable,
+    };
+    StoreError { kind, ..StoreError::in_doubt(verb, key, error.to_string()) }
+}
+
+#[cfg(test)]
+mod tests;

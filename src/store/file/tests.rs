@@ -1,0 +1,82 @@
+use super::*;
+use crate::store::conformance;
+
+fn open(root: &Path) -> FileStore {
+    FileStore::open(root).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conforms() {
+    let root = tempfile::tempdir().unwrap();
+    conformance::run(&(Arc::new(open(root.path())) as Arc<dyn Store>)).await;
+    let left = fs::read_dir(root.path().join("tmp")).unwrap().count();
+    assert_eq!(left, 0, "no PUT leaves a temporary file behind");
+}
+
+#[tokio::test]
+async fn what_was_put_is_there_after_the_store_was_opened_again() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    store.put("a/b", vec![Bytes::from_static(b"kept")], PutMode::Create).await.unwrap();
+    drop(store);
+    let store = open(root.path());
+    assert_eq!(store.get("a/b", None).await.unwrap(), "kept");
+    let again = store.put("a/b", Vec::new(), PutMode::Create).await.unwrap_err();
+    assert_eq!(again.kind, StoreErrorKind::AlreadyExists);
+}
+
+#[tokio::test]
+async fn what_an_interrupted_put_left_is_never_listed_and_swept_at_open() {
+    let root = tempfile::tempdir().unwrap();
+    drop(open(root.path()));
+    let torn = root.path().join("tmp/0");
+    fs::write(&torn, b"half").unwrap();
+    let store = open(root.path());
+    assert!(!torn.exists());
+    assert_eq!(store.list("", None, 10).await.unwrap(), []);
+    store.put("a", vec![Bytes::from_static(b"whole")], PutMode::Overwrite).await.unwrap();
+    assert_eq!(store.get("a", None).await.unwrap(), "whole");
+}
+
+#[test]
+fn a_second_opener_is_told_that_another_has_the_store() {
+    let root = tempfile::tempdir().unwrap();
+    let first = open(root.path());
+    let error = FileStore::open(root.path()).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Denied);
+    assert!(error.to_string().contains("another process has this store open"), "{error}");
+    drop(first);
+    drop(open(root.path()));
+}
+
+#[test]
+fn a_relative_root_is_refused() {
+    let error = FileStore::open(Path::new("data")).unwrap_err();
+    assert_eq!(error.to_string(), "open data: the directory of a file store is an absolute path");
+}
+
+#[tokio::test]
+async fn a_delete_takes_empty_directories_along() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    store.put("a/b/c/d", Vec::new(), PutMode::Overwrite).await.unwrap();
+    store.put("a/x", Vec::new(), PutMode::Overwrite).await.unwrap();
+    store.delete("a/b/c/d").await.unwrap();
+    assert!(!root.path().join("objects/a/b").exists());
+    assert!(root.path().join("objects/a/x~").exists());
+}
+
+#[tokio::test]
+async fn an_object_may_stand_where_a_directory_does() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    for key in ["a/b", "a", "a/b/c"] {
+        store.put(key, vec![Bytes::from_static(key.as_bytes())], PutMode::Create).await.unwrap();
+    }
+    let rows = store.list("", None, 10).await.unwrap();
+    let keys: Vec<_> = rows.iter().map(|row| row.key.as_str()).collect();
+    assert_eq!(keys, ["a", "a/b", "a/b/c"]);
+    store.delete("a/b").await.unwrap();
+    assert_eq!(store.get("a/b/c", None).await.unwrap(), "a/b/c");
+    assert_eq!(store.get("a", None).await.unwrap(), "a");
+}

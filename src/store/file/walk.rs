@@ -1,0 +1,81 @@
+//! Walks a tree of files in the byte order of the keys that they stand for.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use super::OBJECT_SUFFIX;
+use crate::store::ObjectMeta;
+use crate::store::key::is_valid;
+
+/// One listing.
+pub(super) struct Walk<'a> {
+    prefix: &'a str,
+    /// Only keys that sort after this one; empty for all.
+    after: &'a str,
+    limit: usize,
+    rows: Vec<ObjectMeta>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(prefix: &'a str, after: &'a str, limit: usize) -> Self {
+        Self { prefix, after, limit, rows: Vec::new() }
+    }
+
+    /// The rows of the tree below `objects`.
+    pub(super) fn below(mut self, objects: &Path) -> io::Result<Vec<ObjectMeta>> {
+        self.visit(objects, "")?;
+        Ok(self.rows)
+    }
+
+    /// Visits the directory of the keys that begin with `base`. Its entries are sorted by what
+    /// their keys begin with, a directory's by its name and `/`: this is the order of the keys.
+    fn visit(&mut self, directory: &Path, base: &str) -> io::Result<()> {
+        let entries = match fs::read_dir(directory) {
+            // Pruned while we walked: it was empty.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        let mut children: Vec<String> = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let child = match name.strip_suffix(OBJECT_SUFFIX) {
+                Some(name) => format!("{base}{name}"),
+                None => format!("{base}{name}/"),
+            };
+            if self.concerns(&child) {
+                children.push(child);
+            }
+        }
+        children.sort_unstable();
+        for child in children {
+            if self.rows.len() >= self.limit {
+                return Ok(());
+            }
+            let name = &child[base.len()..];
+            match name.strip_suffix('/') {
+                Some(name) => self.visit(&directory.join(name), &child)?,
+                None => self.row(&directory.join(format!("{name}{OBJECT_SUFFIX}")), child)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a key, or some key below a directory, may belong to the listing.
+    fn concerns(&self, child: &str) -> bool {
+        if child.ends_with('/') {
+            return (child.starts_with(self.prefix) || self.prefix.starts_with(child))
+                && (child >= self.after || self.after.starts_with(child));
+        }
+        child.starts_with(self.prefix) && child > self.after && is_valid(child)
+    }
+
+    fn row(&mut self, path: &Path, key: String) -> io::Result<()> {
+        match fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            meta => self.rows.push(ObjectMeta { key, size: meta?.len() }),
+        }
+        Ok(())
+    }
+}

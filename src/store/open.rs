@@ -1,0 +1,159 @@
+//! Where objects lie, as one URL, and the way from there to a decorated store.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::file::FileStore;
+use super::memory::MemoryStore;
+use super::retry::{RetryPolicy, RetryStore};
+use super::s3::{S3Options, S3Store};
+use super::{Store, StoreError};
+use crate::entropy::Entropy;
+
+/// Where objects lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// `memory:`: in this process only.
+    Memory,
+    /// `file:///absolute/path`: a directory of this machine.
+    File(PathBuf),
+    /// `s3://bucket/prefix`: a bucket.
+    S3 {
+        /// Its name.
+        bucket: String,
+        /// What all keys begin with there, without slashes at its ends; may be empty.
+        prefix: String,
+    },
+}
+
+/// A text that says nowhere where objects lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreUrlError {
+    /// It begins with none of the three schemes.
+    #[error("a store is s3://BUCKET/PREFIX, file:///PATH or memory:")]
+    Scheme,
+    /// A relative path, or one with a host.
+    #[error("a file store's path is absolute: file:///var/lib/odradek")]
+    RelativePath,
+    /// Not 3 to 63 of lower-case letters, digits, `.` and `-`.
+    #[error("a bucket's name is 3 to 63 of a-z, 0-9, `.` and `-`")]
+    Bucket,
+    /// Not a key by the rule of [`Store`], or too long to leave room for keys.
+    #[error(
+        "a prefix is at most 256 of A-Z, a-z, 0-9, `.`, `_`, `-` and `/`, without `..` or `//`"
+    )]
+    Prefix,
+}
+
+impl FromStr for StoreUrl {
+    type Err = StoreUrlError;
+
+    fn from_str(text: &str) -> Result<Self, StoreUrlError> {
+        if matches!(text, "memory:" | "memory://") {
+            return Ok(Self::Memory);
+        }
+        if let Some(path) = text.strip_prefix("file://") {
+            let absolute = path.starts_with('/') && path.len() > 1;
+            return if absolute {
+                Ok(Self::File(path.into()))
+            } else {
+                Err(StoreUrlError::RelativePath)
+            };
+        }
+        let rest = text.strip_prefix("s3://").ok_or(StoreUrlError::Scheme)?;
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let valid = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+        if !(3..=63).contains(&bucket.len()) || !bucket.bytes().all(valid) {
+            return Err(StoreUrlError::Bucket);
+        }
+        let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+        if prefix.len() > 256 || !(prefix.is_empty() || super::key::is_valid(prefix)) {
+            return Err(StoreUrlError::Prefix);
+        }
+        Ok(Self::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory:"),
+            Self::File(path) => write!(f, "file://{}", path.display()),
+            Self::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
+            Self::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+        }
+    }
+}
+
+impl StoreUrl {
+    /// The place below this one that belongs to `name`, such as a cluster.
+    pub fn beneath(&self, name: &str) -> Self {
+        match self {
+            Self::Memory => Self::Memory,
+            Self::File(path) => Self::File(path.join(name)),
+            Self::S3 { bucket, prefix } => {
+                let prefix =
+                    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+                Self::S3 { bucket: bucket.clone(), prefix }
+            }
+        }
+    }
+}
+
+/// Opens a store, decorated for use: passing faults are retried. The pauses between attempts are
+/// drawn from `entropy`. Blocks while a directory is prepared or credentials are fetched: call it
+/// before the runtime serves, or from a blocking task. Each `memory:` is a store of its own.
+///
+/// # Errors
+/// [`super::StoreErrorKind::Denied`] when it cannot be used at all.
+pub fn open(
+    url: &StoreUrl,
+    s3: &S3Options,
+    entropy: Arc<Entropy>,
+) -> Result<Arc<dyn Store>, StoreError> {
+    let store: Arc<dyn Store> = match url {
+        // Neither has passing faults: what fails there fails again.
+        StoreUrl::Memory => return Ok(Arc::new(MemoryStore::new())),
+        StoreUrl::File(path) => return Ok(Arc::new(FileStore::open(path)?)),
+        StoreUrl::S3 { bucket, prefix } => Arc::new(S3Store::new(bucket, prefix, s3)?),
+    };
+    Ok(Arc::new(RetryStore::new(store, RetryPolicy::STANDARD, entropy)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_and_shown_alike() {
+        let s3 = |bucket: &str, prefix: &str| StoreUrl::S3 {
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+        };
+        let rows = [
+            ("memory:", Ok(StoreUrl::Memory)),
+            ("file:///var/lib/odradek", Ok(StoreUrl::File("/var/lib/odradek".into()))),
+            ("s3://logs", Ok(s3("logs", ""))),
+            ("s3://logs/a/b", Ok(s3("logs", "a/b"))),
+            ("file://var/lib", Err(StoreUrlError::RelativePath)),
+            ("file:///", Err(StoreUrlError::RelativePath)),
+            ("gs://logs", Err(StoreUrlError::Scheme)),
+            ("", Err(StoreUrlError::Scheme)),
+            ("s3://", Err(StoreUrlError::Bucket)),
+            ("s3://Logs/a", Err(StoreUrlError::Bucket)),
+            ("s3://logs//a", Err(StoreUrlError::Prefix)),
+            ("s3://logs/../a", Err(StoreUrlError::Prefix)),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(text.parse(), expected, "{text}");
+            if let Ok(url) = expected {
+                assert_eq!(url.to_string(), text);
+            }
+        }
+        assert_eq!("s3://logs/a/".parse(), Ok(s3("logs", "a")));
+        assert_eq!(s3("logs", "").beneath("prod"), s3("logs", "prod"));
+        assert_eq!(s3("logs", "a").beneath("prod"), s3("logs", "a/prod"));
+    }
+}

@@ -1,0 +1,303 @@
+//! Objects in S3 or what speaks its protocol.
+//!
+//! `rust-s3` signs; its pooled HTTP client sends. A PUT goes to a presigned URL, so its body is
+//! neither hashed nor copied on its way; a signed CRC32C lets the store check what arrived
+//! (`docs/adr/0002-s3-signer-and-checksums.md`).
+
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use reqwest::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, RANGE,
+};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use s3::Bucket;
+use s3::creds::Credentials;
+use s3::region::Region;
+
+use super::body::{clip, invalid_range};
+use super::key::{check_key, check_listing, is_valid};
+use super::{Certainty, ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
+
+mod body;
+mod error;
+
+/// How long a presigned URL is good for, in seconds: it is used at once, but by a clock that may
+/// be behind the store's.
+const URL_EXPIRY_SECS: u32 = 900;
+
+/// How many rows S3 gives at once.
+const LIST_PAGE_ROWS_MAX: usize = 1_000;
+
+const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-crc32c");
+
+/// Where the objects are and how to get at them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3Options {
+    /// Another server than AWS, as `http://host:port`.
+    pub endpoint: Option<String>,
+    /// The region that requests are signed for.
+    pub region: String,
+    /// Whether the bucket stands in the path rather than in the host name.
+    pub path_style: bool,
+    /// Who asks.
+    pub credentials: S3Credentials,
+    /// How long one request may take, its body included.
+    pub request_timeout: Duration,
+}
+
+/// Who asks.
+#[derive(Clone, PartialEq, Eq)]
+pub enum S3Credentials {
+    /// AWS's own chain: `AWS_*` variables, profile, web identity, container, instance.
+    Chain,
+    /// A key pair.
+    Keys {
+        /// Its public half.
+        access_key_id: String,
+        /// Its secret half.
+        secret_access_key: String,
+    },
+}
+
+impl fmt::Debug for S3Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chain => f.write_str("Chain"),
+            Self::Keys { access_key_id, .. } => {
+                f.debug_struct("Keys").field("access_key_id", access_key_id).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
+/// A bucket, or what lies below a prefix of one.
+pub struct S3Store {
+    bucket: Bucket,
+    client: Client,
+    /// Empty, or ends with `/`.
+    prefix: String,
+    request_timeout: Duration,
+}
+
+impl S3Store {
+    /// Prepares to use what lies below `prefix` (empty for all) in `bucket`. Sends nothing to the
+    /// bucket; blocks while the credentials are fetched.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Denied`] when there are no credentials, or bucket, prefix or endpoint
+    /// cannot be.
+    pub fn new(bucket: &str, prefix: &str, options: &S3Options) -> Result<Self, StoreError> {
+        let denied = |detail: String| {
+            StoreError::determinate(StoreErrorKind::Denied, "open", bucket, detail)
+        };
+        let prefix = prefix.trim_matches('/');
+        if !prefix.is_empty() {
+            check_key("open", prefix)?;
+        }
+        let region = match &options.endpoint {
+            Some(endpoint) => Region::Custom {
+                region: options.region.clone(),
+                endpoint: endpoint.trim_end_matches('/').to_owned(),
+            },
+            None => options
+                .region
+                .parse()
+                .map_err(|_unknown| denied(format!("there is no region `{}`", options.region)))?,
+        };
+        let credentials = match &options.credentials {
+            S3Credentials::Chain => Credentials::default(),
+            S3Credentials::Keys { access_key_id, secret_access_key } => {
+                Credentials::new(Some(access_key_id), Some(secret_access_key), None, None, None)
+            }
+        };
+        let credentials = credentials.map_err(|error| denied(error.to_string()))?;
+        // Its own retries would hide from us which attempt is in doubt; `RetryStore` does them.
+        s3::set_retries(0);
+        let mut signer = *Bucket::new(bucket, region, credentials)
+            .map_err(|error| denied(error::describe(error)))?;
+        signer.set_request_timeout(Some(options.request_timeout));
+        if options.path_style {
+            signer.set_path_style();
+        }
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        let client = signer.http_client();
+        Ok(Self { bucket: signer, client, prefix, request_timeout: options.request_timeout })
+    }
+
+    fn path(&self, key: &str) -> String {
+        format!("/{}{key}", self.prefix)
+    }
+
+    /// Sends a request and judges its status; the answer's body is still to be read.
+    async fn send(
+        &self,
+        verb: &'static str,
+        key: &str,
+        request: RequestBuilder,
+    ) -> Result<Response, StoreError> {
+        let sent = request.timeout(self.request_timeout).send().await;
+        let response = sent.map_err(|error| error::of_transport(verb, key, error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        let text = body::read_text(response).await;
+        Err(error::of_status(verb, key, status, &text))
+    }
+
+    /// The size of an object.
+    async fn size(&self, verb: &'static str, key: &str) -> Result<u64, StoreError> {
+        let head = self.bucket.head_object(self.path(key)).await;
+        let (head, _) = head.map_err(|error| error::of_signer(verb, key, error))?;
+        let size = head.content_length.and_then(|length| u64::try_from(length).ok());
+        size.ok_or_else(|| {
+            let detail = "the store did not say how large the object is";
+            StoreError::determinate(StoreErrorKind::Unavailable, verb, key, detail)
+        })
+    }
+
+    /// What a conflict between two conditional PUTs came to: an object stands there, or the
+    /// store wants us to come again.
+    async fn settle_conflict(&self, key: &str, conflict: StoreError) -> StoreError {
+        match self.size("put", key).await {
+            Ok(_) => {
+                let (kind, detail) = (StoreErrorKind::AlreadyExists, "the object exists");
+                StoreError::determinate(kind, "put", key, detail)
+            }
+            Err(_) => conflict,
+        }
+    }
+
+    async fn get_range(
+        &self,
+        key: &str,
+        url: String,
+        range: Range<u64>,
+    ) -> Result<Bytes, StoreError> {
+        // HTTP has no empty range, and counts the last byte in.
+        if range.start >= range.end {
+            let size = self.size("get", key).await?;
+            return clip(key, &range, size).map(|_| Bytes::new());
+        }
+        let request = self.client.get(url);
+        let request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end - 1));
+        let response = self.send("get", key, request).await?;
+        let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        if response.status() != StatusCode::PARTIAL_CONTENT {
+            // A store that ignores ranges, as some gateways do, sends the whole object.
+            let whole = body::read(key, response, usize::MAX).await?;
+            let range = clip(key, &range, whole.len() as u64)?;
+            return Ok(whole.slice(range.start as usize..range.end as usize));
+        }
+        let told = response.headers().get(CONTENT_RANGE).and_then(|told| told.to_str().ok());
+        if !told.is_some_and(|told| told.starts_with(&format!("bytes {}-", range.start))) {
+            let detail = format!("asked for {}.. and was given {told:?}", range.start);
+            let kind = StoreErrorKind::Unavailable;
+            return Err(StoreError::determinate(kind, "get", key, detail));
+        }
+        let bytes = body::read(key, response, len).await?;
+        if bytes.is_empty() { Err(invalid_range(key, &range, "")) } else { Ok(bytes) }
+    }
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the bucket as a whole: it holds the credentials.
+        let (bucket, region) = (&self.bucket.name, self.bucket.region.to_string());
+        let mut shown = f.debug_struct("S3Store");
+        shown.field("bucket", bucket).field("prefix", &self.prefix).field("region", &region);
+        shown.finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for S3Store {
+    async fn put(&self, key: &str, body: Vec<Bytes>, mode: PutMode) -> Result<(), StoreError> {
+        check_key("put", key)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(CHECKSUM, body::checksum(&body));
+        if mode == PutMode::Create {
+            headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+        }
+        let signed =
+            self.bucket.presign_put(self.path(key), URL_EXPIRY_SECS, Some(headers.clone()), None);
+        let url = signed.await.map_err(|error| error::of_signing("put", key, error))?;
+        // Said aloud, because the HTTP client leaves it out when there is no body at all, which
+        // some stores refuse.
+        headers.insert(CONTENT_LENGTH, body.iter().map(Bytes::len).sum::<usize>().into());
+        let request = self.client.put(url).headers(headers).body(body::wrap(body));
+        match self.send("put", key, request).await {
+            Ok(_) => Ok(()),
+            Err(refusal) if mode == PutMode::Create && error::is_conflict(&refusal) => {
+                Err(self.settle_conflict(key, refusal).await)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        check_key("get", key)?;
+        let signed = self.bucket.presign_get(self.path(key), URL_EXPIRY_SECS, None).await;
+        let url = signed.map_err(|error| error::of_signing("get", key, error))?;
+        match range {
+            Some(range) => self.get_range(key, url, range).await,
+            None => {
+                let response = self.send("get", key, self.client.get(url)).await?;
+                body::read(key, response, usize::MAX).await
+            }
+        }
+    }
+
+    async fn head(&self, key: &str) -> Result<u64, StoreError> {
+        check_key("head", key)?;
+        self.size("head", key).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ObjectMeta>, StoreError> {
+        check_listing(prefix, after)?;
+        let mut rows = Vec::new();
+        let mut start_after = after.map(|after| format!("{}{after}", self.prefix));
+        while rows.len() < limit {
+            let page = self.bucket.list_page(
+                format!("{}{prefix}", self.prefix),
+                None,
+                None,
+                start_after.take(),
+                Some((limit - rows.len()).min(LIST_PAGE_ROWS_MAX)),
+            );
+            let (page, _) = page.await.map_err(|error| error::of_signer("list", prefix, error))?;
+            // Pages go on from the last key rather than by token: it is the same to S3, and
+            // stores differ in what their tokens may contain.
+            start_after = page.contents.last().map(|row| row.key.clone());
+            let rows_of_page = page.contents.into_iter().filter_map(|row| {
+                // Objects whose keys break our rule are somebody else's.
+                let key = row.key.strip_prefix(&self.prefix).filter(|key| is_valid(key))?;
+                Some(ObjectMeta { key: key.to_owned(), size: row.size })
+            });
+            rows.extend(rows_of_page);
+            if !page.is_truncated || start_after.is_none() {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        check_key("delete", key)?;
+        let signed = self.bucket.presign_delete(self.path(key), URL_EXPIRY_SECS).await;
+        let url = signed.map_err(|error| error::of_signing("delete", key, error))?;
+        match self.send("delete", key, self.client.delete(url)).await {
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
+            deleted => deleted.map(|_| ()),
+        }
+    }
+}

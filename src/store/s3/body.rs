@@ -1,0 +1,124 @@
+//! Bodies on their way to and from S3.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use crc_fast::{CrcAlgorithm, Digest};
+use hyper::body::{Body, Frame, SizeHint};
+use reqwest::Response;
+use reqwest::header::HeaderValue;
+
+use super::{StoreError, StoreErrorKind, error};
+use crate::store::body::concat;
+
+/// The largest object that is read whole, in bytes: what a store sends bounds no memory of ours.
+const READ_BYTES_MAX: usize = 1 << 30;
+
+/// How much of an error's text is read, in bytes.
+const TEXT_BYTES_MAX: usize = 16 << 10;
+
+/// A body's CRC32C as S3 wants it: base64 of the big-endian number.
+pub(super) fn checksum(chunks: &[Bytes]) -> HeaderValue {
+    let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+    for chunk in chunks {
+        digest.update(chunk);
+    }
+    let crc = (digest.finalize() as u32).to_be_bytes();
+    HeaderValue::from_str(&STANDARD.encode(crc)).expect("base64 is ASCII")
+}
+
+/// Chunks as a request's body, without copying them.
+pub(super) fn wrap(chunks: Vec<Bytes>) -> reqwest::Body {
+    let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+    reqwest::Body::wrap(Chunks { chunks: chunks.into(), left })
+}
+
+/// Chunks laid end to end. The exact size hint makes the HTTP client send Content-Length, which
+/// S3 insists on.
+struct Chunks {
+    chunks: VecDeque<Bytes>,
+    left: u64,
+}
+
+impl Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let chunk = self.chunks.pop_front();
+        self.left -= chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// Reads an answer of at most `bytes_max`.
+pub(super) async fn read(
+    key: &str,
+    mut response: Response,
+    bytes_max: usize,
+) -> Result<Bytes, StoreError> {
+    let bytes_max = bytes_max.min(READ_BYTES_MAX);
+    let (mut chunks, mut len) = (Vec::new(), 0);
+    loop {
+        match response.chunk().await {
+            Ok(None) => return Ok(concat(chunks)),
+            Ok(Some(chunk)) => {
+                len += chunk.len();
+                if len > bytes_max {
+                    let detail = format!("the store sent more than {bytes_max} bytes");
+                    let kind = StoreErrorKind::Unavailable;
+                    return Err(StoreError::determinate(kind, "get", key, detail));
+                }
+                chunks.push(chunk);
+            }
+            Err(error) => return Err(error::of_transport("get", key, error)),
+        }
+    }
+}
+
+/// Reads the beginning of an error's text; what cannot be read is left out.
+pub(super) async fn read_text(mut response: Response) -> String {
+    let mut text = BytesMut::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        text.extend_from_slice(&chunk);
+        if text.len() >= TEXT_BYTES_MAX {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_the_one_of_the_crc_catalogue() {
+        // CRC-32/ISCSI of "123456789" is e3069283.
+        let chunks = [Bytes::from_static(b"1234"), Bytes::new(), Bytes::from_static(b"56789")];
+        assert_eq!(checksum(&chunks), STANDARD.encode([0xe3, 0x06, 0x92, 0x83]));
+    }
+
+    #[test]
+    fn the_size_of_chunks_is_known_beforehand() {
+        let body = wrap(vec![Bytes::from_static(b"ab"), Bytes::from_static(b"cde")]);
+        assert_eq!(body.size_hint().exact(), Some(5));
+        assert_eq!(wrap(Vec::new()).size_hint().exact(), Some(0));
+    }
+}

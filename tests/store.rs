@@ -1,0 +1,198 @@
+//! The store against real S3 servers, and against sockets that misbehave.
+//!
+//! A server that is not installed fails the test; `ODRADEK_SKIP_S3=1` goes without.
+
+#[path = "s3_servers/mod.rs"]
+mod s3_servers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use odradek::entropy::Entropy;
+use odradek::store::conformance::{self, pattern};
+use odradek::store::retry::{RetryPolicy, RetryStore};
+use odradek::store::s3::{S3Credentials, S3Options, S3Store};
+use odradek::store::{Certainty, PutMode, Store, StoreError, StoreErrorKind};
+use s3_servers::{BUCKET, S3Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+fn retrying(store: S3Store) -> Arc<dyn Store> {
+    let entropy = Arc::new(Entropy::from_seed(1));
+    Arc::new(RetryStore::new(Arc::new(store), RetryPolicy::STANDARD, entropy))
+}
+
+fn judged(result: Result<impl Sized, StoreError>) -> (StoreErrorKind, Certainty) {
+    let Err(error) = result else { panic!("it went through") };
+    (error.kind, error.certainty)
+}
+
+#[tokio::test]
+async fn minio_conforms() {
+    let Some(server) = S3Server::minio().await else { return };
+    conformance::run(&retrying(server.store("some/prefix"))).await;
+    conformance::run(&retrying(server.store(""))).await;
+    refusals(&server).await;
+    foreign_objects(&server).await;
+}
+
+#[tokio::test]
+async fn minio_checks_the_checksum_that_was_signed() {
+    let Some(server) = S3Server::minio().await else { return };
+    // The real checksum of another body: what a bit flipped on its way looks like.
+    let status = put_with_checksum_of(&server, b"what was meant", b"what arrives").await;
+    assert_eq!(status, 400);
+    let status = put_with_checksum_of(&server, b"the same", b"the same").await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn radosgw_conforms() {
+    let Some(server) = S3Server::radosgw().await else { return };
+    conformance::run(&retrying(server.store("some/prefix"))).await;
+    refusals(&server).await;
+    let status = put_with_checksum_of(&server, b"what was meant", b"what arrives").await;
+    assert_eq!(status, 200, "radosgw checks checksums now: say so in docs/adr/0002");
+}
+
+/// A wrong secret must be refused, else the server checks no signatures and proves nothing.
+async fn refusals(server: &S3Server) {
+    let denied = (StoreErrorKind::Denied, Certainty::Determinate);
+    let mut wrong = server.options();
+    if let S3Credentials::Keys { secret_access_key, .. } = &mut wrong.credentials {
+        "WRONGSECRET".clone_into(secret_access_key);
+    }
+    let store = S3Store::new(BUCKET, "", &wrong).unwrap();
+    let body = vec![Bytes::from_static(b"x")];
+    assert_eq!(judged(store.put("a", body.clone(), PutMode::Overwrite).await), denied);
+    assert_eq!(judged(store.get("a", None).await), denied);
+    assert_eq!(judged(store.get("a", Some(0..1)).await), denied);
+    assert_eq!(judged(store.head("a").await), denied);
+    assert_eq!(judged(store.list("", None, 1).await), denied);
+    assert_eq!(judged(store.delete("a").await), denied);
+    let error = store.put("a", body.clone(), PutMode::Overwrite).await.unwrap_err();
+    let shown = format!("{error:?} {error} {store:?} {wrong:?}");
+    assert!(shown.contains("SignatureDoesNotMatch"), "{shown}");
+    assert!(!shown.contains("WRONGSECRET") && !shown.contains("X-Amz-Signature"), "{shown}");
+
+    let nowhere = S3Store::new("no-such-bucket", "", &server.options()).unwrap();
+    assert_eq!(judged(nowhere.put("a", body, PutMode::Overwrite).await), denied);
+    assert_eq!(judged(nowhere.get("a", None).await), denied);
+    assert_eq!(judged(nowhere.list("", None, 1).await), denied);
+}
+
+/// What others put beside ours is not listed, and does not end a listing early.
+async fn foreign_objects(server: &S3Server) {
+    let bucket = server.bucket();
+    bucket.put_object("/foreign/a b&c<d>", b"theirs").await.unwrap();
+    let store = server.store("foreign");
+    for key in ["a", "b"] {
+        store.put(key, vec![pattern(1, 3)], PutMode::Overwrite).await.unwrap();
+    }
+    let rows = store.list("", None, 2).await.unwrap();
+    let keys: Vec<_> = rows.iter().map(|row| row.key.as_str()).collect();
+    assert_eq!(keys, ["a", "b"]);
+}
+
+async fn put_with_checksum_of(server: &S3Server, meant: &[u8], sent: &'static [u8]) -> u16 {
+    use base64::Engine as _;
+    let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, meant) as u32;
+    let value = base64::engine::general_purpose::STANDARD.encode(crc.to_be_bytes());
+    let mut headers = reqwest::header::HeaderMap::new();
+    headers.insert("x-amz-checksum-crc32c", value.parse().unwrap());
+    let bucket = server.bucket();
+    let url = bucket.presign_put("/checked", 60, Some(headers.clone()), None).await.unwrap();
+    let sent = bucket.http_client().put(url).headers(headers).body(sent).send().await.unwrap();
+    sent.status().as_u16()
+}
+
+fn impatient(endpoint: String) -> S3Store {
+    let options = S3Options {
+        endpoint: Some(endpoint),
+        region: "us-east-1".to_owned(),
+        path_style: true,
+        credentials: S3Credentials::Keys {
+            access_key_id: "id".to_owned(),
+            secret_access_key: "secret".to_owned(),
+        },
+        request_timeout: Duration::from_millis(300),
+    };
+    S3Store::new("bucket", "", &options).unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_refused_changed_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let store = impatient(format!("http://{}", listener.local_addr().unwrap()));
+    drop(listener);
+    let expected = (StoreErrorKind::Unavailable, Certainty::Determinate);
+    let body = vec![Bytes::from_static(b"x")];
+    assert_eq!(judged(store.put("a", body, PutMode::Overwrite).await), expected);
+    assert_eq!(judged(store.delete("a").await), expected);
+    assert_eq!(judged(store.get("a", None).await), expected);
+    assert_eq!(judged(store.head("a").await), expected);
+    assert_eq!(judged(store.list("", None, 1).await), expected);
+}
+
+/// Takes one connection after another, reads what comes, and answers with `answer`, or never.
+async fn misbehaving(answer: Option<&'static str>) -> S3Store {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    odradek::tasks::spawn("misbehaving", async move {
+        let mut held = Vec::new();
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _some = socket.read(&mut request).await;
+            if let Some(answer) = answer {
+                let _sent = socket.write_all(answer.as_bytes()).await;
+            } else {
+                held.push(socket);
+            }
+        }
+    });
+    impatient(endpoint)
+}
+
+#[tokio::test]
+async fn a_write_that_gets_no_whole_answer_is_in_doubt_and_a_read_is_not() {
+    let answers = [
+        // Never answered: the deadline ends it.
+        None,
+        // Closed without a word.
+        Some(""),
+        // A server in trouble.
+        Some("HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+    ];
+    for answer in answers {
+        let store = misbehaving(answer).await;
+        let doubt = (StoreErrorKind::Unavailable, Certainty::Indeterminate);
+        let certain = (StoreErrorKind::Unavailable, Certainty::Determinate);
+        let body = vec![Bytes::from_static(b"x")];
+        let put = store.put("a", body.clone(), PutMode::Overwrite).await;
+        assert_eq!(judged(put), doubt, "PUT {answer:?}");
+        let create = store.put("a", body, PutMode::Create).await;
+        assert_eq!(judged(create), doubt, "CREATE {answer:?}");
+        assert_eq!(judged(store.delete("a").await), doubt, "DELETE {answer:?}");
+        assert_eq!(judged(store.get("a", None).await), certain, "GET {answer:?}");
+        assert_eq!(judged(store.head("a").await), certain, "HEAD {answer:?}");
+        assert_eq!(judged(store.list("", None, 1).await), certain, "LIST {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_is_not_an_object() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\nhalf";
+    let store = misbehaving(Some(answer)).await;
+    let expected = (StoreErrorKind::Unavailable, Certainty::Determinate);
+    assert_eq!(judged(store.get("a", None).await), expected);
+}
+
+#[tokio::test]
+async fn a_conflict_with_nothing_to_show_for_it_may_be_tried_again() {
+    let answer = "HTTP/1.1 409 Conflict\r\nContent-Length: 59\r\nConnection: close\r\n\r\n\
+                  <Error><Code>ConditionalRequestConflict</Code>      </Error>";
+    let store = misbehaving(Some(answer)).await;
+    let put = store.put("a", vec![Bytes::from_static(b"x")], PutMode::Create).await;
+    assert_eq!(judged(put), (StoreErrorKind::Unavailable, Certainty::Determinate));
+}
