@@ -5,3 +5,6 @@
 
 pub mod batch;
 pub mod ids;
+pub mod object_format;
+pub mod partition_log;
+pub mod producer_state;

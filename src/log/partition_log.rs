@@ -1,0 +1,184 @@
+//! The state of one diskless partition: its bounds, its index, its producers.
+
+use std::collections::BTreeMap;
+
+use super::batch::{BatchClaim, Part, Run};
+use super::ids::ObjectId;
+use super::producer_state::{Producers, RememberedBatch, Verdict};
+
+/// What became of one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It lies in the log now, from this offset.
+    At(i64),
+    /// It lay in the log before.
+    Before(RememberedBatch),
+    /// [`Verdict::OutOfOrderSequence`].
+    OutOfOrderSequence,
+    /// [`Verdict::InvalidProducerEpoch`].
+    InvalidProducerEpoch,
+}
+
+/// Where to begin to look for runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SearchFrom {
+    /// The run that contains this offset, or the first one after it.
+    Offset(i64),
+    /// The first run whose greatest timestamp is at least this, in milliseconds.
+    Timestamp(i64),
+    /// The first run that holds the greatest timestamp of all.
+    MaxTimestamp,
+}
+
+/// One partition.
+///
+/// Invariant: the runs of the index are contiguous, the first one ends above the log start
+/// offset, and the last one ends at the high watermark.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionLog {
+    log_start_offset: i64,
+    high_watermark: i64,
+    bytes: u64,
+    index: BTreeMap<i64, Run>,
+    producers: Producers,
+}
+
+impl PartitionLog {
+    /// Appends what may be appended of a part: one answer for each batch, in order, and the runs
+    /// that joined the index. A batch that is not appended splits the part into two runs.
+    pub fn commit(
+        &mut self,
+        object: ObjectId,
+        sealed_ms: i64,
+        part: &Part,
+    ) -> (Vec<Appended>, Vec<Run>) {
+        self.producers.advance(sealed_ms);
+        let (mut answers, mut runs) = (Vec::with_capacity(part.batches.len()), Vec::new());
+        let mut open: Option<Run> = None;
+        let mut position = part.start;
+        for batch in &part.batches {
+            let answer = self.append(batch);
+            match (answer, &mut open) {
+                (Appended::At(_), Some(run)) => {
+                    run.offset_count += i64::from(batch.offset_count);
+                    run.bytes += u64::from(batch.bytes);
+                    run.max_timestamp = run.max_timestamp.max(batch.max_timestamp);
+                }
+                (Appended::At(base_offset), None) => {
+                    open = Some(Run {
+                        base_offset,
+                        offset_count: i64::from(batch.offset_count),
+                        object,
+                        start: position,
+                        bytes: u64::from(batch.bytes),
+                        max_timestamp: batch.max_timestamp,
+                    });
+                }
+                _ => runs.extend(open.take()),
+            }
+            position = position.saturating_add(u64::from(batch.bytes));
+            answers.push(answer);
+        }
+        runs.extend(open);
+        for run in &runs {
+            self.bytes = self.bytes.saturating_add(run.bytes);
+            self.index.insert(run.base_offset, *run);
+        }
+        (answers, runs)
+    }
+
+    /// Raises the log start offset, at most to the high watermark, and drops the runs that lie
+    /// wholly below it. `true` when it rose. Producers stay, as on a broker.
+    pub fn trim(&mut self, log_start_offset: i64) -> bool {
+        let start = log_start_offset.min(self.high_watermark);
+        if start <= self.log_start_offset {
+            return false;
+        }
+        self.log_start_offset = start;
+        while let Some(first) = self.index.first_entry() {
+            if first.get().end_offset() > start {
+                break;
+            }
+            self.bytes = self.bytes.saturating_sub(first.remove().bytes);
+        }
+        true
+    }
+
+    /// Runs in offset order from `from` until they hold `bytes_max` bytes, at most `runs_max`;
+    /// the first run is given whatever its size.
+    pub fn find(&self, from: SearchFrom, bytes_max: u64, runs_max: u32) -> Vec<Run> {
+        let Some(first) = self.first_run(from) else { return Vec::new() };
+        let mut bytes = 0_u64;
+        let mut found = Vec::new();
+        for run in self.index.range(first..).map(|(_, run)| run).take(runs_max as usize) {
+            if !found.is_empty() && bytes >= bytes_max {
+                break;
+            }
+            bytes = bytes.saturating_add(run.bytes);
+            found.push(*run);
+        }
+        found
+    }
+
+    /// The first offset that can be read.
+    pub fn log_start_offset(&self) -> i64 {
+        self.log_start_offset
+    }
+
+    /// The offset after the last record.
+    pub fn high_watermark(&self) -> i64 {
+        self.high_watermark
+    }
+
+    /// Bytes of the runs in the index.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The producers that it remembers.
+    pub fn producers(&self) -> &Producers {
+        &self.producers
+    }
+
+    fn append(&mut self, batch: &BatchClaim) -> Appended {
+        let base_offset = self.high_watermark;
+        if let (Some(claim), Some(last_sequence)) = (batch.producer, batch.last_sequence()) {
+            match self.producers.check(claim, last_sequence) {
+                Verdict::Append => {}
+                Verdict::Duplicate(before) => return Appended::Before(before),
+                Verdict::OutOfOrderSequence => return Appended::OutOfOrderSequence,
+                Verdict::InvalidProducerEpoch => return Appended::InvalidProducerEpoch,
+            }
+            let remembered = RememberedBatch {
+                base_sequence: claim.base_sequence,
+                last_sequence,
+                base_offset,
+                max_timestamp: batch.max_timestamp,
+            };
+            self.producers.remember(claim.id, claim.epoch, remembered);
+        }
+        self.high_watermark = base_offset.saturating_add(i64::from(batch.offset_count));
+        Appended::At(base_offset)
+    }
+
+    fn first_run(&self, from: SearchFrom) -> Option<i64> {
+        let at_least = |t: i64| self.index.values().find(|r| r.max_timestamp >= t);
+        match from {
+            SearchFrom::Offset(offset) => {
+                let containing = self.index.range(..=offset).next_back();
+                match containing.filter(|(_, run)| run.end_offset() > offset) {
+                    Some((base, _)) => Some(*base),
+                    None => self.index.range(offset..).next().map(|(base, _)| *base),
+                }
+            }
+            SearchFrom::Timestamp(timestamp) => at_least(timestamp).map(|r| r.base_offset),
+            SearchFrom::MaxTimestamp => {
+                let greatest = self.index.values().map(|r| r.max_timestamp).max()?;
+                at_least(greatest).map(|r| r.base_offset)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
