@@ -1,0 +1,130 @@
+//! The ports: one to start at, one for each broker, one for each diskless node.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, Semaphore, watch};
+
+use super::Proxy;
+use super::session::{self, Endpoint};
+use crate::tasks;
+
+/// Client connections of a replica.
+const CONNECTIONS_MAX: usize = 20_000;
+
+/// A port that could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen at {address} for {endpoint:?}: {source}")]
+pub struct ListenError {
+    address: SocketAddr,
+    endpoint: Endpoint,
+    source: std::io::Error,
+}
+
+/// Opens ports and serves what comes in.
+#[derive(Debug)]
+pub struct Listeners {
+    proxy: Arc<Proxy>,
+    drain: watch::Receiver<bool>,
+    connections: Arc<Semaphore>,
+    /// Brokers whose endpoint is open.
+    brokers: Mutex<BTreeSet<i32>>,
+}
+
+impl Listeners {
+    /// Opens nothing yet. When `drain` turns true, no more connections are taken.
+    pub fn new(proxy: Arc<Proxy>, drain: watch::Receiver<bool>) -> Self {
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Self { proxy, drain, connections, brokers: Mutex::default() }
+    }
+
+    /// Opens the bootstrap port and those of this zone's diskless nodes.
+    pub async fn open_own(&self) -> Result<(), ListenError> {
+        let settings = &self.proxy.settings;
+        self.open(Endpoint::Bootstrap, settings.bootstrap_port).await?;
+        for k in 0..settings.nodes_per_zone {
+            self.open(Endpoint::Node(k), settings.node_port(k)).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens the endpoints of brokers that have none yet. One that cannot be opened is left out,
+    /// loudly: the others still serve.
+    pub async fn open_brokers(&self) {
+        let mut open = self.brokers.lock().await;
+        for &id in self.proxy.cluster.view().brokers.keys() {
+            if open.contains(&id) {
+                continue;
+            }
+            let Some(port) = self.proxy.settings.broker_port(id) else {
+                tracing::error!(
+                    broker = id,
+                    "no port for this broker: listeners.brokerPorts + {id} is taken by another \
+                     listener or above 65535; choose another listeners.brokerPorts"
+                );
+                continue;
+            };
+            match self.open(Endpoint::Broker(id), port).await {
+                Ok(()) => {
+                    open.insert(id);
+                }
+                Err(error) => tracing::error!(broker = id, %error, "broker endpoint not open"),
+            }
+        }
+    }
+
+    /// Returns when no connection is left.
+    pub async fn drained(&self) {
+        // All permits are only there when no connection holds one.
+        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        let _none_left = self.connections.acquire_many(all).await;
+    }
+
+    async fn open(&self, endpoint: Endpoint, port: u16) -> Result<(), ListenError> {
+        let address = SocketAddr::new(self.proxy.settings.bind, port);
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| ListenError { address, endpoint, source })?;
+        tracing::debug!(%address, ?endpoint, "listening");
+        let (proxy, drain) = (Arc::clone(&self.proxy), self.drain.clone());
+        let connections = Arc::clone(&self.connections);
+        tasks::spawn_critical("listener", accept(proxy, endpoint, listener, drain, connections));
+        Ok(())
+    }
+}
+
+async fn accept(
+    proxy: Arc<Proxy>,
+    endpoint: Endpoint,
+    listener: TcpListener,
+    mut drain: watch::Receiver<bool>,
+    connections: Arc<Semaphore>,
+) {
+    loop {
+        // Waiting connections stay in the kernel's bounded backlog.
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            biased;
+            _ = drain.wait_for(|drain| *drain) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let session =
+                    session::serve(Arc::clone(&proxy), endpoint, stream, peer, drain.clone());
+                tasks::spawn("session", async move {
+                    session.await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: connections must end first.
+                tracing::warn!(%error, ?endpoint, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `odradek topic create`: a diskless topic, as any client library would ask for it.
+//!
+//! The stock `kafka-topics` refuses the name `diskless.enable` before it sends anything.
+
+use std::io::Write;
+
+use anyhow::{Context, bail};
+use kafka_protocol::messages::CreateTopicsRequest;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::cli::TopicCreate;
+use crate::config::Settings;
+use crate::proxy::upstream::BrokerConnection;
+
+const VERSION: i16 = 7;
+const TIMEOUT_MS: i32 = 10_000;
+
+/// Asks a running replica to create the topic.
+///
+/// # Errors
+/// No replica answers at the configured address, or the topic is refused; says why.
+pub async fn create(settings: Settings, create: TopicCreate) -> anyhow::Result<()> {
+    let listeners = &settings.listeners;
+    let address = format!("{}:{}", listeners.advertised_host, listeners.bootstrap_port);
+    let enable = [("diskless.enable".to_owned(), "true".to_owned())];
+    let config = |(name, value): (String, String)| {
+        CreatableTopicConfig::default()
+            .with_name(StrBytes::from_string(name))
+            .with_value(Some(StrBytes::from_string(value)))
+    };
+    let topic = CreatableTopic::default()
+        .with_name(StrBytes::from_string(create.name.clone()).into())
+        .with_num_partitions(create.partitions.unwrap_or(-1))
+        .with_replication_factor(create.replication_factor.unwrap_or(-1))
+        .with_configs(create.configs.into_iter().chain(enable).map(config).collect());
+    let request =
+        CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(TIMEOUT_MS);
+    let mut connection = BrokerConnection::open(&address)
+        .await
+        .with_context(|| format!("no replica answers at {address}; is `odradek serve` running?"))?;
+    let response = connection.call(&request, VERSION).await?;
+    let Some(result) = response.topics.first() else { bail!("the replica answered nothing") };
+    if result.error_code != 0 {
+        let message = result.error_message.as_deref().unwrap_or("no message");
+        bail!("topic {} was not created: {message} (error {})", create.name, result.error_code);
+    }
+    let partitions = result.num_partitions;
+    writeln!(std::io::stdout(), "created diskless topic {} ({partitions} partitions)", create.name)?;
+    Ok(())
+}
