@@ -14,3 +14,6 @@ pub mod wire;
 
 pub mod coordinator;
 pub mod store;
+
+pub mod cli;
+pub mod config;

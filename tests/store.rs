@@ -2,6 +2,8 @@
 //!
 //! A server that is not installed fails the test; `ODRADEK_SKIP_S3=1` goes without.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 #[path = "s3_servers/mod.rs"]
 mod s3_servers;
 

@@ -25,7 +25,7 @@ impl S3Server {
     pub(crate) async fn minio() -> Option<Self> {
         let home = std::env::var("HOME").expect("HOME is set");
         let binary = Path::new(&home).join(".cache/odradek/bin/minio");
-        Self::start(&[binary.clone()], Duration::from_secs(30), |dir, port| {
+        Self::start(std::slice::from_ref(&binary), Duration::from_secs(30), |dir, port| {
             let mut command = Command::new("setpriv");
             command.args(["--pdeathsig", "KILL"]).arg(&binary).args(["server", "--quiet"]);
             command.arg("--address").arg(format!("127.0.0.1:{port}")).arg(dir.join("data"));

@@ -1,0 +1,186 @@
+//! The command line: what may be said, and `validate`.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{CoordinatorSettings, Settings};
+
+/// The configuration is wrong (`EX_CONFIG` of sysexits.h).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// A Kafka proxy that makes topics diskless.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "odradek", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run a replica until it is told to stop.
+    Serve(ConfigFile),
+    /// Check a configuration file; name every mistake and exit with 78 if there is one.
+    Validate(ConfigFile),
+    /// Look after topics.
+    #[command(subcommand)]
+    Topic(TopicCommand),
+}
+
+/// The configuration file.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigFile {
+    /// The configuration file.
+    pub file: PathBuf,
+}
+
+/// What to do with topics.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TopicCommand {
+    /// Create a diskless topic, whatever the rules of the file say.
+    Create(TopicCreate),
+}
+
+/// A topic to create.
+#[derive(Clone, Debug, Args)]
+pub struct TopicCreate {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// The topic's name.
+    pub name: String,
+    /// How many partitions it has; the brokers' default when left out.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    pub partitions: Option<i32>,
+    /// How many replicas its placeholder has on the brokers; their default when left out.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i16).range(1..))]
+    pub replication_factor: Option<i16>,
+    /// A config of the topic; may be given several times.
+    #[arg(long = "config", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub configs: Vec<(String, String)>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write it as KEY=VALUE, as in `retention.ms=86400000`".to_owned()),
+    }
+}
+
+/// `odradek validate FILE`.
+pub fn run_validate(path: &Path) -> ExitCode {
+    let status = validate(path, &mut io::stdout().lock(), &mut io::stderr().lock());
+    // Nobody is left to be told when the outputs are closed.
+    status.map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// Checks a file, and says what it found.
+fn validate(path: &Path, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
+    let settings = match Settings::load(path) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            writeln!(err, "{problems}")?;
+            return Ok(EXIT_CONFIG);
+        }
+    };
+    for warning in settings.warnings() {
+        writeln!(err, "warning: {warning}")?;
+    }
+    writeln!(out, "configuration ok")?;
+    write!(out, "{}", summary(&settings))?;
+    Ok(0)
+}
+
+/// What a file comes to once defaults and variables are filled in; without secrets.
+fn summary(settings: &Settings) -> String {
+    let listeners = &settings.listeners;
+    let host = &listeners.advertised_host;
+    let servers: Vec<_> =
+        settings.kafka.bootstrap_servers.iter().map(ToString::to_string).collect();
+    let coordinator = match &settings.coordinator {
+        CoordinatorSettings::Embedded => "embedded".to_owned(),
+        CoordinatorSettings::Redis(url) => url.to_string(),
+    };
+    let last_node =
+        u32::from(listeners.node_ports) + u32::from(settings.diskless.nodes_per_zone) - 1;
+    [
+        ("replica", format!("{} of zone {}", settings.replica, settings.zone)),
+        ("kafka", servers.join(", ")),
+        ("clients", format!("start at {host}:{}", listeners.bootstrap_port)),
+        ("brokers", format!("{host}:{} + broker id", listeners.broker_ports)),
+        ("nodes", format!("{host}:{}-{last_node}", listeners.node_ports)),
+        ("topics", format!("{} rules", settings.diskless.topics.iter().count())),
+        ("store", settings.objects_url().to_string()),
+        ("coordinator", coordinator),
+        ("admin", settings.admin.bind.to_string()),
+    ]
+    .map(|(name, value)| format!("  {name:<12} {value}\n"))
+    .concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn validated(text: &str) -> (u8, String, String) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = validate(file.path(), &mut out, &mut err).unwrap();
+        (status, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_topic_is_created_with_its_configs() {
+        let words = "odradek topic create f.yaml clicks --partitions 12 --replication-factor 3 \
+                     --config retention.ms=1000 --config a=b=c";
+        let cli = Cli::try_parse_from(words.split_whitespace()).unwrap();
+        let Command::Topic(TopicCommand::Create(create)) = cli.command else { panic!() };
+        assert_eq!(create.name, "clicks");
+        assert_eq!((create.partitions, create.replication_factor), (Some(12), Some(3)));
+        let configs = [("retention.ms", "1000"), ("a", "b=c")];
+        assert_eq!(create.configs, configs.map(|(k, v)| (k.to_owned(), v.to_owned())));
+        for words in
+            ["odradek topic create f n --config x", "odradek topic create f n --partitions 0"]
+        {
+            Cli::try_parse_from(words.split_whitespace()).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn validate_says_ok_and_what_the_file_comes_to() {
+        let text = "kafka: {bootstrapServers: [k:9092]}\nreplica: r1\nzone: a\n\
+                    coordinator: redis://u:secret@redis:6379/0\nstore: s3://bucket\n";
+        let (status, out, err) = validated(text);
+        assert_eq!((status, err.as_str()), (0, ""));
+        assert_eq!(
+            out,
+            "configuration ok\n  replica      r1 of zone a\n  kafka        k:9092\n  \
+             clients      start at 127.0.0.1:9092\n  brokers      127.0.0.1:9100 + broker id\n  \
+             nodes        127.0.0.1:9300-9303\n  topics       0 rules\n  \
+             store        s3://bucket/odradek\n  coordinator  redis://***@redis:6379/0\n  \
+             admin        127.0.0.1:9180\n"
+        );
+    }
+
+    #[test]
+    fn validate_names_every_mistake_and_exits_with_78() {
+        let (status, out, err) = validated("zone: 1\nzoned: a\n");
+        assert_eq!((status, out.as_str()), (78, ""));
+        assert_eq!(err.lines().count(), 3, "{err}");
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let missing = validate(Path::new("/no/such/file"), &mut out, &mut err).unwrap();
+        assert_eq!(missing, 78);
+    }
+}

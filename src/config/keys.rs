@@ -1,0 +1,253 @@
+//! Every key that the file may have: what is known, and what `docs/configuration.md` says.
+
+use std::fmt::Write as _;
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its path; `[]` stands for each element of a list.
+    pub path: &'static str,
+    /// What holds when it is left out; empty for a section.
+    pub default: &'static str,
+    /// What it does and what it costs.
+    pub doc: &'static str,
+}
+
+const fn key(path: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key { path, default, doc }
+}
+
+/// All keys, sections before what they hold.
+pub const KEYS: &[Key] = &[
+    key(
+        "cluster",
+        "`odradek`",
+        "Names this installation: it begins every key in Redis and lies below `store`, so several installations may share both. Changing it later makes all diskless data invisible.",
+    ),
+    key(
+        "zone",
+        "`default`",
+        "The availability zone of this replica. Replicas of a zone share its cache and its diskless nodes; a name used in two real zones costs cross-zone traffic.",
+    ),
+    key(
+        "replica",
+        "the host's name, else `odradek-0`",
+        "Names this replica while it lives; must be unique among all of the cluster. A stable name keeps its diskless nodes in place over a restart.",
+    ),
+    key("kafka", "", "The Kafka cluster behind the proxy."),
+    key(
+        "kafka.bootstrapServers",
+        "**required**",
+        "`host:port` of some brokers, as a list. More than one lets a replica start while a broker is down.",
+    ),
+    key("listeners", "", "Where clients come in, and what they are told to connect to."),
+    key(
+        "listeners.bind",
+        "`127.0.0.1`",
+        "The IP address to listen on. `0.0.0.0` takes clients from everywhere and wants `advertisedHost`.",
+    ),
+    key(
+        "listeners.advertisedHost",
+        "`bind` when that is a loopback address, else **required**",
+        "The host that clients are told to connect to; they must be able to resolve and reach it from where they are.",
+    ),
+    key("listeners.bootstrapPort", "`9092`", "The port that clients' `bootstrap.servers` names."),
+    key(
+        "listeners.brokerPorts",
+        "`9100`",
+        "Broker *n* is reached at this port plus *n*. Leave room for your highest broker id below `nodePorts`.",
+    ),
+    key(
+        "listeners.nodePorts",
+        "`9300`",
+        "Diskless node *k* of the zone is reached at this port plus *k*.",
+    ),
+    key("diskless", "", "Which topics live in object storage, and who serves them."),
+    key(
+        "diskless.topics",
+        "none",
+        "Rules that decide the kind of a topic when it is created; the first match wins, what matches none is classic. They never change a topic that exists.",
+    ),
+    key(
+        "diskless.topics[].match",
+        "**required**",
+        "A topic's name, or a pattern: `*` is any text, `?` any one character. Topics that begin with `__` are never diskless.",
+    ),
+    key("diskless.topics[].profile", "`flush.profile`", "`fast` or `cheap`, for these topics."),
+    key(
+        "diskless.topics[].exclude",
+        "`false`",
+        "`true` keeps these topics classic, ahead of a wider rule below.",
+    ),
+    key(
+        "diskless.nodesPerZone",
+        "`4`",
+        "How many leaders clients of a zone see for diskless partitions, 1 to 64. More spread the load over more replicas; each costs every client a connection. Must be the same on all replicas of a zone.",
+    ),
+    key(
+        "store",
+        "`file:///var/lib/odradek`",
+        "Where objects lie: `s3://bucket/prefix`; `file:///path` for one replica on one machine; `memory:` for a demonstration that forgets everything.",
+    ),
+    key("s3", "", "How to reach the bucket of an `s3://` store."),
+    key(
+        "s3.endpoint",
+        "AWS",
+        "Another server than AWS, as `http://host:port` or `https://host:port`. Its certificate must come from a public authority.",
+    ),
+    key(
+        "s3.region",
+        "`AWS_REGION`, else `us-east-1`",
+        "The region that requests are signed for; a wrong one is refused by AWS.",
+    ),
+    key(
+        "s3.pathStyle",
+        "`true` with an `endpoint`, else `false`",
+        "Whether the bucket stands in the path (MinIO, Ceph) or in the host's name (AWS).",
+    ),
+    key(
+        "s3.accessKeyId",
+        "the `AWS_*` chain",
+        "With `secretAccessKeyFile`: a fixed key pair. Without: environment, profile, web identity (IRSA), container, instance, in this order; those renew themselves, a fixed pair does not.",
+    ),
+    key(
+        "s3.secretAccessKeyFile",
+        "the `AWS_*` chain",
+        "The file that holds the secret of `accessKeyId`; never the secret itself, so that this file can be shown.",
+    ),
+    key(
+        "coordinator",
+        "`embedded`",
+        "Who orders records: `redis://[user:password@]host:port/db`, `rediss://` (TLS), `redis-sentinel://`, `redis-cluster://`; or `embedded`, inside the only replica.",
+    ),
+    key(
+        "flush",
+        "",
+        "When what producers sent is written to object storage. Each flush of each replica is one PUT; an ack waits for it.",
+    ),
+    key(
+        "flush.interval",
+        "`250ms`",
+        "The longest that a record waits for others, 1ms to 60s. Shorter acks sooner and pays for more PUTs.",
+    ),
+    key(
+        "flush.size",
+        "`8MiB`",
+        "An object is written as soon as it is this large, 1KiB to 256MiB. Memory in use grows with it.",
+    ),
+    key(
+        "flush.profile",
+        "`fast`",
+        "`fast` writes at once while nothing is under way; `cheap` waits out the interval for fewer, larger objects. For topics whose rule names none.",
+    ),
+    key("admin", "", "The HTTP port of `/livez`, `/readyz`, `/metrics` and the console."),
+    key(
+        "admin.bind",
+        "`127.0.0.1:9180`",
+        "Its address and port. It asks for no password: bind it where only operators and Prometheus reach.",
+    ),
+];
+
+/// The names that may stand in a section; `path` is empty for the top of the file.
+pub(super) fn children(path: &str) -> impl Iterator<Item = &'static str> {
+    let base = if path.is_empty() { String::new() } else { format!("{}.", without_indices(path)) };
+    KEYS.iter().filter_map(move |key| {
+        let name = key.path.strip_prefix(base.as_str())?;
+        (!name.contains(['.', '['])).then_some(name)
+    })
+}
+
+/// The section in which a name stands when it does not belong where it was found.
+pub(super) fn section_of(name: &str) -> Option<&'static str> {
+    KEYS.iter().find_map(|key| {
+        let (section, last) = key.path.rsplit_once('.')?;
+        (last == name).then_some(section)
+    })
+}
+
+/// `a[3].b` as `a[].b`.
+fn without_indices(path: &str) -> String {
+    let mut inside = false;
+    let keep = |c: &char| {
+        match c {
+            '[' => inside = true,
+            ']' => inside = false,
+            _ => return !inside,
+        }
+        true
+    };
+    path.chars().filter(keep).collect()
+}
+
+/// `docs/configuration.md`, printed from the table.
+pub fn reference() -> String {
+    let mut text = String::from(HEAD);
+    let is_section = |key: &&Key| key.default.is_empty();
+    let row = |text: &mut String, key: &Key| {
+        let _infallible =
+            writeln!(text, "- `{}` (default: {}). {}", key.path, key.default, key.doc);
+    };
+    for key in KEYS.iter().filter(|key| !key.path.contains('.') && !is_section(key)) {
+        row(&mut text, key);
+    }
+    for section in KEYS.iter().filter(is_section) {
+        let _infallible = writeln!(text, "\n## `{}`\n\n{}\n", section.path, section.doc);
+        let below = |key: &&Key| {
+            key.path.strip_prefix(section.path).is_some_and(|rest| rest.starts_with('.'))
+        };
+        KEYS.iter().filter(below).for_each(|key| row(&mut text, key));
+    }
+    text
+}
+
+const HEAD: &str = "\
+# Configuration
+
+One YAML file per replica: `odradek serve FILE`. `odradek validate FILE` names every mistake at
+once and exits with 78. Only `kafka.bootstrapServers` is required; `examples/odradek.yaml` shows the rest.
+
+In any value, `${VAR}` is the environment's variable, `${VAR:-default}` has a default for one that is
+unset or empty, `${VAR:?message}` insists on it, and `$$` is a dollar sign. Sizes are written `8MiB`
+or `8MB`, durations `250ms`, `2s`, `5m`.
+
+<!-- Printed from src/config/keys.rs; a test compares. UPDATE_DOCS=1 cargo test configuration_reference rewrites it. -->
+
+## Top level
+
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_reference_is_the_table_of_keys() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(written == reference(), "{path} is out of date; UPDATE_DOCS=1 rewrites it");
+    }
+
+    #[test]
+    fn children_of_a_section() {
+        assert!(children("").eq([
+            "cluster",
+            "zone",
+            "replica",
+            "kafka",
+            "listeners",
+            "diskless",
+            "store",
+            "s3",
+            "coordinator",
+            "flush",
+            "admin"
+        ]));
+        assert!(children("kafka").eq(["bootstrapServers"]));
+        assert!(children("diskless.topics[12]").eq(["match", "profile", "exclude"]));
+        assert_eq!(section_of("nodePorts"), Some("listeners"));
+        assert_eq!(section_of("nothing"), None);
+    }
+}

@@ -1,0 +1,203 @@
+//! The configuration file: read once, checked as a whole, and immutable from then on.
+//!
+//! The keys are a contract (`docs/configuration.md`). Every mistake is reported at once, with its
+//! place, its value and what to write instead.
+
+mod interpolate;
+mod keys;
+mod problems;
+mod raw;
+mod read;
+mod relations;
+mod topics;
+mod units;
+mod values;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+pub use keys::{KEYS, Key, reference};
+pub use problems::{Problem, Problems};
+pub use topics::{Profile, TopicKind, TopicPattern, TopicRule, TopicRules};
+pub use units::HostPort;
+
+use crate::store::open::StoreUrl;
+use crate::store::s3::S3Options;
+use raw::Node;
+
+/// The longest file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What a replica is told to be.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The name of the installation: it begins keys in Redis and in the store.
+    pub cluster: String,
+    /// The availability zone.
+    pub zone: String,
+    /// The name of this replica.
+    pub replica: String,
+    /// The Kafka cluster behind the proxy.
+    pub kafka: KafkaSettings,
+    /// Where clients come in.
+    pub listeners: ListenerSettings,
+    /// Which topics are diskless.
+    pub diskless: DisklessSettings,
+    /// Where objects lie.
+    pub store: StoreSettings,
+    /// Who orders records.
+    pub coordinator: CoordinatorSettings,
+    /// When objects are written.
+    pub flush: FlushSettings,
+    /// The HTTP port.
+    pub admin: AdminSettings,
+}
+
+/// The Kafka cluster behind the proxy.
+#[derive(Clone, Debug)]
+pub struct KafkaSettings {
+    /// Some of its brokers; at least one.
+    pub bootstrap_servers: Vec<HostPort>,
+}
+
+/// Where clients come in.
+#[derive(Clone, Debug)]
+pub struct ListenerSettings {
+    /// The address to listen on.
+    pub bind: IpAddr,
+    /// The host that clients are told to connect to; IPv6 without brackets.
+    pub advertised_host: String,
+    /// Where every client starts.
+    pub bootstrap_port: u16,
+    /// Broker `n` is reached at this port plus `n`.
+    pub broker_ports: u16,
+    /// Diskless node `k` of the zone is reached at this port plus `k`.
+    pub node_ports: u16,
+}
+
+/// Which topics are diskless, and who serves them.
+#[derive(Clone, Debug)]
+pub struct DisklessSettings {
+    /// What becomes of a topic when it is created.
+    pub topics: TopicRules,
+    /// How many diskless nodes a zone has: 1 to 64.
+    pub nodes_per_zone: u8,
+}
+
+/// Where objects lie.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// As the file has it; this cluster's own place is [`Settings::objects_url`].
+    pub url: StoreUrl,
+    /// How to reach an S3 store; of no use to others.
+    pub s3: S3Options,
+}
+
+/// Who orders records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CoordinatorSettings {
+    /// This process: for one replica only.
+    Embedded,
+    /// A Redis, shared by all replicas.
+    Redis(RedisUrl),
+}
+
+/// `redis://`, `rediss://`, `redis-sentinel://` or `redis-cluster://`; shown without its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(String);
+
+impl RedisUrl {
+    /// The URL with its password: for whoever connects, never for a log.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&problems::without_userinfo(&self.0))
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// When what producers sent is written to object storage.
+#[derive(Clone, Debug)]
+pub struct FlushSettings {
+    /// The longest that a record waits for others.
+    pub interval: Duration,
+    /// The size in bytes at which an object is written.
+    pub size_bytes: u64,
+    /// For topics whose rule names none.
+    pub profile: Profile,
+}
+
+/// The HTTP port of health, metrics and the console.
+#[derive(Clone, Debug)]
+pub struct AdminSettings {
+    /// Where it listens.
+    pub bind: SocketAddr,
+}
+
+/// What the file does not say and the machine does.
+pub struct Surroundings<'a> {
+    /// The environment's variables.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// The host's name, if it has one.
+    pub hostname: Option<String>,
+}
+
+impl fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings").field("hostname", &self.hostname).finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// Reads a file, with this process's environment.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, Problems> {
+        let unreadable = |detail: String| {
+            Problems::one("", format!("{}: {detail}; name a configuration file", path.display()))
+        };
+        let meta = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
+        if meta.len() > FILE_BYTES_MAX {
+            return Err(unreadable(format!("is larger than {FILE_BYTES_MAX} bytes")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let env = |name: &str| std::env::var(name).ok();
+        Self::parse(&text, &Surroundings { env: &env, hostname })
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str, surroundings: &Surroundings<'_>) -> Result<Self, Problems> {
+        let tree: Node = serde_yaml::from_str(text)
+            .map_err(|error| Problems::one("", format!("this is no YAML: {error}")))?;
+        read::settings(tree, surroundings)
+    }
+
+    /// Where this cluster's objects lie: several may share a bucket or a directory.
+    pub fn objects_url(&self) -> StoreUrl {
+        self.store.url.beneath(&self.cluster)
+    }
+
+    /// What works and is likely not what is wanted in production, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        relations::warnings(self)
+    }
+}
+
+#[cfg(test)]
+mod tests;

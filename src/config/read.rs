@@ -1,0 +1,257 @@
+//! From the tree of a file to settings.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::interpolate::Env;
+use super::problems::Problems;
+use super::raw::{Node, Reader, Section, join};
+use super::topics::{Profile, TopicKind, TopicPattern, TopicRule, TopicRules};
+use super::units::{HostPort, is_host, parse_duration, parse_size, show_size};
+use super::values::{
+    coordinator, default_replica, endpoint, is_name, port, profile, secret_in, switch,
+};
+use super::{
+    AdminSettings, CoordinatorSettings, DisklessSettings, FlushSettings, KafkaSettings,
+    ListenerSettings, Settings, StoreSettings, Surroundings, relations,
+};
+use crate::store::open::StoreUrl;
+use crate::store::s3::{S3Credentials, S3Options};
+
+const FLUSH_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
+const FLUSH_SIZE: RangeInclusive<u64> = 1 << 10..=256 << 20;
+const S3_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Reads the whole file. What is wrong gets a default meanwhile, so that reading goes on;
+/// settings are given only when nothing was wrong.
+pub(super) fn settings(mut tree: Node, around: &Surroundings<'_>) -> Result<Settings, Problems> {
+    let mut reader = Reader::default();
+    reader.interpolate("", &mut tree, around.env);
+    let top = reader.section("", Some(&tree));
+    let flush = reader.flush(top.find("flush"));
+    let url = reader.text("store", top.find("store"), |text| {
+        text.parse::<StoreUrl>().map_err(|error| format!("is no store: {error}"))
+    });
+    let s3_node = reader.section("s3", top.find("s3"));
+    let s3 = reader.s3(s3_node, around.env);
+    let default_url = || StoreUrl::File("/var/lib/odradek".into());
+    let settings = Settings {
+        cluster: reader.name(top, "cluster").unwrap_or_else(|| "odradek".to_owned()),
+        zone: reader.name(top, "zone").unwrap_or_else(|| "default".to_owned()),
+        replica: reader.name(top, "replica").unwrap_or_else(|| default_replica(around)),
+        kafka: reader.kafka(top.find("kafka")),
+        listeners: reader.listeners(top.find("listeners")),
+        diskless: reader.diskless(top.find("diskless"), flush.profile),
+        store: StoreSettings { url: url.clone().unwrap_or_else(default_url), s3 },
+        coordinator: reader
+            .text("coordinator", top.find("coordinator"), coordinator)
+            .unwrap_or(CoordinatorSettings::Embedded),
+        flush,
+        admin: reader.admin(top.find("admin")),
+    };
+    // A store that could not be read may well have been an S3 one.
+    let store_known = url.is_some() || top.find("store").is_none();
+    if store_known && !s3_node.is_empty() && !matches!(settings.store.url, StoreUrl::S3 { .. }) {
+        let url = &settings.store.url;
+        let message = format!("is for s3:// stores, and `store` is `{url}`; delete this section");
+        reader.problems.push("s3", message);
+    }
+    relations::check(&settings, &mut reader.problems);
+    if reader.problems.is_empty() { Ok(settings) } else { Err(reader.problems) }
+}
+
+impl Reader {
+    fn name(&mut self, top: Section<'_>, key: &str) -> Option<String> {
+        self.text(key, top.find(key), |text| match is_name(text) {
+            true => Ok(text.to_owned()),
+            false => {
+                Err("is no name; write 1 to 128 of A-Z, a-z, 0-9, `.`, `_` and `-`".to_owned())
+            }
+        })
+    }
+
+    fn kafka(&mut self, node: Option<&Node>) -> KafkaSettings {
+        let section = self.section("kafka", node);
+        let path = "kafka.bootstrapServers";
+        let found = section.find("bootstrapServers");
+        let list = self.list(path, found);
+        if found.is_none() || list.is_some_and(<[Node]>::is_empty) {
+            self.problems
+                .push(path, "is required; name brokers, as `[kafka-1:9092, kafka-2:9092]`");
+        }
+        let mut bootstrap_servers = Vec::new();
+        for (index, node) in list.unwrap_or_default().iter().enumerate() {
+            let server = self.text(&format!("{path}[{index}]"), Some(node), |text| {
+                let remedy = || "is no broker; write `host:port`, as `kafka-1:9092`".to_owned();
+                HostPort::parse(text).ok_or_else(remedy)
+            });
+            bootstrap_servers.extend(server);
+        }
+        KafkaSettings { bootstrap_servers }
+    }
+
+    fn listeners(&mut self, node: Option<&Node>) -> ListenerSettings {
+        let section = self.section("listeners", node);
+        let bind_node = section.find("bind");
+        let bind = self.text("listeners.bind", bind_node, |text| {
+            text.parse::<IpAddr>().map_err(|_not_one| {
+                "is no IP address; write `0.0.0.0`, or the address of one interface".to_owned()
+            })
+        });
+        let mut port = |key: &str, default: u16| {
+            self.word(&join("listeners", key), section.find(key), port).unwrap_or(default)
+        };
+        let bootstrap_port = port("bootstrapPort", 9092);
+        let broker_ports = port("brokerPorts", 9100);
+        let node_ports = port("nodePorts", 9300);
+        let path = "listeners.advertisedHost";
+        let host_node = section.find("advertisedHost");
+        let host = self.text(path, host_node, |text| match is_host(text) {
+            true => Ok(text.to_owned()),
+            false => Err("is no host; write a name or an address, without port".to_owned()),
+        });
+        // A bind address that could not be read says nothing about what it asks for.
+        let known = bind_node.is_none() || bind.is_some();
+        let bind = bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        if host_node.is_none() && known && !bind.is_loopback() {
+            let message = format!(
+                "is required, because `listeners.bind` is `{bind}`; write the host at which clients \
+                 reach this replica"
+            );
+            self.problems.push(path, message);
+        }
+        let advertised_host = host.unwrap_or_else(|| bind.to_string());
+        ListenerSettings { bind, advertised_host, bootstrap_port, broker_ports, node_ports }
+    }
+
+    fn diskless(&mut self, node: Option<&Node>, profile: Profile) -> DisklessSettings {
+        let section = self.section("diskless", node);
+        let nodes = self.word("diskless.nodesPerZone", section.find("nodesPerZone"), |text| {
+            let number = text.parse().ok().filter(|nodes| (1..=64).contains(nodes));
+            number.ok_or_else(|| "is no number of nodes; write one from 1 to 64".to_owned())
+        });
+        let list = self.list("diskless.topics", section.find("topics"));
+        let mut rules = Vec::new();
+        let mut places = Vec::new();
+        for (index, node) in list.unwrap_or_default().iter().enumerate() {
+            let path = format!("diskless.topics[{index}]");
+            if let Some(rule) = self.topic_rule(&path, node, profile) {
+                rules.push(rule);
+                places.push(path);
+            }
+        }
+        let topics = TopicRules::new(rules);
+        for (index, rule) in topics.iter().enumerate() {
+            if let Some(shadow) = topics.shadow_of(index) {
+                let message = format!(
+                    "`{}` is never reached, because {} matches first; delete it or put it above",
+                    rule.pattern, places[shadow]
+                );
+                self.problems.push(format!("{}.match", places[index]), message);
+            }
+        }
+        DisklessSettings { topics, nodes_per_zone: nodes.unwrap_or(4) }
+    }
+
+    fn topic_rule(&mut self, path: &str, node: &Node, default: Profile) -> Option<TopicRule> {
+        if let Node::Text(pattern) = node {
+            let message =
+                format!("a rule is a section; write `- match: {}`", pattern.escape_debug());
+            self.problems.push(path, message);
+            return None;
+        }
+        let section = self.section(path, Some(node));
+        let pattern_node = section.find("match");
+        if pattern_node.is_none() && matches!(node, Node::Map(_) | Node::Null) {
+            let message = "is required; write a topic's name or a pattern such as `logs.*`";
+            self.problems.push(join(path, "match"), message);
+        }
+        let pattern = self.text(&join(path, "match"), pattern_node, TopicPattern::parse);
+        let profile = self.text(&join(path, "profile"), section.find("profile"), profile);
+        let exclude = self.word(&join(path, "exclude"), section.find("exclude"), switch);
+        let kind = match (exclude.unwrap_or(false), profile) {
+            (true, Some(_)) => {
+                let message = "a topic that is kept classic has no profile; delete one of the two";
+                self.problems.push(join(path, "profile"), message);
+                TopicKind::Classic
+            }
+            (true, None) => TopicKind::Classic,
+            (false, profile) => TopicKind::Diskless(profile.unwrap_or(default)),
+        };
+        Some(TopicRule { pattern: pattern?, kind })
+    }
+
+    fn s3(&mut self, section: Section<'_>, env: Env<'_>) -> S3Options {
+        let endpoint = self.text("s3.endpoint", section.find("endpoint"), endpoint);
+        let region = self.text("s3.region", section.find("region"), |text| match is_name(text) {
+            true => Ok(text.to_owned()),
+            false => Err("is no region; write one such as `us-east-1`".to_owned()),
+        });
+        let region = region.or_else(|| env("AWS_REGION")).or_else(|| env("AWS_DEFAULT_REGION"));
+        let path_style = self.word("s3.pathStyle", section.find("pathStyle"), switch);
+        S3Options {
+            path_style: path_style.unwrap_or_else(|| endpoint.is_some()),
+            region: region.unwrap_or_else(|| "us-east-1".to_owned()),
+            credentials: self.s3_credentials(section),
+            request_timeout: S3_REQUEST_TIMEOUT,
+            endpoint,
+        }
+    }
+
+    fn s3_credentials(&mut self, section: Section<'_>) -> S3Credentials {
+        let (id_path, file_path) = ("s3.accessKeyId", "s3.secretAccessKeyFile");
+        let id_node = section.find("accessKeyId");
+        let file_node = section.find("secretAccessKeyFile");
+        let id = self.text(id_path, id_node, |text| match text.is_empty() {
+            true => Err("is empty; write the id of a key, or delete the line".to_owned()),
+            false => Ok(text.to_owned()),
+        });
+        let secret = self.text(file_path, file_node, secret_in);
+        if id_node.is_some() && file_node.is_none() {
+            self.problems
+                .push(file_path, "is required with `s3.accessKeyId`; name the file of its secret");
+        }
+        if file_node.is_some() && id_node.is_none() {
+            self.problems.push(
+                id_path,
+                "is required with `s3.secretAccessKeyFile`; write the id of its key",
+            );
+        }
+        match (id, secret) {
+            (Some(access_key_id), Some(secret_access_key)) => {
+                S3Credentials::Keys { access_key_id, secret_access_key }
+            }
+            _ => S3Credentials::Chain,
+        }
+    }
+
+    fn flush(&mut self, node: Option<&Node>) -> FlushSettings {
+        let section = self.section("flush", node);
+        let interval = self.word("flush.interval", section.find("interval"), |text| {
+            let interval = parse_duration(text).filter(|time| FLUSH_INTERVAL.contains(time));
+            interval.ok_or_else(|| "is no interval; write 1ms to 60s, as `250ms`".to_owned())
+        });
+        let size_bytes = self.word("flush.size", section.find("size"), |text| {
+            let (least, most) = (show_size(*FLUSH_SIZE.start()), show_size(*FLUSH_SIZE.end()));
+            let size = parse_size(text).filter(|size| FLUSH_SIZE.contains(size));
+            size.ok_or_else(|| format!("is no size; write {least} to {most}, as `8MiB`"))
+        });
+        let profile = self.text("flush.profile", section.find("profile"), profile);
+        FlushSettings {
+            interval: interval.unwrap_or(Duration::from_millis(250)),
+            size_bytes: size_bytes.unwrap_or(8 << 20),
+            profile: profile.unwrap_or(Profile::Fast),
+        }
+    }
+
+    fn admin(&mut self, node: Option<&Node>) -> AdminSettings {
+        let section = self.section("admin", node);
+        let bind = self.text("admin.bind", section.find("bind"), |text| {
+            text.parse::<SocketAddr>().map_err(|_not_one| {
+                "is no address with a port; write one such as `127.0.0.1:9180`".to_owned()
+            })
+        });
+        AdminSettings { bind: bind.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 9180).into()) }
+    }
+}

@@ -1,0 +1,92 @@
+//! What must hold between settings that are each right alone.
+
+use std::ops::Range;
+
+use super::problems::Problems;
+use super::{CoordinatorSettings, Settings};
+use crate::store::open::StoreUrl;
+
+/// Brokers with ids below this are given room; whoever has higher ids is told by the replica when
+/// it meets them, for only then are they known.
+const BROKER_IDS_ROOM: u32 = 10;
+
+pub(super) fn check(settings: &Settings, problems: &mut Problems) {
+    check_ports(settings, problems);
+    if settings.store.url == StoreUrl::Memory
+        && matches!(settings.coordinator, CoordinatorSettings::Redis(_))
+    {
+        problems.push(
+            "store",
+            "`memory:` forgets all records when this process ends, while Redis goes on saying that \
+             they exist; use s3:// or file://, or `coordinator: embedded`",
+        );
+    }
+}
+
+/// Ports that some listener takes.
+struct Ports {
+    key: &'static str,
+    range: Range<u32>,
+}
+
+fn check_ports(settings: &Settings, problems: &mut Problems) {
+    let listeners = &settings.listeners;
+    let ports = |key, first: u16, count: u32| Ports {
+        key,
+        range: u32::from(first)..u32::from(first) + count,
+    };
+    let mut all = vec![
+        ports("listeners.bootstrapPort", listeners.bootstrap_port, 1),
+        ports("listeners.brokerPorts", listeners.broker_ports, BROKER_IDS_ROOM),
+        ports("listeners.nodePorts", listeners.node_ports, settings.diskless.nodes_per_zone.into()),
+    ];
+    let admin = settings.admin.bind;
+    let same_address = admin.ip() == listeners.bind
+        || admin.ip().is_unspecified()
+        || listeners.bind.is_unspecified();
+    if same_address && admin.port() != 0 {
+        all.push(ports("admin.bind", admin.port(), 1));
+    }
+    for (index, right) in all.iter().enumerate() {
+        if right.range.end > 65_536 {
+            let last = right.range.end - 1;
+            let message = format!("needs ports up to {last}, and the last is 65535; begin lower");
+            problems.push(right.key, message);
+        }
+        for left in &all[..index] {
+            if left.range.start < right.range.end && right.range.start < left.range.end {
+                problems.push(right.key, overlap(left, right));
+            }
+        }
+    }
+}
+
+fn overlap(left: &Ports, right: &Ports) -> String {
+    let show = |ports: &Ports| match ports.range.len() {
+        1 => format!("{}", ports.range.start),
+        _ => format!("{}-{}", ports.range.start, ports.range.end - 1),
+    };
+    format!("takes {}, and `{}` takes {}; move one of them", show(right), left.key, show(left))
+}
+
+pub(super) fn warnings(settings: &Settings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    match (&settings.store.url, &settings.coordinator) {
+        (StoreUrl::Memory, _) => {
+            warnings.push("store: `memory:` loses all diskless records when this process ends");
+        }
+        (StoreUrl::S3 { .. }, CoordinatorSettings::Embedded) => warnings.push(
+            "coordinator: `embedded` is for one replica only; a second one on this bucket would \
+             give out the same offsets",
+        ),
+        (StoreUrl::File(_), CoordinatorSettings::Redis(_)) => warnings.push(
+            "store: a directory belongs to one replica; others that share this Redis could not \
+             read its records",
+        ),
+        _ => {}
+    }
+    if !settings.admin.bind.ip().is_loopback() {
+        warnings.push("admin.bind: the port asks for no password; let only operators reach it");
+    }
+    warnings.into_iter().map(str::to_owned).collect()
+}
