@@ -1,0 +1,1 @@
+//! The same coordinator behind Sentinels and over a Redis Cluster.
