@@ -26,7 +26,7 @@ const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A coordinator under test and what surrounds it.
 #[async_trait]
-pub trait Rig: Send {
+pub trait Rig: Send + Sync {
     /// The coordinator; another one after [`Rig::restart`].
     fn subject(&self) -> Arc<dyn Coordinator>;
 

@@ -26,7 +26,7 @@ fn settings(url: &str, cluster: &str) -> RedisSettings {
 }
 
 fn connect(settings: RedisSettings) -> Arc<RedisCoordinator> {
-    Arc::new(RedisCoordinator::new(&Entropy::from_os(), settings).unwrap())
+    Arc::new(RedisCoordinator::new(&Entropy::from_os(), settings).expect("a good URL"))
 }
 
 #[tokio::test]

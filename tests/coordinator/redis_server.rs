@@ -34,10 +34,10 @@ impl RedisServer {
             Path::new(BINARY).exists(),
             "{BINARY} is missing: apt-get install redis-server, or set ODRADEK_SKIP_REDIS=1"
         );
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().expect("a directory");
         // --sentinel wants a configuration file that it may rewrite.
         let config = dir.path().join("redis.conf");
-        std::fs::write(&config, "").unwrap();
+        std::fs::write(&config, "").expect("a file");
         let sentinel = options.contains(&"--sentinel");
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", BINARY]);
@@ -46,7 +46,11 @@ impl RedisServer {
             command.args(["--save", "", "--appendonly", "no"]);
         }
         command.args(options).current_dir(dir.path());
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("setpriv and redis-server run");
         let server = Self { child, port, _dir: dir };
         server.wait_until_it_answers();
         Some(server)
@@ -86,7 +90,7 @@ impl Drop for RedisServer {
 
 /// A port that nobody listened on a moment ago.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
 }
 
 /// Looks until it is so, for at most half a minute.

@@ -48,7 +48,7 @@ fn at(base_offset: i64) -> BatchOutcome {
     BatchOutcome::Committed { base_offset }
 }
 
-async fn attachment(rig: &mut dyn Rig) {
+async fn attachment(rig: &dyn Rig) {
     let subject = rig.subject();
     assert_attached(&subject.attach("cluster", "zone-a").await.expect("attach"), 0, &["zone-a"]);
     let both = ["zone-a", "zone-b"];
@@ -64,7 +64,7 @@ async fn attachment(rig: &mut dyn Rig) {
     assert_attached(&after, 1, &both);
 }
 
-async fn registry(rig: &mut dyn Rig) {
+async fn registry(rig: &dyn Rig) {
     use BindRule::{FirstWins, Switch};
     use TopicKind::{Classic, Diskless};
     let subject = rig.subject();
