@@ -8,6 +8,12 @@ use tokio::sync::mpsc;
 use crate::log::batch::{Part, Run};
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
 
+#[cfg(any(test, feature = "test-util"))]
+pub mod conformance;
+pub mod embedded;
+pub mod memory;
+pub mod redis;
+
 /// Whether a topic's records lie on the brokers or in object storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TopicKind {

@@ -1,0 +1,150 @@
+//! One suite for every batch coordinator: hand-written cases, and random command sequences whose
+//! every answer and event must equal the reference model's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc::Receiver;
+
+use super::memory::MemoryCoordinator;
+use super::{Attachment, Commit, Coordinator, Event, FindFrom, FindRequest};
+use crate::log::batch::{BatchClaim, Part, ProducerClaim};
+use crate::log::ids::{ObjectId, TopicId, TopicPartition};
+
+mod cases;
+mod random;
+
+pub use cases::check_cases;
+pub use random::check_random;
+
+/// When the suite's first object is sealed, in milliseconds since the Unix epoch.
+const EPOCH_MS: i64 = 1_700_000_000_000;
+
+/// How long an event may be under way.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A coordinator under test and what surrounds it.
+#[async_trait]
+pub trait Rig: Send + Sync {
+    /// The coordinator; another one after [`Rig::restart`].
+    fn subject(&self) -> Arc<dyn Coordinator>;
+
+    /// The name of the next object, never given before.
+    fn next_object(&mut self) -> ObjectId;
+
+    /// Makes an object durable before it is committed.
+    async fn put(&mut self, commit: &Commit);
+
+    /// Ends the coordinator without warning and opens it again; `false` when it keeps nothing.
+    async fn restart(&mut self) -> bool;
+}
+
+/// A rig for coordinators that take objects in any order and need none of their bytes.
+#[derive(Debug)]
+pub struct PlainRig {
+    subject: Arc<dyn Coordinator>,
+    next: u32,
+}
+
+impl PlainRig {
+    /// A rig around a coordinator that was never used.
+    pub fn new(subject: Arc<dyn Coordinator>) -> Self {
+        Self { subject, next: 0 }
+    }
+}
+
+#[async_trait]
+impl Rig for PlainRig {
+    fn subject(&self) -> Arc<dyn Coordinator> {
+        Arc::clone(&self.subject)
+    }
+
+    fn next_object(&mut self) -> ObjectId {
+        self.next += 1;
+        ObjectId { incarnation: 1 << 40, replica: 0xabcd, sequence: self.next }
+    }
+
+    async fn put(&mut self, _commit: &Commit) {}
+
+    async fn restart(&mut self) -> bool {
+        false
+    }
+}
+
+fn partition(topic: u8, partition: i32) -> TopicPartition {
+    TopicPartition { topic: TopicId([topic; 16]), partition }
+}
+
+fn plain(bytes: u32, offset_count: i32, max_timestamp: i64) -> BatchClaim {
+    BatchClaim { bytes, offset_count, max_timestamp, producer: None }
+}
+
+fn idempotent(id: i64, epoch: i16, base_sequence: i32, offset_count: i32) -> BatchClaim {
+    let producer = Some(ProducerClaim { id, epoch, base_sequence });
+    let max_timestamp = EPOCH_MS + i64::from(base_sequence);
+    BatchClaim { bytes: 100, offset_count, max_timestamp, producer }
+}
+
+/// A commit of parts laid end to end.
+fn commit_of(
+    object: ObjectId,
+    sealed_ms: i64,
+    parts: Vec<(TopicPartition, Vec<BatchClaim>)>,
+) -> Commit {
+    let mut start = 8;
+    let parts = (0..).zip(parts).map(|(index, (partition, batches))| {
+        let part = Part { index, partition, start, batches };
+        start += part.batches.iter().map(|b| u64::from(b.bytes)).sum::<u64>();
+        part
+    });
+    Commit { object, sealed_ms, parts: parts.collect() }
+}
+
+fn find_all(partition: TopicPartition) -> FindRequest {
+    let from = FindFrom::Offset(0);
+    FindRequest { partition, from, bytes_max: u64::MAX, runs_max: u32::MAX }
+}
+
+/// What an event is about: the events of one subject have an order, those of two have none.
+fn about(event: &Event) -> (TopicId, i32) {
+    match event {
+        Event::Committed { partition, .. } | Event::Trimmed { partition, .. } => {
+            (partition.topic, partition.partition)
+        }
+        Event::Bound(binding) => (binding.topic, -1),
+        Event::Forgotten(topic) => (*topic, -1),
+        Event::Gap => (TopicId::ZERO, -2),
+    }
+}
+
+/// The next `count` events, ordered by what they are about.
+async fn next_events(receiver: &mut Receiver<Event>, count: usize) -> Vec<Event> {
+    let mut events = Vec::with_capacity(count);
+    for _ in 0..count {
+        let event = tokio::time::timeout(EVENT_TIMEOUT, receiver.recv()).await;
+        let event = event.unwrap_or_else(|_| panic!("{} of {count} events came", events.len()));
+        events.push(event.expect("a follower's channel does not end"));
+    }
+    events.sort_by_key(about);
+    events
+}
+
+fn assert_no_event(receiver: &mut Receiver<Event>) {
+    if let Ok(event) = receiver.try_recv() {
+        panic!("an event that the model does not have: {event:?}");
+    }
+}
+
+fn assert_attached(attachment: &Attachment, zone_index: u16, zones: &[&str]) {
+    assert_eq!(attachment.zone_index, zone_index);
+    assert_eq!(attachment.zones, zones);
+    assert!(!attachment.generation.is_empty());
+}
+
+/// A model that the suite's random half compares with.
+async fn model() -> MemoryCoordinator {
+    let model = MemoryCoordinator::new("model");
+    model.attach("cluster", "zone-a").await.expect("the model never fails");
+    model
+}

@@ -1,0 +1,233 @@
+//! Cases written by hand: what a reader would ask first.
+
+use super::*;
+use crate::coordinator::{
+    BatchOutcome, BindRule, CoordinatorError, PartOutcome, Refusal, Registration, TopicBinding,
+    TopicKind, Watermarks,
+};
+
+/// Runs every case against a coordinator that was never used.
+///
+/// # Panics
+/// When an answer is wrong.
+pub async fn check_cases(rig: &mut dyn Rig) {
+    attachment(rig).await;
+    registry(rig).await;
+    repeated_commit(rig).await;
+    idempotence(rig).await;
+    expiry(rig).await;
+    runs_and_trims(rig).await;
+    time_index(rig).await;
+    forgotten_topic(rig).await;
+    followers(rig).await;
+}
+
+async fn commit(
+    rig: &mut dyn Rig,
+    sealed_ms: i64,
+    parts: Vec<(TopicPartition, Vec<BatchClaim>)>,
+) -> (Commit, Vec<PartOutcome>) {
+    let commit = commit_of(rig.next_object(), sealed_ms, parts);
+    rig.put(&commit).await;
+    let outcomes = rig.subject().commit(&commit).await.expect("a commit");
+    (commit, outcomes)
+}
+
+/// Commits one batch to a partition; its outcome.
+async fn commit_one(
+    rig: &mut dyn Rig,
+    sealed_ms: i64,
+    to: TopicPartition,
+    batch: BatchClaim,
+) -> BatchOutcome {
+    let (_, outcomes) = commit(rig, sealed_ms, vec![(to, vec![batch])]).await;
+    outcomes[0].batches[0]
+}
+
+fn at(base_offset: i64) -> BatchOutcome {
+    BatchOutcome::Committed { base_offset }
+}
+
+async fn attachment(rig: &dyn Rig) {
+    let subject = rig.subject();
+    assert_attached(&subject.attach("cluster", "zone-a").await.expect("attach"), 0, &["zone-a"]);
+    let both = ["zone-a", "zone-b"];
+    assert_attached(&subject.attach("cluster", "zone-b").await.expect("attach"), 1, &both);
+    assert_attached(&subject.attach("cluster", "zone-a").await.expect("attach"), 0, &both);
+    match subject.attach("another", "zone-c").await {
+        Err(CoordinatorError::OtherCluster { bound, asked }) => {
+            assert_eq!((bound.as_str(), asked.as_str()), ("cluster", "another"));
+        }
+        other => panic!("another cluster was accepted: {other:?}"),
+    }
+    let after = subject.attach("cluster", "zone-b").await.expect("attach");
+    assert_attached(&after, 1, &both);
+}
+
+async fn registry(rig: &dyn Rig) {
+    use BindRule::{FirstWins, Switch};
+    use TopicKind::{Classic, Diskless};
+    let subject = rig.subject();
+    let register = async |kind, rule| {
+        let binding = TopicBinding { topic: TopicId([10; 16]), name: "naïve".to_owned(), kind };
+        let bound = subject.register(vec![Registration { binding, rule }]).await.expect("register");
+        assert_eq!((bound.len(), bound[0].name.as_str()), (1, "naïve"));
+        bound[0].kind
+    };
+    assert_eq!(register(Classic, FirstWins).await, Classic);
+    assert_eq!(register(Diskless, FirstWins).await, Classic);
+    assert_eq!(register(Diskless, Switch).await, Diskless);
+    assert_eq!(register(Classic, Switch).await, Diskless);
+    assert_eq!(register(Classic, FirstWins).await, Diskless);
+    assert_eq!(subject.topics().await.expect("topics").len(), 1);
+}
+
+async fn repeated_commit(rig: &mut dyn Rig) {
+    let to: Vec<_> = (0..6).map(|p| (partition(11, p), vec![plain(10, 3, 1)])).collect();
+    let (commit, first) = commit(rig, EPOCH_MS, to).await;
+    assert!(first.iter().all(|part| part.batches == [at(0)]));
+    let again = rig.subject().commit(&commit).await.expect("a repeat");
+    assert_eq!(again, first);
+    let found = rig.subject().find(vec![find_all(partition(11, 5))]).await.expect("find");
+    let bounds = Watermarks { log_start_offset: 0, high_watermark: 3, bytes: 10 };
+    assert_eq!((found[0].watermarks, found[0].runs.len()), (bounds, 1));
+}
+
+async fn idempotence(rig: &mut dyn Rig) {
+    let to = partition(12, 0);
+    let out_of_order = BatchOutcome::Refused(Refusal::OutOfOrderSequence);
+    for i in 0..6_i32 {
+        let outcome = commit_one(rig, EPOCH_MS, to, idempotent(5, 1, 40 + i, 1)).await;
+        assert_eq!(outcome, at(i64::from(i)));
+    }
+    for i in 1..6_i32 {
+        let again = commit_one(rig, EPOCH_MS, to, idempotent(5, 1, 40 + i, 1)).await;
+        let max_timestamp = EPOCH_MS + i64::from(40 + i);
+        assert_eq!(again, BatchOutcome::Duplicate { base_offset: i64::from(i), max_timestamp });
+    }
+    let cases = [
+        (idempotent(5, 1, 40, 1), out_of_order),
+        (idempotent(5, 1, 47, 1), out_of_order),
+        (idempotent(5, 0, 46, 1), BatchOutcome::Refused(Refusal::InvalidProducerEpoch)),
+        (idempotent(5, 2, 1, 1), out_of_order),
+        (idempotent(5, 2, 0, 1), at(6)),
+        (idempotent(6, 0, i32::MAX - 1, 4), at(7)),
+        (idempotent(6, 0, 2, 1), at(11)),
+        (idempotent(7, 0, i32::MAX, 1), at(12)),
+        (idempotent(7, 0, 0, 1), at(13)),
+        (idempotent(i64::MAX, i16::MAX, 7, 1), at(14)),
+    ];
+    for (batch, expected) in cases {
+        assert_eq!(commit_one(rig, EPOCH_MS, to, batch).await, expected, "{batch:?}");
+    }
+    let producers = rig.subject().producers(to).await.expect("producers");
+    let seen: Vec<_> = producers.iter().map(|p| (p.id, p.epoch, p.last_sequence)).collect();
+    assert_eq!(seen, [(5, 2, 0), (6, 0, 2), (7, 0, 0), (i64::MAX, i16::MAX, 7)]);
+}
+
+async fn expiry(rig: &mut dyn Rig) {
+    const DAY_MS: i64 = 86_400_000;
+    let to = partition(13, 0);
+    assert_eq!(commit_one(rig, EPOCH_MS, to, idempotent(5, 0, 0, 1)).await, at(0));
+    let early = commit_one(rig, EPOCH_MS + DAY_MS - 1, to, idempotent(5, 0, 9, 1)).await;
+    assert_eq!(early, BatchOutcome::Refused(Refusal::OutOfOrderSequence));
+    assert_eq!(commit_one(rig, EPOCH_MS + DAY_MS, to, plain(1, 1, 0)).await, at(1));
+    assert_eq!(rig.subject().producers(to).await.expect("producers"), []);
+    // A seal time before the others: the partition's clock does not go back.
+    assert_eq!(commit_one(rig, EPOCH_MS, to, idempotent(5, 0, 9, 1)).await, at(2));
+}
+
+async fn runs_and_trims(rig: &mut dyn Rig) {
+    let to = partition(14, 0);
+    let batches = vec![plain(10, 2, 7), plain(20, 3, i64::MAX), idempotent(8, 0, 3, 1)];
+    commit(rig, EPOCH_MS, vec![(to, batches)]).await;
+    let batches = vec![plain(30, 1, 2), idempotent(8, 0, 3, 1), plain(40, 1, -1)];
+    let (_, outcomes) = commit(rig, EPOCH_MS, vec![(to, batches)]).await;
+    let max_timestamp = EPOCH_MS + 3;
+    let again = BatchOutcome::Duplicate { base_offset: 5, max_timestamp };
+    assert_eq!(outcomes[0].batches, [at(6), again, at(7)]);
+    let subject = rig.subject();
+    let find = async |from| {
+        let request = FindRequest { from, ..find_all(to) };
+        let found = subject.find(vec![request]).await.expect("find").remove(0);
+        let ends: Vec<_> = found.runs.iter().map(|r| (r.base_offset, r.start, r.bytes)).collect();
+        (found.watermarks, ends)
+    };
+    let (bounds, runs) = find(FindFrom::Offset(0)).await;
+    assert_eq!((bounds.high_watermark, bounds.bytes), (8, 200));
+    assert_eq!(runs, [(0, 8, 130), (6, 8, 30), (7, 138, 40)]);
+    assert_eq!(find(FindFrom::MaxTimestamp).await.1[0].0, 0);
+    let bounds = subject.trim(vec![(to, 6), (partition(14, 9), 3)]).await.expect("trim");
+    assert_eq!((bounds[0].log_start_offset, bounds[0].bytes), (6, 70));
+    assert_eq!(bounds[1], Watermarks::default());
+    assert_eq!(find(FindFrom::MaxTimestamp).await.1[0].0, 6);
+    assert_eq!(find(FindFrom::Timestamp(3)).await.1, []);
+    assert_eq!(find(FindFrom::Offset(i64::MIN)).await.1.len(), 2);
+    assert_eq!(find(FindFrom::Offset(i64::MAX)).await.1, []);
+    let bounds = subject.trim(vec![(to, i64::MAX), (to, 2)]).await.expect("trim");
+    assert!(bounds.iter().all(|b| (b.log_start_offset, b.high_watermark, b.bytes) == (8, 8, 0)));
+    assert_eq!(commit_one(rig, EPOCH_MS, to, idempotent(8, 0, 4, 1)).await, at(8));
+}
+
+/// More runs than one window of any index, with a timestamp that breaks the order.
+async fn time_index(rig: &mut dyn Rig) {
+    let to = partition(15, 0);
+    for i in 0..150_i64 {
+        let timestamp = if i == 20 { 5_000 } else { i * 10 };
+        commit(rig, EPOCH_MS, vec![(to, vec![plain(1, 1, timestamp)])]).await;
+    }
+    let subject = rig.subject();
+    let first = async |from| {
+        let request = FindRequest { runs_max: 1, from, ..find_all(to) };
+        let found = subject.find(vec![request]).await.expect("find").remove(0);
+        found.runs.first().map(|r| r.base_offset)
+    };
+    assert_eq!(first(FindFrom::Timestamp(150)).await, Some(15));
+    assert_eq!(first(FindFrom::Timestamp(1_490)).await, Some(20));
+    assert_eq!(first(FindFrom::MaxTimestamp).await, Some(20));
+    subject.trim(vec![(to, 21)]).await.expect("trim");
+    assert_eq!(first(FindFrom::Timestamp(150)).await, Some(21));
+    assert_eq!(first(FindFrom::Timestamp(1_401)).await, Some(141));
+    assert_eq!(first(FindFrom::MaxTimestamp).await, Some(149));
+    assert_eq!(first(FindFrom::Timestamp(1_491)).await, None);
+}
+
+async fn forgotten_topic(rig: &mut dyn Rig) {
+    let topic = TopicId([16; 16]);
+    let binding = TopicBinding { topic, name: "gone".to_owned(), kind: TopicKind::Diskless };
+    let registration = Registration { binding, rule: BindRule::FirstWins };
+    let subject = rig.subject();
+    subject.register(vec![registration.clone()]).await.expect("register");
+    let parts = || (0..40).map(|p| (partition(16, p), vec![idempotent(1, 0, 5, 2)])).collect();
+    let (before, outcomes) = commit(rig, EPOCH_MS, parts()).await;
+    subject.forget(topic).await.expect("forget");
+    subject.forget(topic).await.expect("a repeat");
+    assert!(subject.topics().await.expect("topics").iter().all(|b| b.topic != topic));
+    let (_, late) = commit(rig, EPOCH_MS, parts()).await;
+    let deleted = BatchOutcome::Refused(Refusal::TopicDeleted);
+    assert!(late.iter().all(|part| part.batches == [deleted] && part.log_start_offset == 0));
+    assert_eq!(subject.commit(&before).await.expect("a repeat"), outcomes);
+    let found = subject.find(vec![find_all(partition(16, 7))]).await.expect("find");
+    assert_eq!((found[0].watermarks, found[0].runs.len()), (Watermarks::default(), 0));
+    assert_eq!(subject.producers(partition(16, 7)).await.expect("producers"), []);
+    subject.register(vec![registration]).await.expect("bound anew");
+    let (_, anew) = commit(rig, EPOCH_MS, parts()).await;
+    assert!(anew.iter().all(|part| part.batches == [at(0)]));
+}
+
+async fn followers(rig: &mut dyn Rig) {
+    let subject = rig.subject();
+    let (mut a, mut b) =
+        (subject.follow().await.expect("follow"), subject.follow().await.expect("follow"));
+    let to =
+        vec![(partition(17, 0), vec![plain(5, 1, 0)]), (partition(17, 1), vec![plain(6, 1, 0)])];
+    let (commit, _) = commit(rig, EPOCH_MS, to).await;
+    subject.commit(&commit).await.expect("a repeat tells nothing");
+    subject.trim(vec![(partition(17, 1), 1)]).await.expect("trim");
+    let events = next_events(&mut a, 3).await;
+    assert_eq!(events, next_events(&mut b, 3).await);
+    assert!(matches!(&events[0], Event::Committed { partition, .. } if partition.partition == 0));
+    assert!(matches!(&events[1], Event::Committed { runs, .. } if runs[0].bytes == 6));
+    assert!(matches!(&events[2], Event::Trimmed { log_start_offset: 1, .. }));
+    assert_no_event(&mut a);
+}

@@ -1,0 +1,240 @@
+//! Random command sequences, run step by step on the model and on the coordinator under test.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::coordinator::{BindRule, Registration, TopicBinding, TopicKind};
+use crate::entropy::Entropy;
+use crate::log::batch::add_sequence;
+
+const TOPICS: u64 = 3;
+const PARTITIONS: u64 = 3;
+/// Longer repeats may meet outcomes that were dropped.
+const REPEATED_COMMITS: usize = 8;
+
+/// Runs `steps` random commands, replayable by `seed`, against a coordinator that was never used.
+///
+/// # Panics
+/// When an answer or an event differs from the model's.
+pub async fn check_random(rig: &mut dyn Rig, seed: u64, steps: usize) {
+    let model = model().await;
+    rig.subject().attach("cluster", "zone-a").await.expect("attach");
+    let mut world = World::new(seed);
+    let mut expected = model.follow().await.expect("the model never fails");
+    let mut followed = rig.subject().follow().await.expect("follow");
+    for step in 0..steps {
+        let context = format!("seed {seed}, step {step}");
+        if world.dice.below(100) == 0 && rig.restart().await {
+            world.recent.clear();
+            rig.subject().attach("cluster", "zone-a").await.expect("attach");
+            followed = rig.subject().follow().await.expect("follow");
+            assert_equal_everywhere(&model, &*rig.subject(), &context).await;
+            continue;
+        }
+        world.step(&model, rig, &context).await;
+        let mut events = Vec::new();
+        while let Ok(event) = expected.try_recv() {
+            events.push(event);
+        }
+        events.sort_by_key(about);
+        assert_eq!(next_events(&mut followed, events.len()).await, events, "{context}");
+        assert_no_event(&mut followed);
+    }
+    assert_equal_everywhere(&model, &*rig.subject(), &format!("seed {seed}, end")).await;
+}
+
+struct Dice(Entropy);
+
+impl Dice {
+    fn below(&self, bound: u64) -> u64 {
+        self.0.next_u64() % bound
+    }
+
+    fn pick<T: Copy>(&self, choices: &[T]) -> T {
+        choices[usize::try_from(self.below(choices.len() as u64)).expect("a small number")]
+    }
+}
+
+struct World {
+    dice: Dice,
+    sealed_ms: i64,
+    recent: Vec<Commit>,
+    /// The newest epoch and the next sequence that each producer believes in.
+    producers: BTreeMap<(TopicPartition, i64), (i16, i32)>,
+    /// Batches sent, to be sent again.
+    sent: BTreeMap<TopicPartition, Vec<BatchClaim>>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        Self {
+            dice: Dice(Entropy::from_seed(seed)),
+            sealed_ms: EPOCH_MS,
+            recent: Vec::new(),
+            producers: BTreeMap::new(),
+            sent: BTreeMap::new(),
+        }
+    }
+
+    async fn step(&mut self, model: &dyn Coordinator, rig: &mut dyn Rig, context: &str) {
+        let subject = rig.subject();
+        match self.dice.below(100) {
+            0..50 => {
+                let commit = self.commit(rig.next_object());
+                rig.put(&commit).await;
+                let answers = (model.commit(&commit).await, subject.commit(&commit).await);
+                assert_same(answers, context);
+                self.recent.push(commit);
+                if self.recent.len() > REPEATED_COMMITS {
+                    self.recent.remove(0);
+                }
+            }
+            50..58 => {
+                if let Some(commit) = self.recent.first() {
+                    let answers = (model.commit(commit).await, subject.commit(commit).await);
+                    assert_same(answers, context);
+                }
+            }
+            58..80 => {
+                let requests: Vec<_> = (0..=self.dice.below(4)).map(|_| self.request()).collect();
+                let answers = (model.find(requests.clone()).await, subject.find(requests).await);
+                assert_same(answers, context);
+            }
+            80..87 => {
+                let starts: Vec<_> = (0..=self.dice.below(2))
+                    .map(|_| (self.partition(), self.dice.below(60).cast_signed() - 2))
+                    .collect();
+                let answers = (model.trim(starts.clone()).await, subject.trim(starts).await);
+                assert_same(answers, context);
+            }
+            87..91 => {
+                let partition = self.partition();
+                let answers =
+                    (model.producers(partition).await, subject.producers(partition).await);
+                assert_same(answers, context);
+            }
+            91..97 => {
+                let asked: Vec<_> = (0..=self.dice.below(2)).map(|_| self.registration()).collect();
+                let answers = (model.register(asked.clone()).await, subject.register(asked).await);
+                assert_same(answers, context);
+            }
+            97 => {
+                let topic = self.partition().topic;
+                assert_same((model.forget(topic).await, subject.forget(topic).await), context);
+            }
+            _ => assert_same((model.topics().await, subject.topics().await), context),
+        }
+    }
+
+    fn partition(&self) -> TopicPartition {
+        let topic = u8::try_from(1 + self.dice.below(TOPICS)).expect("a small number");
+        partition(topic, i32::try_from(self.dice.below(PARTITIONS)).expect("a small number"))
+    }
+
+    fn commit(&mut self, object: ObjectId) -> Commit {
+        self.sealed_ms += match self.dice.below(40) {
+            0 => 25 * 3_600_000,
+            1 => -500,
+            _ => self.dice.below(2_000).cast_signed(),
+        };
+        let parts = (0..=self.dice.below(4)).map(|_| {
+            let partition = self.partition();
+            (partition, (0..=self.dice.below(3)).map(|_| self.batch(partition)).collect())
+        });
+        let parts = parts.collect::<Vec<_>>();
+        if self.recent.last().is_some_and(|last| self.sealed_ms - last.sealed_ms > 3_600_000) {
+            self.recent.clear();
+        }
+        commit_of(object, self.sealed_ms, parts)
+    }
+
+    fn batch(&mut self, to: TopicPartition) -> BatchClaim {
+        let count = i32::try_from(1 + self.dice.below(4)).expect("a small number");
+        let bytes = u32::try_from(60 + self.dice.below(1_000)).expect("a small number");
+        let around = self.sealed_ms + self.dice.below(10_000).cast_signed() - 9_000;
+        let max_timestamp = match self.dice.below(12) {
+            0 => self.dice.pick(&[-1, 0, i64::MAX, i64::MAX - 1, (1 << 53) + 1, 1 << 53]),
+            _ => around,
+        };
+        let mut batch = BatchClaim { bytes, offset_count: count, max_timestamp, producer: None };
+        if self.dice.below(4) == 0 {
+            return batch;
+        }
+        let sent = self.sent.entry(to).or_default();
+        if !sent.is_empty() && self.dice.below(4) == 0 {
+            let back = usize::try_from(self.dice.below(8)).expect("a small number");
+            return sent[sent.len().saturating_sub(1 + back)];
+        }
+        let id = self.dice.pick(&[0, 7, 1 << 60, i64::MAX]);
+        let first = self.dice.pick(&[0, 5, i32::MAX - 1, i32::MAX]);
+        let (epoch, next) = self.producers.entry((to, id)).or_insert((0, first));
+        let (claimed_epoch, base_sequence) = match self.dice.below(12) {
+            0 => (*epoch, add_sequence(*next, 1)),
+            1 => (epoch.saturating_sub(1).max(0), *next),
+            2 => (*epoch + 1, 0),
+            3 => (*epoch + 1, 1),
+            _ => (*epoch, *next),
+        };
+        batch.producer = Some(ProducerClaim { id, epoch: claimed_epoch, base_sequence });
+        if base_sequence == *next || (claimed_epoch > *epoch && base_sequence == 0) {
+            *epoch = claimed_epoch.max(*epoch);
+            *next = add_sequence(base_sequence, count);
+        }
+        sent.push(batch);
+        batch
+    }
+
+    fn request(&self) -> FindRequest {
+        let timestamp = self.sealed_ms - self.dice.below(100_000).cast_signed();
+        let from = match self.dice.below(8) {
+            0..4 => FindFrom::Offset(self.dice.below(200).cast_signed() - 5),
+            4 => FindFrom::Offset(self.dice.pick(&[i64::MIN, i64::MAX])),
+            5 => FindFrom::Timestamp(timestamp),
+            6 => FindFrom::Timestamp(self.dice.pick(&[i64::MAX, (1 << 53) + 1, -1, 0])),
+            _ => FindFrom::MaxTimestamp,
+        };
+        let bytes_max = self.dice.pick(&[0, 1, 500, 5_000, u64::MAX]);
+        let runs_max = self.dice.pick(&[0, 1, 3, u32::MAX]);
+        FindRequest { partition: self.partition(), from, bytes_max, runs_max }
+    }
+
+    fn registration(&self) -> Registration {
+        let topic = self.partition().topic;
+        let kind = self.dice.pick(&[TopicKind::Classic, TopicKind::Diskless]);
+        let rule = self.dice.pick(&[BindRule::FirstWins, BindRule::Switch]);
+        let name = format!("topic {}", self.dice.below(1_000));
+        Registration { binding: TopicBinding { topic, name, kind }, rule }
+    }
+}
+
+fn assert_same<T, E>((model, subject): (Result<T, E>, Result<T, E>), context: &str)
+where
+    T: std::fmt::Debug + PartialEq,
+    E: std::fmt::Debug,
+{
+    let model = model.expect("the model never fails");
+    match subject {
+        Ok(subject) => assert_eq!(subject, model, "{context}: left is not the model"),
+        Err(error) => panic!("{context}: {error:?}, the model says {model:?}"),
+    }
+}
+
+/// Compares everything that can be asked, one partition after the other.
+async fn assert_equal_everywhere(
+    model: &dyn Coordinator,
+    subject: &dyn Coordinator,
+    context: &str,
+) {
+    assert_same((model.topics().await, subject.topics().await), context);
+    for topic in 1..=u8::try_from(TOPICS).expect("a small number") {
+        for index in 0..i32::try_from(PARTITIONS).expect("a small number") {
+            let partition = partition(topic, index);
+            let all = vec![find_all(partition)];
+            assert_same((model.find(all.clone()).await, subject.find(all).await), context);
+            assert_same(
+                (model.producers(partition).await, subject.producers(partition).await),
+                context,
+            );
+        }
+    }
+}

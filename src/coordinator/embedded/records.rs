@@ -1,0 +1,321 @@
+//! The small JSON records under `embedded/`.
+//!
+//! | Key | Value |
+//! |---|---|
+//! | `embedded/cluster.json` | [`ClusterRecord`] |
+//! | `embedded/topics/<topic id>.json` | [`TopicRecord`] |
+//! | `embedded/trims/<topic id>.json` | [`TrimRecord`] |
+//! | `embedded/incarnations/<16 hex digits>` | [`IncarnationRecord`] |
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::coordinator::{CoordinatorError, TopicBinding, TopicKind};
+use crate::log::ids::{ObjectId, TopicId};
+use crate::store::{Certainty, ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
+
+const CLUSTER_KEY: &str = "embedded/cluster.json";
+const TOPICS_PREFIX: &str = "embedded/topics/";
+const TRIMS_PREFIX: &str = "embedded/trims/";
+const INCARNATIONS_PREFIX: &str = "embedded/incarnations/";
+
+/// The version that is written; no other is read.
+const FORMAT: u32 = 1;
+
+const PAGE_KEYS: usize = 1000;
+
+/// A place in the order of all objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Position {
+    pub(super) incarnation: u64,
+    pub(super) sequence: u32,
+}
+
+impl Position {
+    pub(super) const START: Self = Self { incarnation: 0, sequence: 0 };
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ClusterRecord {
+    format: u32,
+    pub(super) generation: String,
+    pub(super) cluster_id: Option<String>,
+    /// By index.
+    pub(super) zones: Vec<String>,
+}
+
+impl ClusterRecord {
+    pub(super) fn new(generation: String) -> Self {
+        Self { format: FORMAT, generation, cluster_id: None, zones: Vec::new() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum TopicState {
+    Classic,
+    Diskless,
+    Forgotten,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TopicRecord {
+    format: u32,
+    name: String,
+    state: TopicState,
+    /// What objects before this brought to the topic belongs to a life that was forgotten.
+    pub(super) since: Position,
+}
+
+impl TopicRecord {
+    pub(super) fn bound(binding: &TopicBinding, since: Position) -> Self {
+        let state = match binding.kind {
+            TopicKind::Classic => TopicState::Classic,
+            TopicKind::Diskless => TopicState::Diskless,
+        };
+        Self { format: FORMAT, name: binding.name.clone(), state, since }
+    }
+
+    pub(super) fn forgotten() -> Self {
+        let (name, state) = (String::new(), TopicState::Forgotten);
+        Self { format: FORMAT, name, state, since: Position::START }
+    }
+
+    /// `None` for a forgotten topic.
+    pub(super) fn binding(&self, topic: TopicId) -> Option<TopicBinding> {
+        let kind = match self.state {
+            TopicState::Classic => TopicKind::Classic,
+            TopicState::Diskless => TopicKind::Diskless,
+            TopicState::Forgotten => return None,
+        };
+        Some(TopicBinding { topic, name: self.name.clone(), kind })
+    }
+}
+
+/// Log start offsets by partition.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TrimRecord {
+    format: u32,
+    pub(super) partitions: BTreeMap<i32, i64>,
+}
+
+impl TrimRecord {
+    pub(super) fn new() -> Self {
+        Self { format: FORMAT, partitions: BTreeMap::new() }
+    }
+
+    pub(super) fn raise(&mut self, starts: BTreeMap<i32, i64>) {
+        for (partition, start) in starts {
+            let known = self.partitions.entry(partition).or_insert(start);
+            *known = start.max(*known);
+        }
+    }
+}
+
+/// What an incarnation took over from an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Adopted {
+    pub(super) incarnation: u64,
+    pub(super) replica: u32,
+    /// Its objects 0 to this, exclusive, count; what landed later does not.
+    pub(super) sequences: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct IncarnationRecord {
+    format: u32,
+    pub(super) replica: u32,
+    /// Earlier incarnations, ascending; one that is not named is not adopted at all.
+    pub(super) adopted: Vec<Adopted>,
+}
+
+/// Reads and writes the records.
+#[derive(Debug)]
+pub(super) struct Records {
+    store: Arc<dyn Store>,
+}
+
+impl Records {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    pub(super) fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
+    pub(super) async fn cluster(&self) -> Result<Option<ClusterRecord>, CoordinatorError> {
+        self.load(CLUSTER_KEY).await
+    }
+
+    pub(super) async fn save_cluster(
+        &self,
+        record: &ClusterRecord,
+    ) -> Result<(), CoordinatorError> {
+        self.save(CLUSTER_KEY, record, PutMode::Overwrite).await.map_err(store_error)
+    }
+
+    pub(super) async fn topic(
+        &self,
+        topic: TopicId,
+    ) -> Result<Option<TopicRecord>, CoordinatorError> {
+        self.load(&format!("{TOPICS_PREFIX}{topic}.json")).await
+    }
+
+    pub(super) async fn save_topic(
+        &self,
+        topic: TopicId,
+        record: &TopicRecord,
+    ) -> Result<(), CoordinatorError> {
+        let key = format!("{TOPICS_PREFIX}{topic}.json");
+        self.save(&key, record, PutMode::Overwrite).await.map_err(store_error)
+    }
+
+    pub(super) async fn trims(
+        &self,
+        topic: TopicId,
+    ) -> Result<Option<TrimRecord>, CoordinatorError> {
+        self.load(&format!("{TRIMS_PREFIX}{topic}.json")).await
+    }
+
+    pub(super) async fn save_trims(
+        &self,
+        topic: TopicId,
+        record: &TrimRecord,
+    ) -> Result<(), CoordinatorError> {
+        let key = format!("{TRIMS_PREFIX}{topic}.json");
+        self.save(&key, record, PutMode::Overwrite).await.map_err(store_error)
+    }
+
+    pub(super) async fn delete_trims(&self, topic: TopicId) -> Result<(), CoordinatorError> {
+        let key = format!("{TRIMS_PREFIX}{topic}.json");
+        self.store.delete(&key).await.map_err(store_error)
+    }
+
+    /// Topics that have a record, in no order that matters.
+    pub(super) async fn topics_recorded(&self) -> Result<Vec<TopicId>, CoordinatorError> {
+        self.ids_below(TOPICS_PREFIX).await
+    }
+
+    /// Topics that were trimmed.
+    pub(super) async fn topics_trimmed(&self) -> Result<Vec<TopicId>, CoordinatorError> {
+        self.ids_below(TRIMS_PREFIX).await
+    }
+
+    /// Every incarnation that ever began, ascending.
+    pub(super) async fn incarnations(&self) -> Result<Vec<u64>, CoordinatorError> {
+        let parse = |name: &str| u64::from_str_radix(name, 16).ok();
+        self.names_below(INCARNATIONS_PREFIX, parse).await
+    }
+
+    pub(super) async fn incarnation(
+        &self,
+        incarnation: u64,
+    ) -> Result<IncarnationRecord, CoordinatorError> {
+        let key = incarnation_key(incarnation);
+        let record = self.load(&key).await?;
+        record.ok_or_else(|| CoordinatorError::Lost(format!("{key} vanished while it was read")))
+    }
+
+    /// Claims an incarnation; exactly one process can.
+    pub(super) async fn begin_incarnation(
+        &self,
+        first: ObjectId,
+        adopted: Vec<Adopted>,
+    ) -> Result<(), CoordinatorError> {
+        let key = incarnation_key(first.incarnation);
+        let record = IncarnationRecord { format: FORMAT, replica: first.replica, adopted };
+        let Err(error) = self.save(&key, &record, PutMode::Create).await else { return Ok(()) };
+        if error.kind != StoreErrorKind::AlreadyExists {
+            return Err(store_error(error));
+        }
+        // A store that retries may meet its own first attempt.
+        if self.load(&key).await?.as_ref() == Some(&record) {
+            return Ok(());
+        }
+        let detail = format!("another process began {key}: only one may have the store open");
+        Err(CoordinatorError::Unavailable(detail))
+    }
+
+    /// Every object below a prefix, in the order of the keys.
+    pub(super) async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, CoordinatorError> {
+        let mut all: Vec<ObjectMeta> = Vec::new();
+        loop {
+            let after = all.last().map(|meta| meta.key.clone());
+            let page = self.store.list(prefix, after.as_deref(), PAGE_KEYS).await;
+            let page = page.map_err(store_error)?;
+            let is_last = page.len() < PAGE_KEYS;
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn ids_below(&self, prefix: &str) -> Result<Vec<TopicId>, CoordinatorError> {
+        self.names_below(prefix, |name| TopicId::parse(name.strip_suffix(".json")?)).await
+    }
+
+    async fn names_below<T>(
+        &self,
+        prefix: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, CoordinatorError> {
+        let metas = self.list(prefix).await?;
+        let parsed = metas.iter().map(|meta| {
+            let name = meta.key.strip_prefix(prefix);
+            name.and_then(&parse).ok_or_else(|| CoordinatorError::Corrupt(meta.key.clone()))
+        });
+        parsed.collect()
+    }
+
+    async fn load<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, CoordinatorError> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let bytes = match self.store.get(key, None).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(store_error(error)),
+        };
+        let corrupt =
+            |error: serde_json::Error| CoordinatorError::Corrupt(format!("{key}: {error}"));
+        let version: Version = serde_json::from_slice(&bytes).map_err(corrupt)?;
+        if version.format != FORMAT {
+            let detail = format!("{key} has format {}, not {FORMAT}", version.format);
+            return Err(CoordinatorError::Corrupt(detail));
+        }
+        serde_json::from_slice(&bytes).map_err(corrupt).map(Some)
+    }
+
+    async fn save<T: Serialize>(
+        &self,
+        key: &str,
+        record: &T,
+        mode: PutMode,
+    ) -> Result<(), StoreError> {
+        let json = serde_json::to_vec_pretty(record).expect("records have string keys only");
+        self.store.put(key, vec![Bytes::from(json)], mode).await
+    }
+}
+
+pub(super) fn store_error(error: StoreError) -> CoordinatorError {
+    match error.certainty {
+        Certainty::Determinate => CoordinatorError::Unavailable(error.to_string()),
+        Certainty::Indeterminate => CoordinatorError::Unknown(error.to_string()),
+    }
+}
+
+fn incarnation_key(incarnation: u64) -> String {
+    format!("{INCARNATIONS_PREFIX}{incarnation:016x}")
+}

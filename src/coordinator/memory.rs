@@ -1,0 +1,101 @@
+//! The reference model: every rule of the batch coordinator in one process's memory.
+//!
+//! Other implementations must be equal to it under `conformance`. It forgets everything
+//! when the process ends, so it serves tests; `embedded` makes it durable.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use super::{
+    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, Event, FindRequest, Found,
+    PartOutcome, ProducerSnapshot, Registration, TopicBinding, Watermarks,
+};
+use crate::log::ids::{TopicId, TopicPartition};
+
+pub(super) mod followers;
+pub(super) mod outcomes;
+pub(super) mod state;
+
+use state::State;
+
+/// The batch coordinator in memory.
+#[derive(Debug)]
+pub struct MemoryCoordinator {
+    generation: String,
+    // Never held across an await.
+    state: Mutex<State>,
+}
+
+impl MemoryCoordinator {
+    /// An empty coordinator whose metadata's life is named `generation`.
+    pub fn new(generation: impl Into<String>) -> Self {
+        Self { generation: generation.into(), state: Mutex::new(State::default()) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Coordinator for MemoryCoordinator {
+    fn commit_order(&self) -> CommitOrder {
+        CommitOrder::Independent
+    }
+
+    async fn attach(&self, cluster_id: &str, zone: &str) -> Result<Attachment, CoordinatorError> {
+        let mut state = self.state();
+        let zone_index = state.attach(cluster_id, zone)?;
+        let zones = state.zones().to_vec();
+        Ok(Attachment { zone_index, zones, generation: self.generation.clone() })
+    }
+
+    async fn register(
+        &self,
+        registrations: Vec<Registration>,
+    ) -> Result<Vec<TopicBinding>, CoordinatorError> {
+        Ok(self.state().register(registrations))
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicBinding>, CoordinatorError> {
+        Ok(self.state().topics())
+    }
+
+    async fn forget(&self, topic: TopicId) -> Result<(), CoordinatorError> {
+        self.state().forget(topic);
+        Ok(())
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<Vec<PartOutcome>, CoordinatorError> {
+        Ok(self.state().commit(commit))
+    }
+
+    async fn find(&self, requests: Vec<FindRequest>) -> Result<Vec<Found>, CoordinatorError> {
+        let state = self.state();
+        Ok(requests.iter().map(|request| state.find(request)).collect())
+    }
+
+    async fn trim(
+        &self,
+        starts: Vec<(TopicPartition, i64)>,
+    ) -> Result<Vec<Watermarks>, CoordinatorError> {
+        let mut state = self.state();
+        Ok(starts.into_iter().map(|(partition, start)| state.trim(partition, start)).collect())
+    }
+
+    async fn producers(
+        &self,
+        partition: TopicPartition,
+    ) -> Result<Vec<ProducerSnapshot>, CoordinatorError> {
+        Ok(self.state().producers(partition))
+    }
+
+    async fn follow(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
+        Ok(self.state().follow())
+    }
+}
+
+#[cfg(test)]
+mod tests;

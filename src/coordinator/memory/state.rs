@@ -1,0 +1,235 @@
+//! The whole metadata and its transitions, without IO.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::sync::mpsc;
+
+use super::followers::Followers;
+use super::outcomes::Outcomes;
+use crate::coordinator::{
+    BatchOutcome, BindRule, Commit, CoordinatorError, Event, FindFrom, FindRequest, Found,
+    PartOutcome, ProducerSnapshot, Refusal, Registration, TopicBinding, TopicKind, Watermarks,
+};
+use crate::log::batch::Part;
+use crate::log::ids::{ObjectId, TopicId, TopicPartition};
+use crate::log::partition_log::{Appended, PartitionLog, SearchFrom};
+
+#[derive(Debug, Default)]
+pub(in crate::coordinator) struct State {
+    cluster_id: Option<String>,
+    zones: Vec<String>,
+    bindings: BTreeMap<TopicId, TopicBinding>,
+    forgotten: BTreeSet<TopicId>,
+    partitions: BTreeMap<TopicPartition, PartitionLog>,
+    outcomes: Outcomes,
+    followers: Followers,
+}
+
+impl State {
+    /// Binds the cluster, or checks it; the zone's index.
+    pub(in crate::coordinator) fn attach(
+        &mut self,
+        cluster_id: &str,
+        zone: &str,
+    ) -> Result<u16, CoordinatorError> {
+        let bound = self.cluster_id.get_or_insert_with(|| cluster_id.to_owned());
+        if bound != cluster_id {
+            let (bound, asked) = (bound.clone(), cluster_id.to_owned());
+            return Err(CoordinatorError::OtherCluster { bound, asked });
+        }
+        let known = self.zones.iter().position(|z| z == zone);
+        let index = u16::try_from(known.unwrap_or(self.zones.len()))
+            .map_err(|_| CoordinatorError::Unavailable("too many zones".to_owned()))?;
+        if known.is_none() {
+            self.zones.push(zone.to_owned());
+        }
+        Ok(index)
+    }
+
+    pub(in crate::coordinator) fn cluster_id(&self) -> Option<&str> {
+        self.cluster_id.as_deref()
+    }
+
+    pub(in crate::coordinator) fn zones(&self) -> &[String] {
+        &self.zones
+    }
+
+    pub(in crate::coordinator) fn register(
+        &mut self,
+        registrations: Vec<Registration>,
+    ) -> Vec<TopicBinding> {
+        registrations.into_iter().map(|registration| self.register_one(registration)).collect()
+    }
+
+    /// The bindings that the registrations would change, as they would be afterwards.
+    pub(in crate::coordinator) fn plan_register(
+        &self,
+        registrations: &[Registration],
+    ) -> BTreeMap<TopicId, TopicBinding> {
+        let mut changed: BTreeMap<TopicId, TopicBinding> = BTreeMap::new();
+        for registration in registrations {
+            let topic = registration.binding.topic;
+            let bound = changed.get(&topic).or_else(|| self.bindings.get(&topic));
+            if let Some(binding) = resolve(bound, registration) {
+                changed.insert(topic, binding);
+            }
+        }
+        changed
+    }
+
+    pub(in crate::coordinator) fn topics(&self) -> Vec<TopicBinding> {
+        self.bindings.values().cloned().collect()
+    }
+
+    pub(in crate::coordinator) fn is_forgotten(&self, topic: TopicId) -> bool {
+        self.forgotten.contains(&topic)
+    }
+
+    pub(in crate::coordinator) fn forget(&mut self, topic: TopicId) {
+        if !self.forgotten.insert(topic) {
+            return;
+        }
+        self.bindings.remove(&topic);
+        let first = TopicPartition { topic, partition: i32::MIN };
+        let last = TopicPartition { topic, partition: i32::MAX };
+        let gone: Vec<_> = self.partitions.range(first..=last).map(|(p, _)| *p).collect();
+        for partition in gone {
+            self.partitions.remove(&partition);
+        }
+        self.followers.tell(&Event::Forgotten(topic));
+    }
+
+    pub(in crate::coordinator) fn commit(&mut self, commit: &Commit) -> Vec<PartOutcome> {
+        commit.parts.iter().map(|p| self.commit_part(commit.object, commit.sealed_ms, p)).collect()
+    }
+
+    pub(in crate::coordinator) fn stored(
+        &self,
+        object: ObjectId,
+        part: u32,
+    ) -> Option<PartOutcome> {
+        self.outcomes.stored(object, part).cloned()
+    }
+
+    pub(in crate::coordinator) fn find(&self, request: &FindRequest) -> Found {
+        let Some(log) = self.partitions.get(&request.partition) else {
+            return Found { watermarks: Watermarks::default(), runs: Vec::new() };
+        };
+        let from = match request.from {
+            FindFrom::Offset(offset) => SearchFrom::Offset(offset),
+            FindFrom::Timestamp(timestamp) => SearchFrom::Timestamp(timestamp),
+            FindFrom::MaxTimestamp => SearchFrom::MaxTimestamp,
+        };
+        let runs = log.find(from, request.bytes_max, request.runs_max);
+        Found { watermarks: watermarks(log), runs }
+    }
+
+    pub(in crate::coordinator) fn watermarks(&self, partition: TopicPartition) -> Watermarks {
+        self.partitions.get(&partition).map(watermarks).unwrap_or_default()
+    }
+
+    pub(in crate::coordinator) fn trim(
+        &mut self,
+        partition: TopicPartition,
+        start: i64,
+    ) -> Watermarks {
+        let Some(log) = self.partitions.get_mut(&partition) else { return Watermarks::default() };
+        if log.trim(start) {
+            let log_start_offset = log.log_start_offset();
+            self.followers.tell(&Event::Trimmed { partition, log_start_offset });
+        }
+        self.watermarks(partition)
+    }
+
+    pub(in crate::coordinator) fn producers(
+        &self,
+        partition: TopicPartition,
+    ) -> Vec<ProducerSnapshot> {
+        let Some(log) = self.partitions.get(&partition) else { return Vec::new() };
+        let snapshots = log.producers().iter().filter_map(|(id, entry)| {
+            let last = entry.batches.back()?;
+            Some(ProducerSnapshot {
+                id,
+                epoch: entry.epoch,
+                last_sequence: last.last_sequence,
+                last_timestamp: last.max_timestamp,
+            })
+        });
+        snapshots.collect()
+    }
+
+    pub(in crate::coordinator) fn follow(&mut self) -> mpsc::Receiver<Event> {
+        self.followers.follow()
+    }
+
+    fn register_one(&mut self, registration: Registration) -> TopicBinding {
+        let bound = self.bindings.get(&registration.binding.topic);
+        let Some(binding) = resolve(bound, &registration) else {
+            return bound.cloned().unwrap_or(registration.binding);
+        };
+        self.forgotten.remove(&binding.topic);
+        self.bindings.insert(binding.topic, binding.clone());
+        self.followers.tell(&Event::Bound(binding.clone()));
+        binding
+    }
+
+    fn commit_part(&mut self, object: ObjectId, sealed_ms: i64, part: &Part) -> PartOutcome {
+        if let Some(stored) = self.outcomes.stored(object, part.index) {
+            return stored.clone();
+        }
+        let outcome = if self.is_forgotten(part.partition.topic) {
+            let refused = BatchOutcome::Refused(Refusal::TopicDeleted);
+            let batches = vec![refused; part.batches.len()];
+            PartOutcome { index: part.index, batches, log_start_offset: 0 }
+        } else {
+            self.append(object, sealed_ms, part)
+        };
+        self.outcomes.keep(object, sealed_ms, outcome.clone());
+        outcome
+    }
+
+    fn append(&mut self, object: ObjectId, sealed_ms: i64, part: &Part) -> PartOutcome {
+        let log = self.partitions.entry(part.partition).or_default();
+        let (answers, runs) = log.commit(object, sealed_ms, part);
+        let log_start_offset = log.log_start_offset();
+        if !runs.is_empty() {
+            self.followers.tell(&Event::Committed { partition: part.partition, runs });
+        }
+        let batches = answers.into_iter().map(outcome).collect();
+        PartOutcome { index: part.index, batches, log_start_offset }
+    }
+}
+
+/// The binding that a registration changes `bound` to; `None` when it changes nothing.
+pub(in crate::coordinator) fn resolve(
+    bound: Option<&TopicBinding>,
+    registration: &Registration,
+) -> Option<TopicBinding> {
+    let Some(bound) = bound else { return Some(registration.binding.clone()) };
+    match (registration.rule, bound.kind, registration.binding.kind) {
+        (BindRule::Switch, TopicKind::Classic, TopicKind::Diskless) => {
+            Some(TopicBinding { kind: TopicKind::Diskless, ..bound.clone() })
+        }
+        (BindRule::FirstWins | BindRule::Switch, _, _) => None,
+    }
+}
+
+fn outcome(appended: Appended) -> BatchOutcome {
+    match appended {
+        Appended::At(base_offset) => BatchOutcome::Committed { base_offset },
+        Appended::Before(batch) => BatchOutcome::Duplicate {
+            base_offset: batch.base_offset,
+            max_timestamp: batch.max_timestamp,
+        },
+        Appended::OutOfOrderSequence => BatchOutcome::Refused(Refusal::OutOfOrderSequence),
+        Appended::InvalidProducerEpoch => BatchOutcome::Refused(Refusal::InvalidProducerEpoch),
+    }
+}
+
+fn watermarks(log: &PartitionLog) -> Watermarks {
+    Watermarks {
+        log_start_offset: log.log_start_offset(),
+        high_watermark: log.high_watermark(),
+        bytes: log.bytes(),
+    }
+}

@@ -1,0 +1,243 @@
+//! The packed bytes that the scripts read and write; big-endian, as `struct.pack('>…')` has them.
+
+use bytes::{Buf, BufMut};
+
+use crate::coordinator::ProducerSnapshot;
+use crate::coordinator::{
+    BatchOutcome, CoordinatorError, Event, Found, PartOutcome, Refusal, TopicBinding, TopicKind,
+    Watermarks,
+};
+use crate::log::batch::{Part, Run};
+use crate::log::ids::{ObjectId, TopicId, TopicPartition};
+use crate::log::producer_state::EXPIRATION_MS;
+
+/// Timestamps as bytes that sort as the numbers do, so that Lua need not make doubles of them.
+pub(super) fn sortable(timestamp: i64) -> [u8; 8] {
+    (timestamp.cast_unsigned() ^ (1 << 63)).to_be_bytes()
+}
+
+/// The 20 bytes of a partition in events.
+pub(super) fn partition_bytes(partition: TopicPartition) -> Vec<u8> {
+    let mut out = Vec::with_capacity(20);
+    out.put_slice(&partition.topic.0);
+    out.put_i32(partition.partition);
+    out
+}
+
+/// A part for `commit.lua`.
+pub(super) fn encode_part(part: &Part) -> Vec<u8> {
+    let mut out = partition_bytes(part.partition);
+    out.put_u64(part.start);
+    out.put_u32(u32::try_from(part.batches.len()).unwrap_or(u32::MAX));
+    for batch in &part.batches {
+        out.put_u32(batch.bytes);
+        out.put_i32(batch.offset_count);
+        out.put_slice(&sortable(batch.max_timestamp));
+        match batch.producer {
+            None => out.put_u8(0),
+            Some(producer) => {
+                out.put_u8(1);
+                out.put_i64(producer.id);
+                out.put_i16(producer.epoch);
+                out.put_i32(producer.base_sequence);
+            }
+        }
+    }
+    out
+}
+
+/// Reads packed bytes; every failure is [`CoordinatorError::Corrupt`].
+pub(super) struct Packed<'a> {
+    rest: &'a [u8],
+    what: &'static str,
+}
+
+impl<'a> Packed<'a> {
+    pub(super) fn new(what: &'static str, bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, what }
+    }
+
+    pub(super) fn outcome(mut self, index: u32) -> Result<PartOutcome, CoordinatorError> {
+        let log_start_offset = self.i64()?;
+        let count = self.count(17)?;
+        let mut batches = Vec::with_capacity(count);
+        for _ in 0..count {
+            let tag = self.u8()?;
+            let base_offset = self.i64()?;
+            let max_timestamp = self.timestamp()?;
+            batches.push(match tag {
+                0 => BatchOutcome::Committed { base_offset },
+                1 => BatchOutcome::Duplicate { base_offset, max_timestamp },
+                2 => BatchOutcome::Refused(Refusal::OutOfOrderSequence),
+                3 => BatchOutcome::Refused(Refusal::InvalidProducerEpoch),
+                4 => BatchOutcome::Refused(Refusal::TopicDeleted),
+                _ => return Err(self.corrupt()),
+            });
+        }
+        self.end()?;
+        Ok(PartOutcome { index, batches, log_start_offset })
+    }
+
+    pub(super) fn found(mut self) -> Result<Found, CoordinatorError> {
+        let watermarks = self.bounds()?;
+        let mut runs = Vec::with_capacity(self.rest.len() / RUN_BYTES);
+        while !self.rest.is_empty() {
+            runs.push(self.run()?);
+        }
+        Ok(Found { watermarks, runs })
+    }
+
+    pub(super) fn watermarks(mut self) -> Result<Watermarks, CoordinatorError> {
+        let watermarks = self.bounds()?;
+        self.end()?;
+        Ok(watermarks)
+    }
+
+    pub(super) fn events(mut self) -> Result<Vec<Event>, CoordinatorError> {
+        let mut events = Vec::new();
+        while !self.rest.is_empty() {
+            events.push(self.event()?);
+        }
+        Ok(events)
+    }
+
+    /// A producer as `d:` keeps it; `None` once it expired.
+    pub(super) fn producer(
+        mut self,
+        id: i64,
+        clock_ms: i64,
+    ) -> Result<Option<ProducerSnapshot>, CoordinatorError> {
+        let epoch = self.u16()?;
+        let epoch = i16::try_from(epoch).map_err(|_| self.corrupt())?;
+        let seen_ms = self.i64()?;
+        let count = self.u8()?;
+        let (mut last_sequence, mut last_timestamp) = (-1, -1);
+        for _ in 0..count {
+            self.i32()?;
+            last_sequence = self.i32()?;
+            self.i64()?;
+            last_timestamp = self.timestamp()?;
+        }
+        self.end()?;
+        let expired = clock_ms.saturating_sub(seen_ms) >= EXPIRATION_MS;
+        Ok((!expired).then_some(ProducerSnapshot { id, epoch, last_sequence, last_timestamp }))
+    }
+
+    pub(super) fn id(mut self) -> Result<i64, CoordinatorError> {
+        let id = self.i64()?;
+        self.end()?;
+        Ok(id)
+    }
+
+    /// Kind and name as `topics` keeps them.
+    pub(super) fn binding(mut self, topic: TopicId) -> Result<TopicBinding, CoordinatorError> {
+        let kind = match self.u8()? {
+            b'c' => TopicKind::Classic,
+            b'd' => TopicKind::Diskless,
+            _ => return Err(self.corrupt()),
+        };
+        let name = std::str::from_utf8(self.rest).map_err(|_| self.corrupt())?.to_owned();
+        Ok(TopicBinding { topic, name, kind })
+    }
+
+    fn event(&mut self) -> Result<Event, CoordinatorError> {
+        match self.u8()? {
+            1 => {
+                let partition = self.partition()?;
+                let count = self.count(RUN_BYTES)?;
+                let runs = (0..count).map(|_| self.run()).collect::<Result<_, _>>()?;
+                Ok(Event::Committed { partition, runs })
+            }
+            2 => {
+                let partition = self.partition()?;
+                Ok(Event::Trimmed { partition, log_start_offset: self.i64()? })
+            }
+            3 => {
+                let topic = TopicId(self.array()?);
+                let length = self.count(1)?;
+                let bytes = self.take(length)?;
+                Ok(Event::Bound(Packed::new(self.what, bytes).binding(topic)?))
+            }
+            4 => Ok(Event::Forgotten(TopicId(self.array()?))),
+            _ => Err(self.corrupt()),
+        }
+    }
+
+    fn bounds(&mut self) -> Result<Watermarks, CoordinatorError> {
+        Ok(Watermarks {
+            log_start_offset: self.i64()?,
+            high_watermark: self.i64()?,
+            bytes: self.size()?,
+        })
+    }
+
+    fn run(&mut self) -> Result<Run, CoordinatorError> {
+        Ok(Run {
+            base_offset: self.i64()?,
+            offset_count: self.i64()?,
+            object: ObjectId::from_bytes(self.array()?),
+            start: self.size()?,
+            bytes: self.size()?,
+            max_timestamp: self.timestamp()?,
+        })
+    }
+
+    fn partition(&mut self) -> Result<TopicPartition, CoordinatorError> {
+        Ok(TopicPartition { topic: TopicId(self.array()?), partition: self.i32()? })
+    }
+
+    fn timestamp(&mut self) -> Result<i64, CoordinatorError> {
+        Ok((u64::from_be_bytes(self.array()?) ^ (1 << 63)).cast_signed())
+    }
+
+    fn size(&mut self) -> Result<u64, CoordinatorError> {
+        u64::try_from(self.i64()?).map_err(|_| self.corrupt())
+    }
+
+    /// A count of things of this many bytes, no more than there are bytes for.
+    fn count(&mut self, bytes_each: usize) -> Result<usize, CoordinatorError> {
+        let count = u32::from_be_bytes(self.array()?) as usize;
+        if count > self.rest.len() / bytes_each {
+            return Err(self.corrupt());
+        }
+        Ok(count)
+    }
+
+    fn u8(&mut self) -> Result<u8, CoordinatorError> {
+        self.rest.try_get_u8().map_err(|_| self.corrupt())
+    }
+
+    fn u16(&mut self) -> Result<u16, CoordinatorError> {
+        self.rest.try_get_u16().map_err(|_| self.corrupt())
+    }
+
+    fn i32(&mut self) -> Result<i32, CoordinatorError> {
+        self.rest.try_get_i32().map_err(|_| self.corrupt())
+    }
+
+    fn i64(&mut self) -> Result<i64, CoordinatorError> {
+        self.rest.try_get_i64().map_err(|_| self.corrupt())
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], CoordinatorError> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or_else(|| self.corrupt())?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], CoordinatorError> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or_else(|| self.corrupt())?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    fn end(&self) -> Result<(), CoordinatorError> {
+        if self.rest.is_empty() { Ok(()) } else { Err(self.corrupt()) }
+    }
+
+    fn corrupt(&self) -> CoordinatorError {
+        CoordinatorError::Corrupt(format!("{} has unexpected bytes", self.what))
+    }
+}
+
+const RUN_BYTES: usize = 56;

@@ -1,0 +1,229 @@
+//! The batch coordinator in Redis: one Lua script for each transition.
+//!
+//! Partitions are spread over shards, each in one slot of its own; a commit runs one script for
+//! each shard that it touches. `docs/redis-schema.md` has the layout, `keys.rs` every key.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use super::CoordinatorError;
+use crate::entropy::Entropy;
+use crate::log::ids::TopicPartition;
+
+mod codec;
+mod connection;
+mod follow;
+mod keys;
+mod replies;
+mod scripts;
+mod verbs;
+
+use connection::Link;
+use keys::{Keys, Tag, shard_of};
+use replies::Reply;
+use scripts::{Script, Scripts};
+
+/// Shards of a cluster that is attached for the first time, unless told otherwise.
+pub const SHARDS_DEFAULT: u16 = 4;
+
+/// Where the metadata lies, and what is known of it.
+#[derive(Clone)]
+pub struct RedisSettings {
+    /// `redis://`, `rediss://`, `redis-sentinel://host:port,host:port/master[/db]` or
+    /// `redis-cluster://host:port,host:port`.
+    pub url: String,
+    /// Odradek's own name of the cluster; part of every key.
+    pub cluster: String,
+    /// Number of shards, if this is the first attach ever; afterwards what was stored counts.
+    pub shards: u16,
+    /// The generation known from elsewhere: anything else in Redis is
+    /// [`CoordinatorError::Lost`]. `None` only when no life of the metadata is known.
+    pub generation: Option<String>,
+    /// How long one call may take; after that its outcome is unknown.
+    pub timeout: Duration,
+}
+
+impl std::fmt::Debug for RedisSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the URL, which may hold a password.
+        f.debug_struct("RedisSettings")
+            .field("cluster", &self.cluster)
+            .field("shards", &self.shards)
+            .field("generation", &self.generation)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The batch coordinator in Redis.
+///
+/// Every verb but [`Coordinator::attach`] answers [`CoordinatorError::Unavailable`] until the
+/// first attach succeeded. Verbs over several partitions are atomic for each shard; when only
+/// some shards answered, the outcome of the whole is [`CoordinatorError::Unknown`].
+#[derive(Debug)]
+pub struct RedisCoordinator {
+    shell: Arc<Shell>,
+    settings: RedisSettings,
+    /// The generation to begin with, should there be none.
+    proposal: String,
+    attached: RwLock<Option<Arc<Attached>>>,
+}
+
+/// What followers share with the coordinator.
+#[derive(Debug)]
+struct Shell {
+    link: Link,
+    keys: Keys,
+    scripts: Scripts,
+}
+
+/// What the first attach learned, and the sequences seen since.
+#[derive(Debug)]
+struct Attached {
+    generation: String,
+    shards: u16,
+    /// The greatest sequence seen of the registry, then of each shard. A Redis in which one is
+    /// smaller has lost what was acknowledged.
+    seen: Vec<AtomicU64>,
+}
+
+impl RedisCoordinator {
+    /// A coordinator that connects at the first call.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Unavailable`] when the URL cannot be understood.
+    pub fn new(entropy: &Entropy, settings: RedisSettings) -> Result<Self, CoordinatorError> {
+        // The client's message may quote the URL, and with it a password.
+        let link = Link::new(&settings.url, settings.timeout).map_err(|error| {
+            CoordinatorError::Unavailable(format!("invalid Redis URL: {:?}", error.kind()))
+        })?;
+        let keys = Keys::new(&settings.cluster);
+        let shell = Arc::new(Shell { link, keys, scripts: Scripts::new() });
+        let proposal = format!("{:016x}", entropy.next_u64());
+        Ok(Self { shell, settings, proposal, attached: RwLock::new(None) })
+    }
+
+    fn attached(&self) -> Result<Arc<Attached>, CoordinatorError> {
+        let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
+        let missing = || CoordinatorError::Unavailable("not attached yet".to_owned());
+        attached.clone().ok_or_else(missing)
+    }
+
+    /// Runs the first attach's second half: marks the shards, or checks that they are marked.
+    async fn adopt_shards(
+        &self,
+        attached: &Attached,
+        is_ready: bool,
+    ) -> Result<(), CoordinatorError> {
+        let shell = &self.shell;
+        let generation = &attached.generation;
+        let each = (0..attached.shards).map(|shard| async move {
+            let tag = Tag::Shard(shard);
+            if is_ready {
+                return shell.call(attached, tag, &shell.scripts.touch, Vec::new()).await.map(drop);
+            }
+            let key = shell.keys.meta(tag);
+            let args = [generation.clone().into_bytes()];
+            let found = shell.link.run(&shell.scripts.adopt, &key, &args).await?;
+            if Reply::of(found).text()? == *generation {
+                Ok(())
+            } else {
+                Err(CoordinatorError::Lost(format!("{key} is of another generation")))
+            }
+        });
+        merge(join_all(each).await)?;
+        if !is_ready {
+            shell.call(attached, Tag::Registry, &shell.scripts.ready, Vec::new()).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Shell {
+    /// Runs a script that checks generation and sequence; what follows the sequence in its reply.
+    async fn call(
+        &self,
+        attached: &Attached,
+        tag: Tag,
+        script: &Script,
+        args: Vec<Vec<u8>>,
+    ) -> Result<Reply, CoordinatorError> {
+        let seen = attached.seen(tag);
+        let floor = seen.load(Ordering::Acquire);
+        let mut all =
+            vec![attached.generation.clone().into_bytes(), floor.to_string().into_bytes()];
+        all.extend(args);
+        let mut reply = Reply::of(self.link.run(script, &self.keys.meta(tag), &all).await?);
+        let sequence: u64 = reply.next()?.number()?;
+        seen.fetch_max(sequence, Ordering::AcqRel);
+        Ok(reply)
+    }
+
+    /// Runs a script once for each shard that has items, in parallel; the answers in the order of
+    /// the items.
+    async fn spread<'a, T, A>(
+        &self,
+        attached: &Attached,
+        script: &Script,
+        items: &'a [T],
+        partition: impl Fn(&T) -> TopicPartition,
+        arguments: impl Fn(Vec<&'a T>) -> Vec<Vec<u8>>,
+        answer: impl Fn(&'a T, &[u8]) -> Result<A, CoordinatorError>,
+    ) -> Result<Vec<A>, CoordinatorError> {
+        let mut by_shard: Vec<Vec<usize>> = vec![Vec::new(); usize::from(attached.shards)];
+        for (position, item) in items.iter().enumerate() {
+            by_shard[usize::from(shard_of(partition(item), attached.shards))].push(position);
+        }
+        let calls = (0..).zip(&by_shard).filter(|(_, positions)| !positions.is_empty());
+        let calls = calls.map(|(shard, positions)| {
+            let args = arguments(positions.iter().map(|p| &items[*p]).collect());
+            async move {
+                let mut reply = self.call(attached, Tag::Shard(shard), script, args).await?;
+                reply.next()?.items(positions.len())
+            }
+        });
+        let replies = merge(join_all(calls).await)?;
+        let positions = by_shard.iter().flatten();
+        let mut answers: Vec<_> = positions.copied().zip(replies.into_iter().flatten()).collect();
+        answers.sort_unstable_by_key(|(position, _)| *position);
+        answers
+            .into_iter()
+            .map(|(position, reply)| answer(&items[position], &reply.bytes()?))
+            .collect()
+    }
+}
+
+impl Attached {
+    fn seen(&self, tag: Tag) -> &AtomicU64 {
+        match tag {
+            Tag::Registry => &self.seen[0],
+            Tag::Shard(shard) => &self.seen[1 + usize::from(shard)],
+        }
+    }
+
+    fn tags(&self) -> impl Iterator<Item = Tag> {
+        std::iter::once(Tag::Registry).chain((0..self.shards).map(Tag::Shard))
+    }
+}
+
+/// All answers, or the error of the whole: certain only if no shard can have done its share.
+fn merge<T>(answers: Vec<Result<T, CoordinatorError>>) -> Result<Vec<T>, CoordinatorError> {
+    let count = answers.len();
+    let (mut done, mut refused, mut unknown) = (Vec::with_capacity(count), None, None);
+    for answer in answers {
+        match answer {
+            Ok(value) => done.push(value),
+            Err(CoordinatorError::Unavailable(detail)) => refused = Some(detail),
+            Err(CoordinatorError::Unknown(detail)) => unknown = Some(detail),
+            Err(error) => return Err(error),
+        }
+    }
+    match (refused, unknown) {
+        (None, None) => Ok(done),
+        (Some(detail), None) if done.is_empty() => Err(CoordinatorError::Unavailable(detail)),
+        (Some(detail), None) | (_, Some(detail)) => Err(CoordinatorError::Unknown(detail)),
+    }
+}

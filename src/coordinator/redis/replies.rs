@@ -1,0 +1,67 @@
+//! Replies of scripts, taken apart without panics.
+
+use std::str::FromStr;
+
+use redis::Value;
+
+use crate::coordinator::CoordinatorError;
+
+/// One value of a reply, or the rest of an array.
+#[derive(Debug)]
+pub(super) struct Reply {
+    value: Value,
+    taken: usize,
+}
+
+impl Reply {
+    pub(super) fn of(value: Value) -> Self {
+        Self { value, taken: 0 }
+    }
+
+    /// The next item of an array.
+    pub(super) fn next(&mut self) -> Result<Self, CoordinatorError> {
+        let Value::Array(items) = &mut self.value else { return Err(unexpected()) };
+        let item = items.get_mut(self.taken).ok_or_else(unexpected)?;
+        self.taken += 1;
+        Ok(Self::of(std::mem::replace(item, Value::Nil)))
+    }
+
+    /// The items of an array that were not taken yet; none when it is no array.
+    pub(super) fn rest(self) -> impl Iterator<Item = Self> {
+        let items = if let Value::Array(items) = self.value { items } else { Vec::new() };
+        items.into_iter().skip(self.taken).map(Self::of)
+    }
+
+    /// All items of an array that must have this many.
+    pub(super) fn items(self, count: usize) -> Result<Vec<Self>, CoordinatorError> {
+        let items: Vec<_> = self.rest().collect();
+        if items.len() == count { Ok(items) } else { Err(unexpected()) }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match &self.value {
+            Value::Array(items) => items.len() <= self.taken,
+            _ => true,
+        }
+    }
+
+    pub(super) fn bytes(self) -> Result<Vec<u8>, CoordinatorError> {
+        match self.value {
+            Value::BulkString(bytes) => Ok(bytes),
+            Value::SimpleString(text) => Ok(text.into_bytes()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    pub(super) fn text(self) -> Result<String, CoordinatorError> {
+        String::from_utf8(self.bytes()?).map_err(|_| unexpected())
+    }
+
+    pub(super) fn number<T: FromStr>(self) -> Result<T, CoordinatorError> {
+        self.text()?.parse().map_err(|_| unexpected())
+    }
+}
+
+fn unexpected() -> CoordinatorError {
+    CoordinatorError::Corrupt("a script's reply has an unexpected shape".to_owned())
+}

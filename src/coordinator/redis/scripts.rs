@@ -1,0 +1,59 @@
+//! The Lua scripts: each one atomic transition of one shard or of the registry.
+
+/// A script and the hash by which the server knows it once it ran.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) code: &'static str,
+    pub(super) script: redis::Script,
+}
+
+impl Script {
+    fn new(code: &'static str) -> Self {
+        Self { code, script: redis::Script::new(code) }
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) attach: Script,
+    pub(super) adopt: Script,
+    pub(super) ready: Script,
+    pub(super) touch: Script,
+    pub(super) register: Script,
+    pub(super) topics: Script,
+    pub(super) unregister: Script,
+    pub(super) forget: Script,
+    pub(super) revive: Script,
+    pub(super) commit: Script,
+    pub(super) find: Script,
+    pub(super) trim: Script,
+    pub(super) producers: Script,
+}
+
+macro_rules! checked {
+    ($($file:literal),+) => {
+        Script::new(concat!(include_str!("scripts/prelude.lua"), $(include_str!($file)),+))
+    };
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            // These two run before there is a generation to check.
+            attach: Script::new(include_str!("scripts/attach.lua")),
+            adopt: Script::new(include_str!("scripts/adopt.lua")),
+            ready: checked!("scripts/ready.lua"),
+            touch: checked!("scripts/touch.lua"),
+            register: checked!("scripts/register.lua"),
+            topics: checked!("scripts/topics.lua"),
+            unregister: checked!("scripts/unregister.lua"),
+            forget: checked!("scripts/forget.lua"),
+            revive: checked!("scripts/revive.lua"),
+            commit: checked!("scripts/times.lua", "scripts/commit.lua"),
+            find: checked!("scripts/find.lua"),
+            trim: checked!("scripts/times.lua", "scripts/trim.lua"),
+            producers: checked!("scripts/producers.lua"),
+        }
+    }
+}

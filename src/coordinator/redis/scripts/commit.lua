@@ -1,0 +1,220 @@
+-- Commits parts of one object to partitions of this shard: the rules of log/partition_log.rs and
+-- log/producer_state.rs, in the same order.
+-- ARGV[3]: object id as text; ARGV[4]: as 16 bytes; ARGV[5]: seal time in milliseconds.
+-- ARGV[6..]: part index, topic id as text, partition's name, part (redis/codec.rs).
+local object, sealed = ARGV[4], tonumber(ARGV[5])
+local outcomes_key = prefix .. 'o:' .. ARGV[3]
+local OUTCOMES_KEPT_MS = 7200000
+local EXPIRATION_MS, SWEEP_INTERVAL_MS, BATCHES_REMEMBERED = 86400000, 3600000, 5
+local SEQUENCES = 2147483648
+local COMMITTED, DUPLICATE, OUT_OF_ORDER, OLD_EPOCH, DELETED = 0, 1, 2, 3, 4
+local NO_TIME = string.rep('\0', 8)
+
+local partitions, changed, gone = {}, {}, {}
+
+local function is_gone(topic)
+  if gone[topic] == nil then
+    gone[topic] = redis.call('SISMEMBER', prefix .. 'gone', topic) == 1
+  end
+  return gone[topic]
+end
+
+local function read_producer(value)
+  local epoch, seen, count, at = struct.unpack('>I2i8B', value)
+  local producer = {epoch = epoch, seen = seen, batches = {}}
+  for i = 1, count do
+    local base, last, offset, time
+    base, last, offset, time, at = struct.unpack('>I4I4i8c8', value, at)
+    producer.batches[i] = {base = base, last = last, offset = offset, time = time}
+  end
+  return producer
+end
+
+local function write_producer(producer)
+  local out = {struct.pack('>I2i8B', producer.epoch, producer.seen, #producer.batches)}
+  for i, b in ipairs(producer.batches) do
+    out[i + 1] = struct.pack('>I4I4i8c8', b.base, b.last, b.offset, b.time)
+  end
+  return table.concat(out)
+end
+
+-- Drops what has expired; nobody can tell, because it is judged as unknown already.
+local function sweep(p)
+  local all = redis.call('HGETALL', prefix .. 'd:' .. p.name)
+  for i = 1, #all, 2 do
+    local _, seen = struct.unpack('>I2i8', all[i + 1])
+    if p.clock - seen >= EXPIRATION_MS then
+      redis.call('HDEL', prefix .. 'd:' .. p.name, all[i])
+    end
+  end
+  p.swept = p.clock
+end
+
+local function open_partition(topic, name)
+  local p = partitions[name]
+  if p then
+    return p
+  end
+  local h = redis.call('HMGET', prefix .. 'p:' .. name, 's', 'h', 'b', 'c', 'w', 'x', 'm', 'n')
+  p = {
+    name = name, topic = topic, is_new = not h[2],
+    start = tonumber(h[1] or '0'), hw = tonumber(h[2] or '0'), bytes = tonumber(h[3] or '0'),
+    clock = math.max(tonumber(h[4] or ARGV[5]), sealed), swept = tonumber(h[5] or ARGV[5]),
+    latest = h[6], holder = tonumber(h[7] or '0'), uncovered = tonumber(h[8] or '0'),
+    producers = {}, written = {},
+  }
+  if p.clock - p.swept >= SWEEP_INTERVAL_MS then
+    sweep(p)
+  end
+  partitions[name] = p
+  changed[#changed + 1] = p
+  return p
+end
+
+local function producer_of(p, id)
+  local known = p.producers[id]
+  if known == nil then
+    local value = redis.call('HGET', prefix .. 'd:' .. p.name, id)
+    known = value and read_producer(value) or false
+    p.producers[id] = known
+  end
+  if known and p.clock - known.seen >= EXPIRATION_MS then
+    return false
+  end
+  return known
+end
+
+-- nil when the batch may be appended, else its outcome.
+local function judge(producer, epoch, base, last)
+  if not producer then
+    return nil
+  end
+  if epoch == producer.epoch then
+    for _, b in ipairs(producer.batches) do
+      if b.base == base and b.last == last then
+        return struct.pack('>Bi8c8', DUPLICATE, b.offset, b.time)
+      end
+    end
+  end
+  if epoch < producer.epoch then
+    return struct.pack('>Bi8c8', OLD_EPOCH, 0, NO_TIME)
+  end
+  local expected = 0
+  if epoch == producer.epoch then
+    expected = (producer.batches[#producer.batches].last + 1) % SEQUENCES
+  end
+  if base ~= expected then
+    return struct.pack('>Bi8c8', OUT_OF_ORDER, 0, NO_TIME)
+  end
+  return nil
+end
+
+local function remember(p, id, producer, epoch, batch)
+  if not producer or producer.epoch ~= epoch then
+    producer = {epoch = epoch, batches = {}}
+  end
+  producer.seen = p.clock
+  if #producer.batches == BATCHES_REMEMBERED then
+    table.remove(producer.batches, 1)
+  end
+  table.insert(producer.batches, batch)
+  p.producers[id], p.written[id] = producer, true
+end
+
+local function close_run(p, runs, run)
+  if not run then
+    return
+  end
+  local member = struct.pack(RUN, run.base, run.count, object, run.start, run.bytes, run.time)
+  redis.call('ZADD', prefix .. 'i:' .. p.name, num(run.base), member)
+  p.bytes = p.bytes + run.bytes
+  note_time(p, run.base, run.count, run.time)
+  runs[#runs + 1] = member
+end
+
+local function commit_part(p, part, events)
+  local head, position, count, at = struct.unpack('>c20i8I4', part)
+  local outcomes, runs, run = {}, {}, nil
+  for i = 1, count do
+    local bytes, offsets, time, idempotent
+    bytes, offsets, time, idempotent, at = struct.unpack('>I4I4c8B', part, at)
+    local outcome
+    if idempotent == 1 then
+      local id, epoch, base
+      id, epoch, base, at = struct.unpack('>c8I2I4', part, at)
+      local last = (base + offsets - 1) % SEQUENCES
+      local producer = producer_of(p, id)
+      outcome = judge(producer, epoch, base, last)
+      if not outcome then
+        remember(p, id, producer, epoch, {base = base, last = last, offset = p.hw, time = time})
+      end
+    end
+    if outcome then
+      close_run(p, runs, run)
+      run = nil
+    else
+      outcome = struct.pack('>Bi8c8', COMMITTED, p.hw, NO_TIME)
+      if not run then
+        run = {base = p.hw, count = 0, start = position, bytes = 0, time = time}
+      end
+      run.count, run.bytes = run.count + offsets, run.bytes + bytes
+      if later(time, run.time) then
+        run.time = time
+      end
+      p.hw = p.hw + offsets
+    end
+    position = position + bytes
+    outcomes[i] = outcome
+  end
+  close_run(p, runs, run)
+  if #runs > 0 then
+    events[#events + 1] = struct.pack('>Bc20I4', 1, head, #runs) .. table.concat(runs)
+  end
+  return struct.pack('>i8I4', p.start, count) .. table.concat(outcomes)
+end
+
+local function refuse_part(part)
+  local _, _, count = struct.unpack('>c20i8I4', part)
+  return struct.pack('>i8I4', 0, count) .. string.rep(struct.pack('>Bi8c8', DELETED, 0, NO_TIME), count)
+end
+
+local reply, events, fresh = {}, {}, {}
+for i = 6, #ARGV, 4 do
+  local index, topic, name, part = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local outcome = redis.call('HGET', outcomes_key, index)
+  if not outcome then
+    if is_gone(topic) then
+      outcome = refuse_part(part)
+    else
+      outcome = commit_part(open_partition(topic, name), part, events)
+    end
+    fresh[#fresh + 1] = {index, outcome}
+  end
+  reply[#reply + 1] = outcome
+end
+for _, p in ipairs(changed) do
+  local fields = {
+    's', num(p.start), 'h', num(p.hw), 'b', num(p.bytes), 'c', num(p.clock), 'w', num(p.swept),
+    'm', num(p.holder), 'n', num(p.uncovered),
+  }
+  if p.latest then
+    fields[#fields + 1], fields[#fields + 2] = 'x', p.latest
+  end
+  redis.call('HSET', prefix .. 'p:' .. p.name, unpack(fields))
+  for id in pairs(p.written) do
+    redis.call('HSET', prefix .. 'd:' .. p.name, id, write_producer(p.producers[id]))
+  end
+  if p.is_new then
+    redis.call('SADD', prefix .. 'k:' .. p.topic, p.name)
+  end
+end
+if #fresh > 0 then
+  for _, pair in ipairs(fresh) do
+    redis.call('HSET', outcomes_key, pair[1], pair[2])
+  end
+  redis.call('PEXPIRE', outcomes_key, OUTCOMES_KEPT_MS)
+end
+if #events > 0 then
+  announce(table.concat(events))
+end
+return {num(sequence), reply}

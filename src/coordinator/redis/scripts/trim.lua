@@ -1,0 +1,85 @@
+-- ARGV[3..]: partition's name, its 20 bytes, new log start offset in decimal.
+-- Replies with start, high watermark and bytes of each partition, packed.
+local WINDOW = 128
+
+-- The first run that ends above the start, after the ones below it left; nil when none does.
+local function drop_below(index, p)
+  while true do
+    local window = redis.call('ZRANGE', index, 0, WINDOW - 1)
+    local dropped = 0
+    for _, member in ipairs(window) do
+      local base, count, _, _, bytes = struct.unpack(RUN, member)
+      if base + count > p.start then
+        break
+      end
+      dropped, p.bytes = dropped + 1, p.bytes - bytes
+    end
+    if dropped > 0 then
+      redis.call('ZREMRANGEBYRANK', index, 0, dropped - 1)
+    end
+    if dropped < WINDOW then
+      local first = window[dropped + 1]
+      return first and struct.unpack('>i8', first)
+    end
+  end
+end
+
+-- The run that held the greatest timestamp is gone: begin the time index anew. Rare, because
+-- timestamps mostly rise with the offsets, and then the holder is among the last to go.
+local function rebuild_times(index, p)
+  redis.call('DEL', prefix .. 't:' .. p.name)
+  p.latest, p.holder, p.uncovered = nil, 0, 0
+  local rank = 0
+  repeat
+    local window = redis.call('ZRANGE', index, rank, rank + WINDOW - 1)
+    for _, member in ipairs(window) do
+      local base, count, _, _, _, time = struct.unpack(RUN, member)
+      note_time(p, base, count, time)
+    end
+    rank = rank + WINDOW
+  until #window < WINDOW
+end
+
+local function trim(name, start)
+  local key, index = prefix .. 'p:' .. name, prefix .. 'i:' .. name
+  local h = redis.call('HMGET', key, 's', 'h', 'b', 'x', 'm', 'n')
+  if not h[2] then
+    return struct.pack('>i8i8i8', 0, 0, 0), nil
+  end
+  local p = {
+    name = name, start = tonumber(h[1]), bytes = tonumber(h[3]),
+    latest = h[4], holder = tonumber(h[5]), uncovered = tonumber(h[6]),
+  }
+  local hw = tonumber(h[2])
+  local target = math.min(start, hw)
+  if target <= p.start then
+    return struct.pack('>i8i8i8', p.start, hw, p.bytes), nil
+  end
+  p.start = target
+  local first = drop_below(index, p)
+  if not first or p.holder < first then
+    rebuild_times(index, p)
+  else
+    redis.call('ZREMRANGEBYSCORE', prefix .. 't:' .. name, '-inf', num(first))
+  end
+  redis.call('HSET', key, 's', num(p.start), 'b', num(p.bytes), 'm', num(p.holder), 'n', num(p.uncovered))
+  if p.latest then
+    redis.call('HSET', key, 'x', p.latest)
+  else
+    redis.call('HDEL', key, 'x')
+  end
+  return struct.pack('>i8i8i8', p.start, hw, p.bytes), p.start
+end
+
+local reply, events = {}, {}
+for i = 3, #ARGV, 3 do
+  local bounds, risen = trim(ARGV[i], tonumber(ARGV[i + 2]))
+  reply[#reply + 1] = bounds
+  if risen then
+    events[#events + 1] = struct.pack('>Bc20i8', 2, ARGV[i + 1], risen)
+  end
+end
+if #events > 0 then
+  announce(table.concat(events))
+end
+return {num(sequence), reply}

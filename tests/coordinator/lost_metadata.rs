@@ -1,0 +1,140 @@
+//! What must never be served: metadata that is gone, older, or of another life.
+
+use std::time::Duration;
+
+use odradek::coordinator::{
+    BatchOutcome, Commit, Coordinator, CoordinatorError, Event, FindFrom, FindRequest,
+};
+use odradek::log::batch::{BatchClaim, Part};
+use odradek::log::ids::{ObjectId, TopicId, TopicPartition};
+
+use crate::redis_server::{RedisServer, free_port};
+use crate::{RedisSettings, connect, settings};
+
+pub(crate) fn one_batch(sequence: u32, partition: i32) -> Commit {
+    let partition = TopicPartition { topic: TopicId([9; 16]), partition };
+    let batch = BatchClaim { bytes: 10, offset_count: 1, max_timestamp: 1, producer: None };
+    let part = Part { index: 0, partition, start: 8, batches: vec![batch] };
+    let object = ObjectId { incarnation: 1, replica: 1, sequence };
+    Commit { object, sealed_ms: 1_000, parts: vec![part] }
+}
+
+fn is_lost<T: std::fmt::Debug>(result: Result<T, CoordinatorError>) {
+    assert!(matches!(result, Err(CoordinatorError::Lost(_))), "{result:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flushed_redis_is_refused() {
+    let Some(server) = RedisServer::start() else { return };
+    let coordinator = connect(settings(&server.url(), "c"));
+    let generation = coordinator.attach("cluster", "a").await.unwrap().generation;
+    coordinator.commit(&one_batch(0, 0)).await.unwrap();
+    server.ask::<String>(&["FLUSHALL"]);
+    is_lost(coordinator.commit(&one_batch(1, 0)).await);
+    is_lost(coordinator.commit(&one_batch(0, 0)).await);
+    is_lost(coordinator.topics().await);
+    let partition = TopicPartition { topic: TopicId([9; 16]), partition: 0 };
+    let request = FindRequest { partition, from: FindFrom::Offset(0), bytes_max: 1, runs_max: 1 };
+    is_lost(coordinator.find(vec![request]).await);
+    is_lost(coordinator.trim(vec![(partition, 1)]).await);
+    is_lost(coordinator.forget(partition.topic).await);
+    is_lost(coordinator.attach("cluster", "a").await);
+    let known = RedisSettings { generation: Some(generation), ..settings(&server.url(), "c") };
+    is_lost(connect(known).attach("cluster", "a").await);
+    assert_eq!(server.ask::<i64>(&["DBSIZE"]), 0, "nothing was begun anew");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_lost_shard_is_not_made_anew() {
+    let Some(server) = RedisServer::start() else { return };
+    let coordinator = connect(settings(&server.url(), "c"));
+    coordinator.attach("cluster", "a").await.unwrap();
+    for partition in 0..16 {
+        let sequence = u32::try_from(partition).unwrap();
+        coordinator.commit(&one_batch(sequence, partition)).await.unwrap();
+    }
+    server.ask::<i64>(&["DEL", "odradek:{c:2}:meta"]);
+    is_lost(coordinator.attach("cluster", "a").await);
+    is_lost(connect(settings(&server.url(), "c")).attach("cluster", "a").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sequence_that_went_back_is_refused() {
+    let Some(server) = RedisServer::start() else { return };
+    let one_shard = RedisSettings { shards: 1, ..settings(&server.url(), "c") };
+    let coordinator = connect(one_shard);
+    coordinator.attach("cluster", "a").await.unwrap();
+    for sequence in 0..3 {
+        coordinator.commit(&one_batch(sequence, 0)).await.unwrap();
+    }
+    server.ask::<i64>(&["HSET", "odradek:{c:0}:meta", "sequence", "2"]);
+    is_lost(coordinator.commit(&one_batch(3, 0)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_that_was_lost_is_asked_for_again() {
+    let Some(server) = RedisServer::start() else { return };
+    let impatient =
+        RedisSettings { timeout: Duration::from_millis(300), ..settings(&server.url(), "c") };
+    let coordinator = connect(impatient);
+    coordinator.attach("cluster", "a").await.unwrap();
+    server.ask::<String>(&["CLIENT", "PAUSE", "900", "ALL"]);
+    let first = coordinator.commit(&one_batch(0, 0)).await;
+    assert!(matches!(first, Err(CoordinatorError::Unknown(_))), "{first:?}");
+    let outcome = loop {
+        match coordinator.commit(&one_batch(0, 0)).await {
+            Ok(outcomes) => break outcomes[0].batches[0],
+            Err(CoordinatorError::Unknown(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(outcome, BatchOutcome::Committed { base_offset: 0 });
+    let next = coordinator.commit(&one_batch(1, 0)).await.unwrap()[0].batches[0];
+    assert_eq!(next, BatchOutcome::Committed { base_offset: 1 }, "it was committed once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_not_there_did_not_commit() {
+    let url = format!("redis://127.0.0.1:{}/", free_port());
+    let attached = connect(settings(&url, "c")).attach("cluster", "a").await;
+    assert!(matches!(attached, Err(CoordinatorError::Unavailable(_))), "{attached:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_connection_broke_is_told_of_a_gap() {
+    let Some(server) = RedisServer::start() else { return };
+    let coordinator = connect(RedisSettings { shards: 1, ..settings(&server.url(), "c") });
+    coordinator.attach("cluster", "a").await.unwrap();
+    let mut events = coordinator.follow().await.unwrap();
+    coordinator.commit(&one_batch(0, 0)).await.unwrap();
+    assert!(matches!(events.recv().await, Some(Event::Committed { .. })));
+    server.ask::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    assert_eq!(events.recv().await, Some(Event::Gap));
+    // The registry's stream broke as well.
+    assert_eq!(events.recv().await, Some(Event::Gap));
+    let mut committed = coordinator.commit(&one_batch(1, 0)).await;
+    while committed.is_err() {
+        committed = coordinator.commit(&one_batch(1, 0)).await;
+    }
+    assert!(matches!(events.recv().await, Some(Event::Committed { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_of_many_partitions_is_forgotten_whole() {
+    let Some(server) = RedisServer::start() else { return };
+    let coordinator = connect(settings(&server.url(), "c"));
+    coordinator.attach("cluster", "a").await.unwrap();
+    let batch = BatchClaim { bytes: 10, offset_count: 1, max_timestamp: 1, producer: None };
+    let parts = (0..3_000_u32).map(|index| Part {
+        index,
+        partition: TopicPartition { topic: TopicId([9; 16]), partition: index.cast_signed() },
+        start: 8 + u64::from(index) * 10,
+        batches: vec![batch],
+    });
+    let object = ObjectId { incarnation: 1, replica: 1, sequence: 0 };
+    let commit = Commit { object, sealed_ms: 1_000, parts: parts.collect() };
+    coordinator.commit(&commit).await.unwrap();
+    coordinator.forget(TopicId([9; 16])).await.unwrap();
+    let left: Vec<String> = server.ask(&["KEYS", "odradek:{c:*}:[pitdk]:*"]);
+    assert_eq!(left, [""; 0]);
+}

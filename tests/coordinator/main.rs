@@ -1,0 +1,53 @@
+//! The batch coordinator over real Redis servers, held to the reference model.
+//!
+//! A server that is not installed fails the test; `ODRADEK_SKIP_REDIS=1` goes without.
+
+mod lost_metadata;
+mod redis_server;
+mod topologies;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use odradek::coordinator::conformance::{PlainRig, check_cases, check_random};
+use odradek::coordinator::memory::MemoryCoordinator;
+use odradek::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
+use odradek::entropy::Entropy;
+use redis_server::RedisServer;
+
+fn settings(url: &str, cluster: &str) -> RedisSettings {
+    RedisSettings {
+        url: url.to_owned(),
+        cluster: cluster.to_owned(),
+        shards: SHARDS_DEFAULT,
+        generation: None,
+        timeout: Duration::from_secs(5),
+    }
+}
+
+fn connect(settings: RedisSettings) -> Arc<RedisCoordinator> {
+    Arc::new(RedisCoordinator::new(&Entropy::from_os(), settings).expect("a good URL"))
+}
+
+#[tokio::test]
+async fn the_model_answers_as_the_cases_demand() {
+    check_cases(&mut PlainRig::new(Arc::new(MemoryCoordinator::new("model")))).await;
+}
+
+#[tokio::test]
+async fn redis_answers_as_the_cases_demand() {
+    let Some(server) = RedisServer::start() else { return };
+    for shards in [1, SHARDS_DEFAULT] {
+        let settings = RedisSettings { shards, ..settings(&server.url(), &format!("c{shards}")) };
+        check_cases(&mut PlainRig::new(connect(settings))).await;
+    }
+}
+
+#[tokio::test]
+async fn redis_equals_the_model() {
+    let Some(server) = RedisServer::start() else { return };
+    for seed in 0..8 {
+        let coordinator = connect(settings(&server.url(), &format!("seed-{seed}")));
+        check_random(&mut PlainRig::new(coordinator), seed, 600).await;
+    }
+}
