@@ -68,8 +68,11 @@ fn answers_as_a_broker() {
     assert_eq!(code(&[&whole[..], &whole].concat()[..]), 87, "two batches");
     assert_eq!(code(&[&whole[..], &[0]].concat()[..]), 0, "a trailing byte");
     assert_eq!(code(&[&whole[..], &whole[..60]].concat()[..]), 0, "half a second batch");
+    assert_eq!(code(&[&whole[..], &[0; 20]].concat()[..]), 2, "zeros behind");
     assert_eq!(code(set(57, &4_i32.to_be_bytes())), 87, "count");
     assert_eq!(code(set(57, &0_i32.to_be_bytes())), 87, "no records");
+    let none = [&[0xff; 4][..], &whole[27..57], &[0; 4]].concat();
+    assert_eq!(code(set(23, &none)), 87, "no records, no offsets");
     assert_eq!(code(set(23, &3_i32.to_be_bytes())), 87, "last offset delta");
     assert_eq!(code(set(23, &i32::MAX.to_be_bytes())), 87, "greatest delta");
     assert_eq!(code(set(0, &1_i64.to_be_bytes())), 87, "base offset");

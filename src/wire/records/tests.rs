@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::*;
+use crate::wire::record_batch::Compression;
 
 fn zigzag(out: &mut Vec<u8>, value: i64) {
     let mut value = ((value << 1) ^ (value >> 63)) as u64;
@@ -123,21 +124,25 @@ fn lying_records_are_errors() {
 
 #[test]
 fn bombs_stop_at_the_limit() {
-    // One record that announces a gigabyte, in front of as many zeros as the codec will carry.
-    let mut bomb = Vec::new();
-    zigzag(&mut bomb, 1 << 30);
-    bomb.resize(DECOMPRESSED_BYTES_MAX + (1 << 20), 0);
-    let max = |bytes: Vec<u8>| max_timestamp_record(&RecordBatch::parse(&bytes).unwrap());
-    assert_eq!(max(batch(1, 1, 0, &gzip(&bomb))), Err(RecordsError::TooLarge));
-    assert_eq!(max(batch(3, 1, 0, &lz4(&bomb))), Err(RecordsError::TooLarge));
+    const LIMIT: usize = 256 << 10;
+    let opened = |codec, bytes: &[u8]| {
+        let mut stream = open::open(codec, bytes, LIMIT)?;
+        Ok(std::io::copy(&mut stream, &mut std::io::sink())?)
+    };
+    let bomb = vec![0; 2 * LIMIT];
     let snappy = snap::raw::Encoder::new().compress_vec(&bomb).unwrap();
-    assert_eq!(max(batch(2, 1, 0, &snappy)), Err(RecordsError::TooLarge));
-    // Five bytes of raw snappy that claim 4 GiB.
-    let lie = [0xff, 0xff, 0xff, 0xff, 0x0f];
-    assert!(matches!(max(batch(2, 1, 0, &lie)), Err(RecordsError::Unreadable(_))));
+    assert_eq!(opened(Compression::Gzip, &gzip(&bomb)), Err(RecordsError::TooLarge));
+    assert_eq!(opened(Compression::Lz4, &lz4(&bomb)), Err(RecordsError::TooLarge));
+    assert_eq!(opened(Compression::Snappy, &snappy), Err(RecordsError::TooLarge));
+    assert_eq!(opened(Compression::Snappy, &xerial(&bomb)), Err(RecordsError::TooLarge));
+    let zstd = compress_to_vec(&bomb[..], CompressionLevel::Fastest);
+    assert_eq!(opened(Compression::Zstd, &zstd), Err(RecordsError::TooLarge));
+    // Five bytes of raw snappy that claim 192 KiB.
+    let lie = opened(Compression::Snappy, &[0x80, 0x80, 0x0c, 0, 0]);
+    assert!(matches!(lie, Err(RecordsError::Unreadable(_))), "{lie:?}");
     // A zstd frame with a window of 3.75 TiB.
     let window = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xff, 0x01, 0, 0];
-    assert_eq!(max(batch(4, 1, 0, &window)), Err(RecordsError::TooLarge));
+    assert_eq!(opened(Compression::Zstd, &window), Err(RecordsError::TooLarge));
 }
 
 proptest! {
