@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Gets what the demo, the tests and the benchmark need beside Rust.
+#   setup.sh             everything
+#   setup.sh kafka …     only the named: kafka redis kcat minio rgw lint clients
+# What is there already is left alone. Two runs at once wait for each other.
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+. "$(dirname "$0")/common.sh"
+
+minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
+
+# apt WHAT COMMAND PACKAGE…: installs the packages unless the command exists.
+apt() {
+  local what=$1 command=$2
+  shift 2
+  command -v "$command" >/dev/null && return
+  local install="apt-get install -y --no-install-recommends $*"
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    die "$what is missing. Run as root: apt-get update && $install"
+  fi
+  say "$what: installing $* (Debian packages, up to a minute)"
+  export DEBIAN_FRONTEND=noninteractive
+  [ -n "${apt_updated:-}" ] || with_progress "$cache/log/apt-update.log" "apt-get update" apt-get update
+  apt_updated=yes
+  # shellcheck disable=SC2086 # a list of words
+  with_progress "$cache/log/apt-$command.log" "$what" $install
+}
+
+setup_kafka() {
+  [ -d "$kafka_libs" ] && return
+  command -v mvn >/dev/null || die "Maven is missing. Run as root: apt-get install -y maven openjdk-17-jdk-headless"
+  say "Apache Kafka $kafka_version: from Maven Central (55 MB, half a minute on a fast line)"
+  rm -rf "$kafka_libs.part"
+  with_progress "$cache/log/kafka.log" "Apache Kafka" mvn -B -f "$root/scripts/kafka/pom.xml" \
+    dependency:copy-dependencies -DoutputDirectory="$kafka_libs.part" -Dkafka.version="$kafka_version"
+  mv "$kafka_libs.part" "$kafka_libs"
+}
+
+setup_minio() {
+  [ -x "$cache/bin/minio" ] && return
+  command -v go >/dev/null || die "Go 1.24 or newer is missing (MinIO is built from source); install it from your distribution"
+  say "MinIO: building it from source (about 3 minutes, once)"
+  GOBIN=$cache/bin with_progress "$cache/log/minio.log" "MinIO" \
+    go install "github.com/minio/minio@$minio_version"
+}
+
+setup_redis() { apt Redis redis-server redis-server; }
+setup_kcat() { apt kcat kcat kcat; }
+setup_lint() { apt shellcheck shellcheck shellcheck; }
+setup_rgw() { apt "Ceph's S3 gateway" radosgw radosgw ceph-common ceph-mon ceph-osd; }
+
+setup_clients() {
+  [ -x "$root/tests/clients/setup.sh" ] || return 0
+  say "Client libraries of the test matrix (Python, Go, Node, Java; a few minutes the first time)"
+  "$root/tests/clients/setup.sh"
+}
+
+mkdir -p "$cache/bin" "$cache/log"
+exec 9>"$cache/setup.lock"
+flock -n 9 || { note "waiting for another setup to end"; flock 9; }
+[ $# -gt 0 ] || set -- kafka redis kcat minio rgw lint clients
+for what in "$@"; do
+  declare -F "setup_$what" >/dev/null || die "unknown part '$what'; known: kafka redis kcat minio rgw lint clients"
+  "setup_$what"
+done
+note "in place: $*"
