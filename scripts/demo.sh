@@ -16,11 +16,16 @@ failed=0
 
 main() {
   mkdir -p "$demo/log"
+  rm -f "$demo"/log/*.err
   demo=$(cd "$demo" && pwd)
   exec 7>"$demo/lock"
   flock -n 7 || die "a demo runs in $demo already; end it, or set DEMO_DIR"
   trap 'clean_up' EXIT
   trap 'exit 130' INT TERM
+  if [ -e "$demo/unfinished" ]; then
+    say "The last run was interrupted while it produced; starting afresh"
+    rm -rf "$demo"/{kafka,store,produced,unfinished}
+  fi
   [ ! -s "$demo/produced" ] || say "$(wc -l <"$demo/produced") records of earlier runs lie in $demo"
 
   "$root/scripts/setup.sh" kafka
@@ -28,7 +33,6 @@ main() {
   start_kafka
   start_replica
   make_topics
-  touch "$demo/produce-started"
   produce
   consume_as_group
   read_everything
@@ -135,6 +139,7 @@ is_diskless() { grep -Eq "^Topic: $1[[:space:]].*diskless\.enable=true" <<<"$2";
 
 produce() {
   say "Producing $records records to each of orders, clicks, events with kafka-console-producer"
+  touch "$demo/unfinished"
   local topic
   for topic in orders clicks events; do
     seq -f "$topic $run %g" "$records" >"$demo/log/$topic.in"
@@ -143,6 +148,7 @@ produce() {
   done
   await_tools
   cat "$demo"/log/{orders,clicks,events}.in | tee "$demo/log/this-run.in" >>"$demo/produced"
+  mv "$demo/unfinished" "$demo/produce-started"
 }
 
 consume_as_group() {
@@ -228,8 +234,9 @@ await_tools() {
 }
 
 tool() {
-  "$root/scripts/kafka-tool.sh" "$@" 2>"$demo/log/$1.$BASHPID.err" && return
-  cat "$demo/log/$1.$BASHPID.err" >&2
+  local errors=$demo/log/$1.$BASHPID.err
+  "$root/scripts/kafka-tool.sh" "$@" 2>"$errors" && return
+  cat "$errors" >&2
   die "failed: $*"
 }
 
