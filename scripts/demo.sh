@@ -8,6 +8,8 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "$0")/common.sh"
+# shellcheck source=scripts/replica.sh
+. "$root/scripts/replica.sh"
 
 demo=${DEMO_DIR:-$root/.demo}
 records=100
@@ -29,9 +31,9 @@ main() {
   [ ! -s "$demo/produced" ] || say "$(wc -l <"$demo/produced") records of earlier runs lie in $demo"
 
   "$root/scripts/setup.sh" kafka
-  build_odradek
+  build_odradek --bin odradek --example objects
   start_kafka
-  start_replica
+  start_odradek
   make_topics
   produce
   consume_as_group
@@ -39,18 +41,9 @@ main() {
   show_objects
   show_empty_logs
 
-  if ((failed > 0)); then die "$failed checks failed; logs are in $demo/log"; fi
+  if ((failed > 0)); then die "$failed checks failed; what was read and said is in $demo/log, the replica's log is $demo/odradek.log"; fi
   say "All checks passed"
   [ "${DEMO:-}" = once ] || stay_up
-}
-
-build_odradek() {
-  odradek=${ODRADEK_BIN:-}
-  if [ -z "$odradek" ]; then
-    say "Odradek: release build (a few minutes the first time)"
-    (cd "$root" && cargo build --release --locked --bin odradek --example objects)
-    odradek=${CARGO_TARGET_DIR:-$root/target}/release/odradek
-  fi
 }
 
 start_kafka() {
@@ -64,40 +57,17 @@ start_kafka() {
   note "serves at $kafka"
 }
 
-start_replica() {
+start_odradek() {
   say "Odradek: one replica, embedded coordinator, objects in a directory"
-  local base=${DEMO_PORT:-}
-  [ -n "$base" ] || base=$("$root/scripts/free-ports.sh" 20)
-  cat >"$demo/odradek.yaml" <<Y
-cluster: demo
-zone: demo
-replica: demo-0
-kafka:
-  bootstrapServers: [${kafka//,/, }]
-listeners:
-  bind: 127.0.0.1
-  advertisedHost: 127.0.0.1
-  bootstrapPort: $base
-  nodePorts: $((base + 2))
-  brokerPorts: $((base + 10))
+  local port=${DEMO_PORT:-}
+  [ -n "$port" ] || port=$("$root/scripts/free-ports.sh" 20)
+  mkdir -p "$demo/store"
+  start_replica "$demo" "$kafka" "$port" "cluster: demo
 diskless:
   topics:
     - match: clicks
-store: file://$demo/store
-coordinator: embedded
-admin: {bind: "127.0.0.1:$((base + 1))"}
-Y
-  mkdir -p "$demo/store"
-  : >"$demo/log/odradek.log"
-  background "$odradek" serve "$demo/odradek.yaml" >>"$demo/log/odradek.log" 2>&1
-  replica=$!
-  for ((n = 0; n < 300; n++)); do
-    grep -qw ready "$demo/log/odradek.log" && break
-    kill -0 "$replica" 2>/dev/null || { tail -n 20 "$demo/log/odradek.log" >&2; die "the replica ended; see $demo/log/odradek.log"; }
-    sleep 0.1
-  done
-  ((n < 300)) || { tail -n 20 "$demo/log/odradek.log" >&2; die "the replica is not ready after 30 s; see $demo/log/odradek.log"; }
-  proxy=127.0.0.1:$base
+store: \"file://$demo/store\"
+coordinator: embedded"
   note "configured by $demo/odradek.yaml; clients start at $proxy"
 }
 
@@ -183,7 +153,7 @@ show_objects() {
 
 # Prints `object records` for each WAL object named in the file $1, from the object's own footer.
 records_per_object() {
-  "$(dirname "$odradek")/examples/objects" "$demo/store" <"$1"
+  xargs -r -d '\n' "$(dirname "$odradek")/examples/objects" <"$1"
 }
 
 show_empty_logs() {
@@ -219,12 +189,8 @@ ${bold}Odradek stays up at $proxy until Ctrl-C. In another terminal:${plain}
 The broker itself is at $kafka; the objects are in $demo/store
 T
   wait "$replica" || true
-  die "the replica ended by itself; see $demo/log/odradek.log"
+  die "the replica ended by itself; see $demo/odradek.log"
 }
-
-# A process of its own session: Ctrl-C in the terminal reaches only this script, which ends it in order;
-# and it never outlives the script.
-background() { setsid setpriv --pdeathsig KILL "$@" </dev/null 7>&- & }
 
 tools=()
 await_tools() {
@@ -255,7 +221,7 @@ check() {
 clean_up() {
   local status=$?
   trap '' INT TERM
-  if [ -n "${replica:-}" ] && kill "$replica" 2>/dev/null; then wait "$replica" 2>/dev/null || true; fi
+  stop_replica
   [ ! -d "$demo/kafka" ] || "$root/scripts/kafka.sh" stop "$demo/kafka"
   [ $status != 130 ] || printf '\nEnded. Everything is kept in %s; the next run goes on from there.\n' "$demo"
   [ $status != 130 ] || status=0

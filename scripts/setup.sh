@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets what the demo, the tests and the benchmark need beside Rust.
 #   setup.sh             everything
-#   setup.sh kafka …     only the named: kafka redis kcat minio rgw lint clients
+#   setup.sh kafka …     only the named: kafka redis kcat minio rgw lint bench clients
 # What is there already is left alone. Two runs at once wait for each other.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
@@ -38,7 +38,7 @@ setup_kafka() {
 
 setup_minio() {
   [ -x "$cache/bin/minio" ] && return
-  command -v go >/dev/null || die "Go 1.24 or newer is missing (MinIO is built from source); install it from your distribution"
+  command -v go >/dev/null || die "Go 1.21 or newer is missing (MinIO is built from source); install it from your distribution"
   say "MinIO: building it from source (about 3 minutes, once)"
   GOBIN=$cache/bin with_progress "$cache/log/minio.log" "MinIO" \
     go install "github.com/minio/minio@$minio_version"
@@ -49,6 +49,27 @@ setup_kcat() { apt kcat kcat kcat; }
 setup_lint() { apt shellcheck shellcheck shellcheck; }
 setup_rgw() { apt "Ceph's S3 gateway" radosgw radosgw ceph-common ceph-mon ceph-osd; }
 
+# The producers of `make bench`: librdkafka in a Python of its own, franz-go, the Java client.
+setup_bench() {
+  setup_kafka
+  command -v go >/dev/null || die "Go 1.21 or newer is missing (one of the benchmark's producers is franz-go)"
+  apt Python python3 python3 python3-venv
+  local stamp
+  stamp=$cache/bench/$(cat "$root"/bench/producers/* "$root/bench/requirements.txt" | sha256sum | cut -c 1-16)
+  [ -e "$stamp" ] && return
+  say "Producers of the benchmark: Java, librdkafka, franz-go (about a minute)"
+  with_progress "$cache/log/bench.log" "producers" build_producers
+  touch "$stamp"
+}
+
+build_producers() {
+  rm -rf "$cache/bench" && mkdir -p "$cache/bench/java"
+  javac -cp "$kafka_libs/*" -d "$cache/bench/java" "$root/bench/producers/ProduceBench.java" &&
+    (cd "$root/bench/producers" && go build -o "$cache/bench/franz-go" .) &&
+    python3 -m venv "$cache/bench/python" &&
+    "$cache/bench/python/bin/pip" install -q --disable-pip-version-check -r "$root/bench/requirements.txt"
+}
+
 setup_clients() {
   [ -x "$root/tests/clients/setup.sh" ] || return 0
   say "Client libraries of the test matrix (Python, Go, Node, Java; a few minutes the first time)"
@@ -58,9 +79,9 @@ setup_clients() {
 mkdir -p "$cache/bin" "$cache/log"
 exec 9>"$cache/setup.lock"
 flock -n 9 || { note "waiting for another setup to end"; flock 9; }
-[ $# -gt 0 ] || set -- kafka redis kcat minio rgw lint clients
+[ $# -gt 0 ] || set -- kafka redis kcat minio rgw lint bench clients
 for what in "$@"; do
-  declare -F "setup_$what" >/dev/null || die "unknown part '$what'; known: kafka redis kcat minio rgw lint clients"
+  declare -F "setup_$what" >/dev/null || die "unknown part '$what'; known: kafka redis kcat minio rgw lint bench clients"
   "setup_$what"
 done
 note "in place: $*"
