@@ -35,8 +35,8 @@ demo: ## Show the main job on a real Kafka until Ctrl-C (DEMO=once: check it and
 bench: ## Produce throughput and latency: classic direct, classic and diskless through Odradek
 	@scripts/bench.sh
 
-fuzz: ## Fuzz every parser of what peers send (FUZZ_SECONDS each)
-	@scripts/fuzz.sh
+fuzz: ## Fuzz every parser of what peers send (FUZZ_SECONDS each, 60)
+	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),60)
 
 clean-demo: ## Forget the demo's cluster and records
 	rm -rf .demo

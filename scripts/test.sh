@@ -32,7 +32,5 @@ summary() {
 stage "set-up" scripts/setup.sh
 stage "lints" make --no-print-directory lint
 stage "unit and integration tests, client matrix, demo" cargo test --locked --all-features --no-fail-fast
-if [ -x scripts/fuzz.sh ]; then
-  stage "fuzz" env FUZZ_SECONDS="${FUZZ_SECONDS:-10}" scripts/fuzz.sh
-fi
+stage "fuzz" scripts/fuzz.sh "${FUZZ_SECONDS:-10}"
 summary
