@@ -71,8 +71,8 @@ backend_redis_s3() {
   background env MINIO_ROOT_USER=AKIDTEST MINIO_ROOT_PASSWORD=SECRETTEST MINIO_BROWSER=off MINIO_UPDATE=off \
     "$cache/bin/minio" server --quiet --address "127.0.0.1:$minio_port" "$dir/minio" >"$dir/minio.log" 2>&1
   children+=($!)
-  await_port "$redis_port" redis.log
-  await_port "$minio_port" minio.log
+  await_answer "$redis_port" redis.log 'PING\r\n' PONG
+  await_answer "$minio_port" minio.log 'GET /minio/health/live HTTP/1.1\r\nHost: minio\r\n\r\n' ' 200 '
   yaml="cluster: bench
 diskless: {topics: [{match: bench-diskless}]}
 store: s3://odradek/bench
@@ -85,9 +85,12 @@ s3:
 coordinator: redis://127.0.0.1:$redis_port/0"
 }
 
-await_port() {
+# await_answer PORT LOG REQUEST ANSWER: a server listens before it serves.
+await_answer() {
   for ((n = 0; n < 300; n++)); do
-    if (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then return 0; fi
+    if grep -q "$4" < <(exec 3<>"/dev/tcp/127.0.0.1/$1" && printf '%b' "$3" >&3 && timeout 1 head -n 1 <&3) 2>/dev/null; then
+      return 0
+    fi
     sleep 0.1
   done
   tail -n 20 "$dir/$2" >&2
