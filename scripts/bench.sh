@@ -46,8 +46,8 @@ main() {
     cell "$client" "classic through" "$proxy" bench-classic
     cell "$client" diskless "$proxy" bench-diskless
   done
-  printf '\n%s s a cell, 1 KiB records, %s partitions, default settings, %s CPUs, backend %s\n' \
-    "$seconds" "$partitions" "$(nproc)" "$backend"
+  printf '\n%s s a cell, 1 KiB records, %s partitions, default settings, backend %s, %s CPUs, load %s\n' \
+    "$seconds" "$partitions" "$backend" "$(nproc)" "$(cut -d ' ' -f 1 /proc/loadavg)"
   ((failed == 0)) || die "$failed cells have no figures"
 }
 
@@ -88,14 +88,18 @@ coordinator: redis://127.0.0.1:$redis_port/0"
 # await_answer PORT LOG REQUEST ANSWER: a server listens before it serves.
 await_answer() {
   for ((n = 0; n < 300; n++)); do
-    if grep -q "$4" < <(exec 3<>"/dev/tcp/127.0.0.1/$1" && printf '%b' "$3" >&3 && timeout 1 head -n 1 <&3) 2>/dev/null; then
-      return 0
-    fi
+    if ask "$1" "$3" 2>/dev/null | grep -q "$4"; then return 0; fi
     sleep 0.1
   done
   tail -n 20 "$dir/$2" >&2
   die "nothing serves at port $1; see $dir/$2"
 }
+
+ask() (
+  exec 3<>"/dev/tcp/127.0.0.1/$1"
+  printf '%b' "$2" >&3
+  timeout 1 head -n 1 <&3
+)
 
 make_topic() {
   "$root/scripts/kafka-tool.sh" kafka-topics --bootstrap-server "$1" --create --topic "$2" \
@@ -113,6 +117,8 @@ cell() {
     franz-go) program=("$cache/bench/franz-go") ;;
     *) die "unknown client '$1'" ;;
   esac
+  # What the cell before left to the disk must not be paid for by this one.
+  sync -f "$dir"
   if ! figures=$(timeout $((seconds * 2 + 60)) "${program[@]}" "$3" "$4" "$seconds" 2>"$dir/cell.log"); then
     printf '%-11s %-16s failed: %s\n' "$1" "$2" "$(tail -n 1 "$dir/cell.log")"
     failed=$((failed + 1))
