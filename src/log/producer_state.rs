@@ -89,10 +89,9 @@ impl Producers {
     pub fn check(&self, claim: ProducerClaim, last_sequence: i32) -> Verdict {
         let Some(entry) = self.live(claim.id) else { return Verdict::Append };
         if claim.epoch == entry.epoch {
-            let again = entry
-                .batches
-                .iter()
-                .find(|b| (b.base_sequence, b.last_sequence) == (claim.base_sequence, last_sequence));
+            let again = entry.batches.iter().find(|b| {
+                (b.base_sequence, b.last_sequence) == (claim.base_sequence, last_sequence)
+            });
             if let Some(batch) = again {
                 return Verdict::Duplicate(*batch);
             }

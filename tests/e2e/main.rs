@@ -6,3 +6,4 @@ mod bed;
 mod checker;
 mod demo;
 mod kill_nine;
+mod matrix;

@@ -68,8 +68,7 @@ impl<'a> Reader<'a> {
             let bytes = batches.iter().map(|b| u64::from(b.bytes)).sum::<u64>();
             let end = start.checked_add(bytes).filter(|end| start >= free && *end <= data_end);
             free = end.ok_or(FormatError::Invalid(Field::Extent))?;
-            let index =
-                u32::try_from(position).map_err(|_| FormatError::Invalid(Field::Count))?;
+            let index = u32::try_from(position).map_err(|_| FormatError::Invalid(Field::Count))?;
             let partition = TopicPartition { topic, partition };
             parts.push(Part { index, partition, start, batches });
         }

@@ -37,14 +37,11 @@ fn bases(runs: &[Run]) -> Vec<i64> {
 fn adjacent_batches_become_one_run_and_a_refused_one_splits() {
     let mut log = PartitionLog::default();
     log.commit(object(0), 0, &part(8, vec![idempotent(0)]));
-    let batches = vec![plain(10, 2, 7), plain(20, 3, 3), idempotent(5), idempotent(0), idempotent(1)];
+    let batches =
+        vec![plain(10, 2, 7), plain(20, 3, 3), idempotent(5), idempotent(0), idempotent(1)];
     let (answers, runs) = log.commit(object(1), 0, &part(1000, batches));
-    let before = RememberedBatch {
-        base_sequence: 0,
-        last_sequence: 0,
-        base_offset: 0,
-        max_timestamp: 5,
-    };
+    let before =
+        RememberedBatch { base_sequence: 0, last_sequence: 0, base_offset: 0, max_timestamp: 5 };
     assert_eq!(
         answers,
         [

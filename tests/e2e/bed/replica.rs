@@ -93,7 +93,9 @@ fn config(name: &str, store: &str, port: u16, backends: Backends) -> String {
          kafka:\n  bootstrapServers: [{}]\n\
          listeners:\n  bind: 127.0.0.1\n  advertisedHost: 127.0.0.1\n  \
          bootstrapPort: {port}\n  nodePorts: {}\n  brokerPorts: {}\n\
-         diskless:\n  topics:\n    - match: \"{DISKLESS_PREFIX}*\"\n\
+         diskless:\n  topics:\n    - match: \"{DISKLESS_PREFIX}*\"\n    \
+         - match: \"matrix-embedded.diskless.*\"\n    \
+         - match: \"matrix-redis-s3.diskless.*\"\n\
          admin: {{bind: \"127.0.0.1:{}\"}}\n{data}",
         bed.kafka().bootstrap().replace(',', ", "),
         port + 2,
