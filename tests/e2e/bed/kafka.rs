@@ -1,0 +1,50 @@
+//! Real brokers, as children of the test binary.
+
+use std::path::{Path, PathBuf};
+
+use super::process::{Process, run};
+use super::script;
+
+#[derive(Debug)]
+pub(crate) struct Kafka {
+    dir: PathBuf,
+    bootstrap: String,
+    brokers: Vec<Process>,
+}
+
+impl Kafka {
+    /// Brokers 1..=n with racks zone-1..; serving when this returns.
+    pub(crate) fn start(dir: &Path, n: usize) -> Self {
+        run(script("kafka.sh").arg("prepare").arg(dir).arg(n.to_string()));
+        let brokers = (1..=n).map(|id| start_broker(dir, id)).collect();
+        run(script("kafka.sh").arg("wait").arg(dir));
+        let bootstrap = run(script("kafka.sh").arg("bootstrap").arg(dir)).trim().to_owned();
+        Self { dir: dir.to_owned(), bootstrap, brokers }
+    }
+
+    /// `host:port,host:port,…` of the brokers themselves.
+    pub(crate) fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    pub(crate) fn kill9(&mut self) {
+        self.brokers.iter_mut().for_each(Process::kill9);
+    }
+
+    /// The same cluster again, at the same ports.
+    pub(crate) fn restart(&mut self) {
+        self.kill9();
+        let n = self.brokers.len();
+        *self = Self::start(&self.dir, n);
+    }
+}
+
+fn start_broker(dir: &Path, id: usize) -> Process {
+    let name = format!("broker-{id}-run");
+    Process::start(&name, dir, script("kafka.sh").arg("run").arg(dir).arg(id.to_string()))
+}
+
+/// Runs a stock console tool and returns what it printed.
+pub(crate) fn tool(name: &str, args: &[&str]) -> String {
+    run(script("kafka-tool.sh").arg(name).args(args))
+}

@@ -1,0 +1,69 @@
+//! `MinIO`, the strict S3: it checks signatures and checksums.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::ports::free_ports;
+use super::process::Process;
+use super::{cache, require};
+
+const ACCESS_KEY: &str = "AKIDTEST";
+const SECRET_KEY: &str = "SECRETTEST";
+const BUCKET: &str = "odradek";
+
+#[derive(Debug)]
+pub(crate) struct Minio {
+    port: u16,
+    secret_file: PathBuf,
+    _process: Process,
+}
+
+impl Minio {
+    pub(crate) fn start(dir: &Path) -> Self {
+        let binary = cache().join("bin/minio");
+        require(&binary);
+        let port = free_ports(1);
+        let data = dir.join("minio");
+        // A directory at the top of its only drive is a bucket.
+        fs::create_dir_all(data.join(BUCKET)).expect("the bed's directory is ours");
+        let secret_file = dir.join("s3-secret");
+        fs::write(&secret_file, SECRET_KEY).expect("the bed's directory is ours");
+
+        let mut command = Command::new(binary);
+        command.args(["server", "--quiet", "--address", &format!("127.0.0.1:{port}")]).arg(data);
+        command.env("MINIO_ROOT_USER", ACCESS_KEY).env("MINIO_ROOT_PASSWORD", SECRET_KEY);
+        for switch in ["MINIO_BROWSER", "MINIO_UPDATE", "MINIO_CALLHOME_ENABLE"] {
+            command.env(switch, "off");
+        }
+        let mut process = Process::start("minio", dir, &command);
+        process.wait_while_alive("answer", Duration::from_secs(60), || is_healthy(port));
+        Self { port, secret_file, _process: process }
+    }
+
+    /// The `store` and `s3` keys of a configuration that keeps `prefix` here.
+    pub(crate) fn yaml(&self, prefix: &str) -> String {
+        format!(
+            "store: s3://{BUCKET}/{prefix}\n\
+             s3:\n  endpoint: \"http://127.0.0.1:{}\"\n  region: us-east-1\n  pathStyle: true\n  \
+             accessKeyId: {ACCESS_KEY}\n  secretAccessKeyFile: {}\n",
+            self.port,
+            self.secret_file.display(),
+        )
+    }
+}
+
+fn is_healthy(port: u16) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(b"GET /minio/health/live HTTP/1.1\r\nHost: minio\r\n\r\n")?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer)?;
+        Ok(answer.ends_with(b" 200"))
+    };
+    ask().unwrap_or(false)
+}

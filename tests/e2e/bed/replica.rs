@@ -1,0 +1,105 @@
+//! One replica of the Odradek under test.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use super::Bed;
+use super::ports::free_ports;
+use super::process::Process;
+
+/// Topics with this prefix are diskless on every replica of the bed.
+pub(crate) const DISKLESS_PREFIX: &str = "diskless-";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backends {
+    /// The coordinator in the process, objects in a directory: what a newcomer starts with.
+    Embedded,
+    /// What production runs on.
+    RedisS3,
+}
+
+#[derive(Debug)]
+pub(crate) struct Replica {
+    name: String,
+    dir: PathBuf,
+    port: u16,
+    process: Process,
+}
+
+impl Replica {
+    /// A replica of a cluster of its own, ready for clients; `extra` is YAML for the top level.
+    pub(crate) fn start(backends: Backends, extra: &str) -> Self {
+        let bed = Bed::get();
+        let name = bed.unique("replica");
+        let dir = bed.test_dir(&name);
+        // Bootstrap, admin, up to eight diskless nodes, up to ten brokers.
+        let port = free_ports(20);
+        let config = config(&name, &dir.join("store").display().to_string(), port, backends);
+        fs::write(dir.join("odradek.yaml"), config + extra).expect("the bed's directory is ours");
+        let process = serve(&name, &dir);
+        Self { name, dir, port, process }
+    }
+
+    pub(crate) fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn kill9(&mut self) {
+        self.process.kill9();
+    }
+
+    /// The same configuration, the same ports, the same store: what a supervisor would do.
+    pub(crate) fn restart(&mut self) {
+        self.process.kill9();
+        self.process = serve(&self.name, &self.dir);
+    }
+
+    /// Asks it to drain and waits for an end without fault.
+    #[expect(dead_code, reason = "for the tests of draining")]
+    pub(crate) fn terminate(mut self) {
+        self.process.send_sigterm();
+        self.process.wait_success(Duration::from_secs(30));
+    }
+}
+
+fn serve(name: &str, dir: &std::path::Path) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
+    command.arg("serve").arg(dir.join("odradek.yaml"));
+    let log = dir.join(format!("{name}.log"));
+    let said_ready =
+        || fs::read_to_string(&log).unwrap_or_default().lines().filter(|l| is_ready(l)).count();
+    let before = said_ready();
+    let mut process = Process::start(name, dir, &command);
+    process.wait_while_alive("`ready`", Duration::from_secs(60), || said_ready() > before);
+    process
+}
+
+fn is_ready(line: &str) -> bool {
+    line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == "ready")
+}
+
+fn config(name: &str, store: &str, port: u16, backends: Backends) -> String {
+    let bed = Bed::get();
+    let data = match backends {
+        Backends::Embedded => format!("store: \"file://{store}\"\ncoordinator: embedded\n"),
+        Backends::RedisS3 => {
+            bed.minio().yaml(name) + &format!("coordinator: {}\n", bed.redis().url())
+        }
+    };
+    format!(
+        "cluster: {name}\nzone: zone-1\nreplica: {name}\n\
+         kafka:\n  bootstrapServers: [{}]\n\
+         listeners:\n  bind: 127.0.0.1\n  advertisedHost: 127.0.0.1\n  \
+         bootstrapPort: {port}\n  nodePorts: {}\n  brokerPorts: {}\n\
+         diskless:\n  topics:\n    - match: \"{DISKLESS_PREFIX}*\"\n    \
+         - match: \"matrix-embedded.diskless.*\"\n    \
+         - match: \"matrix-redis-s3.diskless.*\"\n\
+         admin: {{bind: \"127.0.0.1:{}\"}}\n{data}",
+        bed.kafka().bootstrap().replace(',', ", "),
+        port + 2,
+        port + 9,
+        port + 1,
+    )
+}

@@ -1,0 +1,148 @@
+//! `kill -9` in the middle of an idempotent produce loop, a restart, and then the books are
+//! balanced: nothing acknowledged is lost, nothing is there twice, every partition is in order.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::bed::Bed;
+use crate::bed::kafka::{Kafka, tool};
+use crate::bed::process::Process;
+use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
+use crate::bed::script;
+use crate::checker::{Acked, Found, anomalies};
+
+const RECORDS: usize = 24_000;
+const RECORDS_PER_SECOND: usize = 3_000;
+
+/// What is killed: a replica of ours, or a stock broker as the control of the test itself.
+trait Victim {
+    fn bootstrap(&self) -> String;
+    fn kill9(&mut self);
+    fn restart(&mut self);
+}
+
+#[test]
+fn a_killed_replica_on_embedded_defaults_keeps_every_promise() {
+    keeps_every_promise(&mut Replica::start(Backends::Embedded, ""), "embedded");
+}
+
+#[test]
+fn a_killed_replica_on_redis_and_s3_keeps_every_promise() {
+    keeps_every_promise(&mut Replica::start(Backends::RedisS3, ""), "redis-s3");
+}
+
+#[test]
+fn a_killed_stock_broker_keeps_every_promise() {
+    let dir = Bed::get().test_dir("kafka");
+    keeps_every_promise(&mut Kafka::start(&dir, 1), "stock");
+}
+
+fn keeps_every_promise(victim: &mut impl Victim, name: &str) {
+    let topic = &format!("{DISKLESS_PREFIX}kill-nine-{name}");
+    let bootstrap = victim.bootstrap();
+    let on_topic = ["--bootstrap-server", &bootstrap, "--topic", topic];
+    let shape = ["--create", "--partitions", "3", "--replication-factor", "1"];
+    tool("kafka-topics", &[&on_topic[..], &shape].concat());
+
+    let dir = Bed::get().test_dir("kill-nine");
+    let mut producer = start_producer(&dir, &on_topic);
+    for share in [1, 2] {
+        let enough = RECORDS * share / 3;
+        let log = producer.log_path().to_owned();
+        producer.wait_while_alive("acks", Duration::from_secs(120), || acks_in(&log) >= enough);
+        victim.kill9();
+        victim.restart();
+    }
+    producer.wait_success(Duration::from_secs(180));
+
+    let events = producer.log();
+    let errors: Vec<&str> = events.lines().filter(|l| l.contains("producer_send_error")).collect();
+    assert!(errors.is_empty(), "the producer gave up: {:?}", &errors[..errors.len().min(3)]);
+    let acked: Vec<Acked> = events.lines().filter_map(parse_ack).collect();
+    assert_eq!(acked.len(), RECORDS);
+    let wrong = anomalies(&acked, &read_back(&on_topic));
+    let first = &wrong[..wrong.len().min(10)];
+    assert!(wrong.is_empty(), "{} anomalies in {topic}, the first: {first:#?}", wrong.len());
+}
+
+/// Kafka's own verifiable producer, which prints every ack as a line of JSON; made to retry,
+/// so that it is idempotent as default producers are.
+fn start_producer(dir: &Path, on_topic: &[&str]) -> Process {
+    let config = dir.join("producer.properties");
+    let settings = "enable.idempotence=true\nretries=2147483647\ndelivery.timeout.ms=120000\n";
+    fs::write(&config, settings).expect("the bed's directory is ours");
+    let mut command = script("kafka-tool.sh");
+    command.arg("kafka-verifiable-producer").args(on_topic);
+    command.args(["--max-messages", &RECORDS.to_string()]);
+    command.args(["--throughput", &RECORDS_PER_SECOND.to_string(), "--repeating-keys", "16"]);
+    command.arg("--command-config").arg(config);
+    Process::start("producer", dir, &command)
+}
+
+fn acks_in(log: &Path) -> usize {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    text.lines().filter(|line| line.contains("producer_send_success")).count()
+}
+
+fn parse_ack(line: &str) -> Option<Acked> {
+    let event: serde_json::Value = serde_json::from_str(line).ok()?;
+    (event["name"] == "producer_send_success").then(|| Acked {
+        partition: event["partition"]
+            .as_i64()
+            .and_then(|p| p.try_into().ok())
+            .expect("a partition"),
+        offset: event["offset"].as_i64().expect("an offset"),
+        value: event["value"].as_str().and_then(|v| v.parse().ok()).expect("a number"),
+    })
+}
+
+/// All three partitions to their ends as `kafka-get-offsets` sees them.
+fn read_back(on_topic: &[&str]) -> Vec<Found> {
+    let ends = tool("kafka-get-offsets", on_topic);
+    let total: u64 = ends.lines().filter_map(|l| l.rsplit(':').next()?.parse::<u64>().ok()).sum();
+    let total = total.to_string();
+    let mut args = on_topic.to_vec();
+    args.extend(["--from-beginning", "--timeout-ms", "30000", "--max-messages", &total]);
+    args.extend(["--formatter-property", "print.partition=true"]);
+    args.extend(["--formatter-property", "print.offset=true"]);
+    tool("kafka-console-consumer", &args).lines().map(parse_found).collect()
+}
+
+/// `Partition:0<tab>Offset:7<tab>42`
+fn parse_found(line: &str) -> Found {
+    parse_fields(line).unwrap_or_else(|| panic!("not a record of this test: {line}"))
+}
+
+fn parse_fields(line: &str) -> Option<Found> {
+    let mut fields = line.split('\t');
+    Some(Found {
+        partition: fields.next()?.strip_prefix("Partition:")?.parse().ok()?,
+        offset: fields.next()?.strip_prefix("Offset:")?.parse().ok()?,
+        value: fields.next()?.parse().ok()?,
+    })
+}
+
+impl Victim for Replica {
+    fn bootstrap(&self) -> String {
+        Self::bootstrap(self)
+    }
+    fn kill9(&mut self) {
+        Self::kill9(self);
+    }
+    fn restart(&mut self) {
+        Self::restart(self);
+    }
+}
+
+impl Victim for Kafka {
+    fn bootstrap(&self) -> String {
+        Self::bootstrap(self).to_owned()
+    }
+    fn kill9(&mut self) {
+        Self::kill9(self);
+    }
+    fn restart(&mut self) {
+        Self::restart(self);
+    }
+}

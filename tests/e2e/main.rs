@@ -1,0 +1,9 @@
+//! Odradek end to end: real brokers, a real Redis, a real S3 server, stock clients.
+//! `make setup` gets what is needed; a missing tool fails the test that needs it.
+#![expect(clippy::disallowed_methods, reason = "the bed waits for real processes in real time")]
+
+mod bed;
+mod checker;
+mod demo;
+mod kill_nine;
+mod matrix;

@@ -1,0 +1,37 @@
+//! Every stock client runs the same script against stock Kafka and through Odradek, on diskless
+//! and classic topics side by side; the transcripts must agree. `tests/clients` has the scripts.
+
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::bed::process::Process;
+use crate::bed::replica::{Backends, Replica};
+use crate::bed::{Bed, repository, require};
+
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+
+#[test]
+fn clients_agree_on_embedded_defaults() {
+    clients_agree(Backends::Embedded, "matrix-embedded");
+}
+
+#[test]
+fn clients_agree_on_redis_and_s3() {
+    clients_agree(Backends::RedisS3, "matrix-redis-s3");
+}
+
+fn clients_agree(backends: Backends, prefix: &str) {
+    // One at a time: both have their stock side on the same brokers, under the same names.
+    static STOCK_SIDE: Mutex<()> = Mutex::new(());
+    let _one = STOCK_SIDE.lock().unwrap_or_else(PoisonError::into_inner);
+
+    require("python3".as_ref());
+    let bed = Bed::get();
+    let replica = Replica::start(backends, "");
+    let mut command = Command::new("python3");
+    command.arg(repository().join("tests/clients/matrix.py"));
+    command.args(["--stock", bed.kafka().bootstrap(), "--proxy", &replica.bootstrap()]);
+    command.args(["--prefix", prefix]);
+    Process::start("matrix", &bed.test_dir(prefix), &command).wait_success(LIMIT);
+}
