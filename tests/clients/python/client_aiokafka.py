@@ -63,9 +63,12 @@ class Reader:
         self.consumer = started(lambda: AIOKafkaConsumer(**config))
 
     def assign(self, offsets):
-        self.consumer.assign([TopicPartition(*at) for at in offsets])
-        for at, offset in offsets.items():
-            self.consumer.seek(TopicPartition(*at), offset)
+        async def assign():
+            self.consumer.assign([TopicPartition(*at) for at in offsets])
+            for at, offset in offsets.items():
+                self.consumer.seek(TopicPartition(*at), offset)
+
+        wait(assign())
 
     def poll(self, timeout):
         batches = wait(self.consumer.getmany(timeout_ms=int(timeout * 1000)))
@@ -103,6 +106,7 @@ class GroupReader(Reader):
 
 class Client:
     codecs = ("none", "gzip", "snappy", "lz4", "zstd")
+    null_headers = True
 
     def __init__(self, bootstrap):
         self.base = {"bootstrap_servers": bootstrap}

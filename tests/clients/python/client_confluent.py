@@ -91,6 +91,7 @@ class GroupReader(Reader):
 
 class Client:
     codecs = ("none", "gzip", "snappy", "lz4", "zstd")
+    null_headers = True
 
     def __init__(self, bootstrap):
         self.config_base = {"bootstrap.servers": bootstrap, "log_level": 3}

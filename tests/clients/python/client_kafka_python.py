@@ -71,6 +71,7 @@ class GroupReader(Reader):
 
 class Client:
     codecs = ("none", "gzip", "snappy", "lz4", "zstd")
+    null_headers = False
 
     def __init__(self, bootstrap):
         self.base = {"bootstrap_servers": bootstrap}
@@ -108,7 +109,7 @@ class Client:
         (described,) = self.admin.describe_topics([topic])
         if described["error_code"]:
             raise KafkaFailure(described["error_code"])
-        nodes = {broker["node_id"] for broker in self.admin.describe_cluster()["brokers"]}
+        nodes = {broker["broker_id"] for broker in self.admin.describe_cluster()["brokers"]}
         partitions = described["partitions"]
         return len(partitions), all(p["leader_id"] in nodes and p["leader_id"] in p["replica_nodes"]
                                     and p["leader_id"] in p["isr_nodes"] for p in partitions)

@@ -191,6 +191,7 @@ class Script:
         shapes = [(None, b"no key"), (b"no value", None), (b"empty value", b""), (b"", b"empty key"),
                   ("ключ".encode(), "žluťoučký".encode())]
         headers = [("a", b"1"), ("a", b"2"), ("b", None), ("c", b"")]
+        headers = [(key, value) for key, value in headers if value is not None or self.client.null_headers]
         producer = self.client.producer(True, "all", "none")
         for kind in KINDS:
             at = (self.names[kind], 0)
