@@ -16,7 +16,7 @@ use crate::admin;
 use crate::clock::{SystemClock, WallClock};
 use crate::config::{CoordinatorSettings, Profile, Settings};
 use crate::coordinator::embedded::EmbeddedCoordinator;
-use crate::coordinator::redis::{RedisCoordinator, RedisSettings};
+use crate::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
 use crate::coordinator::{Attachment, Coordinator, CoordinatorError, Event};
 use crate::engine::Components;
 use crate::engine::fetch::{Fetcher, Wakeups};
@@ -39,6 +39,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 /// How long a drain may take; what is not answered by then is cut off.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
+/// How long a call to Redis may take before its outcome counts as unknown.
+const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of objects that are kept in memory for readers.
 const OBJECT_CACHE_BYTES: u64 = 256 << 20;
 /// Bytes of batches that may be in memory between their reading and their acknowledgement.
@@ -263,7 +265,8 @@ async fn open_coordinator(
                 url: url.expose().to_owned(),
                 cluster: settings.cluster.clone(),
                 generation: until_ok("the object store", || generation(&**store)).await,
-                ..RedisSettings::default()
+                shards: SHARDS_DEFAULT,
+                timeout: REDIS_TIMEOUT,
             };
             Ok(Ordering {
                 coordinator: Arc::new(RedisCoordinator::new(entropy, redis)?),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{CoordinatorSettings, Settings};
+use crate::config::{CoordinatorSettings, Problems, Settings};
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
@@ -30,6 +30,18 @@ pub enum Command {
     /// Look after topics.
     #[command(subcommand)]
     Topic(TopicCommand),
+    /// Print a document that is made from the code.
+    #[command(hide = true, subcommand)]
+    Docs(Document),
+}
+
+/// A document that is made from the code.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Document {
+    /// `docs/protocol.md`.
+    Protocol,
+    /// `docs/configuration.md`.
+    Configuration,
 }
 
 /// The configuration file.
@@ -69,6 +81,23 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write it as KEY=VALUE, as in `retention.ms=86400000`".to_owned()),
     }
+}
+
+/// `odradek docs DOCUMENT`.
+pub fn run_docs(document: Document) -> ExitCode {
+    let text = match document {
+        Document::Protocol => crate::proxy::apis::protocol_markdown(),
+        Document::Configuration => crate::config::reference(),
+    };
+    let written = io::stdout().lock().write_all(text.as_bytes());
+    written.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+/// Says everything that is wrong with a file.
+pub fn config_is_wrong(problems: &Problems) -> ExitCode {
+    // The exit code says it as well, should nobody read the output.
+    let _unread = writeln!(io::stderr().lock(), "{problems}");
+    ExitCode::from(EXIT_CONFIG)
 }
 
 /// `odradek validate FILE`.

@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod entropy;
+pub mod metrics;
 pub mod tasks;
 
 pub mod log;
@@ -15,5 +16,13 @@ pub mod wire;
 pub mod coordinator;
 pub mod store;
 
-pub mod cli;
+pub mod engine;
+
 pub mod config;
+
+pub mod proxy;
+
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod topic_command;

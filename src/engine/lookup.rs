@@ -7,7 +7,7 @@ use super::objects::Objects;
 use crate::coordinator::{CoordinatorError, FindFrom, FindRequest, Found, Watermarks};
 use crate::log::ids::TopicPartition;
 use crate::store::StoreError;
-use crate::wire::record_batch::BatchHeader;
+use crate::wire::record_batch::batches;
 use crate::wire::records;
 
 /// What is looked up.
@@ -120,21 +120,17 @@ impl Lookup {
         let Some(run) = found.runs.first() else { return Ok(Located::NOTHING) };
         let wanted = timestamp.unwrap_or(run.max_timestamp);
         let bytes = self.objects.read(run).await?;
-        let (mut at, mut base_offset) = (0, run.base_offset);
-        while at < bytes.len() {
-            let header = BatchHeader::parse(&bytes[at..])
+        let mut base_offset = run.base_offset;
+        for batch in batches(&bytes) {
+            let batch = batch
                 .map_err(|_| LookupError::Corrupt("the object does not hold a batch there"))?;
-            let batch = &bytes[at..at + header.total_bytes];
-            if header.max_timestamp >= wanted {
-                let record = records::first_at_or_after(batch, wanted)
-                    .map_err(|_| LookupError::Corrupt("the records of a batch cannot be read"))?;
-                if let Some((delta, timestamp)) = record {
-                    let offset = base_offset + i64::from(delta);
-                    return Ok(Located { timestamp, offset });
-                }
+            let record = records::first_at_or_after(&batch, wanted)
+                .map_err(|_| LookupError::Corrupt("the records of a batch cannot be read"))?;
+            if let Some(found) = record {
+                let offset = base_offset + i64::from(found.offset_delta);
+                return Ok(Located { timestamp: found.timestamp, offset });
             }
-            base_offset += i64::from(header.last_offset_delta) + 1;
-            at += header.total_bytes;
+            base_offset += i64::from(batch.last_offset_delta()) + 1;
         }
         Ok(Located::NOTHING)
     }

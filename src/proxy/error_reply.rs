@@ -79,5 +79,5 @@ pub fn of_lookup(error: &LookupError) -> ErrorCode {
 
 /// What a bad batch is called, as a stock broker calls it.
 pub fn of_batch(error: &BatchError) -> ErrorCode {
-    ErrorCode(error.kafka_code())
+    ErrorCode(error.error_code())
 }

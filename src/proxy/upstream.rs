@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::RequestHeader;
-use kafka_protocol::protocol::{Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::protocol::{Encodable, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::wire::frame::{FrameError, FrameReader};
 use crate::wire::guard::{DecodeError, decode_response};
-use crate::wire::header::skip_response_header;
+use crate::wire::header::{HeaderError, ResponseHeader};
 
 /// How long a broker may take to accept a connection or to answer.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -38,6 +38,9 @@ pub enum UpstreamError {
     /// The frame cannot be read.
     #[error(transparent)]
     Frame(#[from] FrameError),
+    /// The answer's header cannot be read.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
     /// The message cannot be read.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -89,7 +92,6 @@ pub fn encode_request<R: Request>(
 pub struct BrokerConnection {
     address: String,
     stream: TcpStream,
-    buffer: BytesMut,
     reader: FrameReader,
     correlation_id: i32,
 }
@@ -100,7 +102,6 @@ impl BrokerConnection {
         Ok(Self {
             address: address.to_owned(),
             stream: connect(address).await?,
-            buffer: BytesMut::new(),
             reader: FrameReader::new(RESPONSE_BYTES_MAX),
             correlation_id: 0,
         })
@@ -129,14 +130,14 @@ impl BrokerConnection {
         let io = |source| UpstreamError::Io { address: self.address.clone(), source };
         self.stream.write_all(&frame).await.map_err(io)?;
         loop {
-            if let Some(mut frame) = self.reader.next(&mut self.buffer)? {
-                if frame.len() < 4 || frame.get_i32() != self.correlation_id {
+            if let Some(frame) = self.reader.next_frame()? {
+                let header = ResponseHeader::parse(&frame, R::KEY, version)?;
+                if header.correlation_id != self.correlation_id {
                     return Err(UpstreamError::Correlation(self.address.clone()));
                 }
-                let header_version = R::Response::header_version(version);
-                return Ok(skip_response_header(frame, header_version)?);
+                return Ok(frame.slice(header.bytes..));
             }
-            if self.stream.read_buf(&mut self.buffer).await.map_err(io)? == 0 {
+            if self.stream.read_buf(self.reader.buffer()).await.map_err(io)? == 0 {
                 return Err(io(std::io::ErrorKind::UnexpectedEof.into()));
             }
         }

@@ -3,6 +3,7 @@
 //! Invariant: pure, like [`crate::log`]; no input makes it panic or reserve memory that the
 //! input does not itself fill.
 
+pub mod fetch_response;
 pub mod frame;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fuzz;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::log::batch::Run;
-use crate::wire::record_batch::{BatchHeader, PREFIX_LEN, rewritten_prefix};
+use crate::wire::record_batch::{PREFIX_BYTES, RecordBatch, rewritten_prefix};
 
 /// The bytes that a fetch may still give.
 #[derive(Debug)]
@@ -62,24 +62,24 @@ pub(super) fn slice_run(
 ) -> Result<More, CorruptRun> {
     let (mut at, mut next_offset) = (0, run.base_offset);
     while at < bytes.len() {
-        let header =
-            BatchHeader::parse(&bytes[at..]).map_err(|_| CorruptRun::NotABatch(at))?;
-        let batch = bytes.slice(at..at + header.total_bytes);
+        let batch =
+            RecordBatch::parse(&bytes[at..]).map_err(|_| CorruptRun::NotABatch(at))?;
+        let range = at..at + batch.bytes().len();
         let base_offset = next_offset;
-        next_offset += i64::from(header.last_offset_delta) + 1;
-        at += header.total_bytes;
+        next_offset += i64::from(batch.last_offset_delta()) + 1;
+        at = range.end;
         if next_offset > run.end_offset() {
             return Err(CorruptRun::Offsets { found: next_offset, expected: run.end_offset() });
         }
         if next_offset <= offset {
             continue;
         }
-        if !budget.take(batch.len()) {
+        if !budget.take(range.len()) {
             return Ok(More::No);
         }
         let prefix = rewritten_prefix(base_offset, leader_epoch, &batch);
         out.push(Bytes::copy_from_slice(&prefix));
-        out.push(batch.slice(PREFIX_LEN..));
+        out.push(bytes.slice(range.start + PREFIX_BYTES..range.end));
     }
     if next_offset == run.end_offset() {
         Ok(More::Yes)

@@ -19,6 +19,7 @@ use super::objects::Objects;
 use crate::coordinator::BatchOutcome;
 use crate::log::batch::BatchClaim;
 use crate::log::ids::TopicPartition;
+use crate::metrics::Metrics;
 use crate::tasks;
 
 /// One client connection, or one producer: the scope within which batches of a partition keep
@@ -26,7 +27,7 @@ use crate::tasks;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
-/// When an open object is sealed.
+/// When an object that holds such a batch is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealProfile {
     /// At once when no object is in flight, else when the last one lands.
@@ -42,8 +43,6 @@ pub struct ProduceSettings {
     pub interval: Duration,
     /// Seal at this many bytes of batches.
     pub object_bytes: usize,
-    /// When to seal before that.
-    pub profile: SealProfile,
     /// Bytes of batches that may be in memory between their reading and their acknowledgement.
     pub inflight_bytes_max: usize,
     /// Objects that may be uploading at once.
@@ -61,6 +60,8 @@ pub struct ProduceSettings {
 pub struct AppendRow {
     /// Where it goes.
     pub partition: TopicPartition,
+    /// How long it may wait for company.
+    pub profile: SealProfile,
     /// What it claims.
     pub claim: BatchClaim,
     /// The batch, as it will lie in the object.
@@ -104,11 +105,16 @@ pub struct Producer {
 
 impl Producer {
     /// Starts the pipeline's task.
-    pub fn start(components: Components, settings: ProduceSettings, objects: Arc<Objects>) -> Self {
+    pub fn start(
+        components: Components,
+        settings: ProduceSettings,
+        objects: Arc<Objects>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let (events, receiver) = mpsc::channel(1024);
         let budget_bytes = settings.inflight_bytes_max;
         let pipeline =
-            pipeline::Pipeline::new(components, settings, objects, events.clone(), receiver);
+            pipeline::Pipeline::new(components, settings, objects, metrics, events.clone(), receiver);
         tasks::spawn_critical("produce", pipeline.run());
         Self { events, budget: Arc::new(Semaphore::new(budget_bytes)), budget_bytes }
     }

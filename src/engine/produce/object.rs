@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
-use super::{Append, AppendRow, ConnectionId, RowOutcome};
+use super::{Append, AppendRow, ConnectionId, RowOutcome, SealProfile};
 use crate::log::batch::Part;
 use crate::log::ids::{ObjectId, TopicPartition};
 use crate::log::object_format::{Footer, HEADER, JournalEntry, encode_footer};
@@ -54,6 +54,8 @@ pub(crate) struct OpenObject {
     waiters: Vec<Waiter>,
     bytes: usize,
     opened: Option<Instant>,
+    /// Whether some batch does not want to wait.
+    urgent: bool,
 }
 
 /// A sealed object: its bytes are fixed, its parts wait for their commit.
@@ -86,6 +88,7 @@ impl OpenObject {
         });
         for (row, append_row) in append.rows.into_iter().enumerate() {
             self.bytes += append_row.batch.len();
+            self.urgent |= append_row.profile == SealProfile::Fast;
             let key = (append_row.partition, append.connection);
             self.rows.entry(key).or_default().push((append_row, RowRef { waiter, row }));
         }
@@ -98,6 +101,11 @@ impl OpenObject {
     /// Bytes of batches gathered so far.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether some batch does not want to wait.
+    pub(crate) fn urgent(&self) -> bool {
+        self.urgent
     }
 
     /// When the first row came.

@@ -8,12 +8,13 @@ use tokio::time::Instant;
 
 use super::chains::Chains;
 use super::object::{OpenObject, SealedObject};
-use super::{Append, ProduceSettings, RowOutcome, SealProfile};
+use super::{Append, ProduceSettings, RowOutcome};
 use crate::coordinator::{BatchOutcome, Commit, CoordinatorError, PartOutcome};
 use crate::engine::Components;
 use crate::engine::objects::Objects;
 use crate::log::ids::ObjectId;
-use crate::log::object_format::{JournalEntry, wal_key};
+use crate::log::object_format::{JournalEntry, JournalOutcome, wal_key};
+use crate::metrics::Metrics;
 use crate::store::PutMode;
 use crate::tasks;
 
@@ -39,6 +40,7 @@ pub(crate) struct Pipeline {
     components: Components,
     settings: ProduceSettings,
     objects: Arc<Objects>,
+    metrics: Arc<Metrics>,
     events: mpsc::Sender<Event>,
     receiver: mpsc::Receiver<Event>,
     open: OpenObject,
@@ -55,6 +57,7 @@ impl Pipeline {
         components: Components,
         settings: ProduceSettings,
         objects: Arc<Objects>,
+        metrics: Arc<Metrics>,
         events: mpsc::Sender<Event>,
         receiver: mpsc::Receiver<Event>,
     ) -> Self {
@@ -63,6 +66,7 @@ impl Pipeline {
             components,
             settings,
             objects,
+            metrics,
             events,
             receiver,
             open: OpenObject::default(),
@@ -116,6 +120,8 @@ impl Pipeline {
             Event::Uploaded(sequence) => {
                 self.uploading -= 1;
                 if let Some(object) = self.sealed.get(&sequence) {
+                    self.metrics.objects.inc();
+                    self.metrics.object_bytes.inc_by(object.bytes.len() as u64);
                     self.objects.remember(object.id, object.bytes.clone());
                 }
                 self.chains.uploaded(sequence);
@@ -134,7 +140,7 @@ impl Pipeline {
         if !self.may_upload() {
             return false;
         }
-        let idle = self.uploading == 0 && self.settings.profile == SealProfile::Fast;
+        let idle = self.uploading == 0 && self.open.urgent();
         idle || !self.drains.is_empty()
             || self.open.bytes() >= self.settings.object_bytes
             || now >= opened + self.settings.interval
@@ -236,15 +242,13 @@ impl Pipeline {
 }
 
 fn journal_entry(object: ObjectId, outcome: &PartOutcome) -> JournalEntry {
-    let base_offset = |batch: &BatchOutcome| match *batch {
-        BatchOutcome::Committed { base_offset } => base_offset,
-        BatchOutcome::Duplicate { .. } | BatchOutcome::Refused(_) => -1,
+    let journaled = |batch: &BatchOutcome| match *batch {
+        BatchOutcome::Committed { base_offset } => JournalOutcome::Committed(base_offset),
+        BatchOutcome::Duplicate { base_offset, .. } => JournalOutcome::Duplicate(base_offset),
+        BatchOutcome::Refused(_) => JournalOutcome::Refused,
     };
-    JournalEntry {
-        object,
-        part: outcome.index,
-        base_offsets: outcome.batches.iter().map(base_offset).collect(),
-    }
+    let outcomes = outcome.batches.iter().map(journaled).collect();
+    JournalEntry { object, part: outcome.index, outcomes }
 }
 
 /// Repeats a commit under the same ids until its outcome is known; `None` when the coordinator has

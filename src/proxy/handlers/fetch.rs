@@ -9,7 +9,7 @@ use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::{
-    Names, Request, SessionState, Step, names_diskless, resolve, response_header, topic_id,
+    Names, Request, SessionState, Step, names_diskless, frame_head, resolve, topic_id,
 };
 use crate::engine::fetch as engine;
 use crate::proxy::Proxy;
@@ -94,8 +94,7 @@ pub(super) async fn serve(request: Request) -> Result<Step, Close> {
             return request.answer(&FetchResponse::default().with_error_code(code.0));
         }
     };
-    let (correlation_id, version) = (request.header.correlation_id, request.version());
-    let proxy = request.proxy;
+    let (header, proxy) = (request.header, request.proxy);
     Ok(Step::Answer(
         async move {
             let rows = fetch_rows(&proxy, &fetch, &plan).await;
@@ -108,8 +107,7 @@ pub(super) async fn serve(request: Request) -> Result<Step, Close> {
                 read_committed: fetch.isolation_level == 1,
                 topics: group(named_rows.map(|(row, _)| row)),
             };
-            let head = response_header(correlation_id, i16::from(version >= 12))?;
-            let slices = encode(body, version, head)
+            let slices = encode(body, header.api_version, frame_head(&header))
                 .ok_or_else(|| Close::Ours("a Fetch answer too large for a frame".to_owned()))?;
             Ok(Some(Reply(slices)))
         }

@@ -19,7 +19,6 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Request as ApiRequest, StrBytes};
 
 use super::Proxy;
@@ -32,7 +31,7 @@ use super::upstream;
 use crate::engine::produce::ConnectionId;
 use crate::log::ids::TopicId;
 use crate::wire::guard;
-use crate::wire::header::{RequestHeader, skip_response_header};
+use crate::wire::header::{HeaderError, RequestHeader, ResponseHeader, put_response_header};
 
 /// A request on its way.
 #[derive(Debug)]
@@ -40,11 +39,36 @@ pub(crate) struct Request {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) endpoint: Endpoint,
     pub(crate) connection: ConnectionId,
-    pub(crate) header: RequestHeader,
+    pub(crate) header: Head,
     /// Behind the header.
     pub(crate) body: Bytes,
     /// Header and body, without the length prefix.
     pub(crate) frame: Bytes,
+}
+
+/// A request's header, free of its frame.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) api_key: i16,
+    pub(crate) api_version: i16,
+    pub(crate) correlation_id: i32,
+    /// As far as it is UTF-8: a broker does not insist on it.
+    pub(crate) client_id: Option<String>,
+    /// Where the body begins in the frame.
+    pub(crate) bytes: usize,
+}
+
+impl Head {
+    pub(crate) fn parse(frame: &[u8]) -> Result<Self, HeaderError> {
+        let header = RequestHeader::parse(frame)?;
+        Ok(Self {
+            api_key: header.api_key,
+            api_version: header.api_version,
+            correlation_id: header.correlation_id,
+            client_id: header.client_id.map(|id| String::from_utf8_lossy(id).into_owned()),
+            bytes: header.bytes,
+        })
+    }
 }
 
 /// What is remembered of a connection between its requests.
@@ -251,12 +275,12 @@ where
 {
     OnResponse::Edit(Box::new(move |frame| {
         async move {
-            let header_version = R::Response::header_version(upstream_version);
-            let body = frame.slice(4.min(frame.len())..);
             let upstream = |error: &dyn std::fmt::Display| Close::Upstream(error.to_string());
-            let body = skip_response_header(body, header_version).map_err(|e| upstream(&e))?;
-            let response = guard::decode_response::<R>(upstream_version, body)
+            let header = ResponseHeader::parse(&frame, R::KEY, upstream_version)
                 .map_err(|e| upstream(&e))?;
+            let response =
+                guard::decode_response::<R>(upstream_version, frame.slice(header.bytes..))
+                    .map_err(|e| upstream(&e))?;
             reply::encode(correlation_id, client_version, &edit(response).await)
         }
         .boxed()
@@ -331,15 +355,12 @@ async fn resolve(
     if topic.is_diskless() { Ok(topic) } else { Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) }
 }
 
-/// The header of an answer whose body is written by hand.
-fn response_header(correlation_id: i32, version: i16) -> Result<BytesMut, Close> {
+/// An empty length prefix and the header, for an answer whose body is written by hand.
+fn frame_head(header: &Head) -> BytesMut {
     let mut out = BytesMut::new();
     out.put_i32(0);
-    ResponseHeader::default()
-        .with_correlation_id(correlation_id)
-        .encode(&mut out, version)
-        .map_err(|error| Close::Ours(error.to_string()))?;
-    Ok(out)
+    put_response_header(&mut out, header.api_key, header.api_version, header.correlation_id);
+    out
 }
 
 fn topic_id(uuid: &uuid::Uuid) -> TopicId {

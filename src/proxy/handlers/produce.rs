@@ -17,7 +17,7 @@ use crate::log::ids::TopicPartition;
 use crate::proxy::error_reply::{self, ErrorCode};
 use crate::proxy::reply::{self, Close};
 use crate::proxy::topics::Topic;
-use crate::wire::record_batch::{self, BatchError};
+use crate::wire::record_batch::{self, BatchError, ProduceLimits, RecordBatch};
 
 /// Classic endpoints: forwards what names no diskless topic. Anything else is answered for all of
 /// its partitions with a retriable code; nothing is stored, and the client asks for metadata anew.
@@ -156,17 +156,12 @@ fn check_batch(
     let refused = |error: BatchError| (error_reply::of_batch(&error), Some(error.to_string()));
     // Null records are no batch; a stock broker leaves such a request without any answer.
     let records = records.unwrap_or_default();
-    let checked = record_batch::check_produce(&records, request.version()).map_err(refused)?;
-    if checked.batch.len() > topic.config.max_message_bytes {
-        let message = format!(
-            "a batch of {} bytes exceeds max.message.bytes={} of topic {}",
-            checked.batch.len(),
-            topic.config.max_message_bytes,
-            topic.name
-        );
-        return Err((ErrorCode::MESSAGE_TOO_LARGE, Some(message)));
-    }
-    if checked.transactional {
+    let limits = ProduceLimits {
+        produce_version: request.version(),
+        batch_bytes_max: topic.config.max_message_bytes,
+    };
+    let checked = record_batch::check_produce(&records, limits).map_err(refused)?;
+    if checked.attributes.is_transactional() {
         // Both are fatal to the producer: retrying cannot help.
         let code = match produce.transactional_id {
             None => ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
@@ -174,13 +169,15 @@ fn check_batch(
         };
         return Err((code, Some("diskless topics do not support transactions yet".to_owned())));
     }
-    let (mut claim, mut batch) = (checked.claim, checked.batch);
+    let (mut claim, mut batch) = (checked.claim, checked.bytes);
     if topic.config.log_append_time {
         let now_ms = request.proxy.clock.now_ms();
-        batch = record_batch::stamp_append_time(&batch, now_ms);
+        let parsed = RecordBatch::parse(&batch).map_err(refused)?;
+        batch = record_batch::stamp_append_time(&parsed, now_ms);
         claim.max_timestamp = now_ms;
     }
-    Ok(AppendRow { partition, claim, batch })
+    let profile = request.proxy.topics.profile(&topic.name);
+    Ok(AppendRow { partition, profile, claim, batch })
 }
 
 fn respond(

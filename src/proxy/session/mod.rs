@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use super::Proxy;
 use super::handlers::EditResponse;
 use super::reply::{Close, Reply};
+use crate::metrics::EndpointKind;
 
 /// Requests of one connection that may wait for their answers; the socket is not read beyond.
 const PENDING_MAX: usize = 64;
@@ -34,6 +35,16 @@ pub enum Endpoint {
     Broker(i32),
     /// Diskless node `k` of this zone.
     Node(u16),
+}
+
+impl Endpoint {
+    pub(super) fn kind(self) -> EndpointKind {
+        match self {
+            Self::Bootstrap => EndpointKind::bootstrap,
+            Self::Broker(_) => EndpointKind::classic,
+            Self::Node(_) => EndpointKind::diskless,
+        }
+    }
 }
 
 /// What the writer owes, in the order of the requests.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -12,12 +12,12 @@ use tokio::sync::{mpsc, watch};
 use super::{Endpoint, Pending};
 use crate::engine::produce::ConnectionId;
 use crate::proxy::Proxy;
-use crate::proxy::handlers::{self, OnResponse, Request, Step};
+use crate::proxy::apis;
+use crate::proxy::handlers::{self, Head, OnResponse, Request, Step};
 use crate::proxy::reply::Close;
 use crate::proxy::upstream;
 use crate::tasks;
 use crate::wire::frame::FrameReader;
-use crate::wire::header::RequestHeader;
 
 /// How the reading ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,6 @@ pub(super) struct Reader {
     connection: ConnectionId,
     client: OwnedReadHalf,
     frames: FrameReader,
-    buffer: BytesMut,
     pending: mpsc::Sender<Pending>,
     upstream: Option<Upstream>,
     drain: watch::Receiver<bool>,
@@ -62,7 +61,6 @@ impl Reader {
             proxy,
             endpoint,
             client,
-            buffer: BytesMut::new(),
             pending,
             upstream: None,
             drain,
@@ -71,7 +69,7 @@ impl Reader {
 
     pub(super) async fn run(mut self) -> End {
         loop {
-            let frame = match self.frames.next(&mut self.buffer) {
+            let frame = match self.frames.next_frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => match self.read_more().await {
                     Some(end) => return end,
@@ -87,11 +85,10 @@ impl Reader {
 
     /// Reads what there is; `Some` when nothing more will come or is wanted.
     async fn read_more(&mut self) -> Option<End> {
-        self.buffer.reserve(16 << 10);
         tokio::select! {
             biased;
             _ = self.drain.wait_for(|drain| *drain) => Some(End::Finish),
-            read = self.client.read_buf(&mut self.buffer) => match read {
+            read = self.client.read_buf(self.frames.buffer()) => match read {
                 Ok(0) | Err(_) => Some(End::Gone),
                 Ok(_) => None,
             },
@@ -106,15 +103,15 @@ impl Reader {
     }
 
     async fn take(&mut self, frame: Bytes) -> Result<(), Close> {
-        let header =
-            RequestHeader::peek(&frame).map_err(|error| Close::Client(error.to_string()))?;
-        let (api_key, correlation_id) = (header.api_key, header.correlation_id);
-        self.proxy.metrics.request(api_key, self.endpoint);
+        let header = Head::parse(&frame).map_err(|error| Close::Client(error.to_string()))?;
+        let correlation_id = header.correlation_id;
+        let api = apis::lookup(header.api_key).map_or("other", |api| api.name);
+        self.proxy.metrics.request(api, self.endpoint.kind());
         let request = Request {
             proxy: Arc::clone(&self.proxy),
             endpoint: self.endpoint,
             connection: self.connection,
-            body: frame.slice(header.body_at..),
+            body: frame.slice(header.bytes..),
             header,
             frame,
         };

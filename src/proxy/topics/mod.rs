@@ -14,7 +14,8 @@ use tokio::sync::Mutex;
 
 use super::cluster::Cluster;
 use super::upstream::UpstreamError;
-use crate::config::TopicRules;
+use crate::config::{Profile, TopicKind as WantedKind, TopicRules};
+use crate::engine::produce::SealProfile;
 use crate::coordinator::{
     BindRule, Coordinator, CoordinatorError, Event, Registration, TopicBinding, TopicKind,
 };
@@ -97,11 +98,12 @@ pub struct Topics {
     cluster: Arc<Cluster>,
     coordinator: Arc<dyn Coordinator>,
     rules: TopicRules,
+    profile: SealProfile,
     known: RwLock<Known>,
     /// Held while a kind is decided, so that one topic is decided once.
     deciding: Mutex<()>,
     /// Names that a request at hand creates as diskless: see [`Topics::intend`].
-    intents: std::sync::Mutex<HashSet<String>>,
+    intents: std::sync::Mutex<HashMap<String, TopicKind>>,
     /// Raised whenever a known classic topic becomes diskless.
     switches: AtomicU64,
 }
@@ -125,11 +127,13 @@ impl Topics {
         cluster: Arc<Cluster>,
         coordinator: Arc<dyn Coordinator>,
         rules: TopicRules,
+        profile: SealProfile,
     ) -> Self {
         Self {
             cluster,
             coordinator,
             rules,
+            profile,
             known: RwLock::default(),
             deciding: Mutex::new(()),
             intents: std::sync::Mutex::default(),
@@ -176,15 +180,29 @@ impl Topics {
         self.switches.load(Ordering::Acquire)
     }
 
+    /// The brokers behind the topics.
+    pub fn cluster(&self) -> Arc<Cluster> {
+        Arc::clone(&self.cluster)
+    }
+
+    /// What a diskless topic is tuned for: what its rule says, else what holds for all.
+    pub fn profile(&self, name: &str) -> SealProfile {
+        match self.rules.kind_of(name) {
+            WantedKind::Diskless(Profile::Fast) => SealProfile::Fast,
+            WantedKind::Diskless(Profile::Cheap) => SealProfile::Cheap,
+            WantedKind::Classic => self.profile,
+        }
+    }
+
     /// Whether the YAML asks for a topic of this name to be diskless.
     pub fn wanted_diskless(&self, name: &str) -> bool {
-        self.rules.wants_diskless(name)
+        matches!(self.rules.kind_of(name), WantedKind::Diskless(_))
     }
 
     /// Until the intent is dropped, a topic of this name that is seen for the first time is bound
-    /// as diskless: its creation is on the way.
-    pub fn intend(self: &Arc<Self>, name: &str) -> Intent {
-        self.intents().insert(name.to_owned());
+    /// to this kind: its creation is on the way.
+    pub fn intend(self: &Arc<Self>, name: &str, kind: TopicKind) -> Intent {
+        self.intents().insert(name.to_owned(), kind);
         Intent { topics: Arc::clone(self), name: name.to_owned() }
     }
 
@@ -280,13 +298,17 @@ impl Topics {
     }
 
     /// Binds the id of a topic that a request at hand has just created.
-    pub async fn bind_created(&self, id: TopicId, name: &str) -> Result<(), CoordinatorError> {
-        let kind = TopicKind::Diskless;
+    pub async fn bind_created(
+        &self,
+        id: TopicId,
+        name: &str,
+        kind: TopicKind,
+    ) -> Result<(), CoordinatorError> {
         let binding = TopicBinding { topic: id, name: name.to_owned(), kind };
         let registration = Registration { binding, rule: BindRule::Switch };
         self.coordinator.register(vec![registration]).await?;
         self.bind(id, kind);
-        tracing::info!(topic = name, %id, "diskless topic created");
+        tracing::info!(topic = name, %id, ?kind, "topic created");
         Ok(())
     }
 
@@ -342,8 +364,12 @@ impl Topics {
 
     /// What a new topic should be; `None` when that cannot be found out now.
     async fn wanted_kind(&self, name: &str, internal: bool) -> Option<TopicKind> {
-        let intended = self.intents().contains(name);
-        if internal || !(intended || self.rules.wants_diskless(name)) {
+        let intended = self.intents().get(name).copied();
+        let wanted = match intended {
+            Some(kind) => kind == TopicKind::Diskless,
+            None => self.wanted_diskless(name),
+        };
+        if internal || !wanted {
             return Some(TopicKind::Classic);
         }
         match placeholder::check(&self.cluster, name).await {
@@ -400,7 +426,7 @@ impl Topics {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn intents(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+    fn intents(&self) -> std::sync::MutexGuard<'_, HashMap<String, TopicKind>> {
         self.intents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
