@@ -13,9 +13,11 @@ libraries=/usr/lib/$(uname -m)-linux-gnu
 mkdir -p "$dir"/{run,log,mon,osd,rgw}
 export CEPH_CONF=$dir/ceph.conf
 
-# No daemon outlives this script, however it ends.
+# Nothing outlives this script, however it ends.
 daemon() { setpriv --pdeathsig KILL "$@" >"$dir/log/$1.out" 2>&1 & }
-quietly() { "$@" >"$dir/log/setup.out" 2>&1 || { cat "$dir/log/setup.out" >&2; exit 1; }; }
+quietly() {
+  setpriv --pdeathsig KILL "$@" >"$dir/log/setup.out" 2>&1 || { cat "$dir/log/setup.out" >&2; exit 1; }
+}
 
 # One monitor and one OSD whose disk is memory. cephx stays on: the gateway refuses without it.
 cat > "$CEPH_CONF" <<CONF

@@ -198,3 +198,44 @@ async fn a_conflict_with_nothing_to_show_for_it_may_be_tried_again() {
     let put = store.put("a", vec![Bytes::from_static(b"x")], PutMode::Create).await;
     assert_eq!(judged(put), (StoreErrorKind::Unavailable, Certainty::Determinate));
 }
+
+/// Answers every request with 200, and gives back the heads of those that came.
+async fn recording() -> (S3Store, tokio::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let store = impatient(format!("http://{}", listener.local_addr().unwrap()));
+    let (heads, recorded) = tokio::sync::mpsc::channel(16);
+    odradek::tasks::spawn("recording", async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut request = Vec::new();
+            while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                assert_ne!(socket.read_buf(&mut request).await.unwrap(), 0, "a whole head");
+            }
+            heads.send(String::from_utf8_lossy(&request).to_lowercase()).await.unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            socket.write_all(answer).await.unwrap();
+        }
+    });
+    (store, recorded)
+}
+
+#[tokio::test]
+async fn a_put_says_its_length_and_signs_its_checksum_and_its_condition() {
+    let (store, mut recorded) = recording().await;
+    let chunks = vec![Bytes::from_static(b"1234"), Bytes::from_static(b"56789")];
+    store.put("a", chunks, PutMode::Create).await.unwrap();
+    let head = recorded.recv().await.unwrap();
+    let signed = "x-amz-signedheaders=host%3bif-none-match%3bx-amz-checksum-crc32c&";
+    let crc = "\r\nx-amz-checksum-crc32c: 4wasgw==\r\n";
+    for part in [signed, crc, "\r\ncontent-length: 9\r\n", "\r\nif-none-match: *\r\n"] {
+        assert!(head.contains(part), "{part:?} is missing from {head}");
+    }
+    assert!(!head.contains("transfer-encoding"), "{head}");
+
+    for empty in [Vec::new(), vec![Bytes::new()]] {
+        store.put("a", empty, PutMode::Overwrite).await.unwrap();
+        let head = recorded.recv().await.unwrap();
+        assert!(head.contains("\r\ncontent-length: 0\r\n"), "{head}");
+        assert!(head.contains("\r\nx-amz-checksum-crc32c: aaaaaa==\r\n"), "{head}");
+        assert!(!head.contains("if-none-match"), "{head}");
+    }
+}

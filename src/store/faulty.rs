@@ -229,3 +229,53 @@ impl Store for FaultyStore {
         self.meet(Verb::Delete, key, self.inner.delete(key), || Ok(())).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance;
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn conforms_while_it_has_no_faults() {
+        let store = FaultyStore::new(Arc::new(MemoryStore::new()));
+        conformance::run(&(Arc::new(store) as Arc<dyn Store>)).await;
+    }
+
+    /// Happened × reported, and how late.
+    #[tokio::test(start_paused = true)]
+    async fn both_sides_of_a_call_vary_freely() {
+        let rows = [
+            (Fault::NONE, true, None),
+            (Fault::REPLY_LOST, true, Some(Certainty::Indeterminate)),
+            (Fault::LIE, false, None),
+            (Fault::REQUEST_LOST, false, Some(Certainty::Indeterminate)),
+            (Fault::REFUSED, false, Some(Certainty::Determinate)),
+            (Fault::slow(Duration::from_secs(3)), true, None),
+        ];
+        for (fault, happens, reported) in rows {
+            let memory = Arc::new(MemoryStore::new());
+            let store = FaultyStore::new(Arc::clone(&memory) as Arc<dyn Store>);
+            store.script(Verb::Put, [fault]);
+            let start = tokio::time::Instant::now();
+            let put = store.put("a", vec![Bytes::from_static(b"x")], PutMode::Create).await;
+            assert_eq!(start.elapsed(), fault.before, "{fault:?}");
+            assert_eq!(put.err().map(|error| error.certainty), reported, "{fault:?}");
+            assert_eq!(memory.head("a").await.is_ok(), happens, "{fault:?}");
+            store.put("b", Vec::new(), PutMode::Create).await.expect("the script is at its end");
+            assert_eq!(store.calls(Verb::Put), 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_standing_fault_stays_until_it_is_lifted() {
+        let store = FaultyStore::new(Arc::new(MemoryStore::new()));
+        store.set_standing(Verb::Get, Some(Fault::LIE));
+        for _ in 0..3 {
+            let error = store.get("a", None).await.unwrap_err();
+            assert_eq!(error.kind, StoreErrorKind::Unavailable, "a lost read tells no lies");
+        }
+        store.set_standing(Verb::Get, None);
+        assert_eq!(store.get("a", None).await.unwrap_err().kind, StoreErrorKind::NotFound);
+    }
+}

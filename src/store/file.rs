@@ -86,7 +86,13 @@ impl FileStore {
         let (tree, owned) = (Arc::clone(&self.tree), key.to_owned());
         let task = tokio::task::spawn_blocking(move || work(&tree, &owned));
         // The task fails only when it panics, or when the runtime ends before it has begun.
-        task.await.unwrap_or_else(|error| Err(StoreError::in_doubt(verb, key, error.to_string())))
+        task.await.unwrap_or_else(|error| {
+            let doubt = StoreError::in_doubt(verb, key, error.to_string());
+            Err(match verb {
+                "get" | "head" => StoreError { certainty: Certainty::Determinate, ..doubt },
+                _ => doubt,
+            })
+        })
     }
 }
 
