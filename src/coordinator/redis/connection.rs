@@ -82,7 +82,7 @@ impl Link {
                 .set_number_of_retries(1)
                 .set_max_delay(Duration::from_millis(100))
                 .set_connection_timeout(Some(CONNECT_TIMEOUT))
-                .set_response_timeout(Some(timeout));
+                .set_response_timeout(Some(noticed_within(timeout)));
             let manager = client.get_connection_manager_lazy(config)?;
             (Target::Single(client), Shared::Single(manager))
         };
@@ -138,7 +138,7 @@ impl Link {
                         Some(connection) => connection.clone(),
                         None => {
                             let master = client.lock().await.async_get_client().await?;
-                            let config = node_config(self.timeout);
+                            let config = node_config(noticed_within(self.timeout));
                             let fresh =
                                 master.get_multiplexed_async_connection_with_config(&config);
                             current.insert(fresh.await?).clone()
@@ -177,6 +177,12 @@ impl Dedicated {
             }
         }
     }
+}
+
+/// The connection's own deadline, before the caller's: a call that is cancelled tells nobody that
+/// the server hangs, and the dead connection would be used again.
+fn noticed_within(timeout: Duration) -> Duration {
+    timeout.mul_f64(0.9)
 }
 
 fn node_config(response: Duration) -> AsyncConnectionConfig {
