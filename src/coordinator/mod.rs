@@ -231,6 +231,10 @@ pub enum CommitOrder {
     /// Any order: parts that owe each other no order commit as soon as their bytes are durable.
     Independent,
     /// Whole objects in the order of their ids: the order is the only record of the offsets.
+    ///
+    /// The objects are those of one process, their sequences 0, 1, 2, …; any other than the next
+    /// one is [`CoordinatorError::Unavailable`], and a repeat is answered as ever. So a PUT must
+    /// be repeated until it succeeds: no sequence can be left out.
     ByObject,
 }
 
@@ -249,7 +253,7 @@ pub trait Coordinator: Send + Sync + Debug {
     fn commit_order(&self) -> CommitOrder;
 
     /// Binds the metadata to the Kafka cluster at first sight, checks it afterwards, and gives the
-    /// zone its permanent index.
+    /// zone its permanent index. Comes before every other verb, and may be repeated.
     async fn attach(&self, cluster_id: &str, zone: &str) -> Result<Attachment, CoordinatorError>;
 
     /// Binds topic ids to kinds; answers with the bindings that hold, in the order asked.
@@ -284,7 +288,9 @@ pub trait Coordinator: Send + Sync + Debug {
         partition: TopicPartition,
     ) -> Result<Vec<ProducerSnapshot>, CoordinatorError>;
 
-    /// Follows changes from now on. The channel is bounded; a follower too slow for it, or one
+    /// Follows changes from now on. The events of one partition come in the order in which they
+    /// happened; those of two partitions, or of a topic and its partitions, in any. The channel
+    /// is bounded; a follower too slow for it, or one
     /// whose connection broke, is told [`Event::Gap`]. It never ends while the coordinator lives.
     async fn follow(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError>;
 }

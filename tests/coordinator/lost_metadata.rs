@@ -120,6 +120,19 @@ async fn a_follower_whose_connection_broke_is_told_of_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_missed_entries_is_told_of_a_gap() {
+    let Some(server) = RedisServer::start() else { return };
+    let coordinator = connect(RedisSettings { shards: 1, ..settings(&server.url(), "c") });
+    coordinator.attach("cluster", "a").await.unwrap();
+    let mut events = coordinator.follow().await.unwrap();
+    // As if entries had come and been cut away.
+    server.ask::<i64>(&["HINCRBY", "odradek:{c:0}:meta", "sequence", "3"]);
+    coordinator.commit(&one_batch(0, 0)).await.unwrap();
+    assert_eq!(events.recv().await, Some(Event::Gap));
+    assert!(matches!(events.recv().await, Some(Event::Committed { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_of_many_partitions_is_forgotten_whole() {
     let Some(server) = RedisServer::start() else { return };
     let coordinator = connect(settings(&server.url(), "c"));

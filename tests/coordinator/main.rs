@@ -9,9 +9,11 @@ mod topologies;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lost_metadata::one_batch;
 use odradek::coordinator::conformance::{PlainRig, check_cases, check_random};
 use odradek::coordinator::memory::MemoryCoordinator;
 use odradek::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
+use odradek::coordinator::{BatchOutcome, Coordinator, Event};
 use odradek::entropy::Entropy;
 use redis_server::RedisServer;
 
@@ -49,5 +51,27 @@ async fn redis_equals_the_model() {
     for seed in 0..8 {
         let coordinator = connect(settings(&server.url(), &format!("seed-{seed}")));
         check_random(&mut PlainRig::new(coordinator), seed, 600).await;
+    }
+}
+
+#[tokio::test]
+async fn two_replicas_share_one_order() {
+    let Some(server) = RedisServer::start() else { return };
+    let (a, b) = (connect(settings(&server.url(), "c")), connect(settings(&server.url(), "c")));
+    let first = a.attach("cluster", "zone-a").await.unwrap();
+    let second = b.attach("cluster", "zone-b").await.unwrap();
+    assert_eq!((second.zone_index, &second.generation), (1, &first.generation));
+    let mut heard = b.follow().await.unwrap();
+    for sequence in 0..10 {
+        let replica = if sequence % 2 == 0 { &a } else { &b };
+        let outcome = replica.commit(&one_batch(sequence, 0)).await.unwrap()[0].batches[0];
+        let base_offset = i64::from(sequence);
+        assert_eq!(outcome, BatchOutcome::Committed { base_offset });
+        let event = heard.recv().await;
+        let Some(Event::Committed { runs, .. }) = event else { panic!("{event:?}") };
+        assert_eq!(runs[0].base_offset, base_offset);
+        // Whoever repeats it, the stored answer comes back.
+        let again = b.commit(&one_batch(sequence, 0)).await.unwrap()[0].batches[0];
+        assert_eq!(again, outcome);
     }
 }

@@ -17,6 +17,7 @@ pub async fn check_cases(rig: &mut dyn Rig) {
     idempotence(rig).await;
     expiry(rig).await;
     runs_and_trims(rig).await;
+    rising_times(rig).await;
     time_index(rig).await;
     forgotten_topic(rig).await;
     followers(rig).await;
@@ -167,6 +168,22 @@ async fn runs_and_trims(rig: &mut dyn Rig) {
     let bounds = subject.trim(vec![(to, i64::MAX), (to, 2)]).await.expect("trim");
     assert!(bounds.iter().all(|b| (b.log_start_offset, b.high_watermark, b.bytes) == (8, 8, 0)));
     assert_eq!(commit_one(rig, EPOCH_MS, to, idempotent(8, 0, 4, 1)).await, at(8));
+}
+
+/// Every run is found by its own timestamp, also those beside a boundary of an index.
+async fn rising_times(rig: &mut dyn Rig) {
+    let to = partition(18, 0);
+    for i in 0..200_i64 {
+        commit(rig, EPOCH_MS, vec![(to, vec![plain(1, 1, i * 10)])]).await;
+    }
+    let requests = (0..200_i64).map(|i| FindRequest {
+        from: FindFrom::Timestamp(i * 10 - 5),
+        runs_max: 1,
+        ..find_all(to)
+    });
+    let found = rig.subject().find(requests.collect()).await.expect("find");
+    let bases: Vec<_> = found.iter().map(|f| f.runs[0].base_offset).collect();
+    assert_eq!(bases, (0..200).collect::<Vec<_>>());
 }
 
 /// More runs than one window of any index, with a timestamp that breaks the order.

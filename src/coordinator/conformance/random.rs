@@ -162,7 +162,7 @@ impl World {
         }
         let sent = self.sent.entry(to).or_default();
         if !sent.is_empty() && self.dice.below(4) == 0 {
-            let back = usize::try_from(self.dice.below(8)).expect("a small number");
+            let back = usize::try_from(self.dice.below(32)).expect("a small number");
             return sent[sent.len().saturating_sub(1 + back)];
         }
         let id = self.dice.pick(&[0, 7, 1 << 60, i64::MAX]);

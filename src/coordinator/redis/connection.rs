@@ -82,7 +82,7 @@ impl Link {
                 .set_number_of_retries(1)
                 .set_max_delay(Duration::from_millis(100))
                 .set_connection_timeout(Some(CONNECT_TIMEOUT))
-                .set_response_timeout(Some(timeout));
+                .set_response_timeout(Some(noticed_within(timeout)));
             let manager = client.get_connection_manager_lazy(config)?;
             (Target::Single(client), Shared::Single(manager))
         };
@@ -138,7 +138,7 @@ impl Link {
                         Some(connection) => connection.clone(),
                         None => {
                             let master = client.lock().await.async_get_client().await?;
-                            let config = node_config(self.timeout);
+                            let config = node_config(noticed_within(self.timeout));
                             let fresh =
                                 master.get_multiplexed_async_connection_with_config(&config);
                             current.insert(fresh.await?).clone()
@@ -177,6 +177,12 @@ impl Dedicated {
             }
         }
     }
+}
+
+/// The connection's own deadline, before the caller's: a call that is cancelled tells nobody that
+/// the server hangs, and the dead connection would be used again.
+fn noticed_within(timeout: Duration) -> Duration {
+    timeout.mul_f64(0.9)
 }
 
 fn node_config(response: Duration) -> AsyncConnectionConfig {
@@ -272,5 +278,47 @@ pub(super) fn redis_error(error: &RedisError) -> CoordinatorError {
             | ErrorKind::ClusterConnectionNotFound => CoordinatorError::Unavailable(detail),
             _ => CoordinatorError::Unknown(detail),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_kind_of_url_is_understood() {
+        for url in [
+            "redis://localhost:6379/2",
+            "redis://user:secret@localhost",
+            "redis-sentinel://a:26379,b/main",
+            "redis-sentinel://user:secret@a,b:1/main/3",
+            "redis-cluster://a:7000,b:7001",
+            "redis-cluster://user:secret@a:7000/",
+        ] {
+            let link = Link::new(url, Duration::from_secs(1));
+            assert!(link.is_ok(), "{url}: {link:?}");
+            assert!(!format!("{link:?}").contains("secret"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_url_without_what_it_needs_is_refused() {
+        for url in
+            ["http://a", "redis-sentinel://a:1", "redis-sentinel:///main", "redis-sentinel://a/m/x"]
+        {
+            assert!(Link::new(url, Duration::from_secs(1)).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_turned_down_did_not_happen() {
+        let error = |text: &str| {
+            let value = redis::parse_redis_value(text.as_bytes()).and_then(Value::extract_error);
+            redis_error(&value.expect_err("an error reply"))
+        };
+        assert!(matches!(error("-OOM no\r\n"), CoordinatorError::Unavailable(_)));
+        assert!(matches!(error("-READONLY no\r\n"), CoordinatorError::Unavailable(_)));
+        assert!(matches!(error("-ODRADEKLOST gone\r\n"), CoordinatorError::Lost(_)));
+        assert!(matches!(error("-ERR something broke\r\n"), CoordinatorError::Unknown(_)));
     }
 }

@@ -7,7 +7,7 @@
 //! | Key: after `odradek:{<cluster>:<shard>}:` | Value |
 //! |---|---|
 //! | `meta` | hash: `generation`, `sequence` |
-//! | `p:<partition>` | hash: `s` log start offset, `h` high watermark, `b` bytes, `c` clock, `w` last sweep of producers (ms), `x` greatest timestamp, `m` base offset of its run, `n` runs since the last time entry |
+//! | `p:<partition>` | string: its counters, packed (`scripts/partition.lua`) |
 //! | `i:<partition>` | sorted set: runs, packed, by base offset |
 //! | `t:<partition>` | sorted set: every 64th boundary with the greatest timestamp below it, by offset |
 //! | `d:<partition>` | hash: producer id (8 bytes) to epoch, last seen (ms), last five batches |

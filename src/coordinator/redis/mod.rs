@@ -91,7 +91,8 @@ struct Attached {
 }
 
 impl RedisCoordinator {
-    /// A coordinator that connects at the first call.
+    /// A coordinator that connects at the first call. Must be made inside a Tokio runtime; for
+    /// `rediss://` a rustls provider must be installed.
     ///
     /// # Errors
     /// [`CoordinatorError::Unavailable`] when the URL cannot be understood.

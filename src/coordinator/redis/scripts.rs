@@ -50,10 +50,10 @@ impl Scripts {
             unregister: checked!("scripts/unregister.lua"),
             forget: checked!("scripts/forget.lua"),
             revive: checked!("scripts/revive.lua"),
-            commit: checked!("scripts/times.lua", "scripts/commit.lua"),
-            find: checked!("scripts/find.lua"),
-            trim: checked!("scripts/times.lua", "scripts/trim.lua"),
-            producers: checked!("scripts/producers.lua"),
+            commit: checked!("scripts/partition.lua", "scripts/commit.lua"),
+            find: checked!("scripts/partition.lua", "scripts/find.lua"),
+            trim: checked!("scripts/partition.lua", "scripts/trim.lua"),
+            producers: checked!("scripts/partition.lua", "scripts/producers.lua"),
         }
     }
 }

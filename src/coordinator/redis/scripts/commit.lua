@@ -7,8 +7,9 @@ local outcomes_key = prefix .. 'o:' .. ARGV[3]
 local OUTCOMES_KEPT_MS = 7200000
 local EXPIRATION_MS, SWEEP_INTERVAL_MS, BATCHES_REMEMBERED = 86400000, 3600000, 5
 local SEQUENCES = 2147483648
+-- Even; Lua's stack takes no more than about 8,000 arguments.
+local UNPACK_MAX = 1000
 local COMMITTED, DUPLICATE, OUT_OF_ORDER, OLD_EPOCH, DELETED = 0, 1, 2, 3, 4
-local NO_TIME = string.rep('\0', 8)
 
 local partitions, changed, gone = {}, {}, {}
 
@@ -19,23 +20,17 @@ local function is_gone(topic)
   return gone[topic]
 end
 
+-- A producer's batches stay packed, oldest first: a commit reads the last one and adds one.
+local BATCH_BYTES = 24
+
 local function read_producer(value)
-  local epoch, seen, count, at = struct.unpack('>I2i8B', value)
-  local producer = {epoch = epoch, seen = seen, batches = {}}
-  for i = 1, count do
-    local base, last, offset, time
-    base, last, offset, time, at = struct.unpack('>I4I4i8c8', value, at)
-    producer.batches[i] = {base = base, last = last, offset = offset, time = time}
-  end
-  return producer
+  local epoch, seen = struct.unpack('>I2i8', value)
+  return {epoch = epoch, seen = seen, batches = string.sub(value, 12)}
 end
 
 local function write_producer(producer)
-  local out = {struct.pack('>I2i8B', producer.epoch, producer.seen, #producer.batches)}
-  for i, b in ipairs(producer.batches) do
-    out[i + 1] = struct.pack('>I4I4i8c8', b.base, b.last, b.offset, b.time)
-  end
-  return table.concat(out)
+  local count = #producer.batches / BATCH_BYTES
+  return struct.pack('>I2i8B', producer.epoch, producer.seen, count) .. producer.batches
 end
 
 -- Drops what has expired; nobody can tell, because it is judged as unknown already.
@@ -55,14 +50,11 @@ local function open_partition(topic, name)
   if p then
     return p
   end
-  local h = redis.call('HMGET', prefix .. 'p:' .. name, 's', 'h', 'b', 'c', 'w', 'x', 'm', 'n')
-  p = {
-    name = name, topic = topic, is_new = not h[2],
-    start = tonumber(h[1] or '0'), hw = tonumber(h[2] or '0'), bytes = tonumber(h[3] or '0'),
-    clock = math.max(tonumber(h[4] or ARGV[5]), sealed), swept = tonumber(h[5] or ARGV[5]),
-    latest = h[6], holder = tonumber(h[7] or '0'), uncovered = tonumber(h[8] or '0'),
-    producers = {}, written = {},
+  p = read_partition(name) or {
+    name = name, is_new = true, start = 0, hw = 0, bytes = 0, clock = sealed, swept = sealed,
+    holder = 0, uncovered = 0,
   }
+  p.topic, p.clock, p.producers, p.written = topic, math.max(p.clock, sealed), {}, {}
   if p.clock - p.swept >= SWEEP_INTERVAL_MS then
     sweep(p)
   end
@@ -89,10 +81,12 @@ local function judge(producer, epoch, base, last)
   if not producer then
     return nil
   end
+  local batches = producer.batches
   if epoch == producer.epoch then
-    for _, b in ipairs(producer.batches) do
-      if b.base == base and b.last == last then
-        return struct.pack('>Bi8c8', DUPLICATE, b.offset, b.time)
+    local claimed = struct.pack('>I4I4', base, last)
+    for at = 1, #batches, BATCH_BYTES do
+      if string.sub(batches, at, at + 7) == claimed then
+        return struct.pack('>B', DUPLICATE) .. string.sub(batches, at + 8, at + BATCH_BYTES - 1)
       end
     end
   end
@@ -101,7 +95,8 @@ local function judge(producer, epoch, base, last)
   end
   local expected = 0
   if epoch == producer.epoch then
-    expected = (producer.batches[#producer.batches].last + 1) % SEQUENCES
+    local _, newest = struct.unpack('>I4I4', batches, #batches - BATCH_BYTES + 1)
+    expected = (newest + 1) % SEQUENCES
   end
   if base ~= expected then
     return struct.pack('>Bi8c8', OUT_OF_ORDER, 0, NO_TIME)
@@ -111,13 +106,11 @@ end
 
 local function remember(p, id, producer, epoch, batch)
   if not producer or producer.epoch ~= epoch then
-    producer = {epoch = epoch, batches = {}}
+    producer = {epoch = epoch, batches = ''}
   end
   producer.seen = p.clock
-  if #producer.batches == BATCHES_REMEMBERED then
-    table.remove(producer.batches, 1)
-  end
-  table.insert(producer.batches, batch)
+  -- The last of what is there but one, and the new one.
+  producer.batches = string.sub(producer.batches, -BATCH_BYTES * (BATCHES_REMEMBERED - 1)) .. batch
   p.producers[id], p.written[id] = producer, true
 end
 
@@ -146,7 +139,7 @@ local function commit_part(p, part, events)
       local producer = producer_of(p, id)
       outcome = judge(producer, epoch, base, last)
       if not outcome then
-        remember(p, id, producer, epoch, {base = base, last = last, offset = p.hw, time = time})
+        remember(p, id, producer, epoch, struct.pack('>I4I4i8c8', base, last, p.hw, time))
       end
     end
     if outcome then
@@ -178,29 +171,24 @@ local function refuse_part(part)
   return struct.pack('>i8I4', 0, count) .. string.rep(struct.pack('>Bi8c8', DELETED, 0, NO_TIME), count)
 end
 
+-- Nearly every commit is the first of its object here: one look instead of one for each part.
+local is_repeat = redis.call('EXISTS', outcomes_key) == 1
 local reply, events, fresh = {}, {}, {}
 for i = 6, #ARGV, 4 do
   local index, topic, name, part = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local outcome = redis.call('HGET', outcomes_key, index)
+  local outcome = is_repeat and redis.call('HGET', outcomes_key, index)
   if not outcome then
     if is_gone(topic) then
       outcome = refuse_part(part)
     else
       outcome = commit_part(open_partition(topic, name), part, events)
     end
-    fresh[#fresh + 1] = {index, outcome}
+    fresh[#fresh + 1], fresh[#fresh + 2] = index, outcome
   end
   reply[#reply + 1] = outcome
 end
 for _, p in ipairs(changed) do
-  local fields = {
-    's', num(p.start), 'h', num(p.hw), 'b', num(p.bytes), 'c', num(p.clock), 'w', num(p.swept),
-    'm', num(p.holder), 'n', num(p.uncovered),
-  }
-  if p.latest then
-    fields[#fields + 1], fields[#fields + 2] = 'x', p.latest
-  end
-  redis.call('HSET', prefix .. 'p:' .. p.name, unpack(fields))
+  write_partition(p)
   for id in pairs(p.written) do
     redis.call('HSET', prefix .. 'd:' .. p.name, id, write_producer(p.producers[id]))
   end
@@ -209,8 +197,8 @@ for _, p in ipairs(changed) do
   end
 end
 if #fresh > 0 then
-  for _, pair in ipairs(fresh) do
-    redis.call('HSET', outcomes_key, pair[1], pair[2])
+  for i = 1, #fresh, UNPACK_MAX do
+    redis.call('HSET', outcomes_key, unpack(fresh, i, math.min(i + UNPACK_MAX - 1, #fresh)))
   end
   redis.call('PEXPIRE', outcomes_key, OUTCOMES_KEPT_MS)
 end

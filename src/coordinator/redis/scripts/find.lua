@@ -77,17 +77,16 @@ local reply = {}
 for i = 3, #ARGV, 5 do
   local name, kind, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local index = prefix .. 'i:' .. name
-  local h = redis.call('HMGET', prefix .. 'p:' .. name, 's', 'h', 'b', 'm')
+  local p = read_partition(name)
   local rank
   if kind == 'o' then
     rank = rank_of_offset(index, value)
   elseif kind == 't' then
     rank = rank_of_time(name, index, value)
   else
-    rank = h[4] and rank_from(index, h[4])
+    rank = p and p.latest and rank_from(index, num(p.holder))
   end
-  local head = struct.pack('>i8i8i8', tonumber(h[1] or '0'), tonumber(h[2] or '0'), tonumber(h[3] or '0'))
-  local out = {head}
+  local out = {bounds_of(p)}
   collect(index, rank, tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), out)
   reply[#reply + 1] = table.concat(out)
 end

@@ -1,3 +1,3 @@
 -- ARGV[3]: the partition's name.
-local clock = redis.call('HGET', prefix .. 'p:' .. ARGV[3], 'c')
-return {num(sequence), clock or '', redis.call('HGETALL', prefix .. 'd:' .. ARGV[3])}
+local p = read_partition(ARGV[3])
+return {num(sequence), p and num(p.clock) or '', redis.call('HGETALL', prefix .. 'd:' .. ARGV[3])}

@@ -41,19 +41,10 @@ local function rebuild_times(index, p)
 end
 
 local function trim(name, start)
-  local key, index = prefix .. 'p:' .. name, prefix .. 'i:' .. name
-  local h = redis.call('HMGET', key, 's', 'h', 'b', 'x', 'm', 'n')
-  if not h[2] then
-    return struct.pack('>i8i8i8', 0, 0, 0), nil
-  end
-  local p = {
-    name = name, start = tonumber(h[1]), bytes = tonumber(h[3]),
-    latest = h[4], holder = tonumber(h[5]), uncovered = tonumber(h[6]),
-  }
-  local hw = tonumber(h[2])
-  local target = math.min(start, hw)
-  if target <= p.start then
-    return struct.pack('>i8i8i8', p.start, hw, p.bytes), nil
+  local index, p = prefix .. 'i:' .. name, read_partition(name)
+  local target = p and math.min(start, p.hw)
+  if not p or target <= p.start then
+    return bounds_of(p), nil
   end
   p.start = target
   local first = drop_below(index, p)
@@ -62,13 +53,8 @@ local function trim(name, start)
   else
     redis.call('ZREMRANGEBYSCORE', prefix .. 't:' .. name, '-inf', num(first))
   end
-  redis.call('HSET', key, 's', num(p.start), 'b', num(p.bytes), 'm', num(p.holder), 'n', num(p.uncovered))
-  if p.latest then
-    redis.call('HSET', key, 'x', p.latest)
-  else
-    redis.call('HDEL', key, 'x')
-  end
-  return struct.pack('>i8i8i8', p.start, hw, p.bytes), p.start
+  write_partition(p)
+  return bounds_of(p), p.start
 end
 
 local reply, events = {}, {}
