@@ -4,9 +4,9 @@ cache=${ODRADEK_CACHE:-$HOME/.cache/odradek}/clients
 
 unit_of() {
   case $1 in
-    java | java-consumer | console | streams | topics) echo jvm ;;
+    java | java-consumer | console | streams | topics | loop-producer-java) echo jvm ;;
     java-2.8) echo jvm-2.8 ;;
-    confluent-kafka | confluent-kafka-consumer | kafka-python | aiokafka) echo python ;;
+    confluent-kafka | confluent-kafka-consumer | kafka-python | aiokafka | loop-producer | read-all) echo python ;;
     franz-go | sarama) echo go ;;
     kafkajs) echo node ;;
     kcat) echo kcat ;;

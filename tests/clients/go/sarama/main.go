@@ -44,6 +44,7 @@ type client struct {
 func (c *client) config() *sarama.Config {
 	config := sarama.NewConfig()
 	config.Version = sarama.MaxVersion
+	config.Consumer.MaxWaitTime = 100 * time.Millisecond // closing a consumer waits for its fetch
 	return config
 }
 
