@@ -23,6 +23,9 @@ use crate::proxy::Proxy;
 use crate::proxy::error_reply::{self, ErrorCode};
 use crate::proxy::reply::Close;
 
+/// The first version whose answers carry leader epochs; earlier ones cannot be written with one.
+const WITH_LEADER_EPOCHS: i16 = 4;
+
 /// The special timestamps of `ListOffsetsRequest` (KIP-734, KIP-405, KIP-1005).
 mod special {
     pub(super) const LATEST: i64 = -1;
@@ -52,9 +55,15 @@ pub(super) async fn guard_list_offsets(request: Request) -> Result<Step, Close> 
 pub(super) fn serve_list_offsets(request: &Request) -> Result<Step, Close> {
     let asked: ListOffsetsRequest = request.decode()?;
     let proxy = Arc::clone(&request.proxy);
+    let with_epochs = request.version() >= WITH_LEADER_EPOCHS;
     Ok(request.answer_later(async move {
         let topics = join_all(asked.topics.into_iter().map(|topic| list_topic(&proxy, topic)));
-        ListOffsetsResponse::default().with_topics(topics.await)
+        let mut response = ListOffsetsResponse::default().with_topics(topics.await);
+        if !with_epochs {
+            let rows = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+            rows.for_each(|row| row.leader_epoch = -1);
+        }
+        response
     }))
 }
 
