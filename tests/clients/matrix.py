@@ -3,15 +3,30 @@
 
 import argparse
 import concurrent.futures
+import contextlib
 import difflib
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
+LIVE = set()
+
+
+def end(process):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def interrupted(*_):
+    """The clients have sessions of their own, so Ctrl-C does not reach them; leave nothing running."""
+    for process in list(LIVE):
+        end(process)
+    os._exit(130)
 
 
 def arguments():
@@ -59,13 +74,15 @@ class Side:
             # A session of its own, so that a client that hangs is ended with its children.
             process = subprocess.Popen([HERE / "run.sh", client, self.bootstrap, run, *self.topics_of(client)],
                                        stdout=out, stderr=err, stdin=subprocess.DEVNULL, start_new_session=True)
+            LIVE.add(process)
             try:
                 code = process.wait(timeout)
                 failure = f"exit code {code}" if code else None
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, 9)
+                end(process)
                 process.wait()
                 failure = f"not done after {timeout} s"
+            LIVE.discard(process)
         if failure:
             failure += "\n" + "\n".join(errors.read_text(errors="replace").splitlines()[-25:])
         return transcript.read_text(errors="replace").splitlines(), time.monotonic() - begin, failure
@@ -77,7 +94,9 @@ def compare(client, stock, proxy, timeout):
         # Nothing to compare with: the fault is in the test bed, and is one all the same.
         return "BROKEN", stock_seconds, 0, 0, f"on stock: {stock_failure}"
     got, proxy_seconds, proxy_failure = proxy.run(client, timeout)
-    report = list(difflib.unified_diff(expected, got, "stock", "proxy", lineterm="", n=2))
+    # Of a client that stopped early, what it did not say is no news.
+    comparable = expected[:len(got) + 2] if proxy_failure else expected
+    report = list(difflib.unified_diff(comparable, got, "stock", "proxy", lineterm="", n=2))
     if proxy_failure:
         report.append(f"through the proxy: {proxy_failure}")
     if not expected:
@@ -87,6 +106,8 @@ def compare(client, stock, proxy, timeout):
 
 def main():
     args = arguments()
+    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGTERM, interrupted)
     known = subprocess.run([HERE / "list"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     clients = [name for names in args.only for name in names.split(",")] if args.only else known
     if unknown := set(clients) - set(known):
