@@ -151,7 +151,8 @@ async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Run
     follow(&components.coordinator, &wakeups, &topics).await;
     until_ok("the batch coordinator", || topics.load()).await;
 
-    let proxy = build_proxy(settings, &attachment, components, &ordering, wakeups, &topics, metrics);
+    let proxy =
+        build_proxy(settings, &attachment, components, &ordering, wakeups, &topics, metrics);
     let (drain, draining) = watch::channel(false);
     let listeners = Arc::new(Listeners::new(Arc::clone(&proxy), draining));
     topics.observe_all(&metadata.topics).await;
@@ -190,12 +191,8 @@ fn build_proxy(
         incarnation: ordering.incarnation,
         replica_tag: ordering.replica_tag,
     };
-    let producer = Producer::start(
-        components.clone(),
-        produce,
-        Arc::clone(&objects),
-        Arc::clone(&metrics),
-    );
+    let producer =
+        Producer::start(components.clone(), produce, Arc::clone(&objects), Arc::clone(&metrics));
     Arc::new(Proxy {
         settings: ProxySettings {
             bind: settings.listeners.bind,
@@ -229,14 +226,10 @@ fn seal_profile(profile: Profile) -> SealProfile {
     }
 }
 
-async fn open_store(
-    settings: &Settings,
-    entropy: &Arc<Entropy>,
-) -> anyhow::Result<Arc<dyn Store>> {
+async fn open_store(settings: &Settings, entropy: &Arc<Entropy>) -> anyhow::Result<Arc<dyn Store>> {
     let (url, s3) = (settings.objects_url(), settings.store.s3.clone());
     let entropy = Arc::clone(entropy);
-    let opening =
-        tokio::task::spawn_blocking(move || crate::store::open::open(&url, &s3, entropy));
+    let opening = tokio::task::spawn_blocking(move || crate::store::open::open(&url, &s3, entropy));
     opening.await?.with_context(|| format!("store {}", settings.objects_url()))
 }
 
@@ -361,11 +354,7 @@ where
 }
 
 /// Follows the coordinator's events for waiting fetches and topic kinds.
-async fn follow(
-    coordinator: &Arc<dyn Coordinator>,
-    wakeups: &Arc<Wakeups>,
-    topics: &Arc<Topics>,
-) {
+async fn follow(coordinator: &Arc<dyn Coordinator>, wakeups: &Arc<Wakeups>, topics: &Arc<Topics>) {
     let events = until_ok("the batch coordinator", || coordinator.follow()).await;
     let (wakeups, topics) = (Arc::clone(wakeups), Arc::clone(topics));
     tasks::spawn_critical("follow", async move {

@@ -46,6 +46,10 @@ pub async fn create(settings: Settings, create: TopicCreate) -> anyhow::Result<(
         bail!("topic {} was not created: {message} (error {})", create.name, result.error_code);
     }
     let partitions = result.num_partitions;
-    writeln!(std::io::stdout(), "created diskless topic {} ({partitions} partitions)", create.name)?;
+    writeln!(
+        std::io::stdout(),
+        "created diskless topic {} ({partitions} partitions)",
+        create.name
+    )?;
     Ok(())
 }

@@ -59,11 +59,7 @@ pub struct Cluster {
 impl Cluster {
     /// Knows nothing until the first [`Cluster::refresh`].
     pub fn new(bootstrap_servers: Vec<String>) -> Self {
-        Self {
-            bootstrap_servers,
-            view: RwLock::new(Arc::default()),
-            control: Mutex::new(None),
-        }
+        Self { bootstrap_servers, view: RwLock::new(Arc::default()), control: Mutex::new(None) }
     }
 
     /// The latest view.
@@ -138,9 +134,8 @@ impl Cluster {
         &self,
         topics: Option<Vec<MetadataRequestTopic>>,
     ) -> Result<MetadataResponse, UpstreamError> {
-        let request = MetadataRequest::default()
-            .with_topics(topics)
-            .with_allow_auto_topic_creation(false);
+        let request =
+            MetadataRequest::default().with_topics(topics).with_allow_auto_topic_creation(false);
         self.call(&request, self.version_for::<MetadataRequest>(12)?).await
     }
 
@@ -176,7 +171,10 @@ impl Cluster {
         let mut common: Option<(BTreeMap<i16, (i16, i16)>, ApiVersionsResponse)> = None;
         for broker in brokers.values() {
             let asked = async {
-                BrokerConnection::open(&broker.address()).await?.call(&api_versions_request(), 3).await
+                BrokerConnection::open(&broker.address())
+                    .await?
+                    .call(&api_versions_request(), 3)
+                    .await
             };
             match asked.await {
                 Ok(response) => {

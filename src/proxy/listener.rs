@@ -85,9 +85,11 @@ impl Listeners {
 
     async fn open(&self, endpoint: Endpoint, port: u16) -> Result<(), ListenError> {
         let address = SocketAddr::new(self.proxy.settings.bind, port);
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| ListenError { address, endpoint, source })?;
+        let listener = TcpListener::bind(address).await.map_err(|source| ListenError {
+            address,
+            endpoint,
+            source,
+        })?;
         tracing::debug!(%address, ?endpoint, "listening");
         let (proxy, drain) = (Arc::clone(&self.proxy), self.drain.clone());
         let connections = Arc::clone(&self.connections);

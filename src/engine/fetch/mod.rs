@@ -115,7 +115,10 @@ impl Fetcher {
         match self.components.coordinator.find(asked).await {
             Ok(found) if found.len() == request.partitions.len() => Some(found),
             Ok(found) => {
-                tracing::error!(got = found.len(), "the coordinator answered another number of partitions");
+                tracing::error!(
+                    got = found.len(),
+                    "the coordinator answered another number of partitions"
+                );
                 None
             }
             Err(error) => {

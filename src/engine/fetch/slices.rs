@@ -62,8 +62,7 @@ pub(super) fn slice_run(
 ) -> Result<More, CorruptRun> {
     let (mut at, mut next_offset) = (0, run.base_offset);
     while at < bytes.len() {
-        let batch =
-            RecordBatch::parse(&bytes[at..]).map_err(|_| CorruptRun::NotABatch(at))?;
+        let batch = RecordBatch::parse(&bytes[at..]).map_err(|_| CorruptRun::NotABatch(at))?;
         let range = at..at + batch.bytes().len();
         let base_offset = next_offset;
         next_offset += i64::from(batch.last_offset_delta()) + 1;

@@ -102,7 +102,6 @@ impl Chains {
         }
         ready
     }
-
 }
 
 #[cfg(test)]

@@ -113,8 +113,14 @@ impl Producer {
     ) -> Self {
         let (events, receiver) = mpsc::channel(1024);
         let budget_bytes = settings.inflight_bytes_max;
-        let pipeline =
-            pipeline::Pipeline::new(components, settings, objects, metrics, events.clone(), receiver);
+        let pipeline = pipeline::Pipeline::new(
+            components,
+            settings,
+            objects,
+            metrics,
+            events.clone(),
+            receiver,
+        );
         tasks::spawn_critical("produce", pipeline.run());
         Self { events, budget: Arc::new(Semaphore::new(budget_bytes)), budget_bytes }
     }

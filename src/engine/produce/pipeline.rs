@@ -253,10 +253,7 @@ fn journal_entry(object: ObjectId, outcome: &PartOutcome) -> JournalEntry {
 
 /// Repeats a commit under the same ids until its outcome is known; `None` when the coordinator has
 /// lost its metadata, so that nothing may be taken for granted.
-async fn commit_until_known(
-    components: &Components,
-    commit: &Commit,
-) -> Option<Vec<PartOutcome>> {
+async fn commit_until_known(components: &Components, commit: &Commit) -> Option<Vec<PartOutcome>> {
     for attempt in 0_u32.. {
         match components.coordinator.commit(commit).await {
             Ok(outcomes) => return Some(outcomes),

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use kafka_protocol::messages::alter_configs_response as alter;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult,
@@ -12,7 +13,6 @@ use kafka_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
-use kafka_protocol::messages::alter_configs_response as alter;
 use kafka_protocol::protocol::StrBytes;
 
 use super::{Request, Step};
@@ -154,7 +154,12 @@ async fn obey(
         enable = Some(match change.operation {
             OP_SET => parse_flag(change.name, change.value).map_err(invalid)?,
             OP_DELETE => false,
-            _ => return Err(invalid(format!("{} takes --add-config or --delete-config", change.name))),
+            _ => {
+                return Err(invalid(format!(
+                    "{} takes --add-config or --delete-config",
+                    change.name
+                )));
+            }
         });
     }
     if let Some(true) = enable {
@@ -211,7 +216,11 @@ pub(super) async fn edit_incremental_alter(request: &Request) -> Result<Step, Cl
         if resource.resource_type == RESOURCE_TOPIC {
             let change = |c: &'_ _| {
                 let c: &kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig = c;
-                (c.name.as_str().to_owned(), c.config_operation, c.value.as_deref().map(str::to_owned))
+                (
+                    c.name.as_str().to_owned(),
+                    c.config_operation,
+                    c.value.as_deref().map(str::to_owned),
+                )
             };
             let owned: Vec<_> = resource.configs.iter().map(change).collect();
             let changes: Vec<_> = owned.iter().map(borrow).collect();

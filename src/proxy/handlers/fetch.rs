@@ -8,9 +8,7 @@ use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, Partition
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use super::{
-    Names, Request, SessionState, Step, names_diskless, frame_head, resolve, topic_id,
-};
+use super::{Names, Request, SessionState, Step, frame_head, names_diskless, resolve, topic_id};
 use crate::engine::fetch as engine;
 use crate::proxy::Proxy;
 use crate::proxy::error_reply::{self, ErrorCode};
@@ -46,9 +44,7 @@ pub(super) async fn guard(request: Request, session: &mut SessionState) -> Resul
                 response
             }))
         }
-        Names::Diskless => {
-            request.answer(&refuse_all(&fetch, ErrorCode::NOT_LEADER_OR_FOLLOWER))
-        }
+        Names::Diskless => request.answer(&refuse_all(&fetch, ErrorCode::NOT_LEADER_OR_FOLLOWER)),
     }
 }
 
@@ -82,8 +78,12 @@ pub(super) async fn serve(request: Request) -> Result<Step, Close> {
         return request.answer(&refuse_all(&fetch, ErrorCode::NOT_LEADER_OR_FOLLOWER));
     }
     let (wanted, forgotten) = wanted_of(&fetch);
-    let begun =
-        request.proxy.fetch_sessions.begin(fetch.session_id, fetch.session_epoch, wanted, &forgotten);
+    let begun = request.proxy.fetch_sessions.begin(
+        fetch.session_id,
+        fetch.session_epoch,
+        wanted,
+        &forgotten,
+    );
     let plan = match begun {
         Ok(plan) => plan,
         Err(error) => {
@@ -100,7 +100,8 @@ pub(super) async fn serve(request: Request) -> Result<Step, Close> {
             let rows = fetch_rows(&proxy, &fetch, &plan).await;
             let told: Vec<_> = rows.iter().map(|row| (row.told(), row.gives_records())).collect();
             let named = proxy.fetch_sessions.finish(&plan, &told);
-            let named_rows = plan.partitions.iter().zip(rows).zip(named).filter(|(_, named)| *named);
+            let named_rows =
+                plan.partitions.iter().zip(rows).zip(named).filter(|(_, named)| *named);
             let body = Body {
                 error_code: 0,
                 session_id: plan.session_id,

@@ -33,10 +33,8 @@ pub(super) async fn guard_share_heartbeat(request: Request) -> Result<Step, Clos
         return Ok(request.relay());
     }
     let names: Vec<&str> = topics.iter().map(|name| name.as_str()).collect();
-    let message = format!(
-        "diskless topics do not support share groups; subscribed: {}",
-        names.join(", ")
-    );
+    let message =
+        format!("diskless topics do not support share groups; subscribed: {}", names.join(", "));
     request.answer(
         &ShareGroupHeartbeatResponse::default()
             .with_error_code(ErrorCode::INVALID_REQUEST.0)

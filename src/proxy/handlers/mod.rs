@@ -8,8 +8,8 @@ mod groups;
 mod log_dirs;
 mod metadata;
 mod offsets;
-mod producers;
 mod produce;
+mod producers;
 mod records;
 mod topics;
 mod transactions;
@@ -107,10 +107,7 @@ pub(crate) enum Step {
 }
 
 /// Decides what becomes of a request.
-pub(crate) async fn dispatch(
-    request: Request,
-    session: &mut SessionState,
-) -> Result<Step, Close> {
+pub(crate) async fn dispatch(request: Request, session: &mut SessionState) -> Result<Step, Close> {
     let (key, version) = (request.header.api_key, request.header.api_version);
     let Some(api) = apis::lookup(key) else {
         return Err(Close::Client(format!("api key {key} is not served")));
@@ -256,7 +253,8 @@ impl Request {
         F: Future<Output = T> + Send + 'static,
     {
         let (correlation_id, version) = (self.header.correlation_id, self.version());
-        let answer = async move { reply::encode(correlation_id, version, &response.await).map(Some) };
+        let answer =
+            async move { reply::encode(correlation_id, version, &response.await).map(Some) };
         Step::Answer(answer.boxed())
     }
 }

@@ -30,8 +30,8 @@ pub(super) async fn guard(request: Request) -> Result<Step, Close> {
             Ok(Step::Forward { frames: request.frames(), response: OnResponse::Nothing })
         }
         (Names::ClassicOnly, _) if request.version() < 10 => Ok(request.relay()),
-        (Names::ClassicOnly, _) => Ok(request.forward::<ProduceRequest, _>(
-            |proxy, mut response| async move {
+        (Names::ClassicOnly, _) => {
+            Ok(request.forward::<ProduceRequest, _>(|proxy, mut response| async move {
                 for node in &mut response.node_endpoints {
                     let BrokerId(id) = node.node_id;
                     if let Some(port) = proxy.settings.broker_port(id) {
@@ -40,8 +40,8 @@ pub(super) async fn guard(request: Request) -> Result<Step, Close> {
                     }
                 }
                 response
-            },
-        )),
+            }))
+        }
         (Names::Diskless, 0) => Err(Close::SilentFailure),
         (Names::Diskless, _) => {
             request.answer(&refuse_all(&produce, ErrorCode::NOT_LEADER_OR_FOLLOWER))
@@ -221,4 +221,3 @@ fn decided(index: i32, append_time: i64, outcome: &RowOutcome) -> PartitionProdu
         .with_log_append_time_ms(append_time)
         .with_log_start_offset(*log_start_offset)
 }
-

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
-use kafka_protocol::messages::{
-    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
+use kafka_protocol::messages::create_topics_response::{
+    CreatableTopicConfigs, CreatableTopicResult,
 };
+use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest};
 use kafka_protocol::protocol::StrBytes;
 
 use super::configs::{DISKLESS_ENABLE, SOURCE_TOPIC, is_flag, parse_flag};
@@ -96,7 +96,12 @@ fn plan(proxy: &Proxy, topic: &mut CreatableTopic) -> Result<Option<TopicKind>, 
 }
 
 /// The topic exists on the brokers; binds its id.
-async fn bind(proxy: &Proxy, topic: &mut CreatableTopicResult, kind: TopicKind, validate_only: bool) {
+async fn bind(
+    proxy: &Proxy,
+    topic: &mut CreatableTopicResult,
+    kind: TopicKind,
+    validate_only: bool,
+) {
     if let (Some(configs), TopicKind::Diskless) = (&mut topic.configs, kind) {
         configs.push(
             CreatableTopicConfigs::default()

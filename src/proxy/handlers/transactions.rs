@@ -42,9 +42,8 @@ pub(super) async fn guard_add_partitions(request: Request) -> Result<Step, Close
             .with_results_by_partition(topic.partitions.iter().map(row).collect())
     };
     let results = topics.iter().map(refuse).collect();
-    request.answer(
-        &AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(results),
-    )
+    request
+        .answer(&AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(results))
 }
 
 /// `kafka-transactions abort` sends this to the leader: there is no transaction to end.

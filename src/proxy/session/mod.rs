@@ -100,6 +100,8 @@ pub async fn serve(
         Err(error @ (Close::Upstream(_) | Close::SilentFailure)) => {
             tracing::debug!(%peer, ?endpoint, %error, "connection closed");
         }
-        Err(error @ Close::Ours(_)) => tracing::error!(%peer, ?endpoint, %error, "connection closed"),
+        Err(error @ Close::Ours(_)) => {
+            tracing::error!(%peer, ?endpoint, %error, "connection closed")
+        }
     }
 }

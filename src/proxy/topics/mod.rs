@@ -15,10 +15,10 @@ use tokio::sync::Mutex;
 use super::cluster::Cluster;
 use super::upstream::UpstreamError;
 use crate::config::{Profile, TopicKind as WantedKind, TopicRules};
-use crate::engine::produce::SealProfile;
 use crate::coordinator::{
     BindRule, Coordinator, CoordinatorError, Event, Registration, TopicBinding, TopicKind,
 };
+use crate::engine::produce::SealProfile;
 use crate::log::ids::{TopicId, TopicPartition};
 
 mod placeholder;
@@ -68,7 +68,9 @@ pub enum MakeDisklessError {
     )]
     HasRecords(String),
     /// It is compacted.
-    #[error("topic {0} cannot become diskless: cleanup.policy=compact is not supported; use delete")]
+    #[error(
+        "topic {0} cannot become diskless: cleanup.policy=compact is not supported; use delete"
+    )]
     Compacted(String),
     /// It is one of Kafka's own.
     #[error("topic {0} cannot become diskless: it is internal to Kafka")]
@@ -244,7 +246,8 @@ impl Topics {
             if !wanted.is_empty() {
                 let metadata = self.cluster.metadata(Some(wanted)).await?;
                 self.observe(&metadata.topics).await;
-                let undecided = |t: &&MetadataResponseTopic| !id_of(t).is_zero() && !self.is_bound(t);
+                let undecided =
+                    |t: &&MetadataResponseTopic| !id_of(t).is_zero() && !self.is_bound(t);
                 all_decided &= !metadata.topics.iter().any(|topic| undecided(&topic));
             }
         }
@@ -334,7 +337,8 @@ impl Topics {
         match placeholder::configs(&self.cluster, topics.iter().map(|t| t.name.as_str())).await {
             Ok(configs) => {
                 let mut known = self.write();
-                for (topic, config) in topics.iter().filter_map(|t| Some((t, configs.get(&t.name)?)))
+                for (topic, config) in
+                    topics.iter().filter_map(|t| Some((t, configs.get(&t.name)?)))
                 {
                     known.set_config(topic.id, *config);
                 }

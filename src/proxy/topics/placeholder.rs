@@ -78,12 +78,10 @@ async fn end_offsets(cluster: &Cluster, name: &str) -> Result<Option<i64>, Upstr
     let version = cluster.version_for::<ListOffsetsRequest>(7)?;
     let mut sum = 0;
     for (leader, partitions) in by_leader {
-        let topic = ListOffsetsTopic::default()
-            .with_name(topic_name.clone())
-            .with_partitions(partitions);
-        let request = ListOffsetsRequest::default()
-            .with_replica_id(BrokerId(-1))
-            .with_topics(vec![topic]);
+        let topic =
+            ListOffsetsTopic::default().with_name(topic_name.clone()).with_partitions(partitions);
+        let request =
+            ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
         let Ok(response) = cluster.call_broker(leader, &request, version).await else {
             return Ok(None);
         };
@@ -126,7 +124,9 @@ pub(super) async fn configs<'a>(
                     config.max_message_bytes = value.parse().unwrap_or(config.max_message_bytes);
                 }
                 "message.timestamp.type" => config.log_append_time = value == "LogAppendTime",
-                "cleanup.policy" => config.compacted = value.split(',').any(|p| p.trim() == "compact"),
+                "cleanup.policy" => {
+                    config.compacted = value.split(',').any(|p| p.trim() == "compact")
+                }
                 _ => {}
             }
         }
