@@ -171,7 +171,6 @@ async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Run
     Ok(Running { proxy, listeners, drain })
 }
 
-#[expect(clippy::too_many_arguments, reason = "the composition root joins everything")]
 fn build_proxy(
     settings: &Settings,
     attachment: &Attachment,

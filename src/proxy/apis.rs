@@ -139,8 +139,11 @@ pub fn lookup(key: i16) -> Option<&'static Api> {
     APIS.iter().find(|api| api.key == key)
 }
 
-/// What a broker serves and we let through, by key.
-pub fn intersect(response: &ApiVersionsResponse) -> BTreeMap<i16, (i16, i16)> {
+/// The lowest and the highest version of APIs, by key.
+pub type Versions = BTreeMap<i16, (i16, i16)>;
+
+/// What a broker serves and we let through.
+pub fn intersect(response: &ApiVersionsResponse) -> Versions {
     let clamp = |theirs: &kafka_protocol::messages::api_versions_response::ApiVersion| {
         let ours = lookup(theirs.api_key)?;
         // Produce is advertised from 0 although no client may send less than 3.
@@ -152,10 +155,7 @@ pub fn intersect(response: &ApiVersionsResponse) -> BTreeMap<i16, (i16, i16)> {
 }
 
 /// What both of two brokers serve.
-pub fn common(
-    a: &BTreeMap<i16, (i16, i16)>,
-    b: &BTreeMap<i16, (i16, i16)>,
-) -> BTreeMap<i16, (i16, i16)> {
+pub fn common(a: &Versions, b: &Versions) -> Versions {
     let both = |(key, &(min_a, max_a)): (&i16, &(i16, i16))| {
         let &(min_b, max_b) = b.get(key)?;
         let (min, max) = (min_a.max(min_b), max_a.min(max_b));

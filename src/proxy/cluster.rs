@@ -10,7 +10,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::sync::Mutex;
 
-use super::apis;
+use super::apis::{self, Versions};
 use super::upstream::{BrokerConnection, UpstreamError};
 
 /// A broker as its cluster advertises it.
@@ -43,7 +43,7 @@ pub struct View {
     /// The live brokers by id.
     pub brokers: BTreeMap<i32, Broker>,
     /// The versions that every broker and we serve, by API key.
-    pub versions: BTreeMap<i16, (i16, i16)>,
+    pub versions: Versions,
     /// What a broker answered to ApiVersions, for the features.
     pub features: ApiVersionsResponse,
 }
@@ -167,8 +167,8 @@ impl Cluster {
         &self,
         brokers: &BTreeMap<i32, Broker>,
         before: &View,
-    ) -> (BTreeMap<i16, (i16, i16)>, ApiVersionsResponse) {
-        let mut common: Option<(BTreeMap<i16, (i16, i16)>, ApiVersionsResponse)> = None;
+    ) -> (Versions, ApiVersionsResponse) {
+        let mut common: Option<(Versions, ApiVersionsResponse)> = None;
         for broker in brokers.values() {
             let asked = async {
                 BrokerConnection::open(&broker.address())

@@ -200,7 +200,7 @@ mod tests {
     fn a_session_remembers_and_leaves_out_what_did_not_change() {
         let sessions = FetchSessions::new(Arc::new(Entropy::from_seed(1)));
         let both = vec![(wanted(0), at(0)), (wanted(1), at(0))];
-        let full = sessions.begin(0, 0, both.clone(), &[]).unwrap();
+        let full = sessions.begin(0, 0, both, &[]).unwrap();
         assert!(full.session_id > 0 && !full.incremental);
         assert_eq!(sessions.finish(&full, &[(told(5), true), (told(0), false)]), [true, true]);
 

@@ -8,6 +8,7 @@ use futures::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Endpoint, Pending};
 use crate::engine::produce::ConnectionId;
@@ -127,8 +128,9 @@ impl Reader {
                 }
             }
             Step::Answer(answer) => {
-                // It makes progress while the writer is busy with what came before.
-                let running = tasks::spawn("answer", answer);
+                // It makes progress while the writer is busy with what came before, and ends with
+                // the connection: a long poll of a client that is gone waits for nobody.
+                let running = AbortOnDropHandle::new(tasks::spawn("answer", answer));
                 let joined = running.map(|joined| {
                     joined.unwrap_or_else(|error| Err(Close::Ours(format!("handler: {error}"))))
                 });

@@ -21,8 +21,10 @@ use crate::coordinator::{
 use crate::engine::produce::SealProfile;
 use crate::log::ids::{TopicId, TopicPartition};
 
+mod kinds;
 mod placeholder;
 
+pub use kinds::{Check, MakeDisklessError};
 pub use placeholder::TopicConfig;
 
 /// A topic as it was last seen, its kind known.
@@ -56,34 +58,6 @@ impl Topic {
     pub fn leader_epoch(&self, index: i32) -> i32 {
         usize::try_from(index).ok().and_then(|i| self.leader_epochs.get(i)).copied().unwrap_or(0)
     }
-}
-
-/// Why a topic could not be made diskless.
-#[derive(Debug, thiserror::Error)]
-pub enum MakeDisklessError {
-    /// Its broker log is not empty.
-    #[error(
-        "topic {0} cannot become diskless: its broker log holds records; create a new topic with \
-         diskless.enable=true and copy them"
-    )]
-    HasRecords(String),
-    /// It is compacted.
-    #[error(
-        "topic {0} cannot become diskless: cleanup.policy=compact is not supported; use delete"
-    )]
-    Compacted(String),
-    /// It is one of Kafka's own.
-    #[error("topic {0} cannot become diskless: it is internal to Kafka")]
-    Internal(String),
-    /// No such topic.
-    #[error("topic {0} does not exist")]
-    Unknown(String),
-    /// The brokers could not be asked.
-    #[error("topic {0} cannot become diskless now, try again: {1}")]
-    Upstream(String, UpstreamError),
-    /// The coordinator could not be asked.
-    #[error("topic {0} cannot become diskless now, try again: {1}")]
-    Coordinator(String, CoordinatorError),
 }
 
 #[derive(Debug, Default)]
@@ -254,52 +228,6 @@ impl Topics {
         Ok(all_decided)
     }
 
-    /// Makes an existing, empty topic diskless (`kafka-configs --alter`).
-    pub async fn make_diskless(&self, name: &str, check: Check) -> Result<(), MakeDisklessError> {
-        let unknown = || MakeDisklessError::Unknown(name.to_owned());
-        if name.starts_with("__") {
-            return Err(MakeDisklessError::Internal(name.to_owned()));
-        }
-        let upstream = |error| MakeDisklessError::Upstream(name.to_owned(), error);
-        self.look_up(&[name], &[]).await.map_err(upstream)?;
-        let topic = self.by_name(name).ok_or_else(unknown)?;
-        if topic.is_diskless() {
-            return Ok(());
-        }
-        placeholder::check(&self.cluster, name).await?;
-        if check == Check::Only {
-            return Ok(());
-        }
-        let registration = Registration {
-            binding: TopicBinding {
-                topic: topic.id,
-                name: name.to_owned(),
-                kind: TopicKind::Diskless,
-            },
-            rule: BindRule::Switch,
-        };
-        // Classic endpoints refuse it from here on, so that nothing is written behind our back
-        // while we look whether anything was.
-        self.bind(topic.id, TopicKind::Diskless);
-        let settled = match placeholder::check(&self.cluster, name).await {
-            Ok(()) => self
-                .coordinator
-                .register(vec![registration])
-                .await
-                .map(drop)
-                .map_err(|error| MakeDisklessError::Coordinator(name.to_owned(), error)),
-            Err(error) => Err(error),
-        };
-        match &settled {
-            // It may have been bound all the same: the kind is unknown until the next look.
-            Err(MakeDisklessError::Coordinator(_, _)) => self.unbind(topic.id),
-            Err(_) => self.bind(topic.id, TopicKind::Classic),
-            Ok(()) => tracing::info!(topic = name, id = %topic.id, "topic is diskless from now on"),
-        }
-        self.refresh_configs().await;
-        settled
-    }
-
     /// Binds the id of a topic that a request at hand has just created.
     pub async fn bind_created(
         &self,
@@ -347,52 +275,6 @@ impl Topics {
         }
     }
 
-    /// Decides the kind of topics never seen, and binds it.
-    async fn decide(&self, seen: &[&MetadataResponseTopic]) {
-        let _one_at_a_time = self.deciding.lock().await;
-        let mut registrations = Vec::new();
-        for topic in seen.iter().filter(|topic| !self.is_bound(topic)) {
-            let name = topic.name.as_ref().map_or("", |name| name.as_str());
-            let Some(kind) = self.wanted_kind(name, topic.is_internal).await else { continue };
-            let binding = TopicBinding { topic: id_of(topic), name: name.to_owned(), kind };
-            registrations.push(Registration { binding, rule: BindRule::FirstWins });
-        }
-        if registrations.is_empty() {
-            return;
-        }
-        match self.coordinator.register(registrations).await {
-            Ok(bindings) => bindings.iter().for_each(|b| self.bind(b.topic, b.kind)),
-            Err(error) => tracing::warn!(%error, "kinds of new topics unknown for now"),
-        }
-    }
-
-    /// What a new topic should be; `None` when that cannot be found out now.
-    async fn wanted_kind(&self, name: &str, internal: bool) -> Option<TopicKind> {
-        let intended = self.intents().get(name).copied();
-        let wanted = match intended {
-            Some(kind) => kind == TopicKind::Diskless,
-            None => self.wanted_diskless(name),
-        };
-        if internal || !wanted {
-            return Some(TopicKind::Classic);
-        }
-        match placeholder::check(&self.cluster, name).await {
-            Ok(()) => Some(TopicKind::Diskless),
-            Err(
-                error @ (MakeDisklessError::HasRecords(_)
-                | MakeDisklessError::Compacted(_)
-                | MakeDisklessError::Internal(_)),
-            ) => {
-                tracing::warn!(topic = name, %error, "the topic stays classic");
-                Some(TopicKind::Classic)
-            }
-            Err(error) => {
-                tracing::warn!(topic = name, %error, "kind unknown for now");
-                None
-            }
-        }
-    }
-
     fn is_bound(&self, topic: &MetadataResponseTopic) -> bool {
         self.read().bindings.contains_key(&id_of(topic))
     }
@@ -433,15 +315,6 @@ impl Topics {
     fn intents(&self) -> std::sync::MutexGuard<'_, HashMap<String, TopicKind>> {
         self.intents.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether [`Topics::make_diskless`] only looks whether it could.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Check {
-    /// As with `validateOnly`.
-    Only,
-    /// And then do it.
-    ThenDo,
 }
 
 impl Known {

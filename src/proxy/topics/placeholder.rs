@@ -9,7 +9,7 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{BrokerId, DescribeConfigsRequest, ListOffsetsRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
-use super::MakeDisklessError;
+use super::kinds::MakeDisklessError;
 use crate::proxy::cluster::Cluster;
 use crate::proxy::upstream::UpstreamError;
 
