@@ -160,13 +160,16 @@ impl Reader {
 
     /// A classic endpoint leads to its broker alone; elsewhere any broker will do.
     async fn connect(&mut self) -> Result<(), Close> {
-        let addresses = match self.endpoint {
+        let mut addresses = match self.endpoint {
             Endpoint::Broker(id) => {
                 let view = self.proxy.cluster.view();
-                view.brokers.get(&id).map(|broker| broker.address()).into_iter().collect()
+                view.brokers.get(&id).map(|broker| broker.address()).into_iter().collect::<Vec<_>>()
             }
             Endpoint::Bootstrap | Endpoint::Node(_) => self.proxy.cluster.addresses(),
         };
+        // Connections that may go to any broker are spread over all of them.
+        let spread = addresses.len().max(1) as u64;
+        addresses.rotate_left((self.connection.0 % spread) as usize);
         let mut last = "no such broker".to_owned();
         for address in addresses {
             match upstream::connect(&address).await {
