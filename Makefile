@@ -1,7 +1,7 @@
 # Everything a contributor runs; `make` alone lists it.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build fmt lint test test-unit test-e2e demo bench fuzz clean-demo clean-cache
+.PHONY: help setup build fmt lint docs test test-unit test-e2e demo bench fuzz clean-demo clean-cache
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ lint: ## Formatting, clippy, shellcheck; nothing is changed
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets --all-features -- -D warnings
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else echo "shellcheck is not installed: skipped"; fi
+
+docs: ## Print the documents that are made from the code anew
+	cargo run --locked -q -- docs protocol > docs/protocol.md.new && mv docs/protocol.md.new docs/protocol.md
+	cargo run --locked -q -- docs configuration > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
 
 test-unit: ## Tests that need nothing but Rust
 	cargo test --locked --all-features --lib --bins --test tidy

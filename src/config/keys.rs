@@ -27,12 +27,12 @@ pub const KEYS: &[Key] = &[
     key(
         "zone",
         "`default`",
-        "The availability zone of this replica. Replicas of a zone share its cache and its diskless nodes; a name used in two real zones costs cross-zone traffic.",
+        "The availability zone of this replica. Clients of a zone see its diskless nodes as leaders; a name used in two real zones costs cross-zone traffic.",
     ),
     key(
         "replica",
         "the host's name, else `odradek-0`",
-        "Names this replica while it lives; must be unique among all of the cluster. A stable name keeps its diskless nodes in place over a restart.",
+        "Names this replica while it lives; must be unique among all of the cluster.",
     ),
     key("kafka", "", "The Kafka cluster behind the proxy."),
     key(
@@ -82,7 +82,7 @@ pub const KEYS: &[Key] = &[
     key(
         "diskless.nodesPerZone",
         "`4`",
-        "How many leaders clients of a zone see for diskless partitions, 1 to 64. More spread the load over more replicas; each costs every client a connection. Must be the same on all replicas of a zone.",
+        "How many leaders clients of a zone see for diskless partitions, 1 to 64. A producer has its own connection and requests in flight to each; each costs every client a connection. Must be the same on all replicas of a zone.",
     ),
     key(
         "store",
@@ -140,7 +140,7 @@ pub const KEYS: &[Key] = &[
         "`fast`",
         "`fast` writes at once while nothing is under way; `cheap` waits out the interval for fewer, larger objects. For topics whose rule names none.",
     ),
-    key("admin", "", "The HTTP port of `/livez`, `/readyz`, `/metrics` and the console."),
+    key("admin", "", "The HTTP port of `/livez`, `/readyz` and `/metrics`."),
     key(
         "admin.bind",
         "`127.0.0.1:9180`",

@@ -62,7 +62,7 @@ const LED: (On, On) = (On::Guard, On::Serve);
 pub const APIS: &[Api] = &[
     Api { key: 0, name: "Produce", min: 3, max: 13, accepted: 13, classic: On::Guard, node: On::Serve, note: "advertised from 0, or librdkafka turns compression off (KAFKA-18659); misrouted: NOT_LEADER_OR_FOLLOWER for the whole request" },
     Api { key: 1, name: "Fetch", min: 4, max: 15, accepted: 18, classic: On::Guard, node: On::Serve, note: "clamped so that classic answers carry no addresses; 16 to 18 are answered all the same" },
-    api(2, "ListOffsets", (1, 10), LED, "local and tiered positions are answered as the ends of the log"),
+    api(2, "ListOffsets", (1, 10), LED, "the local start is the log start; nothing is tiered (−1)"),
     api(3, "Metadata", (0, 13), EDIT, "asked upstream in version 10 or above, for the topic ids"),
     api(8, "OffsetCommit", (0, 10), RELAY, ""),
     api(9, "OffsetFetch", (0, 10), RELAY, ""),
@@ -190,7 +190,7 @@ pub fn protocol_markdown() -> String {
 const PROTOCOL_HEAD: &str = "\
 # Kafka APIs
 
-Printed from `src/proxy/apis.rs` by `odradek protocol`; a test compares the two.
+Printed from `src/proxy/apis.rs` by `odradek docs protocol`; a test compares the two.
 
 Versions are the ones that Odradek advertises at most; what the brokers do not serve is not \
 advertised either. An API that is not listed is hidden from ApiVersions, and a request for it \

@@ -120,10 +120,11 @@ impl Topics {
     /// Takes over every binding of the coordinator.
     pub async fn load(&self) -> Result<(), CoordinatorError> {
         let bindings = self.coordinator.topics().await?;
+        let bindings: HashMap<_, _> = bindings.into_iter().map(|b| (b.topic, b.kind)).collect();
         let mut known = self.write();
-        for binding in bindings {
-            known.bindings.insert(binding.topic, binding.kind);
-        }
+        // What is not bound any more was forgotten while nobody told us; it is looked at anew.
+        known.by_id.retain(|id, topic| bindings.get(id) == Some(&topic.kind));
+        known.bindings = bindings;
         Ok(())
     }
 
@@ -195,12 +196,16 @@ impl Topics {
         }
     }
 
-    /// As [`Topics::observe`] with the metadata of all topics: names not among them are gone.
+    /// As [`Topics::observe`] with the metadata of all topics: those not among them are gone, or
+    /// are asked for when somebody names them.
     pub async fn observe_all(&self, seen: &[MetadataResponseTopic]) {
         self.observe(seen).await;
         let names: HashSet<&str> =
             seen.iter().filter_map(|t| t.name.as_ref()).map(|name| name.as_str()).collect();
-        self.write().ids.retain(|name, _| names.contains(name.as_str()));
+        let ids: HashSet<TopicId> = seen.iter().map(id_of).collect();
+        let mut known = self.write();
+        known.ids.retain(|name, _| names.contains(name.as_str()));
+        known.by_id.retain(|id, _| ids.contains(id));
     }
 
     /// Asks the brokers for topics by name or id, and takes note of the answer. Whether the kind
@@ -237,9 +242,11 @@ impl Topics {
     ) -> Result<(), CoordinatorError> {
         let binding = TopicBinding { topic: id, name: name.to_owned(), kind };
         let registration = Registration { binding, rule: BindRule::Switch };
-        self.coordinator.register(vec![registration]).await?;
-        self.bind(id, kind);
-        tracing::info!(topic = name, %id, ?kind, "topic created");
+        for binding in self.coordinator.register(vec![registration]).await? {
+            // What holds, not what was asked: another replica may have seen the topic first.
+            self.bind(binding.topic, binding.kind);
+            tracing::info!(topic = name, %id, kind = ?binding.kind, "topic created");
+        }
         Ok(())
     }
 
