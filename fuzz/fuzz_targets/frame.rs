@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| odradek::wire::fuzz::frame(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| odradek_fuzz::wire::fuzz::frame(data));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| odradek::wire::fuzz::record_batch(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| odradek_fuzz::wire::fuzz::record_batch(data));
