@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use kafka_protocol::messages::alter_configs_request::AlterableConfig as WholeChange;
 use kafka_protocol::messages::alter_configs_response as alter;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult,
 };
+use kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig as IncrementalChange;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
@@ -139,6 +141,18 @@ struct Change<'a> {
     value: Option<&'a str>,
 }
 
+impl<'a> From<&'a IncrementalChange> for Change<'a> {
+    fn from(c: &'a IncrementalChange) -> Self {
+        Self { name: &c.name, operation: c.config_operation, value: c.value.as_deref() }
+    }
+}
+
+impl<'a> From<&'a WholeChange> for Change<'a> {
+    fn from(c: &'a WholeChange) -> Self {
+        Self { name: &c.name, operation: OP_SET, value: c.value.as_deref() }
+    }
+}
+
 type Refusal = (ErrorCode, String);
 
 /// Obeys the changes of one topic that concern us; `Err` when the topic is to stay as it is.
@@ -209,28 +223,18 @@ pub(super) async fn edit_incremental_alter(request: &Request) -> Result<Step, Cl
     let mut asked: IncrementalAlterConfigsRequest = request.decode()?;
     let order: Vec<_> =
         asked.resources.iter().map(|r| (r.resource_type, r.resource_name.clone())).collect();
-    let mut ours = Vec::new();
-    let mut theirs = Vec::new();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for mut resource in std::mem::take(&mut asked.resources) {
         let mut settled = None;
         if resource.resource_type == RESOURCE_TOPIC {
-            let change = |c: &'_ _| {
-                let c: &kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig = c;
-                (
-                    c.name.as_str().to_owned(),
-                    c.config_operation,
-                    c.value.as_deref().map(str::to_owned),
-                )
-            };
-            let owned: Vec<_> = resource.configs.iter().map(change).collect();
-            let changes: Vec<_> = owned.iter().map(borrow).collect();
-            let name = resource.resource_name.as_str();
-            let obeyed = obey(&request.proxy, name, &changes, asked.validate_only).await;
-            let had = resource.configs.len();
+            let changes: Vec<_> = resource.configs.iter().map(Change::from).collect();
+            let had_ours = changes.iter().any(|change| is_flag(change.name));
+            let obeyed =
+                obey(&request.proxy, &resource.resource_name, &changes, asked.validate_only).await;
             resource.configs.retain(|config| !is_flag(&config.name));
             settled = match obeyed {
                 Err(refusal) => Some(Err(refusal)),
-                Ok(()) if resource.configs.is_empty() && had > 0 => Some(Ok(())),
+                Ok(()) if had_ours && resource.configs.is_empty() => Some(Ok(())),
                 Ok(()) => None,
             };
         }
@@ -263,28 +267,17 @@ pub(super) async fn edit_incremental_alter(request: &Request) -> Result<Step, Cl
     })
 }
 
-fn borrow(change: &(String, i8, Option<String>)) -> Change<'_> {
-    Change { name: &change.0, operation: change.1, value: change.2.as_deref() }
-}
-
 /// The older request sets all configs of a resource at once: what it leaves out goes back to its
 /// default, but for our flag, which is not a broker's and stays.
 pub(super) async fn edit_alter(request: &Request) -> Result<Step, Close> {
     let mut asked: AlterConfigsRequest = request.decode()?;
-    let mut ours = Vec::new();
-    let mut theirs = Vec::new();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for mut resource in std::mem::take(&mut asked.resources) {
         if resource.resource_type == RESOURCE_TOPIC {
-            let owned: Vec<_> = resource
-                .configs
-                .iter()
-                .map(|c| (c.name.to_string(), OP_SET, c.value.as_deref().map(str::to_owned)))
-                .collect();
-            let changes: Vec<_> = owned.iter().map(borrow).collect();
-            let name = resource.resource_name.as_str();
-            if let Err((code, message)) =
-                obey(&request.proxy, name, &changes, asked.validate_only).await
-            {
+            let changes: Vec<_> = resource.configs.iter().map(Change::from).collect();
+            let obeyed =
+                obey(&request.proxy, &resource.resource_name, &changes, asked.validate_only).await;
+            if let Err((code, message)) = obeyed {
                 ours.push(
                     alter::AlterConfigsResourceResponse::default()
                         .with_resource_type(resource.resource_type)
