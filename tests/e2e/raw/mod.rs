@@ -6,6 +6,7 @@ mod api_versions;
 mod batch;
 mod client;
 mod fetch;
+mod guards;
 mod hostile;
 mod lifecycle;
 mod listing;
