@@ -2,14 +2,17 @@
 //! broker answers where that is the measure.
 
 mod addresses;
+mod altering;
 mod api_versions;
 mod batch;
+mod becoming;
 mod client;
 mod fetch;
 mod guards;
 mod hostile;
 mod lifecycle;
 mod listing;
+mod misrouted;
 mod offsets;
 mod produce;
 mod requests;
