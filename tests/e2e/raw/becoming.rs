@@ -7,16 +7,20 @@ use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest,
 };
+use uuid::Uuid;
 
 use super::batch::{Batch, read};
 use super::client::Client;
 use super::lifecycle::LIMIT;
 use super::misrouted::placeholder_end;
-use super::requests::{LATEST, append, create, fetch, fetched, metadata, offset_of, topic_name};
+use super::requests::{
+    LATEST, Target, append, create, fetch, fetched, metadata, offset_of, produce, produced,
+    topic_name,
+};
 use super::{NODE_0, Topic, brokers, replica};
 use crate::bed::Bed;
 use crate::bed::process::{run, wait_until};
-use crate::bed::replica::DISKLESS_PREFIX;
+use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
 
 #[test]
 fn a_flag_at_creation_makes_a_topic_diskless_in_every_version() {
@@ -90,31 +94,31 @@ fn validating_binds_nothing() {
     assert!(!Topic::create(replica(), &name, 1, &[]).is_diskless());
 }
 
+/// A topic of the time before: its replica begins after its records were written.
 #[test]
 fn a_topic_with_records_is_not_taken_by_a_pattern() {
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}older"));
+    let names =
+        ["full", "empty"].map(|stem| Bed::get().unique(&format!("{DISKLESS_PREFIX}older-{stem}")));
+    let [full, empty] = &names;
     let mut direct = Client::connect(&brokers()[0]);
-    let row = &direct.call(&create(&name, 1, &[]), 7).topics[0];
-    assert_eq!(row.error_code, 0);
-    let mut written = 0;
-    let at = super::requests::Target { name: &name, id: row.topic_id, partition: 0 };
-    wait_until("a leader takes a record", LIMIT, || {
-        // The proxy must not have seen the topic before it has a record: ask each broker.
-        for address in brokers() {
-            let mut client = Client::connect(&address);
-            let batch = Batch::of(&["before"]).bytes();
-            let response = client.call(&super::requests::produce(at, 9, -1, batch), 9);
-            written += i64::from(super::requests::produced(&response).error_code == 0);
-        }
-        written > 0
-    });
-    // Unless the replica looked in between, when the topic was empty, it stays classic.
-    let topic = Topic::look_up(replica(), &name);
-    if topic.is_diskless() {
-        assert_eq!(written, 1, "bound while it was empty");
-        return;
+    for name in &names {
+        assert_eq!(direct.call(&create(name, 1, &[]), 7).topics[0].error_code, 0);
     }
-    assert_eq!(append(&mut topic.client(), topic.partition(0), Batch::of(&["x"]).bytes()), written);
+    let at = Target { name: full, id: Uuid::nil(), partition: 0 };
+    wait_until("a leader takes the record", LIMIT, || {
+        let is_taken = |address: &String| {
+            let request = produce(at, 9, -1, Batch::of(&["before"]).bytes());
+            let response = Client::connect(address).call(&request, 9);
+            produced(&response).error_code == 0
+        };
+        brokers().iter().any(is_taken)
+    });
+    let replica = Replica::start(Backends::Embedded, "");
+    assert!(Topic::look_up(&replica, empty).is_diskless());
+    let topic = Topic::look_up(&replica, full);
+    assert!(!topic.is_diskless());
+    let mut client = Client::connect(&topic.address(&replica, 0));
+    assert_eq!(append(&mut client, topic.partition(0), Batch::of(&["after"]).bytes()), 1);
 }
 
 #[test]
@@ -164,8 +168,8 @@ fn new_partitions_take_records() {
     let batch = Batch::of(&["x"]).bytes();
     // Any node serves any partition, whether or not somebody asked for metadata meanwhile.
     wait_until("the new partition is known", LIMIT, || {
-        let request = super::requests::produce(topic.partition(2), 9, -1, batch.clone());
-        super::requests::produced(&leader.call(&request, 9)).error_code == 0
+        let request = produce(topic.partition(2), 9, -1, batch.clone());
+        produced(&leader.call(&request, 9)).error_code == 0
     });
     let response = leader.call(&fetch(topic.partition(2), 12, 0), 12);
     assert_eq!(read(fetched(&response).records.as_ref().expect("records"))[0].0, 0);

@@ -13,6 +13,7 @@ mod hostile;
 mod lifecycle;
 mod listing;
 mod misrouted;
+mod odd;
 mod offsets;
 mod produce;
 mod requests;
