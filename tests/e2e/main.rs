@@ -7,3 +7,4 @@ mod checker;
 mod demo;
 mod kill_nine;
 mod matrix;
+mod raw;

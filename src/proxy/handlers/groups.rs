@@ -32,7 +32,10 @@ pub(super) async fn guard_share_heartbeat(request: Request) -> Result<Step, Clos
     if names_diskless(&request.proxy, named).await == Names::ClassicOnly {
         return Ok(request.relay());
     }
-    let names: Vec<&str> = topics.iter().map(|name| name.as_str()).collect();
+    let is_classic =
+        |name: &&str| request.proxy.topics.by_name(name).is_some_and(|topic| !topic.is_diskless());
+    let names = topics.iter().map(|name| name.as_str()).filter(|name| !is_classic(name));
+    let names: Vec<&str> = names.collect();
     let message =
         format!("diskless topics do not support share groups; subscribed: {}", names.join(", "));
     request.answer(

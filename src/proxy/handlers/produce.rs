@@ -19,6 +19,11 @@ use crate::proxy::reply::{self, Close};
 use crate::proxy::topics::Topic;
 use crate::wire::record_batch::{self, BatchError, ProduceLimits, RecordBatch};
 
+/// No produce is given up earlier, however short the client's `timeout_ms`: a broker has the
+/// batch in its log by then, and times out only on other replicas. Told of a timeout for what is
+/// about to be committed, a client without idempotence would write it twice.
+const DEADLINE_MIN: Duration = Duration::from_secs(5);
+
 /// Classic endpoints: forwards what names no diskless topic. Anything else is answered for all of
 /// its partitions with a retriable code; nothing is stored, and the client asks for metadata anew.
 pub(super) async fn guard(request: Request) -> Result<Step, Close> {
@@ -98,6 +103,7 @@ pub(super) async fn serve(request: Request) -> Result<Step, Close> {
         admitted.map_err(|error| Close::Upstream(error.to_string()))?
     };
     let deadline = Duration::from_millis(u64::try_from(produce.timeout_ms).unwrap_or(0));
+    let deadline = deadline.max(DEADLINE_MIN);
     let (correlation_id, version) = (request.header.correlation_id, request.version());
     let acks = produce.acks;
     Ok(Step::Answer(

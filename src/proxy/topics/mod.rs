@@ -13,6 +13,7 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::sync::Mutex;
 
 use super::cluster::Cluster;
+use super::error_reply::ErrorCode;
 use super::upstream::UpstreamError;
 use crate::config::{Profile, TopicKind as WantedKind, TopicRules};
 use crate::coordinator::{
@@ -225,9 +226,8 @@ impl Topics {
             if !wanted.is_empty() {
                 let metadata = self.cluster.metadata(Some(wanted)).await?;
                 self.observe(&metadata.topics).await;
-                let undecided =
-                    |t: &&MetadataResponseTopic| !id_of(t).is_zero() && !self.is_bound(t);
-                all_decided &= !metadata.topics.iter().any(|topic| undecided(&topic));
+                let undecided = |t: &MetadataResponseTopic| exists(t) && !self.is_bound(t);
+                all_decided &= !metadata.topics.iter().any(undecided);
             }
         }
         Ok(all_decided)
@@ -364,6 +364,13 @@ impl Known {
 /// The id of a topic in an answer of a broker.
 pub fn id_of(topic: &MetadataResponseTopic) -> TopicId {
     TopicId(*topic.topic_id.as_bytes())
+}
+
+/// Whether the answer speaks of a topic that exists: one asked for by an id that nobody has is
+/// answered with that id.
+fn exists(topic: &MetadataResponseTopic) -> bool {
+    let unknown = [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID];
+    !id_of(topic).is_zero() && !unknown.contains(&ErrorCode(topic.error_code))
 }
 
 /// Whether the answer describes a topic that exists, with its id.

@@ -47,6 +47,10 @@ impl Process {
             .unwrap_or_default()
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn kill9(&mut self) {
         // It may have ended by itself, which is as good.
         let _ = self.child.kill();

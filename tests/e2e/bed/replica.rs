@@ -1,7 +1,8 @@
 //! One replica of the Odradek under test.
 
 use std::fs;
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -46,6 +47,34 @@ impl Replica {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Diskless node `k`.
+    pub(crate) fn node(&self, k: u16) -> String {
+        format!("127.0.0.1:{}", self.port + 2 + k)
+    }
+
+    /// The endpoint of broker `id`.
+    pub(crate) fn broker(&self, id: u16) -> String {
+        format!("127.0.0.1:{}", self.port + 9 + id)
+    }
+
+    /// The ports that it may listen at.
+    pub(crate) fn ports(&self) -> Range<i32> {
+        i32::from(self.port)..i32::from(self.port) + 20
+    }
+
+    /// Where its configuration, its log and, with embedded backends, its objects are.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn kill9(&mut self) {
         self.process.kill9();
     }
@@ -56,15 +85,13 @@ impl Replica {
         self.process = serve(&self.name, &self.dir);
     }
 
-    /// Asks it to drain and waits for an end without fault.
-    #[expect(dead_code, reason = "for the tests of draining")]
-    pub(crate) fn terminate(mut self) {
-        self.process.send_sigterm();
-        self.process.wait_success(Duration::from_secs(30));
+    /// Waits for its end without fault, which a SIGTERM must have brought about.
+    pub(crate) fn wait_success(mut self, limit: Duration) {
+        self.process.wait_success(limit);
     }
 }
 
-fn serve(name: &str, dir: &std::path::Path) -> Process {
+fn serve(name: &str, dir: &Path) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
     command.arg("serve").arg(dir.join("odradek.yaml"));
     let log = dir.join(format!("{name}.log"));

@@ -1,0 +1,108 @@
+//! A Kafka client of the barest kind: one socket, one request after the other or many at once.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::RequestHeader;
+use kafka_protocol::protocol::{Encodable, Request, StrBytes};
+use odradek::wire::guard::decode_response;
+use odradek::wire::header::ResponseHeader;
+
+/// No answer is waited for longer than this.
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: TcpStream,
+    correlation_id: i32,
+}
+
+impl Client {
+    pub(crate) fn connect(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
+        stream.set_read_timeout(Some(LIMIT)).expect("a limit");
+        stream.set_nodelay(true).expect("no delay");
+        Self { stream, correlation_id: 0 }
+    }
+
+    /// Sends a request and reads its answer.
+    pub(crate) fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
+        let correlation_id = self.send(request, version);
+        self.receive::<R>(correlation_id, version)
+    }
+
+    /// Sends a request; the number that its answer must repeat.
+    pub(crate) fn send<R: Request>(&mut self, request: &R, version: i16) -> i32 {
+        let mut body = BytesMut::new();
+        request.encode(&mut body, version).unwrap_or_else(|e| panic!("{} v{version}: {e}", R::KEY));
+        self.send_body(R::KEY, version, &body)
+    }
+
+    /// Sends a request whose body is given.
+    pub(crate) fn send_body(&mut self, key: i16, version: i16, body: &[u8]) -> i32 {
+        self.correlation_id += 1;
+        let frame = frame(key, version, self.correlation_id, body);
+        self.send_bytes(&frame);
+        self.correlation_id
+    }
+
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the peer takes it");
+    }
+
+    /// The next answer, which must be the one to that request.
+    pub(crate) fn receive<R: Request>(&mut self, correlation_id: i32, version: i16) -> R::Response {
+        let frame = self.receive_frame(R::KEY, version);
+        let header = ResponseHeader::parse(&frame, R::KEY, version).expect("a header");
+        assert_eq!(header.correlation_id, correlation_id, "answers come in order");
+        let body = frame.slice(header.bytes..);
+        let decoded = decode_response::<R>(version, body.clone());
+        decoded.unwrap_or_else(|e| panic!("{} v{version}: {e}: {body:?}", R::KEY))
+    }
+
+    /// The next frame, without its length.
+    pub(crate) fn receive_frame(&mut self, key: i16, version: i16) -> Bytes {
+        let mut length = [0; 4];
+        let read = self.stream.read_exact(&mut length);
+        read.unwrap_or_else(|e| panic!("no answer to key {key} v{version}: {e}"));
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        self.stream.read_exact(&mut frame).expect("a whole frame");
+        frame.into()
+    }
+
+    /// Whether the peer closes the connection without a word.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        match self.stream.read(&mut [0; 1]) {
+            Ok(0) => true,
+            Ok(_) => panic!("an answer where none is due"),
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+
+    /// Whether nothing comes for so long.
+    pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).expect("a limit");
+        let read = self.stream.read(&mut [0; 1]);
+        self.stream.set_read_timeout(Some(LIMIT)).expect("a limit");
+        read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+}
+
+/// A request as it lies on the wire.
+pub(crate) fn frame(key: i16, version: i16, correlation_id: i32, body: &[u8]) -> Bytes {
+    let header = RequestHeader::default()
+        .with_request_api_key(key)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation_id)
+        .with_client_id(Some(StrBytes::from_static_str("raw")));
+    let header_version = odradek::wire::header::request_header_version(key, version).unwrap_or(1);
+    let mut out = BytesMut::new();
+    out.put_i32(0);
+    header.encode(&mut out, header_version).expect("a header");
+    out.put_slice(body);
+    let length = i32::try_from(out.len() - 4).expect("a short frame");
+    out[..4].copy_from_slice(&length.to_be_bytes());
+    out.freeze()
+}

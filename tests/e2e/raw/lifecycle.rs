@@ -1,0 +1,108 @@
+//! Ends and new beginnings of a replica.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::ProduceRequest;
+
+use super::Topic;
+use super::batch::{Batch, kept, read};
+use super::client::Client;
+use super::requests::{append, fetch, fetched, produce, produced};
+use crate::bed::Bed;
+use crate::bed::process::wait_until;
+use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
+
+/// How long anything may take that is bound to happen.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+fn topic_of(replica: &Replica) -> Topic {
+    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}lifecycle"));
+    Topic::create(replica, &name, 1, &[])
+}
+
+/// Killed and started again on embedded backends, a replica knows its topics, offsets, producers
+/// and addresses; a fetch session is gone, and says so.
+#[test]
+fn a_replica_that_comes_back_goes_on() {
+    let mut replica = Replica::start(Backends::Embedded, "flush: {interval: 20ms}\n");
+    let topic = topic_of(&replica);
+    let (address, at) = (topic.address(&replica, 0), topic.partition(0));
+    let batches: Vec<_> =
+        (0..3).map(|n| Batch::of(&[&format!("value {n}")]).by(5_000_000, 0, n).bytes()).collect();
+    let mut client = Client::connect(&address);
+    append(&mut client, at, batches[0].clone());
+    append(&mut client, at, batches[1].clone());
+    let session = client.call(&fetch(at, 12, 0).with_session_epoch(0), 12).session_id;
+    assert!(session != 0);
+
+    replica.restart();
+    let again = Topic::look_up(&replica, &topic.name);
+    assert_eq!((again.id, &again.leaders), (topic.id, &topic.leaders));
+    let mut client = Client::connect(&address);
+    let next = fetch(at, 12, 2).with_session_id(session).with_session_epoch(1);
+    assert_eq!(client.call(&next, 12).error_code, 70);
+    assert_eq!(append(&mut client, at, batches[1].clone()), 1, "a duplicate is still known");
+    assert_eq!(append(&mut client, at, batches[2].clone()), 2);
+    let response = client.call(&fetch(at, 12, 0), 12);
+    let expected: Vec<_> = batches.iter().enumerate().map(|(n, b)| (n as i64, kept(b))).collect();
+    assert_eq!(read(fetched(&response).records.as_ref().expect("records")), expected);
+}
+
+#[test]
+fn a_drain_answers_what_was_asked() {
+    // So slow that the request is in flight when the signal comes.
+    let slow = "flush: {interval: 1500ms, profile: cheap}\n";
+    let mut replica = Replica::start(Backends::Embedded, slow);
+    let topic = topic_of(&replica);
+    let mut client = Client::connect(&topic.address(&replica, 0));
+    let mut idle = Client::connect(&replica.bootstrap());
+    let batch = Batch::of(&["kept"]).bytes();
+    let correlation_id = client.send(&produce(topic.partition(0), 9, -1, batch), 9);
+    assert!(client.is_silent_for(Duration::from_millis(300)), "it is in flight");
+    replica.process().send_sigterm();
+    let response = client.receive::<ProduceRequest>(correlation_id, 9);
+    assert_eq!((produced(&response).error_code, produced(&response).base_offset), (0, 0));
+    assert!(client.is_closed() && idle.is_closed());
+    replica.wait_success(LIMIT);
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let slow = "flush: {interval: 10s, profile: cheap}\n";
+    let mut replica = Replica::start(Backends::Embedded, slow);
+    let topic = topic_of(&replica);
+    let mut client = Client::connect(&topic.address(&replica, 0));
+    client.send(&produce(topic.partition(0), 9, -1, Batch::of(&["lost"]).bytes()), 9);
+    assert!(client.is_silent_for(Duration::from_millis(200)), "it is in flight");
+    replica.process().send_sigterm();
+    let draining = || replica.process().log().contains("draining");
+    wait_until("it drains", LIMIT, draining);
+    let begun = Instant::now();
+    replica.process().send_sigterm();
+    assert!(client.is_closed(), "nobody waits for the flush");
+    replica.wait_success(LIMIT);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_file_with_mistakes_is_refused_with_all_of_them() {
+    let file = Bed::get().test_dir("mistakes").join("odradek.yaml");
+    let text = "zone: 7\nreplika: r\nstore: ftp://somewhere\ncoordinator: sqlite\n\
+                kafka: {bootstrapServers: []}\n\
+                listeners: {bootstrapPort: 70000, nodePorts: 9300, brokerPorts: 9300}\n\
+                diskless: {nodesPerZone: 0, topics: [{match: \"__secret\"}]}\n\
+                flush: {interval: soon, size: 8}\n";
+    fs::write(&file, text).expect("the bed's directory is ours");
+    for verb in ["validate", "serve"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
+        let output = command.arg(verb).arg(&file).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(78), "{verb}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let named = ["replika", "store", "coordinator", "bootstrapServers", "bootstrapPort"];
+        for key in named.iter().chain(&["nodesPerZone", "flush.interval"]) {
+            assert!(said.contains(key), "{verb} does not name {key}:\n{said}");
+        }
+    }
+}

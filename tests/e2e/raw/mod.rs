@@ -1,0 +1,118 @@
+//! Odradek on the wire: requests written by hand, answers read by hand, next to what a stock
+//! broker answers where that is the measure.
+
+mod addresses;
+mod altering;
+mod api_versions;
+mod batch;
+mod becoming;
+mod client;
+mod fetch;
+mod guards;
+mod hostile;
+mod lifecycle;
+mod listing;
+mod misrouted;
+mod odd;
+mod offsets;
+mod produce;
+mod requests;
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use kafka_protocol::messages::{CreateTopicsRequest, MetadataRequest};
+use uuid::Uuid;
+
+use crate::bed::Bed;
+use crate::bed::process::wait_until;
+use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
+use client::Client;
+use lifecycle::LIMIT;
+
+/// The id of the first diskless node of the first zone.
+const NODE_0: i32 = 1_000_000_000;
+const NODES: u16 = 4;
+
+/// The replica that most of these tests share; started once, killed with the binary.
+fn replica() -> &'static Replica {
+    static REPLICA: OnceLock<Replica> = OnceLock::new();
+    // A profile that does not wait long for company: these tests ask one thing at a time.
+    REPLICA.get_or_init(|| Replica::start(Backends::Embedded, "flush: {interval: 20ms}\n"))
+}
+
+/// The addresses of the brokers themselves.
+fn brokers() -> Vec<String> {
+    Bed::get().kafka().bootstrap().split(',').map(str::to_owned).collect()
+}
+
+/// A topic of the shared replica, where its partitions are, and connections there.
+struct Topic {
+    name: String,
+    id: Uuid,
+    /// By partition.
+    leaders: BTreeMap<i32, i32>,
+}
+
+impl Topic {
+    /// A new topic that the YAML's pattern makes diskless.
+    fn diskless(stem: &str, partitions: i32) -> Self {
+        let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}{stem}"));
+        Self::create(replica(), &name, partitions, &[])
+    }
+
+    /// A new topic that no pattern names.
+    fn classic(stem: &str, partitions: i32) -> Self {
+        let name = Bed::get().unique(&format!("classic-{stem}"));
+        Self::create(replica(), &name, partitions, &[])
+    }
+
+    fn create(replica: &Replica, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Self {
+        let mut client = Client::connect(&replica.bootstrap());
+        let response =
+            client.call::<CreateTopicsRequest>(&requests::create(name, partitions, configs), 7);
+        let row = &response.topics[0];
+        assert_eq!(row.error_code, 0, "{name}: {:?}", row.error_message);
+        Self::look_up(replica, name)
+    }
+
+    /// As Metadata shows it, once every broker knows it with leaders for all partitions.
+    fn look_up(replica: &Replica, name: &str) -> Self {
+        let asked = requests::metadata(&[name]);
+        let endpoints = [1, 2, 3].map(|id| replica.broker(id));
+        let mut clients = endpoints.map(|address| Client::connect(&address));
+        let mut found = None;
+        wait_until(name, LIMIT, || {
+            let mut see = |client: &mut Client| {
+                let topic = client.call::<MetadataRequest>(&asked, 12).topics.remove(0);
+                let is_led = topic.error_code == 0
+                    && topic.partitions.iter().all(|p| p.error_code == 0 && p.leader_id.0 >= 0);
+                let led = topic.partitions.iter().map(|p| (p.partition_index, p.leader_id.0));
+                let leaders = led.collect();
+                found = Some(Self { name: name.to_owned(), id: topic.topic_id, leaders });
+                is_led
+            };
+            clients.iter_mut().all(&mut see)
+        });
+        found.expect("just found")
+    }
+
+    fn is_diskless(&self) -> bool {
+        self.leaders[&0] >= NODE_0
+    }
+
+    /// The endpoint that leads a partition.
+    fn address(&self, replica: &Replica, partition: i32) -> String {
+        let leader = self.leaders[&partition];
+        let small = |id: i32| u16::try_from(id).expect("a small number");
+        match leader >= NODE_0 {
+            true => replica.node(small(leader - NODE_0)),
+            false => replica.broker(small(leader)),
+        }
+    }
+
+    /// A connection to the leader of partition 0.
+    fn client(&self) -> Client {
+        Client::connect(&self.address(replica(), 0))
+    }
+}
