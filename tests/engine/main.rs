@@ -3,5 +3,6 @@
 
 mod batches;
 mod kill;
+mod lookup;
 mod order;
 mod rig;
