@@ -2,6 +2,7 @@
 //! time.
 
 mod batches;
+mod fetch;
 mod kill;
 mod lookup;
 mod order;
