@@ -2,8 +2,10 @@
 //! time.
 
 mod batches;
+mod doubt;
 mod fetch;
 mod kill;
 mod lookup;
 mod order;
+mod produce;
 mod rig;
