@@ -33,3 +33,19 @@ where
         }
     })
 }
+
+/// Runs what takes CPU time, not waiting, where it delays no other task.
+///
+/// # Cancel safety
+/// Dropping the future does not stop the work.
+pub async fn run_blocking<T>(work: impl FnOnce() -> T + Send + 'static) -> T
+where
+    T: Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Cancelled before it began: the runtime ends, and with it whoever waits here.
+        Err(_) => std::future::pending().await,
+    }
+}

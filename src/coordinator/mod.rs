@@ -11,6 +11,8 @@ use crate::log::ids::{ObjectId, TopicId, TopicPartition};
 #[cfg(any(test, feature = "test-util"))]
 pub mod conformance;
 pub mod embedded;
+#[cfg(any(test, feature = "test-util"))]
+pub mod faulty;
 pub mod memory;
 pub mod redis;
 

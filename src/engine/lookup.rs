@@ -1,14 +1,20 @@
 //! ListOffsets: where a partition begins and ends, and where a point in time lies in it.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::Components;
 use super::objects::Objects;
 use crate::coordinator::{CoordinatorError, FindFrom, FindRequest, Found, Watermarks};
+use crate::log::batch::Run;
 use crate::log::ids::TopicPartition;
 use crate::store::StoreError;
+use crate::tasks;
 use crate::wire::record_batch::batches;
 use crate::wire::records;
+
+/// Runs of the index that are walked over at a time.
+const PAGE_RUNS: u32 = 1024;
 
 /// What is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,23 +78,17 @@ impl Lookup {
         partition: TopicPartition,
         position: Position,
     ) -> Result<Located, LookupError> {
-        let from = match position {
-            Position::Earliest | Position::Latest => FindFrom::Offset(i64::MAX),
-            Position::MaxTimestamp => FindFrom::MaxTimestamp,
-            Position::Timestamp(timestamp) => FindFrom::Timestamp(timestamp),
-        };
-        let request = FindRequest { partition, from, bytes_max: 1, runs_max: 1 };
-        let mut found = self.components.coordinator.find(vec![request]).await?;
-        let found = found.pop().ok_or(LookupError::Corrupt("the coordinator answered nothing"))?;
         match position {
             Position::Earliest => {
+                let found = self.find(partition, FindFrom::Offset(i64::MAX), 0).await?;
                 Ok(Located { timestamp: -1, offset: found.watermarks.log_start_offset })
             }
             Position::Latest => {
+                let found = self.find(partition, FindFrom::Offset(i64::MAX), 0).await?;
                 Ok(Located { timestamp: -1, offset: found.watermarks.high_watermark })
             }
-            Position::MaxTimestamp => self.open_run(&found, None).await,
-            Position::Timestamp(timestamp) => self.open_run(&found, Some(timestamp)).await,
+            Position::MaxTimestamp => self.greatest(partition).await,
+            Position::Timestamp(timestamp) => self.first_at_or_after(partition, timestamp).await,
         }
     }
 
@@ -110,28 +110,139 @@ impl Lookup {
         Ok(found.await?.into_iter().map(|found| found.watermarks).collect())
     }
 
-    /// The record within the run: the first at or after `timestamp`, or the first with the run's
-    /// greatest timestamp.
-    async fn open_run(
+    /// The first run that promises such a record may not keep it: a run that the log start offset
+    /// cuts keeps the timestamp of what was cut off, and a batch's header is its producer's word.
+    async fn first_at_or_after(
         &self,
-        found: &Found,
-        timestamp: Option<i64>,
+        partition: TopicPartition,
+        timestamp: i64,
     ) -> Result<Located, LookupError> {
-        let Some(run) = found.runs.first() else { return Ok(Located::NOTHING) };
-        let wanted = timestamp.unwrap_or(run.max_timestamp);
-        let bytes = self.objects.read(run).await?;
-        let mut base_offset = run.base_offset;
-        for batch in batches(&bytes) {
-            let batch = batch
-                .map_err(|_| LookupError::Corrupt("the object does not hold a batch there"))?;
-            let record = records::first_at_or_after(&batch, wanted)
-                .map_err(|_| LookupError::Corrupt("the records of a batch cannot be read"))?;
-            if let Some(found) = record {
-                let offset = base_offset + i64::from(found.offset_delta);
-                return Ok(Located { timestamp: found.timestamp, offset });
+        let mut found = self.find(partition, FindFrom::Timestamp(timestamp), 1).await?;
+        while let Some(last) = found.runs.last() {
+            let next = last.end_offset();
+            for run in found.runs.iter().filter(|run| run.max_timestamp >= timestamp) {
+                let wanted = Wanted::AtOrAfter(timestamp);
+                if let Some(located) = self.search(run, &found.watermarks, wanted).await? {
+                    return Ok(located);
+                }
             }
-            base_offset += i64::from(batch.last_offset_delta()) + 1;
+            found = self.find(partition, FindFrom::Offset(next), PAGE_RUNS).await?;
         }
         Ok(Located::NOTHING)
     }
+
+    /// Opens runs from the greatest timestamp that they promise downwards, mostly one.
+    async fn greatest(&self, partition: TopicPartition) -> Result<Located, LookupError> {
+        let mut best = Located::NOTHING;
+        let mut found = self.find(partition, FindFrom::MaxTimestamp, 1).await?;
+        while let Some(run) = found.runs.pop() {
+            if let Some(located) = self.search(&run, &found.watermarks, Wanted::Greatest).await?
+                && rank(located.timestamp, located.offset) > rank(best.timestamp, best.offset)
+            {
+                best = located;
+            }
+            if best.timestamp >= run.max_timestamp {
+                break;
+            }
+            found = self.next_in_rank(partition, &run).await?;
+            found.runs.retain(|next| {
+                rank(next.max_timestamp, next.base_offset) > rank(best.timestamp, best.offset)
+            });
+        }
+        Ok(best)
+    }
+
+    /// The run that promises the greatest timestamp after `before`, or none.
+    async fn next_in_rank(
+        &self,
+        partition: TopicPartition,
+        before: &Run,
+    ) -> Result<Found, LookupError> {
+        let rank_of = |run: &Run| rank(run.max_timestamp, run.base_offset);
+        let mut next: Option<Run> = None;
+        let mut page = self.find(partition, FindFrom::Offset(0), PAGE_RUNS).await?;
+        while let Some(last) = page.runs.last() {
+            let end = last.end_offset();
+            let candidates = page.runs.iter().filter(|run| rank_of(run) < rank_of(before));
+            next = candidates.chain(&next).max_by_key(|run| rank_of(run)).copied();
+            page = self.find(partition, FindFrom::Offset(end), PAGE_RUNS).await?;
+        }
+        Ok(Found { watermarks: page.watermarks, runs: next.into_iter().collect() })
+    }
+
+    async fn find(
+        &self,
+        partition: TopicPartition,
+        from: FindFrom,
+        runs_max: u32,
+    ) -> Result<Found, LookupError> {
+        let request = FindRequest { partition, from, bytes_max: u64::MAX, runs_max };
+        let mut found = self.components.coordinator.find(vec![request]).await?;
+        found.pop().ok_or(LookupError::Corrupt("the coordinator answered nothing"))
+    }
+
+    /// The record within the run, among those that can be read.
+    async fn search(
+        &self,
+        run: &Run,
+        watermarks: &Watermarks,
+        wanted: Wanted,
+    ) -> Result<Option<Located>, LookupError> {
+        let bytes = self.objects.read(run).await?;
+        let (base_offset, start) = (run.base_offset, watermarks.log_start_offset);
+        tasks::run_blocking(move || search_run(&bytes, base_offset, start, wanted)).await
+    }
+}
+
+/// Which record of a run is wanted.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    /// The first with this timestamp or a later one.
+    AtOrAfter(i64),
+    /// The first with the greatest timestamp.
+    Greatest,
+}
+
+/// Greater timestamps first, and of equal ones the lower offset.
+fn rank(timestamp: i64, offset: i64) -> (i64, Reverse<i64>) {
+    (timestamp, Reverse(offset))
+}
+
+fn search_run(
+    bytes: &[u8],
+    base_offset: i64,
+    log_start_offset: i64,
+    wanted: Wanted,
+) -> Result<Option<Located>, LookupError> {
+    let mut base_offset = base_offset;
+    let mut best: Option<Located> = None;
+    for batch in batches(bytes) {
+        let batch =
+            batch.map_err(|_| LookupError::Corrupt("the object does not hold a batch there"))?;
+        let cut = log_start_offset.saturating_sub(base_offset);
+        let delta_min = i32::try_from(cut.max(0)).unwrap_or(i32::MAX);
+        let unreadable = |_| LookupError::Corrupt("the records of a batch cannot be read");
+        let record = match wanted {
+            _ if delta_min > batch.last_offset_delta() => None,
+            Wanted::AtOrAfter(timestamp) => {
+                records::first_at_or_after(&batch, timestamp, delta_min).map_err(unreadable)?
+            }
+            // Opening is dear, and a batch that promises no more cannot be better.
+            Wanted::Greatest if best.is_some_and(|b| b.timestamp >= batch.max_timestamp()) => None,
+            Wanted::Greatest => {
+                records::max_timestamp_record(&batch, delta_min).map_err(unreadable)?
+            }
+        };
+        if let Some(record) = record
+            && best.is_none_or(|best| record.timestamp > best.timestamp)
+        {
+            let offset = base_offset + i64::from(record.offset_delta);
+            best = Some(Located { timestamp: record.timestamp, offset });
+            if matches!(wanted, Wanted::AtOrAfter(_)) {
+                break;
+            }
+        }
+        base_offset += i64::from(batch.last_offset_delta()) + 1;
+    }
+    Ok(best)
 }

@@ -39,7 +39,9 @@ pub struct Objects {
 impl Objects {
     /// Keeps at most `cache_bytes` bytes of objects in memory.
     pub fn new(store: Arc<dyn Store>, cache_bytes: u64) -> Self {
-        let objects_expected = (cache_bytes / (64 << 10)).clamp(64, 1 << 20) as usize;
+        // The cache splits itself by the number of cores, but into pieces of 32 expected items at
+        // least; a piece takes no object larger than itself, so the pieces must be large.
+        let objects_expected = (cache_bytes / (2 << 20)).clamp(32, 1 << 20) as usize;
         Self { store, cache: Cache::with_weighter(objects_expected, cache_bytes, ByBytes) }
     }
 

@@ -63,8 +63,8 @@ pub fn record_batch(data: &[u8]) {
         assert_eq!(produced.bytes.len(), produced.claim.bytes as usize);
     }
     for batch in batches(data).flatten() {
-        let _ = max_timestamp_record(&batch);
-        let _ = first_at_or_after(&batch, batch.base_timestamp());
+        let _ = max_timestamp_record(&batch, 0);
+        let _ = first_at_or_after(&batch, batch.base_timestamp(), 0);
         let stamped = stamp_append_time(&batch, 1);
         let stamped = RecordBatch::parse(&stamped).expect("a stamped batch is a batch");
         assert!(stamped.crc_holds() && stamped.max_timestamp() == 1);

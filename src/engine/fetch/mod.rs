@@ -15,11 +15,15 @@ pub use wakeups::Wakeups;
 use super::Components;
 use super::objects::Objects;
 use crate::coordinator::{FindFrom, FindRequest, Found, Watermarks};
+use crate::log::batch::Run;
 use crate::log::ids::TopicPartition;
+use crate::store::StoreError;
 use slices::Budget;
 
 /// Runs that one partition's share of a fetch reads at most.
 const RUNS_MAX: u32 = 64;
+/// How often a fetch reads on because the runs before gave less than their sizes promised.
+const WAVES_MAX: u32 = 4;
 
 /// One partition of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,78 +132,105 @@ impl Fetcher {
         }
     }
 
+    /// Reads the runs that fit the budget by their sizes side by side, then spends the budget in
+    /// the request's order. Sizes promise more than is given where runs begin below the offset
+    /// or cannot be read; what that leaves goes to the partitions after them.
     async fn read(&self, request: &FetchRequest, found: Vec<Found>) -> Vec<FetchedPartition> {
-        // The runs that fit the budget by their sizes are read side by side; the budget itself is
-        // spent afterwards, in the request's order.
-        let mut left = request.bytes_max.max(1) as u64;
-        let mut reads = Vec::with_capacity(found.len());
-        for (partition, found) in request.partitions.iter().zip(&found) {
-            let wanted = in_range(partition, &found.watermarks) && left > 0;
-            let runs = if wanted { found.runs.as_slice() } else { &[] };
-            let bytes: u64 = runs.iter().map(|run| run.bytes).sum();
-            left = left.saturating_sub(bytes);
-            reads.push(join_all(runs.iter().map(|run| self.objects.read(run))));
-        }
-        let read = join_all(reads).await;
-
         let mut budget = Budget::new(request.bytes_max);
-        let mut answers = Vec::with_capacity(found.len());
-        for ((partition, found), read) in request.partitions.iter().zip(found).zip(read) {
-            let mut answer =
-                FetchedPartition { watermarks: Some(found.watermarks), ..Default::default() };
-            if !in_range(partition, &found.watermarks) {
-                answer.error = Some(FetchError::OffsetOutOfRange);
+        let asked: Vec<_> = request.partitions.iter().zip(&found).collect();
+        let mut answers = Vec::with_capacity(asked.len());
+        for wave in 1..=WAVES_MAX {
+            let rest = &asked[answers.len()..];
+            let mut left = budget.left() as u64;
+            let fits = |(partition, found): &&(&FetchPartition, &Found)| {
+                let fits = left > 0;
+                left = left.saturating_sub(bytes_of(readable_runs(partition, found)));
+                fits
+            };
+            let taken = rest.iter().take_while(fits).count();
+            let reads = rest[..taken].iter().map(|(partition, found)| {
+                let runs = readable_runs(partition, found);
+                join_all(runs.iter().map(|run| self.objects.read(run)))
+            });
+            let reads = join_all(reads).await;
+            for ((partition, found), read) in rest.iter().zip(reads) {
+                answers.push(give(partition, found, read, &mut budget));
             }
-            budget.begin_partition(partition.bytes_max);
-            for (run, bytes) in found.runs.iter().zip(read) {
-                let sliced = match bytes {
-                    Ok(bytes) => slices::slice_run(
-                        run,
-                        &bytes,
-                        partition.offset,
-                        partition.leader_epoch,
-                        &mut budget,
-                        &mut answer.records,
-                    ),
-                    Err(error) => {
-                        tracing::warn!(%error, "run cannot be read");
-                        answer.error = Some(FetchError::Storage);
-                        break;
-                    }
-                };
-                match sliced {
-                    Ok(slices::More::Yes) => {}
-                    Ok(slices::More::No) => break,
-                    Err(error) => {
-                        tracing::error!(object = %run.object, start = run.start, %error,
-                            "the object does not hold what the index says");
-                        answer.error = Some(FetchError::Storage);
-                        break;
-                    }
-                }
+            if answers.len() == asked.len() || budget.left() == 0 || wave == WAVES_MAX {
+                break;
             }
-            if !answer.records.is_empty() {
-                // What was read is good; the client meets the fault when it comes to it.
-                answer.error = None;
-            }
-            answers.push(answer);
+        }
+        // The budget ended before these.
+        for (partition, found) in &asked[answers.len()..] {
+            answers.push(give(partition, found, Vec::new(), &mut budget));
         }
         answers
     }
+}
+
+/// One partition's answer from what was read of its runs.
+fn give(
+    partition: &FetchPartition,
+    found: &Found,
+    read: Vec<Result<Bytes, StoreError>>,
+    budget: &mut Budget,
+) -> FetchedPartition {
+    let mut answer = FetchedPartition { watermarks: Some(found.watermarks), ..Default::default() };
+    if !in_range(partition, &found.watermarks) {
+        answer.error = Some(FetchError::OffsetOutOfRange);
+        return answer;
+    }
+    budget.begin_partition(partition.bytes_max);
+    let mut next_offset = partition.offset;
+    for (run, bytes) in found.runs.iter().zip(read) {
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::warn!(%error, "run cannot be read");
+                answer.error = Some(FetchError::Storage);
+                break;
+            }
+        };
+        let (epoch, records) = (partition.leader_epoch, &mut answer.records);
+        match slices::slice_run(run, &bytes, next_offset, epoch, budget, records) {
+            Ok(slices::More::Yes) => next_offset = run.end_offset(),
+            Ok(slices::More::No) => break,
+            Err(error) => {
+                tracing::error!(object = %run.object, start = run.start, %error,
+                    "the object does not hold what the index says");
+                answer.error = Some(FetchError::Storage);
+                break;
+            }
+        }
+    }
+    if !answer.records.is_empty() {
+        // What was read is good; the client meets the fault when it comes to it.
+        answer.error = None;
+    }
+    answer
+}
+
+fn readable_runs<'a>(partition: &FetchPartition, found: &'a Found) -> &'a [Run] {
+    if in_range(partition, &found.watermarks) { &found.runs } else { &[] }
+}
+
+fn bytes_of(runs: &[Run]) -> u64 {
+    runs.iter().map(|run| run.bytes).sum()
 }
 
 fn in_range(partition: &FetchPartition, watermarks: &Watermarks) -> bool {
     (watermarks.log_start_offset..=watermarks.high_watermark).contains(&partition.offset)
 }
 
-/// Enough bytes, or an offset out of range; an empty partition does not end the wait.
+/// Enough bytes, as many runs as are ever given, or an offset out of range; an empty partition
+/// does not end the wait.
 fn ends_the_wait(request: &FetchRequest, found: &[Found]) -> bool {
     let mut available = 0_u64;
     for (partition, found) in request.partitions.iter().zip(found) {
-        if !in_range(partition, &found.watermarks) {
+        if !in_range(partition, &found.watermarks) || found.runs.len() >= RUNS_MAX as usize {
             return true;
         }
-        available += found.runs.iter().map(|run| run.bytes).sum::<u64>();
+        available += bytes_of(&found.runs);
     }
     // More than `bytes_max` is never given, so waiting for more would wait in vain.
     available >= request.bytes_min.min(request.bytes_max.max(1)) as u64

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::log::batch::Run;
-use crate::wire::record_batch::{PREFIX_BYTES, RecordBatch, rewritten_prefix};
+use crate::wire::record_batch::{PREFIX_BYTES, batches, rewritten_prefix};
 
 /// The bytes that a fetch may still give.
 #[derive(Debug)]
@@ -20,6 +20,11 @@ impl Budget {
 
     pub(super) fn begin_partition(&mut self, partition_bytes: usize) {
         self.partition = partition_bytes;
+    }
+
+    /// Bytes that the response may still give.
+    pub(super) fn left(&self) -> usize {
+        if self.anything_given { self.response } else { self.response.max(1) }
     }
 
     /// Whether a batch may be given. The first one of a response always may, else a batch larger
@@ -49,9 +54,14 @@ pub(super) enum CorruptRun {
     NotABatch(usize),
     #[error("the run ends at offset {found}, not at {expected}")]
     Offsets { found: i64, expected: i64 },
+    #[error("the run begins at offset {found}, above {wanted}")]
+    Gap { found: i64, wanted: i64 },
 }
 
 /// Appends the run's batches from the one that holds `offset` on, as far as the budget goes.
+///
+/// Gives nothing of a run that does not hold exactly the offsets that the index says: a batch
+/// whose count is wrong would shift those behind it.
 pub(super) fn slice_run(
     run: &Run,
     bytes: &Bytes,
@@ -60,16 +70,17 @@ pub(super) fn slice_run(
     budget: &mut Budget,
     out: &mut Vec<Bytes>,
 ) -> Result<More, CorruptRun> {
+    if run.base_offset > offset {
+        return Err(CorruptRun::Gap { found: run.base_offset, wanted: offset });
+    }
+    check_run(run, bytes)?;
     let (mut at, mut next_offset) = (0, run.base_offset);
-    while at < bytes.len() {
-        let batch = RecordBatch::parse(&bytes[at..]).map_err(|_| CorruptRun::NotABatch(at))?;
+    for batch in batches(bytes) {
+        let batch = batch.map_err(|_| CorruptRun::NotABatch(at))?;
         let range = at..at + batch.bytes().len();
         let base_offset = next_offset;
         next_offset += i64::from(batch.last_offset_delta()) + 1;
         at = range.end;
-        if next_offset > run.end_offset() {
-            return Err(CorruptRun::Offsets { found: next_offset, expected: run.end_offset() });
-        }
         if next_offset <= offset {
             continue;
         }
@@ -80,8 +91,19 @@ pub(super) fn slice_run(
         out.push(Bytes::copy_from_slice(&prefix));
         out.push(bytes.slice(range.start + PREFIX_BYTES..range.end));
     }
+    Ok(More::Yes)
+}
+
+fn check_run(run: &Run, bytes: &[u8]) -> Result<(), CorruptRun> {
+    let (mut at, mut next_offset) = (0, run.base_offset);
+    for batch in batches(bytes) {
+        let batch = batch.ok().filter(|batch| batch.last_offset_delta() >= 0);
+        let batch = batch.ok_or(CorruptRun::NotABatch(at))?;
+        next_offset += i64::from(batch.last_offset_delta()) + 1;
+        at += batch.bytes().len();
+    }
     if next_offset == run.end_offset() {
-        Ok(More::Yes)
+        Ok(())
     } else {
         Err(CorruptRun::Offsets { found: next_offset, expected: run.end_offset() })
     }

@@ -54,22 +54,53 @@ impl Chains {
         }
     }
 
-    /// Parts that are settled, one way or the other, release their successors.
+    /// Parts that the coordinator decided on release their successors.
     pub(crate) fn settled(&mut self, sequence: u32, parts: &[u32]) {
-        let Some(object) = self.objects.get_mut(&sequence) else { return };
-        for index in parts {
-            let Some((chain, _)) = object.parts.remove(index) else { continue };
+        for &index in parts {
+            let Some(chain) = self.take_out(sequence, index) else { continue };
             if let Some(queue) = self.chains.get_mut(&chain) {
-                debug_assert_eq!(queue.front(), Some(&(sequence, *index)));
+                debug_assert_eq!(queue.front(), Some(&(sequence, index)));
                 queue.pop_front();
                 if queue.is_empty() {
                     self.chains.remove(&chain);
                 }
             }
         }
+    }
+
+    /// Takes out parts that will never be committed, with all that waits behind them: committed
+    /// on its own, it would overtake its predecessor when the client repeats that one. In the
+    /// order of objects nothing can be left out, so everything falls.
+    pub(crate) fn fall(&mut self, sequence: u32, parts: &[u32]) -> BTreeMap<u32, Vec<u32>> {
+        let mut fallen: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        match self.order {
+            CommitOrder::ByObject => {
+                self.chains.clear();
+                for (sequence, object) in std::mem::take(&mut self.objects) {
+                    fallen.insert(sequence, object.parts.into_keys().collect());
+                }
+            }
+            CommitOrder::Independent => {
+                let chain_of = |index| self.objects.get(&sequence)?.parts.get(index).map(|p| p.0);
+                let chains: Vec<_> = parts.iter().filter_map(chain_of).collect();
+                for chain in chains {
+                    for (sequence, index) in self.chains.remove(&chain).unwrap_or_default() {
+                        fallen.entry(sequence).or_default().push(index);
+                        self.take_out(sequence, index);
+                    }
+                }
+            }
+        }
+        fallen
+    }
+
+    fn take_out(&mut self, sequence: u32, index: u32) -> Option<ChainKey> {
+        let object = self.objects.get_mut(&sequence)?;
+        let (chain, _) = object.parts.remove(&index)?;
         if object.parts.is_empty() {
             self.objects.remove(&sequence);
         }
+        Some(chain)
     }
 
     /// Takes the parts that may be committed now, grouped by object, oldest object first.
@@ -145,5 +176,32 @@ mod tests {
         assert_eq!(chains.take_ready(), [], "the next object waits for this one's settlement");
         chains.settled(0, &[0]);
         assert_eq!(chains.take_ready(), [(1, vec![0, 1])]);
+    }
+
+    #[test]
+    fn what_waits_behind_a_lost_part_falls_with_it() {
+        let mut chains = Chains::new(CommitOrder::Independent);
+        chains.sealed(0, [(0, chain(0, 1)), (1, chain(0, 2))].into_iter());
+        chains.sealed(1, [(0, chain(0, 1)), (1, chain(0, 3))].into_iter());
+        chains.sealed(2, [(0, chain(0, 1))].into_iter());
+        chains.uploaded(0);
+        assert_eq!(chains.take_ready(), [(0, vec![0, 1])]);
+        let fallen: Vec<_> = chains.fall(0, &[0]).into_iter().collect();
+        assert_eq!(fallen, [(0, vec![0]), (1, vec![0]), (2, vec![0])]);
+        // The others go on, and the chain may begin anew.
+        chains.settled(0, &[1]);
+        chains.sealed(3, [(0, chain(0, 1))].into_iter());
+        (1..=3).for_each(|sequence| chains.uploaded(sequence));
+        assert_eq!(chains.take_ready(), [(1, vec![1]), (3, vec![0])]);
+    }
+
+    #[test]
+    fn by_object_everything_falls() {
+        let mut chains = Chains::new(CommitOrder::ByObject);
+        chains.sealed(0, [(0, chain(0, 1))].into_iter());
+        chains.sealed(1, [(0, chain(1, 2)), (1, chain(2, 2))].into_iter());
+        let fallen: Vec<_> = chains.fall(0, &[0]).into_iter().collect();
+        assert_eq!(fallen, [(0, vec![0]), (1, vec![0, 1])]);
+        assert!(chains.objects.is_empty() && chains.chains.is_empty());
     }
 }

@@ -78,7 +78,8 @@ pub enum RowOutcome {
         /// The partition's log start offset.
         log_start_offset: i64,
     },
-    /// The metadata is lost or unreadable; nothing was appended.
+    /// The metadata is lost or unreadable, and the row was not appended; neither was what its
+    /// connection had sent for the partition after it.
     CoordinatorLost,
 }
 
@@ -146,6 +147,10 @@ impl Producer {
         let permit =
             Arc::clone(&self.budget).acquire_many_owned(wanted).await.map_err(|_| Closed)?;
         let (reply, outcome) = oneshot::channel();
+        if rows.is_empty() {
+            let _received = reply.send(Vec::new());
+            return Ok(outcome);
+        }
         let append = Append { connection, rows, reply, permit };
         self.events.send(pipeline::Event::Append(append)).await.map_err(|_| Closed)?;
         Ok(outcome)

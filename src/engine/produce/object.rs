@@ -21,7 +21,7 @@ pub(crate) struct Waiter {
     outcomes: Vec<Option<RowOutcome>>,
     missing: usize,
     /// Held until the answer: the bytes count against the budget until then.
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Waiter {
@@ -34,6 +34,7 @@ impl Waiter {
             && let Some(reply) = self.reply.take()
         {
             let outcomes = self.outcomes.iter().filter_map(|o| *o).collect();
+            self.permit = None;
             // The client may have gone; its batches stay committed.
             let _gone = reply.send(outcomes);
         }
@@ -58,11 +59,13 @@ pub(crate) struct OpenObject {
     urgent: bool,
 }
 
-/// A sealed object: its bytes are fixed, its parts wait for their commit.
+/// A sealed object: its bytes are fixed, its parts wait for their commit; parts that are settled
+/// are gone from it.
 #[derive(Debug)]
 pub(crate) struct SealedObject {
     pub(crate) id: ObjectId,
     pub(crate) sealed_ms: i64,
+    /// Empty once they are durable.
     pub(crate) bytes: Bytes,
     pub(crate) parts: Vec<SealedPart>,
     pub(crate) waiters: Vec<Waiter>,
@@ -84,13 +87,25 @@ impl OpenObject {
             reply: Some(append.reply),
             outcomes: vec![None; append.rows.len()],
             missing: append.rows.len(),
-            _permit: append.permit,
+            permit: Some(append.permit),
         });
         for (row, append_row) in append.rows.into_iter().enumerate() {
             self.bytes += append_row.batch.len();
             self.urgent |= append_row.profile == SealProfile::Fast;
             let key = (append_row.partition, append.connection);
             self.rows.entry(key).or_default().push((append_row, RowRef { waiter, row }));
+        }
+    }
+
+    /// Takes back rows that must not be committed, and answers that the metadata is lost.
+    pub(crate) fn fall(&mut self, falls: impl Fn(&ChainKey) -> bool) {
+        for (append_row, at) in self.rows.extract_if(.., |chain, _| falls(chain)).flat_map(|c| c.1)
+        {
+            self.bytes -= append_row.batch.len();
+            self.waiters[at.waiter].settle(at.row, RowOutcome::CoordinatorLost);
+        }
+        if self.rows.is_empty() {
+            *self = Self::default();
         }
     }
 

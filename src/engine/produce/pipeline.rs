@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::chains::Chains;
 use super::object::{OpenObject, SealedObject};
 use super::{Append, ProduceSettings, RowOutcome};
-use crate::coordinator::{BatchOutcome, Commit, CoordinatorError, PartOutcome};
+use crate::coordinator::{BatchOutcome, Commit, CommitOrder, CoordinatorError, PartOutcome};
 use crate::engine::Components;
 use crate::engine::objects::Objects;
 use crate::log::ids::ObjectId;
@@ -50,6 +50,8 @@ pub(crate) struct Pipeline {
     uploading: usize,
     journal: VecDeque<JournalEntry>,
     drains: Vec<oneshot::Sender<()>>,
+    /// Objects must be committed in order, and one could not be.
+    halted: bool,
 }
 
 impl Pipeline {
@@ -76,6 +78,7 @@ impl Pipeline {
             uploading: 0,
             journal: VecDeque::new(),
             drains: Vec::new(),
+            halted: false,
         }
     }
 
@@ -116,17 +119,27 @@ impl Pipeline {
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Append(append) => self.open.push(append, Instant::now()),
+            Event::Append(append) => {
+                self.open.push(append, Instant::now());
+                if self.halted {
+                    self.open.fall(|_| true);
+                }
+            }
             Event::Uploaded(sequence) => {
                 self.uploading -= 1;
-                if let Some(object) = self.sealed.get(&sequence) {
+                if let Some(object) = self.sealed.get_mut(&sequence) {
                     self.metrics.objects.inc();
                     self.metrics.object_bytes.inc_by(object.bytes.len() as u64);
-                    self.objects.remember(object.id, object.bytes.clone());
+                    // From here on the cache bounds them.
+                    self.objects.remember(object.id, std::mem::take(&mut object.bytes));
                 }
                 self.chains.uploaded(sequence);
             }
-            Event::Decided { sequence, parts, outcomes } => self.settle(sequence, &parts, outcomes),
+            Event::Decided { sequence, parts, outcomes: Some(outcomes) } => {
+                self.chains.settled(sequence, &parts);
+                self.settle(sequence, &parts, &outcomes);
+            }
+            Event::Decided { sequence, parts, outcomes: None } => self.fall(sequence, &parts),
             Event::Drain(done) => self.drains.push(done),
         }
     }
@@ -171,7 +184,7 @@ impl Pipeline {
         self.uploading += 1;
         let (components, events) = (self.components.clone(), self.events.clone());
         let (id, bytes) = (object.id, object.bytes.clone());
-        tasks::spawn("upload", async move {
+        tasks::spawn_critical("upload", async move {
             let key = wal_key(id);
             for attempt in 0_u32.. {
                 let put = components.store.put(&key, vec![bytes.clone()], PutMode::Overwrite);
@@ -202,21 +215,21 @@ impl Pipeline {
                     .collect(),
             };
             let (components, events) = (self.components.clone(), self.events.clone());
-            tasks::spawn("commit", async move {
+            tasks::spawn_critical("commit", async move {
                 let outcomes = commit_until_known(&components, &commit).await;
                 let _gone = events.send(Event::Decided { sequence, parts, outcomes }).await;
             });
         }
     }
 
-    fn settle(&mut self, sequence: u32, parts: &[u32], outcomes: Option<Vec<PartOutcome>>) {
-        self.chains.settled(sequence, parts);
+    /// Answers parts; those without an outcome are lost.
+    fn settle(&mut self, sequence: u32, parts: &[u32], outcomes: &[PartOutcome]) {
         let Some(object) = self.sealed.get_mut(&sequence) else { return };
-        for (at, index) in parts.iter().enumerate() {
+        for index in parts {
             let Some(sealed) = object.parts.iter().find(|p| p.part.index == *index) else {
                 continue;
             };
-            let outcome = outcomes.as_ref().and_then(|all| all.get(at));
+            let outcome = outcomes.iter().find(|outcome| outcome.index == *index);
             for (batch, row) in sealed.rows.iter().enumerate() {
                 let row_outcome = outcome.and_then(|o| {
                     let log_start_offset = o.log_start_offset;
@@ -237,6 +250,23 @@ impl Pipeline {
         }
         while self.journal.len() > JOURNAL_MAX {
             self.journal.pop_front();
+        }
+    }
+
+    /// Answers parts that the coordinator could not take, and all that must not be committed
+    /// without them: see [`Chains::fall`].
+    fn fall(&mut self, sequence: u32, parts: &[u32]) {
+        if self.components.coordinator.commit_order() == CommitOrder::ByObject {
+            tracing::error!("an object is left out of the order: nothing more can be committed");
+            self.halted = true;
+            self.open.fall(|_| true);
+        } else if let Some(object) = self.sealed.get(&sequence) {
+            let lost = object.parts.iter().filter(|p| parts.contains(&p.part.index));
+            let chains: Vec<_> = lost.map(|sealed| sealed.chain).collect();
+            self.open.fall(|chain| chains.contains(chain));
+        }
+        for (sequence, parts) in self.chains.fall(sequence, parts) {
+            self.settle(sequence, &parts, &[]);
         }
     }
 }

@@ -44,10 +44,11 @@ pub enum RecordsError {
 }
 
 /// The first record at or after `timestamp`, in the order of offsets: the answer of ListOffsets
-/// for a time. `None` if every record is older.
+/// for a time. Records before `delta_min` do not count; `None` if every other is older.
 pub fn first_at_or_after(
     batch: &RecordBatch<'_>,
     timestamp: i64,
+    delta_min: i32,
 ) -> Result<Option<Located>, RecordsError> {
     // The header bounds what the records may hold, and opening is dear.
     if batch.max_timestamp() < timestamp {
@@ -55,7 +56,7 @@ pub fn first_at_or_after(
     }
     for record in records(batch)? {
         let record = record?;
-        if record.timestamp >= timestamp {
+        if record.timestamp >= timestamp && record.offset_delta >= delta_min {
             return Ok(Some(record));
         }
     }
@@ -63,11 +64,17 @@ pub fn first_at_or_after(
 }
 
 /// The first of the records with the greatest timestamp: the answer of ListOffsets for −3
-/// (KIP-734). `None` for a batch without records.
-pub fn max_timestamp_record(batch: &RecordBatch<'_>) -> Result<Option<Located>, RecordsError> {
+/// (KIP-734). Records before `delta_min` do not count; `None` if there is no other.
+pub fn max_timestamp_record(
+    batch: &RecordBatch<'_>,
+    delta_min: i32,
+) -> Result<Option<Located>, RecordsError> {
     let mut found: Option<Located> = None;
     for record in records(batch)? {
         let record = record?;
+        if record.offset_delta < delta_min {
+            continue;
+        }
         if found.is_none_or(|f| record.timestamp > f.timestamp) {
             found = Some(record);
         }

@@ -94,11 +94,11 @@ fn finds_by_time_under_every_codec() {
     for (codec, bytes) in each_codec(&records(&deltas, &[b'v'; 300])) {
         let bytes = batch(codec, deltas.len(), 1_009, &bytes);
         let batch = RecordBatch::parse(&bytes).unwrap();
-        let find = |timestamp| first_at_or_after(&batch, timestamp).unwrap();
+        let find = |timestamp| first_at_or_after(&batch, timestamp, 0).unwrap();
         assert_eq!(find(0), at(0, 1_005), "codec {codec}");
         assert_eq!(find(1_006), at(2, 1_009), "codec {codec}");
         assert_eq!(find(1_010), None, "codec {codec}");
-        assert_eq!(max_timestamp_record(&batch), Ok(at(2, 1_009)), "codec {codec}");
+        assert_eq!(max_timestamp_record(&batch, 0), Ok(at(2, 1_009)), "codec {codec}");
     }
 }
 
@@ -106,13 +106,13 @@ fn finds_by_time_under_every_codec() {
 fn an_append_time_is_every_records_time() {
     let bytes = batch(1 << 3, 3, 5_000, &records(&[1, 2, 3], b"v"));
     let batch = RecordBatch::parse(&bytes).unwrap();
-    assert_eq!(first_at_or_after(&batch, 4_000), Ok(at(0, 5_000)));
-    assert_eq!(max_timestamp_record(&batch), Ok(at(0, 5_000)));
+    assert_eq!(first_at_or_after(&batch, 4_000, 0), Ok(at(0, 5_000)));
+    assert_eq!(max_timestamp_record(&batch, 0), Ok(at(0, 5_000)));
 }
 
 #[test]
 fn lying_records_are_errors() {
-    let max = |bytes: Vec<u8>| max_timestamp_record(&RecordBatch::parse(&bytes).unwrap());
+    let max = |bytes: Vec<u8>| max_timestamp_record(&RecordBatch::parse(&bytes).unwrap(), 0);
     let eof = Err(RecordsError::Unreadable(ErrorKind::UnexpectedEof));
     assert_eq!(max(batch(0, 9, 0, &records(&[1], b"v"))), eof);
     assert_eq!(max(batch(0, 0, 0, b"")), Ok(None));
@@ -165,8 +165,8 @@ proptest! {
             let mut bytes = batch(codec, 3, 0, &bytes);
             bytes[57..61].copy_from_slice(&count.to_be_bytes());
             let batch = RecordBatch::parse(&bytes).unwrap();
-            let _ = max_timestamp_record(&batch);
-            let _ = first_at_or_after(&batch, -5);
+            let _ = max_timestamp_record(&batch, 0);
+            let _ = first_at_or_after(&batch, -5, 0);
         }
     }
 }

@@ -1,0 +1,152 @@
+//! Record batches made and read by hand.
+
+use std::io::Write as _;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use odradek::engine::produce::{AppendRow, SealProfile};
+use odradek::log::ids::{TopicId, TopicPartition};
+use odradek::wire::record_batch::{ProduceLimits, RecordBatch, check_produce};
+
+pub(crate) const NOW: i64 = 1_700_000_000_000;
+
+pub(crate) fn partition(partition: i32) -> TopicPartition {
+    TopicPartition { topic: TopicId([7; 16]), partition }
+}
+
+/// What a batch is made of.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Batch {
+    records: Vec<(i64, String)>,
+    producer: Option<i32>,
+    gzip: bool,
+    max_timestamp: Option<i64>,
+}
+
+impl Batch {
+    /// One record for each value.
+    pub(crate) fn of(values: &[&str]) -> Self {
+        let records = values.iter().map(|value| (NOW, (*value).to_owned())).collect();
+        Self { records, ..Self::default() }
+    }
+
+    /// One record for each timestamp.
+    pub(crate) fn at(timestamps: &[i64]) -> Self {
+        let records = timestamps.iter().map(|t| (*t, t.to_string())).collect();
+        Self { records, ..Self::default() }
+    }
+
+    /// Sent by the idempotent producer of these tests.
+    pub(crate) fn sequence(self, base_sequence: i32) -> Self {
+        Self { producer: Some(base_sequence), ..self }
+    }
+
+    pub(crate) fn gzip(self) -> Self {
+        Self { gzip: true, ..self }
+    }
+
+    /// A header that does not tell the truth.
+    pub(crate) fn claiming(self, max_timestamp: i64) -> Self {
+        Self { max_timestamp: Some(max_timestamp), ..self }
+    }
+
+    fn bytes(&self) -> Bytes {
+        let base = self.records[0].0;
+        let max = self.records.iter().map(|r| r.0).max().expect("a record");
+        let mut records = Vec::new();
+        for (index, (timestamp, value)) in (0_i64..).zip(&self.records) {
+            let mut record = vec![0];
+            zigzag(&mut record, timestamp - base);
+            zigzag(&mut record, index);
+            zigzag(&mut record, -1);
+            zigzag(&mut record, value.len() as i64);
+            record.extend_from_slice(value.as_bytes());
+            zigzag(&mut record, 0);
+            zigzag(&mut records, record.len() as i64);
+            records.extend_from_slice(&record);
+        }
+        if self.gzip {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+            encoder.write_all(&records).unwrap();
+            records = encoder.finish().unwrap();
+        }
+        let count = self.records.len() as i32;
+        let mut out = BytesMut::new();
+        out.put_i64(0);
+        out.put_i32(49 + records.len() as i32);
+        out.put_i32(-1);
+        out.put_u8(2);
+        out.put_u32(0);
+        out.put_i16(i16::from(self.gzip));
+        out.put_i32(count - 1);
+        out.put_i64(base);
+        out.put_i64(self.max_timestamp.unwrap_or(max));
+        out.put_i64(self.producer.map_or(-1, |_| 4_711));
+        out.put_i16(self.producer.map_or(-1, |_| 0));
+        out.put_i32(self.producer.unwrap_or(-1));
+        out.put_i32(count);
+        out.put_slice(&records);
+        let crc = crc_fast::crc32_iscsi(&out[21..]);
+        out[17..21].copy_from_slice(&crc.to_be_bytes());
+        out.freeze()
+    }
+
+    /// Checked as the proxy checks what it is sent.
+    pub(crate) fn to(&self, to: i32, profile: SealProfile) -> AppendRow {
+        let limits = ProduceLimits { produce_version: 9, batch_bytes_max: 1 << 20 };
+        let checked = check_produce(&self.bytes(), limits).expect("a good batch");
+        AppendRow { partition: partition(to), profile, claim: checked.claim, batch: checked.bytes }
+    }
+}
+
+pub(crate) fn fast(to: i32, value: &str) -> AppendRow {
+    Batch::of(&[value]).to(to, SealProfile::Fast)
+}
+
+/// Offsets and values of what a fetch gave, not compressed.
+pub(crate) fn records(slices: &[Bytes]) -> Vec<(i64, String)> {
+    let bytes = slices.concat();
+    let mut found = Vec::new();
+    for batch in odradek::wire::record_batch::batches(&bytes) {
+        let batch = batch.expect("a whole batch");
+        assert!(batch.crc_holds());
+        read_batch(&batch, &mut found);
+    }
+    found
+}
+
+fn read_batch(batch: &RecordBatch<'_>, found: &mut Vec<(i64, String)>) {
+    let mut rest = batch.records();
+    for _ in 0..batch.record_count() {
+        let length = unzigzag(&mut rest) as usize;
+        let (mut record, behind) = rest.split_at(length);
+        rest = behind;
+        record = &record[1..];
+        let _timestamp_delta = unzigzag(&mut record);
+        let offset = batch.base_offset() + unzigzag(&mut record);
+        assert_eq!(unzigzag(&mut record), -1, "no key");
+        let value_bytes = unzigzag(&mut record) as usize;
+        found.push((offset, String::from_utf8(record[..value_bytes].to_vec()).unwrap()));
+    }
+}
+
+fn zigzag(out: &mut Vec<u8>, value: i64) {
+    let mut value = ((value << 1) ^ (value >> 63)) as u64;
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn unzigzag(bytes: &mut &[u8]) -> i64 {
+    let (mut value, mut shift) = (0_u64, 0);
+    loop {
+        let byte = bytes[0];
+        *bytes = &bytes[1..];
+        value |= u64::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte < 0x80 {
+            return (value >> 1) as i64 ^ -((value & 1) as i64);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The engine through its public face, over stores and coordinators that misbehave, in virtual
+//! time.
+
+mod batches;
+mod doubt;
+mod fetch;
+mod kill;
+mod lookup;
+mod order;
+mod produce;
+mod rig;

@@ -1,0 +1,118 @@
+//! When an object is sealed, what is admitted, and how it ends.
+
+use odradek::coordinator::faulty::{Fault as CallFault, Verb as Call};
+use odradek::engine::produce::{ConnectionId, ProduceSettings, SealProfile};
+use odradek::store::faulty::{Fault, Verb};
+use tokio::time::{Duration, Instant};
+
+use crate::batches::{Batch, fast};
+use crate::rig::{INTERVAL, Replica, SECOND, is_answered, offset, settings};
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_pipeline_asks_nothing_of_anyone() {
+    let replica = Replica::new().await;
+    replica.write(1, fast(0, "x")).await;
+    let puts = replica.store.calls(Verb::Put);
+    tokio::time::sleep(3_600 * SECOND).await;
+    assert_eq!((puts, replica.store.calls(Verb::Put)), (1, 1));
+    assert_eq!(replica.coordinator.calls(Call::Commit), 1);
+    assert_eq!(replica.coordinator.calls(Call::Find), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fast_does_not_wait_and_cheap_waits_for_the_interval() {
+    for (profile, waits) in [(SealProfile::Fast, Duration::ZERO), (SealProfile::Cheap, INTERVAL)] {
+        let replica = Replica::new().await;
+        let start = Instant::now();
+        replica.write(1, Batch::of(&["x"]).to(0, profile)).await;
+        assert_eq!(start.elapsed().as_millis(), waits.as_millis(), "{profile:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn company_is_waited_for_while_a_put_is_in_flight() {
+    let replica = Replica::new().await;
+    replica.store.script(Verb::Put, [Fault::slow(100 * INTERVAL / 1_000)]);
+    let first = replica.send(1, vec![fast(0, "a")]).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let start = Instant::now();
+    let second = replica.send(2, vec![fast(0, "b")]).await;
+    let third = replica.send(3, vec![fast(0, "c")]).await;
+    first.await.unwrap();
+    second.await.unwrap();
+    third.await.unwrap();
+    assert!(start.elapsed() < INTERVAL, "the landing of the first seals the next");
+    assert_eq!(replica.store.calls(Verb::Put), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn size_seals() {
+    let replica = Replica::with(ProduceSettings { object_bytes: 1_000, ..settings() }).await;
+    let start = Instant::now();
+    let value = "x".repeat(300);
+    let mut replies = Vec::new();
+    for _ in 0..3 {
+        let row = Batch::of(&[&value]).to(0, SealProfile::Cheap);
+        replies.push(replica.send(1, vec![row]).await);
+    }
+    for reply in replies {
+        reply.await.unwrap();
+    }
+    assert!(start.elapsed() < INTERVAL / 2, "{:?}", start.elapsed());
+    assert_eq!(replica.objects().await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn appends_beyond_the_budget_wait_for_answers() {
+    let replica = Replica::with(ProduceSettings { inflight_bytes_max: 250, ..settings() }).await;
+    // A hanging PUT holds its own bytes, and nobody else's for longer than their answer.
+    replica.store.script(Verb::Put, [Fault::slow(30 * SECOND)]);
+    let stuck = replica.send(1, vec![fast(0, "stuck")]).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let behind = replica.send(1, vec![fast(0, "behind")]).await;
+    let companion = replica.send(2, vec![fast(0, "companion")]).await;
+    let start = Instant::now();
+    let next = replica.send(2, vec![fast(0, "next")]).await;
+    assert!(start.elapsed() >= INTERVAL - Duration::from_millis(2), "admitted beyond the budget");
+    assert!(start.elapsed() < SECOND, "the companion's bytes come back with its answer");
+    for reply in [companion, next, stuck, behind] {
+        offset(reply.await.unwrap()[0]);
+    }
+    // More than the whole budget goes alone.
+    let large = Batch::of(&[&"x".repeat(1_000)]).to(0, SealProfile::Fast);
+    assert_eq!(replica.write(1, large).await, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn drain_answers_everything_and_then_refuses() {
+    let replica = Replica::new().await;
+    replica.store.script(Verb::Put, [Fault::slow(10 * SECOND)]);
+    replica.coordinator.script(Call::Commit, [CallFault::REPLY_LOST]);
+    let mut first = replica.send(1, vec![fast(0, "a")]).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let mut second = replica.send(1, vec![Batch::of(&["b"]).to(0, SealProfile::Cheap)]).await;
+    replica.producer.drain().await;
+    assert_eq!(offset(first.try_recv().expect("answered before the drain ended")[0]), 0);
+    assert_eq!(offset(second.try_recv().expect("answered before the drain ended")[0]), 1);
+    assert!(replica.producer.append(ConnectionId(1), vec![fast(0, "c")]).await.is_err());
+    replica.producer.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_receiver_takes_nothing_back() {
+    let replica = Replica::new().await;
+    drop(replica.send(1, vec![fast(0, "gone")]).await);
+    assert_eq!(replica.write(1, fast(0, "here")).await, 1);
+    assert_eq!(replica.read(0, 0).await.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_to_append_is_answered_and_blocks_nobody() {
+    let replica = Replica::embedded(&std::sync::Arc::default()).await;
+    let mut nothing = replica.send(1, Vec::new()).await;
+    assert!(is_answered(&mut nothing).await);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(replica.store.calls(Verb::Put), 0);
+    assert_eq!(replica.write(1, fast(0, "x")).await, 0);
+    replica.producer.drain().await;
+}

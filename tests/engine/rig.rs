@@ -1,0 +1,177 @@
+//! One replica's engine with a faulty store and a faulty coordinator below it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use odradek::clock::{ManualClock, WallClock};
+use odradek::coordinator::embedded::EmbeddedCoordinator;
+use odradek::coordinator::faulty::FaultyCoordinator;
+use odradek::coordinator::memory::MemoryCoordinator;
+use odradek::coordinator::{BatchOutcome, Coordinator};
+use odradek::engine::Components;
+use odradek::engine::fetch::{FetchPartition, FetchRequest, FetchedPartition, Fetcher, Wakeups};
+use odradek::engine::lookup::Lookup;
+use odradek::engine::objects::Objects;
+use odradek::engine::produce::{AppendRow, ConnectionId, ProduceSettings, Producer, RowOutcome};
+use odradek::entropy::Entropy;
+use odradek::metrics::Metrics;
+use odradek::store::Store;
+use odradek::store::faulty::FaultyStore;
+use odradek::store::memory::MemoryStore;
+use odradek::tasks;
+use tokio::sync::oneshot;
+
+use crate::batches::{NOW, partition, records};
+
+pub(crate) const INTERVAL: Duration = Duration::from_millis(250);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+pub(crate) type Reply = oneshot::Receiver<Vec<RowOutcome>>;
+
+/// Whether the replica hears of commits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follow {
+    Yes,
+    Deaf,
+}
+
+pub(crate) struct Replica {
+    pub(crate) memory: Arc<MemoryStore>,
+    pub(crate) store: Arc<FaultyStore>,
+    pub(crate) coordinator: Arc<FaultyCoordinator>,
+    pub(crate) producer: Producer,
+    pub(crate) fetcher: Arc<Fetcher>,
+    pub(crate) lookup: Lookup,
+}
+
+pub(crate) fn settings() -> ProduceSettings {
+    ProduceSettings {
+        interval: INTERVAL,
+        object_bytes: 64 << 10,
+        inflight_bytes_max: 1 << 20,
+        uploads_max: 8,
+        replica: "r0".to_owned(),
+        incarnation: 1,
+        replica_tag: 1,
+    }
+}
+
+impl Replica {
+    /// A replica over an empty store and the reference model.
+    pub(crate) async fn new() -> Self {
+        Self::with(settings()).await
+    }
+
+    pub(crate) async fn with(settings: ProduceSettings) -> Self {
+        let coordinator = Arc::new(MemoryCoordinator::new("model"));
+        Self::start(Arc::default(), coordinator, settings, Follow::Yes).await
+    }
+
+    /// A replica whose order of objects is the record of the offsets.
+    pub(crate) async fn embedded(memory: &Arc<MemoryStore>) -> Self {
+        let store = Arc::clone(memory) as Arc<dyn Store>;
+        let (clock, entropy) = (ManualClock::new(NOW), Entropy::from_seed(3));
+        let coordinator = EmbeddedCoordinator::open(&clock, &entropy, store).await.expect("opens");
+        let (incarnation, replica_tag) = (coordinator.incarnation(), coordinator.replica());
+        let settings = ProduceSettings { incarnation, replica_tag, ..settings() };
+        Self::start(Arc::clone(memory), Arc::new(coordinator), settings, Follow::Yes).await
+    }
+
+    /// Another replica over the same store and order.
+    pub(crate) async fn beside(&self, follow: Follow) -> Self {
+        let settings = ProduceSettings { replica_tag: 2, ..settings() };
+        let coordinator = Arc::clone(&self.coordinator) as Arc<dyn Coordinator>;
+        Self::start(Arc::clone(&self.memory), coordinator, settings, follow).await
+    }
+
+    async fn start(
+        memory: Arc<MemoryStore>,
+        coordinator: Arc<dyn Coordinator>,
+        settings: ProduceSettings,
+        follow: Follow,
+    ) -> Self {
+        let store = Arc::new(FaultyStore::new(Arc::clone(&memory) as Arc<dyn Store>));
+        let coordinator = Arc::new(FaultyCoordinator::new(coordinator));
+        let components = Components {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            coordinator: Arc::clone(&coordinator) as Arc<dyn Coordinator>,
+            clock: Arc::new(ManualClock::new(NOW)) as Arc<dyn WallClock>,
+            entropy: Arc::new(Entropy::from_seed(11)),
+        };
+        let objects = Arc::new(Objects::new(Arc::clone(&components.store), 64 << 20));
+        let wakeups = Arc::new(Wakeups::default());
+        if follow == Follow::Yes {
+            let events = components.coordinator.follow().await.expect("it lives");
+            let wakeups = Arc::clone(&wakeups);
+            tasks::spawn("follow", async move { wakeups.follow(events, |_| {}).await });
+        }
+        let metrics = Arc::new(Metrics::default());
+        let producer = Producer::start(components.clone(), settings, Arc::clone(&objects), metrics);
+        let lookup = Lookup::new(components.clone(), Arc::clone(&objects));
+        let fetcher = Arc::new(Fetcher::new(components, objects, wakeups));
+        Self { memory, store, coordinator, producer, fetcher, lookup }
+    }
+
+    pub(crate) async fn send(&self, connection: u64, rows: Vec<AppendRow>) -> Reply {
+        self.producer.append(ConnectionId(connection), rows).await.expect("it takes appends")
+    }
+
+    /// Sends, and waits for the one row's offset.
+    pub(crate) async fn write(&self, connection: u64, row: AppendRow) -> i64 {
+        offset(self.send(connection, vec![row]).await.await.expect("an answer")[0])
+    }
+
+    /// Everything that a partition gives from `offset` on, without waiting.
+    pub(crate) async fn read(&self, from: i32, offset: i64) -> Vec<(i64, String)> {
+        let answer = self.fetch(fetch(&[(from, offset)], Duration::ZERO)).await.remove(0);
+        assert_eq!(answer.error, None);
+        records(&answer.records)
+    }
+
+    pub(crate) async fn fetch(&self, request: FetchRequest) -> Vec<FetchedPartition> {
+        self.fetcher.fetch(&request).await
+    }
+
+    /// Keys of the WAL objects.
+    pub(crate) async fn objects(&self) -> Vec<String> {
+        let rows = self.memory.list("wal/", None, 1000).await.expect("it lists");
+        rows.into_iter().map(|row| row.key).collect()
+    }
+}
+
+pub(crate) fn fetch(partitions: &[(i32, i64)], wait: Duration) -> FetchRequest {
+    let of = |&(index, offset): &(i32, i64)| FetchPartition {
+        partition: partition(index),
+        offset,
+        bytes_max: 1 << 20,
+        leader_epoch: 5,
+    };
+    let partitions = partitions.iter().map(of).collect();
+    FetchRequest { partitions, bytes_min: 1, bytes_max: 50 << 20, wait }
+}
+
+#[track_caller]
+pub(crate) fn offset(outcome: RowOutcome) -> i64 {
+    match outcome {
+        RowOutcome::Decided { outcome: BatchOutcome::Committed { base_offset }, .. } => base_offset,
+        other => panic!("not committed: {other:?}"),
+    }
+}
+
+/// The offset of a batch that lies in the log, whether now or before.
+#[track_caller]
+pub(crate) fn offset_at_last(outcome: RowOutcome) -> i64 {
+    match outcome {
+        RowOutcome::Decided {
+            outcome:
+                BatchOutcome::Committed { base_offset } | BatchOutcome::Duplicate { base_offset, .. },
+            ..
+        } => base_offset,
+        other => panic!("not in the log: {other:?}"),
+    }
+}
+
+/// Whether a reply is there, after everything that can happen now has happened.
+pub(crate) async fn is_answered(reply: &mut Reply) -> bool {
+    tokio::time::timeout(Duration::from_millis(1), reply).await.is_ok()
+}
