@@ -67,6 +67,10 @@ impl Replica {
         &self.dir
     }
 
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
     }

@@ -72,6 +72,16 @@ impl Client {
         frame.into()
     }
 
+    /// The next frame, if it comes in time; `None` also when the peer closes the connection.
+    pub(crate) fn frame_within(&mut self, time: Duration) -> Option<Bytes> {
+        self.stream.set_read_timeout(Some(time)).expect("a limit");
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length).ok()?;
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        self.stream.read_exact(&mut frame).expect("a whole frame");
+        Some(frame.into())
+    }
+
     /// Whether the peer closes the connection without a word.
     pub(crate) fn is_closed(&mut self) -> bool {
         match self.stream.read(&mut [0; 1]) {

@@ -4,6 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest};
+use odradek::proxy::apis;
+use odradek::wire::guard;
+use odradek::wire::guard::sample::{Direction, message, versions};
+use odradek::wire::header::ResponseHeader;
 
 use super::batch::Batch;
 use super::client::{Client, frame};
@@ -91,6 +95,62 @@ fn a_promise_of_a_large_frame_reserves_no_memory() {
     let grown = resident_mib().saturating_sub(before);
     assert!(grown < 100, "{grown} MiB for {PROMISES} promises");
     endpoints().iter().for_each(|address| still_serves(address));
+}
+
+/// Well-formed requests without sense, at everything that a node answers by itself: each gets an
+/// answer that can be read or none at all, and no handler panics.
+#[test]
+fn nonsense_is_answered_or_refused() {
+    const DRAWS: u64 = 4;
+    // The names that the nonsense is made of exist, some as diskless topics.
+    for (name, diskless) in [("a", "true"), ("ab", "true"), ("abc", "false")] {
+        let topic = Topic::create(replica(), name, 1, &[("diskless.enable", diskless)]);
+        append(&mut topic.client(), topic.partition(0), Batch::of(&["x"]).bytes());
+    }
+    let (mut answered, mut refused) = (0, 0);
+    for (key, version) in versions(Direction::Request) {
+        let Some(api) = apis::lookup(key) else { continue };
+        if api.node != apis::On::Serve || version > api.accepted {
+            continue;
+        }
+        for seed in 0..DRAWS {
+            let mut choose = chooser(seed << 32 | (key as u64) << 16 | version as u64);
+            let body = message(Direction::Request, (key, version), 4, &mut choose);
+            let mut client = Client::connect(&replica().node(0));
+            client.send_body(key, version, &body);
+            // A fetch may want to wait for very long, a produce may want no answer.
+            let patience = if key <= 1 { 150 } else { 10_000 };
+            let Some(frame) = client.frame_within(Duration::from_millis(patience)) else {
+                refused += 1;
+                continue;
+            };
+            let header = ResponseHeader::parse(&frame, key, version).expect("a header");
+            let walked = guard::check_response(key, version, &frame[header.bytes..]);
+            assert_eq!(walked, Ok(frame.len() - header.bytes), "key {key} v{version} {body:?}");
+            answered += 1;
+        }
+    }
+    assert!(answered > refused, "{answered} answered, {refused} refused");
+    still_serves(&replica().node(0));
+    let log = replica().log();
+    assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
+}
+
+/// Draws small numbers most of the time, always the same for one seed.
+fn chooser(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut state = seed;
+    move |n| {
+        let mut draw = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize
+        };
+        match n {
+            256 if draw() % 32 > 0 => 0,
+            n => draw() % n,
+        }
+    }
 }
 
 fn resident_mib() -> u64 {
