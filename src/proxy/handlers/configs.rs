@@ -176,11 +176,6 @@ async fn obey(
             }
         });
     }
-    if let Some(true) = enable {
-        let check = if validate_only { Check::Only } else { Check::ThenDo };
-        let made = proxy.topics.make_diskless(topic, check).await;
-        made.map_err(|error| (code_of(&error), error.to_string()))?;
-    }
     let diskless = proxy.topics.by_name(topic).is_some_and(|topic| topic.is_diskless());
     if enable == Some(false) && diskless {
         return Err(invalid(format!(
@@ -193,10 +188,16 @@ async fn obey(
             && matches!(change.operation, OP_SET | OP_APPEND)
             && change.value.is_some_and(|v| v.split(',').any(|p| p.trim() == "compact"))
     };
-    if diskless && changes.iter().any(compacts) {
+    // Before anything is done: what is refused in part is refused whole.
+    if (diskless || enable == Some(true)) && changes.iter().any(compacts) {
         return Err(invalid(format!(
-            "topic {topic} is diskless: cleanup.policy=compact is not supported; use delete"
+            "topic {topic}: cleanup.policy=compact is not supported on diskless topics; use delete"
         )));
+    }
+    if let Some(true) = enable {
+        let check = if validate_only { Check::Only } else { Check::ThenDo };
+        let made = proxy.topics.make_diskless(topic, check).await;
+        made.map_err(|error| (code_of(&error), error.to_string()))?;
     }
     Ok(())
 }

@@ -131,6 +131,17 @@ fn a_diskless_topic_stays_diskless() {
     assert_eq!(code, 3, "{message}");
 }
 
+#[test]
+fn what_is_refused_in_part_is_refused_whole() {
+    let topic = Topic::classic("whole", 1);
+    let steps = [("diskless.enable", SET, Some("true")), ("cleanup.policy", SET, Some("compact"))];
+    let (code, message) = alter(&topic.name, &steps, 1, false);
+    assert_eq!(code, INVALID_CONFIG);
+    assert!(message.contains("cleanup.policy=compact"), "{message}");
+    assert!(!is_diskless(&topic.name));
+    assert_eq!(described(&topic.name, "cleanup.policy", 4).as_deref(), Some("delete"));
+}
+
 fn whole_set(name: &str, configs: &[(&str, &str)], version: i16) -> (i16, String) {
     let config = |&(name, value): &(&str, &str)| {
         whole::AlterableConfig::default().with_name(text(name)).with_value(Some(text(value)))
