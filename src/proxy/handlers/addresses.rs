@@ -17,7 +17,7 @@ const CONTROLLERS: i8 = 2;
 
 /// Where a node is reached through us, in place of where it says it is. A node without a port of
 /// ours (−1 for "none") keeps what it has only if that leads nowhere.
-fn rewrite(settings: &ProxySettings, id: BrokerId, host: &mut StrBytes, port: &mut i32) {
+pub(super) fn rewrite(settings: &ProxySettings, id: BrokerId, host: &mut StrBytes, port: &mut i32) {
     match settings.broker_port(id.0) {
         Some(ours) => {
             *host = StrBytes::from_string(settings.advertised_host.clone());

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
-use kafka_protocol::protocol::StrBytes;
 
+use super::addresses::rewrite;
 use super::{Names, Request, SessionState, Step, frame_head, names_diskless, resolve, topic_id};
 use crate::engine::fetch as engine;
 use crate::proxy::Proxy;
@@ -36,10 +36,7 @@ pub(super) async fn guard(request: Request, session: &mut SessionState) -> Resul
         Names::ClassicOnly => {
             Ok(request.forward::<FetchRequest, _>(|proxy, mut response| async move {
                 for node in &mut response.node_endpoints {
-                    if let Some(port) = proxy.settings.broker_port(node.node_id.0) {
-                        node.host = StrBytes::from_string(proxy.settings.advertised_host.clone());
-                        node.port = i32::from(port);
-                    }
+                    rewrite(&proxy.settings, node.node_id, &mut node.host, &mut node.port);
                 }
                 response
             }))

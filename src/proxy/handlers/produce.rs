@@ -6,10 +6,11 @@ use bytes::Bytes;
 use futures::FutureExt;
 use kafka_protocol::messages::produce_request::TopicProduceData;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
-use kafka_protocol::messages::{BrokerId, ProduceRequest, ProduceResponse};
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use kafka_protocol::protocol::StrBytes;
 use tokio::sync::oneshot;
 
+use super::addresses::rewrite;
 use super::{Names, OnResponse, Request, Step, names_diskless, resolve, topic_id};
 use crate::coordinator::BatchOutcome;
 use crate::engine::produce::{AppendRow, RowOutcome};
@@ -38,11 +39,7 @@ pub(super) async fn guard(request: Request) -> Result<Step, Close> {
         (Names::ClassicOnly, _) => {
             Ok(request.forward::<ProduceRequest, _>(|proxy, mut response| async move {
                 for node in &mut response.node_endpoints {
-                    let BrokerId(id) = node.node_id;
-                    if let Some(port) = proxy.settings.broker_port(id) {
-                        node.host = StrBytes::from_string(proxy.settings.advertised_host.clone());
-                        node.port = i32::from(port);
-                    }
+                    rewrite(&proxy.settings, node.node_id, &mut node.host, &mut node.port);
                 }
                 response
             }))
