@@ -65,9 +65,10 @@ impl Batch {
             records.extend_from_slice(&record);
         }
         if self.gzip {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
-            encoder.write_all(&records).unwrap();
-            records = encoder.finish().unwrap();
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(&records).expect("memory");
+            records = encoder.finish().expect("memory");
         }
         let count = self.records.len() as i32;
         let mut out = BytesMut::new();
@@ -125,7 +126,7 @@ fn read_batch(batch: &RecordBatch<'_>, found: &mut Vec<(i64, String)>) {
         let offset = batch.base_offset() + unzigzag(&mut record);
         assert_eq!(unzigzag(&mut record), -1, "no key");
         let value_bytes = unzigzag(&mut record) as usize;
-        found.push((offset, String::from_utf8(record[..value_bytes].to_vec()).unwrap()));
+        found.push((offset, String::from_utf8(record[..value_bytes].to_vec()).expect("text")));
     }
 }
 

@@ -79,7 +79,7 @@ async fn second_life(memory: &Arc<MemoryStore>, step: Step) {
     };
     assert_eq!(values[3..], *expected_more, "{step:?}: whole objects in their order");
     for (row, at) in [(2, 3), (3, 4)] {
-        let outcome = replica.send(1, vec![idempotent(row)]).await.await.unwrap()[0];
+        let outcome = replica.send(1, vec![idempotent(row)]).await.await.expect("an answer")[0];
         assert_eq!(offset_at_last(outcome), at, "{step:?}");
     }
     assert_eq!(replica.write(1, idempotent(4)).await, 5, "{step:?}");

@@ -16,7 +16,7 @@ async fn holding(runs: &[&[Batch]]) -> Replica {
     let replica = Replica::new().await;
     for run in runs {
         let rows = run.iter().map(|batch| batch.to(0, SealProfile::Fast)).collect();
-        replica.send(1, rows).await.await.unwrap();
+        replica.send(1, rows).await.await.expect("an answer");
     }
     replica
 }
@@ -32,7 +32,7 @@ impl Replica {
     }
 
     async fn trim(&self, log_start_offset: i64) {
-        self.coordinator.trim(vec![(partition(0), log_start_offset)]).await.unwrap();
+        self.coordinator.trim(vec![(partition(0), log_start_offset)]).await.expect("it trims");
     }
 }
 
