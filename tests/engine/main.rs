@@ -1,8 +1,6 @@
 //! The engine through its public face, over stores and coordinators that misbehave, in virtual
 //! time.
 
-#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
-
 mod batches;
 mod doubt;
 mod fetch;

@@ -111,7 +111,7 @@ impl Topics {
 
     /// What a new topic should be; `None` when that cannot be found out now.
     async fn wanted_kind(&self, name: &str, internal: bool) -> Option<TopicKind> {
-        let intended = self.intents().get(name).copied();
+        let intended = self.intents().get(name).map(|(_, kind)| *kind);
         let wanted = match intended {
             Some(kind) => kind == TopicKind::Diskless,
             None => self.wanted_diskless(name),

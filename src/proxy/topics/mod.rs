@@ -3,7 +3,7 @@
 //! Invariant: a topic is served as diskless only if its id is bound so in the coordinator. A kind
 //! that is not known yet is never taken for classic: the answer is a retriable error.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -67,6 +67,7 @@ struct Known {
     ids: HashMap<String, TopicId>,
     bindings: HashMap<TopicId, TopicKind>,
     configs: HashMap<TopicId, TopicConfig>,
+    forgotten: Forgotten,
 }
 
 /// The topics.
@@ -80,7 +81,9 @@ pub struct Topics {
     /// Held while a kind is decided, so that one topic is decided once.
     deciding: Mutex<()>,
     /// Names that a request at hand creates as diskless: see [`Topics::intend`].
-    intents: std::sync::Mutex<HashMap<String, TopicKind>>,
+    intents: std::sync::Mutex<HashMap<String, (u64, TopicKind)>>,
+    /// Tells intents apart.
+    intents_made: AtomicU64,
     /// Raised whenever a known classic topic becomes diskless.
     switches: AtomicU64,
 }
@@ -90,11 +93,16 @@ pub struct Topics {
 pub struct Intent {
     topics: Arc<Topics>,
     name: String,
+    number: u64,
 }
 
 impl Drop for Intent {
     fn drop(&mut self) {
-        self.topics.intents().remove(&self.name);
+        let mut intents = self.topics.intents();
+        // Another request may have meant the same name since; then the word is its own.
+        if intents.get(&self.name).is_some_and(|(number, _)| *number == self.number) {
+            intents.remove(&self.name);
+        }
     }
 }
 
@@ -114,6 +122,7 @@ impl Topics {
             known: RwLock::default(),
             deciding: Mutex::new(()),
             intents: std::sync::Mutex::default(),
+            intents_made: AtomicU64::new(0),
             switches: AtomicU64::new(0),
         }
     }
@@ -180,21 +189,24 @@ impl Topics {
     /// Until the intent is dropped, a topic of this name that is seen for the first time is bound
     /// to this kind: its creation is on the way.
     pub fn intend(self: &Arc<Self>, name: &str, kind: TopicKind) -> Intent {
-        self.intents().insert(name.to_owned(), kind);
-        Intent { topics: Arc::clone(self), name: name.to_owned() }
+        let number = self.intents_made.fetch_add(1, Ordering::Relaxed);
+        self.intents().insert(name.to_owned(), (number, kind));
+        Intent { topics: Arc::clone(self), name: name.to_owned(), number }
     }
 
     /// Takes note of topics in an answer of a broker, and decides the kind of those never seen.
     /// Afterwards [`Topics::by_id`] knows each whose kind could be decided.
     pub async fn observe(&self, seen: &[MetadataResponseTopic]) {
-        let unknown: Vec<_> = seen.iter().filter(|t| is_whole(t) && !self.is_bound(t)).collect();
+        // A broker that lags behind still lists what was deleted: it must not come back to life.
+        let alive =
+            |t: &&MetadataResponseTopic| is_whole(t) && !self.read().forgotten.contains(id_of(t));
+        let seen: Vec<_> = seen.iter().filter(alive).collect();
+        let unknown: Vec<_> = seen.iter().copied().filter(|t| !self.is_bound(t)).collect();
         if !unknown.is_empty() {
             self.decide(&unknown).await;
         }
         let mut known = self.write();
-        for topic in seen.iter().filter(|topic| is_whole(topic)) {
-            known.update(topic);
-        }
+        seen.into_iter().for_each(|topic| known.update(topic));
     }
 
     /// As [`Topics::observe`] with the metadata of all topics: those not among them are gone, or
@@ -288,6 +300,9 @@ impl Topics {
 
     fn bind(&self, id: TopicId, kind: TopicKind) {
         let mut known = self.write();
+        if known.forgotten.contains(id) {
+            return;
+        }
         let before = known.bindings.insert(id, kind);
         if let Some(topic) = known.by_id.get(&id).filter(|topic| topic.kind != kind) {
             let topic = Topic { kind, ..Topic::clone(topic) };
@@ -307,6 +322,7 @@ impl Topics {
     fn drop_known(&self, id: TopicId) {
         self.unbind(id);
         let mut known = self.write();
+        known.forgotten.insert(id);
         known.configs.remove(&id);
         known.ids.retain(|_, known_id| *known_id != id);
     }
@@ -319,8 +335,35 @@ impl Topics {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn intents(&self) -> std::sync::MutexGuard<'_, HashMap<String, TopicKind>> {
+    fn intents(&self) -> std::sync::MutexGuard<'_, HashMap<String, (u64, TopicKind)>> {
         self.intents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Topics that were deleted. Kafka never gives an id twice.
+#[derive(Debug, Default)]
+struct Forgotten {
+    ids: HashSet<TopicId>,
+    order: VecDeque<TopicId>,
+}
+
+impl Forgotten {
+    /// Brokers hear of a deletion within seconds; so many are not deleted meanwhile.
+    const IDS_MAX: usize = 65_536;
+
+    fn contains(&self, id: TopicId) -> bool {
+        self.ids.contains(&id)
+    }
+
+    fn insert(&mut self, id: TopicId) {
+        if self.ids.insert(id) {
+            self.order.push_back(id);
+        }
+        while self.order.len() > Self::IDS_MAX {
+            if let Some(oldest) = self.order.pop_front() {
+                self.ids.remove(&oldest);
+            }
+        }
     }
 }
 
@@ -377,3 +420,6 @@ fn exists(topic: &MetadataResponseTopic) -> bool {
 fn is_whole(topic: &MetadataResponseTopic) -> bool {
     !id_of(topic).is_zero() && topic.name.is_some() && !topic.partitions.is_empty()
 }
+
+#[cfg(test)]
+mod tests;
