@@ -14,12 +14,10 @@ impl ErrorCode {
     pub const UNKNOWN_SERVER_ERROR: Self = Self(-1);
     pub const NONE: Self = Self(0);
     pub const OFFSET_OUT_OF_RANGE: Self = Self(1);
-    pub const CORRUPT_MESSAGE: Self = Self(2);
     pub const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
     pub const LEADER_NOT_AVAILABLE: Self = Self(5);
     pub const NOT_LEADER_OR_FOLLOWER: Self = Self(6);
     pub const REQUEST_TIMED_OUT: Self = Self(7);
-    pub const MESSAGE_TOO_LARGE: Self = Self(10);
     pub const INVALID_REQUIRED_ACKS: Self = Self(21);
     pub const UNSUPPORTED_VERSION: Self = Self(35);
     pub const INVALID_CONFIG: Self = Self(40);
@@ -32,8 +30,6 @@ impl ErrorCode {
     pub const KAFKA_STORAGE_ERROR: Self = Self(56);
     pub const FETCH_SESSION_ID_NOT_FOUND: Self = Self(70);
     pub const INVALID_FETCH_SESSION_EPOCH: Self = Self(71);
-    pub const UNSUPPORTED_COMPRESSION_TYPE: Self = Self(76);
-    pub const INVALID_RECORD: Self = Self(87);
     pub const UNKNOWN_TOPIC_ID: Self = Self(100);
     pub const REBOOTSTRAP_REQUIRED: Self = Self(129);
 }

@@ -7,7 +7,6 @@ use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
 use super::{Request, Step};
-use crate::proxy::Proxy;
 use crate::proxy::cluster::View;
 use crate::proxy::error_reply::ErrorCode;
 use crate::proxy::reply::{self, Close};
@@ -114,13 +113,6 @@ fn read_varint(body: &mut Bytes) -> Option<u32> {
         }
     }
     None
-}
-
-impl Proxy {
-    /// Whether the brokers' versions are known, so that clients can be answered.
-    pub fn knows_versions(&self) -> bool {
-        !self.cluster.view().versions.is_empty()
-    }
 }
 
 #[cfg(test)]
