@@ -19,10 +19,11 @@ use crate::coordinator::embedded::EmbeddedCoordinator;
 use crate::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
 use crate::coordinator::{Attachment, Coordinator, CoordinatorError, Event};
 use crate::engine::Components;
+use crate::engine::budget::Budget;
 use crate::engine::fetch::{Fetcher, Wakeups};
 use crate::engine::lookup::Lookup;
 use crate::engine::objects::Objects;
-use crate::engine::produce::{ProduceSettings, Producer, SealProfile};
+use crate::engine::produce::{ProduceSettings, Producer, SealProfile, UploadSettings};
 use crate::entropy::Entropy;
 use crate::metrics::Metrics;
 use crate::proxy::cluster::Cluster;
@@ -30,6 +31,8 @@ use crate::proxy::fetch_sessions::FetchSessions;
 use crate::proxy::listener::Listeners;
 use crate::proxy::topics::Topics;
 use crate::proxy::{Proxy, ProxySettings};
+use crate::store::open::Opened;
+use crate::store::probe::probe;
 use crate::store::{PutMode, Store, StoreErrorKind};
 use crate::tasks;
 
@@ -41,16 +44,12 @@ const RETRY_PAUSE: Duration = Duration::from_secs(2);
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// How long a call to Redis may take before its outcome counts as unknown.
 const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes of objects that are kept in memory for readers.
-const OBJECT_CACHE_BYTES: u64 = 256 << 20;
-/// Bytes of batches that may be in memory between their reading and their acknowledgement.
-const INFLIGHT_BYTES_MAX: usize = 256 << 20;
-/// Objects that may be uploading at once.
-const UPLOADS_MAX: usize = 32;
 /// The largest request: `socket.request.max.bytes` of a stock broker.
 const FRAME_BYTES_MAX: usize = 100 << 20;
 /// Names the life of the metadata that the objects belong to.
 const GENERATION_KEY: &str = "meta/generation";
+/// Below it lies what start-up writes to see what the store honours; deleted at once.
+const PROBE_PREFIX: &str = "meta/probe-";
 /// Exists where an embedded coordinator keeps its records.
 const EMBEDDED_KEY: &str = "embedded/cluster.json";
 
@@ -121,6 +120,8 @@ impl Running {
     /// Takes nothing new, answers what was asked, and makes durable what was taken.
     async fn drain(&self) {
         self.drain.send_replace(true);
+        // Sessions wait for their answers, which nothing may hold up now.
+        self.proxy.producer.hurry().await;
         self.listeners.drained().await;
         self.proxy.producer.drain().await;
     }
@@ -129,7 +130,9 @@ impl Running {
 async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Running> {
     let clock: Arc<dyn WallClock> = Arc::new(SystemClock);
     let entropy = Arc::new(Entropy::from_os());
-    let store = open_store(settings, &entropy).await?;
+    let opened = open_store(settings, &entropy).await?;
+    check_store(settings, &opened, &entropy).await?;
+    let store = opened.store;
     let ordering = open_coordinator(settings, &store, &clock, &entropy).await?;
     let coordinator = Arc::clone(&ordering.coordinator);
 
@@ -146,7 +149,8 @@ async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Run
         settings.diskless.topics.clone(),
         seal_profile(settings.flush.profile),
     ));
-    let components = Components { store, coordinator, clock, entropy };
+    let uploads = opened.bare;
+    let components = Components { store, uploads, coordinator, clock, entropy };
     let wakeups = Arc::new(Wakeups::default());
     follow(&components.coordinator, &wakeups, &topics).await;
     until_ok("the batch coordinator", || topics.load()).await;
@@ -180,18 +184,26 @@ fn build_proxy(
     topics: &Arc<Topics>,
     metrics: Arc<Metrics>,
 ) -> Arc<Proxy> {
-    let objects = Arc::new(Objects::new(Arc::clone(&components.store), OBJECT_CACHE_BYTES));
+    let memory = &settings.memory;
+    let objects = Arc::new(Objects::new(Arc::clone(&components.store), memory.cache));
+    let budget = |bytes| Budget::new(in_memory(bytes), Arc::clone(&metrics));
+    let (diskless, classic) = (budget(memory.requests), budget(memory.requests));
     let produce = ProduceSettings {
         interval: settings.flush.interval,
-        object_bytes: usize::try_from(settings.flush.size_bytes).unwrap_or(usize::MAX),
-        inflight_bytes_max: INFLIGHT_BYTES_MAX,
-        uploads_max: UPLOADS_MAX,
+        object_bytes: in_memory(settings.flush.size_bytes),
+        puts_per_second_max: settings.flush.puts_per_second_max,
+        upload: UploadSettings::STANDARD,
         replica: settings.replica.clone(),
         incarnation: ordering.incarnation,
         replica_tag: ordering.replica_tag,
     };
-    let producer =
-        Producer::start(components.clone(), produce, Arc::clone(&objects), Arc::clone(&metrics));
+    let producer = Producer::start(
+        components.clone(),
+        produce,
+        Arc::clone(&diskless),
+        Arc::clone(&objects),
+        Arc::clone(&metrics),
+    );
     Arc::new(Proxy {
         settings: ProxySettings {
             bind: settings.listeners.bind,
@@ -202,6 +214,7 @@ fn build_proxy(
             zone: settings.zone.clone(),
             zone_index: attachment.zone_index,
             nodes_per_zone: u16::from(settings.diskless.nodes_per_zone),
+            connection_bytes_max: in_memory(memory.connection),
             frame_bytes_max: FRAME_BYTES_MAX,
             store_name: settings.objects_url().to_string(),
         },
@@ -212,10 +225,16 @@ fn build_proxy(
         clock: Arc::clone(&components.clock),
         lookup: Lookup::new(components.clone(), Arc::clone(&objects)),
         fetcher: Fetcher::new(components, objects, wakeups),
+        budget: diskless,
+        classic_budget: classic,
         producer,
         metrics,
         connections: AtomicU64::new(0),
     })
+}
+
+fn in_memory(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 fn seal_profile(profile: Profile) -> SealProfile {
@@ -225,11 +244,37 @@ fn seal_profile(profile: Profile) -> SealProfile {
     }
 }
 
-async fn open_store(settings: &Settings, entropy: &Arc<Entropy>) -> anyhow::Result<Arc<dyn Store>> {
+async fn open_store(settings: &Settings, entropy: &Arc<Entropy>) -> anyhow::Result<Opened> {
     let (url, s3) = (settings.objects_url(), settings.store.s3.clone());
     let entropy = Arc::clone(entropy);
     let opening = tokio::task::spawn_blocking(move || crate::store::open::open(&url, &s3, entropy));
     opening.await?.with_context(|| format!("store {}", settings.objects_url()))
+}
+
+/// Asks the store what it honours, and refuses to rely on what it does not.
+async fn check_store(
+    settings: &Settings,
+    opened: &Opened,
+    entropy: &Entropy,
+) -> anyhow::Result<()> {
+    let key = format!("{PROBE_PREFIX}{:016x}", entropy.next_u64());
+    let attempt = || probe(&*opened.store, opened.s3.as_ref(), &key);
+    let honours = until_ok("the object store", attempt).await;
+    if !honours.create {
+        bail!(
+            "{} overwrites objects that it was told to leave alone (PUT with If-None-Match), so \
+             two replicas could take it for theirs; choose a store that honours it",
+            settings.objects_url()
+        );
+    }
+    if !honours.checksums {
+        tracing::warn!(
+            store = %settings.objects_url(),
+            "the store does not check the CRC32C of what it is sent: damage on the way to it will \
+             be noticed only when the object is read"
+        );
+    }
+    Ok(())
 }
 
 async fn open_coordinator(

@@ -6,6 +6,7 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 /// Which kind of endpoint a request came to.
@@ -36,6 +37,20 @@ pub struct Metrics {
     pub objects: Counter,
     /// Bytes of objects written.
     pub object_bytes: Counter,
+    /// PUTs of objects begun: first ones, repetitions and hedges.
+    pub puts: Counter,
+    /// PUTs begun beside one that was late.
+    pub hedges: Counter,
+    /// Uploads that failed and were repeated.
+    pub put_errors: Counter,
+    /// Of these, the ones that the store refused because it has too much to do.
+    pub put_slow_downs: Counter,
+    /// How long objects took to become durable once they were sent, in seconds.
+    pub put_seconds: Histogram,
+    /// Commits that were repeated because their outcome was not known.
+    pub commit_repeats: Counter,
+    /// Requests whose reading waited for memory.
+    pub budget_waits: Counter,
 }
 
 impl Default for Metrics {
@@ -45,11 +60,37 @@ impl Default for Metrics {
         registry.register("requests", "Requests by API and kind of endpoint", requests.clone());
         let connections = Gauge::default();
         registry.register("connections", "Client connections open", connections.clone());
-        let objects = Counter::default();
-        registry.register("objects_put", "WAL objects written", objects.clone());
-        let object_bytes = Counter::default();
-        registry.register("objects_put_bytes", "Bytes of WAL objects", object_bytes.clone());
-        Self { registry, requests, connections, objects, object_bytes }
+        let mut counter = |name, help| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let objects = counter("objects_put", "WAL objects written");
+        let object_bytes = counter("objects_put_bytes", "Bytes of WAL objects");
+        let puts = counter("puts", "PUTs of WAL objects begun, with repetitions and hedges");
+        let hedges = counter("put_hedges", "PUTs begun beside one that was late");
+        let put_errors = counter("put_errors", "Uploads that failed and were repeated");
+        let put_slow_downs = counter("put_slow_downs", "Uploads that the store told to slow down");
+        let commit_repeats = counter("commit_repeats", "Commits repeated, their outcome unknown");
+        let budget_waits = counter("budget_waits", "Requests whose reading waited for memory");
+        // 1 ms to 16 s.
+        let put_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 15));
+        let help = "Seconds until an object sent was durable";
+        registry.register("put_seconds", help, put_seconds.clone());
+        Self {
+            registry,
+            requests,
+            connections,
+            objects,
+            object_bytes,
+            puts,
+            hedges,
+            put_errors,
+            put_slow_downs,
+            put_seconds,
+            commit_repeats,
+            budget_waits,
+        }
     }
 }
 

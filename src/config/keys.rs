@@ -140,6 +140,27 @@ pub const KEYS: &[Key] = &[
         "`fast`",
         "`fast` writes at once while nothing is under way; `cheap` waits out the interval for fewer, larger objects. For topics whose rule names none.",
     ),
+    key(
+        "flush.maxPutsPerSecond",
+        "none",
+        "The most PUTs that this replica begins in a second, on average: what caps the bill. When it is reached objects grow and acks wait. 0.1 to 10000; 10 are 26 million a month.",
+    ),
+    key("memory", "", "What a replica may hold in memory."),
+    key(
+        "memory.requests",
+        "`256MiB`",
+        "Produce requests between their reading and their acknowledgement. When it is spent producers' sockets are not read and `throttle_time_ms` tells them; classic traffic has as much again of its own. Objects being uploaded can add as much once more. 16MiB to 4GiB.",
+    ),
+    key(
+        "memory.connection",
+        "`64MiB`",
+        "The share of `memory.requests` that one connection may take, 1MiB to 4GiB. A larger request goes alone.",
+    ),
+    key(
+        "memory.cache",
+        "`256MiB`",
+        "Objects kept for readers, 1MiB to 1TiB. Fewer mean more GETs.",
+    ),
     key("admin", "", "The HTTP port of `/livez`, `/readyz` and `/metrics`."),
     key(
         "admin.bind",
@@ -243,6 +264,7 @@ mod tests {
             "s3",
             "coordinator",
             "flush",
+            "memory",
             "admin"
         ]));
         assert!(children("kafka").eq(["bootstrapServers"]));

@@ -51,6 +51,8 @@ pub struct Settings {
     pub coordinator: CoordinatorSettings,
     /// When objects are written.
     pub flush: FlushSettings,
+    /// What may be held in memory.
+    pub memory: MemorySettings,
     /// The HTTP port.
     pub admin: AdminSettings,
 }
@@ -136,6 +138,19 @@ pub struct FlushSettings {
     pub size_bytes: u64,
     /// For topics whose rule names none.
     pub profile: Profile,
+    /// PUTs begun in a second, on average; `None` without a cap.
+    pub puts_per_second_max: Option<f64>,
+}
+
+/// What may be held in memory, in bytes.
+#[derive(Clone, Debug)]
+pub struct MemorySettings {
+    /// Produce requests between their reading and their acknowledgement.
+    pub requests: u64,
+    /// Of these, what one connection may hold.
+    pub connection: u64,
+    /// Objects kept for readers.
+    pub cache: u64,
 }
 
 /// The HTTP port of health, metrics and the console.

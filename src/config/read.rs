@@ -14,13 +14,14 @@ use super::values::{
 };
 use super::{
     AdminSettings, CoordinatorSettings, DisklessSettings, FlushSettings, KafkaSettings,
-    ListenerSettings, Settings, StoreSettings, Surroundings, relations,
+    ListenerSettings, MemorySettings, Settings, StoreSettings, Surroundings, relations,
 };
 use crate::store::open::StoreUrl;
 use crate::store::s3::{S3Credentials, S3Options};
 
 const FLUSH_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
 const FLUSH_SIZE: RangeInclusive<u64> = 1 << 10..=256 << 20;
+const PUT_RATE: RangeInclusive<f64> = 0.1..=10_000.0;
 const S3_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reads the whole file. What is wrong gets a default meanwhile, so that reading goes on;
@@ -48,6 +49,7 @@ pub(super) fn settings(mut tree: Node, around: &Surroundings<'_>) -> Result<Sett
             .text("coordinator", top.find("coordinator"), coordinator)
             .unwrap_or(CoordinatorSettings::Embedded),
         flush,
+        memory: reader.memory(top.find("memory")),
         admin: reader.admin(top.find("admin")),
     };
     // A store that could not be read may well have been an S3 one.
@@ -238,10 +240,34 @@ impl Reader {
             size.ok_or_else(|| format!("is no size; write {least} to {most}, as `8MiB`"))
         });
         let profile = self.text("flush.profile", section.find("profile"), profile);
+        let puts_per_second_max =
+            self.word("flush.maxPutsPerSecond", section.find("maxPutsPerSecond"), |text| {
+                let rate = text.parse::<f64>().ok().filter(|rate| PUT_RATE.contains(rate));
+                rate.ok_or_else(|| "is no rate; write 0.1 to 10000, as `10`".to_owned())
+            });
         FlushSettings {
             interval: interval.unwrap_or(Duration::from_millis(250)),
             size_bytes: size_bytes.unwrap_or(8 << 20),
             profile: profile.unwrap_or(Profile::Fast),
+            puts_per_second_max,
+        }
+    }
+
+    fn memory(&mut self, node: Option<&Node>) -> MemorySettings {
+        let section = self.section("memory", node);
+        let mut size = |path, name, (least, most): (u64, u64), default| {
+            let read = self.word(path, section.find(name), |text| {
+                let size = parse_size(text).filter(|size| (least..=most).contains(size));
+                let (least, most) = (show_size(least), show_size(most));
+                size.ok_or_else(|| format!("is no size; write {least} to {most}"))
+            });
+            read.unwrap_or(default)
+        };
+        const MIB: u64 = 1 << 20;
+        MemorySettings {
+            requests: size("memory.requests", "requests", (16 * MIB, 4096 * MIB), 256 * MIB),
+            connection: size("memory.connection", "connection", (MIB, 4096 * MIB), 64 * MIB),
+            cache: size("memory.cache", "cache", (MIB, MIB * MIB), 256 * MIB),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Invariant: knows the [`crate::store::Store`] and [`crate::coordinator::Coordinator`] ports, never
 //! an adapter, a socket or a Kafka request.
 
+pub mod budget;
 pub mod fetch;
 pub mod lookup;
 pub mod objects;
@@ -19,8 +20,10 @@ use crate::store::Store;
 /// What the engine works with; all of it is injected.
 #[derive(Clone, Debug)]
 pub struct Components {
-    /// Object storage.
+    /// Object storage; calls that meet a passing fault are repeated.
     pub store: Arc<dyn Store>,
+    /// The same without repetitions: uploads have deadlines, retries and hedges of their own.
+    pub uploads: Arc<dyn Store>,
     /// The batch coordinator.
     pub coordinator: Arc<dyn Coordinator>,
     /// Wall-clock time, for append times and the age of objects.

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::WallClock;
 use crate::coordinator::Coordinator;
+use crate::engine::budget::Budget;
 use crate::engine::fetch::Fetcher;
 use crate::engine::lookup::Lookup;
 use crate::engine::produce::{ConnectionId, Producer};
@@ -45,6 +46,8 @@ pub struct ProxySettings {
     pub zone_index: u16,
     /// Diskless nodes of the zone, at most 64.
     pub nodes_per_zone: u16,
+    /// What one connection may take of a budget, in bytes.
+    pub connection_bytes_max: usize,
     /// The largest frame that is read, as `socket.request.max.bytes` of a broker.
     pub frame_bytes_max: usize,
     /// What DescribeLogDirs calls the place where diskless records lie.
@@ -62,6 +65,10 @@ pub struct Proxy {
     pub topics: Arc<topics::Topics>,
     /// The batch coordinator.
     pub coordinator: Arc<dyn Coordinator>,
+    /// Memory for what is produced to diskless nodes.
+    pub budget: Arc<Budget>,
+    /// Memory for large frames on their way to brokers.
+    pub classic_budget: Arc<Budget>,
     /// The produce path.
     pub producer: Producer,
     /// The fetch path.

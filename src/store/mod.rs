@@ -9,6 +9,7 @@ pub mod file;
 mod key;
 pub mod memory;
 pub mod open;
+pub mod probe;
 pub mod retry;
 pub mod s3;
 
@@ -49,6 +50,8 @@ pub enum StoreErrorKind {
     Denied,
     /// A passing fault: asking again may help.
     Unavailable,
+    /// A passing fault, and a request to ask less often (S3's 503 and 429).
+    SlowDown,
 }
 
 /// Whether a call that failed may have changed the store all the same.
@@ -74,6 +77,13 @@ pub struct StoreError {
     pub key: String,
     /// What the store said; for people.
     pub detail: String,
+}
+
+impl StoreErrorKind {
+    /// Whether asking again may help.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::Unavailable | Self::SlowDown)
+    }
 }
 
 impl StoreError {

@@ -102,24 +102,35 @@ impl StoreUrl {
     }
 }
 
-/// Opens a store, decorated for use: passing faults are retried. The pauses between attempts are
-/// drawn from `entropy`. Blocks while a directory is prepared or credentials are fetched: call it
+/// A store that was opened.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Decorated for use: calls that meet a passing fault are repeated.
+    pub store: Arc<dyn Store>,
+    /// The adapter alone, for who repeats by himself.
+    pub bare: Arc<dyn Store>,
+    /// The adapter, where it is S3: to be asked what its server honours.
+    pub s3: Option<Arc<S3Store>>,
+}
+
+/// Opens a store. The pauses between repeated calls are drawn from `entropy`. Blocks while a directory is prepared or credentials are fetched: call it
 /// before the runtime serves, or from a blocking task. Each `memory:` is a store of its own.
 ///
 /// # Errors
 /// [`super::StoreErrorKind::Denied`] when it cannot be used at all.
-pub fn open(
-    url: &StoreUrl,
-    s3: &S3Options,
-    entropy: Arc<Entropy>,
-) -> Result<Arc<dyn Store>, StoreError> {
-    let store: Arc<dyn Store> = match url {
-        // Neither has passing faults: what fails there fails again.
-        StoreUrl::Memory => return Ok(Arc::new(MemoryStore::new())),
-        StoreUrl::File(path) => return Ok(Arc::new(FileStore::open(path)?)),
-        StoreUrl::S3 { bucket, prefix } => Arc::new(S3Store::new(bucket, prefix, s3)?),
-    };
-    Ok(Arc::new(RetryStore::new(store, RetryPolicy::STANDARD, entropy)))
+pub fn open(url: &StoreUrl, s3: &S3Options, entropy: Arc<Entropy>) -> Result<Opened, StoreError> {
+    // Neither memory nor a directory has passing faults: what fails there fails again.
+    let local = |store: Arc<dyn Store>| Opened { bare: Arc::clone(&store), store, s3: None };
+    match url {
+        StoreUrl::Memory => Ok(local(Arc::new(MemoryStore::new()))),
+        StoreUrl::File(path) => Ok(local(Arc::new(FileStore::open(path)?))),
+        StoreUrl::S3 { bucket, prefix } => {
+            let s3 = Arc::new(S3Store::new(bucket, prefix, s3)?);
+            let bare = Arc::clone(&s3) as Arc<dyn Store>;
+            let retrying = RetryStore::new(Arc::clone(&bare), RetryPolicy::STANDARD, entropy);
+            Ok(Opened { store: Arc::new(retrying), bare, s3: Some(s3) })
+        }
+    }
 }
 
 #[cfg(test)]

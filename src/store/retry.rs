@@ -70,7 +70,7 @@ impl RetryStore {
             let result = attempt().await;
             attempts += 1;
             let error = match result {
-                Err(error) if error.kind == StoreErrorKind::Unavailable => error,
+                Err(error) if error.kind.is_passing() => error,
                 done => return (done, earlier),
             };
             let pause = self.pause(attempts);

@@ -172,6 +172,42 @@ impl S3Store {
         }
     }
 
+    /// PUTs an object that claims to have that checksum.
+    async fn put_checked(
+        &self,
+        key: &str,
+        body: Vec<Bytes>,
+        mode: PutMode,
+        checksum: HeaderValue,
+    ) -> Result<(), StoreError> {
+        check_key("put", key)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(CHECKSUM, checksum);
+        if mode == PutMode::Create {
+            headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+        }
+        let signed =
+            self.bucket.presign_put(self.path(key), URL_EXPIRY_SECS, Some(headers.clone()), None);
+        let url = signed.await.map_err(|error| error::of_signing("put", key, error))?;
+        // Said aloud, because the HTTP client leaves it out when there is no body at all, which
+        // some stores refuse.
+        headers.insert(CONTENT_LENGTH, body.iter().map(Bytes::len).sum::<usize>().into());
+        let request = self.client.put(url).headers(headers).body(body::wrap(body));
+        self.send("put", key, request).await.map(|_| ())
+    }
+
+    /// Whether the store refuses an object whose CRC32C is not the one that its header says.
+    /// Some take the header and look no further. What is written at `key` is of no use.
+    pub async fn verifies_checksums(&self, key: &str) -> Result<bool, StoreError> {
+        let wrong = body::checksum(&[Bytes::from_static(b"something else")]);
+        let body = vec![Bytes::from_static(b"probe")];
+        match self.put_checked(key, body, PutMode::Overwrite, wrong).await {
+            Ok(()) => Ok(false),
+            Err(error) if error::is_checksum_mismatch(&error) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn get_range(
         &self,
         key: &str,
@@ -217,25 +253,12 @@ impl fmt::Debug for S3Store {
 #[async_trait]
 impl Store for S3Store {
     async fn put(&self, key: &str, body: Vec<Bytes>, mode: PutMode) -> Result<(), StoreError> {
-        check_key("put", key)?;
-        let mut headers = HeaderMap::new();
-        headers.insert(CHECKSUM, body::checksum(&body));
-        if mode == PutMode::Create {
-            headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
-        }
-        let signed =
-            self.bucket.presign_put(self.path(key), URL_EXPIRY_SECS, Some(headers.clone()), None);
-        let url = signed.await.map_err(|error| error::of_signing("put", key, error))?;
-        // Said aloud, because the HTTP client leaves it out when there is no body at all, which
-        // some stores refuse.
-        headers.insert(CONTENT_LENGTH, body.iter().map(Bytes::len).sum::<usize>().into());
-        let request = self.client.put(url).headers(headers).body(body::wrap(body));
-        match self.send("put", key, request).await {
-            Ok(_) => Ok(()),
+        let checksum = body::checksum(&body);
+        match self.put_checked(key, body, mode, checksum).await {
             Err(refusal) if mode == PutMode::Create && error::is_conflict(&refusal) => {
                 Err(self.settle_conflict(key, refusal).await)
             }
-            Err(error) => Err(error),
+            done => done,
         }
     }
 

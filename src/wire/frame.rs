@@ -72,6 +72,19 @@ impl FrameReader {
         Ok(Some(self.buffer.split_to(length).freeze()))
     }
 
+    /// The length of a frame that has begun to arrive; of use once [`FrameReader::next_frame`] said
+    /// that it is not whole.
+    pub fn announced(&self) -> Option<usize> {
+        self.length().ok().flatten()
+    }
+
+    /// Gives the buffer back while nothing is in it: idle connections are many.
+    pub fn rest(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+    }
+
     /// Whether the stream ends between two frames if it ends here.
     pub fn is_empty(&self) -> bool {
         self.buffer.is_empty()

@@ -1,7 +1,7 @@
 //! When an object is sealed, what is admitted, and how it ends.
 
 use odradek::coordinator::faulty::{Fault as CallFault, Verb as Call};
-use odradek::engine::produce::{ConnectionId, ProduceSettings, SealProfile};
+use odradek::engine::produce::{ProduceSettings, SealProfile};
 use odradek::store::faulty::{Fault, Verb};
 use tokio::time::{Duration, Instant};
 
@@ -64,7 +64,8 @@ async fn size_seals() {
 
 #[tokio::test(start_paused = true)]
 async fn appends_beyond_the_budget_wait_for_answers() {
-    let replica = Replica::with(ProduceSettings { inflight_bytes_max: 250, ..settings() }).await;
+    // Room for three.
+    let replica = Replica::with_budget(settings(), 4_000).await;
     // A hanging PUT holds its own bytes, and nobody else's for longer than their answer.
     replica.store.script(Verb::Put, [Fault::slow(30 * SECOND)]);
     let stuck = replica.send(1, vec![fast(0, "stuck")]).await;
@@ -79,7 +80,7 @@ async fn appends_beyond_the_budget_wait_for_answers() {
         offset(reply.await.unwrap()[0]);
     }
     // More than the whole budget goes alone.
-    let large = Batch::of(&[&"x".repeat(1_000)]).to(0, SealProfile::Fast);
+    let large = Batch::of(&[&"x".repeat(5_000)]).to(0, SealProfile::Fast);
     assert_eq!(replica.write(1, large).await, 4);
 }
 
@@ -94,7 +95,7 @@ async fn drain_answers_everything_and_then_refuses() {
     replica.producer.drain().await;
     assert_eq!(offset(first.try_recv().expect("answered before the drain ended")[0]), 0);
     assert_eq!(offset(second.try_recv().expect("answered before the drain ended")[0]), 1);
-    assert!(replica.producer.append(ConnectionId(1), vec![fast(0, "c")]).await.is_err());
+    assert!(replica.permit(&[fast(0, "c")]).await.is_err());
     replica.producer.drain().await;
 }
 

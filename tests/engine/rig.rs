@@ -9,10 +9,13 @@ use odradek::coordinator::faulty::FaultyCoordinator;
 use odradek::coordinator::memory::MemoryCoordinator;
 use odradek::coordinator::{BatchOutcome, Coordinator};
 use odradek::engine::Components;
+use odradek::engine::budget::{Budget, Closed, Permit};
 use odradek::engine::fetch::{FetchPartition, FetchRequest, FetchedPartition, Fetcher, Wakeups};
 use odradek::engine::lookup::Lookup;
 use odradek::engine::objects::Objects;
-use odradek::engine::produce::{AppendRow, ConnectionId, ProduceSettings, Producer, RowOutcome};
+use odradek::engine::produce::{
+    AppendRow, ConnectionId, ProduceSettings, Producer, RowOutcome, UploadSettings,
+};
 use odradek::entropy::Entropy;
 use odradek::metrics::Metrics;
 use odradek::store::Store;
@@ -24,6 +27,7 @@ use tokio::sync::oneshot;
 use crate::batches::{NOW, partition, records};
 
 pub(crate) const INTERVAL: Duration = Duration::from_millis(250);
+const BUDGET_BYTES: usize = 1 << 20;
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) type Reply = oneshot::Receiver<Vec<RowOutcome>>;
@@ -39,17 +43,23 @@ pub(crate) struct Replica {
     pub(crate) memory: Arc<MemoryStore>,
     pub(crate) store: Arc<FaultyStore>,
     pub(crate) coordinator: Arc<FaultyCoordinator>,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) producer: Producer,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) lookup: Lookup,
 }
 
+/// Without hedges, and with PUTs that take as long as their script says.
 pub(crate) fn settings() -> ProduceSettings {
     ProduceSettings {
         interval: INTERVAL,
         object_bytes: 64 << 10,
-        inflight_bytes_max: 1 << 20,
-        uploads_max: 8,
+        puts_per_second_max: None,
+        upload: UploadSettings {
+            parallel_max: 8,
+            hedges_burst: 0,
+            deadline: 86_400 * SECOND..=86_400 * SECOND,
+        },
         replica: "r0".to_owned(),
         incarnation: 1,
         replica_tag: 1,
@@ -63,8 +73,12 @@ impl Replica {
     }
 
     pub(crate) async fn with(settings: ProduceSettings) -> Self {
+        Self::with_budget(settings, BUDGET_BYTES).await
+    }
+
+    pub(crate) async fn with_budget(settings: ProduceSettings, bytes: usize) -> Self {
         let coordinator = Arc::new(MemoryCoordinator::new("model"));
-        Self::start(Arc::default(), coordinator, settings, Follow::Yes).await
+        Self::start(Arc::default(), coordinator, settings, bytes, Follow::Yes).await
     }
 
     /// A replica whose order of objects is the record of the offsets.
@@ -74,26 +88,29 @@ impl Replica {
         let coordinator = EmbeddedCoordinator::open(&clock, &entropy, store).await.expect("opens");
         let (incarnation, replica_tag) = (coordinator.incarnation(), coordinator.replica());
         let settings = ProduceSettings { incarnation, replica_tag, ..settings() };
-        Self::start(Arc::clone(memory), Arc::new(coordinator), settings, Follow::Yes).await
+        let (memory, coordinator) = (Arc::clone(memory), Arc::new(coordinator));
+        Self::start(memory, coordinator, settings, BUDGET_BYTES, Follow::Yes).await
     }
 
     /// Another replica over the same store and order.
     pub(crate) async fn beside(&self, follow: Follow) -> Self {
         let settings = ProduceSettings { replica_tag: 2, ..settings() };
         let coordinator = Arc::clone(&self.coordinator) as Arc<dyn Coordinator>;
-        Self::start(Arc::clone(&self.memory), coordinator, settings, follow).await
+        Self::start(Arc::clone(&self.memory), coordinator, settings, BUDGET_BYTES, follow).await
     }
 
     async fn start(
         memory: Arc<MemoryStore>,
         coordinator: Arc<dyn Coordinator>,
         settings: ProduceSettings,
+        budget_bytes: usize,
         follow: Follow,
     ) -> Self {
         let store = Arc::new(FaultyStore::new(Arc::clone(&memory) as Arc<dyn Store>));
         let coordinator = Arc::new(FaultyCoordinator::new(coordinator));
         let components = Components {
             store: Arc::clone(&store) as Arc<dyn Store>,
+            uploads: Arc::clone(&store) as Arc<dyn Store>,
             coordinator: Arc::clone(&coordinator) as Arc<dyn Coordinator>,
             clock: Arc::new(ManualClock::new(NOW)) as Arc<dyn WallClock>,
             entropy: Arc::new(Entropy::from_seed(11)),
@@ -106,14 +123,24 @@ impl Replica {
             tasks::spawn("follow", async move { wakeups.follow(events, |_| {}).await });
         }
         let metrics = Arc::new(Metrics::default());
-        let producer = Producer::start(components.clone(), settings, Arc::clone(&objects), metrics);
+        let budget = Budget::new(budget_bytes, Arc::clone(&metrics));
+        let (engine, kept) = (components.clone(), Arc::clone(&objects));
+        let producer = Producer::start(engine, settings, Arc::clone(&budget), kept, metrics);
         let lookup = Lookup::new(components.clone(), Arc::clone(&objects));
         let fetcher = Arc::new(Fetcher::new(components, objects, wakeups));
-        Self { memory, store, coordinator, producer, fetcher, lookup }
+        Self { memory, store, coordinator, budget, producer, fetcher, lookup }
+    }
+
+    /// Memory for rows, as a connection takes it before it reads them.
+    pub(crate) async fn permit(&self, rows: &[AppendRow]) -> Result<Permit, Closed> {
+        let bytes = rows.iter().map(|row| row.batch.len()).sum();
+        self.budget.share(usize::MAX).take(bytes).await
     }
 
     pub(crate) async fn send(&self, connection: u64, rows: Vec<AppendRow>) -> Reply {
-        self.producer.append(ConnectionId(connection), rows).await.expect("it takes appends")
+        let permit = self.permit(&rows).await.expect("it is open");
+        let appended = self.producer.append(ConnectionId(connection), rows, permit).await;
+        appended.expect("it takes appends")
     }
 
     /// Sends, and waits for the one row's offset.

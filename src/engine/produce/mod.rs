@@ -5,16 +5,22 @@
 //! decided by [`chains::Chains`] alone.
 
 pub mod chains;
+mod latency;
 pub mod object;
+mod pace;
 pub mod pipeline;
+mod upload;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
+
+pub use upload::UploadSettings;
 
 use super::Components;
+use super::budget::{Budget, Closed, Permit};
 use super::objects::Objects;
 use crate::coordinator::BatchOutcome;
 use crate::log::batch::BatchClaim;
@@ -30,7 +36,8 @@ pub struct ConnectionId(pub u64);
 /// When an object that holds such a batch is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealProfile {
-    /// At once when no object is in flight, else when the last one lands.
+    /// At once when no object is in flight, else when the last one has landed or takes longer
+    /// than PUTs usually do.
     Fast,
     /// Only at the interval or the size: fewest PUTs.
     Cheap,
@@ -43,10 +50,10 @@ pub struct ProduceSettings {
     pub interval: Duration,
     /// Seal at this many bytes of batches.
     pub object_bytes: usize,
-    /// Bytes of batches that may be in memory between their reading and their acknowledgement.
-    pub inflight_bytes_max: usize,
-    /// Objects that may be uploading at once.
-    pub uploads_max: usize,
+    /// PUTs that may be begun in a second on average; `None` for as many as it takes.
+    pub puts_per_second_max: Option<f64>,
+    /// How objects get into the store.
+    pub upload: UploadSettings,
     /// The replica's name, for the objects' footers.
     pub replica: String,
     /// Names the process in object ids: see [`crate::log::ids::ObjectId`].
@@ -88,32 +95,26 @@ pub(crate) struct Append {
     connection: ConnectionId,
     rows: Vec<AppendRow>,
     reply: oneshot::Sender<Vec<RowOutcome>>,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
 }
-
-/// The replica can take no more: it is shutting down, or the pipeline died.
-#[derive(Debug, thiserror::Error)]
-#[error("the produce pipeline is closed")]
-pub struct Closed;
 
 /// The way into the produce pipeline; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Producer {
     events: mpsc::Sender<pipeline::Event>,
-    budget: Arc<Semaphore>,
-    budget_bytes: usize,
+    budget: Arc<Budget>,
 }
 
 impl Producer {
-    /// Starts the pipeline's task.
+    /// Starts the pipeline's task. Appends come with permits of `budget`.
     pub fn start(
         components: Components,
         settings: ProduceSettings,
+        budget: Arc<Budget>,
         objects: Arc<Objects>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let (events, receiver) = mpsc::channel(1024);
-        let budget_bytes = settings.inflight_bytes_max;
         let pipeline = pipeline::Pipeline::new(
             components,
             settings,
@@ -123,15 +124,14 @@ impl Producer {
             receiver,
         );
         tasks::spawn_critical("produce", pipeline.run());
-        Self { events, budget: Arc::new(Semaphore::new(budget_bytes)), budget_bytes }
+        Self { events, budget }
     }
 
-    /// Admits rows, in the order of the calls; gives back the way to wait for their outcomes.
-    ///
-    /// Waits while the byte budget is spent: the caller stops reading its socket meanwhile.
+    /// Takes rows in, in the order of the calls; gives back the way to wait for their outcomes.
+    /// The permit, taken before the rows were read, is held until they are decided.
     ///
     /// # Errors
-    /// [`Closed`] once the replica drains.
+    /// [`Closed`] when the pipeline is gone.
     ///
     /// # Cancel safety
     /// Dropped before it returns, nothing was appended. Dropping the receiver afterwards takes
@@ -140,12 +140,8 @@ impl Producer {
         &self,
         connection: ConnectionId,
         rows: Vec<AppendRow>,
+        permit: Permit,
     ) -> Result<oneshot::Receiver<Vec<RowOutcome>>, Closed> {
-        let bytes: usize = rows.iter().map(|row| row.batch.len()).sum();
-        // A request larger than the whole budget goes alone rather than never.
-        let wanted = u32::try_from(bytes.min(self.budget_bytes)).unwrap_or(u32::MAX);
-        let permit =
-            Arc::clone(&self.budget).acquire_many_owned(wanted).await.map_err(|_| Closed)?;
         let (reply, outcome) = oneshot::channel();
         if rows.is_empty() {
             let _received = reply.send(Vec::new());
@@ -156,7 +152,12 @@ impl Producer {
         Ok(outcome)
     }
 
-    /// Takes no more appends, and returns once everything admitted before is answered.
+    /// From now on nothing waits for company: the replica is about to stop.
+    pub async fn hurry(&self) {
+        let _gone = self.events.send(pipeline::Event::Hurry).await;
+    }
+
+    /// Closes the budget, and returns once everything taken in before is answered.
     pub async fn drain(&self) {
         self.budget.close();
         let (done, wait) = oneshot::channel();

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Append, AppendRow, ConnectionId, RowOutcome, SealProfile};
+use crate::engine::budget::Permit;
 use crate::log::batch::Part;
 use crate::log::ids::{ObjectId, TopicPartition};
 use crate::log::object_format::{Footer, HEADER, JournalEntry, encode_footer};
@@ -21,7 +22,7 @@ pub(crate) struct Waiter {
     outcomes: Vec<Option<RowOutcome>>,
     missing: usize,
     /// Held until the answer: the bytes count against the budget until then.
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Permit>,
 }
 
 impl Waiter {

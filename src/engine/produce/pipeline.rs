@@ -8,14 +8,14 @@ use tokio::time::Instant;
 
 use super::chains::Chains;
 use super::object::{OpenObject, SealedObject};
+use super::upload::Uploader;
 use super::{Append, ProduceSettings, RowOutcome};
 use crate::coordinator::{BatchOutcome, Commit, CommitOrder, CoordinatorError, PartOutcome};
 use crate::engine::Components;
 use crate::engine::objects::Objects;
 use crate::log::ids::ObjectId;
-use crate::log::object_format::{JournalEntry, JournalOutcome, wal_key};
+use crate::log::object_format::{JournalEntry, JournalOutcome};
 use crate::metrics::Metrics;
-use crate::store::PutMode;
 use crate::tasks;
 
 /// Outcomes that ride on the next object; older ones are dropped beyond this many.
@@ -30,6 +30,8 @@ pub(crate) enum Event {
     Uploaded(u32),
     /// The coordinator has decided on parts of an object, or has lost its metadata.
     Decided { sequence: u32, parts: Vec<u32>, outcomes: Option<Vec<PartOutcome>> },
+    /// Wait for company no longer: the replica is about to stop.
+    Hurry,
     /// Answer when nothing is left.
     Drain(oneshot::Sender<()>),
 }
@@ -46,8 +48,12 @@ pub(crate) struct Pipeline {
     open: OpenObject,
     sealed: BTreeMap<u32, SealedObject>,
     chains: Chains,
+    uploader: Arc<Uploader>,
     sequence_next: u32,
     uploading: usize,
+    /// The object sealed last and when, until it is durable.
+    latest: Option<(u32, Instant)>,
+    hurry: bool,
     journal: VecDeque<JournalEntry>,
     drains: Vec<oneshot::Sender<()>>,
     /// Objects must be committed in order, and one could not be.
@@ -64,6 +70,7 @@ impl Pipeline {
         receiver: mpsc::Receiver<Event>,
     ) -> Self {
         let chains = Chains::new(components.coordinator.commit_order());
+        let uploader = Uploader::new(components.clone(), &settings, Arc::clone(&metrics));
         Self {
             components,
             settings,
@@ -74,8 +81,11 @@ impl Pipeline {
             open: OpenObject::default(),
             sealed: BTreeMap::new(),
             chains,
+            uploader: Arc::new(uploader),
             sequence_next: 0,
             uploading: 0,
+            latest: None,
+            hurry: false,
             journal: VecDeque::new(),
             drains: Vec::new(),
             halted: false,
@@ -84,12 +94,9 @@ impl Pipeline {
 
     pub(crate) async fn run(mut self) {
         loop {
-            let deadline = self.open.opened().map(|opened| opened + self.settings.interval);
-            let event = match deadline {
-                Some(deadline) if self.may_upload() => {
-                    tokio::time::timeout_at(deadline, self.receiver.recv()).await.ok()
-                }
-                _ => Some(self.receiver.recv().await),
+            let event = match self.seal_at() {
+                Some(at) => tokio::time::timeout_at(at, self.receiver.recv()).await.ok(),
+                None => Some(self.receiver.recv().await),
             };
             match event {
                 Some(None) => return,
@@ -105,7 +112,7 @@ impl Pipeline {
                 }
                 None => {}
             }
-            if self.should_seal(Instant::now()) {
+            if self.seal_at().is_some_and(|at| at <= Instant::now()) {
                 self.seal();
             }
             self.commit_ready();
@@ -127,6 +134,7 @@ impl Pipeline {
             }
             Event::Uploaded(sequence) => {
                 self.uploading -= 1;
+                self.latest = self.latest.filter(|(latest, _)| *latest != sequence);
                 if let Some(object) = self.sealed.get_mut(&sequence) {
                     self.metrics.objects.inc();
                     self.metrics.object_bytes.inc_by(object.bytes.len() as u64);
@@ -140,23 +148,32 @@ impl Pipeline {
                 self.settle(sequence, &parts, &outcomes);
             }
             Event::Decided { sequence, parts, outcomes: None } => self.fall(sequence, &parts),
-            Event::Drain(done) => self.drains.push(done),
+            Event::Hurry => self.hurry = true,
+            Event::Drain(done) => {
+                self.hurry = true;
+                self.drains.push(done);
+            }
         }
     }
 
-    fn may_upload(&self) -> bool {
-        self.uploading < self.settings.uploads_max
-    }
-
-    fn should_seal(&self, now: Instant) -> bool {
-        let Some(opened) = self.open.opened() else { return false };
-        if !self.may_upload() {
-            return false;
+    /// When the open object is to be sealed; `None` when there is none, or no room to upload it.
+    fn seal_at(&self) -> Option<Instant> {
+        let opened = self.open.opened()?;
+        if self.uploading >= self.uploader.window() {
+            return None;
         }
-        let idle = self.uploading == 0 && self.open.urgent();
-        idle || !self.drains.is_empty()
-            || self.open.bytes() >= self.settings.object_bytes
-            || now >= opened + self.settings.interval
+        if self.hurry {
+            return Some(opened);
+        }
+        let in_turn = opened + self.settings.interval;
+        let wanted = match self.latest {
+            _ if self.open.bytes() >= self.settings.object_bytes => opened,
+            _ if !self.open.urgent() => in_turn,
+            None => opened,
+            // Nobody waits for a PUT that takes longer than PUTs usually do.
+            Some((_, sealed)) => in_turn.min(sealed + self.uploader.usual()),
+        };
+        Some(wanted.max(self.uploader.next_put(Instant::now())))
     }
 
     fn seal(&mut self) {
@@ -177,25 +194,13 @@ impl Pipeline {
         self.sealed.insert(id.sequence, object);
     }
 
-    /// Uploads until it succeeds: an object is never given up, because whether a PUT that failed
-    /// has happened cannot be known, and the order of what follows depends on it. Clients have
-    /// deadlines of their own.
     fn upload(&mut self, object: &SealedObject) {
         self.uploading += 1;
-        let (components, events) = (self.components.clone(), self.events.clone());
+        self.latest = Some((object.id.sequence, Instant::now()));
+        let (uploader, events) = (Arc::clone(&self.uploader), self.events.clone());
         let (id, bytes) = (object.id, object.bytes.clone());
         tasks::spawn_critical("upload", async move {
-            let key = wal_key(id);
-            for attempt in 0_u32.. {
-                let put = components.store.put(&key, vec![bytes.clone()], PutMode::Overwrite);
-                match put.await {
-                    Ok(()) => break,
-                    Err(error) => {
-                        tracing::warn!(object = %id, attempt, %error, "upload failed; repeating it");
-                        tokio::time::sleep(components.backoff(attempt)).await;
-                    }
-                }
-            }
+            uploader.upload(id, &bytes).await;
             // The pipeline ends only with the process.
             let _gone = events.send(Event::Uploaded(id.sequence)).await;
         });

@@ -28,6 +28,7 @@ use super::reply::{self, Close, Reply};
 use super::session::Endpoint;
 use super::topics::{Topic, Topics};
 use super::upstream;
+use crate::engine::budget::Permit;
 use crate::engine::produce::ConnectionId;
 use crate::log::ids::TopicId;
 use crate::wire::guard;
@@ -44,6 +45,8 @@ pub(crate) struct Request {
     pub(crate) body: Bytes,
     /// Header and body, without the length prefix.
     pub(crate) frame: Bytes,
+    /// The memory that the frame takes, where it is produced to a diskless node.
+    pub(crate) permit: Option<Permit>,
 }
 
 /// A request's header, free of its frame.

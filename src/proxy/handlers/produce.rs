@@ -8,7 +8,6 @@ use kafka_protocol::messages::produce_request::TopicProduceData;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use kafka_protocol::protocol::StrBytes;
-use tokio::sync::oneshot;
 
 use super::addresses::rewrite;
 use super::{Names, OnResponse, Request, Step, names_diskless, resolve, topic_id};
@@ -24,6 +23,10 @@ use crate::wire::record_batch::{self, BatchError, ProduceLimits, RecordBatch};
 /// batch in its log by then, and times out only on other replicas. Told of a timeout for what is
 /// about to be committed, a client without idempotence would write it twice.
 const DEADLINE_MIN: Duration = Duration::from_secs(5);
+
+/// A producer whose request waited for memory is told to stay away for as long (KIP-219), but not
+/// longer than this: its socket is not read meanwhile in any case.
+const THROTTLE_MAX: Duration = Duration::from_secs(1);
 
 /// Classic endpoints: forwards what names no diskless topic. Anything else is answered for all of
 /// its partitions with a retriable code; nothing is stored, and the client asks for metadata anew.
@@ -80,7 +83,7 @@ enum Row {
 }
 
 /// Diskless nodes: checks every batch, admits the good ones, and answers when they are committed.
-pub(super) async fn serve(request: Request) -> Result<Step, Close> {
+pub(super) async fn serve(mut request: Request) -> Result<Step, Close> {
     let mut produce: ProduceRequest = request.decode()?;
     if !matches!(produce.acks, -1..=1) {
         return request.answer(&refuse_all(&produce, ErrorCode::INVALID_REQUIRED_ACKS));
@@ -91,14 +94,10 @@ pub(super) async fn serve(request: Request) -> Result<Step, Close> {
         let rows = check_topic(&request, &produce, &topic, &mut appends).await;
         topics.push((topic, rows));
     }
-    let outcomes = if appends.is_empty() {
-        let (reply, outcomes) = oneshot::channel();
-        let _received = reply.send(Vec::new());
-        outcomes
-    } else {
-        let admitted = request.proxy.producer.append(request.connection, appends).await;
-        admitted.map_err(|error| Close::Upstream(error.to_string()))?
-    };
+    let permit = request.permit.take().ok_or_else(|| Close::Ours("no permit".to_owned()))?;
+    let throttled = permit.waited.min(THROTTLE_MAX);
+    let appended = request.proxy.producer.append(request.connection, appends, permit).await;
+    let outcomes = appended.map_err(|error| Close::Upstream(error.to_string()))?;
     let deadline = Duration::from_millis(u64::try_from(produce.timeout_ms).unwrap_or(0));
     let deadline = deadline.max(DEADLINE_MIN);
     let (correlation_id, version) = (request.header.correlation_id, request.version());
@@ -108,7 +107,8 @@ pub(super) async fn serve(request: Request) -> Result<Step, Close> {
             // Without an answer in time the batches may still be committed: the client repeats
             // them, and an idempotent producer's are recognised.
             let outcomes = tokio::time::timeout(deadline, outcomes).await.ok().and_then(Result::ok);
-            let response = respond(topics, outcomes.as_deref());
+            let throttle_ms = i32::try_from(throttled.as_millis()).unwrap_or(0);
+            let response = respond(topics, outcomes.as_deref()).with_throttle_time_ms(throttle_ms);
             if acks != 0 {
                 return reply::encode(correlation_id, version, &response).map(Some);
             }

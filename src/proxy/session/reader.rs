@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Endpoint, Pending};
+use crate::engine::budget::{Permit, Share};
 use crate::engine::produce::ConnectionId;
 use crate::proxy::Proxy;
 use crate::proxy::apis;
@@ -19,6 +22,13 @@ use crate::proxy::reply::Close;
 use crate::proxy::upstream;
 use crate::tasks;
 use crate::wire::frame::FrameReader;
+
+/// Frames up to this length are read without a permit: a read buffer is as large.
+const FREE_BYTES: usize = 64 << 10;
+/// Within this time, and another second for each MiB, a frame that holds memory must have come:
+/// who announces much and sends little keeps others from producing.
+const FRAME_WITHIN: Duration = Duration::from_secs(30);
+const PRODUCE: i16 = 0;
 
 /// How the reading ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +51,9 @@ pub(super) struct Reader {
     connection: ConnectionId,
     client: OwnedReadHalf,
     frames: FrameReader,
+    share: Share,
+    /// Memory for the frame that is being read, and when it must be there.
+    permit: Option<(Permit, Instant)>,
     pending: mpsc::Sender<Pending>,
     upstream: Option<Upstream>,
     drain: watch::Receiver<bool>,
@@ -55,8 +68,14 @@ impl Reader {
         pending: mpsc::Sender<Pending>,
         drain: watch::Receiver<bool>,
     ) -> Self {
+        let budget = match endpoint {
+            Endpoint::Node(_) => &proxy.budget,
+            Endpoint::Bootstrap | Endpoint::Broker(_) => &proxy.classic_budget,
+        };
         Self {
             connection: proxy.connection_id(),
+            share: budget.share(proxy.settings.connection_bytes_max),
+            permit: None,
             frames: FrameReader::new(proxy.settings.frame_bytes_max),
             session: handlers::SessionState::new(&proxy.topics),
             proxy,
@@ -84,15 +103,35 @@ impl Reader {
         }
     }
 
-    /// Reads what there is; `Some` when nothing more will come or is wanted.
+    /// Reads what there is, once there is memory for the frame that it belongs to; `Some` when
+    /// nothing more will come or is wanted.
     async fn read_more(&mut self) -> Option<End> {
+        let announced = self.frames.announced().filter(|bytes| *bytes > FREE_BYTES);
+        if let (Some(bytes), None) = (announced, &self.permit) {
+            let permit = tokio::select! {
+                biased;
+                _ = self.drain.wait_for(|drain| *drain) => return Some(End::Finish),
+                permit = self.share.take(bytes) => permit,
+            };
+            let Ok(permit) = permit else { return Some(End::Finish) };
+            let within = FRAME_WITHIN + Duration::from_secs(bytes as u64 >> 20);
+            self.permit = Some((permit, Instant::now() + within));
+        }
+        let deadline = self.permit.as_ref().map(|(_, deadline)| *deadline);
+        self.frames.rest();
         tokio::select! {
             biased;
-            _ = self.drain.wait_for(|drain| *drain) => Some(End::Finish),
-            read = self.client.read_buf(self.frames.buffer()) => match read {
-                Ok(0) | Err(_) => Some(End::Gone),
-                Ok(_) => None,
-            },
+            _ = self.drain.wait_for(|drain| *drain) => return Some(End::Finish),
+            ready = self.client.readable() => if ready.is_err() { return Some(End::Gone) },
+            () = sleep_until(deadline) => {
+                tracing::info!(bytes = announced, "a frame did not arrive in time; closing");
+                return Some(End::Gone);
+            }
+        }
+        match self.client.try_read_buf(self.frames.buffer()) {
+            Ok(1..) => None,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
+            Ok(0) | Err(_) => Some(End::Gone),
         }
     }
 
@@ -108,6 +147,13 @@ impl Reader {
         let correlation_id = header.correlation_id;
         let api = apis::lookup(header.api_key).map_or("other", |api| api.name);
         self.proxy.metrics.request(api, self.endpoint.kind());
+        // Held until the frame is with the broker; what is produced here holds it for longer.
+        let mut permit = self.permit.take().map(|(permit, _)| permit);
+        let produced = matches!(self.endpoint, Endpoint::Node(_)) && header.api_key == PRODUCE;
+        if produced && permit.is_none() {
+            let taken = self.share.take(frame.len()).await;
+            permit = Some(taken.map_err(|closed| Close::Upstream(closed.to_string()))?);
+        }
         let request = Request {
             proxy: Arc::clone(&self.proxy),
             endpoint: self.endpoint,
@@ -115,6 +161,7 @@ impl Reader {
             body: frame.slice(header.bytes..),
             header,
             frame,
+            permit: if produced { permit.take() } else { None },
         };
         match handlers::dispatch(request, &mut self.session).await? {
             Step::Forward { frames, response } => {
@@ -183,5 +230,12 @@ impl Reader {
             }
         }
         Err(Close::Upstream(last))
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }

@@ -31,6 +31,12 @@ pub(super) fn is_conflict(error: &StoreError) -> bool {
     error.kind == StoreErrorKind::Unavailable && error.detail.starts_with(CONFLICT)
 }
 
+/// Whether the store found that what arrived is not what its checksum says.
+pub(super) fn is_checksum_mismatch(error: &StoreError) -> bool {
+    let codes = ["BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest"];
+    codes.iter().any(|code| error.detail.starts_with(code))
+}
+
 /// A request that got no answer, or only the beginning of one.
 pub(super) fn of_transport(verb: &'static str, key: &str, error: reqwest::Error) -> StoreError {
     let sent = !error.is_connect() && !error.is_builder();
@@ -83,7 +89,7 @@ fn describe_transport(error: reqwest::Error) -> String {
 }
 
 fn judge(verb: &'static str, status: u16, code: &str) -> (StoreErrorKind, Certainty) {
-    use StoreErrorKind::{AlreadyExists, Denied, InvalidRange, NotFound, Unavailable};
+    use StoreErrorKind::{AlreadyExists, Denied, InvalidRange, NotFound, SlowDown, Unavailable};
     let certain = |kind| (kind, Certainty::Determinate);
     match (status, code) {
         (404, "NoSuchBucket") => certain(Denied),
@@ -99,7 +105,8 @@ fn judge(verb: &'static str, status: u16, code: &str) -> (StoreErrorKind, Certai
         | (400, "BadDigest" | "XAmzContentChecksumMismatch" | "InvalidDigest") => {
             certain(Unavailable)
         }
-        (429, _) => certain(Unavailable),
+        (429, _) | (503, "SlowDown") => certain(SlowDown),
+        (503, _) => (SlowDown, doubt(verb)),
         (501, _) => certain(Denied),
         (408 | 500..=599, _) => (Unavailable, doubt(verb)),
         _ => certain(Denied),
@@ -132,7 +139,9 @@ mod tests {
     #[test]
     fn every_status_has_its_meaning() {
         use Certainty::{Determinate, Indeterminate};
-        use StoreErrorKind::{AlreadyExists, Denied, InvalidRange, NotFound, Unavailable};
+        use StoreErrorKind::{
+            AlreadyExists, Denied, InvalidRange, NotFound, SlowDown, Unavailable,
+        };
         let rows = [
             ("get", 404, "NoSuchKey", NotFound, Determinate),
             ("get", 404, "NoSuchBucket", Denied, Determinate),
@@ -150,13 +159,14 @@ mod tests {
             ("put", 400, "XAmzContentChecksumMismatch", Unavailable, Determinate),
             ("put", 400, "RequestTimeout", Unavailable, Determinate),
             ("put", 400, "InvalidArgument", Denied, Determinate),
-            ("put", 429, "", Unavailable, Determinate),
+            ("put", 429, "", SlowDown, Determinate),
             ("put", 408, "", Unavailable, Indeterminate),
             ("put", 500, "InternalError", Unavailable, Indeterminate),
             ("put", 501, "NotImplemented", Denied, Determinate),
-            ("put", 503, "SlowDown", Unavailable, Indeterminate),
+            ("put", 503, "SlowDown", SlowDown, Determinate),
+            ("put", 503, "", SlowDown, Indeterminate),
             ("delete", 504, "", Unavailable, Indeterminate),
-            ("get", 503, "SlowDown", Unavailable, Determinate),
+            ("get", 503, "SlowDown", SlowDown, Determinate),
             ("list", 500, "", Unavailable, Determinate),
         ];
         for (verb, status, code, kind, certainty) in rows {

@@ -1,0 +1,73 @@
+//! What the store at hand honours, asked at start: stores that speak S3 differ, and some say yes to
+//! what they do not do.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::s3::S3Store;
+use super::{PutMode, Store, StoreError, StoreErrorKind};
+
+/// What a store honours of what we ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Honours {
+    /// [`PutMode::Create`] leaves an object alone that exists (`If-None-Match: *`).
+    pub create: bool,
+    /// An object that does not have the checksum in its header is refused. Without it, damage on
+    /// the way to the store is noticed only when the object is read.
+    pub checksums: bool,
+}
+
+/// Finds out with a few small objects at `key`, which is deleted afterwards. `s3` is the adapter
+/// below `store`, where that is S3: other stores take bytes from memory, not from a network.
+///
+/// # Errors
+/// The store cannot be asked, or a write that it took cannot be read back.
+pub async fn probe(
+    store: &dyn Store,
+    s3: Option<&Arc<S3Store>>,
+    key: &str,
+) -> Result<Honours, StoreError> {
+    let checksums = match s3 {
+        Some(s3) => s3.verifies_checksums(key).await?,
+        None => true,
+    };
+    let (first, second) = (Bytes::from_static(b"first"), Bytes::from_static(b"second"));
+    store.put(key, vec![first.clone()], PutMode::Overwrite).await?;
+    let create = match store.put(key, vec![second.clone()], PutMode::Create).await {
+        Ok(()) => false,
+        Err(error) if error.kind == StoreErrorKind::AlreadyExists => true,
+        Err(error) => return Err(error),
+    };
+    let expected = if create { first } else { second };
+    let stored = store.get(key, None).await?;
+    // Who may not delete may produce all the same; what stays is a few bytes.
+    if let Err(error) = store.delete(key).await {
+        tracing::debug!(%error, "the probe stays");
+    }
+    if stored != expected {
+        let detail = "the store gives other bytes than it took";
+        return Err(StoreError::determinate(StoreErrorKind::Denied, "get", key, detail));
+    }
+    Ok(Honours { create, checksums })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::faulty::{Fault, FaultyStore, Verb};
+    use crate::store::memory::MemoryStore;
+
+    const HONEST: Honours = Honours { create: true, checksums: true };
+
+    #[tokio::test]
+    async fn an_honest_store_and_one_that_forgets() {
+        let memory: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        assert_eq!(probe(&*memory, None, "probe").await.unwrap(), HONEST);
+        assert!(memory.head("probe").await.is_err(), "nothing is left behind");
+        let faulty = FaultyStore::new(Arc::clone(&memory));
+        faulty.script(Verb::Put, [Fault::NONE, Fault::LIE]);
+        let error = probe(&faulty, None, "probe").await.unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Denied, "{error}");
+    }
+}
