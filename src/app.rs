@@ -1,23 +1,24 @@
 //! The composition root: settings and components become a running replica.
 //!
-//! Only this file knows concrete adapters.
+//! Only this file and its `backends` know concrete adapters.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+mod backends;
+
+use backends::{Ordering, attach, check_store, keep_generation, open_coordinator, open_store};
+
 use crate::admin;
 use crate::clock::{SystemClock, WallClock};
-use crate::config::{CoordinatorSettings, Profile, Settings};
-use crate::coordinator::embedded::EmbeddedCoordinator;
-use crate::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
-use crate::coordinator::{Attachment, Coordinator, CoordinatorError, Event};
+use crate::config::{Profile, Settings};
+use crate::coordinator::{Attachment, Coordinator, Event};
 use crate::engine::Components;
 use crate::engine::budget::Budget;
 use crate::engine::fetch::{Fetcher, Wakeups};
@@ -31,9 +32,6 @@ use crate::proxy::fetch_sessions::FetchSessions;
 use crate::proxy::listener::Listeners;
 use crate::proxy::topics::Topics;
 use crate::proxy::{Proxy, ProxySettings};
-use crate::store::open::Opened;
-use crate::store::probe::probe;
-use crate::store::{PutMode, Store, StoreErrorKind};
 use crate::tasks;
 
 /// How often brokers and topics are asked for, for what did not come by way of a client.
@@ -42,24 +40,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 /// How long a drain may take; what is not answered by then is cut off.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
-/// How long a call to Redis may take before its outcome counts as unknown.
-const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 /// The largest request: `socket.request.max.bytes` of a stock broker.
 const FRAME_BYTES_MAX: usize = 100 << 20;
-/// Names the life of the metadata that the objects belong to.
-const GENERATION_KEY: &str = "meta/generation";
-/// Below it lies what start-up writes to see what the store honours; deleted at once.
-const PROBE_PREFIX: &str = "meta/probe-";
-/// Exists where an embedded coordinator keeps its records.
-const EMBEDDED_KEY: &str = "embedded/cluster.json";
-
-/// The coordinator, with the way to name new objects.
-struct Ordering {
-    coordinator: Arc<dyn Coordinator>,
-    incarnation: u64,
-    replica_tag: u32,
-}
-
 /// Runs a replica until it is told to stop.
 ///
 /// # Errors
@@ -241,144 +223,6 @@ fn seal_profile(profile: Profile) -> SealProfile {
     match profile {
         Profile::Fast => SealProfile::Fast,
         Profile::Cheap => SealProfile::Cheap,
-    }
-}
-
-async fn open_store(settings: &Settings, entropy: &Arc<Entropy>) -> anyhow::Result<Opened> {
-    let (url, s3) = (settings.objects_url(), settings.store.s3.clone());
-    let entropy = Arc::clone(entropy);
-    let opening = tokio::task::spawn_blocking(move || crate::store::open::open(&url, &s3, entropy));
-    opening.await?.with_context(|| format!("store {}", settings.objects_url()))
-}
-
-/// Asks the store what it honours, and refuses to rely on what it does not.
-async fn check_store(
-    settings: &Settings,
-    opened: &Opened,
-    entropy: &Entropy,
-) -> anyhow::Result<()> {
-    let key = format!("{PROBE_PREFIX}{:016x}", entropy.next_u64());
-    let attempt = || probe(&*opened.store, opened.s3.as_ref(), &key);
-    let honours = until_ok("the object store", attempt).await;
-    if !honours.create {
-        bail!(
-            "{} overwrites objects that it was told to leave alone (PUT with If-None-Match), so \
-             two replicas could take it for theirs; choose a store that honours it",
-            settings.objects_url()
-        );
-    }
-    if !honours.checksums {
-        tracing::warn!(
-            store = %settings.objects_url(),
-            "the store does not check the CRC32C of what it is sent: damage on the way to it will \
-             be noticed only when the object is read"
-        );
-    }
-    Ok(())
-}
-
-async fn open_coordinator(
-    settings: &Settings,
-    store: &Arc<dyn Store>,
-    clock: &Arc<dyn WallClock>,
-    entropy: &Arc<Entropy>,
-) -> anyhow::Result<Ordering> {
-    match &settings.coordinator {
-        CoordinatorSettings::Embedded => {
-            let opened = EmbeddedCoordinator::open(&**clock, entropy, Arc::clone(store)).await;
-            let coordinator = opened.context("the embedded coordinator cannot begin")?;
-            let (incarnation, replica_tag) = (coordinator.incarnation(), coordinator.replica());
-            Ok(Ordering { coordinator: Arc::new(coordinator), incarnation, replica_tag })
-        }
-        CoordinatorSettings::Redis(url) => {
-            if until_ok("the object store", || exists(&**store, EMBEDDED_KEY)).await {
-                bail!(
-                    "{} belongs to an embedded coordinator: its offsets are not in Redis; choose \
-                     another store prefix or cluster name, or coordinator: embedded",
-                    settings.objects_url()
-                );
-            }
-            let redis = RedisSettings {
-                url: url.expose().to_owned(),
-                cluster: settings.cluster.clone(),
-                generation: until_ok("the object store", || generation(&**store)).await,
-                shards: SHARDS_DEFAULT,
-                timeout: REDIS_TIMEOUT,
-            };
-            Ok(Ordering {
-                coordinator: Arc::new(RedisCoordinator::new(entropy, redis)?),
-                incarnation: u64::try_from(clock.now_ms()).unwrap_or(0),
-                replica_tag: (entropy.next_u64() >> 32) as u32,
-            })
-        }
-    }
-}
-
-/// Attaches, however long the coordinator is away. Metadata of another cluster is no matter of
-/// waiting.
-async fn attach(
-    settings: &Settings,
-    coordinator: &dyn Coordinator,
-    cluster_id: &str,
-) -> anyhow::Result<Attachment> {
-    loop {
-        match coordinator.attach(cluster_id, &settings.zone).await {
-            Ok(attachment) => return Ok(attachment),
-            Err(error @ CoordinatorError::OtherCluster { .. }) => {
-                return Err(error).context(
-                    "point kafka.bootstrapServers at the cluster that the metadata belongs to, or \
-                     choose another `cluster` name",
-                );
-            }
-            Err(error) => tracing::error!(%error, "waiting for the batch coordinator"),
-        }
-        tokio::time::sleep(RETRY_PAUSE).await;
-    }
-}
-
-/// Writes beside the objects which life of the metadata they belong to, so that a Redis that lost
-/// everything is recognised.
-async fn keep_generation(
-    settings: &Settings,
-    store: &dyn Store,
-    attachment: &Attachment,
-) -> anyhow::Result<()> {
-    if settings.coordinator == CoordinatorSettings::Embedded {
-        return Ok(());
-    }
-    let body = || vec![attachment.generation.clone().into_bytes().into()];
-    loop {
-        match store.put(GENERATION_KEY, body(), PutMode::Create).await {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind == StoreErrorKind::AlreadyExists => break,
-            Err(error) => tracing::error!(%error, "waiting for the object store"),
-        }
-        tokio::time::sleep(RETRY_PAUSE).await;
-    }
-    let kept = until_ok("the object store", || generation(store)).await;
-    if kept.as_deref() != Some(attachment.generation.as_str()) {
-        bail!(
-            "Redis and {} belong to different lives of the metadata: point the coordinator at the \
-             Redis that this store was written with",
-            settings.objects_url()
-        );
-    }
-    Ok(())
-}
-
-async fn generation(store: &dyn Store) -> Result<Option<String>, crate::store::StoreError> {
-    match store.get(GENERATION_KEY, None).await {
-        Ok(body) => Ok(Some(String::from_utf8_lossy(&body).into_owned())),
-        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-async fn exists(store: &dyn Store, key: &str) -> Result<bool, crate::store::StoreError> {
-    match store.head(key).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

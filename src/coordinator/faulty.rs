@@ -56,6 +56,9 @@ pub enum Effect {
     Happens,
     /// It does not.
     Lost,
+    /// Of a commit, the first half of the parts does: partitions lie on several shards. Any other
+    /// call reaches it whole.
+    Half,
 }
 
 /// What the caller is told.
@@ -106,6 +109,9 @@ impl Fault {
         Self { effect: Effect::Lost, report: Report::MetadataLost, ..Self::NONE };
     /// It happens and the caller waits for ever.
     pub const HANG: Self = Self { report: Report::Hang, ..Self::NONE };
+
+    /// It happens for the first half of a commit's parts, and nobody can tell.
+    pub const HALF: Self = Self { effect: Effect::Half, ..Self::REPLY_LOST };
 
     /// Late: it happens after `latency`.
     pub fn slow(latency: Duration) -> Self {
@@ -165,10 +171,18 @@ impl FaultyCoordinator {
         call: impl Future<Output = Result<T, CoordinatorError>>,
     ) -> Result<T, CoordinatorError> {
         let fault = self.next_fault(verb);
+        Self::meet_fault(fault, verb, call).await
+    }
+
+    async fn meet_fault<T>(
+        fault: Fault,
+        verb: Verb,
+        call: impl Future<Output = Result<T, CoordinatorError>>,
+    ) -> Result<T, CoordinatorError> {
         let detail = || format!("a fault was injected into {verb:?}");
         sleep(fault.before).await;
         let truth = match fault.effect {
-            Effect::Happens => call.await,
+            Effect::Happens | Effect::Half => call.await,
             Effect::Lost => Err(CoordinatorError::Unavailable(detail())),
         };
         sleep(fault.after).await;
@@ -215,7 +229,12 @@ impl Coordinator for FaultyCoordinator {
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Vec<PartOutcome>, CoordinatorError> {
-        self.meet(Verb::Commit, self.inner.commit(commit)).await
+        let fault = self.next_fault(Verb::Commit);
+        let mut reaches = commit.clone();
+        if fault.effect == Effect::Half {
+            reaches.parts.truncate(commit.parts.len().div_ceil(2));
+        }
+        Self::meet_fault(fault, Verb::Commit, self.inner.commit(&reaches)).await
     }
 
     async fn find(&self, requests: Vec<FindRequest>) -> Result<Vec<Found>, CoordinatorError> {

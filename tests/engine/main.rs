@@ -3,9 +3,11 @@
 
 mod batches;
 mod doubt;
+mod failure_modes;
 mod fetch;
 mod kill;
 mod lookup;
 mod order;
 mod produce;
 mod rig;
+mod uploads;

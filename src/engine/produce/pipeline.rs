@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -20,6 +21,9 @@ use crate::tasks;
 
 /// Outcomes that ride on the next object; older ones are dropped beyond this many.
 const JOURNAL_MAX: usize = 4096;
+/// How long a commit is waited for before it is repeated. Adapters have shorter deadlines for what
+/// they ask of others; this one is for whatever they did not think of.
+const COMMIT_WITHIN: Duration = Duration::from_secs(10);
 
 /// All that can happen to the pipeline.
 #[derive(Debug)]
@@ -220,8 +224,9 @@ impl Pipeline {
                     .collect(),
             };
             let (components, events) = (self.components.clone(), self.events.clone());
+            let metrics = Arc::clone(&self.metrics);
             tasks::spawn_critical("commit", async move {
-                let outcomes = commit_until_known(&components, &commit).await;
+                let outcomes = commit_until_known(&components, &commit, &metrics).await;
                 let _gone = events.send(Event::Decided { sequence, parts, outcomes }).await;
             });
         }
@@ -288,11 +293,20 @@ fn journal_entry(object: ObjectId, outcome: &PartOutcome) -> JournalEntry {
 
 /// Repeats a commit under the same ids until its outcome is known; `None` when the coordinator has
 /// lost its metadata, so that nothing may be taken for granted.
-async fn commit_until_known(components: &Components, commit: &Commit) -> Option<Vec<PartOutcome>> {
+async fn commit_until_known(
+    components: &Components,
+    commit: &Commit,
+    metrics: &Metrics,
+) -> Option<Vec<PartOutcome>> {
     for attempt in 0_u32.. {
-        match components.coordinator.commit(commit).await {
+        let call = tokio::time::timeout(COMMIT_WITHIN, components.coordinator.commit(commit));
+        let outcomes = call.await.unwrap_or_else(|_| {
+            Err(CoordinatorError::Unknown(format!("no answer in {COMMIT_WITHIN:?}")))
+        });
+        match outcomes {
             Ok(outcomes) => return Some(outcomes),
             Err(error @ (CoordinatorError::Unavailable(_) | CoordinatorError::Unknown(_))) => {
+                metrics.commit_repeats.inc();
                 tracing::warn!(object = %commit.object, attempt, %error, "commit in doubt; repeating it");
                 tokio::time::sleep(components.backoff(attempt)).await;
             }
