@@ -159,7 +159,7 @@ pub const KEYS: &[Key] = &[
     key(
         "memory.cache",
         "`256MiB`",
-        "Objects kept for readers, 1MiB to 1TiB. Fewer mean more GETs.",
+        "Objects kept for readers, 1MiB to 1024GiB. Fewer mean more GETs.",
     ),
     key("admin", "", "The HTTP port of `/livez`, `/readyz` and `/metrics`."),
     key(

@@ -105,7 +105,7 @@ fn keys_that_are_not_known_or_stand_twice() {
     check("nodePorts: 1", &["nodePorts: unknown key; it belongs into `listeners`"]);
     check(
         "flush: {linger: 5ms}",
-        &["flush.linger: unknown key; known are `interval`, `size`, `profile`"],
+        &["flush.linger: unknown key; known are `interval`, `size`, `profile`, `maxPutsPerSecond`"],
     );
     check("zone: a\nzone: b", &["zone: stands here twice; delete one of the two"]);
     check(
@@ -115,13 +115,13 @@ fn keys_that_are_not_known_or_stand_twice() {
     check(
         "7: a",
         &["7: unknown key; known are `cluster`, `zone`, `replica`, `kafka`, `listeners`, \
-           `diskless`, `store`, `s3`, `coordinator`, `flush`, `admin`"],
+           `diskless`, `store`, `s3`, `coordinator`, `flush`, `memory`, `admin`"],
     );
     check(
         "s3: &a {x: 1}\n<<: *a\nstore: s3://bucket",
         &[
             "<<: unknown key; known are `cluster`, `zone`, `replica`, `kafka`, `listeners`, \
-           `diskless`, `store`, `s3`, `coordinator`, `flush`, `admin`",
+           `diskless`, `store`, `s3`, `coordinator`, `flush`, `memory`, `admin`",
             "s3.x: unknown key; known are `endpoint`, `region`, `pathStyle`, `accessKeyId`, \
            `secretAccessKeyFile`",
         ],
@@ -194,7 +194,13 @@ fn single_values() {
             "flush.interval: `2m` is no interval; write 1ms to 60s, as `250ms`",
         ),
         ("flush: {size: 8M}", "flush.size: `8M` is no size; write 1KiB to 256MiB, as `8MiB`"),
+        ("memory: {requests: 1MiB}", "memory.requests: `1MiB` is no size; write 16MiB to 4GiB"),
+        ("memory: {cache: 1}", "memory.cache: `1` is no size; write 1MiB to 1024GiB"),
         ("flush: {size: 1GiB}", "flush.size: `1GiB` is no size; write 1KiB to 256MiB, as `8MiB`"),
+        (
+            "flush: {maxPutsPerSecond: 0}",
+            "flush.maxPutsPerSecond: `0` is no rate; write 0.1 to 10000, as `10`",
+        ),
         ("flush: {profile: fats}", "flush.profile: `fats` is no profile; write `fast` or `cheap`"),
         ("flush: {profile: cheep}", "flush.profile: `cheep` is no profile; did you mean `cheap`?"),
         (

@@ -9,7 +9,8 @@ use quick_cache::sync::Cache;
 use crate::log::batch::Run;
 use crate::log::ids::ObjectId;
 use crate::log::object_format::wal_key;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoreErrorKind};
+use crate::wire::record_batch;
 
 /// A piece of an object in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,8 +54,8 @@ impl Objects {
     /// The bytes of a run, exactly `run.bytes` long.
     ///
     /// # Errors
-    /// What the store answers; a store that answers with fewer bytes than the run has gives an
-    /// error of kind `InvalidRange`.
+    /// What the store answers; [`StoreErrorKind::InvalidRange`] for fewer bytes than the run has,
+    /// [`StoreErrorKind::Corrupt`] for batches that are not those that were written.
     pub async fn read(&self, run: &Run) -> Result<Bytes, StoreError> {
         let (start, end) = (run.start, run.start.saturating_add(run.bytes));
         if let Some(whole) = self.cache.get(&Piece::Whole(run.object))
@@ -66,19 +67,36 @@ impl Objects {
         let piece = Piece::Range(run.object, start, run.bytes);
         self.cache
             .get_or_insert_async(&piece, async {
-                let key = wal_key(run.object);
-                let bytes = self.store.get(&key, Some(start..end)).await?;
-                if bytes.len() as u64 == run.bytes {
-                    return Ok(bytes);
+                match self.get(run).await {
+                    // Damaged on its way here, perhaps, and not in the store.
+                    Err(error) if error.kind == StoreErrorKind::Corrupt => self.get(run).await,
+                    done => done,
                 }
-                Err(StoreError {
-                    kind: crate::store::StoreErrorKind::InvalidRange,
-                    certainty: crate::store::Certainty::Determinate,
-                    verb: "get",
-                    detail: format!("{} bytes at {start} asked, {} given", run.bytes, bytes.len()),
-                    key,
-                })
             })
             .await
+    }
+
+    /// One GET, and the checks of what came: its length, and the checksum of every batch, which
+    /// was right when its producer sent it.
+    async fn get(&self, run: &Run) -> Result<Bytes, StoreError> {
+        let key = wal_key(run.object);
+        let range = run.start..run.start.saturating_add(run.bytes);
+        let bytes = self.store.get(&key, Some(range)).await?;
+        let wrong = |kind, detail: String| {
+            let detail = format!("at {}: {detail}", run.start);
+            Err(StoreError::determinate(kind, "get", &key, detail))
+        };
+        if bytes.len() as u64 != run.bytes {
+            let detail = format!("{} bytes asked, {} given", run.bytes, bytes.len());
+            return wrong(StoreErrorKind::InvalidRange, detail);
+        }
+        for batch in record_batch::batches(&bytes) {
+            match batch {
+                Ok(batch) if batch.crc_holds() => {}
+                Ok(_) => return wrong(StoreErrorKind::Corrupt, "a batch's checksum".to_owned()),
+                Err(error) => return wrong(StoreErrorKind::Corrupt, error.to_string()),
+            }
+        }
+        Ok(bytes)
     }
 }

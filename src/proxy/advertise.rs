@@ -73,6 +73,7 @@ mod tests {
             zone_index: 2,
             nodes_per_zone,
             frame_bytes_max: 1 << 20,
+            connection_bytes_max: 1 << 20,
             store_name: "memory:".to_owned(),
         }
     }

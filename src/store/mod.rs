@@ -48,6 +48,8 @@ pub enum StoreErrorKind {
     InvalidRange,
     /// The store refuses us: credentials, policy, a bucket that does not exist.
     Denied,
+    /// The bytes are not the ones that were written.
+    Corrupt,
     /// A passing fault: asking again may help.
     Unavailable,
     /// A passing fault, and a request to ask less often (S3's 503 and 429).

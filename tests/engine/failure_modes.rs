@@ -11,7 +11,7 @@ use odradek::store::{Certainty, StoreErrorKind};
 use tokio::time::{Instant, timeout};
 
 use crate::batches::Batch;
-use crate::rig::{Replica, Reply, SECOND, offset_at_last, settings};
+use crate::rig::{BUDGET_BYTES, Replica, Reply, SECOND, offset_at_last, settings};
 
 /// How long a producer waits before it gives a request up and repeats it on a new connection.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -99,6 +99,7 @@ async fn check(name: &str, allowed: &[Told], begin: impl Fn(&Replica), end: impl
         end(&replica);
         // What was given up and hung may still come.
         tokio::time::sleep(120 * SECOND).await;
+        assert_eq!(replica.budget.available(), BUDGET_BYTES, "{name}: nothing is held for ever");
         for partition in 0..2 {
             let log = replica.read(partition, 0).await;
             let expected: Vec<_> = (0..BATCHES).map(|n| (i64::from(n), n.to_string())).collect();

@@ -128,19 +128,23 @@ async fn a_broken_object_fails_its_partition_alone() {
     writer.write(1, fast(1, "good")).await;
     let key = writer.objects().await.remove(0);
     let good = writer.memory.get(&key, None).await.unwrap();
+    let batch_bytes = fast(0, "a").claim.bytes;
     let set = |at: usize, byte: u8| {
         let mut bytes = BytesMut::from(&good[..]);
         bytes[at] = byte;
         Some(bytes.freeze())
     };
     // The batch begins behind the header of 8 bytes.
-    let rows: [(&str, Option<Bytes>); 6] = [
+    let last = |byte: u8| set(8 + usize::try_from(batch_bytes).expect("small") - 1, byte);
+    let rows: [(&str, Option<Bytes>); 8] = [
         ("missing", None),
         ("truncated", Some(good.slice(..40))),
         ("shorter than the run's start", Some(good.slice(..4))),
         ("the length of a batch", set(8 + 11, 200)),
         ("the magic", set(8 + 16, 1)),
         ("the last offset delta of the first batch", set(8 + 26, 1)),
+        ("a byte of a record", last(b'?')),
+        ("the checksum", set(8 + 17, good[8 + 17] ^ 1)),
     ];
     for (name, bytes) in rows {
         writer.memory.delete(&key).await.unwrap();

@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 use crate::batches::{NOW, partition, records};
 
 pub(crate) const INTERVAL: Duration = Duration::from_millis(250);
-const BUDGET_BYTES: usize = 1 << 20;
+pub(crate) const BUDGET_BYTES: usize = 1 << 20;
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) type Reply = oneshot::Receiver<Vec<RowOutcome>>;

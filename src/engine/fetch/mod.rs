@@ -17,7 +17,7 @@ use super::objects::Objects;
 use crate::coordinator::{FindFrom, FindRequest, Found, Watermarks};
 use crate::log::batch::Run;
 use crate::log::ids::TopicPartition;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 use slices::Budget;
 
 /// Runs that one partition's share of a fetch reads at most.
@@ -186,7 +186,12 @@ fn give(
         let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(error) => {
-                tracing::warn!(%error, "run cannot be read");
+                match error.kind {
+                    StoreErrorKind::Corrupt => {
+                        tracing::error!(%error, "an object is damaged; its records are not served");
+                    }
+                    _ => tracing::warn!(%error, "run cannot be read"),
+                }
                 answer.error = Some(FetchError::Storage);
                 break;
             }
