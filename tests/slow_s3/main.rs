@@ -115,7 +115,7 @@ async fn puts_fail_as_scripted() {
         ("hang-before=never", IN_DOUBT, false),
     ];
     for (script, seen, landed) in rows {
-        running.control(&format!("fault?verb=put&prefix=a/prefix/wal/&next=1&{script}"));
+        running.control(&format!("fault?verb=put&prefix=a/prefix&contains=/wal/&next=1&{script}"));
         store.put("other", body(), PutMode::Overwrite).await.expect("not of the prefix");
         let key = format!("wal/{}", script.replace(['=', '&'], "-"));
         assert_eq!(judged(store.put(&key, body(), PutMode::Create).await), seen, "{script}");
@@ -171,5 +171,7 @@ async fn a_lenient_store_keeps_no_promise() {
     assert_eq!(put("AAAAAA=="), "400");
     running.control("fault?lenient-checksum");
     assert_eq!(put("AAAAAA=="), "200");
-    assert!(running.control("faults").contains("id=2 verb=any prefix= left=standing hits=1"));
+    assert!(
+        running.control("faults").contains("id=2 verb=any prefix= contains= left=standing hits=1")
+    );
 }

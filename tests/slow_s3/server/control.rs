@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! /_control/latency?put=65/200&get=20/80     of the calls that begin from now on
-//! /_control/fault?verb=put&next=3&status=503&code=SlowDown&prefix=some/key
+//! /_control/fault?verb=put&next=3&status=503&code=SlowDown&contains=/wal/
 //! /_control/lift?id=1                        ends a rule; without an id, all
 //! /_control/release?id=1                     calls that hang by it go on; without an id, all
 //! /_control/faults                           every rule with its hits and what hangs by it
@@ -10,9 +10,9 @@
 //! ```
 //!
 //! A fault prints its id. It concerns calls of `verb` (`put`, `get`, `head`, `delete`, `list`;
-//! without it, all) whose key without the bucket begins with `prefix`; after `skip` of them, the
-//! `next` so many, or without that all until it is lifted. The first rule that concerns a call is
-//! the only one; it may do several of these together:
+//! without it, all) whose key without the bucket begins with `prefix` and has `contains` in it;
+//! after `skip` of them, the `next` so many, or without that all until it is lifted. The first
+//! rule that concerns a call is the only one; it may do several of these together:
 //!
 //! - `hang-before=MS`, `hang-after=MS`: waits before it happens, or with the answer; `never` is
 //!   a time too. A client that gives up meanwhile does not undo its call.
@@ -74,12 +74,14 @@ impl Server {
 /// Reads a fault's parameters; one that is unknown is an error, because it is a slip.
 fn rule(parameters: &[(String, String)]) -> Result<Rule, String> {
     let (mut effect, mut code) = (Effect::default(), "InternalError");
-    let (mut verb, mut prefix, mut skip, mut next) = (None, "", 0, u64::MAX);
+    let (mut verb, mut prefix, mut contains) = (None, "", "");
+    let (mut skip, mut next) = (0, u64::MAX);
     let mut outcomes = Vec::new();
     for (name, value) in parameters {
         match name.as_str() {
             "verb" => verb = Some(verb_named(value)?),
             "prefix" => prefix = value,
+            "contains" => contains = value,
             "skip" => skip = number(value)?,
             "next" => next = number(value)?,
             "hang-before" => effect.hang_before = length(value)?,
@@ -107,6 +109,7 @@ fn rule(parameters: &[(String, String)]) -> Result<Rule, String> {
     }
     let mut rule = Rule::new(verb, effect);
     prefix.clone_into(&mut rule.prefix);
+    contains.clone_into(&mut rule.contains);
     rule.skip.set(skip);
     rule.left.set(next);
     Ok(rule)

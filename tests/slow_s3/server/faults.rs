@@ -47,6 +47,8 @@ pub(crate) struct Rule {
     pub(crate) verb: Option<Verb>,
     /// Of the key, without its bucket.
     pub(crate) prefix: String,
+    /// What the key has anywhere; empty: nothing in particular.
+    pub(crate) contains: String,
     /// So many calls are left alone first.
     pub(crate) skip: Cell<u64>,
     /// So many calls more; `u64::MAX` stands until it is lifted.
@@ -63,6 +65,7 @@ impl Rule {
             id: 0,
             verb,
             prefix: String::new(),
+            contains: String::new(),
             skip: Cell::new(0),
             left: Cell::new(u64::MAX),
             effect,
@@ -73,7 +76,9 @@ impl Rule {
     }
 
     fn matches(&self, call: &Call) -> bool {
-        self.verb.is_none_or(|verb| verb == call.verb) && call.key.starts_with(&self.prefix)
+        self.verb.is_none_or(|verb| verb == call.verb)
+            && call.key.starts_with(&self.prefix)
+            && call.key.contains(&self.contains)
     }
 
     /// Waits for so long, or until it is released.
@@ -151,8 +156,8 @@ impl Faults {
             let (hits, hanging) = (rule.hits.get(), rule.hanging.get());
             let _ = writeln!(
                 text,
-                "id={} verb={verb} prefix={} left={left} hits={hits} hanging={hanging}",
-                rule.id, rule.prefix
+                "id={} verb={verb} prefix={} contains={} left={left} hits={hits} hanging={hanging}",
+                rule.id, rule.prefix, rule.contains
             );
         }
         text
