@@ -28,6 +28,7 @@ test-unit: ## Tests that need nothing but Rust
 	cargo test --locked --all-features --lib --bins --test tidy
 
 test-e2e: setup ## Real Kafka, Redis, MinIO and clients against Odradek
+	cargo build --locked --all-features --example slow-s3
 	cargo test --locked --all-features --test e2e
 
 test: ## All tests: set-up, lints, unit, integration, end to end, the demo, a short fuzz

@@ -7,6 +7,7 @@ pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod replica;
+pub(crate) mod slow_s3;
 
 use std::fs;
 use std::path::{Path, PathBuf};

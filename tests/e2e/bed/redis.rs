@@ -28,9 +28,9 @@ impl Redis {
         Self { port, _process: process }
     }
 
-    /// `redis://…`, as the configuration wants it.
-    pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
+    /// The `coordinator` key of a configuration that keeps its order here.
+    pub(crate) fn yaml(&self) -> String {
+        format!("coordinator: redis://127.0.0.1:{}/0\n", self.port)
     }
 }
 

@@ -35,10 +35,28 @@ impl Replica {
         let bed = Bed::get();
         let name = bed.unique("replica");
         let dir = bed.test_dir(&name);
+        let (store, coordinator) = match backends {
+            Backends::Embedded => (
+                format!("store: \"file://{}\"\n", dir.join("store").display()),
+                "coordinator: embedded\n".to_owned(),
+            ),
+            Backends::RedisS3 => (bed.minio().yaml(&name), bed.redis().yaml()),
+        };
+        Self::start_in(name, dir, &store, &coordinator, extra)
+    }
+
+    /// The same on a store and a coordinator of the test's own, each given as its YAML.
+    pub(crate) fn start_on(store: &str, coordinator: &str, extra: &str) -> Self {
+        let name = Bed::get().unique("replica");
+        let dir = Bed::get().test_dir(&name);
+        Self::start_in(name, dir, store, coordinator, extra)
+    }
+
+    fn start_in(name: String, dir: PathBuf, store: &str, coordinator: &str, extra: &str) -> Self {
         // Bootstrap, admin, up to eight diskless nodes, up to ten brokers.
         let port = free_ports(20);
-        let config = config(&name, &dir.join("store").display().to_string(), port, backends);
-        fs::write(dir.join("odradek.yaml"), config + extra).expect("the bed's directory is ours");
+        let config = config(&name, port) + store + coordinator + extra;
+        fs::write(dir.join("odradek.yaml"), config).expect("the bed's directory is ours");
         let process = serve(&name, &dir);
         Self { name, dir, port, process }
     }
@@ -111,14 +129,8 @@ fn is_ready(line: &str) -> bool {
     line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == "ready")
 }
 
-fn config(name: &str, store: &str, port: u16, backends: Backends) -> String {
-    let bed = Bed::get();
-    let data = match backends {
-        Backends::Embedded => format!("store: \"file://{store}\"\ncoordinator: embedded\n"),
-        Backends::RedisS3 => {
-            bed.minio().yaml(name) + &format!("coordinator: {}\n", bed.redis().url())
-        }
-    };
+/// Everything but the store and the coordinator.
+fn config(name: &str, port: u16) -> String {
     format!(
         "cluster: {name}\nzone: zone-1\nreplica: {name}\n\
          kafka:\n  bootstrapServers: [{}]\n\
@@ -127,8 +139,8 @@ fn config(name: &str, store: &str, port: u16, backends: Backends) -> String {
          diskless:\n  topics:\n    - match: \"{DISKLESS_PREFIX}*\"\n    \
          - match: \"matrix-embedded.diskless.*\"\n    \
          - match: \"matrix-redis-s3.diskless.*\"\n\
-         admin: {{bind: \"127.0.0.1:{}\"}}\n{data}",
-        bed.kafka().bootstrap().replace(',', ", "),
+         admin: {{bind: \"127.0.0.1:{}\"}}\n",
+        Bed::get().kafka().bootstrap().replace(',', ", "),
         port + 2,
         port + 9,
         port + 1,

@@ -17,6 +17,7 @@ mod odd;
 mod offsets;
 mod produce;
 mod requests;
+mod slow_store;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

@@ -1,0 +1,44 @@
+//! Produce while the store misbehaves.
+
+use kafka_protocol::messages::ProduceRequest;
+
+use super::Topic;
+use super::batch::{Batch, kept, read};
+use super::client::Client;
+use super::lifecycle::LIMIT;
+use super::requests::{append, fetch, fetched, produce, produced};
+use crate::bed::Bed;
+use crate::bed::replica::{DISKLESS_PREFIX, Replica};
+use crate::bed::slow_s3::SlowS3;
+
+/// A PUT that hangs is no affair of another connection, not even on the same partition; and once
+/// it lands, what it carried is there too, once.
+#[test]
+fn an_upload_that_hangs_holds_up_nobody_else() {
+    let store = SlowS3::start(&["--put", "5/15"]);
+    let replica = Replica::start_on(&store.yaml(), &Bed::get().redis().yaml(), "");
+    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}slow"));
+    let topic = Topic::create(&replica, &name, 1, &[]);
+    let (address, at) = (topic.address(&replica, 0), topic.partition(0));
+    let (mut stuck, mut free) = (Client::connect(&address), Client::connect(&address));
+
+    store.control("fault?verb=put&contains=/wal/&next=1&hang-before=never");
+    let late = Batch::of(&["late"]).bytes();
+    let correlation_id = stuck.send(&produce(at, 9, -1, late.clone()), 9);
+    store.wait_for("put.hanging-before", LIMIT, |hanging| hanging == 1);
+    let early = Batch::of(&["early"]).bytes();
+    assert_eq!(append(&mut free, at, early.clone()), 0);
+
+    // Its answer is lost as well: what is asked again must not be there twice.
+    store.control("fault?verb=put&contains=/wal/&next=1&lost");
+    let lost = Batch::of(&["lost"]).bytes();
+    assert_eq!(append(&mut free, at, lost.clone()), 1);
+    assert_eq!(store.counter("put.hanging-before"), 1);
+    store.control("release");
+    let response = stuck.receive::<ProduceRequest>(correlation_id, 9);
+    assert_eq!((produced(&response).error_code, produced(&response).base_offset), (0, 2));
+
+    let response = free.call(&fetch(at, 12, 0), 12);
+    let expected = [(0, kept(&early)), (1, kept(&lost)), (2, kept(&late))];
+    assert_eq!(read(fetched(&response).records.as_ref().expect("records")), expected);
+}
