@@ -153,6 +153,7 @@ fn values_of_the_wrong_kind() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn single_values() {
     let rows = [
         (

@@ -6,6 +6,7 @@ use std::time::Duration;
 use odradek::engine::produce::{ProduceSettings, SealProfile, UploadSettings};
 use odradek::store::faulty::{Effect, Fault, Report, Verb};
 use odradek::store::{Certainty, StoreErrorKind};
+use odradek::tasks;
 use tokio::time::Instant;
 
 use crate::batches::{Batch, fast};
@@ -86,7 +87,7 @@ async fn nobody_waits_for_a_stranger() {
     let lost = Fault { before: 60 * MS, ..Fault::REPLY_LOST };
     replica.store.script(Verb::Put, [Fault::slow(60 * MS), lost, Fault::slow(60 * MS), lost]);
     let mut took = Vec::new();
-    let reader = tokio::spawn(read_live(Arc::clone(&replica), 2 + 400));
+    let reader = tasks::spawn("reader", read_live(Arc::clone(&replica), 2 + 400));
     for round in 0..20 {
         let start = Instant::now();
         let mut replies = Vec::new();
@@ -135,7 +136,7 @@ async fn a_put_delayed_by_four_seconds_hides_nothing_from_a_live_reader() {
     replica.store.script(Verb::Put, [Fault::slow(4 * SECOND)]);
     let late = replica.send(1, vec![fast(0, "late")]).await;
     tokio::time::sleep(MS).await;
-    let reader = tokio::spawn(read_live(Arc::clone(&replica), 41));
+    let reader = tasks::spawn("reader", read_live(Arc::clone(&replica), 41));
     for _ in 0..40 {
         replica.write(2, fast(0, "other")).await;
         tokio::time::sleep(50 * MS).await;

@@ -26,7 +26,9 @@ impl Latency {
             self.samples[self.next] = took;
         }
         self.next = (self.next + 1) % SAMPLES;
-        if self.samples.len() >= SAMPLES_MIN && (self.next.is_multiple_of(16) || self.usual.is_none()) {
+        if self.samples.len() >= SAMPLES_MIN
+            && (self.next.is_multiple_of(16) || self.usual.is_none())
+        {
             let mut sorted = self.samples.clone();
             sorted.sort_unstable();
             self.usual = sorted.get(sorted.len() / 2).copied();

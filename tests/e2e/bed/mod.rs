@@ -6,6 +6,7 @@ pub(crate) mod minio;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod redis;
+pub(crate) mod redis_proxy;
 pub(crate) mod replica;
 pub(crate) mod slow_s3;
 

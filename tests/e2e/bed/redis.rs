@@ -28,6 +28,10 @@ impl Redis {
         Self { port, _process: process }
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The `coordinator` key of a configuration that keeps its order here.
     pub(crate) fn yaml(&self) -> String {
         format!("coordinator: redis://127.0.0.1:{}/0\n", self.port)

@@ -26,6 +26,7 @@ pub(crate) struct Replica {
     name: String,
     dir: PathBuf,
     port: u16,
+    data_bytes_max: Option<u64>,
     process: Process,
 }
 
@@ -42,23 +43,46 @@ impl Replica {
             ),
             Backends::RedisS3 => (bed.minio().yaml(&name), bed.redis().yaml()),
         };
-        Self::start_in(name, dir, &store, &coordinator, extra)
+        let yaml = [&store, &coordinator, extra].concat();
+        Self::start_in(&name.clone(), name, dir, &yaml, None)
     }
 
     /// The same on a store and a coordinator of the test's own, each given as its YAML.
     pub(crate) fn start_on(store: &str, coordinator: &str, extra: &str) -> Self {
-        let name = Bed::get().unique("replica");
-        let dir = Bed::get().test_dir(&name);
-        Self::start_in(name, dir, store, coordinator, extra)
+        let yaml = [store, coordinator, extra].concat();
+        Self::start_with(&Bed::get().unique("cluster"), &yaml, None)
     }
 
-    fn start_in(name: String, dir: PathBuf, store: &str, coordinator: &str, extra: &str) -> Self {
+    /// The same, one of several of a cluster.
+    pub(crate) fn start_of(cluster: &str, store: &str, coordinator: &str, extra: &str) -> Self {
+        Self::start_with(cluster, &[store, coordinator, extra].concat(), None)
+    }
+
+    /// The same, whose data segment may not grow beyond so many bytes.
+    pub(crate) fn start_limited(bytes: u64, store: &str, coordinator: &str, extra: &str) -> Self {
+        let yaml = [store, coordinator, extra].concat();
+        Self::start_with(&Bed::get().unique("cluster"), &yaml, Some(bytes))
+    }
+
+    fn start_with(cluster: &str, yaml: &str, data_bytes_max: Option<u64>) -> Self {
+        let name = Bed::get().unique("replica");
+        let dir = Bed::get().test_dir(&name);
+        Self::start_in(cluster, name, dir, yaml, data_bytes_max)
+    }
+
+    fn start_in(
+        cluster: &str,
+        name: String,
+        dir: PathBuf,
+        yaml: &str,
+        data_bytes_max: Option<u64>,
+    ) -> Self {
         // Bootstrap, admin, up to eight diskless nodes, up to ten brokers.
         let port = free_ports(20);
-        let config = config(&name, port) + store + coordinator + extra;
+        let config = config(cluster, &name, port) + yaml;
         fs::write(dir.join("odradek.yaml"), config).expect("the bed's directory is ours");
-        let process = serve(&name, &dir);
-        Self { name, dir, port, process }
+        let process = serve(&name, &dir, data_bytes_max);
+        Self { name, dir, port, data_bytes_max, process }
     }
 
     pub(crate) fn bootstrap(&self) -> String {
@@ -104,7 +128,7 @@ impl Replica {
     /// The same configuration, the same ports, the same store: what a supervisor would do.
     pub(crate) fn restart(&mut self) {
         self.process.kill9();
-        self.process = serve(&self.name, &self.dir);
+        self.process = serve(&self.name, &self.dir, self.data_bytes_max);
     }
 
     /// Waits for its end without fault, which a SIGTERM must have brought about.
@@ -113,8 +137,16 @@ impl Replica {
     }
 }
 
-fn serve(name: &str, dir: &Path) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
+fn serve(name: &str, dir: &Path, data_bytes_max: Option<u64>) -> Process {
+    let binary = env!("CARGO_BIN_EXE_odradek");
+    let mut command = match data_bytes_max {
+        None => Command::new(binary),
+        Some(bytes) => {
+            let mut limited = Command::new("prlimit");
+            limited.arg(format!("--data={bytes}")).arg(binary);
+            limited
+        }
+    };
     command.arg("serve").arg(dir.join("odradek.yaml"));
     let log = dir.join(format!("{name}.log"));
     let said_ready =
@@ -130,9 +162,9 @@ fn is_ready(line: &str) -> bool {
 }
 
 /// Everything but the store and the coordinator.
-fn config(name: &str, port: u16) -> String {
+fn config(cluster: &str, name: &str, port: u16) -> String {
     format!(
-        "cluster: {name}\nzone: zone-1\nreplica: {name}\n\
+        "cluster: {cluster}\nzone: zone-1\nreplica: {name}\n\
          kafka:\n  bootstrapServers: [{}]\n\
          listeners:\n  bind: 127.0.0.1\n  advertisedHost: 127.0.0.1\n  \
          bootstrapPort: {port}\n  nodePorts: {}\n  brokerPorts: {}\n\

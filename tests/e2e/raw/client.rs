@@ -62,6 +62,16 @@ impl Client {
         decoded.unwrap_or_else(|e| panic!("{} v{version}: {e}: {body:?}", R::KEY))
     }
 
+    /// As [`Client::receive`], of a peer that may take minutes.
+    pub(crate) fn receive_patiently<R: Request>(
+        &mut self,
+        correlation_id: i32,
+        version: i16,
+    ) -> R::Response {
+        self.stream.set_read_timeout(Some(10 * LIMIT)).expect("a limit");
+        self.receive::<R>(correlation_id, version)
+    }
+
     /// The next frame, without its length.
     pub(crate) fn receive_frame(&mut self, key: i16, version: i16) -> Bytes {
         let mut length = [0; 4];

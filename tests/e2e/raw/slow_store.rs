@@ -33,10 +33,11 @@ fn an_upload_that_hangs_holds_up_nobody_else() {
     store.control("fault?verb=put&contains=/wal/&next=1&lost");
     let lost = Batch::of(&["lost"]).bytes();
     assert_eq!(append(&mut free, at, lost.clone()), 1);
-    assert_eq!(store.counter("put.hanging-before"), 1);
-    store.control("release");
+    // The first PUT of the stuck one hangs to the end; the second one beside it does not.
     let response = stuck.receive::<ProduceRequest>(correlation_id, 9);
     assert_eq!((produced(&response).error_code, produced(&response).base_offset), (0, 2));
+    assert_eq!(store.counter("put.hanging-before"), 1);
+    store.control("release");
 
     let response = free.call(&fetch(at, 12, 0), 12);
     let expected = [(0, kept(&early)), (1, kept(&lost)), (2, kept(&late))];

@@ -1,0 +1,142 @@
+//! A TCP proxy before Redis that fails as told, for as long as told.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What is done with the bytes that come by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// They pass.
+    Pass,
+    /// They pass after a while.
+    Slow(Duration),
+    /// Every connection is closed at once, old and new.
+    Refuse,
+    /// Requests wait; Redis never hears of them meanwhile.
+    HoldRequests,
+    /// Redis hears the requests, and its answers wait.
+    HoldAnswers,
+    /// Redis hears the requests; in place of an answer the connection is closed.
+    LoseAnswers,
+    /// Half of a request passes, then the connection is closed.
+    CutRequests,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<(Mode, u64)>,
+    changed: Condvar,
+}
+
+/// One proxy; ends with the test binary.
+#[derive(Debug)]
+pub(crate) struct RedisProxy {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+impl RedisProxy {
+    /// A proxy before the Redis at that port.
+    pub(crate) fn start(redis: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let state = Mutex::new((Mode::Pass, 0));
+        let shared = Arc::new(Shared { state, changed: Condvar::new() });
+        let of_listener = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if of_listener.mode() != Mode::Refuse {
+                    relay(&of_listener, client, redis);
+                }
+            }
+        });
+        Self { port, shared }
+    }
+
+    /// The `coordinator` key of a configuration that goes through here.
+    pub(crate) fn yaml(&self) -> String {
+        format!("coordinator: redis://127.0.0.1:{}/0\n", self.port)
+    }
+
+    /// From now on; what is held goes on in the new mode.
+    pub(crate) fn set(&self, mode: Mode) {
+        self.shared.lock().0 = mode;
+        self.shared.changed.notify_all();
+    }
+
+    /// How many pieces, requests or answers, have been held so far.
+    pub(crate) fn held(&self) -> u64 {
+        self.shared.lock().1
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, (Mode, u64)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mode(&self) -> Mode {
+        self.lock().0
+    }
+
+    /// Waits while pieces are held by this mode; the mode that is next.
+    fn pass(&self, holds: Mode) -> Mode {
+        let mut state = self.lock();
+        if state.0 == holds {
+            state.1 += 1;
+        }
+        while state.0 == holds {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.0
+    }
+}
+
+fn relay(shared: &Arc<Shared>, client: TcpStream, redis: u16) {
+    let Ok(server) = TcpStream::connect(("127.0.0.1", redis)) else { return };
+    let both = || Some((client.try_clone().ok()?, server.try_clone().ok()?));
+    let (Some(requests), Some((to_client, from_server))) = (both(), both()) else { return };
+    for stream in [&client, &server] {
+        // Refused means at once, whether anything comes by or not.
+        let _ = stream.set_read_timeout(Some(Duration::from_millis(20)));
+        let _ = stream.set_nodelay(true);
+    }
+    let of_requests = Arc::clone(shared);
+    std::thread::spawn(move || pump(&of_requests, requests.0, requests.1, Mode::HoldRequests));
+    let of_answers = Arc::clone(shared);
+    std::thread::spawn(move || pump(&of_answers, from_server, to_client, Mode::HoldAnswers));
+}
+
+/// Moves bytes one way until either side is done, then closes both.
+fn pump(shared: &Shared, mut from: TcpStream, mut to: TcpStream, holds: Mode) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let read = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                if shared.mode() == Mode::Refuse {
+                    break;
+                }
+                continue;
+            }
+            Err(_) => break,
+        };
+        let passes = match (shared.pass(holds), holds) {
+            (Mode::Refuse, _) | (Mode::LoseAnswers, Mode::HoldAnswers) => 0,
+            (Mode::CutRequests, Mode::HoldRequests) => read / 2,
+            (Mode::Slow(time), Mode::HoldRequests) => {
+                std::thread::sleep(time);
+                read
+            }
+            _ => read,
+        };
+        if to.write_all(&buffer[..passes]).is_err() || passes < read {
+            break;
+        }
+    }
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}

@@ -1,0 +1,179 @@
+//! `kill -9` at each step of the pipeline, seen from outside; the producer goes on through another
+//! replica, while what the dead one sent may still arrive.
+
+use std::time::{Duration, Instant};
+
+use super::Producer;
+use crate::bed::Bed;
+use crate::bed::process::wait_until;
+use crate::bed::redis_proxy::{Mode, RedisProxy};
+use crate::bed::replica::Replica;
+use crate::bed::slow_s3::SlowS3;
+use crate::raw::lifecycle::LIMIT;
+
+/// Where the replica stands when it is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// The batch waits for company.
+    Open,
+    /// The PUT is on its way; it lands after the death.
+    Uploading,
+    /// The object is there, and the replica does not know it.
+    Uploaded,
+    /// The commit is on its way; it arrives after the death.
+    Committing,
+    /// The commit happened, and the replica does not know it.
+    Committed,
+    /// The producer has its answer.
+    Answered,
+}
+
+const STEPS: [Step; 6] = [
+    Step::Open,
+    Step::Uploading,
+    Step::Uploaded,
+    Step::Committing,
+    Step::Committed,
+    Step::Answered,
+];
+
+/// When what the dead replica had sent arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arrives {
+    BeforeTheRepetition,
+    AfterTheRepetition,
+}
+
+struct Rig {
+    store: SlowS3,
+    redis: RedisProxy,
+    victim: Replica,
+    other: Replica,
+}
+
+impl Rig {
+    /// Two replicas of one cluster and zone; only the victim's Redis can fail.
+    fn start(step: Step) -> Self {
+        let store = SlowS3::start(&[]);
+        let port = Bed::get().redis().port();
+        let redis = RedisProxy::start(port);
+        let cluster = Bed::get().unique("kill-steps");
+        let patient =
+            if step == Step::Open { "flush: {interval: 30s, profile: cheap}\n" } else { "" };
+        let victim = Replica::start_of(&cluster, &store.yaml(), &redis.yaml(), patient);
+        let direct = Bed::get().redis().yaml();
+        let other = Replica::start_of(&cluster, &store.yaml(), &direct, "");
+        Self { store, redis, victim, other }
+    }
+
+    fn arm(&self, step: Step) {
+        let put = |rule: &str| {
+            self.store.control(&format!("fault?verb=put&contains=/wal/&{rule}"));
+        };
+        match step {
+            Step::Open | Step::Answered => {}
+            Step::Uploading => put("hang-before=never"),
+            Step::Uploaded => put("hang-after=never"),
+            Step::Committing => self.redis.set(Mode::HoldRequests),
+            Step::Committed => self.redis.set(Mode::HoldAnswers),
+        }
+    }
+
+    fn wait_for(&self, step: Step) {
+        let held = || self.redis.held() > 0;
+        match step {
+            Step::Open => std::thread::sleep(Duration::from_millis(500)),
+            Step::Uploading => self.store.wait_for("put.hanging-before", LIMIT, |n| n > 0),
+            Step::Uploaded => self.store.wait_for("put.landed-unanswered", LIMIT, |n| n > 0),
+            Step::Committing => wait_until("a request to Redis is held", LIMIT, held),
+            Step::Committed => wait_until("an answer of Redis is held", LIMIT, held),
+            Step::Answered => {}
+        }
+    }
+
+    /// What the victim had sent goes on its way.
+    fn release(&self) {
+        self.store.control("lift");
+        self.store.control("release");
+        self.redis.set(Mode::Pass);
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+fn check(step: Step, arrives: Arrives) {
+    let mut rig = Rig::start(step);
+    let producer = Producer::new(&rig.other);
+    for sequence in 0..2 {
+        assert_eq!(producer.write(&rig.other, sequence), i64::from(sequence));
+    }
+    if step != Step::Open {
+        assert_eq!(producer.write(&rig.victim, 2), 2, "the victim serves");
+    } else {
+        assert_eq!(producer.write(&rig.other, 2), 2);
+    }
+    rig.arm(step);
+    let mut client = producer.connect(&rig.victim);
+    let sent: Vec<i32> = [3, 4].map(|sequence| producer.send(&mut client, sequence)).to_vec();
+    if step == Step::Answered {
+        for (correlation_id, at) in sent.into_iter().zip([3, 4]) {
+            assert_eq!(producer.receive(&mut client, correlation_id), (0, at));
+        }
+    }
+    rig.wait_for(step);
+    rig.victim.kill9();
+    if step == Step::Uploading || step == Step::Uploaded {
+        // The other replica's PUTs are not to meet the rule.
+        rig.store.control("lift");
+    }
+    if arrives == Arrives::BeforeTheRepetition {
+        rig.release();
+    }
+    for sequence in 3..6 {
+        let offset = producer.write(&rig.other, sequence);
+        assert_eq!(offset, i64::from(sequence), "{step:?}, {arrives:?}");
+    }
+    rig.release();
+    producer.check_log(&rig.other, 6);
+    rig.victim.restart();
+    producer.check_log(&rig.victim, 6);
+    let patience = if step == Step::Open { &rig.other } else { &rig.victim };
+    assert_eq!(producer.write(patience, 6), 6, "{step:?}, {arrives:?}");
+    producer.check_log(&rig.victim, 7);
+}
+
+#[test]
+fn killed_at_any_step_nothing_is_lost_and_nothing_is_there_twice() {
+    std::thread::scope(|scope| {
+        for step in STEPS {
+            scope.spawn(move || check(step, Arrives::BeforeTheRepetition));
+        }
+    });
+}
+
+#[test]
+fn what_a_dead_replica_sent_may_arrive_late() {
+    std::thread::scope(|scope| {
+        for step in [Step::Uploading, Step::Committing] {
+            scope.spawn(move || check(step, Arrives::AfterTheRepetition));
+        }
+    });
+}
+
+#[test]
+fn a_stop_seals_uploads_commits_and_answers_at_once() {
+    let rig = Rig::start(Step::Open);
+    let producer = Producer::new(&rig.other);
+    let mut client = producer.connect(&rig.victim);
+    let sent: Vec<i32> = (0..3).map(|sequence| producer.send(&mut client, sequence)).collect();
+    rig.wait_for(Step::Open);
+    let Rig { mut victim, other, store, .. } = rig;
+    let begun = Instant::now();
+    victim.process().send_sigterm();
+    for (correlation_id, at) in sent.into_iter().zip(0..) {
+        assert_eq!(producer.receive(&mut client, correlation_id), (0, at));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "its interval is 30 s");
+    victim.wait_success(LIMIT);
+    producer.check_log(&other, 3);
+    assert_eq!(store.counter("put.in-flight"), 0);
+}
