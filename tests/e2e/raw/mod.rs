@@ -88,6 +88,7 @@ impl Topic {
             let mut see = |client: &mut Client| {
                 let topic = client.call::<MetadataRequest>(&asked, 12).topics.remove(0);
                 let is_led = topic.error_code == 0
+                    && !topic.partitions.is_empty()
                     && topic.partitions.iter().all(|p| p.error_code == 0 && p.leader_id.0 >= 0);
                 let led = topic.partitions.iter().map(|p| (p.partition_index, p.leader_id.0));
                 let leaders = led.collect();

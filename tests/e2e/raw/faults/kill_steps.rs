@@ -132,6 +132,7 @@ fn check(step: Step, arrives: Arrives) {
         let offset = producer.write(&rig.other, sequence);
         assert_eq!(offset, i64::from(sequence), "{step:?}, {arrives:?}");
     }
+    producer.check_log(&rig.other, 6);
     rig.release();
     producer.check_log(&rig.other, 6);
     rig.victim.restart();
