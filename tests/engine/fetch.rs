@@ -27,7 +27,7 @@ async fn a_waiting_fetch_is_woken_by_another_writers_commit() {
     assert_eq!(start.elapsed().as_secs(), 5);
     assert!(answers[0].records.is_empty());
     assert_eq!(records(&answers[1].records), [(0, "x".to_owned())]);
-    assert_eq!(reader.coordinator.calls(Call::Find), 2, "asked once, and once when woken");
+    assert_eq!(reader.coordinator.calls(Call::Find), 1, "what came since, the event has told");
 }
 
 #[tokio::test(start_paused = true)]
@@ -42,6 +42,51 @@ async fn a_lost_event_costs_latency_only() {
     });
     assert_eq!(start.elapsed().as_secs(), 60);
     assert_eq!(records(&answers[0].records), [(0, "x".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_the_tail_asks_the_coordinator_once() {
+    let writer = Replica::new().await;
+    let reader = writer.beside(Follow::Yes).await;
+    let mut next = 0;
+    while next < 300 {
+        if next % 3 == 0 {
+            for connection in 0..3 {
+                writer.write(connection, fast(0, "x")).await;
+            }
+        }
+        let answer = reader.fetch(fetch(&[(0, next)], SECOND)).await.remove(0);
+        for (offset, _) in records(&answer.records) {
+            assert_eq!(offset, next);
+            next += 1;
+        }
+    }
+    assert_eq!(reader.coordinator.calls(Call::Find), 1);
+    // Nothing comes: an idle reader asks nobody either.
+    for _ in 0..20 {
+        reader.fetch(fetch(&[(0, next)], SECOND)).await;
+    }
+    assert_eq!(reader.coordinator.calls(Call::Find), 1);
+    // A fetch that must know asks.
+    let mut fresh = fetch(&[(0, next)], Duration::ZERO);
+    fresh.partitions[0].fresh = true;
+    reader.fetch(fresh).await;
+    assert_eq!(reader.coordinator.calls(Call::Find), 2);
+}
+
+/// An index that lags behind asks before it says that an offset is out of range.
+#[tokio::test(start_paused = true)]
+async fn no_offset_is_out_of_range_before_the_coordinator_says_so() {
+    let writer = Replica::new().await;
+    let reader = writer.beside(Follow::Yes).await;
+    assert!(reader.read(0, 0).await.is_empty());
+    writer.write(1, fast(0, "x")).await;
+    // No task has run since: the event is still on its way.
+    let answer = reader.fetch(fetch(&[(0, 1)], Duration::ZERO)).await.remove(0);
+    assert_eq!(answer.error, None);
+    assert_eq!(answer.watermarks.expect("known").high_watermark, 1);
+    let answer = reader.fetch(fetch(&[(0, 2)], Duration::ZERO)).await.remove(0);
+    assert_eq!(answer.error, Some(FetchError::OffsetOutOfRange));
 }
 
 #[tokio::test(start_paused = true)]

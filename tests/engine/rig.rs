@@ -121,6 +121,7 @@ impl Replica {
             let events = components.coordinator.follow().await.expect("it lives");
             let wakeups = Arc::clone(&wakeups);
             tasks::spawn("follow", async move { wakeups.follow(events, |_| {}).await });
+            tokio::task::yield_now().await;
         }
         let metrics = Arc::new(Metrics::default());
         let budget = Budget::new(budget_bytes, Arc::clone(&metrics));
@@ -172,6 +173,7 @@ pub(crate) fn fetch(partitions: &[(i32, i64)], wait: Duration) -> FetchRequest {
         offset,
         bytes_max: 1 << 20,
         leader_epoch: 5,
+        fresh: false,
     };
     let partitions = partitions.iter().map(of).collect();
     FetchRequest { partitions, bytes_min: 1, bytes_max: 50 << 20, wait }

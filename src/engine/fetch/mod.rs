@@ -1,6 +1,7 @@
 //! Life of a fetch: plan → wait for a push → read runs → slice them.
 
 mod slices;
+mod tail;
 mod wakeups;
 
 use std::sync::Arc;
@@ -36,6 +37,9 @@ pub struct FetchPartition {
     pub bytes_max: usize,
     /// The leader epoch that the records are to carry.
     pub leader_epoch: i32,
+    /// Whether the coordinator itself is to be asked: a client that comes from another replica may
+    /// have seen a high watermark that has not been heard of here.
+    pub fresh: bool,
 }
 
 /// A fetch, in the order in which the budget is spent.
@@ -93,31 +97,50 @@ impl Fetcher {
         let deadline = Instant::now() + request.wait;
         // Registered before the first look, so that no commit falls between look and wait.
         let waiting = self.wakeups.register(request.partitions.iter().map(|p| p.partition));
+        let mut fresh = true;
         loop {
-            let Some(found) = self.find(request).await else {
+            let Some(found) = self.find(request, fresh).await else {
                 return request.partitions.iter().map(|_| storage_error()).collect();
             };
             if ends_the_wait(request, &found) || Instant::now() >= deadline {
                 return self.read(request, found).await;
             }
+            fresh = false;
             // Woken or not, look once more: a lost wake-up costs latency only.
             let _woken = tokio::time::timeout_at(deadline, waiting.notified()).await;
         }
     }
 
-    async fn find(&self, request: &FetchRequest) -> Option<Vec<Found>> {
+    /// What the tail index knows, and for the rest the coordinator's answer; `fresh` obeys
+    /// [`FetchPartition::fresh`].
+    async fn find(&self, request: &FetchRequest, fresh: bool) -> Option<Vec<Found>> {
         let find_request = |p: &FetchPartition| FindRequest {
             partition: p.partition,
             from: FindFrom::Offset(p.offset),
             bytes_max: p.bytes_max.min(request.bytes_max).max(1) as u64,
             runs_max: RUNS_MAX,
         };
-        if request.partitions.is_empty() {
-            return Some(Vec::new());
+        let tail = self.wakeups.tail();
+        let known = |p: &FetchPartition| match p.fresh && fresh {
+            true => None,
+            false => tail.look(&find_request(p)),
+        };
+        let mut found: Vec<Option<Found>> = request.partitions.iter().map(known).collect();
+        let unknown = request.partitions.iter().zip(&found).filter(|(_, found)| found.is_none());
+        let asked: Vec<_> = unknown.map(|(partition, _)| find_request(partition)).collect();
+        if !asked.is_empty() {
+            let asking = tail.ask(asked.iter().map(|request| request.partition));
+            let answers = self.ask(&asked).await?;
+            asking.learn(asked.iter().map(|request| request.partition).zip(&answers));
+            let mut answers = answers.into_iter();
+            found.iter_mut().filter(|f| f.is_none()).for_each(|f| *f = answers.next());
         }
-        let asked = request.partitions.iter().map(find_request).collect();
-        match self.components.coordinator.find(asked).await {
-            Ok(found) if found.len() == request.partitions.len() => Some(found),
+        found.into_iter().collect()
+    }
+
+    async fn ask(&self, asked: &[FindRequest]) -> Option<Vec<Found>> {
+        match self.components.coordinator.find(asked.to_vec()).await {
+            Ok(found) if found.len() == asked.len() => Some(found),
             Ok(found) => {
                 tracing::error!(
                     got = found.len(),

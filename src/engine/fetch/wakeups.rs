@@ -5,12 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{Notify, mpsc};
 
+use super::tail::Tail;
 use crate::coordinator::Event;
 use crate::log::ids::TopicPartition;
 
-/// Who waits for which partition.
+/// Who waits for which partition, and what the events have told so far.
 #[derive(Debug, Default)]
-pub struct Wakeups(Mutex<HashMap<TopicPartition, Vec<Weak<Notify>>>>);
+pub struct Wakeups {
+    waiters: Mutex<HashMap<TopicPartition, Vec<Weak<Notify>>>>,
+    tail: Tail,
+}
 
 /// A fetch that waits; dropping it ends the registration.
 #[derive(Debug)]
@@ -56,8 +60,14 @@ impl Wakeups {
         Waiting { notify, partitions, wakeups: Arc::clone(self) }
     }
 
-    /// Wakes whoever the event concerns.
+    /// The ends of partitions.
+    pub(crate) fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// Takes note of the event, then wakes whoever it concerns.
     pub fn apply(&self, event: &Event) {
+        self.tail.apply(event);
         match event {
             Event::Committed { partition, .. } | Event::Trimmed { partition, .. } => {
                 if let Some(waiters) = self.lock().get(partition) {
@@ -71,14 +81,16 @@ impl Wakeups {
 
     /// Applies events until the coordinator is gone, handing each to `also` as well.
     pub async fn follow(&self, mut events: mpsc::Receiver<Event>, also: impl Fn(&Event)) {
+        self.tail.set_following(true);
         while let Some(event) = events.recv().await {
             self.apply(&event);
             also(&event);
         }
+        self.tail.set_following(false);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TopicPartition, Vec<Weak<Notify>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

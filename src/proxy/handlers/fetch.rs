@@ -1,6 +1,7 @@
 //! Fetch (key 1).
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -10,6 +11,7 @@ use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use super::addresses::rewrite;
 use super::{Names, Request, SessionState, Step, frame_head, names_diskless, resolve, topic_id};
 use crate::engine::fetch as engine;
+use crate::log::ids::TopicPartition;
 use crate::proxy::Proxy;
 use crate::proxy::error_reply::{self, ErrorCode};
 use crate::proxy::fetch_sessions::{Plan, Position, SessionError, Told, Wanted};
@@ -68,7 +70,7 @@ fn refuse_all(fetch: &FetchRequest, code: ErrorCode) -> FetchResponse {
 }
 
 /// Diskless nodes.
-pub(super) async fn serve(request: Request) -> Result<Step, Close> {
+pub(super) async fn serve(request: Request, session: &SessionState) -> Result<Step, Close> {
     let fetch: FetchRequest = request.decode()?;
     let is_follower = fetch.replica_id.0 >= 0 || fetch.replica_state.replica_id.0 >= 0;
     if is_follower {
@@ -91,10 +93,10 @@ pub(super) async fn serve(request: Request) -> Result<Step, Close> {
             return request.answer(&FetchResponse::default().with_error_code(code.0));
         }
     };
-    let (header, proxy) = (request.header, request.proxy);
+    let (header, proxy, fetched) = (request.header, request.proxy, Arc::clone(&session.fetched));
     Ok(Step::Answer(
         async move {
-            let rows = fetch_rows(&proxy, &fetch, &plan).await;
+            let rows = fetch_rows(&proxy, &fetch, &plan, &fetched).await;
             let told: Vec<_> = rows.iter().map(|row| (row.told(), row.gives_records())).collect();
             let named = proxy.fetch_sessions.finish(&plan, &told);
             let named_rows =
@@ -138,6 +140,25 @@ fn wanted_of(fetch: &FetchRequest) -> (Vec<(Wanted, Position)>, Vec<Wanted>) {
     (wanted, forgotten)
 }
 
+/// The partitions that were fetched on a connection. The first fetch of each asks the coordinator:
+/// the client may come from another replica that was further on, and no high watermark that it was
+/// told may go back.
+#[derive(Debug, Default)]
+pub(super) struct Fetched(Mutex<HashSet<TopicPartition>>);
+
+impl Fetched {
+    /// So many are remembered; the others are always asked for.
+    const PARTITIONS_MAX: usize = 16_384;
+
+    fn is_first(&self, partition: TopicPartition) -> bool {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match seen.len() < Self::PARTITIONS_MAX {
+            true => seen.insert(partition),
+            false => !seen.contains(&partition),
+        }
+    }
+}
+
 /// What a partition's row will say.
 struct Row {
     error: ErrorCode,
@@ -169,12 +190,18 @@ impl Row {
     }
 }
 
-async fn fetch_rows(proxy: &Arc<Proxy>, fetch: &FetchRequest, plan: &Plan) -> Vec<Row> {
+async fn fetch_rows(
+    proxy: &Arc<Proxy>,
+    fetch: &FetchRequest,
+    plan: &Plan,
+    fetched: &Fetched,
+) -> Vec<Row> {
     let mut rows = Vec::with_capacity(plan.partitions.len());
     let mut partitions = Vec::new();
     for (wanted, position) in &plan.partitions {
         match plan_partition(proxy, fetch, wanted, *position).await {
-            Ok(partition) => {
+            Ok(mut partition) => {
+                partition.fresh = fetched.is_first(partition.partition);
                 partitions.push(partition);
                 rows.push(None);
             }
@@ -224,6 +251,7 @@ async fn plan_partition(
         offset: position.offset,
         bytes_max,
         leader_epoch: topic.leader_epoch(wanted.partition),
+        fresh: true,
     })
 }
 

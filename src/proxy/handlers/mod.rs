@@ -79,11 +79,13 @@ impl Head {
 pub(crate) struct SessionState {
     /// [`Topics::switches`] when the connection's fetch sessions were last checked whole.
     switches: u64,
+    /// Partitions that the client fetched from this replica on this connection.
+    fetched: Arc<fetch::Fetched>,
 }
 
 impl SessionState {
     pub(crate) fn new(topics: &Topics) -> Self {
-        Self { switches: topics.switches() }
+        Self { switches: topics.switches(), fetched: Arc::default() }
     }
 }
 
@@ -130,7 +132,7 @@ pub(crate) async fn dispatch(request: Request, session: &mut SessionState) -> Re
         On::Refuse => Err(Close::Client(format!("{} is not served here", api.name))),
         On::Guard => guarded(request, session).await,
         On::Edit => edited(request).await,
-        On::Serve => served(request).await,
+        On::Serve => served(request, session).await,
     }
 }
 
@@ -166,10 +168,10 @@ async fn edited(request: Request) -> Result<Step, Close> {
     }
 }
 
-async fn served(request: Request) -> Result<Step, Close> {
+async fn served(request: Request, session: &SessionState) -> Result<Step, Close> {
     match request.header.api_key {
         0 => produce::serve(request).await,
-        1 => fetch::serve(request).await,
+        1 => fetch::serve(request, session).await,
         2 => offsets::serve_list_offsets(&request),
         16 => groups::serve_list_groups(&request),
         21 => records::serve_delete_records(&request),
