@@ -91,8 +91,8 @@ prepare() {
 # Becomes broker $1.
 run() {
   echo $$ >"$dir/broker-$1.pid"
-  # shellcheck disable=SC2086 # KAFKA_HEAP is a list of words
-  exec java ${KAFKA_HEAP:--Xms64m -Xmx512m} "${quick_jvm[@]}" -Dorg.slf4j.simpleLogger.showDateTime=true \
+  # shellcheck disable=SC2086 # KAFKA_HEAP and KAFKA_JVM are lists of words
+  exec java ${KAFKA_HEAP:--Xms64m -Xmx512m} ${KAFKA_JVM:-${quick_jvm[*]}} -Dorg.slf4j.simpleLogger.showDateTime=true \
     -cp "$kafka_libs/*" kafka.Kafka "$dir/broker-$1.properties" >"$dir/broker-$1.log" 2>&1 8>&- 9>&-
 }
 
