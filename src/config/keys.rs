@@ -128,7 +128,7 @@ pub const KEYS: &[Key] = &[
     key(
         "flush.interval",
         "`250ms`",
-        "The longest that a record waits for others, 1ms to 60s. Shorter acks sooner and pays for more PUTs.",
+        "The longest that a record waits for others, 1ms to 60s: with `cheap`, the time between two objects. Shorter acks sooner and pays for more PUTs.",
     ),
     key(
         "flush.size",
@@ -138,7 +138,7 @@ pub const KEYS: &[Key] = &[
     key(
         "flush.profile",
         "`fast`",
-        "`fast` writes at once while nothing is under way; `cheap` waits out the interval for fewer, larger objects. For topics whose rule names none.",
+        "`fast` writes at once while nothing is under way; `cheap` writes once for each interval: fewer, larger objects. For topics whose rule names none.",
     ),
     key(
         "flush.maxPutsPerSecond",

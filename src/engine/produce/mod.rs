@@ -39,14 +39,15 @@ pub enum SealProfile {
     /// At once when no object is in flight, else when the last one has landed or takes longer
     /// than PUTs usually do.
     Fast,
-    /// Only at the interval or the size: fewest PUTs.
+    /// Once for each interval, or at the size: fewest PUTs.
     Cheap,
 }
 
 /// Numbers of the produce path that an operator turns.
 #[derive(Clone, Debug)]
 pub struct ProduceSettings {
-    /// The longest that a batch waits for company.
+    /// The longest that a batch waits for company: the time between two objects, unless something
+    /// else seals them.
     pub interval: Duration,
     /// Seal at this many bytes of batches.
     pub object_bytes: usize,
