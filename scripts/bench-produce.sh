@@ -127,26 +127,45 @@ cost_heading() { printf ' %7s %9s %9s %9s %7s %6s' PUT/s PUT/GiB KiB/PUT CPUs/Gi
 
 block_latency() {
   printf '\n'
-  say "Ack latency: one franz-go producer, 100 records/s, one partition, acks=all"
-  printf '%-9s %-9s %8s %8s %8s' store path 'p50 ms' 'p99 ms' 'p99.9 ms'
+  say "Ack latency: 100 records/s of all producers together, one partition, default settings"
+  printf '%-9s %-9s %-13s %8s %8s %8s' store path producers 'p50 ms' 'p99 ms' 'p99.9 ms'
   cost_heading
   printf '   aim\n'
-  latency_row $slow_put $slow_get diskless fast 'p50 <= 110, p99 <= 300'
-  latency_row $slow_put $slow_get diskless cheap 'p50 <= 200, p99 <= 450, <= 4 PUT/s'
-  latency_row $fast_put $fast_get diskless fast 'p50 <= 25, p99 <= 45'
-  latency_row $fast_put $fast_get diskless cheap ''
-  latency_row - - direct direct ''
+  local producers
+  for producers in 1 16 64; do
+    latency_row $slow_put $slow_get diskless fast $producers 'p50 <= 110, p99 <= 300'
+    latency_row $slow_put $slow_get diskless cheap $producers 'p50 <= 200, p99 <= 450, <= 4 PUT/s'
+    latency_row $fast_put $fast_get diskless fast $producers 'p50 <= 25, p99 <= 45'
+    latency_row $fast_put $fast_get diskless cheap $producers ''
+    latency_row - - direct direct $producers ''
+  done
+  for producers in java librdkafka; do
+    client_row $slow_put $slow_get diskless fast $producers 'p50 <= 110, p99 <= 300'
+    client_row $slow_put $slow_get diskless cheap $producers 'p50 <= 200, p99 <= 450'
+    client_row - - direct direct $producers ''
+  done
 }
 
-# latency_row PUT GET PATH PROFILE AIM
+# latency_row PUT GET PATH PROFILE PRODUCERS AIM: of franz-go
 latency_row() {
   topic "$3" "$4-1" 1
   [ "$3" = direct ] || store_takes "$1" "$2"
-  printf '%-9s %-9s' "$1" "$4"
-  load -rate 100 "$bootstrap" "$4-1" || return 0
+  printf '%-9s %-9s %-13s' "$1" "$4" "$5 franz-go"
+  load -producers "$5" -rate 100 "$bootstrap" "$4-1" || return 0
   printf ' %8s %8s %8s' "${got[p50]}" "${got[p99]}" "${got[p999]}"
   cost "$3"
-  printf '   %s\n' "$5"
+  printf '   %s\n' "$6"
+}
+
+# client_row PUT GET PATH PROFILE CLIENT AIM: of one other producer, its ack times alone
+client_row() {
+  local program
+  topic "$3" "$4-1" 1
+  [ "$3" = direct ] || store_takes "$1" "$2"
+  producer "$5"
+  printf '%-9s %-9s %-13s' "$1" "$4" "1 $5"
+  run $((seconds + 60)) "${program[@]}" paced "$bootstrap" "$4-1" "$seconds" 100 || return 0
+  printf ' %8s %8s %8s %58s   %s\n' "${got[p50]}" "${got[p99]}" "${got[p999]}" "${got[errors]}" "$6"
 }
 
 block_throughput() {

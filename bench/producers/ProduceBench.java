@@ -134,6 +134,14 @@ public final class ProduceBench {
             pipeline(args[1], args[2], Integer.parseInt(args[3]));
             System.exit(0);
         }
+        if (args[0].equals("paced")) {
+            int rate = Integer.parseInt(args[4]);
+            run(args[1], args[2], 3, rate);
+            ProduceBench paced = run(args[1], args[2], Integer.parseInt(args[3]), rate);
+            System.out.printf("p50=%.1f p99=%.1f p999=%.1f errors=%d%n", paced.percentile(0.5),
+                paced.percentile(0.99), paced.percentile(0.999), paced.errors);
+            System.exit(0);
+        }
         int seconds = Integer.parseInt(args[2]);
         run(args[0], args[1], 2, 0);
         ProduceBench full = run(args[0], args[1], seconds, 0);

@@ -121,6 +121,13 @@ def pipeline(bootstrap, topic, seconds, idempotent):
 def main():
     if sys.argv[1].startswith("pipeline"):
         pipeline(sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[1].endswith("idempotent"))
+    if sys.argv[1] == "paced":
+        bootstrap, topic, seconds, rate = sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+        run(bootstrap, topic, 3, rate)
+        window = run(bootstrap, topic, seconds, rate)
+        p50, p99, p999 = (window.percentile(p) for p in (0.5, 0.99, 0.999))
+        print(f"p50={p50:.1f} p99={p99:.1f} p999={p999:.1f} errors={window.errors}")
+        return
     bootstrap, topic, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3])
     run(bootstrap, topic, 2, 0)
     full = run(bootstrap, topic, seconds, 0)

@@ -93,13 +93,11 @@ func (p *producer) ack(sent time.Time, err error) {
 	}
 }
 
-// send produces at a rate or (0) as fast as the client takes it, then waits for what is under way.
-func (p *producer) send(client *kgo.Client, first, rate int) {
-	start := time.Now()
+// send produces a record for each pause, or (0) as fast as the client takes it, then waits for what
+// is under way.
+func (p *producer) send(client *kgo.Client, first int, start time.Time, pause time.Duration) {
 	for n := 0; time.Now().UnixNano() < p.end.Load(); n++ {
-		if rate > 0 {
-			time.Sleep(time.Until(start.Add(time.Duration(n) * time.Second / time.Duration(rate))))
-		}
+		time.Sleep(time.Until(start.Add(time.Duration(n) * pause)))
 		sent := time.Now()
 		p.room <- struct{}{}
 		client.Produce(context.Background(), &kgo.Record{Value: value(first + n)}, func(_ *kgo.Record, err error) { p.ack(sent, err) })
@@ -111,7 +109,7 @@ func (p *producer) send(client *kgo.Client, first, rate int) {
 func load(arguments []string) {
 	flags := flag.NewFlagSet("load", flag.ExitOnError)
 	producers := flags.Int("producers", 1, "how many")
-	rate := flags.Int("rate", 0, "records a second of each; 0: as many as it takes")
+	rate := flags.Int("rate", 0, "records a second of all together; 0: as many as it takes")
 	seconds := flags.Float64("seconds", 10, "what is measured, after the warm-up")
 	warmUp := flags.Float64("warm-up", 3, "seconds before that")
 	pid := flags.Int("pid", os.Getpid(), "the server whose CPU time is taken")
@@ -132,7 +130,13 @@ func load(arguments []string) {
 			panic(err)
 		}
 		all[i] = &producer{loader: l, room: make(chan struct{}, underWay / *producers)}
-		done.Go(func() { all[i].send(client, i*7919, *rate) })
+		start, pause := time.Now(), time.Duration(0)
+		if *rate > 0 {
+			// One after the other, evenly.
+			start = start.Add(time.Duration(i) * time.Second / time.Duration(*rate))
+			pause = time.Duration(*producers) * time.Second / time.Duration(*rate)
+		}
+		done.Go(func() { all[i].send(client, i*7919, start, pause) })
 	}
 	time.Sleep(time.Until(begin))
 	before := measure(*pid, *s3)
