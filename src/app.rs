@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::admin;
 use crate::clock::{SystemClock, WallClock};
-use crate::config::{CoordinatorSettings, Profile, Settings};
+use crate::config::{CoordinatorSettings, Profile, SaslMechanism, Settings};
 use crate::coordinator::embedded::EmbeddedCoordinator;
 use crate::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
 use crate::coordinator::{Attachment, Coordinator, CoordinatorError, Event};
@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::proxy::cluster::Cluster;
 use crate::proxy::fetch_sessions::FetchSessions;
 use crate::proxy::listener::Listeners;
+use crate::proxy::login::{Login, Mechanism};
 use crate::proxy::topics::Topics;
 use crate::proxy::{Proxy, ProxySettings};
 use crate::store::{PutMode, Store, StoreErrorKind};
@@ -134,7 +135,7 @@ async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Run
     let coordinator = Arc::clone(&ordering.coordinator);
 
     let servers = settings.kafka.bootstrap_servers.iter().map(ToString::to_string).collect();
-    let cluster = Arc::new(Cluster::new(servers));
+    let cluster = Arc::new(Cluster::new(servers, login(settings, &entropy)));
     let metadata = until_ok("Kafka", || cluster.refresh()).await;
     let cluster_id = cluster.view().cluster_id.clone();
     let attachment = attach(settings, &*coordinator, &cluster_id).await?;
@@ -169,6 +170,18 @@ async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Run
         "ready"
     );
     Ok(Running { proxy, listeners, drain })
+}
+
+/// How our own connections to brokers, and those of our own commands, authenticate.
+pub(crate) fn login(settings: &Settings, entropy: &Arc<Entropy>) -> Option<Login> {
+    let sasl = settings.kafka.sasl.as_ref()?;
+    let mechanism = match sasl.mechanism {
+        SaslMechanism::Plain => Mechanism::Plain,
+        SaslMechanism::ScramSha256 => Mechanism::ScramSha256,
+        SaslMechanism::ScramSha512 => Mechanism::ScramSha512,
+    };
+    let entropy = Arc::clone(entropy);
+    Some(Login::new(mechanism, sasl.username.clone(), sasl.password.clone(), entropy))
 }
 
 fn build_proxy(
