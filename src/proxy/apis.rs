@@ -139,6 +139,11 @@ pub fn lookup(key: i16) -> Option<&'static Api> {
     APIS.iter().find(|api| api.key == key)
 }
 
+/// Whether a request of this API is part of an authentication (SaslHandshake, SaslAuthenticate).
+pub fn is_sasl(key: i16) -> bool {
+    matches!(key, 17 | 36)
+}
+
 /// The lowest and the highest version of APIs, by key.
 pub type Versions = BTreeMap<i16, (i16, i16)>;
 

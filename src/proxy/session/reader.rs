@@ -1,22 +1,20 @@
 //! Takes frames from the client, and queues what each one is owed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, watch};
+use tokio::io::AsyncReadExt;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Endpoint, Pending};
+use super::{ClientBroker, Endpoint, Pending};
 use crate::engine::produce::ConnectionId;
 use crate::proxy::Proxy;
 use crate::proxy::apis;
 use crate::proxy::handlers::{self, Head, OnResponse, Request, Step};
 use crate::proxy::reply::Close;
-use crate::proxy::upstream;
 use crate::tasks;
 use crate::wire::frame::FrameReader;
 
@@ -29,20 +27,13 @@ pub(super) enum End {
     Finish,
 }
 
-struct Upstream {
-    write: OwnedWriteHalf,
-    /// Cleared by the writer when the broker closes an idle connection.
-    alive: Arc<AtomicBool>,
-}
-
 pub(super) struct Reader {
     proxy: Arc<Proxy>,
     endpoint: Endpoint,
     connection: ConnectionId,
     client: OwnedReadHalf,
     frames: FrameReader,
-    pending: mpsc::Sender<Pending>,
-    upstream: Option<Upstream>,
+    broker: ClientBroker,
     drain: watch::Receiver<bool>,
     session: handlers::SessionState,
 }
@@ -51,19 +42,19 @@ impl Reader {
     pub(super) fn new(
         proxy: Arc<Proxy>,
         endpoint: Endpoint,
+        connection: ConnectionId,
         client: OwnedReadHalf,
-        pending: mpsc::Sender<Pending>,
+        broker: ClientBroker,
         drain: watch::Receiver<bool>,
     ) -> Self {
         Self {
-            connection: proxy.connection_id(),
             frames: FrameReader::new(proxy.settings.frame_bytes_max),
             session: handlers::SessionState::new(&proxy.topics),
             proxy,
             endpoint,
+            connection,
             client,
-            pending,
-            upstream: None,
+            broker,
             drain,
         }
     }
@@ -99,7 +90,7 @@ impl Reader {
     /// Lets the writer answer what came before, then close.
     async fn close(self, close: Close) -> End {
         // A writer that is gone has closed already.
-        let _gone = self.pending.send(Pending::Close(close)).await;
+        let _gone = self.broker.owe(Pending::Close(close)).await;
         End::Finish
     }
 
@@ -108,6 +99,7 @@ impl Reader {
         let correlation_id = header.correlation_id;
         let api = apis::lookup(header.api_key).map_or("other", |api| api.name);
         self.proxy.metrics.request(api, self.endpoint.kind());
+        let is_sasl = apis::is_sasl(header.api_key);
         let request = Request {
             proxy: Arc::clone(&self.proxy),
             endpoint: self.endpoint,
@@ -116,14 +108,17 @@ impl Reader {
             header,
             frame,
         };
-        match handlers::dispatch(request, &mut self.session).await? {
+        match handlers::dispatch(request, &mut self.session, &mut self.broker).await? {
             Step::Forward { frames, response } => {
-                self.forward(&frames).await?;
+                self.broker.forward(&frames).await?;
+                if is_sasl {
+                    self.broker.authenticates();
+                }
                 match response {
                     OnResponse::Nothing => Ok(()),
-                    OnResponse::Relay => self.owe(Pending::Relay { correlation_id }).await,
+                    OnResponse::Relay => self.broker.owe(Pending::Relay { correlation_id }).await,
                     OnResponse::Edit(edit) => {
-                        self.owe(Pending::Edit { correlation_id, edit }).await
+                        self.broker.owe(Pending::Edit { correlation_id, edit }).await
                     }
                 }
             }
@@ -134,54 +129,8 @@ impl Reader {
                 let joined = running.map(|joined| {
                     joined.unwrap_or_else(|error| Err(Close::Ours(format!("handler: {error}"))))
                 });
-                self.owe(Pending::Answer(joined.boxed())).await
+                self.broker.owe(Pending::Answer(joined.boxed())).await
             }
         }
-    }
-
-    async fn owe(&self, pending: Pending) -> Result<(), Close> {
-        let sent = self.pending.send(pending).await;
-        sent.map_err(|_| Close::Upstream("the connection is closing".to_owned()))
-    }
-
-    async fn forward(&mut self, frames: &[Bytes]) -> Result<(), Close> {
-        if !self.upstream.as_ref().is_some_and(|up| up.alive.load(Ordering::Acquire)) {
-            self.connect().await?;
-        }
-        let Some(upstream) = &mut self.upstream else {
-            return Err(Close::Ours("no broker connection".to_owned()));
-        };
-        for frame in frames {
-            let written = upstream.write.write_all(frame).await;
-            written.map_err(|error| Close::Upstream(format!("broker: {error}")))?;
-        }
-        Ok(())
-    }
-
-    /// A classic endpoint leads to its broker alone; elsewhere any broker will do.
-    async fn connect(&mut self) -> Result<(), Close> {
-        let mut addresses = match self.endpoint {
-            Endpoint::Broker(id) => {
-                let view = self.proxy.cluster.view();
-                view.brokers.get(&id).map(|broker| broker.address()).into_iter().collect::<Vec<_>>()
-            }
-            Endpoint::Bootstrap | Endpoint::Node(_) => self.proxy.cluster.addresses(),
-        };
-        // Connections that may go to any broker are spread over all of them.
-        let spread = addresses.len().max(1) as u64;
-        addresses.rotate_left((self.connection.0 % spread) as usize);
-        let mut last = "no such broker".to_owned();
-        for address in addresses {
-            match upstream::connect(&address).await {
-                Ok(stream) => {
-                    let (read, write) = stream.into_split();
-                    let alive = Arc::new(AtomicBool::new(true));
-                    self.upstream = Some(Upstream { write, alive: Arc::clone(&alive) });
-                    return self.owe(Pending::Upstream(read, alive)).await;
-                }
-                Err(error) => last = error.to_string(),
-            }
-        }
-        Err(Close::Upstream(last))
     }
 }
