@@ -90,15 +90,18 @@ pub(super) async fn edit_describe(
     })
 }
 
+/// No keys at all stand for all of them, as with a broker.
+fn wants(asked: &DescribeConfigsResource, name: &str) -> bool {
+    let keys = asked.configuration_keys.as_deref().unwrap_or_default();
+    keys.is_empty() || keys.iter().any(|key| key.as_str() == name)
+}
+
 fn show_flag(
     proxy: &Proxy,
     asked: Option<&DescribeConfigsResource>,
     result: &mut DescribeConfigsResult,
 ) {
-    let wanted = match asked.and_then(|asked| asked.configuration_keys.as_ref()) {
-        Some(keys) => keys.iter().any(|key| key.as_str() == DISKLESS_ENABLE),
-        None => true,
-    };
+    let wanted = asked.is_none_or(|asked| wants(asked, DISKLESS_ENABLE));
     let topic = proxy.topics.by_name(result.resource_name.as_str());
     if wanted && result.resource_type == RESOURCE_TOPIC && topic.is_some_and(|t| t.is_diskless()) {
         result.configs.push(
@@ -118,10 +121,7 @@ fn own_configs(proxy: &Proxy, asked: &DescribeConfigsResource) -> DescribeConfig
         ("odradek.zone", proxy.settings.zone.clone()),
         ("odradek.store", proxy.settings.store_name.clone()),
     ];
-    let wanted = |name: &str| match &asked.configuration_keys {
-        Some(keys) => keys.iter().any(|key| key.as_str() == name),
-        None => true,
-    };
+    let wanted = |name: &str| wants(asked, name);
     let config = |(name, value): (&'static str, String)| {
         DescribeConfigsResourceResult::default()
             .with_name(StrBytes::from_static_str(name))

@@ -227,6 +227,10 @@ impl ClientBroker {
         let request =
             DescribeClusterRequest::default().with_include_cluster_authorized_operations(true);
         let response = self.ask(&request, version).await?;
+        // Amidst an authentication a broker does answer, with an error, before it closes.
+        if response.error_code != 0 {
+            return Err(refused());
+        }
         let operations = Operations::from_bits(response.cluster_authorized_operations);
         self.standing.learn_cluster(asked, operations);
         Ok(operations)
@@ -282,14 +286,14 @@ impl ClientBroker {
             && let Some(refresh) = self.refresh.take()
         {
             if let Ok(frame) = refresh.answer.await {
-                self.learn(refresh.asked, &decode::<MetadataRequest>(&frame, refresh.version)?);
+                self.learn(refresh.asked, &decode::<MetadataRequest>(&frame, refresh.version)?)?;
             }
             missing = self.missing(names);
         }
         if !missing.is_empty() {
             let (asked, version) = (Instant::now(), self.version::<MetadataRequest>(METADATA_MAX)?);
             let response = self.ask(&question_about(&missing), version).await?;
-            self.learn(asked, &response);
+            self.learn(asked, &response)?;
         }
         let due = match self.refresh {
             Some(_) => Vec::new(),
@@ -320,22 +324,29 @@ impl ClientBroker {
     fn take_refresh(&mut self) {
         let Some(mut refresh) = self.refresh.take() else { return };
         match refresh.answer.try_recv() {
-            Ok(frame) => match decode::<MetadataRequest>(&frame, refresh.version) {
-                Ok(response) => self.learn(refresh.asked, &response),
-                Err(error) => tracing::warn!(%error, "what a client may do is asked for again"),
-            },
+            Ok(frame) => {
+                let said = decode::<MetadataRequest>(&frame, refresh.version);
+                if let Err(error) = said.and_then(|said| self.learn(refresh.asked, &said)) {
+                    tracing::debug!(%error, "what a client may do is asked for again");
+                }
+            }
             Err(TryRecvError::Empty) => self.refresh = Some(refresh),
             // The broker is gone; another one is asked when it has to be.
             Err(TryRecvError::Closed) => {}
         }
     }
 
-    fn learn(&mut self, asked: Instant, response: &MetadataResponse) {
+    fn learn(&mut self, asked: Instant, response: &MetadataResponse) -> Result<(), Close> {
+        // A broker that refuses the client may say so in every row, and names no brokers.
+        if response.brokers.is_empty() {
+            return Err(refused());
+        }
         let said = response.topics.iter().filter_map(|topic| {
             let name = topic.name.as_ref()?.as_str().to_owned();
             Some((name, Operations::from_bits(topic.topic_authorized_operations)))
         });
         self.standing.learn_topics(asked, said);
+        Ok(())
     }
 
     fn version<R: ApiRequest>(&self, max: i16) -> Result<i16, Close> {

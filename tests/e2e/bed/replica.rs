@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::Bed;
+use super::kafka::Kafka;
 use super::ports::free_ports;
 use super::process::Process;
 
@@ -32,12 +33,24 @@ pub(crate) struct Replica {
 impl Replica {
     /// A replica of a cluster of its own, ready for clients; `extra` is YAML for the top level.
     pub(crate) fn start(backends: Backends, extra: &str) -> Self {
+        Self::start_before(Bed::get().kafka(), "", backends, extra)
+    }
+
+    /// As [`Replica::start`], before other brokers; `login` is more YAML for the section `kafka`.
+    pub(crate) fn start_before(
+        kafka: &Kafka,
+        login: &str,
+        backends: Backends,
+        extra: &str,
+    ) -> Self {
         let bed = Bed::get();
         let name = bed.unique("replica");
         let dir = bed.test_dir(&name);
         // Bootstrap, admin, up to eight diskless nodes, up to ten brokers.
         let port = free_ports(20);
-        let config = config(&name, &dir.join("store").display().to_string(), port, backends);
+        let brokers = format!("[{}]\n{login}", kafka.bootstrap().replace(',', ", "));
+        let store = dir.join("store").display().to_string();
+        let config = config(&name, &brokers, &store, port, backends);
         fs::write(dir.join("odradek.yaml"), config + extra).expect("the bed's directory is ours");
         let process = serve(&name, &dir);
         Self { name, dir, port, process }
@@ -111,7 +124,7 @@ fn is_ready(line: &str) -> bool {
     line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == "ready")
 }
 
-fn config(name: &str, store: &str, port: u16, backends: Backends) -> String {
+fn config(name: &str, brokers: &str, store: &str, port: u16, backends: Backends) -> String {
     let bed = Bed::get();
     let data = match backends {
         Backends::Embedded => format!("store: \"file://{store}\"\ncoordinator: embedded\n"),
@@ -121,14 +134,13 @@ fn config(name: &str, store: &str, port: u16, backends: Backends) -> String {
     };
     format!(
         "cluster: {name}\nzone: zone-1\nreplica: {name}\n\
-         kafka:\n  bootstrapServers: [{}]\n\
+         kafka:\n  bootstrapServers: {brokers}\n\
          listeners:\n  bind: 127.0.0.1\n  advertisedHost: 127.0.0.1\n  \
          bootstrapPort: {port}\n  nodePorts: {}\n  brokerPorts: {}\n\
          diskless:\n  topics:\n    - match: \"{DISKLESS_PREFIX}*\"\n    \
          - match: \"matrix-embedded.diskless.*\"\n    \
          - match: \"matrix-redis-s3.diskless.*\"\n\
          admin: {{bind: \"127.0.0.1:{}\"}}\n{data}",
-        bed.kafka().bootstrap().replace(',', ", "),
         port + 2,
         port + 9,
         port + 1,
