@@ -40,6 +40,9 @@ pub enum Operation {
 pub struct Operations(i32);
 
 impl Operations {
+    /// None at all.
+    pub const NONE: Self = Self(0);
+
     /// As a broker answers it. The value that stands for "was not asked" allows nothing.
     pub fn from_bits(bits: i32) -> Self {
         Self(bits)

@@ -270,7 +270,7 @@ impl ClientBroker {
         let permit = |name: Option<&str>| match name {
             None => Err(nobodys),
             // A broker that was just asked and did not say allows nothing.
-            Some(name) => Ok(self.standing.topic(name, now).unwrap_or(Operations::from_bits(0))),
+            Some(name) => Ok(self.standing.topic(name, now).unwrap_or(Operations::NONE)),
         };
         Ok(names.into_iter().map(permit).map(Permit).collect())
     }
