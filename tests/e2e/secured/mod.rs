@@ -5,6 +5,7 @@ mod acls;
 mod altering;
 mod clients;
 mod gate;
+mod lost;
 mod revoked;
 
 use std::fs;
