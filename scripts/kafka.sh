@@ -64,7 +64,9 @@ P
 
 format() {
   [ -e "$dir/data-$1/meta.properties" ] && return
-  java "${quick_jvm[@]}" -cp "$kafka_libs/*" kafka.tools.StorageTool format \
+  local more
+  read -ra more <<<"${KAFKA_FORMAT:-}" # more arguments, as --add-scram NAME=[…]
+  java "${quick_jvm[@]}" -cp "$kafka_libs/*" kafka.tools.StorageTool format "${more[@]}" \
     -t "$(cat "$dir/cluster.id")" -c "$dir/broker-$1.properties" >"$dir/format-$1.log" 2>&1 ||
     die "could not format broker $1; see $dir/format-$1.log"
 }

@@ -19,6 +19,8 @@ impl ErrorCode {
     pub const NOT_LEADER_OR_FOLLOWER: Self = Self(6);
     pub const REQUEST_TIMED_OUT: Self = Self(7);
     pub const INVALID_REQUIRED_ACKS: Self = Self(21);
+    pub const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
+    pub const CLUSTER_AUTHORIZATION_FAILED: Self = Self(31);
     pub const UNSUPPORTED_VERSION: Self = Self(35);
     pub const INVALID_CONFIG: Self = Self(40);
     pub const INVALID_REQUEST: Self = Self(42);

@@ -5,11 +5,13 @@
 
 pub mod advertise;
 pub mod apis;
+pub mod authorization;
 pub mod cluster;
 pub mod error_reply;
 pub mod fetch_sessions;
 pub mod handlers;
 pub mod listener;
+pub mod login;
 pub mod reply;
 pub mod session;
 pub mod topics;

@@ -101,7 +101,7 @@ async fn drain_answers_everything_and_then_refuses() {
     replica.producer.drain().await;
     assert_eq!(offset(first.try_recv().expect("answered before the drain ended")[0]), 0);
     assert_eq!(offset(second.try_recv().expect("answered before the drain ended")[0]), 1);
-    assert!(replica.permit(&[fast(0, "c")]).await.is_err());
+    assert!(replica.room(&[fast(0, "c")]).await.is_err());
     replica.producer.drain().await;
 }
 

@@ -10,12 +10,14 @@ use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::addresses::rewrite;
-use super::{Names, OnResponse, Request, Step, names_diskless, resolve, topic_id};
+use super::{Names, OnResponse, Request, Step, names_diskless, not_led, resolve, topic_id};
 use crate::coordinator::BatchOutcome;
 use crate::engine::produce::{AppendRow, RowOutcome};
-use crate::log::ids::TopicPartition;
+use crate::log::ids::{TopicId, TopicPartition};
+use crate::proxy::authorization::Operation;
 use crate::proxy::error_reply::{self, ErrorCode};
 use crate::proxy::reply::{self, Close};
+use crate::proxy::session::{ClientBroker, Permit};
 use crate::proxy::topics::Topic;
 use crate::wire::record_batch::{self, BatchError, ProduceLimits, RecordBatch};
 
@@ -30,10 +32,10 @@ const THROTTLE_MAX: Duration = Duration::from_secs(1);
 
 /// Classic endpoints: forwards what names no diskless topic. Anything else is answered for all of
 /// its partitions with a retriable code; nothing is stored, and the client asks for metadata anew.
-pub(super) async fn guard(request: Request) -> Result<Step, Close> {
+pub(super) async fn guard(request: Request, broker: &mut ClientBroker) -> Result<Step, Close> {
     let produce: ProduceRequest = request.decode()?;
-    let named = produce.topic_data.iter().map(|t| (topic_id(&t.topic_id), t.name.as_str()));
-    let names = names_diskless(&request.proxy, named).await;
+    let named = named(&produce);
+    let names = names_diskless(&request.proxy, named.iter().copied()).await;
     match (names, produce.acks) {
         (Names::ClassicOnly, 0) => {
             Ok(Step::Forward { frames: request.frames(), response: OnResponse::Nothing })
@@ -49,13 +51,19 @@ pub(super) async fn guard(request: Request) -> Result<Step, Close> {
         }
         (Names::Diskless, 0) => Err(Close::SilentFailure),
         (Names::Diskless, _) => {
-            request.answer(&refuse_all(&produce, ErrorCode::NOT_LEADER_OR_FOLLOWER))
+            let permits = broker.permits(&named).await?;
+            request.answer(&refuse_all(&produce, &permits))
         }
     }
 }
 
-fn refuse_all(produce: &ProduceRequest, code: ErrorCode) -> ProduceResponse {
-    let refuse = |topic: &TopicProduceData| {
+fn named(produce: &ProduceRequest) -> Vec<(TopicId, &str)> {
+    produce.topic_data.iter().map(|t| (topic_id(&t.topic_id), t.name.as_str())).collect()
+}
+
+fn refuse_all(produce: &ProduceRequest, permits: &[Permit]) -> ProduceResponse {
+    let refuse = |(topic, permit): (&TopicProduceData, &Permit)| {
+        let code = not_led(*permit, Operation::Write);
         TopicProduceResponse::default()
             .with_name(topic.name.clone())
             .with_topic_id(topic.topic_id)
@@ -63,7 +71,8 @@ fn refuse_all(produce: &ProduceRequest, code: ErrorCode) -> ProduceResponse {
                 topic.partition_data.iter().map(|p| error_row(p.index, code, None)).collect(),
             )
     };
-    ProduceResponse::default().with_responses(produce.topic_data.iter().map(refuse).collect())
+    let topics = produce.topic_data.iter().zip(permits);
+    ProduceResponse::default().with_responses(topics.map(refuse).collect())
 }
 
 fn error_row(index: i32, code: ErrorCode, message: Option<&str>) -> PartitionProduceResponse {
@@ -83,20 +92,18 @@ enum Row {
 }
 
 /// Diskless nodes: checks every batch, admits the good ones, and answers when they are committed.
-pub(super) async fn serve(mut request: Request) -> Result<Step, Close> {
+pub(super) async fn serve(mut request: Request, broker: &mut ClientBroker) -> Result<Step, Close> {
     let mut produce: ProduceRequest = request.decode()?;
-    if !matches!(produce.acks, -1..=1) {
-        return request.answer(&refuse_all(&produce, ErrorCode::INVALID_REQUIRED_ACKS));
-    }
+    let permits = broker.permits(&named(&produce)).await?;
     let mut appends = Vec::new();
     let mut topics = Vec::with_capacity(produce.topic_data.len());
-    for topic in std::mem::take(&mut produce.topic_data) {
-        let rows = check_topic(&request, &produce, &topic, &mut appends).await;
+    for (topic, permit) in std::mem::take(&mut produce.topic_data).into_iter().zip(permits) {
+        let rows = check_topic(&request, &produce, &topic, permit, &mut appends).await;
         topics.push((topic, rows));
     }
-    let permit = request.permit.take().ok_or_else(|| Close::Ours("no permit".to_owned()))?;
-    let throttled = permit.waited.min(THROTTLE_MAX);
-    let appended = request.proxy.producer.append(request.connection, appends, permit).await;
+    let room = request.room.take().ok_or_else(|| Close::Ours("no room".to_owned()))?;
+    let throttled = room.waited.min(THROTTLE_MAX);
+    let appended = request.proxy.producer.append(request.connection, appends, room).await;
     let outcomes = appended.map_err(|error| Close::Upstream(error.to_string()))?;
     let deadline = Duration::from_millis(u64::try_from(produce.timeout_ms).unwrap_or(0));
     let deadline = deadline.max(DEADLINE_MIN);
@@ -124,11 +131,20 @@ async fn check_topic(
     request: &Request,
     produce: &ProduceRequest,
     data: &TopicProduceData,
+    permit: Permit,
     appends: &mut Vec<AppendRow>,
 ) -> Vec<Row> {
     let partitions = data.partition_data.iter().map(|p| p.index);
     let id = topic_id(&data.topic_id);
-    let topic = resolve(&request.proxy, id, data.name.as_str(), partitions).await;
+    // The ACLs come first: who may not write learns nothing else.
+    let topic = match permit.check(Operation::Write) {
+        Ok(()) => resolve(&request.proxy, id, data.name.as_str(), partitions).await,
+        Err(code) => Err(code),
+    };
+    let topic = match matches!(produce.acks, -1..=1) {
+        true => topic,
+        false => topic.and(Err(ErrorCode::INVALID_REQUIRED_ACKS)),
+    };
     let check = |partition: &kafka_protocol::messages::produce_request::PartitionProduceData| {
         let index = partition.index;
         let checked = topic.as_ref().map_err(|&code| (code, None)).and_then(|topic| {
