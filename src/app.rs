@@ -29,6 +29,7 @@ use crate::proxy::cluster::Cluster;
 use crate::proxy::fetch_sessions::FetchSessions;
 use crate::proxy::listener::Listeners;
 use crate::proxy::topics::Topics;
+use crate::proxy::validation::Validation;
 use crate::proxy::{Proxy, ProxySettings};
 use crate::store::{PutMode, Store, StoreErrorKind};
 use crate::tasks;
@@ -213,6 +214,7 @@ fn build_proxy(
         lookup: Lookup::new(components.clone(), Arc::clone(&objects)),
         fetcher: Fetcher::new(components, objects, wakeups),
         producer,
+        validation: Validation::new(),
         metrics,
         connections: AtomicU64::new(0),
     })

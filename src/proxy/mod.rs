@@ -6,6 +6,7 @@
 pub mod advertise;
 pub mod apis;
 pub mod cluster;
+pub mod differences;
 pub mod error_reply;
 pub mod fetch_sessions;
 pub mod handlers;
@@ -14,6 +15,7 @@ pub mod reply;
 pub mod session;
 pub mod topics;
 pub mod upstream;
+pub mod validation;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -64,6 +66,8 @@ pub struct Proxy {
     pub coordinator: Arc<dyn Coordinator>,
     /// The produce path.
     pub producer: Producer,
+    /// The check of produced records.
+    pub validation: validation::Validation,
     /// The fetch path.
     pub fetcher: Fetcher,
     /// The offset lookups.

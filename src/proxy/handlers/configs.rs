@@ -1,8 +1,6 @@
 //! DescribeConfigs (32), AlterConfigs (33), IncrementalAlterConfigs (44): `diskless.enable` is
 //! ours, every other config is the broker's.
 
-use std::sync::Arc;
-
 use kafka_protocol::messages::alter_configs_request::AlterableConfig as WholeChange;
 use kafka_protocol::messages::alter_configs_response as alter;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -23,7 +21,6 @@ use crate::proxy::error_reply::ErrorCode;
 use crate::proxy::reply::Close;
 use crate::proxy::session::Endpoint;
 use crate::proxy::topics::{Check, MakeDisklessError};
-use crate::tasks;
 
 /// The config that makes a topic diskless.
 pub(super) const DISKLESS_ENABLE: &str = "diskless.enable";
@@ -214,10 +211,23 @@ fn code_of(error: &MakeDisklessError) -> ErrorCode {
     }
 }
 
-/// Configs of a diskless topic may have changed: they are read anew, once the broker has them.
-fn refresh_configs(proxy: &Arc<Proxy>) {
-    let topics = Arc::clone(&proxy.topics);
-    tasks::spawn("configs", async move { topics.refresh_configs().await });
+/// What a request sets for a topic, by the topic's name.
+type Set = Vec<(String, Vec<(String, String)>)>;
+
+fn sets<'a>(
+    name: &str,
+    changes: impl Iterator<Item = Change<'a>>,
+) -> (String, Vec<(String, String)>) {
+    let set = changes.filter(|change| change.operation == OP_SET);
+    let pair = |change: Change<'_>| Some((change.name.to_owned(), change.value?.to_owned()));
+    (name.to_owned(), set.filter_map(pair).collect())
+}
+
+/// Configs of a diskless topic may have changed: what was set holds from the answer on.
+async fn refresh_configs(proxy: &Proxy, set: Set) {
+    for (topic, set) in set {
+        proxy.topics.follow_configs(&topic, &set).await;
+    }
 }
 
 pub(super) async fn edit_incremental_alter(request: &Request) -> Result<Step, Close> {
@@ -257,13 +267,21 @@ pub(super) async fn edit_incremental_alter(request: &Request) -> Result<Step, Cl
     if theirs.is_empty() && !ours.is_empty() {
         return request.answer(&IncrementalAlterConfigsResponse::default().with_responses(ours));
     }
+    let topics =
+        theirs.iter().filter(|r| r.resource_type == RESOURCE_TOPIC && !asked.validate_only);
+    let set = topics.map(|r| sets(&r.resource_name, r.configs.iter().map(Change::from)));
+    let mut set: Set = set.collect();
     asked.resources = theirs;
     request.forward_as(&asked, request.version(), move |proxy, mut response| async move {
+        let failed = |name: &str| {
+            response.responses.iter().any(|r| r.error_code != 0 && r.resource_name.as_str() == name)
+        };
+        set.retain(|(name, _)| !failed(name));
         response.responses.append(&mut ours);
         response.responses.sort_by_key(|row| {
             order.iter().position(|(t, n)| (*t, n) == (row.resource_type, &row.resource_name))
         });
-        refresh_configs(&proxy);
+        refresh_configs(&proxy, set).await;
         response
     })
 }
@@ -295,10 +313,18 @@ pub(super) async fn edit_alter(request: &Request) -> Result<Step, Close> {
     if theirs.is_empty() && !ours.is_empty() {
         return request.answer(&AlterConfigsResponse::default().with_responses(ours));
     }
+    let topics =
+        theirs.iter().filter(|r| r.resource_type == RESOURCE_TOPIC && !asked.validate_only);
+    let set = topics.map(|r| sets(&r.resource_name, r.configs.iter().map(Change::from)));
+    let mut set: Set = set.collect();
     asked.resources = theirs;
     request.forward_as(&asked, request.version(), move |proxy, mut response| async move {
+        let failed = |name: &str| {
+            response.responses.iter().any(|r| r.error_code != 0 && r.resource_name.as_str() == name)
+        };
+        set.retain(|(name, _)| !failed(name));
         response.responses.append(&mut ours);
-        refresh_configs(&proxy);
+        refresh_configs(&proxy, set).await;
         response
     })
 }

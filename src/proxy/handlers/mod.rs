@@ -2,6 +2,7 @@
 
 mod addresses;
 mod api_versions;
+mod batches;
 mod configs;
 mod fetch;
 mod groups;
