@@ -7,6 +7,7 @@ mod api_versions;
 mod batch;
 mod becoming;
 mod client;
+mod differential;
 mod fetch;
 mod guards;
 mod hostile;
