@@ -39,17 +39,24 @@ fn a_broker_and_we_say_and_store_the_same() {
     times::run(&mut findings);
     idempotence::run(&mut findings);
     codecs::run(&mut findings);
-    changes::run(&mut findings);
     apart::run(&mut findings);
     let gone = KNOWN.iter().filter(|known| !findings.seen.contains(&known.case));
     for known in gone {
         let _ = writeln!(findings.differences, "{}: listed, but not seen", known.case);
     }
-    let (cases, differences) = (findings.cases, findings.differences);
-    assert!(differences.is_empty(), "of {cases} cases:\n{differences}");
+    findings.report();
+    // Waits for configs to be followed, and so cannot be reached while much is wrong.
+    let mut findings = Findings::default();
+    changes::run(&mut findings);
+    findings.report();
 }
 
 impl Findings {
+    fn report(self) {
+        let (cases, differences) = (self.cases, self.differences);
+        assert!(differences.is_empty(), "of {cases} cases:\n{differences}");
+    }
+
     /// Sends every case to both, then reads both.
     fn compare(&mut self, pair: &mut Pair, cases: &[Case]) {
         for case in cases {
