@@ -32,6 +32,7 @@ use crate::proxy::fetch_sessions::FetchSessions;
 use crate::proxy::listener::Listeners;
 use crate::proxy::login::{Login, Mechanism};
 use crate::proxy::topics::Topics;
+use crate::proxy::validation::Validation;
 use crate::proxy::{Proxy, ProxySettings};
 use crate::tasks;
 
@@ -223,6 +224,7 @@ fn build_proxy(
         budget: diskless,
         classic_budget: classic,
         producer,
+        validation: Validation::new(),
         metrics,
         connections: AtomicU64::new(0),
     })

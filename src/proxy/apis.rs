@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use kafka_protocol::messages::ApiVersionsResponse;
 
+use super::differences::DIFFERENCES;
+
 /// What is done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
@@ -189,6 +191,7 @@ pub fn protocol_markdown() -> String {
         let (classic, node) = (word(api.classic), word(api.node));
         out.push_str(&format!("| {key} | {name} | {versions} | {classic} | {node} | {note} |\n"));
     }
+    out.push_str(DIFFERENCES);
     out
 }
 

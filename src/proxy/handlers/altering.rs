@@ -6,7 +6,6 @@
 //! and the topic stays as it was.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use kafka_protocol::messages::alter_configs_request::{
     AlterConfigsResource as WholeResource, AlterableConfig as WholeChange,
@@ -29,7 +28,6 @@ use crate::proxy::error_reply::ErrorCode;
 use crate::proxy::reply::Close;
 use crate::proxy::session::ClientBroker;
 use crate::proxy::topics::{Check, MakeDisklessError};
-use crate::tasks;
 
 /// `AlterConfigOp.OpType`.
 const OP_SET: i8 = 0;
@@ -131,10 +129,25 @@ fn code_of(error: &MakeDisklessError) -> ErrorCode {
     }
 }
 
-/// Configs of a diskless topic may have changed: they are read anew, once the broker has them.
-fn refresh_configs(proxy: &Arc<Proxy>) {
-    let topics = Arc::clone(&proxy.topics);
-    tasks::spawn("configs", async move { topics.refresh_configs().await });
+/// What a request sets for topics: a name, and configs with their values.
+type Set = Vec<(String, Vec<(String, String)>)>;
+
+fn set<'a>(
+    name: &str,
+    changes: impl Iterator<Item = Change<'a>>,
+) -> (String, Vec<(String, String)>) {
+    let set = changes.filter(|change| change.operation == OP_SET);
+    let pair = |change: Change<'_>| Some((change.name.to_owned(), change.value?.to_owned()));
+    (name.to_owned(), set.filter_map(pair).collect())
+}
+
+/// Configs of diskless topics may have changed: what was set, and not refused, holds from the
+/// answer on.
+async fn follow_configs(proxy: &Proxy, set: Set, refused: &[StrBytes]) {
+    let obeyed = |(topic, _): &&(String, _)| !refused.iter().any(|name| name.as_str() == topic);
+    for (topic, set) in set.iter().filter(obeyed) {
+        proxy.topics.follow_configs(topic, set).await;
+    }
 }
 
 /// What the broker said of topics when asked; of each, the first refusal.
@@ -217,12 +230,17 @@ fn forward_incremental(
     if asked.resources.is_empty() && !ours.is_empty() {
         return request.answer(&IncrementalAlterConfigsResponse::default().with_responses(ours));
     }
+    let topics = asked.resources.iter().filter(|r| r.resource_type == RESOURCE_TOPIC);
+    let topics = topics.filter(|_| !asked.validate_only);
+    let set = topics.map(|r| set(&r.resource_name, r.configs.iter().map(Change::from))).collect();
     request.forward_as(asked, request.version(), move |proxy, mut response| async move {
+        let refused = response.responses.iter().filter(|row| row.error_code != 0);
+        let refused: Vec<_> = refused.map(|row| row.resource_name.clone()).collect();
+        follow_configs(&proxy, set, &refused).await;
         response.responses.append(&mut ours);
         response.responses.sort_by_key(|row| {
             order.iter().position(|(t, n)| (*t, n) == (row.resource_type, &row.resource_name))
         });
-        refresh_configs(&proxy);
         response
     })
 }
@@ -287,9 +305,14 @@ fn forward_whole(
     if asked.resources.is_empty() && !ours.is_empty() {
         return request.answer(&AlterConfigsResponse::default().with_responses(ours));
     }
+    let topics = asked.resources.iter().filter(|r| r.resource_type == RESOURCE_TOPIC);
+    let topics = topics.filter(|_| !asked.validate_only);
+    let set = topics.map(|r| set(&r.resource_name, r.configs.iter().map(Change::from))).collect();
     request.forward_as(asked, request.version(), move |proxy, mut response| async move {
+        let refused = response.responses.iter().filter(|row| row.error_code != 0);
+        let refused: Vec<_> = refused.map(|row| row.resource_name.clone()).collect();
+        follow_configs(&proxy, set, &refused).await;
         response.responses.append(&mut ours);
-        refresh_configs(&proxy);
         response
     })
 }

@@ -3,6 +3,7 @@
 mod addresses;
 mod altering;
 mod api_versions;
+mod batches;
 mod configs;
 mod fetch;
 mod groups;

@@ -7,6 +7,7 @@ mod api_versions;
 pub(crate) mod batch;
 mod becoming;
 pub(crate) mod client;
+mod differential;
 mod faults;
 mod fetch;
 mod guards;
