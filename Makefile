@@ -1,7 +1,7 @@
 # Everything a contributor runs; `make` alone lists it.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build fmt lint docs test test-unit test-e2e demo bench fuzz clean-demo clean-cache
+.PHONY: help setup build fmt lint docs test test-unit test-e2e demo bench bench-produce fuzz clean-demo clean-cache
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ demo: ## Show the main job on a real Kafka until Ctrl-C (DEMO=once: check it and
 
 bench: ## Produce throughput and latency: classic direct, classic and diskless through Odradek
 	@scripts/bench.sh
+
+bench-produce: ## Latency, PUTs and CPU of diskless produce on a store of known latency (10 minutes)
+	@scripts/bench-produce.sh
 
 fuzz: ## Fuzz every parser of what peers send (FUZZ_SECONDS each, 60)
 	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),60)

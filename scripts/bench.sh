@@ -10,6 +10,8 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 # shellcheck source=scripts/replica.sh
 . "$root/scripts/replica.sh"
+# shellcheck source=scripts/backends.sh
+. "$root/scripts/backends.sh"
 
 seconds=${BENCH_SECONDS:-10}
 backend=${BENCH_BACKEND:-embedded}
@@ -34,9 +36,9 @@ main() {
   kafka=$("$root/scripts/kafka.sh" bootstrap "$dir/kafka")
   "backend_${backend/-/_}"
   start_replica "$dir" "$kafka" "$("$root/scripts/free-ports.sh" 20)" "$yaml"
-  make_topic "$kafka" bench-direct
-  make_topic "$proxy" bench-classic
-  make_topic "$proxy" bench-diskless
+  make_topic "$kafka" bench-direct "$partitions"
+  make_topic "$proxy" bench-classic "$partitions"
+  make_topic "$proxy" bench-diskless "$partitions"
 
   printf '\n%-11s %-16s %9s %7s %8s %8s %11s %11s %6s\n' producer path MB/s ratio \
     'p50 ms' 'p99 ms' 'p50 @1k/s' 'p99 @1k/s' errors
@@ -65,13 +67,10 @@ backend_redis_s3() {
   minio_port=$((redis_port + 1))
   mkdir -p "$dir/minio/odradek"
   printf SECRETTEST >"$dir/secret"
-  background redis-server --bind 127.0.0.1 --port "$redis_port" --save '' --appendonly no \
-    --maxmemory-policy noeviction >"$dir/redis.log" 2>&1
-  children+=($!)
+  start_redis "$redis_port"
   background env MINIO_ROOT_USER=AKIDTEST MINIO_ROOT_PASSWORD=SECRETTEST MINIO_BROWSER=off MINIO_UPDATE=off \
     "$cache/bin/minio" server --quiet --address "127.0.0.1:$minio_port" "$dir/minio" >"$dir/minio.log" 2>&1
   children+=($!)
-  await_answer "$redis_port" redis.log 'PING\r\n' PONG
   await_answer "$minio_port" minio.log 'GET /minio/health/live HTTP/1.1\r\nHost: minio\r\n\r\n' ' 200 '
   yaml="cluster: bench
 diskless: {topics: [{match: bench-diskless}]}
@@ -85,38 +84,11 @@ s3:
 coordinator: redis://127.0.0.1:$redis_port/0"
 }
 
-# await_answer PORT LOG REQUEST ANSWER: a server listens before it serves.
-await_answer() {
-  for ((n = 0; n < 300; n++)); do
-    if ask "$1" "$3" 2>/dev/null | grep -q "$4"; then return 0; fi
-    sleep 0.1
-  done
-  tail -n 20 "$dir/$2" >&2
-  die "nothing serves at port $1; see $dir/$2"
-}
-
-ask() (
-  exec 3<>"/dev/tcp/127.0.0.1/$1"
-  printf '%b' "$2" >&3
-  timeout 1 head -n 1 <&3
-)
-
-make_topic() {
-  "$root/scripts/kafka-tool.sh" kafka-topics --bootstrap-server "$1" --create --topic "$2" \
-    --partitions "$partitions" --replication-factor 1 >"$dir/topics.log" 2>&1 ||
-    { cat "$dir/topics.log" >&2 && die "cannot create $2"; }
-}
-
 # cell CLIENT PATH BOOTSTRAP TOPIC: one line of the table. A producer prints
 # MB/s, p50, p99, paced p50, paced p99, errors.
 cell() {
   local program figures
-  case $1 in
-    java) program=(java -Dorg.slf4j.simpleLogger.defaultLogLevel=error -cp "$kafka_libs/*:$cache/bench/java" ProduceBench) ;;
-    librdkafka) program=("$cache/bench/python/bin/python" "$root/bench/producers/librdkafka.py") ;;
-    franz-go) program=("$cache/bench/franz-go") ;;
-    *) die "unknown client '$1'" ;;
-  esac
+  producer "$1"
   # What the cell before left to the disk must not be paid for by this one.
   sync -f "$dir"
   if ! figures=$(timeout $((seconds * 2 + 60)) "${program[@]}" "$3" "$4" "$seconds" 2>"$dir/cell.log"); then
@@ -141,6 +113,5 @@ clean_up() {
   exit $status
 }
 
-children=()
 kafka_pid=''
 main

@@ -64,7 +64,9 @@ P
 
 format() {
   [ -e "$dir/data-$1/meta.properties" ] && return
-  java "${quick_jvm[@]}" -cp "$kafka_libs/*" kafka.tools.StorageTool format \
+  local more
+  read -ra more <<<"${KAFKA_FORMAT:-}" # more arguments, as --add-scram NAME=[…]
+  java "${quick_jvm[@]}" -cp "$kafka_libs/*" kafka.tools.StorageTool format "${more[@]}" \
     -t "$(cat "$dir/cluster.id")" -c "$dir/broker-$1.properties" >"$dir/format-$1.log" 2>&1 ||
     die "could not format broker $1; see $dir/format-$1.log"
 }
@@ -91,8 +93,8 @@ prepare() {
 # Becomes broker $1.
 run() {
   echo $$ >"$dir/broker-$1.pid"
-  # shellcheck disable=SC2086 # KAFKA_HEAP is a list of words
-  exec java ${KAFKA_HEAP:--Xms64m -Xmx512m} "${quick_jvm[@]}" -Dorg.slf4j.simpleLogger.showDateTime=true \
+  # shellcheck disable=SC2086 # KAFKA_HEAP and KAFKA_JVM are lists of words
+  exec java ${KAFKA_HEAP:--Xms64m -Xmx512m} ${KAFKA_JVM:-${quick_jvm[*]}} -Dorg.slf4j.simpleLogger.showDateTime=true \
     -cp "$kafka_libs/*" kafka.Kafka "$dir/broker-$1.properties" >"$dir/broker-$1.log" 2>&1 8>&- 9>&-
 }
 

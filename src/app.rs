@@ -17,7 +17,7 @@ use backends::{Ordering, attach, check_store, keep_generation, open_coordinator,
 
 use crate::admin;
 use crate::clock::{SystemClock, WallClock};
-use crate::config::{Profile, Settings};
+use crate::config::{Profile, SaslMechanism, Settings};
 use crate::coordinator::{Attachment, Coordinator, Event};
 use crate::engine::Components;
 use crate::engine::budget::Budget;
@@ -30,7 +30,9 @@ use crate::metrics::Metrics;
 use crate::proxy::cluster::Cluster;
 use crate::proxy::fetch_sessions::FetchSessions;
 use crate::proxy::listener::Listeners;
+use crate::proxy::login::{Login, Mechanism};
 use crate::proxy::topics::Topics;
+use crate::proxy::validation::Validation;
 use crate::proxy::{Proxy, ProxySettings};
 use crate::tasks;
 
@@ -119,7 +121,7 @@ async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Run
     let coordinator = Arc::clone(&ordering.coordinator);
 
     let servers = settings.kafka.bootstrap_servers.iter().map(ToString::to_string).collect();
-    let cluster = Arc::new(Cluster::new(servers));
+    let cluster = Arc::new(Cluster::new(servers, login(settings, &entropy)));
     let metadata = until_ok("Kafka", || cluster.refresh()).await;
     let cluster_id = cluster.view().cluster_id.clone();
     let attachment = attach(settings, &*coordinator, &cluster_id).await?;
@@ -155,6 +157,18 @@ async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Run
         "ready"
     );
     Ok(Running { proxy, listeners, drain })
+}
+
+/// How our own connections to brokers, and those of our own commands, authenticate.
+pub(crate) fn login(settings: &Settings, entropy: &Arc<Entropy>) -> Option<Login> {
+    let sasl = settings.kafka.sasl.as_ref()?;
+    let mechanism = match sasl.mechanism {
+        SaslMechanism::Plain => Mechanism::Plain,
+        SaslMechanism::ScramSha256 => Mechanism::ScramSha256,
+        SaslMechanism::ScramSha512 => Mechanism::ScramSha512,
+    };
+    let entropy = Arc::clone(entropy);
+    Some(Login::new(mechanism, sasl.username.clone(), sasl.password.clone(), entropy))
 }
 
 fn build_proxy(
@@ -210,6 +224,7 @@ fn build_proxy(
         budget: diskless,
         classic_budget: classic,
         producer,
+        validation: Validation::new(),
         metrics,
         connections: AtomicU64::new(0),
     })

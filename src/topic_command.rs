@@ -3,14 +3,17 @@
 //! The stock `kafka-topics` refuses the name `diskless.enable` before it sends anything.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use kafka_protocol::messages::CreateTopicsRequest;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::protocol::StrBytes;
 
+use crate::app;
 use crate::cli::TopicCreate;
 use crate::config::Settings;
+use crate::entropy::Entropy;
 use crate::proxy::upstream::BrokerConnection;
 
 const VERSION: i16 = 7;
@@ -36,9 +39,12 @@ pub async fn create(settings: Settings, create: TopicCreate) -> anyhow::Result<(
         .with_configs(create.configs.into_iter().chain(enable).map(config).collect());
     let request =
         CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(TIMEOUT_MS);
-    let mut connection = BrokerConnection::open(&address)
-        .await
-        .with_context(|| format!("no replica answers at {address}; is `odradek serve` running?"))?;
+    // Behind listeners that insist on it, the command is the same user as the replica.
+    let login = app::login(&settings, &Arc::new(Entropy::from_os()));
+    let mut connection =
+        BrokerConnection::open(&address, login.as_ref()).await.with_context(|| {
+            format!("no replica lets us in at {address}; is `odradek serve` running?")
+        })?;
     let response = connection.call(&request, VERSION).await?;
     let Some(result) = response.topics.first() else { bail!("the replica answered nothing") };
     if result.error_code != 0 {

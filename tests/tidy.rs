@@ -43,7 +43,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("admin", &["admin", "metrics", "clock", "tasks"]),
     ("app", EVERYTHING),
     ("cli", &["app", "cli", "config", "proxy", "topic_command"]),
-    ("topic_command", &["cli", "config", "proxy", "topic_command"]),
+    ("topic_command", &["app", "cli", "config", "entropy", "proxy", "topic_command"]),
     ("main", EVERYTHING),
     ("lib", EVERYTHING),
 ];

@@ -1,8 +1,13 @@
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.Collections;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.Map;
 import java.util.Properties;
 import java.util.Random;
 import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerConfig;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
@@ -81,9 +86,63 @@ public final class ProduceBench {
         return window;
     }
 
+    /** The leader's metrics by name; requests to others (metadata) are not looked at. */
+    private static Map<String, Double> leader(KafkaProducer<?, ?> producer) {
+        var nodes = new HashMap<String, Map<String, Double>>();
+        producer.metrics().forEach((name, metric) -> {
+            if (name.group().equals("producer-node-metrics") && metric.metricValue() instanceof Double value) {
+                nodes.computeIfAbsent(name.tags().get("node-id"), node -> new HashMap<>()).put(name.name(), value);
+            }
+        });
+        return Collections.max(nodes.values(), Comparator.comparing(node -> node.get("outgoing-byte-total")));
+    }
+
+    /** Full speed on one connection: how many requests of which size were under way for how long. */
+    private static void pipeline(String bootstrap, String topic, int seconds) throws Exception {
+        Properties settings = new Properties();
+        settings.put("bootstrap.servers", bootstrap);
+        // Changes what the averages look back on, nothing else: two samples that fit into SECONDS.
+        settings.put("metrics.sample.window.ms", seconds * 500);
+        var producer = new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
+        var sender = new Thread(() -> {
+            for (long n = 0;; n++) {
+                producer.send(new ProducerRecord<>(topic, value(n)));
+            }
+        });
+        sender.setDaemon(true);
+        sender.start();
+        Thread.sleep(3000);
+        Map<String, Double> before = leader(producer);
+        Thread.sleep(seconds * 1000L);
+        Map<String, Double> after = leader(producer);
+        double bytes = after.get("outgoing-byte-total") - before.get("outgoing-byte-total");
+        double requests = after.get("request-total") - before.get("request-total");
+        System.out.printf("wire_mbs=%.3f in_flight=%d request_bytes=%.0f rtt_ms=%.2f%n", bytes / 1e6 / seconds,
+            new ProducerConfig(withSerializers(settings)).getInt(ProducerConfig.MAX_IN_FLIGHT_REQUESTS_PER_CONNECTION),
+            bytes / requests, after.get("request-latency-avg"));
+    }
+
+    private static Properties withSerializers(Properties settings) {
+        settings.put("key.serializer", ByteArraySerializer.class);
+        settings.put("value.serializer", ByteArraySerializer.class);
+        return settings;
+    }
+
     public static void main(String[] args) throws Exception {
-        int seconds = Integer.parseInt(args[2]);
         new Random().nextBytes(NOISE);
+        if (args[0].equals("pipeline")) {
+            pipeline(args[1], args[2], Integer.parseInt(args[3]));
+            System.exit(0);
+        }
+        if (args[0].equals("paced")) {
+            int rate = Integer.parseInt(args[4]);
+            run(args[1], args[2], 3, rate);
+            ProduceBench paced = run(args[1], args[2], Integer.parseInt(args[3]), rate);
+            System.out.printf("p50=%.1f p99=%.1f p999=%.1f errors=%d%n", paced.percentile(0.5),
+                paced.percentile(0.99), paced.percentile(0.999), paced.errors);
+            System.exit(0);
+        }
+        int seconds = Integer.parseInt(args[2]);
         run(args[0], args[1], 2, 0);
         ProduceBench full = run(args[0], args[1], seconds, 0);
         ProduceBench paced = run(args[0], args[1], (seconds + 1) / 2, 1000);

@@ -1,4 +1,5 @@
-// One franz-go producer with its defaults; ProduceBench.java says what is measured.
+// One franz-go producer with its defaults; ProduceBench.java says what is measured. With `load` as
+// the first argument, load.go instead.
 package main
 
 import (
@@ -81,11 +82,15 @@ func (w *window) percentile(p float64) float64 {
 }
 
 func main() {
+	rand.Read(noise)
+	if os.Args[1] == "load" {
+		load(os.Args[2:])
+		return
+	}
 	seconds, err := strconv.Atoi(os.Args[3])
 	if err != nil {
 		panic(err)
 	}
-	rand.Read(noise)
 	run(os.Args[1], os.Args[2], 2, 0)
 	full := run(os.Args[1], os.Args[2], seconds, 0)
 	paced := run(os.Args[1], os.Args[2], (seconds+1)/2, 1000)

@@ -40,6 +40,26 @@ pub const KEYS: &[Key] = &[
         "**required**",
         "`host:port` of some brokers, as a list. More than one lets a replica start while a broker is down.",
     ),
+    key(
+        "kafka.sasl",
+        "",
+        "How Odradek's own connections to the brokers authenticate; left out, they do not. Clients authenticate for themselves, with whatever their broker's listener wants.",
+    ),
+    key(
+        "kafka.sasl.mechanism",
+        "**required**",
+        "`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`. `PLAIN` shows the password to whoever reads the network.",
+    ),
+    key(
+        "kafka.sasl.username",
+        "**required**",
+        "The user. It needs Describe and DescribeConfigs on every topic (`docs/operations.md` has the commands).",
+    ),
+    key(
+        "kafka.sasl.passwordFile",
+        "**required**",
+        "The file that holds the user's password; never the password itself, so that this file can be shown.",
+    ),
     key("listeners", "", "Where clients come in, and what they are told to connect to."),
     key(
         "listeners.bind",
@@ -128,7 +148,7 @@ pub const KEYS: &[Key] = &[
     key(
         "flush.interval",
         "`250ms`",
-        "The longest that a record waits for others, 1ms to 60s. Shorter acks sooner and pays for more PUTs.",
+        "The longest that a record waits for others, 1ms to 60s: with `cheap`, the time between two objects. Shorter acks sooner and pays for more PUTs.",
     ),
     key(
         "flush.size",
@@ -138,7 +158,7 @@ pub const KEYS: &[Key] = &[
     key(
         "flush.profile",
         "`fast`",
-        "`fast` writes at once while nothing is under way; `cheap` waits out the interval for fewer, larger objects. For topics whose rule names none.",
+        "`fast` writes at once while nothing is under way; `cheap` writes once for each interval: fewer, larger objects. For topics whose rule names none.",
     ),
     key(
         "flush.maxPutsPerSecond",
@@ -267,7 +287,8 @@ mod tests {
             "memory",
             "admin"
         ]));
-        assert!(children("kafka").eq(["bootstrapServers"]));
+        assert!(children("kafka").eq(["bootstrapServers", "sasl"]));
+        assert!(children("kafka.sasl").eq(["mechanism", "username", "passwordFile"]));
         assert!(children("diskless.topics[12]").eq(["match", "profile", "exclude"]));
         assert_eq!(section_of("nodePorts"), Some("listeners"));
         assert_eq!(section_of("nothing"), None);

@@ -62,6 +62,46 @@ pub struct Settings {
 pub struct KafkaSettings {
     /// Some of its brokers; at least one.
     pub bootstrap_servers: Vec<HostPort>,
+    /// How our own connections authenticate; `None`: they do not.
+    pub sasl: Option<SaslSettings>,
+}
+
+/// How our own connections to brokers authenticate. `Debug` shows no password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SaslSettings {
+    /// The SASL mechanism.
+    pub mechanism: SaslMechanism,
+    /// The user.
+    pub username: String,
+    /// The user's password.
+    pub password: String,
+}
+
+impl fmt::Debug for SaslSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mechanism, username) = (&self.mechanism, &self.username);
+        write!(f, "SaslSettings {{ {mechanism:?}, {username:?}, .. }}")
+    }
+}
+
+/// A SASL mechanism that we speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaslMechanism {
+    /// RFC 4616.
+    Plain,
+    /// RFC 7677.
+    ScramSha256,
+    /// As RFC 7677, with SHA-512.
+    ScramSha512,
+}
+
+impl SaslMechanism {
+    /// Every mechanism, with its name on the wire.
+    pub const NAMES: [(&str, Self); 3] = [
+        ("PLAIN", Self::Plain),
+        ("SCRAM-SHA-256", Self::ScramSha256),
+        ("SCRAM-SHA-512", Self::ScramSha512),
+    ];
 }
 
 /// Where clients come in.

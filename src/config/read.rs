@@ -10,11 +10,13 @@ use super::raw::{Node, Reader, Section, join};
 use super::topics::{Profile, TopicKind, TopicPattern, TopicRule, TopicRules};
 use super::units::{HostPort, is_host, parse_duration, parse_size, show_size};
 use super::values::{
-    coordinator, default_replica, endpoint, is_name, port, profile, secret_in, switch,
+    coordinator, default_replica, endpoint, is_name, password_in, port, profile, sasl_mechanism,
+    secret_in, switch,
 };
 use super::{
     AdminSettings, CoordinatorSettings, DisklessSettings, FlushSettings, KafkaSettings,
-    ListenerSettings, MemorySettings, Settings, StoreSettings, Surroundings, relations,
+    ListenerSettings, MemorySettings, SaslSettings, Settings, StoreSettings, Surroundings,
+    relations,
 };
 use crate::store::open::StoreUrl;
 use crate::store::s3::{S3Credentials, S3Options};
@@ -90,7 +92,34 @@ impl Reader {
             });
             bootstrap_servers.extend(server);
         }
-        KafkaSettings { bootstrap_servers }
+        KafkaSettings { bootstrap_servers, sasl: self.sasl(section.find("sasl")) }
+    }
+
+    /// All three keys or none.
+    fn sasl(&mut self, node: Option<&Node>) -> Option<SaslSettings> {
+        let section = self.section("kafka.sasl", node);
+        node?;
+        let (mechanism, username) = (section.find("mechanism"), section.find("username"));
+        let password = section.find("passwordFile");
+        let required = [
+            ("mechanism", mechanism, "is required; write `SCRAM-SHA-512`, or delete `kafka.sasl`"),
+            ("username", username, "is required; write the user that brokers know Odradek by"),
+            ("passwordFile", password, "is required; name the file of the user's password"),
+        ];
+        for (key, found, message) in required {
+            if found.is_none() {
+                self.problems.push(join("kafka.sasl", key), message);
+            }
+        }
+        let mechanism = self.text("kafka.sasl.mechanism", mechanism, sasl_mechanism);
+        let username = self.text("kafka.sasl.username", username, |text| {
+            match text.is_empty() || text.contains('\0') {
+                true => Err("is no user; write the user that brokers know Odradek by".to_owned()),
+                false => Ok(text.to_owned()),
+            }
+        });
+        let password = self.text("kafka.sasl.passwordFile", password, password_in);
+        Some(SaslSettings { mechanism: mechanism?, username: username?, password: password? })
     }
 
     fn listeners(&mut self, node: Option<&Node>) -> ListenerSettings {

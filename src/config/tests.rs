@@ -382,3 +382,35 @@ fn warnings_of_what_works_and_is_likely_not_meant() {
     assert_eq!(warned("coordinator: redis://r"), 1);
     assert_eq!(warned("admin: {bind: \"0.0.0.0:9180\"}"), 1);
 }
+
+#[test]
+fn sasl_is_given_whole_and_shows_no_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    std::fs::write(&file, "swordfish and chips\n").unwrap();
+    let file = file.display().to_string();
+    let sasl = |inner: &str| format!("kafka: {{bootstrapServers: [k:9092], sasl: {{{inner}}}}}\n");
+
+    let text = sasl(&format!("mechanism: SCRAM-SHA-512, username: odradek, passwordFile: {file}"));
+    let settings = parse_with(&text, &[]).unwrap();
+    let given = settings.kafka.sasl.clone().unwrap();
+    assert_eq!(given.mechanism, SaslMechanism::ScramSha512);
+    assert_eq!(
+        (given.username.as_str(), given.password.as_str()),
+        ("odradek", "swordfish and chips")
+    );
+    assert!(!format!("{settings:?}").contains("swordfish"));
+    assert!(parse_with(KAFKA, &[]).unwrap().kafka.sasl.is_none());
+
+    let wrong = |text: &str| parse_with(text, &[]).unwrap_err().to_string();
+    assert_eq!(
+        wrong(&sasl(&format!("mechanism: GSSAPI, username: odradek, passwordFile: {file}"))),
+        "kafka.sasl.mechanism: `GSSAPI` is no SASL mechanism known here; write `PLAIN`, \
+         `SCRAM-SHA-256` or `SCRAM-SHA-512`"
+    );
+    let missing = wrong(&sasl("mechanism: PLAIN"));
+    assert!(missing.contains("kafka.sasl.username: is required"), "{missing}");
+    assert!(missing.contains("kafka.sasl.passwordFile: is required"), "{missing}");
+    let unreadable = wrong(&sasl("mechanism: PLAIN, username: u, passwordFile: /no/file"));
+    assert!(unreadable.contains("kafka.sasl.passwordFile"), "{unreadable}");
+}

@@ -3,7 +3,7 @@
 use super::problems::nearest;
 use super::topics::Profile;
 use super::units::{HostPort, is_host};
-use super::{CoordinatorSettings, RedisUrl, Surroundings};
+use super::{CoordinatorSettings, RedisUrl, SaslMechanism, Surroundings};
 
 /// Whether a text may name a cluster, a zone, a replica or a region.
 pub(super) fn is_name(text: &str) -> bool {
@@ -59,6 +59,25 @@ pub(super) fn secret_in(path: &str) -> Result<String, String> {
         return Err("holds no secret; it is to hold one line with nothing else".to_owned());
     }
     Ok(secret.to_owned())
+}
+
+pub(super) fn sasl_mechanism(text: &str) -> Result<SaslMechanism, String> {
+    let found = SaslMechanism::NAMES.iter().find(|(name, _)| *name == text);
+    found.map(|(_, mechanism)| *mechanism).ok_or_else(|| {
+        "is no SASL mechanism known here; write `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`"
+            .to_owned()
+    })
+}
+
+/// A password may hold anything, but for the line's end that editors put behind it.
+pub(super) fn password_in(path: &str) -> Result<String, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot be read: {error}; name a file that this user may read"))?;
+    let password = text.trim_end_matches(['\n', '\r']);
+    if password.is_empty() || password.contains(['\n', '\r', '\0']) {
+        return Err("holds no password; it is to hold one line with nothing else".to_owned());
+    }
+    Ok(password.to_owned())
 }
 
 pub(super) fn coordinator(text: &str) -> Result<CoordinatorSettings, String> {

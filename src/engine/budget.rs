@@ -1,4 +1,4 @@
-//! Memory for requests, as permits that are taken before bytes are read.
+//! Memory for requests: room is taken before bytes are read.
 //!
 //! One [`Budget`] bounds the replica, a [`Share`] of it each connection. A connection that has
 //! spent its share waits for itself alone; when the replica's budget is spent all who need some
@@ -62,7 +62,7 @@ pub struct Share {
 
 /// Bytes that are held until this is dropped.
 #[derive(Debug)]
-pub struct Permit {
+pub struct Room {
     _of_share: OwnedSemaphorePermit,
     _of_budget: OwnedSemaphorePermit,
     /// How long it was waited for.
@@ -78,7 +78,7 @@ impl Share {
     ///
     /// # Cancel safety
     /// Dropped before it returns, nothing was taken; its place in the queue is lost.
-    pub async fn take(&self, request_bytes: usize) -> Result<Permit, Closed> {
+    pub async fn take(&self, request_bytes: usize) -> Result<Room, Closed> {
         let wanted = request_bytes.saturating_add(REQUEST_BYTES);
         let begun = Instant::now();
         // First the own share: who waits for himself must not stand in the way of others.
@@ -88,7 +88,7 @@ impl Share {
         if waited >= Duration::from_millis(1) {
             self.budget.metrics.budget_waits.inc();
         }
-        Ok(Permit { _of_share: of_share, _of_budget: of_budget, waited })
+        Ok(Room { _of_share: of_share, _of_budget: of_budget, waited })
     }
 }
 

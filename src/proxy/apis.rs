@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use kafka_protocol::messages::ApiVersionsResponse;
 
+use super::differences::DIFFERENCES;
+
 /// What is done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
@@ -60,10 +62,10 @@ const LED: (On, On) = (On::Guard, On::Serve);
 /// Every API that is let through in some form, by key.
 #[rustfmt::skip]
 pub const APIS: &[Api] = &[
-    Api { key: 0, name: "Produce", min: 3, max: 13, accepted: 13, classic: On::Guard, node: On::Serve, note: "advertised from 0, or librdkafka turns compression off (KAFKA-18659); misrouted: NOT_LEADER_OR_FOLLOWER for the whole request" },
-    Api { key: 1, name: "Fetch", min: 4, max: 15, accepted: 18, classic: On::Guard, node: On::Serve, note: "clamped so that classic answers carry no addresses; 16 to 18 are answered all the same" },
-    api(2, "ListOffsets", (1, 10), LED, "the local start is the log start; nothing is tiered (−1)"),
-    api(3, "Metadata", (0, 13), EDIT, "asked upstream in version 10 or above, for the topic ids"),
+    Api { key: 0, name: "Produce", min: 3, max: 13, accepted: 13, classic: On::Guard, node: On::Serve, note: "Write; advertised from 0, or librdkafka turns compression off (KAFKA-18659); misrouted: NOT_LEADER_OR_FOLLOWER for the whole request" },
+    Api { key: 1, name: "Fetch", min: 4, max: 15, accepted: 18, classic: On::Guard, node: On::Serve, note: "Read, of every partition of the session; clamped so that classic answers carry no addresses; 16 to 18 are answered all the same" },
+    api(2, "ListOffsets", (1, 10), LED, "Describe; the local start is the log start; nothing is tiered (−1)"),
+    api(3, "Metadata", (0, 13), EDIT, "also asked by us over the client's own connection, for the operations that it is allowed; asked upstream in version 10 or above, for the topic ids"),
     api(8, "OffsetCommit", (0, 10), RELAY, ""),
     api(9, "OffsetFetch", (0, 10), RELAY, ""),
     api(10, "FindCoordinator", (0, 6), EDIT, "addresses"),
@@ -73,26 +75,26 @@ pub const APIS: &[Api] = &[
     api(14, "SyncGroup", (0, 5), RELAY, ""),
     api(15, "DescribeGroups", (0, 6), RELAY, ""),
     api(16, "ListGroups", (0, 5), (On::Relay, On::Serve), "empty on diskless nodes: clients ask every node and add up"),
-    api(17, "SaslHandshake", (0, 1), RELAY, ""),
+    api(17, "SaslHandshake", (0, 1), RELAY, "over the client's own broker connection; the tokens without header that follow version 0 close the connection"),
     api(18, "ApiVersions", (0, 4), (On::Edit, On::Serve), "one table on all endpoints; 5 is answered on diskless nodes, with its node id checked (KIP-1242); transaction.version is clamped to 1"),
-    api(19, "CreateTopics", (2, 7), EDIT, "diskless.enable and inkless.enable are taken out and bind the topic id"),
+    api(19, "CreateTopics", (2, 7), EDIT, "diskless.enable and inkless.enable are taken out and bind the topic id, if the broker creates the topic"),
     api(20, "DeleteTopics", (1, 6), EDIT, "forgets the topic id"),
-    api(21, "DeleteRecords", (0, 2), LED, ""),
+    api(21, "DeleteRecords", (0, 2), LED, "Delete"),
     api(22, "InitProducerId", (0, 6), RELAY, "producer ids come from the cluster"),
-    api(23, "OffsetForLeaderEpoch", (2, 4), LED, "the asked epoch and the high watermark"),
+    api(23, "OffsetForLeaderEpoch", (2, 4), LED, "Describe; the asked epoch and the high watermark"),
     api(24, "AddPartitionsToTxn", (0, 3), (On::Guard, On::Guard), "INVALID_TXN_STATE for diskless partitions until transactions come"),
     api(25, "AddOffsetsToTxn", (0, 4), RELAY, ""),
     api(26, "EndTxn", (0, 5), RELAY, ""),
-    api(27, "WriteTxnMarkers", (0, 1), (On::Relay, On::Serve), "INVALID_TXN_STATE on diskless nodes: there are no transactions to end"),
+    api(27, "WriteTxnMarkers", (0, 1), (On::Relay, On::Serve), "Alter or ClusterAction of the cluster; INVALID_TXN_STATE on diskless nodes: there are no transactions to end"),
     api(28, "TxnOffsetCommit", (0, 5), RELAY, ""),
     api(29, "DescribeAcls", (0, 3), RELAY, ""),
     api(30, "CreateAcls", (0, 3), RELAY, ""),
     api(31, "DeleteAcls", (0, 3), RELAY, ""),
-    api(32, "DescribeConfigs", (1, 4), EDIT, "shows diskless.enable; a diskless node describes itself"),
-    api(33, "AlterConfigs", (0, 2), EDIT, "diskless.enable is taken out and obeyed"),
+    api(32, "DescribeConfigs", (1, 4), EDIT, "shows diskless.enable; a diskless node describes itself to whom the cluster grants DescribeConfigs"),
+    api(33, "AlterConfigs", (0, 2), EDIT, "diskless.enable is taken out and obeyed, once the broker has validated the rest"),
     api(34, "AlterReplicaLogDirs", (0, 2), RELAY, ""),
-    api(35, "DescribeLogDirs", (1, 4), (On::Edit, On::Serve), "sizes of diskless partitions come from the batch coordinator; placeholders are left out"),
-    api(36, "SaslAuthenticate", (0, 2), RELAY, ""),
+    api(35, "DescribeLogDirs", (1, 4), (On::Edit, On::Serve), "Describe of the cluster; sizes of diskless partitions come from the batch coordinator; placeholders are left out"),
+    api(36, "SaslAuthenticate", (0, 2), RELAY, "from here on the broker's ACLs for this principal hold on this connection"),
     api(37, "CreatePartitions", (0, 3), RELAY, "new partitions of a diskless topic begin at 0 when first seen"),
     api(38, "CreateDelegationToken", (0, 3), RELAY, ""),
     api(39, "RenewDelegationToken", (0, 2), RELAY, ""),
@@ -100,7 +102,7 @@ pub const APIS: &[Api] = &[
     api(41, "DescribeDelegationToken", (0, 3), RELAY, ""),
     api(42, "DeleteGroups", (0, 2), RELAY, ""),
     api(43, "ElectLeaders", (0, 2), RELAY, "elects the placeholder's leader, which changes nothing for clients"),
-    api(44, "IncrementalAlterConfigs", (0, 1), EDIT, "diskless.enable is taken out and obeyed: refused on a topic whose broker log holds records"),
+    api(44, "IncrementalAlterConfigs", (0, 1), EDIT, "diskless.enable is taken out and obeyed, once the broker has validated the rest: refused on a topic whose broker log holds records"),
     api(45, "AlterPartitionReassignments", (0, 1), RELAY, "moves the placeholder"),
     api(46, "ListPartitionReassignments", (0, 0), RELAY, ""),
     api(47, "OffsetDelete", (0, 0), RELAY, ""),
@@ -111,7 +113,7 @@ pub const APIS: &[Api] = &[
     api(55, "DescribeQuorum", (0, 2), RELAY, "names the controllers' own addresses, which clients do not dial"),
     api(57, "UpdateFeatures", (0, 2), RELAY, ""),
     api(60, "DescribeCluster", (0, 2), EDIT, "addresses; diskless nodes are listed, or kafka-topics --describe shows no leader"),
-    api(61, "DescribeProducers", (0, 0), LED, ""),
+    api(61, "DescribeProducers", (0, 0), LED, "Read"),
     api(64, "UnregisterBroker", (0, 0), RELAY, ""),
     api(65, "DescribeTransactions", (0, 0), RELAY, ""),
     api(66, "ListTransactions", (0, 2), (On::Relay, On::Serve), "empty on diskless nodes"),
@@ -137,6 +139,11 @@ pub const APIS: &[Api] = &[
 /// The row of an API; `None` for what is refused everywhere.
 pub fn lookup(key: i16) -> Option<&'static Api> {
     APIS.iter().find(|api| api.key == key)
+}
+
+/// Whether a request of this API is part of an authentication (SaslHandshake, SaslAuthenticate).
+pub fn is_sasl(key: i16) -> bool {
+    matches!(key, 17 | 36)
 }
 
 /// The lowest and the highest version of APIs, by key.
@@ -184,6 +191,7 @@ pub fn protocol_markdown() -> String {
         let (classic, node) = (word(api.classic), word(api.node));
         out.push_str(&format!("| {key} | {name} | {versions} | {classic} | {node} | {note} |\n"));
     }
+    out.push_str(DIFFERENCES);
     out
 }
 
@@ -191,6 +199,10 @@ const PROTOCOL_HEAD: &str = "\
 # Kafka APIs
 
 Printed from `src/proxy/apis.rs` by `odradek docs protocol`; a test compares the two.
+
+What a diskless node serves, it serves once the broker has let the client in, and only with the \
+operation on the topic that the note begins with (Write, Read, Describe, Delete), as a broker \
+does: [ADR 0009](adr/0009-the-brokers-own-acls.md). Only ApiVersions and SASL come before.
 
 Versions are the ones that Odradek advertises at most; what the brokers do not serve is not \
 advertised either. An API that is not listed is hidden from ApiVersions, and a request for it \

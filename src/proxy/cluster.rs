@@ -11,6 +11,7 @@ use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::sync::Mutex;
 
 use super::apis::{self, Versions};
+use super::login::Login;
 use super::upstream::{BrokerConnection, UpstreamError};
 
 /// A broker as its cluster advertises it.
@@ -52,14 +53,21 @@ pub struct View {
 #[derive(Debug)]
 pub struct Cluster {
     bootstrap_servers: Vec<String>,
+    login: Option<Login>,
     view: RwLock<Arc<View>>,
     control: Mutex<Option<BrokerConnection>>,
 }
 
 impl Cluster {
-    /// Knows nothing until the first [`Cluster::refresh`].
-    pub fn new(bootstrap_servers: Vec<String>) -> Self {
-        Self { bootstrap_servers, view: RwLock::new(Arc::default()), control: Mutex::new(None) }
+    /// Knows nothing until the first [`Cluster::refresh`]. With a login, our own connections
+    /// authenticate.
+    pub fn new(bootstrap_servers: Vec<String>, login: Option<Login>) -> Self {
+        let view = RwLock::new(Arc::default());
+        Self { bootstrap_servers, login, view, control: Mutex::new(None) }
+    }
+
+    async fn open(&self, address: &str) -> Result<BrokerConnection, UpstreamError> {
+        BrokerConnection::open(address, self.login.as_ref()).await
     }
 
     /// The latest view.
@@ -102,7 +110,7 @@ impl Cluster {
         let mut last = UpstreamError::NoBroker;
         for address in self.addresses() {
             let attempt = async {
-                let mut connection = BrokerConnection::open(&address).await?;
+                let mut connection = self.open(&address).await?;
                 let response = connection.call(request, version).await?;
                 Ok::<_, UpstreamError>((connection, response))
             };
@@ -126,7 +134,7 @@ impl Cluster {
     ) -> Result<R::Response, UpstreamError> {
         let address =
             self.view().brokers.get(&broker).map(Broker::address).ok_or(UpstreamError::NoBroker)?;
-        BrokerConnection::open(&address).await?.call(request, version).await
+        self.open(&address).await?.call(request, version).await
     }
 
     /// Metadata of all topics (`None`) or of some, never creating one.
@@ -171,10 +179,7 @@ impl Cluster {
         let mut common: Option<(Versions, ApiVersionsResponse)> = None;
         for broker in brokers.values() {
             let asked = async {
-                BrokerConnection::open(&broker.address())
-                    .await?
-                    .call(&api_versions_request(), 3)
-                    .await
+                self.open(&broker.address()).await?.call(&api_versions_request(), 3).await
             };
             match asked.await {
                 Ok(response) => {

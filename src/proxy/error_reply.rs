@@ -4,6 +4,7 @@ use crate::coordinator::{BatchOutcome, CoordinatorError, Refusal};
 use crate::engine::fetch::FetchError;
 use crate::engine::lookup::LookupError;
 use crate::wire::record_batch::BatchError;
+use crate::wire::records::RecordsError;
 
 /// A Kafka error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,8 +19,12 @@ impl ErrorCode {
     pub const LEADER_NOT_AVAILABLE: Self = Self(5);
     pub const NOT_LEADER_OR_FOLLOWER: Self = Self(6);
     pub const REQUEST_TIMED_OUT: Self = Self(7);
+    pub const MESSAGE_TOO_LARGE: Self = Self(10);
     pub const INVALID_REQUIRED_ACKS: Self = Self(21);
+    pub const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
+    pub const CLUSTER_AUTHORIZATION_FAILED: Self = Self(31);
     pub const UNSUPPORTED_VERSION: Self = Self(35);
+    pub const INVALID_TIMESTAMP: Self = Self(32);
     pub const INVALID_CONFIG: Self = Self(40);
     pub const INVALID_REQUEST: Self = Self(42);
     pub const OUT_OF_ORDER_SEQUENCE_NUMBER: Self = Self(45);
@@ -30,6 +35,7 @@ impl ErrorCode {
     pub const KAFKA_STORAGE_ERROR: Self = Self(56);
     pub const FETCH_SESSION_ID_NOT_FOUND: Self = Self(70);
     pub const INVALID_FETCH_SESSION_EPOCH: Self = Self(71);
+    pub const INVALID_RECORD: Self = Self(87);
     pub const UNKNOWN_TOPIC_ID: Self = Self(100);
     pub const REBOOTSTRAP_REQUIRED: Self = Self(129);
 }
@@ -76,4 +82,18 @@ pub fn of_lookup(error: &LookupError) -> ErrorCode {
 /// What a bad batch is called, as a stock broker calls it.
 pub fn of_batch(error: &BatchError) -> ErrorCode {
     ErrorCode(error.error_code())
+}
+
+/// What bad records of a produced batch are called, as a stock broker calls them.
+pub fn of_records(error: &RecordsError) -> ErrorCode {
+    match error {
+        RecordsError::Malformed => ErrorCode::INVALID_RECORD,
+        RecordsError::Refused(faults) if faults.timestamps => ErrorCode::INVALID_TIMESTAMP,
+        RecordsError::Refused(_) => ErrorCode::INVALID_RECORD,
+        RecordsError::TooLarge | RecordsError::BatchTooLarge(_) => ErrorCode::MESSAGE_TOO_LARGE,
+        RecordsError::Codec(_)
+        | RecordsError::Unreadable(_)
+        | RecordsError::Negative
+        | RecordsError::OffsetOrder => ErrorCode::UNKNOWN_SERVER_ERROR,
+    }
 }

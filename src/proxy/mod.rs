@@ -5,15 +5,19 @@
 
 pub mod advertise;
 pub mod apis;
+pub mod authorization;
 pub mod cluster;
+pub mod differences;
 pub mod error_reply;
 pub mod fetch_sessions;
 pub mod handlers;
 pub mod listener;
+pub mod login;
 pub mod reply;
 pub mod session;
 pub mod topics;
 pub mod upstream;
+pub mod validation;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -71,6 +75,8 @@ pub struct Proxy {
     pub classic_budget: Arc<Budget>,
     /// The produce path.
     pub producer: Producer,
+    /// The check of produced records.
+    pub validation: validation::Validation,
     /// The fetch path.
     pub fetcher: Fetcher,
     /// The offset lookups.

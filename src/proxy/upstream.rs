@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::RequestHeader;
+use kafka_protocol::messages::{RequestHeader, SaslAuthenticateRequest, SaslHandshakeRequest};
 use kafka_protocol::protocol::{Encodable, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::login::{Login, LoginError};
 use crate::wire::frame::{FrameError, FrameReader};
 use crate::wire::guard::{DecodeError, decode_response};
 use crate::wire::header::{HeaderError, ResponseHeader};
@@ -32,6 +33,14 @@ pub enum UpstreamError {
     /// No answer within the deadline.
     #[error("broker {0} did not answer in time")]
     Timeout(String),
+    /// The broker did not let us in, or is not the one that knows our password.
+    #[error("broker {address} refuses the user of kafka.sasl: {source}")]
+    Login {
+        /// The broker's `host:port`.
+        address: String,
+        /// Why.
+        source: LoginError,
+    },
     /// The answer is not one to the question.
     #[error("broker {0} answered another request")]
     Correlation(String),
@@ -97,14 +106,43 @@ pub struct BrokerConnection {
 }
 
 impl BrokerConnection {
-    /// Connects to `host:port`.
-    pub async fn open(address: &str) -> Result<Self, UpstreamError> {
-        Ok(Self {
+    /// Connects to `host:port`, and authenticates if there is a login.
+    pub async fn open(address: &str, login: Option<&Login>) -> Result<Self, UpstreamError> {
+        let mut connection = Self {
             address: address.to_owned(),
             stream: connect(address).await?,
             reader: FrameReader::new(RESPONSE_BYTES_MAX),
             correlation_id: 0,
-        })
+        };
+        if let Some(login) = login {
+            connection.authenticate(login).await?;
+        }
+        Ok(connection)
+    }
+
+    /// SaslHandshake and as many SaslAuthenticate as the mechanism takes (KIP-152).
+    async fn authenticate(&mut self, login: &Login) -> Result<(), UpstreamError> {
+        let address = self.address.clone();
+        let refused = |source| UpstreamError::Login { address: address.clone(), source };
+        let name = StrBytes::from_static_str(login.mechanism.name());
+        let handshake = self.call(&SaslHandshakeRequest::default().with_mechanism(name), 1).await?;
+        if handshake.error_code != 0 {
+            let offered = handshake.mechanisms.iter().map(|name| name.as_str());
+            let offered = offered.collect::<Vec<_>>().join(", ");
+            return Err(refused(LoginError::Mechanism(offered)));
+        }
+        let mut exchange = login.begin();
+        let mut answer = Bytes::new();
+        while let Some(token) = exchange.next(&answer).map_err(refused)? {
+            let request = SaslAuthenticateRequest::default().with_auth_bytes(token);
+            let response = self.call(&request, 1).await?;
+            if response.error_code != 0 {
+                let message = response.error_message.as_deref().unwrap_or("no reason given");
+                return Err(refused(LoginError::Refused(message.to_owned())));
+            }
+            answer = response.auth_bytes;
+        }
+        Ok(())
     }
 
     /// Sends a request and waits for its answer. After an error the connection is of no use.

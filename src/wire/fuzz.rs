@@ -8,9 +8,9 @@ use super::frame::FrameReader;
 use super::guard::{DecodeError, GuardError, decode_request, decode_response};
 use super::header::{RequestHeader, ResponseHeader};
 use super::record_batch::{
-    ProduceLimits, RecordBatch, batches, check_produce, rewritten_prefix, stamp_append_time,
+    ProduceLimits, RecordBatch, TimestampType, batches, check_produce, rewritten_prefix, with_times,
 };
-use super::records::{first_at_or_after, max_timestamp_record};
+use super::records::{Codec, RecordRules, first_at_or_after, max_timestamp_record, validate};
 
 /// Cuts frames out of `data`, which arrives in pieces of as many bytes as its first byte says.
 pub fn frame(data: &[u8]) {
@@ -61,18 +61,41 @@ pub fn record_batch(data: &[u8]) {
     if let Ok(produced) = check_produce(&Bytes::copy_from_slice(data), limits) {
         assert!(produced.claim.offset_count >= 1, "{:?}", produced.claim);
         assert_eq!(produced.bytes.len(), produced.claim.bytes as usize);
+        for codec in [None, Some(Codec::None), Some(Codec::Lz4)] {
+            check_validated(&produced.bytes, codec);
+        }
     }
     for batch in batches(data).flatten() {
         let _ = max_timestamp_record(&batch, 0);
         let _ = first_at_or_after(&batch, batch.base_timestamp(), 0);
-        let stamped = stamp_append_time(&batch, 1);
+        let bytes = Bytes::copy_from_slice(batch.bytes());
+        let stamped = with_times(&bytes, TimestampType::LogAppendTime, 1);
         let stamped = RecordBatch::parse(&stamped).expect("a stamped batch is a batch");
-        assert!(stamped.crc_holds() && stamped.max_timestamp() == 1);
+        // One that has these times already is left as it is.
+        assert!(stamped.crc_holds() || !batch.crc_holds());
+        assert_eq!(stamped.max_timestamp(), 1);
         assert_eq!(
             rewritten_prefix(batch.base_offset(), batch.leader_epoch(), &batch),
             batch.bytes()[..16]
         );
     }
+}
+
+/// What is stored of a good batch is a good batch of as many records.
+fn check_validated(sent: &Bytes, codec: Option<Codec>) {
+    let rules = RecordRules {
+        codec,
+        timestamp_type: TimestampType::CreateTime,
+        before_max_ms: i64::MAX,
+        after_max_ms: i64::MAX,
+        keys_required: false,
+        batch_bytes_max: 1 << 20,
+    };
+    let Ok(valid) = validate(sent, &rules, 0, 1 << 20) else { return };
+    let count = RecordBatch::parse(sent).map(|batch| batch.record_count());
+    let stored = RecordBatch::parse(&valid.bytes).expect("a valid batch is a batch");
+    assert!(stored.crc_holds() && stored.max_timestamp() == valid.max_timestamp);
+    assert_eq!(count, Ok(stored.record_count()));
 }
 
 /// Decodes a request of any key, as the proxy would, and drops it.

@@ -8,3 +8,4 @@ mod demo;
 mod kill_nine;
 mod matrix;
 mod raw;
+mod secured;

@@ -9,7 +9,7 @@ use odradek::coordinator::faulty::FaultyCoordinator;
 use odradek::coordinator::memory::MemoryCoordinator;
 use odradek::coordinator::{BatchOutcome, Coordinator};
 use odradek::engine::Components;
-use odradek::engine::budget::{Budget, Closed, Permit};
+use odradek::engine::budget::{Budget, Closed, Room};
 use odradek::engine::fetch::{FetchPartition, FetchRequest, FetchedPartition, Fetcher, Wakeups};
 use odradek::engine::lookup::Lookup;
 use odradek::engine::objects::Objects;
@@ -133,14 +133,14 @@ impl Replica {
     }
 
     /// Memory for rows, as a connection takes it before it reads them.
-    pub(crate) async fn permit(&self, rows: &[AppendRow]) -> Result<Permit, Closed> {
+    pub(crate) async fn room(&self, rows: &[AppendRow]) -> Result<Room, Closed> {
         let bytes = rows.iter().map(|row| row.batch.len()).sum();
         self.budget.share(usize::MAX).take(bytes).await
     }
 
     pub(crate) async fn send(&self, connection: u64, rows: Vec<AppendRow>) -> Reply {
-        let permit = self.permit(&rows).await.expect("it is open");
-        let appended = self.producer.append(ConnectionId(connection), rows, permit).await;
+        let room = self.room(&rows).await.expect("it is open");
+        let appended = self.producer.append(ConnectionId(connection), rows, room).await;
         appended.expect("it takes appends")
     }
 

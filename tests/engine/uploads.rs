@@ -223,6 +223,7 @@ async fn the_cap_of_puts_holds_and_nothing_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn hurry_ends_the_wait_for_company() {
     let replica = Replica::new().await;
+    replica.write(1, fast(0, "first")).await;
     let mut cheap = replica.send(1, vec![Batch::of(&["x"]).to(0, SealProfile::Cheap)]).await;
     assert!(!is_answered(&mut cheap).await);
     let start = Instant::now();

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use upload::UploadSettings;
 
 use super::Components;
-use super::budget::{Budget, Closed, Permit};
+use super::budget::{Budget, Closed, Room};
 use super::objects::Objects;
 use crate::coordinator::BatchOutcome;
 use crate::log::batch::BatchClaim;
@@ -39,14 +39,15 @@ pub enum SealProfile {
     /// At once when no object is in flight, else when the last one has landed or takes longer
     /// than PUTs usually do.
     Fast,
-    /// Only at the interval or the size: fewest PUTs.
+    /// Once for each interval, or at the size: fewest PUTs.
     Cheap,
 }
 
 /// Numbers of the produce path that an operator turns.
 #[derive(Clone, Debug)]
 pub struct ProduceSettings {
-    /// The longest that a batch waits for company.
+    /// The longest that a batch waits for company: the time between two objects, unless something
+    /// else seals them.
     pub interval: Duration,
     /// Seal at this many bytes of batches.
     pub object_bytes: usize,
@@ -95,7 +96,7 @@ pub(crate) struct Append {
     connection: ConnectionId,
     rows: Vec<AppendRow>,
     reply: oneshot::Sender<Vec<RowOutcome>>,
-    permit: Permit,
+    room: Room,
 }
 
 /// The way into the produce pipeline; cheap to clone.
@@ -106,7 +107,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Starts the pipeline's task. Appends come with permits of `budget`.
+    /// Starts the pipeline's task. Appends come with room of `budget`.
     pub fn start(
         components: Components,
         settings: ProduceSettings,
@@ -128,7 +129,7 @@ impl Producer {
     }
 
     /// Takes rows in, in the order of the calls; gives back the way to wait for their outcomes.
-    /// The permit, taken before the rows were read, is held until they are decided.
+    /// The room, taken before the rows were read, is held until they are decided.
     ///
     /// # Errors
     /// [`Closed`] when the pipeline is gone.
@@ -140,14 +141,14 @@ impl Producer {
         &self,
         connection: ConnectionId,
         rows: Vec<AppendRow>,
-        permit: Permit,
+        room: Room,
     ) -> Result<oneshot::Receiver<Vec<RowOutcome>>, Closed> {
         let (reply, outcome) = oneshot::channel();
         if rows.is_empty() {
             let _received = reply.send(Vec::new());
             return Ok(outcome);
         }
-        let append = Append { connection, rows, reply, permit };
+        let append = Append { connection, rows, reply, room };
         self.events.send(pipeline::Event::Append(append)).await.map_err(|_| Closed)?;
         Ok(outcome)
     }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Append, AppendRow, ConnectionId, RowOutcome, SealProfile};
-use crate::engine::budget::Permit;
+use crate::engine::budget::Room;
 use crate::log::batch::Part;
 use crate::log::ids::{ObjectId, TopicPartition};
 use crate::log::object_format::{Footer, HEADER, JournalEntry, encode_footer};
@@ -22,7 +22,7 @@ pub(crate) struct Waiter {
     outcomes: Vec<Option<RowOutcome>>,
     missing: usize,
     /// Held until the answer: the bytes count against the budget until then.
-    permit: Option<Permit>,
+    room: Option<Room>,
 }
 
 impl Waiter {
@@ -35,7 +35,7 @@ impl Waiter {
             && let Some(reply) = self.reply.take()
         {
             let outcomes = self.outcomes.iter().filter_map(|o| *o).collect();
-            self.permit = None;
+            self.room = None;
             // The client may have gone; its batches stay committed.
             let _gone = reply.send(outcomes);
         }
@@ -88,7 +88,7 @@ impl OpenObject {
             reply: Some(append.reply),
             outcomes: vec![None; append.rows.len()],
             missing: append.rows.len(),
-            permit: Some(append.permit),
+            room: Some(append.room),
         });
         for (row, append_row) in append.rows.into_iter().enumerate() {
             self.bytes += append_row.batch.len();

@@ -55,6 +55,8 @@ pub(crate) struct Pipeline {
     uploader: Arc<Uploader>,
     sequence_next: u32,
     uploading: usize,
+    /// When an object was last sealed.
+    sealed_at: Option<Instant>,
     /// The object sealed last and when, until it is durable.
     latest: Option<(u32, Instant)>,
     hurry: bool,
@@ -88,6 +90,7 @@ impl Pipeline {
             uploader: Arc::new(uploader),
             sequence_next: 0,
             uploading: 0,
+            sealed_at: None,
             latest: None,
             hurry: false,
             journal: VecDeque::new(),
@@ -169,7 +172,8 @@ impl Pipeline {
         if self.hurry {
             return Some(opened);
         }
-        let in_turn = opened + self.settings.interval;
+        // One object for each interval: who comes after a pause waits for nothing.
+        let in_turn = self.sealed_at.map_or(opened, |at| opened.max(at + self.settings.interval));
         let wanted = match self.latest {
             _ if self.open.bytes() >= self.settings.object_bytes => opened,
             _ if !self.open.urgent() => in_turn,
@@ -200,6 +204,7 @@ impl Pipeline {
 
     fn upload(&mut self, object: &SealedObject) {
         self.uploading += 1;
+        self.sealed_at = Some(Instant::now());
         self.latest = Some((object.id.sequence, Instant::now()));
         let (uploader, events) = (Arc::clone(&self.uploader), self.events.clone());
         let (id, bytes) = (object.id, object.bytes.clone());

@@ -9,13 +9,17 @@ use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, Partition
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
 
 use super::addresses::rewrite;
-use super::{Names, Request, SessionState, Step, frame_head, names_diskless, resolve, topic_id};
+use super::{
+    Names, Request, SessionState, Step, frame_head, names_diskless, not_led, resolve, topic_id,
+};
 use crate::engine::fetch as engine;
-use crate::log::ids::TopicPartition;
+use crate::log::ids::{TopicId, TopicPartition};
 use crate::proxy::Proxy;
+use crate::proxy::authorization::Operation;
 use crate::proxy::error_reply::{self, ErrorCode};
 use crate::proxy::fetch_sessions::{Plan, Position, SessionError, Told, Wanted};
 use crate::proxy::reply::{Close, Reply};
+use crate::proxy::session::{ClientBroker, Permit};
 use crate::wire::fetch_response::{Body, Partition, Topic, encode};
 
 /// The last version whose answers carry no addresses.
@@ -24,7 +28,11 @@ const WITHOUT_ADDRESSES: i16 = 15;
 /// Classic endpoints: forwards what names no diskless topic, and refuses the rest whole with a
 /// retriable code. A session that began before some topic became diskless may hold it unnamed; it
 /// is ended, so that the next fetch names everything.
-pub(super) async fn guard(request: Request, session: &mut SessionState) -> Result<Step, Close> {
+pub(super) async fn guard(
+    request: Request,
+    session: &mut SessionState,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
     let fetch: FetchRequest = request.decode()?;
     let switches = request.proxy.topics.switches();
     if fetch.session_epoch > 0 && session.switches != switches {
@@ -32,8 +40,8 @@ pub(super) async fn guard(request: Request, session: &mut SessionState) -> Resul
         return request.answer(&FetchResponse::default().with_error_code(code.0));
     }
     session.switches = switches;
-    let named = fetch.topics.iter().map(|t| (topic_id(&t.topic_id), t.topic.as_str()));
-    match names_diskless(&request.proxy, named).await {
+    let named = named(&fetch);
+    match names_diskless(&request.proxy, named.iter().copied()).await {
         Names::ClassicOnly if request.version() <= WITHOUT_ADDRESSES => Ok(request.relay()),
         Names::ClassicOnly => {
             Ok(request.forward::<FetchRequest, _>(|proxy, mut response| async move {
@@ -43,13 +51,21 @@ pub(super) async fn guard(request: Request, session: &mut SessionState) -> Resul
                 response
             }))
         }
-        Names::Diskless => request.answer(&refuse_all(&fetch, ErrorCode::NOT_LEADER_OR_FOLLOWER)),
+        Names::Diskless => {
+            let permits = broker.permits(&named).await?;
+            let codes = permits.into_iter().map(|permit| not_led(permit, Operation::Read));
+            request.answer(&refuse_all(&fetch, codes))
+        }
     }
 }
 
-fn refuse_all(fetch: &FetchRequest, code: ErrorCode) -> FetchResponse {
+fn named(fetch: &FetchRequest) -> Vec<(TopicId, &str)> {
+    fetch.topics.iter().map(|t| (topic_id(&t.topic_id), t.topic.as_str())).collect()
+}
+
+fn refuse_all(fetch: &FetchRequest, codes: impl Iterator<Item = ErrorCode>) -> FetchResponse {
     let mut response = FetchResponse::default();
-    for topic in &fetch.topics {
+    for (topic, code) in fetch.topics.iter().zip(codes) {
         let refuse = |p: &kafka_protocol::messages::fetch_request::FetchPartition| {
             PartitionData::default()
                 .with_partition_index(p.partition)
@@ -70,11 +86,19 @@ fn refuse_all(fetch: &FetchRequest, code: ErrorCode) -> FetchResponse {
 }
 
 /// Diskless nodes.
-pub(super) async fn serve(request: Request, session: &SessionState) -> Result<Step, Close> {
+pub(super) async fn serve(
+    request: Request,
+    session: &SessionState,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
     let fetch: FetchRequest = request.decode()?;
     let is_follower = fetch.replica_id.0 >= 0 || fetch.replica_state.replica_id.0 >= 0;
     if is_follower {
-        return request.answer(&refuse_all(&fetch, ErrorCode::NOT_LEADER_OR_FOLLOWER));
+        let code = match broker.cluster_allows(Operation::ClusterAction).await? {
+            true => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+            false => ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+        };
+        return request.answer(&refuse_all(&fetch, std::iter::repeat(code)));
     }
     let (wanted, forgotten) = wanted_of(&fetch);
     let begun = request.proxy.fetch_sessions.begin(
@@ -93,10 +117,14 @@ pub(super) async fn serve(request: Request, session: &SessionState) -> Result<St
             return request.answer(&FetchResponse::default().with_error_code(code.0));
         }
     };
+    // Of the whole session: it may be older than the permission is, or have been another's.
+    let topics: Vec<_> =
+        plan.partitions.iter().map(|(w, _)| (w.topic_id, w.name.as_str())).collect();
+    let permits = broker.permits(&topics).await?;
     let (header, proxy, fetched) = (request.header, request.proxy, Arc::clone(&session.fetched));
     Ok(Step::Answer(
         async move {
-            let rows = fetch_rows(&proxy, &fetch, &plan, &fetched).await;
+            let rows = fetch_rows(&proxy, &fetch, &plan, &permits, &fetched).await;
             let told: Vec<_> = rows.iter().map(|row| (row.told(), row.gives_records())).collect();
             let named = proxy.fetch_sessions.finish(&plan, &told);
             let named_rows =
@@ -194,12 +222,17 @@ async fn fetch_rows(
     proxy: &Arc<Proxy>,
     fetch: &FetchRequest,
     plan: &Plan,
+    permits: &[Permit],
     fetched: &Fetched,
 ) -> Vec<Row> {
     let mut rows = Vec::with_capacity(plan.partitions.len());
     let mut partitions = Vec::new();
-    for (wanted, position) in &plan.partitions {
-        match plan_partition(proxy, fetch, wanted, *position).await {
+    for ((wanted, position), permit) in plan.partitions.iter().zip(permits) {
+        let planned = match permit.check(Operation::Read) {
+            Ok(()) => plan_partition(proxy, fetch, wanted, *position).await,
+            Err(code) => Err(code),
+        };
+        match planned {
             Ok(mut partition) => {
                 partition.fresh = fetched.is_first(partition.partition);
                 partitions.push(partition);

@@ -8,8 +8,10 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::{Names, Request, Step, names_diskless};
 use crate::log::ids::TopicId;
+use crate::proxy::authorization::Operation;
 use crate::proxy::error_reply::ErrorCode;
 use crate::proxy::reply::Close;
+use crate::proxy::session::ClientBroker;
 
 /// Clients ask every node and add up: a diskless node coordinates no group.
 pub(super) fn serve_list_groups(request: &Request) -> Result<Step, Close> {
@@ -25,11 +27,19 @@ pub(super) fn serve_list_transactions(request: &Request) -> Result<Step, Close> 
 
 /// Brokers read only their own logs for share groups: a member of a diskless topic would be given
 /// partitions and then hang in silence.
-pub(super) async fn guard_share_heartbeat(request: Request) -> Result<Step, Close> {
+pub(super) async fn guard_share_heartbeat(
+    request: Request,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
     let asked: ShareGroupHeartbeatRequest = request.decode()?;
     let topics = asked.subscribed_topic_names.unwrap_or_default();
-    let named = topics.iter().map(|name| (TopicId::ZERO, name.as_str()));
-    if names_diskless(&request.proxy, named).await == Names::ClassicOnly {
+    let named: Vec<_> = topics.iter().map(|name| (TopicId::ZERO, name.as_str())).collect();
+    if names_diskless(&request.proxy, named.iter().copied()).await == Names::ClassicOnly {
+        return Ok(request.relay());
+    }
+    let permits = broker.permits(&named).await?;
+    if permits.iter().any(|permit| permit.check(Operation::Describe).is_err()) {
+        // The broker refuses it for that very reason.
         return Ok(request.relay());
     }
     let is_classic =

@@ -11,9 +11,13 @@ use kafka_protocol::protocol::StrBytes;
 use super::{Request, Step};
 use crate::log::ids::TopicPartition;
 use crate::proxy::Proxy;
-use crate::proxy::error_reply;
+use crate::proxy::authorization::Operation;
+use crate::proxy::error_reply::{self, ErrorCode};
 use crate::proxy::reply::Close;
-use crate::proxy::session::Endpoint;
+use crate::proxy::session::{ClientBroker, Endpoint};
+
+/// The first version whose answers can say more than that there is nothing (KIP-784).
+const WITH_ERROR_CODE: i16 = 3;
 
 /// Placeholders are empty; listed, they would show each partition twice.
 pub(super) fn edit(request: Request) -> Result<Step, Close> {
@@ -28,8 +32,15 @@ pub(super) fn edit(request: Request) -> Result<Step, Close> {
 }
 
 /// One directory, the object store, with the partitions that this node leads.
-pub(super) fn serve(request: &Request) -> Result<Step, Close> {
+pub(super) async fn serve(request: &Request, broker: &mut ClientBroker) -> Result<Step, Close> {
     let asked: DescribeLogDirsRequest = request.decode()?;
+    if !broker.cluster_allows(Operation::Describe).await? {
+        let code = match request.version() >= WITH_ERROR_CODE {
+            true => ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
+            false => ErrorCode::NONE,
+        };
+        return request.answer(&DescribeLogDirsResponse::default().with_error_code(code.0));
+    }
     let node = match request.endpoint {
         Endpoint::Node(k) => request.proxy.settings.node_id(k),
         Endpoint::Bootstrap | Endpoint::Broker(_) => {

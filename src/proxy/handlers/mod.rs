@@ -1,7 +1,9 @@
 //! What becomes of a request: one module for each family of APIs.
 
 mod addresses;
+mod altering;
 mod api_versions;
+mod batches;
 mod configs;
 mod fetch;
 mod groups;
@@ -23,12 +25,13 @@ use kafka_protocol::protocol::{Encodable, HeaderVersion, Request as ApiRequest, 
 
 use super::Proxy;
 use super::apis::{self, On};
+use super::authorization::Operation;
 use super::error_reply::ErrorCode;
 use super::reply::{self, Close, Reply};
-use super::session::Endpoint;
+use super::session::{ClientBroker, Endpoint, Permit};
 use super::topics::{Topic, Topics};
 use super::upstream;
-use crate::engine::budget::Permit;
+use crate::engine::budget::Room;
 use crate::engine::produce::ConnectionId;
 use crate::log::ids::TopicId;
 use crate::wire::guard;
@@ -46,7 +49,7 @@ pub(crate) struct Request {
     /// Header and body, without the length prefix.
     pub(crate) frame: Bytes,
     /// The memory that the frame takes, where it is produced to a diskless node.
-    pub(crate) permit: Option<Permit>,
+    pub(crate) room: Option<Room>,
 }
 
 /// A request's header, free of its frame.
@@ -112,7 +115,11 @@ pub(crate) enum Step {
 }
 
 /// Decides what becomes of a request.
-pub(crate) async fn dispatch(request: Request, session: &mut SessionState) -> Result<Step, Close> {
+pub(crate) async fn dispatch(
+    request: Request,
+    session: &mut SessionState,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
     let (key, version) = (request.header.api_key, request.header.api_version);
     let Some(api) = apis::lookup(key) else {
         return Err(Close::Client(format!("api key {key} is not served")));
@@ -127,39 +134,48 @@ pub(crate) async fn dispatch(request: Request, session: &mut SessionState) -> Re
         Endpoint::Bootstrap | Endpoint::Broker(_) => api.classic,
         Endpoint::Node(_) => api.node,
     };
+    // A diskless node looks at nothing of a client that the broker has not let in. What is
+    // forwarded unread, the broker sees to itself.
+    if matches!(request.endpoint, Endpoint::Node(_)) && matches!(on, On::Guard | On::Serve) {
+        broker.accepted().await?;
+    }
     match on {
         On::Relay => Ok(request.relay()),
         On::Refuse => Err(Close::Client(format!("{} is not served here", api.name))),
-        On::Guard => guarded(request, session).await,
-        On::Edit => edited(request).await,
-        On::Serve => served(request, session).await,
+        On::Guard => guarded(request, session, broker).await,
+        On::Edit => edited(request, broker).await,
+        On::Serve => served(request, session, broker).await,
     }
 }
 
-async fn guarded(request: Request, session: &mut SessionState) -> Result<Step, Close> {
+async fn guarded(
+    request: Request,
+    session: &mut SessionState,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
     match request.header.api_key {
-        0 => produce::guard(request).await,
-        1 => fetch::guard(request, session).await,
-        2 => offsets::guard_list_offsets(request).await,
-        21 => records::guard_delete_records(request).await,
-        23 => offsets::guard_leader_epoch(request).await,
-        24 => transactions::guard_add_partitions(request).await,
-        61 => producers::guard(request).await,
-        76 => groups::guard_share_heartbeat(request).await,
+        0 => produce::guard(request, broker).await,
+        1 => fetch::guard(request, session, broker).await,
+        2 => offsets::guard_list_offsets(request, broker).await,
+        21 => records::guard_delete_records(request, broker).await,
+        23 => offsets::guard_leader_epoch(request, broker).await,
+        24 => transactions::guard_add_partitions(request, broker).await,
+        61 => producers::guard(request, broker).await,
+        76 => groups::guard_share_heartbeat(request, broker).await,
         key => Err(Close::Ours(format!("api key {key} has no guard"))),
     }
 }
 
-async fn edited(request: Request) -> Result<Step, Close> {
+async fn edited(request: Request, broker: &mut ClientBroker) -> Result<Step, Close> {
     match request.header.api_key {
         3 => metadata::edit(&request),
         10 => addresses::edit_find_coordinator(request),
-        19 => topics::edit_create(&request).await,
+        19 => topics::edit_create(&request, broker).await,
         20 => topics::edit_delete(request),
-        32 => configs::edit_describe(&request).await,
-        33 => configs::edit_alter(&request).await,
+        32 => configs::edit_describe(&request, broker).await,
+        33 => altering::edit_alter(&request, broker).await,
         35 => log_dirs::edit(request),
-        44 => configs::edit_incremental_alter(&request).await,
+        44 => altering::edit_incremental_alter(&request, broker).await,
         60 => addresses::edit_describe_cluster(request),
         75 => metadata::edit_describe_topic_partitions(request),
         78 => addresses::edit_share_fetch(request),
@@ -168,17 +184,21 @@ async fn edited(request: Request) -> Result<Step, Close> {
     }
 }
 
-async fn served(request: Request, session: &SessionState) -> Result<Step, Close> {
+async fn served(
+    request: Request,
+    session: &SessionState,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
     match request.header.api_key {
-        0 => produce::serve(request).await,
-        1 => fetch::serve(request, session).await,
-        2 => offsets::serve_list_offsets(&request),
+        0 => produce::serve(request, broker).await,
+        1 => fetch::serve(request, session, broker).await,
+        2 => offsets::serve_list_offsets(&request, broker).await,
         16 => groups::serve_list_groups(&request),
-        21 => records::serve_delete_records(&request),
-        23 => offsets::serve_leader_epoch(&request),
-        27 => transactions::serve_write_markers(&request),
-        35 => log_dirs::serve(&request),
-        61 => producers::serve(&request),
+        21 => records::serve_delete_records(&request, broker).await,
+        23 => offsets::serve_leader_epoch(&request, broker).await,
+        27 => transactions::serve_write_markers(&request, broker).await,
+        35 => log_dirs::serve(&request, broker).await,
+        61 => producers::serve(&request, broker).await,
         66 => groups::serve_list_transactions(&request),
         key => Err(Close::Ours(format!("api key {key} has no handler"))),
     }
@@ -356,6 +376,24 @@ async fn resolve(
         }
     };
     if topic.is_diskless() { Ok(topic) } else { Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) }
+}
+
+/// As [`resolve`] by name, for a client that may do this; whoever may not learns nothing else.
+async fn permitted(
+    proxy: &Proxy,
+    permit: Permit,
+    operation: Operation,
+    name: &str,
+    partitions: impl Iterator<Item = i32> + Clone,
+) -> Result<Arc<Topic>, ErrorCode> {
+    permit.check(operation)?;
+    resolve(proxy, TopicId::ZERO, name, partitions).await
+}
+
+/// The rows of topics that a classic endpoint does not lead: what a broker would say that does
+/// not lead them either, and so nothing at all to whom the topic is none of his business.
+fn not_led(permit: Permit, operation: Operation) -> ErrorCode {
+    permit.check(operation).err().unwrap_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)
 }
 
 /// An empty length prefix and the header, for an answer whose body is written by hand.

@@ -16,12 +16,14 @@ use kafka_protocol::messages::{
     OffsetForLeaderEpochResponse,
 };
 
-use super::{Names, Request, Step, names_diskless, resolve};
+use super::{Names, Request, Step, names_diskless, not_led, permitted};
 use crate::engine::lookup::{Located, Position};
 use crate::log::ids::TopicId;
 use crate::proxy::Proxy;
+use crate::proxy::authorization::Operation;
 use crate::proxy::error_reply::{self, ErrorCode};
 use crate::proxy::reply::Close;
+use crate::proxy::session::{ClientBroker, Permit};
 
 /// The first version whose answers carry leader epochs; earlier ones cannot be written with one.
 const WITH_LEADER_EPOCHS: i16 = 4;
@@ -35,29 +37,45 @@ mod special {
     pub(super) const LATEST_TIERED: i64 = -5;
 }
 
-pub(super) async fn guard_list_offsets(request: Request) -> Result<Step, Close> {
+pub(super) async fn guard_list_offsets(
+    request: Request,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
     let asked: ListOffsetsRequest = request.decode()?;
-    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
-    if names_diskless(&request.proxy, named).await == Names::ClassicOnly {
+    let named: Vec<_> =
+        asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
+    if names_diskless(&request.proxy, named.iter().copied()).await == Names::ClassicOnly {
         return Ok(request.relay());
     }
-    let code = ErrorCode::NOT_LEADER_OR_FOLLOWER;
-    let refuse = |topic: &ListOffsetsTopic| {
+    let permits = broker.permits(&named).await?;
+    let refuse = |(topic, permit): (&ListOffsetsTopic, Permit)| {
+        let code = not_led(permit, Operation::Describe);
         let rows = topic.partitions.iter().map(|p| offset_row(p.partition_index, Err(code)));
         ListOffsetsTopicResponse::default()
             .with_name(topic.name.clone())
             .with_partitions(rows.collect())
     };
-    let topics = asked.topics.iter().map(refuse).collect();
+    let topics = asked.topics.iter().zip(permits).map(refuse).collect();
     request.answer(&ListOffsetsResponse::default().with_topics(topics))
 }
 
-pub(super) fn serve_list_offsets(request: &Request) -> Result<Step, Close> {
+pub(super) async fn serve_list_offsets(
+    request: &Request,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
     let asked: ListOffsetsRequest = request.decode()?;
+    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
+    let permits = broker.permits(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
     let with_epochs = request.version() >= WITH_LEADER_EPOCHS;
     Ok(request.answer_later(async move {
-        let topics = join_all(asked.topics.into_iter().map(|topic| list_topic(&proxy, topic)));
+        let topics = join_all(
+            asked
+                .topics
+                .into_iter()
+                .zip(permits)
+                .map(|(topic, permit)| list_topic(&proxy, topic, permit)),
+        );
         let mut response = ListOffsetsResponse::default().with_topics(topics.await);
         if !with_epochs {
             let rows = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
@@ -67,9 +85,13 @@ pub(super) fn serve_list_offsets(request: &Request) -> Result<Step, Close> {
     }))
 }
 
-async fn list_topic(proxy: &Proxy, topic: ListOffsetsTopic) -> ListOffsetsTopicResponse {
+async fn list_topic(
+    proxy: &Proxy,
+    topic: ListOffsetsTopic,
+    permit: Permit,
+) -> ListOffsetsTopicResponse {
     let indexes = topic.partitions.iter().map(|p| p.partition_index);
-    let known = resolve(proxy, TopicId::ZERO, topic.name.as_str(), indexes).await;
+    let known = permitted(proxy, permit, Operation::Describe, &topic.name, indexes).await;
     let locate = async |asked: &ListOffsetsPartition| {
         let known = known.as_ref().map_err(|&code| code)?;
         let index = asked.partition_index;
@@ -111,33 +133,43 @@ fn offset_row(
     }
 }
 
-pub(super) async fn guard_leader_epoch(request: Request) -> Result<Step, Close> {
+pub(super) async fn guard_leader_epoch(
+    request: Request,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
     let asked: OffsetForLeaderEpochRequest = request.decode()?;
-    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str()));
-    if names_diskless(&request.proxy, named).await == Names::ClassicOnly {
+    let named: Vec<_> =
+        asked.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str())).collect();
+    if names_diskless(&request.proxy, named.iter().copied()).await == Names::ClassicOnly {
         return Ok(request.relay());
     }
-    let code = ErrorCode::NOT_LEADER_OR_FOLLOWER;
-    let refuse = |topic: &OffsetForLeaderTopic| {
+    let permits = broker.permits(&named).await?;
+    let refuse = |(topic, permit): (&OffsetForLeaderTopic, Permit)| {
+        let code = not_led(permit, Operation::Describe);
         let rows = topic.partitions.iter().map(|p| epoch_row(p.partition, Err(code)));
         OffsetForLeaderTopicResult::default()
             .with_topic(topic.topic.clone())
             .with_partitions(rows.collect())
     };
-    let topics = asked.topics.iter().map(refuse).collect();
+    let topics = asked.topics.iter().zip(permits).map(refuse).collect();
     request.answer(&OffsetForLeaderEpochResponse::default().with_topics(topics))
 }
 
 /// A diskless log is never truncated, so whatever epoch is asked for, it ends at the high
 /// watermark: no client ever sees a divergence.
-pub(super) fn serve_leader_epoch(request: &Request) -> Result<Step, Close> {
+pub(super) async fn serve_leader_epoch(
+    request: &Request,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
     let asked: OffsetForLeaderEpochRequest = request.decode()?;
+    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str()));
+    let permits = broker.permits(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
     Ok(request.answer_later(async move {
         let mut topics = Vec::with_capacity(asked.topics.len());
-        for topic in asked.topics {
+        for (topic, permit) in asked.topics.into_iter().zip(permits) {
             let indexes = topic.partitions.iter().map(|p| p.partition);
-            let known = resolve(&proxy, TopicId::ZERO, topic.topic.as_str(), indexes).await;
+            let known = permitted(&proxy, permit, Operation::Describe, &topic.topic, indexes).await;
             let mut rows = Vec::with_capacity(topic.partitions.len());
             for asked in &topic.partitions {
                 let end = async {

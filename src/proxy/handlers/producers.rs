@@ -8,35 +8,41 @@ use kafka_protocol::messages::describe_producers_response::{
 };
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
-use super::{Names, Request, Step, names_diskless, resolve};
+use super::{Names, Request, Step, names_diskless, not_led, permitted};
 use crate::coordinator::ProducerSnapshot;
 use crate::log::ids::TopicId;
+use crate::proxy::authorization::Operation;
 use crate::proxy::error_reply::{self, ErrorCode};
 use crate::proxy::reply::Close;
+use crate::proxy::session::{ClientBroker, Permit};
 
-pub(super) async fn guard(request: Request) -> Result<Step, Close> {
+pub(super) async fn guard(request: Request, broker: &mut ClientBroker) -> Result<Step, Close> {
     let asked: DescribeProducersRequest = request.decode()?;
-    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
-    if names_diskless(&request.proxy, named).await == Names::ClassicOnly {
+    let named: Vec<_> =
+        asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
+    if names_diskless(&request.proxy, named.iter().copied()).await == Names::ClassicOnly {
         return Ok(request.relay());
     }
-    let code = ErrorCode::NOT_LEADER_OR_FOLLOWER;
-    let refuse = |topic: &TopicRequest| {
+    let permits = broker.permits(&named).await?;
+    let refuse = |(topic, permit): (&TopicRequest, Permit)| {
+        let code = not_led(permit, Operation::Read);
         let rows = topic.partition_indexes.iter().map(|&index| row(index, Err(code)));
         TopicResponse::default().with_name(topic.name.clone()).with_partitions(rows.collect())
     };
-    let topics = asked.topics.iter().map(refuse).collect();
+    let topics = asked.topics.iter().zip(permits).map(refuse).collect();
     request.answer(&DescribeProducersResponse::default().with_topics(topics))
 }
 
-pub(super) fn serve(request: &Request) -> Result<Step, Close> {
+pub(super) async fn serve(request: &Request, broker: &mut ClientBroker) -> Result<Step, Close> {
     let asked: DescribeProducersRequest = request.decode()?;
+    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
+    let permits = broker.permits(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
     Ok(request.answer_later(async move {
         let mut topics = Vec::with_capacity(asked.topics.len());
-        for topic in asked.topics {
+        for (topic, permit) in asked.topics.into_iter().zip(permits) {
             let indexes = topic.partition_indexes.iter().copied();
-            let known = resolve(&proxy, TopicId::ZERO, topic.name.as_str(), indexes).await;
+            let known = permitted(&proxy, permit, Operation::Read, &topic.name, indexes).await;
             let mut rows = Vec::with_capacity(topic.partition_indexes.len());
             for &index in &topic.partition_indexes {
                 let producers = async {

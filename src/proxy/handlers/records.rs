@@ -8,41 +8,53 @@ use kafka_protocol::messages::delete_records_response::{
 };
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
-use super::{Names, Request, Step, names_diskless, resolve};
+use super::{Names, Request, Step, names_diskless, not_led, permitted};
 use crate::engine::lookup::Position;
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::proxy::Proxy;
+use crate::proxy::authorization::Operation;
 use crate::proxy::error_reply::{self, ErrorCode};
 use crate::proxy::reply::Close;
+use crate::proxy::session::{ClientBroker, Permit};
 
 /// Asks for everything up to the high watermark.
 const HIGH_WATERMARK: i64 = -1;
 
-pub(super) async fn guard_delete_records(request: Request) -> Result<Step, Close> {
+pub(super) async fn guard_delete_records(
+    request: Request,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
     let asked: DeleteRecordsRequest = request.decode()?;
-    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
-    if names_diskless(&request.proxy, named).await == Names::ClassicOnly {
+    let named: Vec<_> =
+        asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
+    if names_diskless(&request.proxy, named.iter().copied()).await == Names::ClassicOnly {
         return Ok(request.relay());
     }
-    let code = ErrorCode::NOT_LEADER_OR_FOLLOWER;
-    let refuse = |topic: &DeleteRecordsTopic| {
+    let permits = broker.permits(&named).await?;
+    let refuse = |(topic, permit): (&DeleteRecordsTopic, Permit)| {
+        let code = not_led(permit, Operation::Delete);
         let rows = topic.partitions.iter().map(|p| row(p.partition_index, Err(code)));
         DeleteRecordsTopicResult::default()
             .with_name(topic.name.clone())
             .with_partitions(rows.collect())
     };
-    let topics = asked.topics.iter().map(refuse).collect();
+    let topics = asked.topics.iter().zip(permits).map(refuse).collect();
     request.answer(&DeleteRecordsResponse::default().with_topics(topics))
 }
 
-pub(super) fn serve_delete_records(request: &Request) -> Result<Step, Close> {
+pub(super) async fn serve_delete_records(
+    request: &Request,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
     let asked: DeleteRecordsRequest = request.decode()?;
+    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
+    let permits = broker.permits(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
     Ok(request.answer_later(async move {
         let mut topics = Vec::with_capacity(asked.topics.len());
-        for topic in asked.topics {
+        for (topic, permit) in asked.topics.into_iter().zip(permits) {
             let indexes = topic.partitions.iter().map(|p| p.partition_index);
-            let known = resolve(&proxy, TopicId::ZERO, topic.name.as_str(), indexes).await;
+            let known = permitted(&proxy, permit, Operation::Delete, &topic.name, indexes).await;
             let mut rows = Vec::with_capacity(topic.partitions.len());
             for asked in &topic.partitions {
                 let trimmed = async {

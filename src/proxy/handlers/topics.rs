@@ -1,6 +1,6 @@
 //! CreateTopics (19) and DeleteTopics (20).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,22 +18,33 @@ use crate::log::ids::TopicId;
 use crate::proxy::Proxy;
 use crate::proxy::error_reply::ErrorCode;
 use crate::proxy::reply::Close;
+use crate::proxy::session::ClientBroker;
 use crate::proxy::topics::Intent;
 use crate::tasks;
 
 /// The version whose answers carry topic ids.
 const WITH_TOPIC_IDS: i16 = 7;
 
-pub(super) async fn edit_create(request: &Request) -> Result<Step, Close> {
+pub(super) async fn edit_create(
+    request: &Request,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
     let mut create: CreateTopicsRequest = request.decode()?;
     let validate_only = create.validate_only;
+    let creatable = match validate_only {
+        true => HashSet::new(),
+        false => creatable(&create, broker).await?,
+    };
     let order: Vec<_> = create.topics.iter().map(|topic| topic.name.clone()).collect();
     let (mut refused, mut intents) = (Vec::new(), HashMap::new());
     create.topics.retain_mut(|topic| match plan(&request.proxy, topic) {
         Ok(None) => true,
         Ok(Some(kind)) => {
             let name = topic.name.as_str().to_owned();
-            let intent = request.proxy.topics.intend(&name, kind);
+            // Whom the broker refuses marks no name, not for a moment: another's topic may be
+            // about to get it.
+            let intent =
+                creatable.contains(&name).then(|| request.proxy.topics.intend(&name, kind));
             intents.insert(name, (kind, intent));
             true
         }
@@ -58,9 +69,29 @@ pub(super) async fn edit_create(request: &Request) -> Result<Step, Close> {
         response.topics.append(&mut refused);
         let place = |row: &CreatableTopicResult| order.iter().position(|name| *name == row.name);
         response.topics.sort_by_key(place);
-        drop::<HashMap<String, (TopicKind, Intent)>>(intents);
+        drop::<HashMap<String, (TopicKind, Option<Intent>)>>(intents);
         response
     })
+}
+
+/// The topics with a flag of ours that the broker would create for this client.
+async fn creatable(
+    create: &CreateTopicsRequest,
+    broker: &mut ClientBroker,
+) -> Result<HashSet<String>, Close> {
+    let flagged = |topic: &&CreatableTopic| topic.configs.iter().any(|c| is_flag(&c.name));
+    let mut topics: Vec<_> = create.topics.iter().filter(flagged).cloned().collect();
+    if topics.is_empty() {
+        return Ok(HashSet::new());
+    }
+    topics.iter_mut().for_each(|topic| topic.configs.retain(|config| !is_flag(&config.name)));
+    let asked = CreateTopicsRequest::default()
+        .with_topics(topics)
+        .with_timeout_ms(create.timeout_ms)
+        .with_validate_only(true);
+    let response = broker.ask(&asked, WITH_TOPIC_IDS).await?;
+    let allowed = response.topics.iter().filter(|topic| topic.error_code == 0);
+    Ok(allowed.map(|topic| topic.name.as_str().to_owned()).collect())
 }
 
 /// Takes our flag out of the topic's configs; the kind to bind it to, if that is decided by the

@@ -5,6 +5,7 @@
 //! this client's own: what the broker knows of the connection (authentication above all) is true
 //! of the client.
 
+mod asking;
 mod reader;
 mod upstream_reader;
 mod writer;
@@ -13,10 +14,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub(super) use asking::{ClientBroker, Permit};
 
 use super::Proxy;
 use super::handlers::EditResponse;
@@ -55,6 +59,8 @@ pub(super) enum Pending {
     Relay { correlation_id: i32 },
     /// The next answer of the broker, edited.
     Edit { correlation_id: i32, edit: EditResponse },
+    /// The next answer of the broker is to a question of ours; without one the sender is dropped.
+    Ask { correlation_id: i32, reply: oneshot::Sender<Bytes> },
     /// An answer of ours.
     Answer(BoxFuture<'static, Result<Option<Reply>, Close>>),
     /// Close the connection once all before is answered.
@@ -76,8 +82,11 @@ pub async fn serve(
     let (client_read, client_write) = stream.into_split();
     let (sender, receiver) = mpsc::channel(PENDING_MAX);
     let metrics = Arc::clone(&proxy.metrics);
-    let reader = reader::Reader::new(Arc::clone(&proxy), endpoint, client_read, sender, drain);
-    let writer = writer::Writer::new(endpoint, client_write, receiver);
+    let authenticated = Arc::new(AtomicBool::new(false));
+    let writer = writer::Writer::new(endpoint, client_write, receiver, Arc::clone(&authenticated));
+    let connection = proxy.connection_id();
+    let broker = ClientBroker::new(Arc::clone(&proxy), endpoint, connection, sender, authenticated);
+    let reader = reader::Reader::new(proxy, endpoint, connection, client_read, broker, drain);
 
     metrics.connection_opened();
     let mut writing = std::pin::pin!(writer.run());

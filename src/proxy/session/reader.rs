@@ -1,29 +1,26 @@
 //! Takes frames from the client, and queues what each one is owed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, watch};
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Endpoint, Pending};
-use crate::engine::budget::{Permit, Share};
+use super::{ClientBroker, Endpoint, Pending};
+use crate::engine::budget::{Room, Share};
 use crate::engine::produce::ConnectionId;
 use crate::proxy::Proxy;
 use crate::proxy::apis;
 use crate::proxy::handlers::{self, Head, OnResponse, Request, Step};
 use crate::proxy::reply::Close;
-use crate::proxy::upstream;
 use crate::tasks;
 use crate::wire::frame::FrameReader;
 
-/// Frames up to this length are read without a permit: a read buffer is as large.
+/// Frames up to this length are read without asking for room: a read buffer is as large.
 const FREE_BYTES: usize = 64 << 10;
 /// Within this time, and another second for each MiB, a frame that holds memory must have come:
 /// who announces much and sends little keeps others from producing.
@@ -39,12 +36,6 @@ pub(super) enum End {
     Finish,
 }
 
-struct Upstream {
-    write: OwnedWriteHalf,
-    /// Cleared by the writer when the broker closes an idle connection.
-    alive: Arc<AtomicBool>,
-}
-
 pub(super) struct Reader {
     proxy: Arc<Proxy>,
     endpoint: Endpoint,
@@ -53,9 +44,8 @@ pub(super) struct Reader {
     frames: FrameReader,
     share: Share,
     /// Memory for the frame that is being read, and when it must be there.
-    permit: Option<(Permit, Instant)>,
-    pending: mpsc::Sender<Pending>,
-    upstream: Option<Upstream>,
+    room: Option<(Room, Instant)>,
+    broker: ClientBroker,
     drain: watch::Receiver<bool>,
     session: handlers::SessionState,
 }
@@ -64,8 +54,9 @@ impl Reader {
     pub(super) fn new(
         proxy: Arc<Proxy>,
         endpoint: Endpoint,
+        connection: ConnectionId,
         client: OwnedReadHalf,
-        pending: mpsc::Sender<Pending>,
+        broker: ClientBroker,
         drain: watch::Receiver<bool>,
     ) -> Self {
         let budget = match endpoint {
@@ -73,16 +64,15 @@ impl Reader {
             Endpoint::Bootstrap | Endpoint::Broker(_) => &proxy.classic_budget,
         };
         Self {
-            connection: proxy.connection_id(),
             share: budget.share(proxy.settings.connection_bytes_max),
-            permit: None,
+            room: None,
             frames: FrameReader::new(proxy.settings.frame_bytes_max),
             session: handlers::SessionState::new(&proxy.topics),
             proxy,
             endpoint,
+            connection,
             client,
-            pending,
-            upstream: None,
+            broker,
             drain,
         }
     }
@@ -107,17 +97,17 @@ impl Reader {
     /// nothing more will come or is wanted.
     async fn read_more(&mut self) -> Option<End> {
         let announced = self.frames.announced().filter(|bytes| *bytes > FREE_BYTES);
-        if let (Some(bytes), None) = (announced, &self.permit) {
-            let permit = tokio::select! {
+        if let (Some(bytes), None) = (announced, &self.room) {
+            let room = tokio::select! {
                 biased;
                 _ = self.drain.wait_for(|drain| *drain) => return Some(End::Finish),
-                permit = self.share.take(bytes) => permit,
+                room = self.share.take(bytes) => room,
             };
-            let Ok(permit) = permit else { return Some(End::Finish) };
+            let Ok(room) = room else { return Some(End::Finish) };
             let within = FRAME_WITHIN + Duration::from_secs(bytes as u64 >> 20);
-            self.permit = Some((permit, Instant::now() + within));
+            self.room = Some((room, Instant::now() + within));
         }
-        let deadline = self.permit.as_ref().map(|(_, deadline)| *deadline);
+        let deadline = self.room.as_ref().map(|(_, deadline)| *deadline);
         self.frames.rest();
         tokio::select! {
             biased;
@@ -138,7 +128,7 @@ impl Reader {
     /// Lets the writer answer what came before, then close.
     async fn close(self, close: Close) -> End {
         // A writer that is gone has closed already.
-        let _gone = self.pending.send(Pending::Close(close)).await;
+        let _gone = self.broker.owe(Pending::Close(close)).await;
         End::Finish
     }
 
@@ -148,12 +138,13 @@ impl Reader {
         let api = apis::lookup(header.api_key).map_or("other", |api| api.name);
         self.proxy.metrics.request(api, self.endpoint.kind());
         // Held until the frame is with the broker; what is produced here holds it for longer.
-        let mut permit = self.permit.take().map(|(permit, _)| permit);
+        let mut room = self.room.take().map(|(room, _)| room);
         let produced = matches!(self.endpoint, Endpoint::Node(_)) && header.api_key == PRODUCE;
-        if produced && permit.is_none() {
+        if produced && room.is_none() {
             let taken = self.share.take(frame.len()).await;
-            permit = Some(taken.map_err(|closed| Close::Upstream(closed.to_string()))?);
+            room = Some(taken.map_err(|closed| Close::Upstream(closed.to_string()))?);
         }
+        let is_sasl = apis::is_sasl(header.api_key);
         let request = Request {
             proxy: Arc::clone(&self.proxy),
             endpoint: self.endpoint,
@@ -161,16 +152,19 @@ impl Reader {
             body: frame.slice(header.bytes..),
             header,
             frame,
-            permit: if produced { permit.take() } else { None },
+            room: if produced { room.take() } else { None },
         };
-        match handlers::dispatch(request, &mut self.session).await? {
+        match handlers::dispatch(request, &mut self.session, &mut self.broker).await? {
             Step::Forward { frames, response } => {
-                self.forward(&frames).await?;
+                self.broker.forward(&frames).await?;
+                if is_sasl {
+                    self.broker.authenticates();
+                }
                 match response {
                     OnResponse::Nothing => Ok(()),
-                    OnResponse::Relay => self.owe(Pending::Relay { correlation_id }).await,
+                    OnResponse::Relay => self.broker.owe(Pending::Relay { correlation_id }).await,
                     OnResponse::Edit(edit) => {
-                        self.owe(Pending::Edit { correlation_id, edit }).await
+                        self.broker.owe(Pending::Edit { correlation_id, edit }).await
                     }
                 }
             }
@@ -181,55 +175,9 @@ impl Reader {
                 let joined = running.map(|joined| {
                     joined.unwrap_or_else(|error| Err(Close::Ours(format!("handler: {error}"))))
                 });
-                self.owe(Pending::Answer(joined.boxed())).await
+                self.broker.owe(Pending::Answer(joined.boxed())).await
             }
         }
-    }
-
-    async fn owe(&self, pending: Pending) -> Result<(), Close> {
-        let sent = self.pending.send(pending).await;
-        sent.map_err(|_| Close::Upstream("the connection is closing".to_owned()))
-    }
-
-    async fn forward(&mut self, frames: &[Bytes]) -> Result<(), Close> {
-        if !self.upstream.as_ref().is_some_and(|up| up.alive.load(Ordering::Acquire)) {
-            self.connect().await?;
-        }
-        let Some(upstream) = &mut self.upstream else {
-            return Err(Close::Ours("no broker connection".to_owned()));
-        };
-        for frame in frames {
-            let written = upstream.write.write_all(frame).await;
-            written.map_err(|error| Close::Upstream(format!("broker: {error}")))?;
-        }
-        Ok(())
-    }
-
-    /// A classic endpoint leads to its broker alone; elsewhere any broker will do.
-    async fn connect(&mut self) -> Result<(), Close> {
-        let mut addresses = match self.endpoint {
-            Endpoint::Broker(id) => {
-                let view = self.proxy.cluster.view();
-                view.brokers.get(&id).map(|broker| broker.address()).into_iter().collect::<Vec<_>>()
-            }
-            Endpoint::Bootstrap | Endpoint::Node(_) => self.proxy.cluster.addresses(),
-        };
-        // Connections that may go to any broker are spread over all of them.
-        let spread = addresses.len().max(1) as u64;
-        addresses.rotate_left((self.connection.0 % spread) as usize);
-        let mut last = "no such broker".to_owned();
-        for address in addresses {
-            match upstream::connect(&address).await {
-                Ok(stream) => {
-                    let (read, write) = stream.into_split();
-                    let alive = Arc::new(AtomicBool::new(true));
-                    self.upstream = Some(Upstream { write, alive: Arc::clone(&alive) });
-                    return self.owe(Pending::Upstream(read, alive)).await;
-                }
-                Err(error) => last = error.to_string(),
-            }
-        }
-        Err(Close::Upstream(last))
     }
 }
 

@@ -30,6 +30,11 @@ impl UpstreamReader {
         !self.buffer.is_empty()
     }
 
+    /// The connection is of no use any more.
+    pub(super) fn give_up(&self) {
+        self.alive.store(false, Ordering::Release);
+    }
+
     /// Reads once.
     pub(super) async fn read(&mut self) -> Result<(), Close> {
         self.buffer.reserve(READ_BYTES);

@@ -1,17 +1,20 @@
 //! Pays what the client is owed, in the order of its requests.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf, Bytes};
 use futures::FutureExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot};
 
 use super::upstream_reader::UpstreamReader;
 use super::{Endpoint, Pending};
 use crate::proxy::reply::{Close, Reply};
+use crate::proxy::upstream::CALL_TIMEOUT;
 
 /// Bytes that gather before they are written although more is at hand.
 const GATHER_BYTES: usize = 256 << 10;
@@ -21,6 +24,8 @@ pub(super) struct Writer {
     out: Out,
     pending: mpsc::Receiver<Pending>,
     upstream: Option<UpstreamReader>,
+    /// Whether the client spoke SASL with the broker.
+    authenticated: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -28,9 +33,10 @@ impl Writer {
         endpoint: Endpoint,
         client: OwnedWriteHalf,
         pending: mpsc::Receiver<Pending>,
+        authenticated: Arc<AtomicBool>,
     ) -> Self {
         let out = Out { client, slices: Slices::default() };
-        Self { endpoint, out, pending, upstream: None }
+        Self { endpoint, out, pending, upstream: None, authenticated }
     }
 
     pub(super) async fn run(mut self) -> Result<(), Close> {
@@ -55,6 +61,9 @@ impl Writer {
                     let frame = self.answer_of_broker(correlation_id).await?;
                     let reply = edit(frame).await?;
                     self.out.push(reply);
+                }
+                Pending::Ask { correlation_id, reply } => {
+                    self.answer_question(correlation_id, reply).await?;
                 }
                 Pending::Answer(mut answer) => {
                     let reply = match (&mut answer).now_or_never() {
@@ -94,11 +103,40 @@ impl Writer {
                 pending = self.pending.recv() => return Ok(pending),
                 read = upstream.read() => if let Err(close) = read {
                     self.upstream = None;
-                    // A classic endpoint is the broker's; a diskless node lives on without.
-                    if !matches!(self.endpoint, Endpoint::Node(_)) {
-                        return Err(close);
-                    }
+                    self.survive(close)?;
                 },
+            }
+        }
+    }
+
+    /// A classic endpoint is the broker's; a diskless node lives on without, unless the client
+    /// authenticated to this very connection: then it has to do so again.
+    fn survive(&self, close: Close) -> Result<(), Close> {
+        let is_node = matches!(self.endpoint, Endpoint::Node(_));
+        if is_node && !self.authenticated.load(Ordering::Acquire) { Ok(()) } else { Err(close) }
+    }
+
+    /// Hands the reader what the broker said to its question. A broker that is gone or silent
+    /// leaves it without an answer.
+    async fn answer_question(
+        &mut self,
+        correlation_id: i32,
+        reply: oneshot::Sender<Bytes>,
+    ) -> Result<(), Close> {
+        self.out.flush().await?;
+        let answer = tokio::time::timeout(CALL_TIMEOUT, self.answer_of_broker(correlation_id));
+        let silent = || Close::Upstream("the broker did not answer in time".to_owned());
+        match answer.await.unwrap_or_else(|_| Err(silent())) {
+            Ok(frame) => {
+                // The reader may have ended meanwhile.
+                let _received = reply.send(frame);
+                Ok(())
+            }
+            Err(close) => {
+                if let Some(upstream) = self.upstream.take() {
+                    upstream.give_up();
+                }
+                self.survive(close)
             }
         }
     }

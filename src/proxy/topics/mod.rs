@@ -22,6 +22,7 @@ use crate::coordinator::{
 use crate::engine::produce::SealProfile;
 use crate::log::ids::{TopicId, TopicPartition};
 
+mod configs;
 mod kinds;
 mod placeholder;
 
@@ -278,22 +279,6 @@ impl Topics {
         }
     }
 
-    /// Reads the configs of all diskless topics anew.
-    pub async fn refresh_configs(&self) {
-        let topics = self.diskless();
-        match placeholder::configs(&self.cluster, topics.iter().map(|t| t.name.as_str())).await {
-            Ok(configs) => {
-                let mut known = self.write();
-                for (topic, config) in
-                    topics.iter().filter_map(|t| Some((t, configs.get(&t.name)?)))
-                {
-                    known.set_config(topic.id, *config);
-                }
-            }
-            Err(error) => tracing::warn!(%error, "configs of diskless topics unknown"),
-        }
-    }
-
     fn is_bound(&self, topic: &MetadataResponseTopic) -> bool {
         self.read().bindings.contains_key(&id_of(topic))
     }
@@ -393,14 +378,6 @@ impl Known {
         let config = self.configs.get(&id).copied().unwrap_or_default();
         self.ids.insert(name.clone(), id);
         self.by_id.insert(id, Arc::new(Topic { id, name, kind, leader_epochs, config }));
-    }
-
-    fn set_config(&mut self, id: TopicId, config: TopicConfig) {
-        self.configs.insert(id, config);
-        if let Some(topic) = self.by_id.get(&id).filter(|topic| topic.config != config) {
-            let topic = Topic { config, ..Topic::clone(topic) };
-            self.by_id.insert(id, Arc::new(topic));
-        }
     }
 }
 

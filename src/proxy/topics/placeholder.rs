@@ -12,6 +12,8 @@ use kafka_protocol::protocol::StrBytes;
 use super::kinds::MakeDisklessError;
 use crate::proxy::cluster::Cluster;
 use crate::proxy::upstream::UpstreamError;
+use crate::wire::record_batch::{Compression, TimestampType};
+use crate::wire::records::{Codec, RecordRules};
 
 const RESOURCE_TOPIC: i8 = 2;
 const LATEST: i64 = -1;
@@ -19,20 +21,108 @@ const LATEST: i64 = -1;
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The topic configs that a diskless topic obeys.
+/// The topic configs that a diskless topic obeys; until they are known, what refuses least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicConfig {
     /// `max.message.bytes`: the largest batch.
     pub max_message_bytes: usize,
     /// Whether `message.timestamp.type` is `LogAppendTime`.
     pub log_append_time: bool,
+    /// `message.timestamp.before.max.ms`: how old a record may say it is.
+    before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`: how far ahead of our clock a record may be.
+    after_max_ms: i64,
+    /// `compression.type`; `None` is `producer`.
+    compression: Option<Compression>,
+    /// `compression.gzip.level`; `None` is its default.
+    gzip_level: Option<u32>,
+    /// `compression.zstd.level`.
+    zstd_level: i32,
     /// Whether `cleanup.policy` contains `compact`.
     pub compacted: bool,
 }
 
 impl Default for TopicConfig {
     fn default() -> Self {
-        Self { max_message_bytes: 1_048_588, log_append_time: false, compacted: false }
+        Self {
+            max_message_bytes: 1_048_588,
+            log_append_time: false,
+            before_max_ms: i64::MAX,
+            after_max_ms: i64::MAX,
+            compression: None,
+            gzip_level: None,
+            zstd_level: 3,
+            compacted: false,
+        }
+    }
+}
+
+impl TopicConfig {
+    /// The configs that count.
+    const KEYS: [&str; 8] = [
+        "max.message.bytes",
+        "message.timestamp.type",
+        "message.timestamp.before.max.ms",
+        "message.timestamp.after.max.ms",
+        "compression.type",
+        "compression.gzip.level",
+        "compression.zstd.level",
+        "cleanup.policy",
+    ];
+
+    /// Takes over one config. A value that no broker would take changes nothing.
+    pub(super) fn set(&mut self, key: &str, value: &str) {
+        let number = || value.parse::<i64>().ok();
+        match key {
+            "max.message.bytes" => {
+                self.max_message_bytes = value.parse().unwrap_or(self.max_message_bytes);
+            }
+            "message.timestamp.type" => self.log_append_time = value == "LogAppendTime",
+            "message.timestamp.before.max.ms" => {
+                self.before_max_ms = number().unwrap_or(self.before_max_ms);
+            }
+            "message.timestamp.after.max.ms" => {
+                self.after_max_ms = number().unwrap_or(self.after_max_ms);
+            }
+            "compression.type" => {
+                self.compression = match value {
+                    "uncompressed" => Some(Compression::None),
+                    "gzip" => Some(Compression::Gzip),
+                    "snappy" => Some(Compression::Snappy),
+                    "lz4" => Some(Compression::Lz4),
+                    "zstd" => Some(Compression::Zstd),
+                    _ => None,
+                };
+            }
+            "compression.gzip.level" => {
+                self.gzip_level = value.parse().ok().filter(|level| (1..=9).contains(level));
+            }
+            "compression.zstd.level" => self.zstd_level = value.parse().unwrap_or(self.zstd_level),
+            "cleanup.policy" => self.compacted = value.split(',').any(|p| p.trim() == "compact"),
+            _ => {}
+        }
+    }
+
+    /// What they ask of the records in a batch.
+    pub fn record_rules(&self) -> RecordRules {
+        RecordRules {
+            codec: self.compression.map(|compression| match compression {
+                Compression::None => Codec::None,
+                Compression::Gzip => Codec::Gzip(self.gzip_level),
+                Compression::Snappy => Codec::Snappy,
+                Compression::Lz4 => Codec::Lz4,
+                Compression::Zstd => Codec::Zstd(self.zstd_level),
+            }),
+            timestamp_type: if self.log_append_time {
+                TimestampType::LogAppendTime
+            } else {
+                TimestampType::CreateTime
+            },
+            before_max_ms: self.before_max_ms,
+            after_max_ms: self.after_max_ms,
+            keys_required: self.compacted,
+            batch_bytes_max: self.max_message_bytes,
+        }
     }
 }
 
@@ -100,12 +190,13 @@ pub(super) async fn configs<'a>(
     cluster: &Cluster,
     names: impl Iterator<Item = &'a str>,
 ) -> Result<HashMap<String, TopicConfig>, UpstreamError> {
-    let keys = ["max.message.bytes", "message.timestamp.type", "cleanup.policy"];
     let resource = |name: &str| {
         DescribeConfigsResource::default()
             .with_resource_type(RESOURCE_TOPIC)
             .with_resource_name(StrBytes::from_string(name.to_owned()))
-            .with_configuration_keys(Some(keys.map(StrBytes::from_static_str).to_vec()))
+            .with_configuration_keys(Some(
+                TopicConfig::KEYS.map(StrBytes::from_static_str).to_vec(),
+            ))
     };
     let resources: Vec<_> = names.map(resource).collect();
     if resources.is_empty() {
@@ -118,17 +209,7 @@ pub(super) async fn configs<'a>(
     for result in response.results.iter().filter(|result| result.error_code == 0) {
         let mut config = TopicConfig::default();
         for entry in &result.configs {
-            let value = entry.value.as_deref().unwrap_or_default();
-            match entry.name.as_str() {
-                "max.message.bytes" => {
-                    config.max_message_bytes = value.parse().unwrap_or(config.max_message_bytes);
-                }
-                "message.timestamp.type" => config.log_append_time = value == "LogAppendTime",
-                "cleanup.policy" => {
-                    config.compacted = value.split(',').any(|p| p.trim() == "compact")
-                }
-                _ => {}
-            }
+            config.set(&entry.name, entry.value.as_deref().unwrap_or_default());
         }
         configs.insert(result.resource_name.as_str().to_owned(), config);
     }

@@ -14,7 +14,7 @@ fn seen(id: u8, name: &str) -> MetadataResponseTopic {
 async fn topics() -> Topics {
     let coordinator = Arc::new(MemoryCoordinator::new("first"));
     coordinator.attach("cluster", "zone").await.unwrap();
-    let cluster = Arc::new(Cluster::new(Vec::new()));
+    let cluster = Arc::new(Cluster::new(Vec::new(), None));
     Topics::new(cluster, coordinator, TopicRules::default(), SealProfile::Fast)
 }
 

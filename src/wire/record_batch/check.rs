@@ -47,6 +47,9 @@ pub enum BatchError {
     /// A length that cannot be.
     #[error("the batch length is too small")]
     Length,
+    /// A length that a broker cannot count with.
+    #[error("the batch length is too large")]
+    Overflow,
     /// The checksum is not that of the bytes.
     #[error("the checksum does not match")]
     Crc,
@@ -79,6 +82,18 @@ pub enum BatchError {
 }
 
 impl BatchError {
+    /// Whether a broker finds it only when it appends, and so tells the log start offset as well.
+    pub fn is_of_the_log(self) -> bool {
+        matches!(
+            self,
+            Self::BaseOffset(_)
+                | Self::Codec(_)
+                | Self::Count { .. }
+                | Self::Sequence
+                | Self::Control
+        )
+    }
+
     /// The Kafka error code with which a stock broker answers (seen on 4.3.1).
     pub fn error_code(self) -> i16 {
         const UNKNOWN_SERVER_ERROR: i16 = -1;
@@ -89,7 +104,7 @@ impl BatchError {
         match self {
             Self::Magic(_) | Self::Length | Self::Crc => CORRUPT_MESSAGE,
             Self::TooLarge(_) => MESSAGE_TOO_LARGE,
-            Self::Codec(_) => UNKNOWN_SERVER_ERROR,
+            Self::Codec(_) | Self::Overflow => UNKNOWN_SERVER_ERROR,
             Self::ZstdTooEarly => UNSUPPORTED_COMPRESSION_TYPE,
             Self::Truncated
             | Self::Several
@@ -102,21 +117,44 @@ impl BatchError {
     }
 }
 
+/// Whether the first batch is of a transaction: what a broker asks of all partitions of a request
+/// before it looks at any (`RequestUtils.hasTransactionalRecords`).
+///
+/// # Errors
+/// For a batch whose bounds cannot be found, which refuses the whole request.
+pub fn is_transactional(records: &[u8]) -> Result<bool, BatchError> {
+    if size_of_next(records)?.is_none() {
+        return Ok(false);
+    }
+    Ok(RecordBatch::parse(records).is_ok_and(|batch| batch.attributes().is_transactional()))
+}
+
+/// Checks the records of one partition before anything of its log is asked
+/// (`ProduceRequest.validateRecords`): one batch of this format.
+pub fn check_request(records: &[u8], produce_version: i16) -> Result<RecordBatch<'_>, BatchError> {
+    let batch = RecordBatch::parse(records)?;
+    let attributes = batch.attributes();
+    if produce_version < ZSTD_PRODUCE_VERSION {
+        match attributes.compression() {
+            Some(Compression::Zstd) => return Err(BatchError::ZstdTooEarly),
+            Some(_) => {}
+            None => return Err(BatchError::Codec(attributes.codec())),
+        }
+    }
+    let rest = records.get(batch.bytes().len()..).unwrap_or_default();
+    if size_of_next(rest)?.is_some() {
+        return Err(BatchError::Several);
+    }
+    Ok(batch)
+}
+
 /// Checks the records of one partition of a Produce request, in a broker's order, down to the
-/// batch header and its checksum; the records themselves are not opened.
+/// batch header and its checksum; [`crate::wire::records::validate`] opens the records.
 ///
 /// As a broker does, ignores what follows the batch if it is not itself a whole batch.
 pub fn check_produce(records: &Bytes, limits: ProduceLimits) -> Result<ProduceBatch, BatchError> {
-    // `ProduceRequest.validateRecords`
-    let batch = RecordBatch::parse(records)?;
+    let batch = check_request(records, limits.produce_version)?;
     let (attributes, size) = (batch.attributes(), batch.bytes().len());
-    let compression = attributes.compression().ok_or_else(|| BatchError::Codec(attributes.codec()));
-    if limits.produce_version < ZSTD_PRODUCE_VERSION && compression? == Compression::Zstd {
-        return Err(BatchError::ZstdTooEarly);
-    }
-    if size_of_next(records.get(size..).unwrap_or_default())?.is_some() {
-        return Err(BatchError::Several);
-    }
     // `UnifiedLog.analyzeAndValidateRecords`
     if batch.base_offset() != 0 {
         return Err(BatchError::BaseOffset(batch.base_offset()));
@@ -127,7 +165,9 @@ pub fn check_produce(records: &Bytes, limits: ProduceLimits) -> Result<ProduceBa
     if !batch.crc_holds() {
         return Err(BatchError::Crc);
     }
-    compression?;
+    if attributes.compression().is_none() {
+        return Err(BatchError::Codec(attributes.codec()));
+    }
     Ok(ProduceBatch { claim: claim(&batch)?, attributes, bytes: records.slice(..size) })
 }
 

@@ -1,17 +1,19 @@
 //! Record batches of the v2 format (KIP-98): a checked view, and the checks of a broker.
 //!
-//! The 61 bytes of the header are read here; the records behind it stay opaque. The base offset
+//! The 61 bytes of the header are read here; the records behind it are [`super::records`]'s. The base offset
 //! and the leader epoch lie before the bytes that the CRC covers, so giving a batch its place in
 //! the log costs no checksum.
 
 mod attributes;
 mod check;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use crc_fast::crc32_iscsi;
 
 pub use attributes::{Attributes, Compression, TimestampType};
-pub use check::{BatchError, ProduceBatch, ProduceLimits, check_produce};
+pub use check::{
+    BatchError, ProduceBatch, ProduceLimits, check_produce, check_request, is_transactional,
+};
 
 /// The header's length; the records follow it.
 pub const HEADER_BYTES: usize = 61;
@@ -26,7 +28,11 @@ const MAGIC_END: usize = 17;
 const CRC_AT: usize = 17;
 const ATTRIBUTES_AT: usize = 21;
 const MAX_TIMESTAMP_AT: usize = 35;
-const LOG_APPEND_TIME_BIT: u8 = 1 << 3;
+const LOG_APPEND_TIME_BIT: i16 = 1 << 3;
+const TRANSACTIONAL_BIT: i16 = 1 << 4;
+/// What a broker keeps of the attributes when it writes them anew, but for the timestamp type:
+/// codec, transactional, control, delete horizon (`DefaultRecordBatch.computeAttributes`).
+const KEPT_ATTRIBUTES: i16 = 0b0111_0111;
 
 /// A batch that lies whole in its bytes and has magic 2. The CRC is checked only on demand.
 #[derive(Clone, Copy, Debug)]
@@ -168,15 +174,74 @@ pub fn rewritten_prefix(
     out
 }
 
-/// A copy of `batch` for a topic with `message.timestamp.type=LogAppendTime`: every record has the
-/// time `now`, in milliseconds. As in a broker, the records and the base timestamp stay.
-pub fn stamp_append_time(batch: &RecordBatch<'_>, now: i64) -> Bytes {
-    let mut out = BytesMut::from(batch.bytes);
-    out[ATTRIBUTES_AT + 1] |= LOG_APPEND_TIME_BIT;
-    out[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&now.to_be_bytes());
-    let crc = crc32_iscsi(&out[ATTRIBUTES_AT..]);
-    out[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
+/// `batch` with these times in its header: a copy if they are not there already. As in a broker,
+/// the records and the base timestamp stay, and a copy loses attributes that have no meaning.
+///
+/// With [`TimestampType::LogAppendTime`], `max_timestamp` is every record's time.
+pub fn with_times(batch: &Bytes, timestamp_type: TimestampType, max_timestamp: i64) -> Bytes {
+    let Ok(before) = RecordBatch::parse(batch) else { return batch.clone() };
+    let attributes = before.attributes();
+    if (attributes.timestamp_type(), before.max_timestamp()) == (timestamp_type, max_timestamp) {
+        return batch.clone();
+    }
+    let mut out = BytesMut::from(before.bytes);
+    let kept = attributes.0 & KEPT_ATTRIBUTES;
+    let marked = kept | timestamp_type_bit(timestamp_type);
+    out[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&marked.to_be_bytes());
+    out[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&max_timestamp.to_be_bytes());
+    seal(&mut out);
     out.freeze()
+}
+
+/// What [`put_header`] says of a batch that is built anew.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewHeader {
+    /// The bits of the codec.
+    pub(super) codec: i16,
+    /// Who set the timestamps.
+    pub(super) timestamp_type: TimestampType,
+    /// The first record's timestamp.
+    pub(super) base_timestamp: i64,
+    /// The greatest timestamp, or the append time.
+    pub(super) max_timestamp: i64,
+    /// How many records follow; their offsets have no gaps.
+    pub(super) record_count: i32,
+}
+
+/// Fills in the header that `out` has room for, for records that lie behind it; of whom and of
+/// which transaction they are, `sent` says.
+pub(super) fn put_header(out: &mut [u8], sent: &RecordBatch<'_>, new: NewHeader) {
+    let mut header = [0; HEADER_BYTES];
+    let mut rest = &mut header[..];
+    let length = i32::try_from(out.len() - LENGTH_PREFIX_BYTES).unwrap_or(i32::MAX);
+    let transactional = sent.attributes().0 & TRANSACTIONAL_BIT;
+    rest.put_i64(0);
+    rest.put_i32(length);
+    rest.put_i32(-1);
+    rest.put_u8(2);
+    rest.put_u32(0); // CRC, filled in below
+    rest.put_i16(new.codec | transactional | timestamp_type_bit(new.timestamp_type));
+    rest.put_i32(new.record_count - 1);
+    rest.put_i64(new.base_timestamp);
+    rest.put_i64(new.max_timestamp);
+    rest.put_i64(sent.producer_id());
+    rest.put_i16(sent.producer_epoch());
+    rest.put_i32(sent.base_sequence());
+    rest.put_i32(new.record_count);
+    out[..HEADER_BYTES].copy_from_slice(&header);
+    seal(out);
+}
+
+fn timestamp_type_bit(timestamp_type: TimestampType) -> i16 {
+    match timestamp_type {
+        TimestampType::CreateTime => 0,
+        TimestampType::LogAppendTime => LOG_APPEND_TIME_BIT,
+    }
+}
+
+fn seal(batch: &mut [u8]) {
+    let crc = crc32_iscsi(&batch[ATTRIBUTES_AT..]);
+    batch[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
 }
 
 /// The size of the batch at the beginning of `bytes`, of whatever format, as a broker finds it
@@ -188,6 +253,9 @@ fn size_of_next(bytes: &[u8]) -> Result<Option<usize>, BatchError> {
     let [_, _, _, _, _, _, _, _, a, b, c, d] = *prefix;
     let length = i32::from_be_bytes([a, b, c, d]);
     let size = match usize::try_from(length) {
+        Ok(_) if length > i32::MAX - LENGTH_PREFIX_BYTES as i32 => {
+            return Err(BatchError::Overflow);
+        }
         Ok(size) if length >= LENGTH_MIN => size + LENGTH_PREFIX_BYTES,
         _ => return Err(BatchError::Length),
     };

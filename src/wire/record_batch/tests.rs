@@ -134,7 +134,7 @@ fn a_new_place_keeps_the_crc() {
 #[test]
 fn append_time_gets_a_crc_of_its_own() {
     let bytes = batch(|_| ());
-    let stamped = stamp_append_time(&RecordBatch::parse(&bytes).unwrap(), 5_000);
+    let stamped = with_times(&Bytes::copy_from_slice(&bytes), TimestampType::LogAppendTime, 5_000);
     let stamped = RecordBatch::parse(&stamped).unwrap();
     assert!(stamped.crc_holds());
     assert_eq!(stamped.max_timestamp(), 5_000);

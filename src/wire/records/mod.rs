@@ -1,14 +1,25 @@
-//! The records inside a batch, opened only to answer lookups by timestamp (ListOffsets).
+//! The records inside a batch, opened to be validated when they are produced and to answer lookups
+//! by timestamp (ListOffsets).
 //!
 //! # Guarantees
 //!
 //! A batch opens to at most [`DECOMPRESSED_BYTES_MAX`]; what lies behind is not looked at. Records
-//! are read from a stream and never kept. A lookup's memory stays under twice that limit (a zstd
-//! window, a raw snappy block) and mostly under 100 KiB; an LZ4 frame takes up to 12 MiB. Opening a
-//! batch costs CPU: call it where blocking is allowed.
+//! are read from a stream and never kept, but for one at a time where a batch is built anew. The
+//! memory for it stays under twice that limit (a zstd window, a raw snappy block) and mostly under
+//! 100 KiB; an LZ4 frame takes up to 12 MiB. Opening a batch costs CPU: call it where blocking is
+//! allowed. Records that are not compressed are walked where they lie.
 
+mod compress;
 mod open;
 mod reader;
+mod rebuild;
+mod record;
+mod validate;
+mod varint;
+mod walk;
+
+pub use compress::Codec;
+pub use validate::{FAULTS_MAX, Fault, Faults, RecordRules, ValidBatch, validate};
 
 use super::record_batch::{RecordBatch, TimestampType};
 
@@ -27,7 +38,7 @@ pub struct Located {
 }
 
 /// Why a batch's records cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordsError {
     /// A codec that does not exist.
     #[error("unknown compression codec {0}")]
@@ -38,9 +49,26 @@ pub enum RecordsError {
     /// They open to more than [`DECOMPRESSED_BYTES_MAX`].
     #[error("the records open to more than {DECOMPRESSED_BYTES_MAX} bytes")]
     TooLarge,
-    /// A record's own length or timestamp cannot be.
+    /// A record's own length or timestamp cannot be, or the records are not as many as the batch
+    /// says.
     #[error("a malformed record")]
     Malformed,
+    /// Records that a topic's rules refuse.
+    #[error("{} records are refused, the first because {}", .0.rows.len(), first(.0))]
+    Refused(Faults),
+    /// Built anew, the batch is larger than the topic allows.
+    #[error("a batch of {0} bytes, under the topic's codec, is too large")]
+    BatchTooLarge(usize),
+    /// A batch that is built anew cannot hold a timestamp below −1.
+    #[error("a negative timestamp cannot be stored under the topic's codec")]
+    Negative,
+    /// The records of a compressed batch do not have the offsets 0, 1, 2 and so on.
+    #[error("the offsets in a compressed batch are out of order")]
+    OffsetOrder,
+}
+
+fn first(faults: &Faults) -> String {
+    faults.rows.first().map(|(_, fault)| fault.to_string()).unwrap_or_default()
 }
 
 /// The first record at or after `timestamp`, in the order of offsets: the answer of ListOffsets
@@ -99,3 +127,5 @@ fn records<'a>(batch: &RecordBatch<'a>) -> Result<Records<'a>, RecordsError> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod validate_tests;

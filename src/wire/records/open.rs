@@ -2,16 +2,18 @@
 
 use std::io::{self, ErrorKind, Read};
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use lz4_flex::frame::FrameDecoder;
-use ruzstd::decoding::StreamingDecoder;
 
 use crate::wire::record_batch::Compression;
 
 use super::RecordsError;
 
 const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// The frame descriptor's bits that Kafka asks for: version 1, independent blocks, and neither a
+/// reserved bit nor a dictionary.
+const LZ4_FLAGS_MASK: u8 = 0b1110_0011;
+const LZ4_FLAGS: u8 = 0b0110_0000;
 /// The framing of `snappy-java`: this, then a version and the least compatible one, four bytes each.
 const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 const XERIAL_HEADER_BYTES: usize = 16;
@@ -35,21 +37,22 @@ pub(super) fn open<'a>(
 ) -> Result<Box<dyn Read + 'a>, RecordsError> {
     Ok(match codec {
         Compression::None => Box::new(bytes),
-        Compression::Gzip => Limited::boxed(MultiGzDecoder::new(bytes), bytes_max),
+        Compression::Gzip => {
+            Limited::boxed(Gzip { member: GzDecoder::new(bytes), is_first: true }, bytes_max)
+        }
+        Compression::Snappy if bytes.is_empty() => {
+            return Err(RecordsError::Unreadable(ErrorKind::UnexpectedEof));
+        }
         Compression::Snappy => Box::new(Snappy::new(bytes, bytes_max)),
         Compression::Lz4 => {
-            // The decoder also knows a legacy frame with blocks of 8 MiB; Kafka does not.
-            if !bytes.starts_with(&LZ4_MAGIC) {
+            if !is_whole_lz4(bytes) {
                 return Err(RecordsError::Unreadable(ErrorKind::InvalidData));
             }
             Limited::boxed(FrameDecoder::new(bytes), bytes_max)
         }
-        Compression::Zstd => {
-            check_zstd_window(bytes, bytes_max)?;
-            let decoder = StreamingDecoder::new(bytes)
-                .map_err(|_| RecordsError::Unreadable(ErrorKind::InvalidData))?;
-            Limited::boxed(decoder, bytes_max)
-        }
+        Compression::Zstd if bytes.is_empty() => Box::new(bytes),
+        // Its own limit for a frame's window is Kafka's: 128 MiB.
+        Compression::Zstd => Limited::boxed(zstd::Decoder::with_buffer(bytes)?, bytes_max),
     })
 }
 
@@ -82,6 +85,57 @@ impl<R: Read> Read for Limited<R> {
     }
 }
 
+/// Members of gzip one behind the other. As in Java, what follows one and begins no other is
+/// ignored.
+struct Gzip<'a> {
+    member: GzDecoder<&'a [u8]>,
+    is_first: bool,
+}
+
+impl Read for Gzip<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.member.read(out) {
+                Ok(0) if !out.is_empty() => {
+                    let rest = *self.member.get_ref();
+                    if rest.is_empty() {
+                        return Ok(0);
+                    }
+                    *self = Self { member: GzDecoder::new(rest), is_first: false };
+                }
+                Err(_) if !self.is_first && self.member.header().is_none() => {
+                    self.member = GzDecoder::new(&[]);
+                    return Ok(0);
+                }
+                read => return read,
+            }
+        }
+    }
+}
+
+/// Whether an LZ4 frame is one that Kafka reads, with the mark of its end: the decoder knows frames
+/// of more kinds, and takes the end of the bytes between two blocks for a frame's end.
+fn is_whole_lz4(bytes: &[u8]) -> bool {
+    let ends = || {
+        let mut rest = bytes.strip_prefix(&LZ4_MAGIC)?;
+        let flags = *rest.first()?;
+        let content_size_bytes = if flags & 0b1000 != 0 { 8 } else { 0 };
+        let checksum_bytes = if flags & 0b1_0000 != 0 { 4 } else { 0 };
+        // Flags, block size, content size, checksum of these.
+        rest = rest.get(3 + content_size_bytes..)?;
+        loop {
+            let (size, blocks) = rest.split_first_chunk::<4>()?;
+            // The highest bit says that the block is not compressed.
+            let size = u32::from_le_bytes(*size) & (u32::MAX >> 1);
+            if size == 0 {
+                return Some(flags & LZ4_FLAGS_MASK == LZ4_FLAGS);
+            }
+            rest = blocks.get(size as usize + checksum_bytes..)?;
+        }
+    };
+    ends().unwrap_or(false)
+}
+
 /// Snappy, block by block.
 struct Snappy<'a> {
     /// The blocks not yet opened; each behind its length if `framed`.
@@ -101,9 +155,18 @@ impl<'a> Snappy<'a> {
     }
 
     fn open_block(&mut self) -> io::Result<()> {
+        self.block.clear();
+        self.at = 0;
         let block = if self.framed {
-            let (length, rest) =
-                self.rest.split_first_chunk::<4>().ok_or(ErrorKind::UnexpectedEof)?;
+            if self.rest.starts_with(&XERIAL_MAGIC) {
+                // Another stream begins.
+                self.rest = self.rest.get(XERIAL_HEADER_BYTES..).ok_or(ErrorKind::UnexpectedEof)?;
+            }
+            let Some((length, rest)) = self.rest.split_first_chunk::<4>() else {
+                // As in Java, less than a length is the end.
+                self.rest = &[];
+                return Ok(());
+            };
             let length = u32::from_be_bytes(*length) as usize;
             let (block, rest) = rest.split_at_checked(length).ok_or(ErrorKind::UnexpectedEof)?;
             self.rest = rest;
@@ -118,7 +181,6 @@ impl<'a> Snappy<'a> {
         }
         self.left = self.left.checked_sub(length).ok_or(ErrorKind::FileTooLarge)?;
         self.block.resize(length, 0);
-        self.at = 0;
         let read = snap::raw::Decoder::new().decompress(block, &mut self.block)?;
         self.block.truncate(read);
         Ok(())
@@ -136,25 +198,4 @@ impl Read for Snappy<'_> {
         self.at += step;
         Ok(step)
     }
-}
-
-/// Refuses a frame with a window over the limit (RFC 8878, 3.1.1.1): the decoder keeps a whole
-/// window before it hands the first byte out, and takes any size for it.
-fn check_zstd_window(bytes: &[u8], bytes_max: usize) -> Result<(), RecordsError> {
-    let malformed = RecordsError::Unreadable(ErrorKind::InvalidData);
-    let header = bytes.strip_prefix(&ZSTD_MAGIC).ok_or(malformed)?;
-    let (&descriptor, rest) = header.split_first().ok_or(malformed)?;
-    let single_segment = descriptor & 0x20 != 0;
-    let window = if single_segment {
-        let dictionary_bytes = [0, 1, 2, 4][usize::from(descriptor & 3)];
-        let size_bytes = [1, 2, 4, 8][usize::from(descriptor >> 6)];
-        let size = rest.get(dictionary_bytes..dictionary_bytes + size_bytes).ok_or(malformed)?;
-        let value = size.iter().rev().fold(0_u64, |value, &b| (value << 8) | u64::from(b));
-        if size_bytes == 2 { value + 256 } else { value }
-    } else {
-        let &byte = rest.first().ok_or(malformed)?;
-        let base = 1_u64 << (10 + (byte >> 3));
-        base + (base / 8) * u64::from(byte & 7)
-    };
-    if window > bytes_max as u64 { Err(RecordsError::TooLarge) } else { Ok(()) }
 }

@@ -39,14 +39,10 @@ impl<'a> Records<'a> {
         let (offset_delta, offset_bytes) = self.varint(VARINT_BYTES)?;
         let read = u64::from(1 + timestamp_bytes + offset_bytes);
         self.skip(length.checked_sub(read).ok_or(RecordsError::Malformed)?)?;
-        let timestamp = match self.append_time {
-            Some(time) => time,
-            None => {
-                let sum = self.base_timestamp.checked_add(timestamp_delta);
-                sum.ok_or(RecordsError::Malformed)?
-            }
-        };
-        let offset_delta = i32::try_from(offset_delta).map_err(|_| RecordsError::Malformed)?;
+        // Sums wrap and bits over 32 are lost, as when the batch was validated.
+        let sum = self.base_timestamp.wrapping_add(timestamp_delta);
+        let timestamp = self.append_time.unwrap_or(sum);
+        let offset_delta = offset_delta as i32;
         Ok(Located { offset_delta, timestamp })
     }
 

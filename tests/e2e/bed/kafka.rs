@@ -15,7 +15,15 @@ pub(crate) struct Kafka {
 impl Kafka {
     /// Brokers 1..=n with racks zone-1..; serving when this returns.
     pub(crate) fn start(dir: &Path, n: usize) -> Self {
-        run(script("kafka.sh").arg("prepare").arg(dir).arg(n.to_string()));
+        Self::start_with(dir, n, &[], "")
+    }
+
+    /// As [`Kafka::start`], with `PROPERTY=VALUE` for every broker, and arguments for the tool
+    /// that formats their directories.
+    pub(crate) fn start_with(dir: &Path, n: usize, properties: &[&str], format: &str) -> Self {
+        let mut prepare = script("kafka.sh");
+        prepare.env("KAFKA_FORMAT", format).arg("prepare").arg(dir).arg(n.to_string());
+        run(prepare.args(properties));
         let brokers = (1..=n).map(|id| start_broker(dir, id)).collect();
         run(script("kafka.sh").arg("wait").arg(dir));
         let bootstrap = run(script("kafka.sh").arg("bootstrap").arg(dir)).trim().to_owned();

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::Bed;
+use super::kafka::Kafka;
 use super::ports::free_ports;
 use super::process::Process;
 
@@ -30,58 +31,77 @@ pub(crate) struct Replica {
     process: Process,
 }
 
+/// What a replica is started with, besides ports.
+struct Launch {
+    cluster: String,
+    name: String,
+    dir: PathBuf,
+    /// What follows `bootstrapServers:` in the section `kafka`.
+    brokers: String,
+    /// Store, coordinator and whatever else stands at the top level.
+    yaml: String,
+    data_bytes_max: Option<u64>,
+}
+
 impl Replica {
     /// A replica of a cluster of its own, ready for clients; `extra` is YAML for the top level.
     pub(crate) fn start(backends: Backends, extra: &str) -> Self {
+        Self::start_before(Bed::get().kafka(), "", backends, extra)
+    }
+
+    /// As [`Replica::start`], before other brokers; `login` is more YAML for the section `kafka`.
+    pub(crate) fn start_before(
+        kafka: &Kafka,
+        login: &str,
+        backends: Backends,
+        extra: &str,
+    ) -> Self {
         let bed = Bed::get();
         let name = bed.unique("replica");
         let dir = bed.test_dir(&name);
-        let (store, coordinator) = match backends {
-            Backends::Embedded => (
-                format!("store: \"file://{}\"\n", dir.join("store").display()),
-                "coordinator: embedded\n".to_owned(),
-            ),
-            Backends::RedisS3 => (bed.minio().yaml(&name), bed.redis().yaml()),
+        let data = match backends {
+            Backends::Embedded => {
+                let store = dir.join("store");
+                format!("store: \"file://{}\"\ncoordinator: embedded\n", store.display())
+            }
+            Backends::RedisS3 => bed.minio().yaml(&name) + &bed.redis().yaml(),
         };
-        let yaml = [&store, &coordinator, extra].concat();
-        Self::start_in(&name.clone(), name, dir, &yaml, None)
+        let (brokers, yaml) = (brokers(kafka, login), data + extra);
+        let cluster = name.clone();
+        Self::launch(Launch { cluster, name, dir, brokers, yaml, data_bytes_max: None })
     }
 
     /// The same on a store and a coordinator of the test's own, each given as its YAML.
     pub(crate) fn start_on(store: &str, coordinator: &str, extra: &str) -> Self {
         let yaml = [store, coordinator, extra].concat();
-        Self::start_with(&Bed::get().unique("cluster"), &yaml, None)
+        Self::start_with(&Bed::get().unique("cluster"), yaml, None)
     }
 
     /// The same, one of several of a cluster.
     pub(crate) fn start_of(cluster: &str, store: &str, coordinator: &str, extra: &str) -> Self {
-        Self::start_with(cluster, &[store, coordinator, extra].concat(), None)
+        Self::start_with(cluster, [store, coordinator, extra].concat(), None)
     }
 
     /// The same, whose data segment may not grow beyond so many bytes.
     pub(crate) fn start_limited(bytes: u64, store: &str, coordinator: &str, extra: &str) -> Self {
         let yaml = [store, coordinator, extra].concat();
-        Self::start_with(&Bed::get().unique("cluster"), &yaml, Some(bytes))
+        Self::start_with(&Bed::get().unique("cluster"), yaml, Some(bytes))
     }
 
-    fn start_with(cluster: &str, yaml: &str, data_bytes_max: Option<u64>) -> Self {
+    fn start_with(cluster: &str, yaml: String, data_bytes_max: Option<u64>) -> Self {
         let name = Bed::get().unique("replica");
         let dir = Bed::get().test_dir(&name);
-        Self::start_in(cluster, name, dir, yaml, data_bytes_max)
+        let (cluster, brokers) = (cluster.to_owned(), brokers(Bed::get().kafka(), ""));
+        Self::launch(Launch { cluster, name, dir, brokers, yaml, data_bytes_max })
     }
 
-    fn start_in(
-        cluster: &str,
-        name: String,
-        dir: PathBuf,
-        yaml: &str,
-        data_bytes_max: Option<u64>,
-    ) -> Self {
+    fn launch(launch: Launch) -> Self {
         // Bootstrap, admin, up to eight diskless nodes, up to ten brokers.
         let port = free_ports(20);
-        let config = config(cluster, &name, port) + yaml;
-        fs::write(dir.join("odradek.yaml"), config).expect("the bed's directory is ours");
-        let process = serve(&name, &dir, data_bytes_max);
+        fs::write(launch.dir.join("odradek.yaml"), launch.config(port))
+            .expect("the bed's directory is ours");
+        let process = serve(&launch.name, &launch.dir, launch.data_bytes_max);
+        let Launch { name, dir, data_bytes_max, .. } = launch;
         Self { name, dir, port, data_bytes_max, process }
     }
 
@@ -161,20 +181,25 @@ fn is_ready(line: &str) -> bool {
     line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == "ready")
 }
 
-/// Everything but the store and the coordinator.
-fn config(cluster: &str, name: &str, port: u16) -> String {
-    format!(
-        "cluster: {cluster}\nzone: zone-1\nreplica: {name}\n\
-         kafka:\n  bootstrapServers: [{}]\n\
-         listeners:\n  bind: 127.0.0.1\n  advertisedHost: 127.0.0.1\n  \
-         bootstrapPort: {port}\n  nodePorts: {}\n  brokerPorts: {}\n\
-         diskless:\n  topics:\n    - match: \"{DISKLESS_PREFIX}*\"\n    \
-         - match: \"matrix-embedded.diskless.*\"\n    \
-         - match: \"matrix-redis-s3.diskless.*\"\n\
-         admin: {{bind: \"127.0.0.1:{}\"}}\n",
-        Bed::get().kafka().bootstrap().replace(',', ", "),
-        port + 2,
-        port + 9,
-        port + 1,
-    )
+impl Launch {
+    fn config(&self, port: u16) -> String {
+        let Self { cluster, name, brokers, yaml, .. } = self;
+        format!(
+            "cluster: {cluster}\nzone: zone-1\nreplica: {name}\n\
+             kafka:\n  bootstrapServers: {brokers}\n\
+             listeners:\n  bind: 127.0.0.1\n  advertisedHost: 127.0.0.1\n  \
+             bootstrapPort: {port}\n  nodePorts: {}\n  brokerPorts: {}\n\
+             diskless:\n  topics:\n    - match: \"{DISKLESS_PREFIX}*\"\n    \
+             - match: \"matrix-embedded.diskless.*\"\n    \
+             - match: \"matrix-redis-s3.diskless.*\"\n\
+             admin: {{bind: \"127.0.0.1:{}\"}}\n{yaml}",
+            port + 2,
+            port + 9,
+            port + 1,
+        )
+    }
+}
+
+fn brokers(kafka: &Kafka, login: &str) -> String {
+    format!("[{}]\n{login}", kafka.bootstrap().replace(',', ", "))
 }

@@ -1,6 +1,6 @@
 //! A Kafka client of the barest kind: one socket, one request after the other or many at once.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -12,6 +12,17 @@ use odradek::wire::header::ResponseHeader;
 
 /// No answer is waited for longer than this.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// What a peer does.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// It answers: a frame without its length.
+    Frame(Bytes),
+    /// It closes the connection.
+    Closed,
+    /// Neither, in the time given.
+    Nothing,
+}
 
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -92,12 +103,35 @@ impl Client {
         Some(frame.into())
     }
 
+    /// What the peer does next, within a time.
+    pub(crate) fn listen(&mut self, time: Duration) -> Heard {
+        self.stream.set_read_timeout(Some(time)).expect("a limit");
+        let mut length = [0; 4];
+        let read = self.stream.read_exact(&mut length);
+        self.stream.set_read_timeout(Some(LIMIT)).expect("a limit");
+        match read {
+            Ok(()) => {
+                let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+                self.stream.read_exact(&mut frame).expect("a whole frame");
+                Heard::Frame(frame.into())
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Heard::Nothing,
+            Err(_) => Heard::Closed,
+        }
+    }
+
+    /// As [`Client::send_bytes`], to a peer that may be gone.
+    pub(crate) fn try_send_bytes(&mut self, bytes: &[u8]) {
+        // What became of it is seen when listening.
+        let _sent = self.stream.write_all(bytes);
+    }
+
     /// Whether the peer closes the connection without a word.
     pub(crate) fn is_closed(&mut self) -> bool {
         match self.stream.read(&mut [0; 1]) {
             Ok(0) => true,
             Ok(_) => panic!("an answer where none is due"),
-            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
         }
     }
 
@@ -106,7 +140,7 @@ impl Client {
         self.stream.set_read_timeout(Some(time)).expect("a limit");
         let read = self.stream.read(&mut [0; 1]);
         self.stream.set_read_timeout(Some(LIMIT)).expect("a limit");
-        read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+        read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 }
 

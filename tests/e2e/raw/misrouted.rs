@@ -68,7 +68,7 @@ fn what_does_not_exist_is_unknown_on_every_endpoint() {
 
 /// What each API that goes to a leader answers: Produce by name and id, Fetch by name and id,
 /// ListOffsets, OffsetForLeaderEpoch, DeleteRecords, DescribeProducers.
-fn codes(client: &mut Client, at: Target<'_>) -> [i16; 8] {
+pub(crate) fn codes(client: &mut Client, at: Target<'_>) -> [i16; 8] {
     let batch = Batch::of(&["lost"]).bytes();
     let by_name = produced(&client.call(&produce(at, 9, -1, batch.clone()), 9)).error_code;
     let by_id = produced(&client.call(&produce(at, 13, -1, batch), 13)).error_code;

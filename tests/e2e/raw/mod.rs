@@ -4,20 +4,21 @@
 mod addresses;
 mod altering;
 mod api_versions;
-mod batch;
+pub(crate) mod batch;
 mod becoming;
-mod client;
+pub(crate) mod client;
+mod differential;
 mod faults;
 mod fetch;
 mod guards;
 mod hostile;
 mod lifecycle;
 mod listing;
-mod misrouted;
+pub(crate) mod misrouted;
 mod odd;
 mod offsets;
 mod produce;
-mod requests;
+pub(crate) mod requests;
 mod slow_store;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,88 @@
+//! One record (`DefaultRecord`): read from its bytes, and written anew.
+
+use super::varint::{self, put, varlong};
+
+/// A record's fields, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record<'a> {
+    pub(super) timestamp_delta: i64,
+    pub(super) offset_delta: i32,
+    pub(super) key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    header_count: i32,
+    /// The headers, walked once.
+    headers: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// Reads what follows a record's length; `None` unless it is one whole record.
+    pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
+        // The attributes have no meaning yet.
+        let (_attributes, mut rest) = body.split_first()?;
+        let timestamp_delta = varlong(&mut rest).ok()?;
+        let offset_delta = varint::varint(&mut rest).ok()?;
+        let key = nullable(&mut rest)?;
+        let value = nullable(&mut rest)?;
+        let header_count = varint::varint(&mut rest).ok()?;
+        let headers = rest;
+        if header_count < 0 {
+            return None;
+        }
+        // Each header takes two bytes or more: what lies about the count ends with the bytes.
+        for _ in 0..header_count {
+            header(&mut rest)?;
+        }
+        rest.is_empty().then_some(Self {
+            timestamp_delta,
+            offset_delta,
+            key,
+            value,
+            header_count,
+            headers,
+        })
+    }
+
+    /// Writes the record as a broker does that builds a batch anew: its place in the batch, no
+    /// attributes, header keys that are text.
+    pub(super) fn write(&self, out: &mut Vec<u8>, timestamp_delta: i64, offset_delta: i32) {
+        out.push(0);
+        put(out, timestamp_delta);
+        put(out, i64::from(offset_delta));
+        put_nullable(out, self.key);
+        put_nullable(out, self.value);
+        put(out, i64::from(self.header_count));
+        let mut rest = self.headers;
+        while let Some((key, value)) = header(&mut rest) {
+            // A broker decodes the key to a string and encodes that again.
+            put_nullable(out, Some(String::from_utf8_lossy(key).as_bytes()));
+            put_nullable(out, value);
+        }
+    }
+}
+
+/// A header's key, which is never null, and its value.
+fn header<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+    Some((nullable(rest)??, nullable(rest)?))
+}
+
+/// Bytes behind their length; any negative length is null. `None` if they are not there.
+fn nullable<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    match usize::try_from(varint::varint(rest).ok()?) {
+        Err(_) => Some(None),
+        Ok(length) => {
+            let (bytes, after) = rest.split_at_checked(length)?;
+            *rest = after;
+            Some(Some(bytes))
+        }
+    }
+}
+
+fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        None => put(out, -1),
+        Some(bytes) => {
+            put(out, bytes.len() as i64);
+            out.extend_from_slice(bytes);
+        }
+    }
+}

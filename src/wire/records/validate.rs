@@ -1,0 +1,193 @@
+//! What a broker checks of the records in a produced batch, and what it corrects (`LogValidator`).
+
+use bytes::Bytes;
+
+use crate::wire::record_batch::{Compression, RecordBatch, TimestampType, with_times};
+
+use super::compress::Codec;
+use super::rebuild::Rebuild;
+use super::walk::{Stream, through_plain};
+use super::{RecordsError, open};
+
+/// Faults of this many records are kept; a broker names all.
+pub const FAULTS_MAX: usize = 1_000;
+
+/// A topic's rules for records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordRules {
+    /// `compression.type`: what batches are stored under; `None` is `producer`, as they came.
+    pub codec: Option<Codec>,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`.
+    pub before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`.
+    pub after_max_ms: i64,
+    /// Whether every record must have a key, as on a compacted topic.
+    pub keys_required: bool,
+    /// `max.message.bytes`, once more, for a batch that is built anew.
+    pub batch_bytes_max: usize,
+}
+
+/// A batch to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidBatch {
+    /// The batch that was sent, or one built anew.
+    pub bytes: Bytes,
+    /// The greatest timestamp of its records, or the append time; −1 when there is none.
+    pub max_timestamp: i64,
+}
+
+/// Why a record is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// On a topic that asks for keys.
+    #[error("a compacted topic takes no record without a key")]
+    NoKey,
+    /// Its timestamp.
+    #[error("timestamp {0} is out of the topic's bounds")]
+    OutOfBounds(i64),
+    /// Only brokers set append times.
+    #[error("a producer cannot set the timestamp type LogAppendTime")]
+    AppendTime,
+}
+
+/// The records of a batch that are refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Their place in the batch, and why: the first [`FAULTS_MAX`].
+    pub rows: Vec<(i32, Fault)>,
+    /// Whether a timestamp is among the reasons.
+    pub timestamps: bool,
+}
+
+/// Checks the records of a batch whose header and checksum were checked; `now_ms` is the append
+/// time. Opens to at most `opened_bytes_max`.
+///
+/// # Errors
+/// [`RecordsError`]; on [`RecordsError::TooLarge`] a higher limit may do.
+pub fn validate(
+    sent: &Bytes,
+    rules: &RecordRules,
+    now_ms: i64,
+    opened_bytes_max: usize,
+) -> Result<ValidBatch, RecordsError> {
+    let batch = RecordBatch::parse(sent).map_err(|_| RecordsError::Malformed)?;
+    let attributes = batch.attributes();
+    let source = attributes.compression().ok_or_else(|| RecordsError::Codec(attributes.codec()))?;
+    let mut check = Check::new(&batch, rules, now_ms);
+    let count = batch.record_count();
+    let target = rules.codec.filter(|codec| !is_same(source, *codec));
+    let mut rebuild = target.map(|codec| Rebuild::new(codec, rules.batch_bytes_max)).transpose()?;
+    let mut see = |record: &super::record::Record<'_>| {
+        let timestamp =
+            check.record(record.timestamp_delta, record.offset_delta, record.key.is_some());
+        match &mut rebuild {
+            Some(rebuild) if check.faults.rows.is_empty() => rebuild.push(record, timestamp),
+            _ => Ok(()),
+        }
+    };
+    if source == Compression::None {
+        through_plain(batch.records(), count, see)?;
+    } else {
+        let stream = Stream::new(open::open(source, batch.records(), opened_bytes_max)?);
+        if target.is_some() {
+            stream.read_through(count, &mut see)?;
+        } else {
+            stream.skip_through(count, |r| {
+                check.record(r.timestamp_delta, r.offset_delta, r.has_key);
+            })?;
+        }
+    }
+    if !check.faults.rows.is_empty() {
+        return Err(RecordsError::Refused(check.faults));
+    }
+    let max_timestamp = match rules.timestamp_type {
+        TimestampType::LogAppendTime => now_ms,
+        TimestampType::CreateTime => check.max_timestamp,
+    };
+    let bytes = match rebuild {
+        Some(rebuild) => {
+            let limit = rules.batch_bytes_max;
+            rebuild.finish(&batch, rules.timestamp_type, max_timestamp, limit)?
+        }
+        // A broker would build such a batch anew, and fails for it did not keep the values.
+        None if source != Compression::None && !check.in_order => {
+            return Err(RecordsError::OffsetOrder);
+        }
+        None => with_times(sent, rules.timestamp_type, max_timestamp),
+    };
+    Ok(ValidBatch { bytes, max_timestamp })
+}
+
+fn is_same(source: Compression, target: Codec) -> bool {
+    matches!(
+        (source, target),
+        (Compression::None, Codec::None)
+            | (Compression::Gzip, Codec::Gzip(_))
+            | (Compression::Snappy, Codec::Snappy)
+            | (Compression::Lz4, Codec::Lz4)
+            | (Compression::Zstd, Codec::Zstd(_))
+    )
+}
+
+/// What is found of the records of a batch.
+struct Check<'r> {
+    rules: &'r RecordRules,
+    now_ms: i64,
+    base_timestamp: i64,
+    /// What every record's time is, if the batch says that its times are append times.
+    append_time: Option<i64>,
+    index: i32,
+    in_order: bool,
+    max_timestamp: i64,
+    faults: Faults,
+}
+
+impl<'r> Check<'r> {
+    fn new(batch: &RecordBatch<'_>, rules: &'r RecordRules, now_ms: i64) -> Self {
+        let append_time = match batch.attributes().timestamp_type() {
+            TimestampType::CreateTime => None,
+            TimestampType::LogAppendTime => Some(batch.max_timestamp()),
+        };
+        Self {
+            rules,
+            now_ms,
+            base_timestamp: batch.base_timestamp(),
+            append_time,
+            index: 0,
+            in_order: true,
+            max_timestamp: -1,
+            faults: Faults::default(),
+        }
+    }
+
+    /// The record's timestamp. Sums wrap, as a broker's do.
+    fn record(&mut self, timestamp_delta: i64, offset_delta: i32, has_key: bool) -> i64 {
+        let sum = self.base_timestamp.wrapping_add(timestamp_delta);
+        let timestamp = self.append_time.unwrap_or(sum);
+        if let Some(fault) = self.fault(timestamp, has_key) {
+            self.faults.timestamps |= fault != Fault::NoKey;
+            if self.faults.rows.len() < FAULTS_MAX {
+                self.faults.rows.push((self.index, fault));
+            }
+        }
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        self.in_order &= offset_delta == self.index;
+        self.index = self.index.wrapping_add(1);
+        timestamp
+    }
+
+    fn fault(&self, timestamp: i64, has_key: bool) -> Option<Fault> {
+        if self.rules.keys_required && !has_key {
+            return Some(Fault::NoKey);
+        }
+        if self.rules.timestamp_type == TimestampType::CreateTime && timestamp != -1 {
+            let age = self.now_ms.wrapping_sub(timestamp);
+            let out =
+                age > self.rules.before_max_ms || age.wrapping_neg() > self.rules.after_max_ms;
+            return out.then_some(Fault::OutOfBounds(timestamp));
+        }
+        self.append_time.is_some().then_some(Fault::AppendTime)
+    }
+}

@@ -1,0 +1,152 @@
+//! Versions, addresses, and what a batch's header says.
+
+use bytes::Bytes;
+
+use super::Findings;
+use super::bytes::{CODECS, CONTROL, GZIP, Raw, TRANSACTIONAL, ZSTD, rec, three};
+use super::pair::{Case, Pair, To, case, of_bytes};
+
+pub(super) fn run(findings: &mut Findings) {
+    findings.compare(&mut Pair::new("versions", &[]), &versions());
+    findings.compare(&mut Pair::new("headers", &[]), &headers());
+    findings.compare(&mut Pair::new("sizes", &[("max.message.bytes", "2000")]), &sizes());
+    findings.compare(&mut Pair::new("requests", &[]), &requests());
+}
+
+fn versions() -> Vec<Case> {
+    let bad = Raw { bad_crc: true, ..Raw::two() };
+    let mut cases = Vec::new();
+    for version in 3..=13 {
+        let good = |what: &str| case(format!("{what} v{version}"), &Raw::two()).version(version);
+        cases.push(good("good"));
+        cases.push(case(format!("corrupt v{version}"), &bad).version(version));
+        cases.push(good("nobody's topic").to(To::Nobody, 0));
+        cases.push(good("no topic").to(To::Zero, 0));
+        cases.push(good("no partition").to(To::Topic, 7));
+        cases.push(good("negative partition").to(To::Topic, -1));
+        for (name, codec) in CODECS {
+            let batch = Raw::of(three()).codec(codec);
+            cases.push(case(format!("{name} v{version}"), &batch).version(version));
+        }
+        for codec in 5..8 {
+            let batch = Raw::two().codec(codec);
+            cases.push(case(format!("codec {codec} v{version}"), &batch).version(version));
+        }
+    }
+    cases
+}
+
+fn headers() -> Vec<Case> {
+    let two = Raw::two;
+    let mut cases = Vec::new();
+    for magic in [0, 1, 3, 127, -1] {
+        cases.push(case(format!("magic {magic}"), &Raw { magic, ..two() }));
+    }
+    for count in [-1, 0, 1, 3, i32::MAX, i32::MIN] {
+        cases.push(case(format!("count {count}"), &Raw { count: Some(count), ..two() }));
+        let last_delta = Some(count);
+        cases.push(case(format!("last delta {count}"), &Raw { last_delta, ..two() }));
+        let both = Raw { last_delta: Some(count.wrapping_sub(1)), count: Some(count), ..two() };
+        cases.push(case(format!("count and delta {count}"), &both));
+        let compressed = both.codec(GZIP);
+        cases.push(case(format!("compressed count and delta {count}"), &compressed));
+    }
+    for length in [-1, 0, 13, 14, 48, 49, 60, 1_000, i32::MAX] {
+        cases.push(case(format!("length {length}"), &Raw { length: Some(length), ..two() }));
+    }
+    for base_offset in [-1, 1, i64::MAX] {
+        cases.push(case(format!("base offset {base_offset}"), &Raw { base_offset, ..two() }));
+    }
+    let marked = |attributes| Raw { attributes, ..two() };
+    cases.push(case("control", &marked(CONTROL)));
+    cases.push(case("control of a producer", &marked(CONTROL).by(5, 0, 0)));
+    cases.push(case("unknown attributes", &marked(0x7f80)));
+    cases.push(case(
+        "unknown attributes and a wrong max",
+        &Raw { max_time: Some(9), ..marked(0x7f80) },
+    ));
+    cases.push(case("delete horizon", &marked(0x40)));
+    cases.push(case("delete horizon and a wrong max", &Raw { max_time: Some(9), ..marked(0x40) }));
+    cases.push(case("transactional", &marked(TRANSACTIONAL).by(5, 0, 0)));
+    cases.push(case("transactional of nobody", &marked(TRANSACTIONAL)));
+    let id = Some("same-txn");
+    cases.push(Case { transactional_id: id, ..case("an id without the bit", &two()) });
+    let good = two().bytes();
+    cases.push(of_bytes("nothing", Some(Bytes::new())));
+    cases.push(of_bytes("half", Some(good.slice(..good.len() - 1))));
+    cases.push(of_bytes("half a header", Some(good.slice(..30))));
+    for (tail, bytes) in
+        [("a byte", 1), ("16 bytes", 16), ("17 bytes", 17), ("all but one", good.len() - 1)]
+    {
+        cases.push(of_bytes(
+            format!("{tail} more"),
+            Some([&good[..], &good[..bytes]].concat().into()),
+        ));
+    }
+    cases.push(of_bytes("zeros behind", Some([&good[..], &[0; 40]].concat().into())));
+    cases.push(of_bytes("two batches", Some([&good[..], &good[..]].concat().into())));
+    let other = Raw { magic: 1, ..two() }.bytes();
+    cases.push(of_bytes("a batch and an old one", Some([&good[..], &other[..]].concat().into())));
+    let other = Raw { magic: 9, ..two() }.bytes();
+    cases.push(of_bytes(
+        "a batch and an unknown one",
+        Some([&good[..], &other[..]].concat().into()),
+    ));
+    cases
+}
+
+fn sizes() -> Vec<Case> {
+    let sized = |bytes: usize| {
+        let empty = Raw::of(vec![rec(0, &"x".repeat(1_000))]).bytes().len() - 1_000;
+        Raw::of(vec![rec(0, &"x".repeat(bytes - empty))])
+    };
+    let bad = |batch: Raw| Raw { bad_crc: true, ..batch };
+    let repetitive = Raw::of(vec![rec(0, &"x".repeat(100_000))]);
+    vec![
+        case("the largest", &sized(2_000)),
+        case("one too many", &sized(2_001)),
+        case("too large and corrupt", &bad(sized(2_001))),
+        case("too large of an unknown codec", &sized(2_001).codec(5)),
+        case("large before compression", &repetitive.clone().codec(GZIP)),
+        case("a large one in zstd", &repetitive.codec(ZSTD)),
+    ]
+}
+
+fn requests() -> Vec<Case> {
+    let (good, bad) = (Raw::two().bytes(), Raw { bad_crc: true, ..Raw::two() }.bytes());
+    let unknown = Raw { magic: 9, ..Raw::two() }.bytes();
+    let old = Raw { magic: 1, ..Raw::two() }.bytes();
+    let codec = Raw::two().codec(6).bytes();
+    let late = Raw { count: Some(3), last_delta: Some(2), ..Raw::two() }.bytes();
+    let transactional = Raw { attributes: TRANSACTIONAL, ..Raw::two() }.by(5, 0, 0).bytes();
+    let first = |what: &str| of_bytes(what, Some(good.clone()));
+    let mut cases = Vec::new();
+    for acks in [-1, 0, 1, 2, -2, 127, i16::MIN] {
+        cases.push(first(&format!("good acks={acks}")).acks(acks));
+        cases.push(of_bytes(format!("corrupt acks={acks}"), Some(bad.clone())).acks(acks));
+        cases.push(of_bytes(format!("old acks={acks}"), Some(old.clone())).acks(acks));
+        let fated = first(&format!("nobody's acks={acks}")).acks(acks);
+        cases.push(fated.to(To::Nobody, 0));
+        let mixed = first(&format!("good and bad acks={acks}")).acks(acks);
+        cases.push(mixed.and(1, bad.clone()).and(9, good.clone()).and(2, old.clone()));
+    }
+    cases.push(
+        first("five fates")
+            .and(1, bad)
+            .and(2, late)
+            .and(3, old.clone())
+            .and(4, good.clone())
+            .and(9, good.clone()),
+    );
+    cases.push(first("an unknown magic among good ones").and(1, unknown).and(2, good.clone()));
+    cases.push(first("a codec that is none among good ones").and(1, codec.clone()));
+    cases.push(first("a codec that is none among good ones v5").and(1, codec).version(5));
+    cases.push(first("a transaction among good ones").and(1, transactional.clone()));
+    cases.push(first("an old one and a transaction").and(1, old).and(2, transactional));
+    cases.push(Case { parts: Vec::new(), ..first("no topic at all") });
+    cases.push(Case {
+        parts: vec![(To::Nobody, 0, Some(good.clone())), (To::Topic, 1, Some(good.clone()))],
+        ..first("nobody's topic and ours")
+    });
+    cases
+}
