@@ -13,6 +13,7 @@ use super::requests::{append, fetch, fetched, produce, produced};
 use crate::bed::Bed;
 use crate::bed::process::wait_until;
 use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
+use crate::bed::slow_s3::SlowS3;
 
 /// How long anything may take that is bound to happen.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -59,20 +60,23 @@ fn a_drain_answers_what_was_asked() {
     let mut client = Client::connect(&topic.address(&replica, 0));
     let mut idle = Client::connect(&replica.bootstrap());
     let batch = Batch::of(&["kept"]).bytes();
+    // The next object is sealed an interval later.
+    assert_eq!(append(&mut client, topic.partition(0), batch.clone()), 0);
     let correlation_id = client.send(&produce(topic.partition(0), 9, -1, batch), 9);
     assert!(client.is_silent_for(Duration::from_millis(300)), "it is in flight");
     replica.process().send_sigterm();
     let response = client.receive::<ProduceRequest>(correlation_id, 9);
-    assert_eq!((produced(&response).error_code, produced(&response).base_offset), (0, 0));
+    assert_eq!((produced(&response).error_code, produced(&response).base_offset), (0, 1));
     assert!(client.is_closed() && idle.is_closed());
     replica.wait_success(LIMIT);
 }
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    let slow = "flush: {interval: 10s, profile: cheap}\n";
-    let mut replica = Replica::start(Backends::Embedded, slow);
+    let store = SlowS3::start(&[]);
+    let mut replica = Replica::start_on(&store.yaml(), &Bed::get().redis().yaml(), "");
     let topic = topic_of(&replica);
+    store.control("fault?verb=put&contains=/wal/&hang-before=never");
     let mut client = Client::connect(&topic.address(&replica, 0));
     client.send(&produce(topic.partition(0), 9, -1, Batch::of(&["lost"]).bytes()), 9);
     assert!(client.is_silent_for(Duration::from_millis(200)), "it is in flight");
@@ -81,7 +85,7 @@ fn a_second_signal_ends_at_once() {
     wait_until("it drains", LIMIT, draining);
     let begun = Instant::now();
     replica.process().send_sigterm();
-    assert!(client.is_closed(), "nobody waits for the flush");
+    assert!(client.is_closed(), "nobody waits for the store");
     replica.wait_success(LIMIT);
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
