@@ -23,7 +23,7 @@ use crate::engine::Components;
 use crate::engine::budget::Budget;
 use crate::engine::fetch::{Fetcher, Wakeups};
 use crate::engine::lookup::Lookup;
-use crate::engine::objects::Objects;
+use crate::engine::objects::{FromStore, Objects};
 use crate::engine::produce::{ProduceSettings, Producer, SealProfile, UploadSettings};
 use crate::entropy::Entropy;
 use crate::metrics::Metrics;
@@ -181,7 +181,8 @@ fn build_proxy(
     metrics: Arc<Metrics>,
 ) -> Arc<Proxy> {
     let memory = &settings.memory;
-    let objects = Arc::new(Objects::new(Arc::clone(&components.store), memory.cache));
+    let zone = Arc::new(FromStore(Arc::clone(&components.store)));
+    let objects = Arc::new(Objects::new(zone, Arc::clone(&components.store), memory.cache));
     let budget = |bytes| Budget::new(in_memory(bytes), Arc::clone(&metrics));
     let (diskless, classic) = (budget(memory.requests), budget(memory.requests));
     let produce = ProduceSettings {

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::Components;
-use super::objects::Objects;
+use super::objects::{Lane, Objects};
 use crate::coordinator::{CoordinatorError, FindFrom, FindRequest, Found, Watermarks};
 use crate::log::batch::Run;
 use crate::log::ids::TopicPartition;
@@ -188,7 +188,7 @@ impl Lookup {
         watermarks: &Watermarks,
         wanted: Wanted,
     ) -> Result<Option<Located>, LookupError> {
-        let bytes = self.objects.read(run).await?;
+        let bytes = self.objects.read(run, Lane::History).await?;
         let (base_offset, start) = (run.base_offset, watermarks.log_start_offset);
         tasks::run_blocking(move || search_run(&bytes, base_offset, start, wanted)).await
     }

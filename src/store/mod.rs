@@ -66,7 +66,7 @@ pub enum Certainty {
 }
 
 /// A call that failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{verb} {key}: {detail}")]
 pub struct StoreError {
     /// What went wrong.

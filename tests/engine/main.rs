@@ -5,6 +5,7 @@ mod batches;
 mod doubt;
 mod failure_modes;
 mod fetch;
+mod history;
 mod kill;
 mod lookup;
 mod order;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 pub use wakeups::Wakeups;
 
 use super::Components;
-use super::objects::Objects;
+use super::objects::{Lane, Objects};
 use crate::coordinator::{FindFrom, FindRequest, Found, Watermarks};
 use crate::log::batch::Run;
 use crate::log::ids::TopicPartition;
@@ -23,6 +23,11 @@ use slices::Budget;
 
 /// Runs that one partition's share of a fetch reads at most.
 const RUNS_MAX: u32 = 64;
+/// A reader that is further behind the end of its partition than this, besides what it is given,
+/// reads history; what comes next is read ahead …
+const AHEAD_BYTES: u64 = 8 << 20;
+/// … from so many objects at most.
+const AHEAD_OBJECTS: usize = 4;
 /// How often a fetch reads on because the runs before gave less than their sizes promised.
 const WAVES_MAX: u32 = 4;
 
@@ -99,11 +104,11 @@ impl Fetcher {
         let waiting = self.wakeups.register(request.partitions.iter().map(|p| p.partition));
         let mut fresh = true;
         loop {
-            let Some(found) = self.find(request, fresh).await else {
+            let Some(planned) = self.find(request, fresh).await else {
                 return request.partitions.iter().map(|_| storage_error()).collect();
             };
-            if ends_the_wait(request, &found) || Instant::now() >= deadline {
-                return self.read(request, found).await;
+            if ends_the_wait(request, &planned) || Instant::now() >= deadline {
+                return self.read(request, planned).await;
             }
             fresh = false;
             // Woken or not, look once more: a lost wake-up costs latency only.
@@ -113,7 +118,7 @@ impl Fetcher {
 
     /// What the tail index knows, and for the rest the coordinator's answer; `fresh` obeys
     /// [`FetchPartition::fresh`].
-    async fn find(&self, request: &FetchRequest, fresh: bool) -> Option<Vec<Found>> {
+    async fn find(&self, request: &FetchRequest, fresh: bool) -> Option<Vec<Planned>> {
         let find_request = |p: &FetchPartition| FindRequest {
             partition: p.partition,
             from: FindFrom::Offset(p.offset),
@@ -123,24 +128,30 @@ impl Fetcher {
         let tail = self.wakeups.tail();
         let known = |p: &FetchPartition| match p.fresh && fresh {
             true => None,
-            false => tail.look(&find_request(p)),
+            false => tail.look(&find_request(p)).map(Planned::of_tail),
         };
-        let mut found: Vec<Option<Found>> = request.partitions.iter().map(known).collect();
-        let unknown = request.partitions.iter().zip(&found).filter(|(_, found)| found.is_none());
-        let asked: Vec<_> = unknown.map(|(partition, _)| find_request(partition)).collect();
-        if !asked.is_empty() {
-            let asking = tail.ask(asked.iter().map(|request| request.partition));
-            let answers = self.ask(&asked).await?;
-            asking.learn(asked.iter().map(|request| request.partition).zip(&answers));
-            let mut answers = answers.into_iter();
-            found.iter_mut().filter(|f| f.is_none()).for_each(|f| *f = answers.next());
+        let mut planned: Vec<_> = request.partitions.iter().map(known).collect();
+        let unknown = request.partitions.iter().zip(&planned).filter(|(_, known)| known.is_none());
+        let wanted: Vec<_> = unknown.map(|(partition, _)| find_request(partition)).collect();
+        if !wanted.is_empty() {
+            let asking = tail.ask(wanted.iter().map(|request| request.partition));
+            let further = |wanted: &FindRequest| FindRequest {
+                bytes_max: wanted.bytes_max + AHEAD_BYTES,
+                runs_max: RUNS_MAX + AHEAD_OBJECTS as u32,
+                ..*wanted
+            };
+            let answers = self.ask(wanted.iter().map(further).collect()).await?;
+            asking.learn(wanted.iter().map(|request| request.partition).zip(&answers));
+            let mut answers = wanted.iter().zip(answers).map(|(w, found)| Planned::new(w, found));
+            planned.iter_mut().filter(|p| p.is_none()).for_each(|p| *p = answers.next());
         }
-        found.into_iter().collect()
+        planned.into_iter().collect()
     }
 
-    async fn ask(&self, asked: &[FindRequest]) -> Option<Vec<Found>> {
-        match self.components.coordinator.find(asked.to_vec()).await {
-            Ok(found) if found.len() == asked.len() => Some(found),
+    async fn ask(&self, asked: Vec<FindRequest>) -> Option<Vec<Found>> {
+        let partitions = asked.len();
+        match self.components.coordinator.find(asked).await {
+            Ok(found) if found.len() == partitions => Some(found),
             Ok(found) => {
                 tracing::error!(
                     got = found.len(),
@@ -158,36 +169,78 @@ impl Fetcher {
     /// Reads the runs that fit the budget by their sizes side by side, then spends the budget in
     /// the request's order. Sizes promise more than is given where runs begin below the offset
     /// or cannot be read; what that leaves goes to the partitions after them.
-    async fn read(&self, request: &FetchRequest, found: Vec<Found>) -> Vec<FetchedPartition> {
+    async fn read(&self, request: &FetchRequest, planned: Vec<Planned>) -> Vec<FetchedPartition> {
         let mut budget = Budget::new(request.bytes_max);
-        let asked: Vec<_> = request.partitions.iter().zip(&found).collect();
+        planned.iter().flat_map(|p| &p.ahead).for_each(|run| self.objects.read_ahead(*run));
+        let asked: Vec<_> = request.partitions.iter().zip(&planned).collect();
         let mut answers = Vec::with_capacity(asked.len());
         for wave in 1..=WAVES_MAX {
             let rest = &asked[answers.len()..];
             let mut left = budget.left() as u64;
-            let fits = |(partition, found): &&(&FetchPartition, &Found)| {
+            let fits = |(partition, planned): &&(&FetchPartition, &Planned)| {
                 let fits = left > 0;
-                left = left.saturating_sub(bytes_of(readable_runs(partition, found)));
+                left = left.saturating_sub(bytes_of(readable_runs(partition, &planned.found)));
                 fits
             };
             let taken = rest.iter().take_while(fits).count();
-            let reads = rest[..taken].iter().map(|(partition, found)| {
-                let runs = readable_runs(partition, found);
-                join_all(runs.iter().map(|run| self.objects.read(run)))
+            let reads = rest[..taken].iter().map(|(partition, planned)| {
+                let runs = readable_runs(partition, &planned.found);
+                join_all(runs.iter().map(|run| self.objects.read(run, planned.lane)))
             });
             let reads = join_all(reads).await;
-            for ((partition, found), read) in rest.iter().zip(reads) {
-                answers.push(give(partition, found, read, &mut budget));
+            for ((partition, planned), read) in rest.iter().zip(reads) {
+                answers.push(give(partition, &planned.found, read, &mut budget));
             }
             if answers.len() == asked.len() || budget.left() == 0 || wave == WAVES_MAX {
                 break;
             }
         }
         // The budget ended before these.
-        for (partition, found) in &asked[answers.len()..] {
-            answers.push(give(partition, found, Vec::new(), &mut budget));
+        for (partition, planned) in &asked[answers.len()..] {
+            answers.push(give(partition, &planned.found, Vec::new(), &mut budget));
         }
         answers
+    }
+}
+
+/// What is to be read of a partition.
+#[derive(Debug)]
+struct Planned {
+    found: Found,
+    lane: Lane,
+    /// The first runs in objects that will be wanted next.
+    ahead: Vec<Run>,
+}
+
+impl Planned {
+    fn of_tail(found: Found) -> Self {
+        Self { found, lane: Lane::Tail, ahead: Vec::new() }
+    }
+
+    /// From an answer that goes further than what is wanted.
+    fn new(wanted: &FindRequest, mut found: Found) -> Self {
+        let end = found.watermarks.high_watermark;
+        let at_end = found.runs.last().is_none_or(|run| run.end_offset() >= end);
+        let mut bytes = 0;
+        let is_wanted = |run: &&Run| {
+            let is_wanted = bytes < wanted.bytes_max;
+            bytes += run.bytes;
+            is_wanted
+        };
+        let wanted_runs = found.runs.iter().take_while(is_wanted).count();
+        let further = found.runs.split_off(wanted_runs.min(wanted.runs_max as usize));
+        if at_end {
+            return Self::of_tail(found);
+        }
+        let given = found.runs.last().map(|run| run.object);
+        let mut ahead: Vec<Run> = Vec::new();
+        for run in further.into_iter().filter(|run| Some(run.object) != given) {
+            if ahead.last().is_none_or(|last| last.object != run.object) {
+                ahead.push(run);
+            }
+        }
+        ahead.truncate(AHEAD_OBJECTS);
+        Self { found, lane: Lane::History, ahead }
     }
 }
 
@@ -252,9 +305,9 @@ fn in_range(partition: &FetchPartition, watermarks: &Watermarks) -> bool {
 
 /// Enough bytes, as many runs as are ever given, or an offset out of range; an empty partition
 /// does not end the wait.
-fn ends_the_wait(request: &FetchRequest, found: &[Found]) -> bool {
+fn ends_the_wait(request: &FetchRequest, planned: &[Planned]) -> bool {
     let mut available = 0_u64;
-    for (partition, found) in request.partitions.iter().zip(found) {
+    for (partition, Planned { found, .. }) in request.partitions.iter().zip(planned) {
         if !in_range(partition, &found.watermarks) || found.runs.len() >= RUNS_MAX as usize {
             return true;
         }

@@ -1,0 +1,177 @@
+//! The bytes of objects: what this replica wrote, and what it read, kept in bounded memory.
+//!
+//! Objects are read in blocks, mostly whole: who reads one partition of an object is seldom alone,
+//! and a request costs more than its bytes. Each block is read at most once at a time, and each
+//! run is checked once, when it is first looked at.
+
+mod blocks;
+mod source;
+mod verified;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::future::try_join_all;
+use quick_cache::sync::Cache;
+
+pub use self::blocks::Lane;
+use self::blocks::{BLOCK_BYTES, Block, BlockId, Blocks, ByBytes, Via};
+pub use self::source::{FromStore, Source};
+use crate::log::batch::Run;
+use crate::log::ids::ObjectId;
+use crate::log::object_format::wal_key;
+use crate::store::{Certainty, Store, StoreError, StoreErrorKind};
+use crate::tasks;
+
+/// How long a reader waits for a block, before it tells its client that there is trouble.
+const READ_WITHIN: Duration = Duration::from_secs(15);
+
+/// Reads runs.
+#[derive(Debug)]
+pub struct Objects {
+    own: Cache<ObjectId, Bytes, ByBytes>,
+    blocks: Blocks,
+}
+
+impl Objects {
+    /// Keeps at most `cache_bytes` bytes of objects in memory: half of it for what this replica
+    /// wrote, a quarter each for what tail readers and readers of history read. `zone` is asked
+    /// for what is not there, and `store` when peers ask.
+    pub fn new(zone: Arc<dyn Source>, store: Arc<dyn Store>, cache_bytes: u64) -> Self {
+        let store = Arc::new(FromStore(store));
+        let blocks = Blocks::new(zone, store, cache_bytes / 4, cache_bytes / 4);
+        Self { own: blocks::cache_of(cache_bytes / 2), blocks }
+    }
+
+    /// Remembers an object that this replica has just written, so that its tail readers need no GET.
+    pub fn remember(&self, object: ObjectId, bytes: Bytes) {
+        self.own.insert(object, bytes);
+    }
+
+    /// The bytes of a run, exactly `run.bytes` long, every batch checked.
+    ///
+    /// # Errors
+    /// What the store answers; [`StoreErrorKind::InvalidRange`] for fewer bytes than the run has,
+    /// [`StoreErrorKind::Corrupt`] for batches that are not those that were written;
+    /// [`StoreErrorKind::Unavailable`] after 15 s.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point; others that wait for the same block go on.
+    pub async fn read(&self, run: &Run, lane: Lane) -> Result<Bytes, StoreError> {
+        let range = run.start..run.start.saturating_add(run.bytes);
+        if let Some(bytes) = self.of_own(run.object, &range) {
+            return Ok(bytes);
+        }
+        let read = async {
+            match self.read_checked(run.object, &range, lane, Via::Zone).await {
+                // Damaged on its way here, perhaps, or by the neighbour, and not in the store.
+                Err(error) if error.kind == StoreErrorKind::Corrupt => {
+                    tracing::warn!(%error, "reading an object again");
+                    for number in numbers(&range) {
+                        self.blocks.forget(BlockId { object: run.object, number });
+                    }
+                    self.read_checked(run.object, &range, lane, Via::Store).await
+                }
+                done => done,
+            }
+        };
+        tokio::time::timeout(READ_WITHIN, read).await.unwrap_or_else(|_| {
+            let kind = StoreErrorKind::Unavailable;
+            Err(error(kind, run.object, format!("not read within {READ_WITHIN:?}")))
+        })
+    }
+
+    /// Begins to read what will be wanted next, and waits for nothing.
+    pub fn read_ahead(self: &Arc<Self>, run: Run) {
+        let range = run.start..run.start.saturating_add(run.bytes);
+        let missing = |number: &u64| {
+            self.blocks.cached(BlockId { object: run.object, number: *number }).is_none()
+        };
+        if self.of_own(run.object, &range).is_some() || !numbers(&range).any(|n| missing(&n)) {
+            return;
+        }
+        let objects = Arc::clone(self);
+        tasks::spawn("read ahead", async move {
+            // Whoever comes to it reads it again, and meets the error.
+            let _ahead = objects.read(&run, Lane::History).await;
+        });
+    }
+
+    /// Bytes of an object for another replica of the zone, which asks because this one is to read
+    /// the object for all; so no peer is asked in turn. Fewer where the object ends.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn serve(&self, object: ObjectId, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if let Some(whole) = self.own.get(&object) {
+            let end = range.end.min(whole.len() as u64);
+            return Ok(whole.slice(range.start.min(end) as usize..end as usize));
+        }
+        let read = |number| self.blocks.read(BlockId { object, number }, Lane::Tail, Via::Store);
+        let blocks = try_join_all(numbers(&range).map(read)).await?;
+        Ok(cut(&blocks, &range))
+    }
+
+    fn of_own(&self, object: ObjectId, range: &Range<u64>) -> Option<Bytes> {
+        let whole = self.own.get(&object)?;
+        let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+        (end <= whole.len()).then(|| whole.slice(start..end))
+    }
+
+    async fn read_checked(
+        &self,
+        object: ObjectId,
+        range: &Range<u64>,
+        lane: Lane,
+        via: Via,
+    ) -> Result<Bytes, StoreError> {
+        let read = |number| self.blocks.read(BlockId { object, number }, lane, via);
+        let blocks = try_join_all(numbers(range).map(read)).await?;
+        let bytes = cut(&blocks, range);
+        let asked = range.end - range.start;
+        if bytes.len() as u64 != asked {
+            let detail = format!("at {}: {asked} bytes asked, {} given", range.start, bytes.len());
+            return Err(error(StoreErrorKind::InvalidRange, object, detail));
+        }
+        if let Some(block) = blocks.first() {
+            let checked = block.verified.check(range.start, &bytes);
+            checked.map_err(|detail| {
+                error(StoreErrorKind::Corrupt, object, format!("at {}: {detail}", range.start))
+            })?;
+        }
+        Ok(bytes)
+    }
+}
+
+/// The blocks that a range lies in.
+fn numbers(range: &Range<u64>) -> Range<u64> {
+    range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES).max(range.start / BLOCK_BYTES + 1)
+}
+
+/// What there is of a range in the blocks that it lies in: a slice, or a copy where it spans some.
+fn cut(blocks: &[Block], range: &Range<u64>) -> Bytes {
+    let first = range.start / BLOCK_BYTES * BLOCK_BYTES;
+    let part = |block: &Block, from: u64| {
+        let start = range.start.saturating_sub(from).min(block.bytes.len() as u64);
+        let end = range.end.saturating_sub(from).min(block.bytes.len() as u64);
+        block.bytes.slice(start as usize..end.max(start) as usize)
+    };
+    if let [block] = blocks {
+        return part(block, first);
+    }
+    let mut out = BytesMut::new();
+    for (index, block) in (0_u64..).zip(blocks) {
+        out.extend_from_slice(&part(block, first + index * BLOCK_BYTES));
+    }
+    out.freeze()
+}
+
+fn error(kind: StoreErrorKind, object: ObjectId, detail: String) -> StoreError {
+    let (certainty, key) = (Certainty::Determinate, wal_key(object));
+    StoreError { kind, certainty, verb: "get", key, detail }
+}
+
+#[cfg(test)]
+mod tests;
