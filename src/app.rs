@@ -185,6 +185,7 @@ fn build_proxy(
     let objects = Arc::new(Objects::new(zone, Arc::clone(&components.store), memory.cache));
     let budget = |bytes| Budget::new(in_memory(bytes), Arc::clone(&metrics));
     let (diskless, classic) = (budget(memory.requests), budget(memory.requests));
+    let responses = budget(memory.responses);
     let produce = ProduceSettings {
         interval: settings.flush.interval,
         object_bytes: in_memory(settings.flush.size_bytes),
@@ -212,6 +213,8 @@ fn build_proxy(
             zone_index: attachment.zone_index,
             nodes_per_zone: u16::from(settings.diskless.nodes_per_zone),
             connection_bytes_max: in_memory(memory.connection),
+            // So that some clients that take nothing do not keep the others from reading.
+            response_bytes_max: in_memory(memory.responses / 8),
             frame_bytes_max: FRAME_BYTES_MAX,
             store_name: settings.objects_url().to_string(),
         },
@@ -223,6 +226,7 @@ fn build_proxy(
         lookup: Lookup::new(components.clone(), Arc::clone(&objects)),
         fetcher: Fetcher::new(components, objects, wakeups),
         budget: diskless,
+        responses,
         classic_budget: classic,
         producer,
         validation: Validation::new(),

@@ -177,6 +177,11 @@ pub const KEYS: &[Key] = &[
         "The share of `memory.requests` that one connection may take, 1MiB to 4GiB. A larger request goes alone.",
     ),
     key(
+        "memory.responses",
+        "`128MiB`",
+        "Answers to fetches from diskless topics that clients have not taken yet; a fetch waits for its room before it reads. 16MiB to 4GiB.",
+    ),
+    key(
         "memory.cache",
         "`256MiB`",
         "Objects kept for readers, 1MiB to 1024GiB. Fewer mean more GETs.",

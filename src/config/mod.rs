@@ -189,6 +189,8 @@ pub struct MemorySettings {
     pub requests: u64,
     /// Of these, what one connection may hold.
     pub connection: u64,
+    /// Answers to fetches that clients have not taken yet.
+    pub responses: u64,
     /// Objects kept for readers.
     pub cache: u64,
 }

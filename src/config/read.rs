@@ -296,6 +296,7 @@ impl Reader {
         MemorySettings {
             requests: size("memory.requests", "requests", (16 * MIB, 4096 * MIB), 256 * MIB),
             connection: size("memory.connection", "connection", (MIB, 4096 * MIB), 64 * MIB),
+            responses: size("memory.responses", "responses", (16 * MIB, 4096 * MIB), 128 * MIB),
             cache: size("memory.cache", "cache", (MIB, MIB * MIB), 256 * MIB),
         }
     }

@@ -74,6 +74,7 @@ mod tests {
             nodes_per_zone,
             frame_bytes_max: 1 << 20,
             connection_bytes_max: 1 << 20,
+            response_bytes_max: 1 << 20,
             store_name: "memory:".to_owned(),
         }
     }

@@ -52,6 +52,8 @@ pub struct ProxySettings {
     pub nodes_per_zone: u16,
     /// What one connection may take of a budget, in bytes.
     pub connection_bytes_max: usize,
+    /// What one connection may take of the memory for answers to fetches, in bytes.
+    pub response_bytes_max: usize,
     /// The largest frame that is read, as `socket.request.max.bytes` of a broker.
     pub frame_bytes_max: usize,
     /// What DescribeLogDirs calls the place where diskless records lie.
@@ -71,6 +73,8 @@ pub struct Proxy {
     pub coordinator: Arc<dyn Coordinator>,
     /// Memory for what is produced to diskless nodes.
     pub budget: Arc<Budget>,
+    /// Memory for answers to fetches.
+    pub responses: Arc<Budget>,
     /// Memory for large frames on their way to brokers.
     pub classic_budget: Arc<Budget>,
     /// The produce path.

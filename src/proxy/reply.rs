@@ -4,6 +4,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 
+use crate::engine::budget::Room;
+
 /// Why the connection ends. A broker says nothing either, it closes.
 #[derive(Debug, thiserror::Error)]
 pub enum Close {
@@ -27,9 +29,14 @@ impl From<crate::wire::guard::DecodeError> for Close {
     }
 }
 
-/// A response frame as slices to be laid end to end, length prefix first.
+/// A response frame.
 #[derive(Debug, Default)]
-pub struct Reply(pub Vec<Bytes>);
+pub struct Reply {
+    /// Slices to be laid end to end, length prefix first.
+    pub slices: Vec<Bytes>,
+    /// The memory that they take, until they are written.
+    pub room: Option<Room>,
+}
 
 /// Encodes a response in the version of its request.
 pub fn encode<T: Encodable + HeaderVersion>(
@@ -56,5 +63,5 @@ pub fn encode_as<T: Encodable>(
     body.encode(&mut out, version).map_err(|e| ours(&e))?;
     let length = i32::try_from(out.len() - 4).map_err(|e| ours(&e))?;
     out[..4].copy_from_slice(&length.to_be_bytes());
-    Ok(Reply(vec![out.freeze()]))
+    Ok(Reply { slices: vec![out.freeze()], room: None })
 }

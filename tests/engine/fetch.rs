@@ -1,7 +1,5 @@
 //! Waiting, budget, faults of single objects, and how often the store is asked.
 
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
 use odradek::coordinator::Coordinator;
 use odradek::coordinator::faulty::{Fault as CallFault, Verb as Call};
@@ -265,6 +263,27 @@ async fn a_trimmed_run_is_given_from_the_batch_of_the_log_start_offset() {
     replica.coordinator.trim(vec![(partition(0), 2)]).await.unwrap();
     let expected = [(1, "b"), (2, "c"), (3, "d")].map(|(at, value)| (at, value.to_owned()));
     assert_eq!(replica.read(0, 2).await, expected);
-    let below = Arc::clone(&replica.fetcher).fetch(&fetch(&[(0, 1)], SECOND)).await;
+    let below = replica.fetch(fetch(&[(0, 1)], SECOND)).await;
     assert_eq!(below[0].error, Some(FetchError::OffsetOutOfRange));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_read_before_there_is_memory_for_it() {
+    let replica = Replica::new().await;
+    replica.write(1, Batch::of(&["x".repeat(3_000).as_str()]).to(0, SealProfile::Fast)).await;
+    // Room for one answer of this size, bookkeeping included.
+    let budget = odradek::engine::budget::Budget::new(5_000, std::sync::Arc::default());
+    let memory = budget.share(usize::MAX);
+    let first = replica.fetcher.fetch(&fetch(&[(0, 0)], SECOND), &memory).await;
+    assert_eq!(records(&first.partitions[0].records).len(), 1);
+    assert!(budget.available() < 2_000, "it is held with the answer");
+    let waiting = replica.fetcher.fetch(&fetch(&[(0, 1)], 3_600 * SECOND), &memory);
+    let waited = tokio::time::timeout(60 * SECOND, waiting).await;
+    assert!(waited.is_err() && budget.available() < 2_000, "who waits for records holds nothing");
+    let request = fetch(&[(0, 0)], SECOND);
+    let second = replica.fetcher.fetch(&request, &memory);
+    assert!(tokio::time::timeout(60 * SECOND, second).await.is_err());
+    drop(first);
+    let third = replica.fetcher.fetch(&request, &memory).await;
+    assert_eq!(records(&third.partitions[0].records).len(), 1);
 }

@@ -158,7 +158,7 @@ impl Replica {
     }
 
     pub(crate) async fn fetch(&self, request: FetchRequest) -> Vec<FetchedPartition> {
-        self.fetcher.fetch(&request).await
+        self.fetcher.fetch(&request, &self.budget.share(usize::MAX)).await.partitions
     }
 
     /// Keys of the WAL objects.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 pub use wakeups::Wakeups;
 
 use super::Components;
+use super::budget::{Room, Share};
 use super::objects::{Lane, Objects};
 use crate::coordinator::{FindFrom, FindRequest, Found, Watermarks};
 use crate::log::batch::Run;
@@ -80,6 +81,15 @@ pub struct FetchedPartition {
     pub records: Vec<Bytes>,
 }
 
+/// What a fetch gives.
+#[derive(Debug, Default)]
+pub struct Fetched {
+    /// One answer for each partition, in order.
+    pub partitions: Vec<FetchedPartition>,
+    /// The memory that the records take; to be held until they are written.
+    pub room: Option<Room>,
+}
+
 /// Serves fetches.
 #[derive(Debug)]
 pub struct Fetcher {
@@ -94,21 +104,25 @@ impl Fetcher {
         Self { components, objects, wakeups }
     }
 
-    /// Serves one fetch; one answer for each partition, in order.
+    /// Serves one fetch. Nothing is read before there is room for it in `memory`.
     ///
     /// # Cancel safety
     /// May be dropped at any point; it changes nothing.
-    pub async fn fetch(&self, request: &FetchRequest) -> Vec<FetchedPartition> {
+    pub async fn fetch(&self, request: &FetchRequest, memory: &Share) -> Fetched {
         let deadline = Instant::now() + request.wait;
         // Registered before the first look, so that no commit falls between look and wait.
         let waiting = self.wakeups.register(request.partitions.iter().map(|p| p.partition));
         let mut fresh = true;
         loop {
             let Some(planned) = self.find(request, fresh).await else {
-                return request.partitions.iter().map(|_| storage_error()).collect();
+                return storage_errors(request);
             };
             if ends_the_wait(request, &planned) || Instant::now() >= deadline {
-                return self.read(request, planned).await;
+                let Ok(room) = memory.take(bytes_to_read(request, &planned)).await else {
+                    return storage_errors(request);
+                };
+                let partitions = self.read(request, planned).await;
+                return Fetched { partitions, room: Some(room) };
             }
             fresh = false;
             // Woken or not, look once more: a lost wake-up costs latency only.
@@ -317,6 +331,17 @@ fn ends_the_wait(request: &FetchRequest, planned: &[Planned]) -> bool {
     available >= request.bytes_min.min(request.bytes_max.max(1)) as u64
 }
 
-fn storage_error() -> FetchedPartition {
-    FetchedPartition { error: Some(FetchError::Storage), ..Default::default() }
+/// As many bytes as the answer may have, or the first run when that is more: at least one batch of
+/// it is given.
+fn bytes_to_read(request: &FetchRequest, planned: &[Planned]) -> usize {
+    let runs =
+        request.partitions.iter().zip(planned).map(|(p, plan)| readable_runs(p, &plan.found));
+    let sizes: Vec<u64> = runs.flatten().map(|run| run.bytes).collect();
+    let (all, first) = (sizes.iter().sum::<u64>(), sizes.first().copied().unwrap_or(0));
+    usize::try_from(all.min(first.max(request.bytes_max as u64))).unwrap_or(usize::MAX)
+}
+
+fn storage_errors(request: &FetchRequest) -> Fetched {
+    let error = || FetchedPartition { error: Some(FetchError::Storage), ..Default::default() };
+    Fetched { partitions: request.partitions.iter().map(|_| error()).collect(), room: None }
 }

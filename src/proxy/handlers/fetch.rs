@@ -12,6 +12,7 @@ use super::addresses::rewrite;
 use super::{
     Names, Request, SessionState, Step, frame_head, names_diskless, not_led, resolve, topic_id,
 };
+use crate::engine::budget::{Room, Share};
 use crate::engine::fetch as engine;
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::proxy::Proxy;
@@ -121,10 +122,12 @@ pub(super) async fn serve(
     let topics: Vec<_> =
         plan.partitions.iter().map(|(w, _)| (w.topic_id, w.name.as_str())).collect();
     let permits = broker.permits(&topics).await?;
-    let (header, proxy, fetched) = (request.header, request.proxy, Arc::clone(&session.fetched));
+    let (header, proxy) = (request.header, request.proxy);
+    let (fetched, memory) = (Arc::clone(&session.fetched), Arc::clone(&session.responses));
     Ok(Step::Answer(
         async move {
-            let rows = fetch_rows(&proxy, &fetch, &plan, &permits, &fetched).await;
+            let asking = Asking { fetch: &fetch, plan: &plan, permits: &permits };
+            let (rows, room) = fetch_rows(&proxy, asking, &fetched, &memory).await;
             let told: Vec<_> = rows.iter().map(|row| (row.told(), row.gives_records())).collect();
             let named = proxy.fetch_sessions.finish(&plan, &told);
             let named_rows =
@@ -137,7 +140,7 @@ pub(super) async fn serve(
             };
             let slices = encode(body, header.api_version, frame_head(&header))
                 .ok_or_else(|| Close::Ours("a Fetch answer too large for a frame".to_owned()))?;
-            Ok(Some(Reply(slices)))
+            Ok(Some(Reply { slices, room }))
         }
         .boxed(),
     ))
@@ -218,13 +221,20 @@ impl Row {
     }
 }
 
+/// A fetch, and what is known of it before anything is read.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    fetch: &'a FetchRequest,
+    plan: &'a Plan,
+    permits: &'a [Permit],
+}
+
 async fn fetch_rows(
     proxy: &Arc<Proxy>,
-    fetch: &FetchRequest,
-    plan: &Plan,
-    permits: &[Permit],
+    Asking { fetch, plan, permits }: Asking<'_>,
     fetched: &Fetched,
-) -> Vec<Row> {
+    memory: &Share,
+) -> (Vec<Row>, Option<Room>) {
     let mut rows = Vec::with_capacity(plan.partitions.len());
     let mut partitions = Vec::new();
     for ((wanted, position), permit) in plan.partitions.iter().zip(permits) {
@@ -250,18 +260,18 @@ async fn fetch_rows(
         bytes_min: usize::try_from(fetch.min_bytes).unwrap_or(0),
         bytes_max: usize::try_from(fetch.max_bytes).unwrap_or(0),
     };
-    let mut fetched = proxy.fetcher.fetch(&asked).await.into_iter();
-    rows.into_iter()
-        .map(|row| {
-            row.unwrap_or_else(|| match fetched.next() {
-                Some(fetched) => {
-                    let error = fetched.error.map_or(ErrorCode::NONE, error_reply::of_fetch);
-                    Row { error, fetched }
-                }
-                None => Row::refused(ErrorCode::KAFKA_STORAGE_ERROR),
-            })
+    let answer = proxy.fetcher.fetch(&asked, memory).await;
+    let mut fetched = answer.partitions.into_iter();
+    let row = |row: Option<Row>| {
+        row.unwrap_or_else(|| match fetched.next() {
+            Some(fetched) => {
+                let error = fetched.error.map_or(ErrorCode::NONE, error_reply::of_fetch);
+                Row { error, fetched }
+            }
+            None => Row::refused(ErrorCode::KAFKA_STORAGE_ERROR),
         })
-        .collect()
+    };
+    (rows.into_iter().map(row).collect(), answer.room)
 }
 
 async fn plan_partition(

@@ -29,9 +29,9 @@ use super::authorization::Operation;
 use super::error_reply::ErrorCode;
 use super::reply::{self, Close, Reply};
 use super::session::{ClientBroker, Endpoint, Permit};
-use super::topics::{Topic, Topics};
+use super::topics::Topic;
 use super::upstream;
-use crate::engine::budget::Room;
+use crate::engine::budget::{Room, Share};
 use crate::engine::produce::ConnectionId;
 use crate::log::ids::TopicId;
 use crate::wire::guard;
@@ -84,11 +84,15 @@ pub(crate) struct SessionState {
     switches: u64,
     /// Partitions that the client fetched from this replica on this connection.
     fetched: Arc<fetch::Fetched>,
+    /// The connection's share of the memory for answers to fetches.
+    responses: Arc<Share>,
 }
 
 impl SessionState {
-    pub(crate) fn new(topics: &Topics) -> Self {
-        Self { switches: topics.switches(), fetched: Arc::default() }
+    pub(crate) fn new(proxy: &Proxy) -> Self {
+        let responses = proxy.responses.share(proxy.settings.response_bytes_max);
+        let switches = proxy.topics.switches();
+        Self { switches, fetched: Arc::default(), responses: Arc::new(responses) }
     }
 }
 

@@ -67,7 +67,7 @@ impl Reader {
             share: budget.share(proxy.settings.connection_bytes_max),
             room: None,
             frames: FrameReader::new(proxy.settings.frame_bytes_max),
-            session: handlers::SessionState::new(&proxy.topics),
+            session: handlers::SessionState::new(&proxy),
             proxy,
             endpoint,
             connection,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures::FutureExt;
@@ -13,11 +14,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::upstream_reader::UpstreamReader;
 use super::{Endpoint, Pending};
+use crate::engine::budget::Room;
 use crate::proxy::reply::{Close, Reply};
 use crate::proxy::upstream::CALL_TIMEOUT;
 
 /// Bytes that gather before they are written although more is at hand.
 const GATHER_BYTES: usize = 256 << 10;
+/// A client that takes no byte of its answers for so long holds memory that others need.
+const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) struct Writer {
     endpoint: Endpoint,
@@ -35,7 +39,7 @@ impl Writer {
         pending: mpsc::Receiver<Pending>,
         authenticated: Arc<AtomicBool>,
     ) -> Self {
-        let out = Out { client, slices: Slices::default() };
+        let out = Out { client, slices: Slices::default(), rooms: Vec::new() };
         Self { endpoint, out, pending, upstream: None, authenticated }
     }
 
@@ -178,23 +182,31 @@ fn no_upstream() -> Close {
 struct Out {
     client: OwnedWriteHalf,
     slices: Slices,
+    /// The memory of answers that are not written whole yet.
+    rooms: Vec<Room>,
 }
 
 impl Out {
     fn push(&mut self, reply: Reply) {
-        for slice in reply.0 {
+        for slice in reply.slices {
             self.slices.push(slice);
         }
+        self.rooms.extend(reply.room);
     }
 
     async fn flush(&mut self) -> Result<(), Close> {
         while self.slices.has_remaining() {
-            match self.client.write_buf(&mut self.slices).await {
+            let written = self.client.write_buf(&mut self.slices);
+            let Ok(written) = tokio::time::timeout(TAKEN_WITHIN, written).await else {
+                return Err(Close::Upstream("the client takes nothing".to_owned()));
+            };
+            match written {
                 Ok(0) => return Err(Close::Upstream("the client is gone".to_owned())),
                 Ok(_) => {}
                 Err(error) => return Err(Close::Upstream(format!("client: {error}"))),
             }
         }
+        self.rooms.clear();
         Ok(())
     }
 }
