@@ -277,7 +277,8 @@ async fn nothing_is_read_before_there_is_memory_for_it() {
     let first = replica.fetcher.fetch(&fetch(&[(0, 0)], SECOND), &memory).await;
     assert_eq!(records(&first.partitions[0].records).len(), 1);
     assert!(budget.available() < 2_000, "it is held with the answer");
-    let waiting = replica.fetcher.fetch(&fetch(&[(0, 1)], 3_600 * SECOND), &memory);
+    let idle = fetch(&[(0, 1)], 3_600 * SECOND);
+    let waiting = replica.fetcher.fetch(&idle, &memory);
     let waited = tokio::time::timeout(60 * SECOND, waiting).await;
     assert!(waited.is_err() && budget.available() < 2_000, "who waits for records holds nothing");
     let request = fetch(&[(0, 0)], SECOND);
