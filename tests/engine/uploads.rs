@@ -152,7 +152,7 @@ async fn who_comes_behind_a_late_put_waits_no_longer_than_is_usual() {
     let replica = used_to_the_store(ProduceSettings { upload, interval, ..settings() }).await;
     replica.store.script(Verb::Put, [Fault::slow(4 * SECOND)]);
     let _late = replica.send(1, vec![fast(0, "late")]).await;
-    tokio::time::sleep(MS).await;
+    tokio::time::sleep(10 * MS).await;
     let start = Instant::now();
     replica.write(2, fast(0, "b")).await;
     let (least, most) = (110 * MS, 130 * MS);
@@ -230,4 +230,33 @@ async fn hurry_ends_the_wait_for_company() {
     replica.producer.hurry().await;
     offset(cheap.await.expect("an answer")[0]);
     assert!(start.elapsed() < INTERVAL / 10);
+}
+
+/// What a producer sends all at once behind its acknowledgements rides in one object.
+#[tokio::test(start_paused = true)]
+async fn a_burst_behind_a_landing_is_not_torn() {
+    let replica = used_to_the_store(standard()).await;
+    let puts = replica.store.calls(Verb::Put);
+    let start = Instant::now();
+    for _ in 0..20 {
+        let mut replies = Vec::new();
+        for _ in 0..5 {
+            replies.push(replica.send(1, vec![fast(0, "x")]).await);
+            tokio::time::sleep(MS).await;
+        }
+        for reply in replies {
+            offset(reply.await.expect("an answer")[0]);
+        }
+    }
+    assert_eq!(replica.store.calls(Verb::Put) - puts, 20);
+    assert!(start.elapsed() < 20 * 75 * MS, "{:?}", start.elapsed());
+    // Endless company is not waited for.
+    let begun = Instant::now();
+    let first = replica.send(1, vec![fast(0, "x")]).await;
+    for _ in 0..30 {
+        tokio::time::sleep(MS).await;
+        replica.send(2, vec![fast(0, "x")]).await;
+    }
+    offset(first.await.expect("an answer")[0]);
+    assert!(begun.elapsed() < 72 * MS, "{:?}", begun.elapsed());
 }

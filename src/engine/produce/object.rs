@@ -56,6 +56,7 @@ pub(crate) struct OpenObject {
     waiters: Vec<Waiter>,
     bytes: usize,
     opened: Option<Instant>,
+    last: Option<Instant>,
     /// Whether some batch does not want to wait.
     urgent: bool,
 }
@@ -83,6 +84,7 @@ pub(crate) struct SealedPart {
 impl OpenObject {
     pub(crate) fn push(&mut self, append: Append, now: Instant) {
         self.opened.get_or_insert(now);
+        self.last = Some(now);
         let waiter = self.waiters.len();
         self.waiters.push(Waiter {
             reply: Some(append.reply),
@@ -122,6 +124,11 @@ impl OpenObject {
     /// Whether some batch does not want to wait.
     pub(crate) fn urgent(&self) -> bool {
         self.urgent
+    }
+
+    /// When the last row came.
+    pub(crate) fn last(&self) -> Option<Instant> {
+        self.last
     }
 
     /// When the first row came.

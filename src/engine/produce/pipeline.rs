@@ -21,6 +21,12 @@ use crate::tasks;
 
 /// Outcomes that ride on the next object; older ones are dropped beyond this many.
 const JOURNAL_MAX: usize = 4096;
+/// An object is complete when nothing came for this fraction of a PUT …
+const GATHER_QUIET: u32 = 16;
+/// … or after so many times as long, …
+const GATHER_MAX: u32 = 2;
+/// … and at once where that is less than timers can tell.
+const GATHER_MIN: Duration = Duration::from_millis(1);
 /// How long a commit is waited for before it is repeated. Adapters have shorter deadlines for what
 /// they ask of others; this one is for whatever they did not think of.
 const COMMIT_WITHIN: Duration = Duration::from_secs(10);
@@ -59,6 +65,8 @@ pub(crate) struct Pipeline {
     sealed_at: Option<Instant>,
     /// The object sealed last and when, until it is durable.
     latest: Option<(u32, Instant)>,
+    /// When the object sealed last became durable.
+    landed_at: Option<Instant>,
     hurry: bool,
     journal: VecDeque<JournalEntry>,
     drains: Vec<oneshot::Sender<()>>,
@@ -92,6 +100,7 @@ impl Pipeline {
             uploading: 0,
             sealed_at: None,
             latest: None,
+            landed_at: None,
             hurry: false,
             journal: VecDeque::new(),
             drains: Vec::new(),
@@ -141,7 +150,10 @@ impl Pipeline {
             }
             Event::Uploaded(sequence) => {
                 self.uploading -= 1;
-                self.latest = self.latest.filter(|(latest, _)| *latest != sequence);
+                if self.latest.is_some_and(|(latest, _)| latest == sequence) {
+                    self.latest = None;
+                    self.landed_at = Some(Instant::now());
+                }
                 if let Some(object) = self.sealed.get_mut(&sequence) {
                     self.metrics.objects.inc();
                     self.metrics.object_bytes.inc_by(object.bytes.len() as u64);
@@ -177,11 +189,24 @@ impl Pipeline {
         let wanted = match self.latest {
             _ if self.open.bytes() >= self.settings.object_bytes => opened,
             _ if !self.open.urgent() => in_turn,
-            None => opened,
+            None => self.gathered(opened),
             // Nobody waits for a PUT that takes longer than PUTs usually do.
             Some((_, sealed)) => in_turn.min(sealed + self.uploader.usual()),
         };
         Some(wanted.max(self.uploader.next_put(Instant::now())))
+    }
+
+    /// When those who were just told of the last object's landing have had the time to send what
+    /// they kept back for it: a producer that may have five requests under way sends five at once,
+    /// and sealed behind the first of them, the other four would wait for another PUT.
+    fn gathered(&self, opened: Instant) -> Instant {
+        let begun = self.landed_at.map_or(opened, |landed| landed.max(opened));
+        let quiet = self.uploader.usual_if_known() / GATHER_QUIET;
+        if quiet < GATHER_MIN {
+            return opened;
+        }
+        let last = self.open.last().map_or(begun, |last| last.max(begun));
+        (last + quiet).min(begun + quiet * GATHER_MAX)
     }
 
     fn seal(&mut self) {

@@ -103,6 +103,11 @@ impl Uploader {
         self.state().latency.usual().unwrap_or(LATE_AT_FIRST)
     }
 
+    /// The same; nothing while nobody knows.
+    pub(crate) fn usual_if_known(&self) -> Duration {
+        self.state().latency.usual().unwrap_or_default()
+    }
+
     /// Returns once the object is durable.
     pub(crate) async fn upload(&self, id: ObjectId, bytes: &Bytes) {
         let key = wal_key(id);
