@@ -166,7 +166,8 @@ impl State {
             None => {}
             Some(Entry::Asked { overtaken, .. }) => *overtaken = true,
             Some(Entry::Known(known)) => {
-                if !carry_on(known) {
+                let joined = carry_on(known);
+                if !joined {
                     self.partitions.remove(&partition);
                 }
             }
