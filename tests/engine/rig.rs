@@ -12,7 +12,7 @@ use odradek::engine::Components;
 use odradek::engine::budget::{Budget, Closed, Room};
 use odradek::engine::fetch::{FetchPartition, FetchRequest, FetchedPartition, Fetcher, Wakeups};
 use odradek::engine::lookup::Lookup;
-use odradek::engine::objects::Objects;
+use odradek::engine::objects::{FromStore, Objects};
 use odradek::engine::produce::{
     AppendRow, ConnectionId, ProduceSettings, Producer, RowOutcome, UploadSettings,
 };
@@ -115,7 +115,8 @@ impl Replica {
             clock: Arc::new(ManualClock::new(NOW)) as Arc<dyn WallClock>,
             entropy: Arc::new(Entropy::from_seed(11)),
         };
-        let objects = Arc::new(Objects::new(Arc::clone(&components.store), 64 << 20));
+        let objects =
+            Arc::new(Objects::new(Arc::new(FromStore(Arc::clone(&components.store))), 64 << 20));
         let wakeups = Arc::new(Wakeups::default());
         if follow == Follow::Yes {
             let events = components.coordinator.follow().await.expect("it lives");
