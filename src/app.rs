@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 mod backends;
+mod zone;
 
 use backends::{Ordering, attach, check_store, keep_generation, open_coordinator, open_store};
 
@@ -23,7 +24,7 @@ use crate::engine::Components;
 use crate::engine::budget::Budget;
 use crate::engine::fetch::{Fetcher, Wakeups};
 use crate::engine::lookup::Lookup;
-use crate::engine::objects::{FromStore, Objects};
+use crate::engine::objects::Objects;
 use crate::engine::produce::{ProduceSettings, Producer, SealProfile, UploadSettings};
 use crate::entropy::Entropy;
 use crate::metrics::Metrics;
@@ -53,7 +54,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let (ready, is_ready) = watch::channel(false);
     let metrics = Arc::new(Metrics::default());
     admin::start(settings.admin.bind, is_ready, Arc::clone(&metrics)).await?;
-    let running = tokio::select! {
+    let mut running = tokio::select! {
         () = stop.wait() => return Ok(()),
         running = start(&settings, metrics) => running?,
     };
@@ -98,12 +99,14 @@ struct Running {
     proxy: Arc<Proxy>,
     listeners: Arc<Listeners>,
     drain: watch::Sender<bool>,
+    lease: zone::Lease,
 }
 
 impl Running {
     /// Takes nothing new, answers what was asked, and makes durable what was taken.
-    async fn drain(&self) {
+    async fn drain(&mut self) {
         self.drain.send_replace(true);
+        self.lease.end().await;
         // Sessions wait for their answers, which nothing may hold up now.
         self.proxy.producer.hurry().await;
         self.listeners.drained().await;
@@ -139,8 +142,10 @@ async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Run
     follow(&components.coordinator, &wakeups, &topics).await;
     until_ok("the batch coordinator", || topics.load()).await;
 
-    let proxy =
-        build_proxy(settings, &attachment, components, &ordering, wakeups, &topics, metrics);
+    let member = zone::member(settings, &attachment, &ordering);
+    let (objects, lease) = zone::join(settings, &components, member, &metrics).await?;
+    let engine = Engine { components, objects, wakeups, metrics };
+    let proxy = build_proxy(settings, &attachment, engine, &ordering, &topics);
     let (drain, draining) = watch::channel(false);
     let listeners = Arc::new(Listeners::new(Arc::clone(&proxy), draining));
     topics.observe_all(&metadata.topics).await;
@@ -156,7 +161,7 @@ async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Run
         zone = listen.zone,
         "ready"
     );
-    Ok(Running { proxy, listeners, drain })
+    Ok(Running { proxy, listeners, drain, lease })
 }
 
 /// How our own connections to brokers, and those of our own commands, authenticate.
@@ -171,18 +176,23 @@ pub(crate) fn login(settings: &Settings, entropy: &Arc<Entropy>) -> Option<Login
     Some(Login::new(mechanism, sasl.username.clone(), sasl.password.clone(), entropy))
 }
 
+/// What the use cases share.
+struct Engine {
+    components: Components,
+    objects: Arc<Objects>,
+    wakeups: Arc<Wakeups>,
+    metrics: Arc<Metrics>,
+}
+
 fn build_proxy(
     settings: &Settings,
     attachment: &Attachment,
-    components: Components,
+    engine: Engine,
     ordering: &Ordering,
-    wakeups: Arc<Wakeups>,
     topics: &Arc<Topics>,
-    metrics: Arc<Metrics>,
 ) -> Arc<Proxy> {
+    let Engine { components, objects, wakeups, metrics } = engine;
     let memory = &settings.memory;
-    let zone = Arc::new(FromStore(Arc::clone(&components.store)));
-    let objects = Arc::new(Objects::new(zone, Arc::clone(&components.store), memory.cache));
     let budget = |bytes| Budget::new(in_memory(bytes), Arc::clone(&metrics));
     let (diskless, classic) = (budget(memory.requests), budget(memory.requests));
     let responses = budget(memory.responses);

@@ -24,4 +24,11 @@ impl Entropy {
     pub fn next_u64(&self) -> u64 {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next_u64()
     }
+
+    /// 32 bytes that nobody can guess, as long as the seed is the operating system's.
+    pub fn secret(&self) -> [u8; 32] {
+        let mut secret = [0; 32];
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).fill_bytes(&mut secret);
+        secret
+    }
 }

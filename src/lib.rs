@@ -3,7 +3,7 @@
 //! Read the modules in this order; each may import only those before it
 //! (`tests/tidy.rs` checks it):
 //!
-//! `log` ← `wire` ← {`store`, `coordinator`} ← `engine` ← `proxy` ← `app` ← `main`.
+//! `log` ← `wire` ← {`store`, `coordinator`} ← `engine` ← {`peers`, `proxy`} ← `app` ← `main`.
 
 pub mod clock;
 pub mod entropy;
@@ -17,6 +17,8 @@ pub mod coordinator;
 pub mod store;
 
 pub mod engine;
+
+pub mod peers;
 
 pub mod config;
 

@@ -21,6 +21,31 @@ pub enum EndpointKind {
     diskless,
 }
 
+/// What became of a question to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the names are label values")]
+pub enum PeerOutcome {
+    /// It answered.
+    answered,
+    /// It answered after the store had been asked as well.
+    late,
+    /// It was too slow: the store answered before it did, or its time was up.
+    slow,
+    /// It refused.
+    refused,
+    /// It could not be reached, or died amidst its answer.
+    failed,
+    /// Its answer was not what it should be.
+    damaged,
+    /// It was not asked, because it had failed lately.
+    resting,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PeerLabels {
+    outcome: PeerOutcome,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     api: &'static str,
@@ -32,6 +57,7 @@ struct RequestLabels {
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
+    peer_requests: Family<PeerLabels, Counter>,
     connections: Gauge<i64, AtomicI64>,
     /// Objects written.
     pub objects: Counter,
@@ -51,6 +77,14 @@ pub struct Metrics {
     pub commit_repeats: Counter,
     /// Requests whose reading waited for memory.
     pub budget_waits: Counter,
+    /// Bytes of objects that peers gave.
+    pub peer_bytes: Counter,
+    /// GETs not made, because a peer answered.
+    pub gets_saved: Counter,
+    /// Requests to the peer port that were refused.
+    pub peer_refusals: Counter,
+    /// Leases renewed, and with them the list of the zone's replicas.
+    pub lease_renewals: Counter,
 }
 
 impl Default for Metrics {
@@ -58,6 +92,9 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("odradek");
         let requests = Family::default();
         registry.register("requests", "Requests by API and kind of endpoint", requests.clone());
+        let peer_requests = Family::default();
+        let help = "Objects asked of peers, by what became of it";
+        registry.register("peer_requests", help, peer_requests.clone());
         let connections = Gauge::default();
         registry.register("connections", "Client connections open", connections.clone());
         let mut counter = |name, help| {
@@ -73,6 +110,10 @@ impl Default for Metrics {
         let put_slow_downs = counter("put_slow_downs", "Uploads that the store told to slow down");
         let commit_repeats = counter("commit_repeats", "Commits repeated, their outcome unknown");
         let budget_waits = counter("budget_waits", "Requests whose reading waited for memory");
+        let peer_bytes = counter("peer_bytes", "Bytes of objects that peers gave");
+        let gets_saved = counter("gets_saved", "GETs not made, because a peer answered");
+        let peer_refusals = counter("peer_refusals", "Requests to the peer port refused");
+        let lease_renewals = counter("lease_renewals", "Leases renewed at the coordinator");
         // 1 ms to 16 s.
         let put_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 15));
         let help = "Seconds until an object sent was durable";
@@ -80,6 +121,7 @@ impl Default for Metrics {
         Self {
             registry,
             requests,
+            peer_requests,
             connections,
             objects,
             object_bytes,
@@ -90,6 +132,10 @@ impl Default for Metrics {
             put_seconds,
             commit_repeats,
             budget_waits,
+            peer_bytes,
+            gets_saved,
+            peer_refusals,
+            lease_renewals,
         }
     }
 }
@@ -98,6 +144,11 @@ impl Metrics {
     /// Counts a request.
     pub fn request(&self, api: &'static str, endpoint: EndpointKind) {
         self.requests.get_or_create(&RequestLabels { api, endpoint }).inc();
+    }
+
+    /// Counts a question to a peer.
+    pub fn peer_request(&self, outcome: PeerOutcome) {
+        self.peer_requests.get_or_create(&PeerLabels { outcome }).inc();
     }
 
     /// Counts a connection in.

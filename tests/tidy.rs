@@ -24,6 +24,21 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["log", "wire", "store", "coordinator", "engine", "clock", "entropy", "tasks", "metrics"],
     ),
     (
+        "peers",
+        &[
+            "log",
+            "wire",
+            "store",
+            "coordinator",
+            "engine",
+            "peers",
+            "clock",
+            "entropy",
+            "tasks",
+            "metrics",
+        ],
+    ),
+    (
         "proxy",
         &[
             "log",

@@ -186,6 +186,21 @@ pub const KEYS: &[Key] = &[
         "`256MiB`",
         "Objects kept for readers, 1MiB to 1024GiB. Fewer mean more GETs.",
     ),
+    key(
+        "peers",
+        "",
+        "Replicas of a zone ask each other for objects, so that each is fetched from object storage once per zone, however many read it.",
+    ),
+    key(
+        "peers.bind",
+        "none",
+        "The address and port at which other replicas ask this one, as `0.0.0.0:9190`. It answers only who knows the secret that the replicas share in Redis; open it inside the zone only. Left out, this replica neither asks nor is asked.",
+    ),
+    key(
+        "peers.advertisedHost",
+        "`bind`'s address when that is one interface's, else **required**",
+        "The host at which the zone's other replicas reach this one.",
+    ),
     key("admin", "", "The HTTP port of `/livez`, `/readyz` and `/metrics`."),
     key(
         "admin.bind",
@@ -290,6 +305,7 @@ mod tests {
             "coordinator",
             "flush",
             "memory",
+            "peers",
             "admin"
         ]));
         assert!(children("kafka").eq(["bootstrapServers", "sasl"]));

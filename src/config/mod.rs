@@ -53,6 +53,8 @@ pub struct Settings {
     pub flush: FlushSettings,
     /// What may be held in memory.
     pub memory: MemorySettings,
+    /// How replicas of a zone ask each other; `None`: they do not.
+    pub peers: Option<PeerSettings>,
     /// The HTTP port.
     pub admin: AdminSettings,
 }
@@ -193,6 +195,23 @@ pub struct MemorySettings {
     pub responses: u64,
     /// Objects kept for readers.
     pub cache: u64,
+}
+
+/// How replicas of a zone ask each other for objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerSettings {
+    /// Where this one listens for the others.
+    pub bind: SocketAddr,
+    /// The host at which they reach it; IPv6 without brackets.
+    pub advertised_host: String,
+}
+
+impl PeerSettings {
+    /// `host:port` as others reach it.
+    pub fn address(&self) -> String {
+        let (host, port) = (&self.advertised_host, self.bind.port());
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
 }
 
 /// The HTTP port of health, metrics and the console.

@@ -15,8 +15,8 @@ use super::values::{
 };
 use super::{
     AdminSettings, CoordinatorSettings, DisklessSettings, FlushSettings, KafkaSettings,
-    ListenerSettings, MemorySettings, SaslSettings, Settings, StoreSettings, Surroundings,
-    relations,
+    ListenerSettings, MemorySettings, PeerSettings, SaslSettings, Settings, StoreSettings,
+    Surroundings, relations,
 };
 use crate::store::open::StoreUrl;
 use crate::store::s3::{S3Credentials, S3Options};
@@ -52,6 +52,7 @@ pub(super) fn settings(mut tree: Node, around: &Surroundings<'_>) -> Result<Sett
             .unwrap_or(CoordinatorSettings::Embedded),
         flush,
         memory: reader.memory(top.find("memory")),
+        peers: reader.peers(top.find("peers")),
         admin: reader.admin(top.find("admin")),
     };
     // A store that could not be read may well have been an S3 one.
@@ -299,6 +300,36 @@ impl Reader {
             responses: size("memory.responses", "responses", (16 * MIB, 4096 * MIB), 128 * MIB),
             cache: size("memory.cache", "cache", (MIB, MIB * MIB), 256 * MIB),
         }
+    }
+
+    fn peers(&mut self, node: Option<&Node>) -> Option<PeerSettings> {
+        let section = self.section("peers", node);
+        let bind_node = section.find("bind");
+        let bind = self.text("peers.bind", bind_node, |text| {
+            let address = text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0);
+            address.ok_or_else(|| {
+                "is no address with a port; write one such as `0.0.0.0:9190`".to_owned()
+            })
+        });
+        let (path, host_node) = ("peers.advertisedHost", section.find("advertisedHost"));
+        let host = self.text(path, host_node, |text| match is_host(text) {
+            true => Ok(text.to_owned()),
+            false => Err("is no host; write a name or an address, without port".to_owned()),
+        });
+        if bind_node.is_none() && host_node.is_some() {
+            let message =
+                "is required with `peers.advertisedHost`; write one such as `0.0.0.0:9190`";
+            self.problems.push("peers.bind", message);
+        }
+        let bind = bind?;
+        if host_node.is_none() && bind.ip().is_unspecified() {
+            let message = format!(
+                "is required, because `peers.bind` is `{bind}`; write the host at which the zone's \
+                 other replicas reach this one"
+            );
+            self.problems.push(path, message);
+        }
+        Some(PeerSettings { bind, advertised_host: host.unwrap_or_else(|| bind.ip().to_string()) })
     }
 
     fn admin(&mut self, node: Option<&Node>) -> AdminSettings {

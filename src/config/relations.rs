@@ -1,5 +1,6 @@
 //! What must hold between settings that are each right alone.
 
+use std::net::IpAddr;
 use std::ops::Range;
 
 use super::problems::Problems;
@@ -40,12 +41,18 @@ fn check_ports(settings: &Settings, problems: &mut Problems) {
         ports("listeners.brokerPorts", listeners.broker_ports, BROKER_IDS_ROOM),
         ports("listeners.nodePorts", listeners.node_ports, settings.diskless.nodes_per_zone.into()),
     ];
+    let meet = |a: IpAddr, b: IpAddr| a == b || a.is_unspecified() || b.is_unspecified();
     let admin = settings.admin.bind;
-    let same_address = admin.ip() == listeners.bind
-        || admin.ip().is_unspecified()
-        || listeners.bind.is_unspecified();
-    if same_address && admin.port() != 0 {
+    if meet(admin.ip(), listeners.bind) && admin.port() != 0 {
         all.push(ports("admin.bind", admin.port(), 1));
+    }
+    if let Some(peers) = &settings.peers {
+        if meet(peers.bind.ip(), listeners.bind) {
+            all.push(ports("peers.bind", peers.bind.port(), 1));
+        } else if meet(peers.bind.ip(), admin.ip()) && peers.bind.port() == admin.port() {
+            let message = "is the port of `admin.bind` as well; move one of them";
+            problems.push("peers.bind", message);
+        }
     }
     for (index, right) in all.iter().enumerate() {
         if right.range.end > 65_536 {
@@ -84,6 +91,9 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
              read its records",
         ),
         _ => {}
+    }
+    if settings.peers.is_some() && settings.coordinator == CoordinatorSettings::Embedded {
+        warnings.push("peers.bind: with `coordinator: embedded` there is no other replica to ask");
     }
     if !settings.admin.bind.ip().is_loopback() {
         warnings.push("admin.bind: the port asks for no password; let only operators reach it");

@@ -115,13 +115,13 @@ fn keys_that_are_not_known_or_stand_twice() {
     check(
         "7: a",
         &["7: unknown key; known are `cluster`, `zone`, `replica`, `kafka`, `listeners`, \
-           `diskless`, `store`, `s3`, `coordinator`, `flush`, `memory`, `admin`"],
+           `diskless`, `store`, `s3`, `coordinator`, `flush`, `memory`, `peers`, `admin`"],
     );
     check(
         "s3: &a {x: 1}\n<<: *a\nstore: s3://bucket",
         &[
             "<<: unknown key; known are `cluster`, `zone`, `replica`, `kafka`, `listeners`, \
-           `diskless`, `store`, `s3`, `coordinator`, `flush`, `memory`, `admin`",
+           `diskless`, `store`, `s3`, `coordinator`, `flush`, `memory`, `peers`, `admin`",
             "s3.x: unknown key; known are `endpoint`, `region`, `pathStyle`, `accessKeyId`, \
            `secretAccessKeyFile`",
         ],
@@ -305,6 +305,15 @@ fn relations() {
         "s3: {region: eu-west-1}",
         &["s3: is for s3:// stores, and `store` is `file:///var/lib/odradek`; delete this section"],
     );
+    check(
+        "peers: {bind: \"0.0.0.0:9101\", advertisedHost: a}",
+        &["peers.bind: takes 9101, and `listeners.brokerPorts` takes 9100-9109; move one of them"],
+    );
+    check("peers: {bind: \"127.0.0.2:9101\"}", &[]);
+    check(
+        "peers: {bind: \"127.0.0.2:9190\"}\nadmin: {bind: \"0.0.0.0:9190\"}",
+        &["peers.bind: is the port of `admin.bind` as well; move one of them"],
+    );
     check("listeners: {bootstrapPort: 9304}\nadmin: {bind: \"127.0.0.2:9092\"}", &[]);
 }
 
@@ -413,4 +422,27 @@ fn sasl_is_given_whole_and_shows_no_password() {
     assert!(missing.contains("kafka.sasl.passwordFile: is required"), "{missing}");
     let unreadable = wrong(&sasl("mechanism: PLAIN, username: u, passwordFile: /no/file"));
     assert!(unreadable.contains("kafka.sasl.passwordFile"), "{unreadable}");
+}
+
+#[test]
+fn peers_need_an_address_that_others_can_reach() {
+    let none = parse("").unwrap();
+    assert_eq!(none.peers, None);
+    let specific = parse("peers: {bind: \"[::1]:9190\"}").unwrap().peers.expect("it is there");
+    assert_eq!(specific.address(), "[::1]:9190");
+    let named = parse("peers: {bind: \"0.0.0.0:9190\", advertisedHost: pod-0.odradek}").unwrap();
+    assert_eq!(named.peers.expect("it is there").address(), "pod-0.odradek:9190");
+    check(
+        "peers: {bind: \"0.0.0.0:9190\"}",
+        &["peers.advertisedHost: is required, because `peers.bind` is `0.0.0.0:9190`; write the \
+           host at which the zone's other replicas reach this one"],
+    );
+    check(
+        "peers: {advertisedHost: a}",
+        &["peers.bind: is required with `peers.advertisedHost`; write one such as `0.0.0.0:9190`"],
+    );
+    check(
+        "peers: {bind: \"0.0.0.0:0\", advertisedHost: a}",
+        &["peers.bind: `0.0.0.0:0` is no address with a port; write one such as `0.0.0.0:9190`"],
+    );
 }

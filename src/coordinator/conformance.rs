@@ -13,6 +13,7 @@ use crate::log::batch::{BatchClaim, Part, ProducerClaim};
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
 
 mod cases;
+mod members;
 mod random;
 
 pub use cases::check_cases;

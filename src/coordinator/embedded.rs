@@ -7,15 +7,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::mpsc;
 
+use super::membership::Leases;
 use super::memory::state::State;
 use super::{
     Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, Event, FindRequest, Found,
-    PartOutcome, ProducerSnapshot, Registration, TopicBinding, Watermarks,
+    Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding, Watermarks,
 };
 use crate::clock::WallClock;
 use crate::entropy::Entropy;
@@ -43,6 +45,8 @@ pub struct EmbeddedCoordinator {
     first: ObjectId,
     // Never held across an await.
     live: Mutex<Live>,
+    /// Those of this process only: there is no other replica.
+    leases: Mutex<Leases>,
     /// One change of records at a time, so that none is overwritten by an older one.
     changing: tokio::sync::Mutex<()>,
     /// Held for writing while a forgotten topic is bound anew: its record names the object from
@@ -90,6 +94,7 @@ impl EmbeddedCoordinator {
             generation: cluster.generation,
             first,
             live: Mutex::new(live),
+            leases: Mutex::new(Leases::new(entropy.secret())),
             changing: tokio::sync::Mutex::new(()),
             rebinding: tokio::sync::RwLock::new(()),
         })
@@ -256,6 +261,11 @@ impl Coordinator for EmbeddedCoordinator {
 
     async fn follow(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
         Ok(self.live().state.follow())
+    }
+
+    async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError> {
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(leases.renew(member, ttl))
     }
 }
 

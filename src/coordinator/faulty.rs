@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, Event, FindRequest, Found,
-    PartOutcome, ProducerSnapshot, Registration, TopicBinding, Watermarks,
+    Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding, Watermarks,
 };
 use crate::log::ids::{TopicId, TopicPartition};
 
@@ -47,6 +47,8 @@ pub enum Verb {
     Producers,
     /// [`Coordinator::follow`].
     Follow,
+    /// [`Coordinator::renew`].
+    Renew,
 }
 
 /// Whether a call reaches the coordinator.
@@ -257,6 +259,10 @@ impl Coordinator for FaultyCoordinator {
 
     async fn follow(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
         self.meet(Verb::Follow, self.inner.follow()).await
+    }
+
+    async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError> {
+        self.meet(Verb::Renew, self.inner.renew(member, ttl)).await
     }
 }
 

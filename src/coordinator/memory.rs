@@ -4,14 +4,17 @@
 //! when the process ends, so it serves tests; `embedded` makes it durable.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
+use super::membership::Leases;
 use super::{
     Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, Event, FindRequest, Found,
-    PartOutcome, ProducerSnapshot, Registration, TopicBinding, Watermarks,
+    Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding, Watermarks,
 };
+use crate::entropy::Entropy;
 use crate::log::ids::{TopicId, TopicPartition};
 
 pub(super) mod followers;
@@ -26,12 +29,14 @@ pub struct MemoryCoordinator {
     generation: String,
     // Never held across an await.
     state: Mutex<State>,
+    leases: Mutex<Leases>,
 }
 
 impl MemoryCoordinator {
     /// An empty coordinator whose metadata's life is named `generation`.
     pub fn new(generation: impl Into<String>) -> Self {
-        Self { generation: generation.into(), state: Mutex::new(State::default()) }
+        let leases = Mutex::new(Leases::new(Entropy::from_os().secret()));
+        Self { generation: generation.into(), state: Mutex::new(State::default()), leases }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -94,6 +99,11 @@ impl Coordinator for MemoryCoordinator {
 
     async fn follow(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
         Ok(self.state().follow())
+    }
+
+    async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError> {
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(leases.renew(member, ttl))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The batch coordinator: assigns offsets, keeps the index, binds topic ids to their kind.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -13,8 +14,11 @@ pub mod conformance;
 pub mod embedded;
 #[cfg(any(test, feature = "test-util"))]
 pub mod faulty;
+mod membership;
 pub mod memory;
 pub mod redis;
+
+pub use membership::{LEASE_MAX, Member, Membership};
 
 /// Whether a topic's records lie on the brokers or in object storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -295,4 +299,10 @@ pub trait Coordinator: Send + Sync + Debug {
     /// is bounded; a follower too slow for it, or one
     /// whose connection broke, is told [`Event::Gap`]. It never ends while the coordinator lives.
     async fn follow(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError>;
+
+    /// Takes or renews the lease of a replica for `ttl` (at most [`LEASE_MAX`]), or ends it when
+    /// that is zero; answers with everyone whose lease holds now, in all zones. Time is the
+    /// coordinator's own. Of two processes with one name the newer one (by incarnation) has the
+    /// lease; the older one is answered all the same.
+    async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError>;
 }

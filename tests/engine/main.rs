@@ -12,3 +12,5 @@ mod order;
 mod produce;
 mod rig;
 mod uploads;
+mod zone;
+mod zone_rig;

@@ -116,7 +116,7 @@ impl Replica {
             entropy: Arc::new(Entropy::from_seed(11)),
         };
         let zone = Arc::new(FromStore(Arc::clone(&components.store)));
-        let objects = Arc::new(Objects::new(zone, Arc::clone(&components.store), 64 << 20));
+        let objects = Arc::new(Objects::new(zone, 64 << 20));
         let wakeups = Arc::new(Wakeups::default());
         if follow == Follow::Yes {
             let events = components.coordinator.follow().await.expect("it lives");

@@ -21,6 +21,7 @@ pub async fn check_cases(rig: &mut dyn Rig) {
     time_index(rig).await;
     forgotten_topic(rig).await;
     followers(rig).await;
+    members::check(rig).await;
 }
 
 async fn commit(

@@ -4,8 +4,8 @@ use bytes::{Buf, BufMut};
 
 use crate::coordinator::ProducerSnapshot;
 use crate::coordinator::{
-    BatchOutcome, CoordinatorError, Event, Found, PartOutcome, Refusal, TopicBinding, TopicKind,
-    Watermarks,
+    BatchOutcome, CoordinatorError, Event, Found, Member, PartOutcome, Refusal, TopicBinding,
+    TopicKind, Watermarks,
 };
 use crate::log::batch::{Part, Run};
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
@@ -42,6 +42,21 @@ pub(super) fn encode_part(part: &Part) -> Vec<u8> {
                 out.put_i32(producer.base_sequence);
             }
         }
+    }
+    out
+}
+
+/// A member for `renew.lua`, which reads the first 12 bytes.
+pub(super) fn encode_member(member: &Member) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u64(member.incarnation);
+    out.put_u32(member.replica_tag);
+    out.put_u16(member.zone);
+    out.put_u16(member.node_ports);
+    let peer = member.peer.as_deref().unwrap_or_default();
+    for text in [&*member.replica, &*member.zone_name, &*member.advertised_host, peer] {
+        out.put_u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
+        out.put_slice(text.as_bytes());
     }
     out
 }
@@ -123,6 +138,26 @@ impl<'a> Packed<'a> {
         Ok((!expired).then_some(ProducerSnapshot { id, epoch, last_sequence, last_timestamp }))
     }
 
+    /// What [`encode_member`] wrote; a later version may have written more.
+    pub(super) fn member(mut self) -> Result<Member, CoordinatorError> {
+        let incarnation = u64::from_be_bytes(self.array()?);
+        let replica_tag = u32::from_be_bytes(self.array()?);
+        let (zone, node_ports) = (self.u16()?, self.u16()?);
+        let (replica, zone_name) = (self.text()?, self.text()?);
+        let (advertised_host, peer) = (self.text()?, self.text()?);
+        let peer = (!peer.is_empty()).then_some(peer);
+        Ok(Member {
+            replica,
+            incarnation,
+            replica_tag,
+            zone,
+            zone_name,
+            peer,
+            advertised_host,
+            node_ports,
+        })
+    }
+
     pub(super) fn id(mut self) -> Result<i64, CoordinatorError> {
         let id = self.i64()?;
         self.end()?;
@@ -201,6 +236,12 @@ impl<'a> Packed<'a> {
             return Err(self.corrupt());
         }
         Ok(count)
+    }
+
+    fn text(&mut self) -> Result<String, CoordinatorError> {
+        let length = self.count(1)?;
+        let bytes = self.take(length)?.to_vec();
+        String::from_utf8(bytes).map_err(|_| self.corrupt())
     }
 
     fn u8(&mut self) -> Result<u8, CoordinatorError> {

@@ -18,10 +18,11 @@
 //!
 //! | Key: after `odradek:{<cluster>:registry}:` | Value |
 //! |---|---|
-//! | `meta` | hash: `generation`, `sequence`, `cluster`, `shards`, `ready` |
+//! | `meta` | hash: `generation`, `sequence`, `cluster`, `shards`, `ready`, `secret` |
 //! | `zones` | list: zones by index |
 //! | `topics` | hash: topic id to kind and name |
 //! | `gone` | set: topics that were deleted |
+//! | `members` | hash: replica to the end of its lease and what it says of itself |
 //! | `log` | stream: bindings made and forgotten |
 
 use crate::log::ids::TopicPartition;

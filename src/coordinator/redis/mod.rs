@@ -63,13 +63,21 @@ impl std::fmt::Debug for RedisSettings {
 /// Every verb but [`Coordinator::attach`] answers [`CoordinatorError::Unavailable`] until the
 /// first attach succeeded. Verbs over several partitions are atomic for each shard; when only
 /// some shards answered, the outcome of the whole is [`CoordinatorError::Unknown`].
-#[derive(Debug)]
 pub struct RedisCoordinator {
     shell: Arc<Shell>,
     settings: RedisSettings,
     /// The generation to begin with, should there be none.
     proposal: String,
+    /// The secret of the replicas, should there be none.
+    secret: Vec<u8>,
     attached: RwLock<Option<Arc<Attached>>>,
+}
+
+impl std::fmt::Debug for RedisCoordinator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the secret.
+        f.debug_struct("RedisCoordinator").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 /// What followers share with the coordinator.
@@ -104,7 +112,8 @@ impl RedisCoordinator {
         let keys = Keys::new(&settings.cluster);
         let shell = Arc::new(Shell { link, keys, scripts: Scripts::new() });
         let proposal = format!("{:016x}", entropy.next_u64());
-        Ok(Self { shell, settings, proposal, attached: RwLock::new(None) })
+        let secret = entropy.secret().to_vec();
+        Ok(Self { shell, settings, proposal, secret, attached: RwLock::new(None) })
     }
 
     fn attached(&self) -> Result<Arc<Attached>, CoordinatorError> {

@@ -29,6 +29,7 @@ pub(super) struct Scripts {
     pub(super) find: Script,
     pub(super) trim: Script,
     pub(super) producers: Script,
+    pub(super) renew: Script,
 }
 
 macro_rules! checked {
@@ -54,6 +55,7 @@ impl Scripts {
             find: checked!("scripts/partition.lua", "scripts/find.lua"),
             trim: checked!("scripts/partition.lua", "scripts/trim.lua"),
             producers: checked!("scripts/partition.lua", "scripts/producers.lua"),
+            renew: checked!("scripts/renew.lua"),
         }
     }
 }

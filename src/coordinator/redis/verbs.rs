@@ -2,19 +2,20 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
 use tokio::sync::mpsc;
 
-use super::codec::{Packed, encode_part, partition_bytes, sortable};
+use super::codec::{Packed, encode_member, encode_part, partition_bytes, sortable};
 use super::keys::{Tag, shard_of};
 use super::replies::Reply;
 use super::{Attached, RedisCoordinator, follow, merge};
 use crate::coordinator::{
     Attachment, BindRule, Commit, CommitOrder, Coordinator, CoordinatorError, Event, FindFrom,
-    FindRequest, Found, PartOutcome, ProducerSnapshot, Registration, TopicBinding, TopicKind,
-    Watermarks,
+    FindRequest, Found, LEASE_MAX, Member, Membership, PartOutcome, ProducerSnapshot, Registration,
+    TopicBinding, TopicKind, Watermarks,
 };
 use crate::log::batch::Part;
 use crate::log::ids::{TopicId, TopicPartition};
@@ -207,6 +208,29 @@ impl Coordinator for RedisCoordinator {
 
     async fn follow(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
         follow::follow(Arc::clone(&self.shell), self.attached()?).await
+    }
+
+    async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError> {
+        let attached = self.attached()?;
+        let shell = &self.shell;
+        // Zero ends the lease, so what is shorter than the unit must not become zero.
+        let ttl_ms = ttl.min(LEASE_MAX).as_micros().div_ceil(1_000);
+        let args = vec![
+            text(&member.replica),
+            text(ttl_ms),
+            encode_member(member),
+            self.secret.clone(),
+            text(LEASE_MAX.as_millis()),
+        ];
+        let mut reply = shell.call(&attached, Tag::Registry, &shell.scripts.renew, args).await?;
+        let secret = reply.next()?.bytes()?;
+        let corrupt = |_| CoordinatorError::Corrupt("the secret is not 32 bytes".to_owned());
+        let secret = secret.try_into().map_err(corrupt)?;
+        let members = reply.next()?.rest();
+        let member = |reply: Reply| Packed::new("a member", &reply.bytes()?).member();
+        let mut members = members.map(member).collect::<Result<Vec<_>, _>>()?;
+        members.sort_unstable_by(|a, b| a.replica.cmp(&b.replica));
+        Ok(Membership { members, secret })
     }
 }
 

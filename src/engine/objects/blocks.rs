@@ -79,7 +79,8 @@ type Flight = Shared<BoxFuture<'static, Result<Block, StoreError>>>;
 #[derive(Debug)]
 pub(super) struct Blocks {
     zone: Arc<dyn Source>,
-    store: Arc<dyn Source>,
+    /// Asks no peer.
+    pub(super) store: Arc<dyn Source>,
     tail: Arc<Cache<BlockId, Block, ByBytes>>,
     history: Arc<Cache<BlockId, Block, ByBytes>>,
     flights: Arc<Mutex<HashMap<(BlockId, Via), Flight>>>,
@@ -99,15 +100,10 @@ where
 }
 
 impl Blocks {
-    pub(super) fn new(
-        zone: Arc<dyn Source>,
-        store: Arc<dyn Source>,
-        tail_bytes: u64,
-        history_bytes: u64,
-    ) -> Self {
+    pub(super) fn new(source: Arc<dyn Source>, tail_bytes: u64, history_bytes: u64) -> Self {
         Self {
-            zone,
-            store,
+            zone: Arc::clone(&source),
+            store: source,
             tail: Arc::new(cache_of(tail_bytes)),
             history: Arc::new(cache_of(history_bytes)),
             flights: Arc::default(),

@@ -22,7 +22,7 @@ pub use self::source::{FromStore, Source};
 use crate::log::batch::Run;
 use crate::log::ids::ObjectId;
 use crate::log::object_format::wal_key;
-use crate::store::{Certainty, Store, StoreError, StoreErrorKind};
+use crate::store::{Certainty, StoreError, StoreErrorKind};
 use crate::tasks;
 
 /// How long a reader waits for a block, before it tells its client that there is trouble.
@@ -37,12 +37,19 @@ pub struct Objects {
 
 impl Objects {
     /// Keeps at most `cache_bytes` bytes of objects in memory: half of it for what this replica
-    /// wrote, a quarter each for what tail readers and readers of history read. `zone` is asked
-    /// for what is not there, and `store` when peers ask.
-    pub fn new(zone: Arc<dyn Source>, store: Arc<dyn Store>, cache_bytes: u64) -> Self {
-        let store = Arc::new(FromStore(store));
-        let blocks = Blocks::new(zone, store, cache_bytes / 4, cache_bytes / 4);
+    /// wrote, a quarter each for what tail readers and readers of history read. `source` is asked
+    /// for what is not there.
+    pub fn new(source: Arc<dyn Source>, cache_bytes: u64) -> Self {
+        let blocks = Blocks::new(source, cache_bytes / 4, cache_bytes / 4);
         Self { own: blocks::cache_of(cache_bytes / 2), blocks }
+    }
+
+    /// Peers are served from `origin`, and so is what is this replica's to read for all; it must
+    /// ask no peer.
+    #[must_use]
+    pub fn serving_from(mut self, origin: Arc<dyn Source>) -> Self {
+        self.blocks.store = origin;
+        self
     }
 
     /// Remembers an object that this replica has just written, so that its tail readers need no GET.

@@ -4,7 +4,6 @@ use async_trait::async_trait;
 use futures::future::join_all;
 
 use super::*;
-use crate::store::memory::MemoryStore;
 
 fn object(sequence: u32) -> ObjectId {
     ObjectId { incarnation: 1, replica: 1, sequence }
@@ -46,7 +45,7 @@ impl Source for Counting {
 
 fn objects(source: &Arc<Counting>, cache_bytes: u64) -> Objects {
     let source = Arc::clone(source) as Arc<dyn Source>;
-    Objects::new(source, Arc::new(MemoryStore::new()), cache_bytes)
+    Objects::new(source, cache_bytes)
 }
 
 async fn raw(objects: &Objects, range: Range<u64>) -> Bytes {

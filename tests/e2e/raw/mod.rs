@@ -20,6 +20,7 @@ mod offsets;
 mod produce;
 pub(crate) mod requests;
 mod slow_store;
+mod zone;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

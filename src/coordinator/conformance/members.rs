@@ -1,0 +1,66 @@
+//! Leases: who is said to be there, and for how long.
+
+use std::slice::from_ref as just;
+
+use super::*;
+use crate::coordinator::{Member, Membership};
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(800);
+
+fn member(replica: &str, incarnation: u64, zone: u16) -> Member {
+    Member {
+        replica: replica.to_owned(),
+        incarnation,
+        replica_tag: 0xffff_fff0,
+        zone,
+        zone_name: format!("zone-{zone}"),
+        peer: (zone == 0).then(|| format!("{replica}.example:9190")),
+        advertised_host: "naïve.example".to_owned(),
+        node_ports: 65_000,
+    }
+}
+
+pub(super) async fn check(rig: &dyn Rig) {
+    let subject = rig.subject();
+    let renew = async |member: &Member, ttl| -> Membership {
+        subject.renew(member, ttl).await.expect("a lease")
+    };
+    // Two zones in one list, by name, whoever came first.
+    let (a, b) = (member("a", 1 << 40, 0), member("b", u64::MAX, 1));
+    assert_eq!(renew(&b, LONG).await.members, just(&b));
+    let both = renew(&a, LONG).await;
+    assert_eq!(both.members, [a.clone(), b.clone()]);
+    assert_eq!(renew(&b, LONG).await, both, "a renewal changes nothing, the secret least of all");
+
+    // The same name from a newer process; the older one neither comes back nor ends its lease.
+    let newer = Member { peer: None, ..member("a", (1 << 40) + 1, 0) };
+    assert_eq!(renew(&newer, LONG).await.members, [newer.clone(), b.clone()]);
+    assert_eq!(renew(&a, LONG).await.members, [newer.clone(), b.clone()]);
+    assert_eq!(renew(&a, Duration::ZERO).await.members, [newer.clone(), b.clone()]);
+    let tagged = Member { replica_tag: u32::MAX, ..newer.clone() };
+    assert_eq!(renew(&tagged, LONG).await.members, [tagged.clone(), b.clone()]);
+
+    // Whoever leaves is gone at once, also for a second time, and may come back.
+    assert_eq!(renew(&tagged, Duration::ZERO).await.members, just(&b));
+    assert_eq!(renew(&tagged, Duration::ZERO).await.members, just(&b));
+    assert_eq!(renew(&a, LONG).await.members, [a.clone(), b.clone()]);
+    renew(&a, Duration::ZERO).await;
+
+    // Who renews in time stays; who does not is gone.
+    let c = member("c", 7, 0);
+    assert_eq!(renew(&c, SHORT).await.members, [b.clone(), c.clone()]);
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < SHORT * 2 {
+        tokio::time::sleep(SHORT / 8).await;
+        assert_eq!(renew(&c, SHORT).await.members, [b.clone(), c.clone()]);
+    }
+    renew(&c, SHORT).await;
+    let begun = tokio::time::Instant::now();
+    while renew(&b, LONG).await.members.contains(&c) {
+        assert!(begun.elapsed() < EVENT_TIMEOUT, "its lease never ends");
+        tokio::time::sleep(SHORT / 8).await;
+    }
+    assert!(begun.elapsed() > SHORT / 2, "its lease ended early");
+    assert_eq!(renew(&b, Duration::ZERO).await.members, []);
+}

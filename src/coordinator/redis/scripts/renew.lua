@@ -1,0 +1,51 @@
+-- Takes, renews or ends one replica's lease, in the server's own time; answers with the secret
+-- and with every member whose lease holds.
+-- ARGV[3]: the replica's name; ARGV[4]: the lease in milliseconds, '0' ends it;
+-- ARGV[5]: the member, packed, beginning with its incarnation and tag (12 bytes);
+-- ARGV[6]: the secret to begin with; ARGV[7]: the longest lease in milliseconds.
+local members_key = prefix .. 'members'
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local secret = redis.call('HGET', meta, 'secret')
+if not secret then
+  secret = ARGV[6]
+  redis.call('HSET', meta, 'secret', secret)
+end
+
+-- Whether the process of member a came after that of member b, or is the same.
+local function not_before(a, b)
+  local a1, a2, a3 = struct.unpack('>I4I4I4', a)
+  local b1, b2, b3 = struct.unpack('>I4I4I4', b)
+  if a1 ~= b1 then return a1 > b1 end
+  if a2 ~= b2 then return a2 > b2 end
+  return a3 >= b3
+end
+
+local members, held = {}, nil
+local rows = redis.call('HGETALL', members_key)
+for i = 1, #rows, 2 do
+  local name, row = rows[i], rows[i + 1]
+  local until_ms = struct.unpack('>i8', row)
+  -- One that ends later than any lease can was given by a clock that was ahead of this one.
+  if until_ms <= now or until_ms > now + tonumber(ARGV[7]) then
+    redis.call('HDEL', members_key, name)
+  elseif name == ARGV[3] then
+    held = string.sub(row, 9)
+  else
+    members[#members + 1] = string.sub(row, 9)
+  end
+end
+-- The process that was replaced neither comes back nor takes its successor along.
+if not held or not_before(ARGV[5], held) then
+  if ARGV[4] == '0' then
+    redis.call('HDEL', members_key, ARGV[3])
+    held = nil
+  else
+    held = ARGV[5]
+    redis.call('HSET', members_key, ARGV[3], struct.pack('>i8', now + tonumber(ARGV[4])) .. held)
+  end
+end
+if held then
+  members[#members + 1] = held
+end
+return {num(sequence), secret, members}

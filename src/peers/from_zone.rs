@@ -1,0 +1,155 @@
+//! Reads objects from the zone: from a peer that has them or whose they are to read, or the store.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use quick_cache::sync::Cache;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::RANGE_BYTES_MAX;
+use super::client::{Client, Failure};
+use super::zone::{Owner, Peer, Zone};
+use crate::clock::WallClock;
+use crate::engine::objects::Source;
+use crate::log::ids::ObjectId;
+use crate::metrics::{Metrics, PeerOutcome};
+use crate::store::StoreError;
+
+/// A peer that has not begun to answer by then gets the store beside it.
+const HEAD_MAX: Duration = Duration::from_millis(300);
+/// A peer that has not answered by then is given up.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// Who asks a second time within this found fault with the first answer: the store is asked.
+const TRUST: Duration = Duration::from_secs(2);
+/// Answers that are remembered for it.
+const ANSWERS_REMEMBERED: usize = 1_024;
+
+/// The zone's memory before object storage.
+#[derive(Debug)]
+pub struct FromZone {
+    zone: Arc<Zone>,
+    store: Arc<dyn Source>,
+    client: Client,
+    answered: Cache<(ObjectId, u64), Instant>,
+    clock: Arc<dyn WallClock>,
+    metrics: Arc<Metrics>,
+}
+
+impl FromZone {
+    /// `store` is the way out when no peer helps; it must ask none. Must be made inside a Tokio
+    /// runtime.
+    pub fn new(
+        zone: Arc<Zone>,
+        store: Arc<dyn Source>,
+        clock: Arc<dyn WallClock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let answered = Cache::new(ANSWERS_REMEMBERED);
+        Self { zone, store, client: Client::new(), answered, clock, metrics }
+    }
+
+    async fn read_from(
+        &self,
+        peer: &Peer,
+        object: ObjectId,
+        range: Range<u64>,
+    ) -> Result<Bytes, StoreError> {
+        let deadline = Instant::now() + ANSWER_MAX;
+        let head = self.client.ask(peer, object, &range, self.clock.now_ms());
+        let mut head = std::pin::pin!(head);
+        tokio::select! {
+            head = &mut head => {
+                let body = async { Client::body(head?, &range).await };
+                match in_time(deadline, body).await {
+                    Ok(bytes) => return Ok(self.took(PeerOutcome::answered, object, &range, bytes)),
+                    Err(failure) => self.failed(peer, &failure),
+                }
+                return self.store.read(object, range.clone()).await;
+            }
+            () = sleep(HEAD_MAX) => {}
+        }
+        let late = async { Client::body(head.await?, &range).await };
+        let mut late = std::pin::pin!(in_time(deadline, late));
+        let mut stored = self.store.read(object, range.clone());
+        tokio::select! {
+            late = &mut late => match late {
+                Ok(bytes) => Ok(self.took(PeerOutcome::late, object, &range, bytes)),
+                Err(failure) => {
+                    self.failed(peer, &failure);
+                    stored.await
+                }
+            },
+            read = &mut stored => match (read, &mut late) {
+                (Ok(bytes), _) => {
+                    let detail = "the store was faster".to_owned();
+                    self.failed(peer, &Failure { outcome: PeerOutcome::slow, detail });
+                    Ok(bytes)
+                }
+                (Err(error), late) => match late.await {
+                    Ok(bytes) => Ok(self.took(PeerOutcome::late, object, &range, bytes)),
+                    Err(failure) => {
+                        self.failed(peer, &failure);
+                        Err(error)
+                    }
+                },
+            },
+        }
+    }
+
+    fn took(
+        &self,
+        outcome: PeerOutcome,
+        object: ObjectId,
+        range: &Range<u64>,
+        bytes: Bytes,
+    ) -> Bytes {
+        self.metrics.peer_request(outcome);
+        self.metrics.peer_bytes.inc_by(bytes.len() as u64);
+        if outcome == PeerOutcome::answered {
+            self.metrics.gets_saved.inc();
+        }
+        self.answered.insert((object, range.start), Instant::now());
+        bytes
+    }
+
+    fn failed(&self, peer: &Peer, failure: &Failure) {
+        let (outcome, detail) = (failure.outcome, &failure.detail);
+        tracing::warn!(peer = peer.address, ?outcome, detail, "a peer is left alone for a while");
+        self.metrics.peer_request(outcome);
+        self.zone.rest(peer);
+    }
+}
+
+async fn in_time(
+    deadline: Instant,
+    answer: impl Future<Output = Result<Bytes, Failure>>,
+) -> Result<Bytes, Failure> {
+    timeout_at(deadline, answer).await.unwrap_or_else(|_| {
+        let detail = format!("no answer within {ANSWER_MAX:?}");
+        Err(Failure { outcome: PeerOutcome::slow, detail })
+    })
+}
+
+#[async_trait]
+impl Source for FromZone {
+    fn is_mine(&self, object: ObjectId) -> bool {
+        matches!(self.zone.owner(object), Owner::Nobody)
+    }
+
+    async fn read(&self, object: ObjectId, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let wanted = range.end.saturating_sub(range.start);
+        let answered = self.answered.get(&(object, range.start));
+        if wanted > RANGE_BYTES_MAX || answered.is_some_and(|at| at.elapsed() < TRUST) {
+            return self.store.read(object, range).await;
+        }
+        match self.zone.owner(object) {
+            Owner::Nobody => {}
+            Owner::Resting => self.metrics.peer_request(PeerOutcome::resting),
+            Owner::Peer(peer) => return self.read_from(&peer, object, range).await,
+        }
+        self.store.read(object, range).await
+    }
+}
