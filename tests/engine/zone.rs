@@ -188,7 +188,7 @@ async fn a_stranger_gets_nothing() {
 
     // Before it has heard of any peer, everyone is a stranger.
     assert_eq!(status(&ask(&target, &signed(&key, get, &target, NOW)).await), "401");
-    replica.hear(&[replica.member.clone()]);
+    replica.hear(std::slice::from_ref(&replica.member));
     let [time, mac] = signed(&key, get, &target, NOW);
     let later = (time.0, (NOW + 1).to_string());
     let other = format!("/objects/{}?start=0&end=1", written.object);
