@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use odradek::entropy::Entropy;
 use odradek::store::conformance::{self, pattern};
+use odradek::store::probe::{Honours, probe};
 use odradek::store::retry::{RetryPolicy, RetryStore};
 use odradek::store::s3::{S3Credentials, S3Options, S3Store};
 use odradek::store::{Certainty, PutMode, Store, StoreError, StoreErrorKind};
@@ -39,9 +40,19 @@ async fn minio_conforms() {
     foreign_objects(&server).await;
 }
 
+/// What a replica asks at its start.
+async fn honours(server: &S3Server) -> Honours {
+    let s3 = Arc::new(server.store("probed"));
+    let store = retrying(server.store("probed"));
+    let honours = probe(&*store, Some(&s3), "meta/probe").await.unwrap();
+    assert!(store.list("", None, 10).await.unwrap().is_empty(), "nothing is left behind");
+    honours
+}
+
 #[tokio::test]
 async fn minio_checks_the_checksum_that_was_signed() {
     let Some(server) = S3Server::minio().await else { return };
+    assert_eq!(honours(&server).await, Honours { create: true, checksums: true });
     // The real checksum of another body: what a bit flipped on its way looks like.
     let status = put_with_checksum_of(&server, b"what was meant", b"what arrives").await;
     assert_eq!(status, 400);
@@ -56,6 +67,7 @@ async fn radosgw_conforms() {
     refusals(&server).await;
     let status = put_with_checksum_of(&server, b"what was meant", b"what arrives").await;
     assert_eq!(status, 200, "radosgw checks checksums now: say so in docs/adr/0002");
+    assert_eq!(honours(&server).await, Honours { create: true, checksums: false });
 }
 
 /// A wrong secret must be refused, else the server checks no signatures and proves nothing.
@@ -158,18 +170,22 @@ async fn misbehaving(answer: Option<&'static str>) -> S3Store {
 
 #[tokio::test]
 async fn a_write_that_gets_no_whole_answer_is_in_doubt_and_a_read_is_not() {
+    use StoreErrorKind::{SlowDown, Unavailable};
+    let slow_down = "HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let trouble = "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     let answers = [
         // Never answered: the deadline ends it.
-        None,
+        (None, Unavailable),
         // Closed without a word.
-        Some(""),
-        // A server in trouble.
-        Some("HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+        (Some(""), Unavailable),
+        (Some(trouble), Unavailable),
+        // A server with too much to do, which does not say whether it did this.
+        (Some(slow_down), SlowDown),
     ];
-    for answer in answers {
+    for (answer, kind) in answers {
         let store = misbehaving(answer).await;
-        let doubt = (StoreErrorKind::Unavailable, Certainty::Indeterminate);
-        let certain = (StoreErrorKind::Unavailable, Certainty::Determinate);
+        let doubt = (kind, Certainty::Indeterminate);
+        let certain = (kind, Certainty::Determinate);
         let body = vec![Bytes::from_static(b"x")];
         let put = store.put("a", body.clone(), PutMode::Overwrite).await;
         assert_eq!(judged(put), doubt, "PUT {answer:?}");

@@ -76,6 +76,7 @@ fn judged<T>(result: Result<T, StoreError>) -> (StoreErrorKind, Certainty) {
 
 const IN_DOUBT: (StoreErrorKind, Certainty) =
     (StoreErrorKind::Unavailable, Certainty::Indeterminate);
+const SLOW_DOWN: (StoreErrorKind, Certainty) = (StoreErrorKind::SlowDown, Certainty::Determinate);
 const NO_READ: (StoreErrorKind, Certainty) = (StoreErrorKind::Unavailable, Certainty::Determinate);
 
 #[tokio::test]
@@ -107,7 +108,7 @@ async fn puts_fail_as_scripted() {
     let store = running.store();
     // Script, what the client sees, whether the object is there.
     let rows = [
-        ("status=503&code=SlowDown", IN_DOUBT, false),
+        ("status=503&code=SlowDown", SLOW_DOWN, false),
         ("refuse", IN_DOUBT, false),
         ("partial", IN_DOUBT, false),
         ("lost", IN_DOUBT, true),
