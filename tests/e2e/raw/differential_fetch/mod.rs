@@ -1,0 +1,111 @@
+//! One stream of Fetch requests and lookups, sent to classic topics at their broker and to
+//! diskless ones with the same content through us: the answers are equal.
+//!
+//! Where they differ on purpose, [`known::KNOWN`] says so with both answers; `docs/protocol.md`
+//! has the reasons. Any other difference fails, and so does a listed one that is gone.
+
+mod asking;
+mod deletions;
+mod epochs;
+mod fairness;
+mod fetches;
+mod frames;
+mod known;
+mod lookups;
+mod pair;
+mod producers;
+mod seen;
+mod sessions;
+mod stock;
+mod times;
+mod waits;
+
+use std::fmt::Write as _;
+
+use kafka_protocol::protocol::Request;
+
+use known::KNOWN;
+use pair::{Pair, Side};
+use seen::Describe;
+
+/// What was found, and which of the known differences were seen.
+#[derive(Default)]
+struct Findings {
+    differences: String,
+    seen: Vec<&'static str>,
+    requests: usize,
+}
+
+/// The areas, each with topics of its own.
+const AREAS: &[(&str, fn(&mut Findings))] = &[
+    ("fetches", fetches::run),
+    ("sessions", sessions::run),
+    ("waits", waits::run),
+    ("fairness", fairness::run),
+    ("frames", frames::run),
+    ("lookups", lookups::run),
+    ("times", times::run),
+    ("epochs", epochs::run),
+    ("producers", producers::run),
+    ("deletions", deletions::run),
+];
+
+#[test]
+fn a_broker_and_we_give_and_find_the_same() {
+    let mut findings = Findings::default();
+    for (area, run) in AREAS {
+        let (before, begun) = (findings.requests, std::time::Instant::now());
+        run(&mut findings);
+        println!("{area}: {} requests in {:?}", findings.requests - before, begun.elapsed());
+    }
+    for known in KNOWN.iter().filter(|known| !findings.seen.contains(&known.case)) {
+        let _ = writeln!(findings.differences, "{}: listed, but not seen", known.case);
+    }
+    let (requests, differences) = (findings.requests, findings.differences);
+    println!("{requests} requests compared, {} differences known", KNOWN.len());
+    assert!(differences.is_empty(), "of {requests} requests:\n{differences}");
+}
+
+impl Findings {
+    /// Sends a request to both, and compares what they say.
+    fn ask<R>(&mut self, pair: &mut Pair, what: &str, version: i16, build: impl Fn(&Side) -> R)
+    where
+        R: Request,
+        R::Response: Describe,
+    {
+        self.ask_edited(pair, what, version, build, None);
+    }
+
+    /// As [`Findings::ask`], with a frame that is changed before it is sent.
+    fn ask_edited<R>(
+        &mut self,
+        pair: &mut Pair,
+        what: &str,
+        version: i16,
+        build: impl Fn(&Side) -> R,
+        edit: Option<fn(Vec<u8>) -> Vec<u8>>,
+    ) where
+        R: Request,
+        R::Response: Describe,
+    {
+        let (ours, theirs) = pair.ask(version, build, edit);
+        self.compare(pair.name, &format!("{what} v{version}"), &ours, &theirs);
+    }
+
+    fn compare(&mut self, pair: &str, what: &str, ours: &str, theirs: &str) {
+        self.requests += 1;
+        let name = format!("{pair}: {what}");
+        if let Some(known) = KNOWN.iter().find(|known| known.case == name) {
+            self.seen.push(known.case);
+            if (known.ours, known.theirs) != (ours, theirs) {
+                self.differ(&format!("{name} (known otherwise)"), ours, theirs);
+            }
+        } else if ours != theirs {
+            self.differ(&name, ours, theirs);
+        }
+    }
+
+    fn differ(&mut self, what: &str, ours: &str, theirs: &str) {
+        let _ = writeln!(self.differences, "{what}\n    ours   {ours}\n    theirs {theirs}");
+    }
+}
