@@ -67,6 +67,13 @@ fn limits(findings: &mut Findings, pair: &mut Pair, version: i16) {
         };
         ask(&format!("isolation level {level}"), edit);
     }
+    findings.ask(pair, "out of range, committed", version, |side| {
+        let odd = [(To::Main, 2, 0), (To::Main, 0, 0), (To::Main, 77, 0), (To::Nobody, 0, 0)];
+        fetch(side, version, &odd).with_isolation_level(1)
+    });
+    let mut ask = |what: &str, edit: fn(FetchRequest) -> FetchRequest| {
+        findings.ask(pair, what, version, |side| edit(fetch(side, version, &ALL)));
+    };
     ask("at most 0 bytes", |f| f.with_max_bytes(0));
     ask("at most -1 byte", |f| f.with_max_bytes(-1));
     ask("at most i32::MIN bytes", |f| f.with_max_bytes(i32::MIN));

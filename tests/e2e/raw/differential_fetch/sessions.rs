@@ -43,7 +43,7 @@ fn life(findings: &mut Findings, pair: &mut Pair, version: i16) {
     ask(pair, "out of range", 8, &[(To::Main, 4, 9)]);
     ask(pair, "still out of range", 9, &[]);
     ask(pair, "in range again", 10, &[(To::Main, 4, 2)]);
-    ask(pair, "unknown ones", 11, &[(To::Main, 77, 0), (To::Nobody, 0, 0), (To::Zero, 0, 0)]);
+    ask(pair, "unknown ones", 11, &[(To::Main, 77, 0), (To::Nobody, 0, 0)]);
     ask(pair, "unknown ones still", 12, &[]);
     ask(pair, "back", 13, &[(To::Main, 0, 28), (To::Main, 3, 1)]);
     ask(pair, "in the order served", 14, &[]);
@@ -106,6 +106,8 @@ fn errors(findings: &mut Findings, pair: &mut Pair, version: i16) {
     ask("gone", None, 1, &[]);
     ask("open unknown ones", Some(0), 0, &[(To::Nobody, 0, 0), (To::Main, 77, 0)]);
     ask("unknown ones still there", None, 1, &[]);
+    ask("open the zero id", Some(0), 0, &[(To::Zero, 0, 0)]);
+    ask("the zero id goes on", None, 1, &[]);
 }
 
 fn twice(findings: &mut Findings, pair: &mut Pair, version: i16) {
