@@ -38,7 +38,7 @@ fn steps(findings: &mut Findings, pair: &mut Pair, version: i16) {
     for (what, parts) in steps {
         findings.ask(pair, what, version, |side| deletion(side, parts));
         let of = |time| [0, 1, 2, 3, 4].map(|index| (To::Main, index, time));
-        for time in [-1, -2, -3, -4, 0] {
+        for time in [-1, -2, -4, 0] {
             let what = format!("{what} at {version}: offsets of {time}");
             findings.ask(pair, &what, 8, |side| positions(side, &of(time)));
         }

@@ -79,20 +79,10 @@ pub(super) const KNOWN: &[Known] = &[
         ours: "code 0 session none: Main 0: code 6 ends -1 -1 -1 aborted None replica -1 []; Second 0: code 6 ends -1 -1 -1 aborted None replica -1 []",
         theirs: "code 0 session none: Main 0: code 6 ends -1 -1 -1 aborted None replica -1 led elsewhere []; Second 0: code 6 ends -1 -1 -1 aborted None replica -1 led elsewhere []",
     },
-    // A broker forgets how to name the zero id.
+    // A broker mistakes two unknown ids for one another.
     Known {
-        case: "sessions: the zero id goes on v13",
-        ours: "code 0 session same: \"\" 0: code 100 ends -1 -1 -1 aborted Some(0) replica -1 []",
-        theirs: "code -1 session same: ",
-    },
-    Known {
-        case: "sessions: the zero id goes on v15",
-        ours: "code 0 session same: \"\" 0: code 100 ends -1 -1 -1 aborted Some(0) replica -1 []",
-        theirs: "code -1 session same: ",
-    },
-    Known {
-        case: "sessions: the zero id goes on v17",
-        ours: "code 0 session same: \"\" 0: code 100 ends -1 -1 -1 aborted Some(0) replica -1 []",
+        case: "sessions: two unknown ids v1*",
+        ours: "code 0 session same: \"\" 0: code 100 ends -1 -1 -1 aborted Some(0) replica -1 []; Nobody 0: code 100 ends -1 -1 -1 aborted Some(0) replica -1 []",
         theirs: "code -1 session same: ",
     },
     // No epoch is too old or too new.

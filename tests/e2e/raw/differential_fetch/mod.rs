@@ -119,13 +119,16 @@ impl Findings {
     fn compare(&mut self, pair: &str, what: &str, ours: &str, theirs: &str) {
         self.requests += 1;
         let name = format!("{pair}: {what}");
+        if ours == theirs {
+            return;
+        }
         let (only_ours, only_theirs) = apart(ours, theirs);
         if let Some(known) = KNOWN.iter().find(|known| matches(known.case, &name)) {
             self.seen.push(known.case);
             if (known.ours, known.theirs) != (&only_ours, &only_theirs) {
                 self.differ(&format!("{name} (known otherwise)"), &only_ours, &only_theirs);
             }
-        } else if ours != theirs {
+        } else {
             self.differ(&name, &only_ours, &only_theirs);
         }
     }

@@ -108,6 +108,7 @@ fn errors(findings: &mut Findings, pair: &mut Pair, version: i16) {
     ask("unknown ones still there", None, 1, &[]);
     ask("open the zero id", Some(0), 0, &[(To::Zero, 0, 0)]);
     ask("the zero id goes on", None, 1, &[]);
+    ask("two unknown ids", None, 2, &[(To::Nobody, 0, 0)]);
 }
 
 fn twice(findings: &mut Findings, pair: &mut Pair, version: i16) {
