@@ -13,8 +13,11 @@ pub(super) fn run(findings: &mut Findings) {
     }
 }
 
+/// What it is about, and the partitions with their offsets.
+type Step = (&'static str, &'static [(To, i32, i64)]);
+
 fn steps(findings: &mut Findings, pair: &mut Pair, version: i16) {
-    let steps: [(&str, &[(To, i32, i64)]); 19] = [
+    let steps: [Step; 19] = [
         ("nothing", &[]),
         ("from the start", &[(To::Main, 0, 0)]),
         ("in mid-batch", &[(To::Main, 0, 4)]),

@@ -182,7 +182,10 @@ impl Side {
         let mut body = BytesMut::new();
         request.encode(&mut body, version).unwrap_or_else(|e| panic!("{} v{version}: {e}", R::KEY));
         let sent = frame(R::KEY, version, 77, &body).to_vec();
-        let sent = edit.map_or(sent.clone(), |edit| edit(sent));
+        let sent = match edit {
+            Some(edit) => edit(sent),
+            None => sent,
+        };
         self.client.try_send_bytes(&sent);
     }
 
