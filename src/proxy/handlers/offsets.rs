@@ -167,9 +167,11 @@ async fn list_topic(
     let mut rows = Vec::with_capacity(topic.partitions.len());
     for asked in &topic.partitions {
         let index = asked.partition_index;
-        let located = match twice.contains(&(topic.name.clone(), index)) {
-            true => Err(ErrorCode::INVALID_REQUEST),
-            false => locate(asked).await,
+        // Whoever may not look learns nothing else.
+        let located = match known {
+            Err(code @ ErrorCode::TOPIC_AUTHORIZATION_FAILED) => Err(code),
+            _ if twice.contains(&(topic.name.clone(), index)) => Err(ErrorCode::INVALID_REQUEST),
+            _ => locate(asked).await,
         };
         rows.push(offset_row(index, located));
     }
