@@ -1,7 +1,7 @@
-//! Where a diskless topic answers a producer otherwise than a broker, and why.
+//! Where a diskless topic answers producers and consumers otherwise than a broker, and why.
 //!
-//! `docs/protocol.md` is printed with it; `tests/e2e/raw/differential` proves that there is no other
-//! difference, and names each of these with both answers.
+//! `docs/protocol.md` is printed with it; `tests/e2e/raw/differential` and `differential_fetch`
+//! look for any other difference, and name each of these with both answers.
 
 /// A section of `docs/protocol.md`.
 pub const DIFFERENCES: &str = "
@@ -43,4 +43,25 @@ compacted; a warning is logged.
 `producer.id.expiration.ms`.
 - **Until a topic's configs are known**, within its first second and only if no broker tells them, \
 Kafka's defaults hold, without bounds for timestamps.
+
+Fetch, ListOffsets, OffsetForLeaderEpoch, DescribeProducers and DeleteRecords are compared in the \
+same way by `tests/e2e/raw/differential_fetch`. Of these, this differs:
+
+- **Any leader epoch is accepted** in Fetch, ListOffsets and OffsetForLeaderEpoch, where a broker says \
+FENCED_LEADER_EPOCH or UNKNOWN_LEADER_EPOCH: the log is the same whoever serves it, and another \
+replica may have told the client of an epoch that this one has not heard of.
+- **The end of any epoch from 0 on** is the high watermark: a diskless log is never truncated. A \
+broker does not know an epoch of the future (−1).
+- **`last_fetched_epoch`** is not looked at: logs do not diverge. A broker says where they do, or \
+OFFSET_OUT_OF_RANGE; only followers ask.
+- **The greatest timestamp (−3)** is looked for among the records that can be read. A broker also \
+names one that was deleted, as long as its segment is there.
+- **Only whole batches** are given. A broker may cut the last one of a partition, which a consumer \
+must ignore.
+- **A negative `max_bytes`** counts as 0: the first batch alone is given. A broker fails the first \
+partition that has records with UNKNOWN_SERVER_ERROR and gives a batch of a later one.
+- **Two unknown topic ids in one session** are each answered with UNKNOWN_TOPIC_ID. A broker mistakes \
+one for the other and refuses the whole fetch with UNKNOWN_SERVER_ERROR.
+- **The current leader** is not told to followers from Fetch 16 on, versions that are not announced: \
+nobody else leads.
 ";

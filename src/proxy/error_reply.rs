@@ -20,6 +20,7 @@ impl ErrorCode {
     pub const NOT_LEADER_OR_FOLLOWER: Self = Self(6);
     pub const REQUEST_TIMED_OUT: Self = Self(7);
     pub const MESSAGE_TOO_LARGE: Self = Self(10);
+    pub const INVALID_TOPIC_EXCEPTION: Self = Self(17);
     pub const INVALID_REQUIRED_ACKS: Self = Self(21);
     pub const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
     pub const CLUSTER_AUTHORIZATION_FAILED: Self = Self(31);
@@ -37,6 +38,7 @@ impl ErrorCode {
     pub const INVALID_FETCH_SESSION_EPOCH: Self = Self(71);
     pub const INVALID_RECORD: Self = Self(87);
     pub const UNKNOWN_TOPIC_ID: Self = Self(100);
+    pub const FETCH_SESSION_TOPIC_ID_ERROR: Self = Self(106);
     pub const REBOOTSTRAP_REQUIRED: Self = Self(129);
 }
 

@@ -25,6 +25,15 @@ pub struct Wanted {
     pub partition: i32,
 }
 
+/// How a request names topics. A session keeps to one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// Before Fetch 13.
+    Names,
+    /// From Fetch 13 on.
+    Ids,
+}
+
 /// What the client last said of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -50,6 +59,7 @@ pub struct Told {
 #[derive(Debug)]
 struct Session {
     epoch: i32,
+    naming: Naming,
     last_used: u64,
     /// In the order in which they are served next; those that gave records move to the end.
     partitions: Vec<(Wanted, Position, Option<Told>)>,
@@ -62,6 +72,8 @@ pub enum SessionError {
     NotFound,
     /// The epoch is not the next one.
     InvalidEpoch,
+    /// The session names topics the other way.
+    Naming,
 }
 
 /// How a fetch is to be answered.
@@ -100,6 +112,7 @@ impl FetchSessions {
         &self,
         session_id: i32,
         epoch: i32,
+        naming: Naming,
         wanted: Vec<(Wanted, Position)>,
         forgotten: &[Wanted],
     ) -> Result<Plan, SessionError> {
@@ -108,11 +121,14 @@ impl FetchSessions {
         let now = state.uses;
         if epoch == FINAL_EPOCH || epoch == INITIAL_EPOCH {
             state.sessions.remove(&session_id);
-            let session_id = if epoch == FINAL_EPOCH || wanted.is_empty() {
-                0
-            } else {
-                let partitions = wanted.iter().map(|(w, p)| (w.clone(), *p, None)).collect();
-                self.open(&mut state, Session { epoch: 1, last_used: now, partitions })
+            let mut partitions = Vec::new();
+            place(&mut partitions, wanted);
+            let wanted = partitions.iter().map(|(w, p, _)| (w.clone(), *p)).collect();
+            let session_id = match epoch {
+                FINAL_EPOCH => 0,
+                _ => {
+                    self.open(&mut state, Session { epoch: 1, naming, last_used: now, partitions })
+                }
             };
             return Ok(Plan { session_id, partitions: wanted, incremental: false });
         }
@@ -120,20 +136,21 @@ impl FetchSessions {
         if session.epoch != epoch {
             return Err(SessionError::InvalidEpoch);
         }
+        if session.naming != naming {
+            return Err(SessionError::Naming);
+        }
         session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
         session.last_used = now;
+        place(&mut session.partitions, wanted);
+        // Last, as with a broker: what is named and forgotten in one request is forgotten.
         session.partitions.retain(|(w, _, _)| !forgotten.contains(w));
-        let mut places: HashMap<Wanted, usize> =
-            session.partitions.iter().enumerate().map(|(i, (w, _, _))| (w.clone(), i)).collect();
-        for (wanted, position) in wanted {
-            if let Some(&place) = places.get(&wanted) {
-                session.partitions[place].1 = position;
-            } else {
-                places.insert(wanted.clone(), session.partitions.len());
-                session.partitions.push((wanted, position, None));
-            }
+        let partitions: Vec<_> =
+            session.partitions.iter().map(|(w, p, _)| (w.clone(), *p)).collect();
+        // A session that is left with nothing ends.
+        if partitions.is_empty() {
+            state.sessions.remove(&session_id);
+            return Ok(Plan { session_id: 0, partitions, incremental: false });
         }
-        let partitions = session.partitions.iter().map(|(w, p, _)| (w.clone(), *p)).collect();
         Ok(Plan { session_id, partitions, incremental: true })
     }
 
@@ -157,7 +174,9 @@ impl FetchSessions {
             let name = !plan.incremental || records || now.error_code != 0 || before != Some(now);
             named.insert(wanted.clone(), name);
             let kept = (now.error_code == 0).then_some(now);
-            (if records { &mut rotate } else { &mut stay }).push((wanted, position, kept));
+            // As a broker does, a full fetch leaves the order as it was asked for.
+            let moves = records && plan.incremental;
+            (if moves { &mut rotate } else { &mut stay }).push((wanted, position, kept));
         }
         stay.append(&mut rotate);
         session.partitions = stay;
@@ -176,6 +195,21 @@ impl FetchSessions {
                 state.sessions.insert(id, session);
                 return id;
             }
+        }
+    }
+}
+
+/// Adds what is wanted; what is there already, or named twice, stays in its first place with the
+/// last position.
+fn place(partitions: &mut Vec<(Wanted, Position, Option<Told>)>, wanted: Vec<(Wanted, Position)>) {
+    let mut places: HashMap<Wanted, usize> =
+        partitions.iter().enumerate().map(|(i, (w, _, _))| (w.clone(), i)).collect();
+    for (wanted, position) in wanted {
+        if let Some(&place) = places.get(&wanted) {
+            partitions[place].1 = position;
+        } else {
+            places.insert(wanted.clone(), partitions.len());
+            partitions.push((wanted, position, None));
         }
     }
 }
@@ -200,30 +234,49 @@ mod tests {
     fn a_session_remembers_and_leaves_out_what_did_not_change() {
         let sessions = FetchSessions::new(Arc::new(Entropy::from_seed(1)));
         let both = vec![(wanted(0), at(0)), (wanted(1), at(0))];
-        let full = sessions.begin(0, 0, both, &[]).unwrap();
+        let full = sessions.begin(0, 0, Naming::Ids, both, &[]).unwrap();
         assert!(full.session_id > 0 && !full.incremental);
         assert_eq!(sessions.finish(&full, &[(told(5), true), (told(0), false)]), [true, true]);
 
-        let next = sessions.begin(full.session_id, 1, vec![(wanted(0), at(5))], &[]).unwrap();
+        let id = full.session_id;
+        let next = sessions.begin(id, 1, Naming::Ids, vec![(wanted(0), at(5))], &[]).unwrap();
         assert!(next.incremental);
-        // Partition 0 gave records, so partition 1 is served first now.
-        assert_eq!(next.partitions, [(wanted(1), at(0)), (wanted(0), at(5))]);
-        assert_eq!(sessions.finish(&next, &[(told(0), false), (told(5), false)]), [false, false]);
+        // Rotation begins with the first incremental fetch.
+        assert_eq!(next.partitions, [(wanted(0), at(5)), (wanted(1), at(0))]);
+        assert_eq!(sessions.finish(&next, &[(told(7), true), (told(0), false)]), [true, false]);
 
-        let third = sessions.begin(full.session_id, 2, vec![], &[wanted(1)]).unwrap();
-        assert_eq!(third.partitions, [(wanted(0), at(5))]);
-        assert_eq!(sessions.finish(&third, &[(told(6), false)]), [true], "a new high watermark");
+        let third = sessions.begin(id, 2, Naming::Ids, vec![], &[]).unwrap();
+        assert_eq!(third.partitions, [(wanted(1), at(0)), (wanted(0), at(5))]);
+        assert_eq!(sessions.finish(&third, &[(told(0), false), (told(7), false)]), [false, false]);
+
+        let fourth = sessions.begin(id, 3, Naming::Ids, vec![], &[wanted(1)]).unwrap();
+        assert_eq!(fourth.partitions, [(wanted(0), at(5))]);
+        assert_eq!(sessions.finish(&fourth, &[(told(8), false)]), [true], "a new high watermark");
+
+        let empty = sessions.begin(id, 4, Naming::Ids, vec![], &[wanted(0)]).unwrap();
+        assert_eq!(empty.session_id, 0, "nothing is left of it");
+        let gone = sessions.begin(id, 5, Naming::Ids, vec![], &[]);
+        assert_eq!(gone, Err(SessionError::NotFound));
     }
 
     #[test]
     fn epochs_and_ids_are_checked() {
         let sessions = FetchSessions::new(Arc::new(Entropy::from_seed(1)));
-        let plan = sessions.begin(0, 0, vec![(wanted(0), at(0))], &[]).unwrap();
+        let plan = sessions.begin(0, 0, Naming::Ids, vec![(wanted(0), at(0))], &[]).unwrap();
         let id = plan.session_id;
-        assert_eq!(sessions.begin(id, 2, vec![], &[]), Err(SessionError::InvalidEpoch));
-        assert_eq!(sessions.begin(id ^ 1, 1, vec![], &[]), Err(SessionError::NotFound));
-        let closing = sessions.begin(id, FINAL_EPOCH, vec![(wanted(0), at(0))], &[]).unwrap();
+        assert_eq!(
+            sessions.begin(id, 2, Naming::Ids, vec![], &[]),
+            Err(SessionError::InvalidEpoch)
+        );
+        let by_name = sessions.begin(id, 1, Naming::Names, vec![], &[]);
+        assert_eq!(by_name, Err(SessionError::Naming));
+        assert_eq!(
+            sessions.begin(id ^ 1, 1, Naming::Ids, vec![], &[]),
+            Err(SessionError::NotFound)
+        );
+        let closing =
+            sessions.begin(id, FINAL_EPOCH, Naming::Ids, vec![(wanted(0), at(0))], &[]).unwrap();
         assert_eq!((closing.session_id, closing.incremental), (0, false));
-        assert_eq!(sessions.begin(id, 1, vec![], &[]), Err(SessionError::NotFound));
+        assert_eq!(sessions.begin(id, 1, Naming::Ids, vec![], &[]), Err(SessionError::NotFound));
     }
 }

@@ -22,6 +22,8 @@ pub struct Partition {
     pub high_watermark: i64,
     /// The log start offset; −1 when it is not known.
     pub log_start_offset: i64,
+    /// Whether aborted transactions are listed (there are none) rather than null.
+    pub lists_aborted: bool,
     /// Whole batches, to be laid end to end; nothing is length 0, never null.
     pub records: Vec<Bytes>,
 }
@@ -44,9 +46,6 @@ pub struct Body {
     pub error_code: i16,
     /// The fetch session; 0 for none.
     pub session_id: i32,
-    /// Whether aborted transactions are listed (there are none) rather than null: as a broker does
-    /// for `read_committed`.
-    pub read_committed: bool,
     /// The topics in the order in which they were served.
     pub topics: Vec<Topic>,
 }
@@ -70,7 +69,7 @@ pub fn encode(body: Body, version: i16, head: BytesMut) -> Option<Vec<Bytes>> {
         }
         put_count(&mut out.open, topic.partitions.len(), flexible)?;
         for partition in topic.partitions {
-            put_partition(&mut out, partition, body.read_committed, version)?;
+            put_partition(&mut out, partition, version)?;
         }
         put_no_tags(&mut out.open, flexible);
     }
@@ -78,12 +77,7 @@ pub fn encode(body: Body, version: i16, head: BytesMut) -> Option<Vec<Bytes>> {
     out.finish()
 }
 
-fn put_partition(
-    out: &mut Slices,
-    partition: Partition,
-    read_committed: bool,
-    version: i16,
-) -> Option<()> {
+fn put_partition(out: &mut Slices, partition: Partition, version: i16) -> Option<()> {
     let flexible = version >= FLEXIBLE;
     out.open.put_i32(partition.index);
     out.open.put_i16(partition.error_code);
@@ -92,7 +86,7 @@ fn put_partition(
     if version >= 5 {
         out.open.put_i64(partition.log_start_offset);
     }
-    match (read_committed, flexible) {
+    match (partition.lists_aborted, flexible) {
         (true, _) => put_count(&mut out.open, 0, flexible)?,
         (false, true) => out.open.put_u8(0),
         (false, false) => out.open.put_i32(-1),
@@ -184,19 +178,20 @@ mod tests {
     #[test]
     fn every_version_decodes_as_it_was_meant() {
         for version in 4..=18 {
-            for read_committed in [false, true] {
-                check(version, read_committed);
+            for lists_aborted in [false, true] {
+                check(version, lists_aborted);
             }
         }
     }
 
-    fn check(version: i16, read_committed: bool) {
+    fn check(version: i16, lists_aborted: bool) {
         let records = vec![Bytes::from_static(b"0123"), Bytes::from(vec![7; 300])];
         let partition = |index, records| Partition {
             index,
             error_code: 3,
             high_watermark: 1 << 40,
             log_start_offset: 9,
+            lists_aborted,
             records,
         };
         let topic = Topic {
@@ -204,7 +199,7 @@ mod tests {
             name: "clicks".to_owned(),
             partitions: vec![partition(4, records), partition(5, Vec::new())],
         };
-        let body = Body { error_code: 0, session_id: 77, read_committed, topics: vec![topic] };
+        let body = Body { error_code: 0, session_id: 77, topics: vec![topic] };
         let mut head = BytesMut::new();
         head.put_i32(0);
         let slices = encode(body, version, head).unwrap();
@@ -224,7 +219,7 @@ mod tests {
         assert_eq!(first.log_start_offset, if version >= 5 { 9 } else { -1 });
         assert_eq!(first.records.as_ref().unwrap().len(), 304);
         assert_eq!(second.records.as_ref().unwrap().len(), 0, "empty, never null");
-        assert_eq!(first.aborted_transactions.is_some(), read_committed);
+        assert_eq!(first.aborted_transactions.is_some(), lists_aborted);
         assert_eq!(first.preferred_read_replica.0, -1);
     }
 }

@@ -6,6 +6,7 @@ mod api_versions;
 mod batches;
 mod configs;
 mod fetch;
+mod fetch_rows;
 mod groups;
 mod log_dirs;
 mod metadata;
@@ -83,7 +84,7 @@ pub(crate) struct SessionState {
     /// [`Topics::switches`] when the connection's fetch sessions were last checked whole.
     switches: u64,
     /// Partitions that the client fetched from this replica on this connection.
-    fetched: Arc<fetch::Fetched>,
+    fetched: Arc<fetch_rows::Fetched>,
     /// The connection's share of the memory for answers to fetches.
     responses: Arc<Share>,
 }
@@ -380,6 +381,12 @@ async fn resolve(
         }
     };
     if topic.is_diskless() { Ok(topic) } else { Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) }
+}
+
+/// Whether a topic can have this name (`Topic.java`).
+fn is_legal_name(name: &str) -> bool {
+    let is_legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=249).contains(&name.len()) && !matches!(name, "." | "..") && name.bytes().all(is_legal)
 }
 
 /// As [`resolve`] by name, for a client that may do this; whoever may not learns nothing else.

@@ -1,5 +1,6 @@
 //! ListOffsets (2) and OffsetForLeaderEpoch (23).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -13,7 +14,7 @@ use kafka_protocol::messages::offset_for_leader_epoch_response::{
 };
 use kafka_protocol::messages::{
     ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
-    OffsetForLeaderEpochResponse,
+    OffsetForLeaderEpochResponse, TopicName,
 };
 
 use super::{Names, Request, Step, names_diskless, not_led, permitted};
@@ -27,6 +28,9 @@ use crate::proxy::session::{ClientBroker, Permit};
 
 /// The first version whose answers carry leader epochs; earlier ones cannot be written with one.
 const WITH_LEADER_EPOCHS: i16 = 4;
+
+/// What a client says that knows no epoch.
+const NO_EPOCH: i32 = -1;
 
 /// The special timestamps of `ListOffsetsRequest` (KIP-734, KIP-405, KIP-1005).
 mod special {
@@ -63,18 +67,23 @@ pub(super) async fn serve_list_offsets(
     request: &Request,
     broker: &mut ClientBroker,
 ) -> Result<Step, Close> {
-    let asked: ListOffsetsRequest = request.decode()?;
+    let mut asked: ListOffsetsRequest = request.decode()?;
+    let twice = take_twice(&mut asked);
     let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
     let permits = broker.permits(&named.collect::<Vec<_>>()).await?;
+    if !matches!(asked.isolation_level, 0 | 1) {
+        return request.answer(&refuse_whole(&asked));
+    }
     let proxy = Arc::clone(&request.proxy);
-    let with_epochs = request.version() >= WITH_LEADER_EPOCHS;
+    let version = request.version();
+    let with_epochs = version >= WITH_LEADER_EPOCHS;
     Ok(request.answer_later(async move {
         let topics = join_all(
             asked
                 .topics
                 .into_iter()
                 .zip(permits)
-                .map(|(topic, permit)| list_topic(&proxy, topic, permit)),
+                .map(|(topic, permit)| list_topic(&proxy, version, &twice, topic, permit)),
         );
         let mut response = ListOffsetsResponse::default().with_topics(topics.await);
         if !with_epochs {
@@ -85,16 +94,61 @@ pub(super) async fn serve_list_offsets(
     }))
 }
 
+/// Isolation levels that are none: a broker does not go into the request.
+fn refuse_whole(asked: &ListOffsetsRequest) -> ListOffsetsResponse {
+    let refuse = |topic: &ListOffsetsTopic| {
+        let code = ErrorCode::UNKNOWN_SERVER_ERROR;
+        let rows = topic.partitions.iter().map(|p| offset_row(p.partition_index, Err(code)));
+        ListOffsetsTopicResponse::default()
+            .with_name(topic.name.clone())
+            .with_partitions(rows.collect())
+    };
+    ListOffsetsResponse::default().with_topics(asked.topics.iter().map(refuse).collect())
+}
+
+/// Leaves one of each partition, and says which were named more than once: those are refused.
+fn take_twice(asked: &mut ListOffsetsRequest) -> HashSet<(TopicName, i32)> {
+    let (mut seen, mut twice) = (HashSet::new(), HashSet::new());
+    for topic in &mut asked.topics {
+        let name = &topic.name;
+        topic.partitions.retain(|p| {
+            let partition = (name.clone(), p.partition_index);
+            let is_first = seen.insert(partition.clone());
+            if !is_first {
+                twice.insert(partition);
+            }
+            is_first
+        });
+    }
+    twice
+}
+
+/// Whether a version knows the timestamp, where it is special.
+fn is_known(timestamp: i64, version: i16) -> bool {
+    match timestamp {
+        0.. | special::LATEST | special::EARLIEST => true,
+        special::MAX_TIMESTAMP => version >= 7,
+        special::EARLIEST_LOCAL => version >= 8,
+        special::LATEST_TIERED => version >= 9,
+        _ => false,
+    }
+}
+
 async fn list_topic(
     proxy: &Proxy,
+    version: i16,
+    twice: &HashSet<(TopicName, i32)>,
     topic: ListOffsetsTopic,
     permit: Permit,
 ) -> ListOffsetsTopicResponse {
     let indexes = topic.partitions.iter().map(|p| p.partition_index);
     let known = permitted(proxy, permit, Operation::Describe, &topic.name, indexes).await;
     let locate = async |asked: &ListOffsetsPartition| {
-        let known = known.as_ref().map_err(|&code| code)?;
         let index = asked.partition_index;
+        if !is_known(asked.timestamp, version) {
+            return Err(ErrorCode::UNSUPPORTED_VERSION);
+        }
+        let known = known.as_ref().map_err(|&code| code)?;
         let partition = known.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         let position = match asked.timestamp {
             special::LATEST => Position::Latest,
@@ -112,7 +166,14 @@ async fn list_topic(
     };
     let mut rows = Vec::with_capacity(topic.partitions.len());
     for asked in &topic.partitions {
-        rows.push(offset_row(asked.partition_index, locate(asked).await));
+        let index = asked.partition_index;
+        // Whoever may not look learns nothing else.
+        let located = match known {
+            Err(code @ ErrorCode::TOPIC_AUTHORIZATION_FAILED) => Err(code),
+            _ if twice.contains(&(topic.name.clone(), index)) => Err(ErrorCode::INVALID_REQUEST),
+            _ => locate(asked).await,
+        };
+        rows.push(offset_row(index, located));
     }
     ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(rows)
 }
@@ -156,7 +217,8 @@ pub(super) async fn guard_leader_epoch(
 }
 
 /// A diskless log is never truncated, so whatever epoch is asked for, it ends at the high
-/// watermark: no client ever sees a divergence.
+/// watermark: no client ever sees a divergence. No epoch has no end, and what came before the
+/// first one ended where the log begins.
 pub(super) async fn serve_leader_epoch(
     request: &Request,
     broker: &mut ClientBroker,
@@ -177,7 +239,12 @@ pub(super) async fn serve_leader_epoch(
                     let partition = known
                         .partition(asked.partition)
                         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-                    let located = proxy.lookup.locate(partition, Position::Latest).await;
+                    let position = match asked.leader_epoch {
+                        NO_EPOCH => return Ok((NO_EPOCH, -1)),
+                        i32::MIN..0 => Position::Earliest,
+                        0.. => Position::Latest,
+                    };
+                    let located = proxy.lookup.locate(partition, position).await;
                     let located = located.map_err(|error| error_reply::of_lookup(&error))?;
                     Ok((asked.leader_epoch, located.offset))
                 };

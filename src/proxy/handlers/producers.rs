@@ -8,7 +8,7 @@ use kafka_protocol::messages::describe_producers_response::{
 };
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
-use super::{Names, Request, Step, names_diskless, not_led, permitted};
+use super::{Names, Request, Step, is_legal_name, names_diskless, not_led, permitted};
 use crate::coordinator::ProducerSnapshot;
 use crate::log::ids::TopicId;
 use crate::proxy::authorization::Operation;
@@ -46,6 +46,10 @@ pub(super) async fn serve(request: &Request, broker: &mut ClientBroker) -> Resul
             let mut rows = Vec::with_capacity(topic.partition_indexes.len());
             for &index in &topic.partition_indexes {
                 let producers = async {
+                    // A broker looks at the name here, and at no other request of these.
+                    if !is_legal_name(&topic.name) {
+                        return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
+                    }
                     let known = known.as_ref().map_err(|&code| code)?;
                     let partition =
                         known.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;

@@ -1,5 +1,6 @@
 //! DeleteRecords (21).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::delete_records_request::DeleteRecordsTopic;
@@ -46,7 +47,8 @@ pub(super) async fn serve_delete_records(
     request: &Request,
     broker: &mut ClientBroker,
 ) -> Result<Step, Close> {
-    let asked: DeleteRecordsRequest = request.decode()?;
+    let mut asked: DeleteRecordsRequest = request.decode()?;
+    keep_last(&mut asked);
     let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
     let permits = broker.permits(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
@@ -71,6 +73,19 @@ pub(super) async fn serve_delete_records(
         }
         DeleteRecordsResponse::default().with_topics(topics)
     }))
+}
+
+/// Of a partition that is named twice, the last offset holds, as with a broker.
+fn keep_last(asked: &mut DeleteRecordsRequest) {
+    let mut seen = HashSet::new();
+    for topic in asked.topics.iter_mut().rev() {
+        let name = &topic.name;
+        let mut kept: Vec<_> = topic.partitions.drain(..).rev().collect();
+        kept.retain(|p| seen.insert((name.clone(), p.partition_index)));
+        kept.reverse();
+        topic.partitions = kept;
+    }
+    asked.topics.retain(|topic| !topic.partitions.is_empty());
 }
 
 async fn trim(proxy: &Proxy, partition: TopicPartition, offset: i64) -> Result<i64, ErrorCode> {

@@ -8,6 +8,7 @@ pub(crate) mod batch;
 mod becoming;
 pub(crate) mod client;
 mod differential;
+mod differential_fetch;
 mod faults;
 mod fetch;
 mod guards;

@@ -6,7 +6,7 @@
 
 mod apart;
 mod batches;
-mod bytes;
+pub(super) mod bytes;
 mod changes;
 mod codecs;
 mod frames;

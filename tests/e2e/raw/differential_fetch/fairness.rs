@@ -1,0 +1,77 @@
+//! Many partitions that lag behind, under a budget for a few: in which order they are served.
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::messages::fetch_request::FetchPartition;
+
+use super::super::requests::fetch_partition;
+use super::Findings;
+use super::asking::fetch_parts;
+use super::pair::{Pair, Side, To};
+use super::seen::batches;
+use super::stock::batch;
+
+const PARTITIONS: i32 = 50;
+const BATCHES: i64 = 3;
+
+pub(super) fn run(findings: &mut Findings) {
+    let mut pair = Pair::new("fairness", PARTITIONS, &[]);
+    let one = batch(0, 2, 1);
+    for partition in 0..PARTITIONS {
+        for _ in 0..BATCHES {
+            pair.append(To::Main, partition, &one);
+        }
+    }
+    let size = i32::try_from(one.len()).expect("small");
+    for (what, partition_bytes, bytes) in [
+        ("one each, three in all", size, 3 * size),
+        ("one each, a bit more than three", size, 3 * size + 10),
+        ("all, a bit more than three", 1 << 20, 3 * size + 10),
+        ("two each, seven", 2 * size, 7 * size),
+        ("less than one", 10, 10),
+        ("nothing", 0, 0),
+    ] {
+        for moves in [true, false] {
+            let [ours, theirs] = [&mut pair.ours, &mut pair.theirs]
+                .map(|side| rounds(side, partition_bytes, bytes, moves));
+            let how = if moves { "reading on" } else { "staying" };
+            for (round, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+                findings.compare(pair.name, &format!("{what}, {how}, {round}"), ours, theirs);
+            }
+        }
+    }
+}
+
+/// Who gives what in each round of a session; whoever gave is read on, or asked again.
+fn rounds(side: &mut Side, partition_bytes: i32, bytes: i32, moves: bool) -> Vec<String> {
+    const ROUNDS: i32 = 60;
+    let part =
+        |index, offset| fetch_partition(index, offset).with_partition_max_bytes(partition_bytes);
+    let mut moved: BTreeMap<i32, FetchPartition> =
+        (0..PARTITIONS).map(|index| (index, part(index, 0))).collect();
+    let (mut id, mut progressed, mut rounds) = (0, BTreeMap::new(), Vec::new());
+    for epoch in 0..ROUNDS {
+        let parts: Vec<_> = moved.values().map(|part| (To::Main, part.clone())).collect();
+        let request = fetch_parts(side, 12, &parts).with_max_bytes(bytes);
+        let request = request.with_session_id(id).with_session_epoch(epoch);
+        let response = side.client.call::<FetchRequest>(&request, 12);
+        assert_eq!(response.error_code, 0);
+        id = response.session_id;
+        moved.clear();
+        let mut gave = Vec::new();
+        for row in response.responses.iter().flat_map(|topic| &topic.partitions) {
+            let got = batches(row.records.as_deref().unwrap_or_default());
+            let Some((_, next, _)) = got.last() else { continue };
+            gave.push(format!("{}x{}", row.partition_index, got.len()));
+            progressed.insert(row.partition_index, *next);
+            if moves {
+                moved.insert(row.partition_index, part(row.partition_index, *next));
+            }
+        }
+        rounds.push(gave.join(" "));
+    }
+    let lagging = PARTITIONS - i32::try_from(progressed.len()).expect("few");
+    rounds.push(format!("{lagging} of {PARTITIONS} never progressed"));
+    rounds
+}

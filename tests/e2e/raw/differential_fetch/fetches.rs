@@ -1,0 +1,160 @@
+//! What a full fetch gives: names and ids, offsets, limits, levels, epochs, followers.
+
+use kafka_protocol::messages::fetch_request::{FetchPartition, ReplicaState};
+use kafka_protocol::messages::{BrokerId, FetchRequest};
+
+use super::super::requests::{fetch_partition, text};
+use super::Findings;
+use super::asking::{fetch, fetch_parts};
+use super::pair::{Pair, Side, To};
+use super::stock::fill;
+
+pub(super) fn run(findings: &mut Findings) {
+    let mut pair = Pair::new("fetches", 5, &[]);
+    fill(&mut pair);
+    for version in 4..=18 {
+        names(findings, &mut pair, version);
+        limits(findings, &mut pair, version);
+    }
+    offsets(findings, &mut pair);
+    many_limits(findings, &mut pair);
+    leader_epochs(findings, &mut pair);
+    followers(findings, &mut pair);
+}
+
+const ALL: [(To, i32, i64); 6] = [
+    (To::Main, 0, 0),
+    (To::Main, 1, 0),
+    (To::Main, 2, 6),
+    (To::Main, 3, 0),
+    (To::Main, 4, 2),
+    (To::Second, 0, 0),
+];
+
+fn names(findings: &mut Findings, pair: &mut Pair, version: i16) {
+    let mut ask = |what: &str, parts: &[(To, i32, i64)]| {
+        findings.ask(pair, what, version, |side| fetch(side, version, parts));
+    };
+    ask("all", &ALL);
+    ask("nothing", &[]);
+    ask("an empty partition", &[(To::Main, 1, 0)]);
+    ask("an unknown partition", &[(To::Main, 77, 0)]);
+    ask("a negative partition", &[(To::Main, -1, 0)]);
+    ask("nobody's topic", &[(To::Nobody, 0, 0)]);
+    ask("no topic", &[(To::Zero, 0, 0)]);
+    ask("an illegal topic", &[(To::Illegal, 0, 0)]);
+    ask("one good and one unknown", &[(To::Main, 0, 0), (To::Main, 77, 0)]);
+    ask("one unknown and one good", &[(To::Main, 77, 0), (To::Main, 0, 0)]);
+    ask("one topic good and one nobody's", &[(To::Nobody, 0, 0), (To::Main, 0, 0)]);
+    ask("twice the same", &[(To::Main, 0, 0), (To::Main, 0, 0)]);
+    ask("twice, from two offsets", &[(To::Main, 0, 0), (To::Main, 0, 6)]);
+    ask("twice, apart", &[(To::Main, 0, 0), (To::Main, 3, 0), (To::Main, 0, 6)]);
+    ask("twice, another between", &[(To::Main, 0, 3), (To::Second, 0, 0), (To::Main, 3, 0)]);
+    ask("the end", &[(To::Main, 0, 30), (To::Main, 3, 51), (To::Main, 4, 2)]);
+    ask("out of range", &[(To::Main, 0, 31), (To::Main, 2, 5), (To::Main, 1, 1)]);
+    ask("mid-batch", &[(To::Main, 0, 1), (To::Main, 2, 7), (To::Main, 3, 30)]);
+}
+
+fn limits(findings: &mut Findings, pair: &mut Pair, version: i16) {
+    let mut ask = |what: &str, edit: fn(FetchRequest) -> FetchRequest| {
+        findings.ask(pair, what, version, |side| edit(fetch(side, version, &ALL)));
+    };
+    for level in [-1, 1, 2] {
+        let edit: fn(FetchRequest) -> FetchRequest = match level {
+            -1 => |f| f.with_isolation_level(-1),
+            1 => |f| f.with_isolation_level(1),
+            _ => |f| f.with_isolation_level(2),
+        };
+        ask(&format!("isolation level {level}"), edit);
+    }
+    findings.ask(pair, "out of range, committed", version, |side| {
+        let odd = [(To::Main, 2, 0), (To::Main, 0, 0), (To::Main, 77, 0), (To::Nobody, 0, 0)];
+        fetch(side, version, &odd).with_isolation_level(1)
+    });
+    let mut ask = |what: &str, edit: fn(FetchRequest) -> FetchRequest| {
+        findings.ask(pair, what, version, |side| edit(fetch(side, version, &ALL)));
+    };
+    ask("at most 0 bytes", |f| f.with_max_bytes(0));
+    ask("at most -1 byte", |f| f.with_max_bytes(-1));
+    ask("at most i32::MIN bytes", |f| f.with_max_bytes(i32::MIN));
+    ask("at most 1000 bytes", |f| f.with_max_bytes(1000));
+    ask("at least -1 byte", |f| f.with_min_bytes(-1));
+    if version >= 11 {
+        ask("a rack", |f| f.with_rack_id(text("rack-1")));
+    }
+}
+
+fn offsets(findings: &mut Findings, pair: &mut Pair) {
+    for (partition, end) in [(0, 30), (1, 0), (2, 16), (3, 51), (4, 2)] {
+        for offset in (-2..=end + 2).chain([i64::MIN, i64::MAX, 1 << 40]) {
+            let parts = [(To::Main, partition, offset)];
+            let what = format!("partition {partition} from {offset}");
+            findings.ask(pair, &what, 12, |side| fetch(side, 12, &parts));
+        }
+    }
+}
+
+fn many_limits(findings: &mut Findings, pair: &mut Pair) {
+    for bytes in [i32::MIN, -1, 0, 1, 60, 61, 100, 400, 543, 544, 1000, 5000, i32::MAX] {
+        let sized = |part: FetchPartition| part.with_partition_max_bytes(bytes);
+        let one = |index| (To::Main, sized(fetch_partition(index, 0)));
+        let parts: Vec<_> =
+            ALL.iter().map(|&(to, index, at)| (to, sized(fetch_partition(index, at)))).collect();
+        let first: Vec<_> = [(To::Main, fetch_partition(1, 0)), one(0), one(3)].into();
+        findings.ask(pair, &format!("partitions of {bytes} bytes"), 12, |side| {
+            fetch_parts(side, 12, &parts)
+        });
+        findings.ask(pair, &format!("an empty one, then {bytes} bytes"), 12, |side| {
+            fetch_parts(side, 12, &first)
+        });
+        findings.ask(pair, &format!("no more than {bytes} bytes"), 12, |side| {
+            fetch(side, 12, &ALL).with_max_bytes(bytes)
+        });
+    }
+    let mixed = [(0, -1), (2, 1000), (3, 1 << 20)].map(|(index, bytes)| {
+        let at = if index == 2 { 6 } else { 0 };
+        (To::Main, fetch_partition(index, at).with_partition_max_bytes(bytes))
+    });
+    findings.ask(pair, "one negative limit", 12, |side| fetch_parts(side, 12, &mixed));
+}
+
+fn leader_epochs(findings: &mut Findings, pair: &mut Pair) {
+    let mut ask = |what: String, version, part: FetchPartition| {
+        let parts = [(To::Main, part), (To::Second, fetch_partition(0, 0))];
+        findings.ask(pair, &what, version, |side: &Side| fetch_parts(side, version, &parts));
+    };
+    let at = |offset| fetch_partition(0, offset);
+    for version in [9, 11, 12, 15, 17] {
+        for epoch in [-2, -1, 0, 1, i32::MAX] {
+            ask(format!("leader epoch {epoch}"), version, at(0).with_current_leader_epoch(epoch));
+        }
+    }
+    for version in [12, 15] {
+        for (last, offset) in [(-2, 3), (-1, 3), (0, 3), (0, 0), (0, 30), (0, 31), (1, 3), (9, 0)] {
+            let what = format!("last fetched epoch {last} at {offset}");
+            ask(what, version, at(offset).with_last_fetched_epoch(last));
+            let what = format!("last fetched epoch {last} at {offset} of epoch 0");
+            let part = at(offset).with_last_fetched_epoch(last).with_current_leader_epoch(0);
+            ask(what, version, part);
+        }
+    }
+}
+
+fn followers(findings: &mut Findings, pair: &mut Pair) {
+    let parts = [(To::Main, 0, 0), (To::Main, 77, 0), (To::Nobody, 0, 0), (To::Second, 0, 9)];
+    for version in [4, 7, 11, 12, 13, 14] {
+        for id in [-3, -2, 0, 1, 2, 77] {
+            findings.ask(pair, &format!("replica {id}"), version, |side| {
+                fetch(side, version, &parts).with_replica_id(BrokerId(id))
+            });
+        }
+    }
+    for version in [15, 16, 17, 18] {
+        for id in [-3, -2, 0, 1, 2, 77] {
+            let state = ReplicaState::default().with_replica_id(BrokerId(id)).with_replica_epoch(1);
+            findings.ask(pair, &format!("replica {id}"), version, |side| {
+                fetch(side, version, &parts).with_replica_state(state.clone())
+            });
+        }
+    }
+}

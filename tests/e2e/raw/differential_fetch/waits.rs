@@ -1,0 +1,143 @@
+//! What ends a wait, and what does not.
+
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::FetchRequest;
+
+use super::Findings;
+use super::asking::{fetch, in_session};
+use super::pair::{Pair, Side, To};
+use super::stock::{batch, fill};
+
+const WAIT_MS: i32 = 1_500;
+/// Long enough that a slow machine does not mistake one for the other.
+const LONG_MS: i32 = 6_000;
+
+/// By what a wait is to end.
+enum End {
+    /// At once.
+    Now,
+    /// When the time is over.
+    Time,
+}
+
+pub(super) fn run(findings: &mut Findings) {
+    let mut pair = Pair::new("waits", 5, &[]);
+    fill(&mut pair);
+    for version in [4, 12, 15] {
+        alone(findings, &mut pair, version);
+    }
+    news(findings, &mut pair);
+    sessions(findings, &mut pair);
+}
+
+/// Compares the answers, and when they come: `LONG_MS` for those that come at once.
+fn ask(
+    findings: &mut Findings,
+    pair: &mut Pair,
+    what: &str,
+    version: i16,
+    end: &End,
+    build: &dyn Fn(&Side) -> FetchRequest,
+) {
+    let wait = if matches!(end, End::Now) { LONG_MS } else { WAIT_MS };
+    for side in pair.each() {
+        let request = build(side).with_max_wait_ms(wait);
+        side.send(&request, version, None);
+    }
+    let begun = Instant::now();
+    // The one that is heard second may have answered long before.
+    let theirs = pair.theirs.hear::<FetchRequest>(version);
+    let their_time = begun.elapsed();
+    let ours = pair.ours.hear::<FetchRequest>(version);
+    let our_time = begun.elapsed();
+    let waited = |time: Duration| match time.as_millis() as i32 + 100 >= wait {
+        true => "waited",
+        false => "at once",
+    };
+    let (ours, theirs) =
+        (format!("{} {ours}", waited(our_time)), format!("{} {theirs}", waited(their_time)));
+    findings.compare(pair.name, &format!("{what} v{version}"), &ours, &theirs);
+    let expected = if matches!(end, End::Now) { "at once" } else { "waited" };
+    assert!(theirs.starts_with(expected), "{what}: not what a broker does: {theirs}");
+}
+
+fn alone(findings: &mut Findings, pair: &mut Pair, version: i16) {
+    let mut at = |what: &str, end: End, parts: &[(To, i32, i64)], min: i32, max: i32| {
+        let build =
+            |side: &Side| fetch(side, version, parts).with_min_bytes(min).with_max_bytes(max);
+        ask(findings, pair, what, version, &end, &build);
+    };
+    let empty = (To::Main, 1, 0);
+    let max = 50 << 20;
+    at("an empty one", End::Time, &[empty], 1, max);
+    at("an empty one, at least 0", End::Now, &[empty], 0, max);
+    at("an empty one, at least -1", End::Now, &[empty], -1, max);
+    at("an empty one, at most 0", End::Now, &[empty], 1, 0);
+    at("the end of all", End::Time, &[(To::Main, 0, 30), (To::Main, 2, 16)], 1, max);
+    at("an unknown one", End::Now, &[(To::Main, 77, 0)], 1, max);
+    at("an unknown one beside an empty one", End::Time, &[empty, (To::Main, 77, 0)], 1, max);
+    at("nobody's beside an empty one", End::Time, &[(To::Nobody, 0, 0), empty], 1, max);
+    at("out of range beside an empty one", End::Now, &[empty, (To::Main, 0, 99)], 1, max);
+    at("below the start beside an empty one", End::Now, &[empty, (To::Main, 2, 0)], 1, max);
+    at("nothing", End::Now, &[], 1, max);
+    at("some", End::Now, &[empty, (To::Main, 0, 0)], 1, max);
+    at("some, too few", End::Time, &[empty, (To::Main, 3, 0)], 1 << 20, max);
+    at("some, as many as allowed", End::Now, &[empty, (To::Main, 3, 0)], 1 << 20, 1000);
+    at("some, as many as allowed, all", End::Now, &[(To::Main, 0, 0)], 1 << 20, 1);
+}
+
+/// What is appended meanwhile.
+fn news(findings: &mut Findings, pair: &mut Pair) {
+    let small = batch(0, 1, 1);
+    let size = i32::try_from(small.len()).expect("small");
+    for (what, min_bytes, batches) in
+        [("one", 1, 1), ("two of two", 2 * size, 2), ("three of a few", 2 * size + 1, 3)]
+    {
+        let mut offsets = [0, 0];
+        for (side, offset) in pair.each().into_iter().zip(&mut offsets) {
+            *offset = super::super::requests::offset_of(
+                &mut side.client,
+                side.topics[0].partition(1),
+                super::super::requests::LATEST,
+            )
+            .offset;
+            let request = fetch(side, 12, &[(To::Main, 1, *offset), (To::Main, 77, 0)]);
+            let request = request.with_max_wait_ms(LONG_MS).with_min_bytes(min_bytes);
+            side.send(&request, 12, None);
+            assert!(side.client.is_silent_for(Duration::from_millis(200)), "{what}");
+        }
+        let begun = Instant::now();
+        for n in 1..=batches {
+            for side in pair.each() {
+                let mut writer = super::super::client::Client::connect(side.address());
+                let at = side.topics[0].partition(1);
+                super::super::requests::append(&mut writer, at, small.clone());
+                if n < batches {
+                    assert!(side.client.is_silent_for(Duration::from_millis(100)), "{what} {n}");
+                }
+            }
+        }
+        let ours = pair.ours.hear::<FetchRequest>(12);
+        let theirs = pair.theirs.hear::<FetchRequest>(12);
+        findings.compare(pair.name, &format!("new data: {what}"), &ours, &theirs);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{what}: {:?}", begun.elapsed());
+    }
+}
+
+/// Waits in a session: an answer that names nothing takes its time too.
+fn sessions(findings: &mut Findings, pair: &mut Pair) {
+    let parts = [(To::Main, 4, 2), (To::Second, 1, 0)];
+    ask(findings, pair, "a session begins", 12, &End::Time, &|side| {
+        fetch(side, 12, &parts).with_session_epoch(0)
+    });
+    ask(findings, pair, "a session goes on", 12, &End::Time, &|side| in_session(side, 12, 1, &[]));
+    ask(findings, pair, "a session has an unknown one", 12, &End::Time, &|side| {
+        in_session(side, 12, 2, &[(To::Main, 77, 0)])
+    });
+    ask(findings, pair, "a session is out of range", 12, &End::Now, &|side| {
+        in_session(side, 12, 3, &[(To::Main, 4, 9)])
+    });
+    ask(findings, pair, "a session is wrong", 12, &End::Now, &|side| in_session(side, 12, 9, &[]));
+    ask(findings, pair, "a session closes", 12, &End::Now, &|side| in_session(side, 12, -1, &[]));
+}
