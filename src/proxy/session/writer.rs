@@ -20,7 +20,7 @@ use crate::proxy::upstream::CALL_TIMEOUT;
 
 /// Bytes that gather before they are written although more is at hand.
 const GATHER_BYTES: usize = 256 << 10;
-/// A client that takes no byte of its answers for so long holds memory that others need.
+/// A client that takes no byte of a diskless answer for so long holds memory that others need.
 const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) struct Writer {
@@ -197,7 +197,9 @@ impl Out {
     async fn flush(&mut self) -> Result<(), Close> {
         while self.slices.has_remaining() {
             let written = self.client.write_buf(&mut self.slices);
-            let Ok(written) = tokio::time::timeout(TAKEN_WITHIN, written).await else {
+            // A broker waits for ever, and so is waited for what is the broker's.
+            let within = if self.rooms.is_empty() { Duration::MAX } else { TAKEN_WITHIN };
+            let Ok(written) = tokio::time::timeout(within, written).await else {
                 return Err(Close::Upstream("the client takes nothing".to_owned()));
             };
             match written {
