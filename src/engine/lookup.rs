@@ -122,7 +122,9 @@ impl Lookup {
             let next = last.end_offset();
             for run in found.runs.iter().filter(|run| run.max_timestamp >= timestamp) {
                 let wanted = Wanted::AtOrAfter(timestamp);
-                if let Some(located) = self.search(run, &found.watermarks, wanted).await? {
+                if let Some(located) =
+                    self.search(partition, run, &found.watermarks, wanted).await?
+                {
                     return Ok(located);
                 }
             }
@@ -136,7 +138,8 @@ impl Lookup {
         let mut best = Located::NOTHING;
         let mut found = self.find(partition, FindFrom::MaxTimestamp, 1).await?;
         while let Some(run) = found.runs.pop() {
-            if let Some(located) = self.search(&run, &found.watermarks, Wanted::Greatest).await?
+            if let Some(located) =
+                self.search(partition, &run, &found.watermarks, Wanted::Greatest).await?
                 && rank(located.timestamp, located.offset) > rank(best.timestamp, best.offset)
             {
                 best = located;
@@ -184,11 +187,12 @@ impl Lookup {
     /// The record within the run, among those that can be read.
     async fn search(
         &self,
+        partition: TopicPartition,
         run: &Run,
         watermarks: &Watermarks,
         wanted: Wanted,
     ) -> Result<Option<Located>, LookupError> {
-        let bytes = self.objects.read(run, Lane::History).await?;
+        let bytes = self.objects.read(partition, run, Lane::History).await?;
         let (base_offset, start) = (run.base_offset, watermarks.log_start_offset);
         tasks::run_blocking(move || search_run(&bytes, base_offset, start, wanted)).await
     }

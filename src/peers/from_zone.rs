@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use quick_cache::sync::Cache;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::RANGE_BYTES_MAX;
@@ -22,10 +21,6 @@ use crate::store::StoreError;
 const HEAD_MAX: Duration = Duration::from_millis(300);
 /// A peer that has not answered by then is given up.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// Who asks a second time within this found fault with the first answer: the store is asked.
-const TRUST: Duration = Duration::from_secs(2);
-/// Answers that are remembered for it.
-const ANSWERS_REMEMBERED: usize = 1_024;
 
 /// The zone's memory before object storage.
 #[derive(Debug)]
@@ -33,7 +28,6 @@ pub struct FromZone {
     zone: Arc<Zone>,
     store: Arc<dyn Source>,
     client: Client,
-    answered: Cache<(ObjectId, u64), Instant>,
     clock: Arc<dyn WallClock>,
     metrics: Arc<Metrics>,
 }
@@ -47,8 +41,7 @@ impl FromZone {
         clock: Arc<dyn WallClock>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let answered = Cache::new(ANSWERS_REMEMBERED);
-        Self { zone, store, client: Client::new(), answered, clock, metrics }
+        Self { zone, store, client: Client::new(), clock, metrics }
     }
 
     async fn read_from(
@@ -64,7 +57,7 @@ impl FromZone {
             head = &mut head => {
                 let body = async { Client::body(head?, &range).await };
                 match in_time(deadline, body).await {
-                    Ok(bytes) => return Ok(self.took(PeerOutcome::answered, object, &range, bytes)),
+                    Ok(bytes) => return Ok(self.took(PeerOutcome::answered, bytes)),
                     Err(failure) => self.failed(peer, &failure),
                 }
                 return self.store.read(object, range.clone()).await;
@@ -76,7 +69,7 @@ impl FromZone {
         let mut stored = self.store.read(object, range.clone());
         tokio::select! {
             late = &mut late => match late {
-                Ok(bytes) => Ok(self.took(PeerOutcome::late, object, &range, bytes)),
+                Ok(bytes) => Ok(self.took(PeerOutcome::late, bytes)),
                 Err(failure) => {
                     self.failed(peer, &failure);
                     stored.await
@@ -89,7 +82,7 @@ impl FromZone {
                     Ok(bytes)
                 }
                 (Err(error), late) => match late.await {
-                    Ok(bytes) => Ok(self.took(PeerOutcome::late, object, &range, bytes)),
+                    Ok(bytes) => Ok(self.took(PeerOutcome::late, bytes)),
                     Err(failure) => {
                         self.failed(peer, &failure);
                         Err(error)
@@ -99,19 +92,12 @@ impl FromZone {
         }
     }
 
-    fn took(
-        &self,
-        outcome: PeerOutcome,
-        object: ObjectId,
-        range: &Range<u64>,
-        bytes: Bytes,
-    ) -> Bytes {
+    fn took(&self, outcome: PeerOutcome, bytes: Bytes) -> Bytes {
         self.metrics.peer_request(outcome);
         self.metrics.peer_bytes.inc_by(bytes.len() as u64);
         if outcome == PeerOutcome::answered {
             self.metrics.gets_saved.inc();
         }
-        self.answered.insert((object, range.start), Instant::now());
         bytes
     }
 
@@ -140,9 +126,7 @@ impl Source for FromZone {
     }
 
     async fn read(&self, object: ObjectId, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let wanted = range.end.saturating_sub(range.start);
-        let answered = self.answered.get(&(object, range.start));
-        if wanted > RANGE_BYTES_MAX || answered.is_some_and(|at| at.elapsed() < TRUST) {
+        if range.end.saturating_sub(range.start) > RANGE_BYTES_MAX {
             return self.store.read(object, range).await;
         }
         match self.zone.owner(object) {

@@ -4,7 +4,9 @@ use std::io::Write as _;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use odradek::engine::produce::{AppendRow, SealProfile};
-use odradek::log::ids::{TopicId, TopicPartition};
+use odradek::log::batch::Part;
+use odradek::log::ids::{ObjectId, TopicId, TopicPartition};
+use odradek::log::object_format::{Footer, HEADER, encode_footer};
 use odradek::wire::record_batch::{ProduceLimits, RecordBatch, check_produce};
 
 pub(crate) const NOW: i64 = 1_700_000_000_000;
@@ -97,6 +99,23 @@ impl Batch {
         let checked = check_produce(&self.bytes(), limits).expect("a good batch");
         AppendRow { partition: partition(to), profile, claim: checked.claim, batch: checked.bytes }
     }
+}
+
+/// An object that holds these batches, each a part of its own.
+pub(crate) fn whole_object(object: ObjectId, batches: &[(TopicPartition, Bytes)]) -> Bytes {
+    let limits = ProduceLimits { produce_version: 9, batch_bytes_max: 1 << 30 };
+    let mut whole = BytesMut::from(&HEADER[..]);
+    let mut parts = Vec::new();
+    for (index, (partition, batch)) in (0..).zip(batches) {
+        let claim = check_produce(batch, limits).expect("a good batch").claim;
+        let start = whole.len() as u64;
+        parts.push(Part { index, partition: *partition, start, batches: vec![claim] });
+        whole.put_slice(batch);
+    }
+    let (replica, sealed_ms) = ("r".to_owned(), NOW);
+    let footer = Footer { object, replica, sealed_ms, parts, journal: Vec::new() };
+    whole.put_slice(&encode_footer(&footer));
+    whole.freeze()
 }
 
 pub(crate) fn fast(to: i32, value: &str) -> AppendRow {

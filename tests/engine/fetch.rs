@@ -1,15 +1,18 @@
 //! Waiting, budget, faults of single objects, and how often the store is asked.
 
 use bytes::{Bytes, BytesMut};
-use odradek::coordinator::Coordinator;
 use odradek::coordinator::faulty::{Fault as CallFault, Verb as Call};
+use odradek::coordinator::{Commit, Coordinator};
 use odradek::engine::fetch::{FetchError, FetchedPartition};
 use odradek::engine::produce::SealProfile;
+use odradek::log::batch::Part;
+use odradek::log::ids::ObjectId;
+use odradek::log::object_format::{HEADER, parse_wal_key};
 use odradek::store::faulty::{Fault, Verb};
 use odradek::store::{PutMode, Store};
 use tokio::time::{Duration, Instant};
 
-use crate::batches::{Batch, fast, partition, records};
+use crate::batches::{Batch, NOW, fast, partition, records, whole_object};
 use crate::rig::{Follow, Replica, SECOND, fetch};
 
 #[tokio::test(start_paused = true)]
@@ -179,8 +182,17 @@ async fn a_broken_object_fails_its_partition_alone() {
     };
     // The batch begins behind the header of 8 bytes.
     let last = |byte: u8| set(8 + usize::try_from(batch_bytes).expect("small") - 1, byte);
-    let rows: [(&str, Option<Bytes>); 8] = [
+    let object = parse_wal_key(&key).expect("it is one of ours");
+    let batches = ["a", "b"].map(|value| fast(0, value).batch);
+    let owned_by = |object, owner| {
+        whole_object(object, &batches.each_ref().map(|b| (partition(owner), b.clone())))
+    };
+    let other = ObjectId { sequence: object.sequence + 9, ..object };
+    let rows: [(&str, Option<Bytes>); 11] = [
         ("missing", None),
+        ("the object of another partition", Some(owned_by(object, 5))),
+        ("another object", Some(owned_by(other, 0))),
+        ("the end", set(good.len() - 20, good[good.len() - 20] ^ 1)),
         ("truncated", Some(good.slice(..40))),
         ("shorter than the run's start", Some(good.slice(..4))),
         ("the length of a batch", set(8 + 11, 200)),
@@ -208,6 +220,35 @@ async fn a_broken_object_fails_its_partition_alone() {
     }
     writer.memory.put(&key, vec![good], PutMode::Overwrite).await.unwrap();
     assert_eq!(writer.beside(Follow::Yes).await.read(0, 0).await.len(), 2);
+}
+
+/// Wherever the bytes come from, the object itself says whose they are.
+#[tokio::test(start_paused = true)]
+async fn an_index_that_names_a_strangers_bytes_is_not_believed() {
+    let writer = Replica::new().await;
+    writer.send(1, vec![fast(0, "a"), fast(1, "b")]).await.await.unwrap();
+    let object = parse_wal_key(&writer.objects().await[0]).expect("it is one of ours");
+    let claim = fast(0, "a").claim;
+    let wrong = |index, to, start, batches| {
+        let parts = vec![Part { index, partition: partition(to), start, batches }];
+        Commit { object, sealed_ms: NOW, parts }
+    };
+    let (first, bytes) = (HEADER.len() as u64, u64::from(claim.bytes));
+    for commit in [
+        wrong(10, 2, first, vec![claim]),
+        wrong(11, 3, first + bytes, vec![claim]),
+        wrong(12, 4, first, vec![claim, claim]),
+    ] {
+        writer.coordinator.commit(&commit).await.unwrap();
+    }
+    for replica in [&writer, &writer.beside(Follow::Yes).await] {
+        let wanted: Vec<(i32, i64)> = (0..5).map(|to| (to, 0)).collect();
+        let answers = replica.fetch(fetch(&wanted, SECOND)).await;
+        for (to, answer) in (0..).zip(&answers) {
+            let expected = (to >= 2).then_some(FetchError::Storage);
+            assert_eq!((answer.error, answer.records.is_empty()), (expected, to >= 2), "{to}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

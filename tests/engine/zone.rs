@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::batches::NOW;
+use crate::batches::{NOW, partition, whole_object};
 use crate::zone_rig::{Answer, BadPeer, Replica, SECRET, body, member, ok, write};
 
 /// Replicas a, b and c of incarnations 1, 2 and 3, who know each other.
@@ -53,7 +53,7 @@ async fn what_the_writer_remembers_costs_no_get() {
     let store = Arc::new(MemoryStore::default());
     let [a, b, c] = zone_of_three(&store).await;
     let written = write(&store, 1, 0).await;
-    a.objects.remember(written.object, written.bytes.clone());
+    a.objects.remember(written.object, written.whole.clone());
     for reader in [&b, &c, &a, &b] {
         assert_eq!(reader.read(&written).await.expect("it is there"), written.bytes);
     }
@@ -82,8 +82,7 @@ async fn a_peer_that_is_asked_asks_nobody() {
 async fn whatever_a_peer_does_wrong_the_store_is_there() {
     let store = Arc::new(MemoryStore::default());
     let at_once = Duration::ZERO;
-    let bytes = write(&store, 98, 0).await.bytes;
-    let right = body(&bytes);
+    let right = body(&write(&store, 98, 0).await.whole);
     let mut damaged = right.clone();
     damaged[1_000] ^= 1;
     let rows = [
@@ -130,19 +129,29 @@ async fn a_peer_that_is_gone_costs_a_refused_connection() {
     assert_eq!((reader.outcomes("failed"), reader.gets()), (1, 1));
 }
 
-/// The checksum on the way is right, the batch is not the one that was written.
+/// The checksum on the way is right, the object is not the one that was written.
 #[tokio::test]
 async fn a_peer_that_lies_is_found_out() {
     let store = Arc::new(MemoryStore::default());
     let written = write(&store, 99, 0).await;
-    let mut lie = written.bytes.to_vec();
-    lie[1_000] ^= 1;
-    let lie = body(&lie);
-    let peer = BadPeer::start(Answer::Says(Duration::ZERO, ok(&lie, lie.len()))).await;
-    let reader = Replica::start("reader", 1, &store).await;
-    reader.hear(&[reader.member.clone(), member("liar", 99, &peer.address)]);
-    assert_eq!(reader.read(&written).await.expect("the store has it"), written.bytes);
-    assert_eq!((peer.asked(), reader.gets()), (1, 1));
+    let mut flipped = written.whole.to_vec();
+    flipped[1_000] ^= 1;
+    let longer = [&written.whole[..], b"x"].concat();
+    // Its batch is as long as the one that is wanted.
+    let other = write(&store, 99, 1).await.whole.to_vec();
+    let batches = [(partition(1), written.bytes.clone())];
+    let strange = whole_object(written.object, &batches).to_vec();
+    for (what, lie) in
+        [("flipped", flipped), ("longer", longer), ("other", other), ("strange", strange)]
+    {
+        let lie = body(&lie);
+        let peer = BadPeer::start(Answer::Says(Duration::ZERO, ok(&lie, lie.len()))).await;
+        let reader = Replica::start("reader", 1, &store).await;
+        reader.hear(&[reader.member.clone(), member("liar", 99, &peer.address)]);
+        let read = reader.read(&written).await.expect("the store has it");
+        assert_eq!(read, written.bytes, "{what}");
+        assert_eq!((peer.asked(), reader.gets()), (1, 1), "{what}");
+    }
 }
 
 /// The store hangs; the peer begins late, and is waited for.
@@ -150,7 +159,7 @@ async fn a_peer_that_lies_is_found_out() {
 async fn who_is_first_wins() {
     let store = Arc::new(MemoryStore::default());
     let written = write(&store, 99, 0).await;
-    let right = body(&written.bytes);
+    let right = body(&written.whole);
     let pause = Duration::from_millis(700);
     let peer = BadPeer::start(Answer::Says(pause, ok(&right, right.len()))).await;
     let reader = Replica::start("reader", 1, &store).await;
@@ -165,7 +174,7 @@ async fn a_stranger_gets_nothing() {
     let store = Arc::new(MemoryStore::default());
     let replica = Replica::start("a", 1, &store).await;
     let written = write(&store, 99, 0).await;
-    let target = format!("/objects/{}?start=0&end={}", written.object, written.run.bytes);
+    let target = format!("/objects/{}?start=0&end={}", written.object, written.whole.len());
     let (key, wrong) = (Key::new(&SECRET), Key::new(&[8; 32]));
     let address = replica.member.peer.clone().expect("it has one");
     let get = &Method::GET;

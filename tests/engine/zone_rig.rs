@@ -11,7 +11,7 @@ use odradek::engine::objects::{FromStore, Lane, Objects, Source};
 use odradek::engine::produce::SealProfile;
 use odradek::log::batch::Run;
 use odradek::log::ids::ObjectId;
-use odradek::log::object_format::wal_key;
+use odradek::log::object_format::{HEADER, wal_key};
 use odradek::metrics::Metrics;
 use odradek::peers::{FromZone, Server, Zone};
 use odradek::store::faulty::{FaultyStore, Verb};
@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use crate::batches::{Batch, NOW};
+use crate::batches::{Batch, NOW, partition, whole_object};
 
 pub(crate) const SECRET: [u8; 32] = [7; 32];
 /// Longer than any of these tests.
@@ -90,7 +90,7 @@ impl Replica {
     }
 
     pub(crate) async fn read(&self, written: &Written) -> Result<Bytes, StoreError> {
-        self.objects.read(&written.run, Lane::Tail).await
+        self.objects.read(partition(0), &written.run, Lane::Tail).await
     }
 
     /// How often a question to a peer ended so.
@@ -110,27 +110,31 @@ impl Replica {
     }
 }
 
-/// An object in the store that is one run.
+/// An object in the store that is one run of partition 0.
 pub(crate) struct Written {
     pub(crate) object: ObjectId,
     pub(crate) run: Run,
+    /// Those of the run.
     pub(crate) bytes: Bytes,
+    /// The object.
+    pub(crate) whole: Bytes,
 }
 
 pub(crate) async fn write(store: &MemoryStore, incarnation: u64, sequence: u32) -> Written {
     let object = ObjectId { incarnation, replica: 1, sequence };
     let value = format!("record {sequence} {}", "x".repeat(100_000));
     let bytes = Batch::of(&[&value]).to(0, SealProfile::Fast).batch;
-    store.put(&wal_key(object), vec![bytes.clone()], PutMode::Create).await.expect("a PUT");
+    let whole = whole_object(object, &[(partition(0), bytes.clone())]);
+    store.put(&wal_key(object), vec![whole.clone()], PutMode::Create).await.expect("a PUT");
     let run = Run {
         base_offset: 0,
         offset_count: 1,
         object,
-        start: 0,
+        start: HEADER.len() as u64,
         bytes: bytes.len() as u64,
         max_timestamp: NOW,
     };
-    Written { object, run, bytes }
+    Written { object, run, bytes, whole }
 }
 
 /// What a peer does once it has read a request's head.

@@ -185,8 +185,11 @@ impl Fetcher {
     /// or cannot be read; what that leaves goes to the partitions after them.
     async fn read(&self, request: &FetchRequest, planned: Vec<Planned>) -> Vec<FetchedPartition> {
         let mut budget = Budget::new(request.bytes_max);
-        planned.iter().flat_map(|p| &p.ahead).for_each(|run| self.objects.read_ahead(*run));
         let asked: Vec<_> = request.partitions.iter().zip(&planned).collect();
+        for (partition, planned) in &asked {
+            let ahead = planned.ahead.iter();
+            ahead.for_each(|run| self.objects.read_ahead(partition.partition, *run));
+        }
         let mut answers = Vec::with_capacity(asked.len());
         for wave in 1..=WAVES_MAX {
             let rest = &asked[answers.len()..];
@@ -199,7 +202,10 @@ impl Fetcher {
             let taken = rest.iter().take_while(fits).count();
             let reads = rest[..taken].iter().map(|(partition, planned)| {
                 let runs = readable_runs(partition, &planned.found);
-                join_all(runs.iter().map(|run| self.objects.read(run, planned.lane)))
+                join_all(
+                    runs.iter()
+                        .map(|run| self.objects.read(partition.partition, run, planned.lane)),
+                )
             });
             let reads = join_all(reads).await;
             for ((partition, planned), read) in rest.iter().zip(reads) {

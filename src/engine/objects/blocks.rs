@@ -51,6 +51,12 @@ pub(super) struct Block {
     pub(super) verified: Arc<Verified>,
 }
 
+impl Block {
+    pub(super) fn new(bytes: Bytes) -> Self {
+        Self { bytes, verified: Arc::default() }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ByBytes;
 
@@ -60,9 +66,9 @@ impl Weighter<BlockId, Block> for ByBytes {
     }
 }
 
-impl Weighter<ObjectId, Bytes> for ByBytes {
-    fn weight(&self, _: &ObjectId, bytes: &Bytes) -> u64 {
-        bytes.len() as u64 + 64
+impl Weighter<ObjectId, Block> for ByBytes {
+    fn weight(&self, _: &ObjectId, block: &Block) -> u64 {
+        block.bytes.len() as u64 + 64
     }
 }
 
@@ -154,7 +160,7 @@ impl Blocks {
                 Lane::History => gets.acquire_owned().await.ok(),
             };
             let read = source.read(id.object, id.range()).await;
-            let block = read.map(|bytes| Block { bytes, verified: Arc::default() });
+            let block = read.map(Block::new);
             if let Ok(block) = &block {
                 cache.insert(id, block.clone());
             }

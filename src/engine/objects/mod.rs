@@ -2,7 +2,8 @@
 //!
 //! Objects are read in blocks, mostly whole: who reads one partition of an object is seldom alone,
 //! and a request costs more than its bytes. Each block is read at most once at a time, and each
-//! run is checked once, when it is first looked at.
+//! run is checked once, when it is first looked at: its batches by their checksums, and whose they
+//! are by the object's footer.
 
 mod blocks;
 mod source;
@@ -20,10 +21,11 @@ pub use self::blocks::Lane;
 use self::blocks::{BLOCK_BYTES, Block, BlockId, Blocks, ByBytes, Via};
 pub use self::source::{FromStore, Source};
 use crate::log::batch::Run;
-use crate::log::ids::ObjectId;
+use crate::log::ids::{ObjectId, TopicPartition};
 use crate::log::object_format::wal_key;
 use crate::store::{Certainty, StoreError, StoreErrorKind};
 use crate::tasks;
+use verified::{Contents, check_batches};
 
 /// How long a reader waits for a block, before it tells its client that there is trouble.
 const READ_WITHIN: Duration = Duration::from_secs(15);
@@ -31,7 +33,7 @@ const READ_WITHIN: Duration = Duration::from_secs(15);
 /// Reads runs.
 #[derive(Debug)]
 pub struct Objects {
-    own: Cache<ObjectId, Bytes, ByBytes>,
+    own: Cache<ObjectId, Block, ByBytes>,
     blocks: Blocks,
 }
 
@@ -54,32 +56,39 @@ impl Objects {
 
     /// Remembers an object that this replica has just written, so that its tail readers need no GET.
     pub fn remember(&self, object: ObjectId, bytes: Bytes) {
-        self.own.insert(object, bytes);
+        self.own.insert(object, Block::new(bytes));
     }
 
-    /// The bytes of a run, exactly `run.bytes` long, every batch checked.
+    /// The bytes of a partition's run, exactly `run.bytes` long, every batch checked.
     ///
     /// # Errors
     /// What the store answers; [`StoreErrorKind::InvalidRange`] for fewer bytes than the run has,
-    /// [`StoreErrorKind::Corrupt`] for batches that are not those that were written;
-    /// [`StoreErrorKind::Unavailable`] after 15 s.
+    /// [`StoreErrorKind::Corrupt`] for batches that are not those that were written, or not to
+    /// this partition; [`StoreErrorKind::Unavailable`] after 15 s.
     ///
     /// # Cancel safety
     /// May be dropped at any point; others that wait for the same block go on.
-    pub async fn read(&self, run: &Run, lane: Lane) -> Result<Bytes, StoreError> {
-        let range = run.start..run.start.saturating_add(run.bytes);
-        if let Some(bytes) = self.of_own(run.object, &range) {
-            return Ok(bytes);
+    pub async fn read(
+        &self,
+        partition: TopicPartition,
+        run: &Run,
+        lane: Lane,
+    ) -> Result<Bytes, StoreError> {
+        let wanted = Wanted::new(partition, run);
+        if let Some(own) = self.own.get(&run.object)
+            && wanted.range.end <= own.bytes.len() as u64
+        {
+            return wanted.of_own(&own).await;
         }
         let read = async {
-            match self.read_checked(run.object, &range, lane, Via::Zone).await {
+            match self.read_checked(&wanted, lane, Via::Zone).await {
                 // Damaged on its way here, perhaps, or by the neighbour, and not in the store.
                 Err(error) if error.kind == StoreErrorKind::Corrupt => {
                     tracing::warn!(%error, "reading an object again");
-                    for number in numbers(&range) {
+                    for number in numbers(&wanted.range) {
                         self.blocks.forget(BlockId { object: run.object, number });
                     }
-                    self.read_checked(run.object, &range, lane, Via::Store).await
+                    self.read_checked(&wanted, lane, Via::Store).await
                 }
                 done => done,
             }
@@ -91,18 +100,18 @@ impl Objects {
     }
 
     /// Begins to read what will be wanted next, and waits for nothing.
-    pub fn read_ahead(self: &Arc<Self>, run: Run) {
-        let range = run.start..run.start.saturating_add(run.bytes);
+    pub fn read_ahead(self: &Arc<Self>, partition: TopicPartition, run: Run) {
+        let wanted = Wanted::new(partition, &run);
         let missing = |number: &u64| {
             self.blocks.cached(BlockId { object: run.object, number: *number }).is_none()
         };
-        if self.of_own(run.object, &range).is_some() || !numbers(&range).any(|n| missing(&n)) {
+        if self.own.get(&run.object).is_some() || !numbers(&wanted.range).any(|n| missing(&n)) {
             return;
         }
         let objects = Arc::clone(self);
         tasks::spawn("read ahead", async move {
             // Whoever comes to it reads it again, and meets the error.
-            let _ahead = objects.read(&run, Lane::History).await;
+            let _ahead = objects.read(partition, &run, Lane::History).await;
         });
     }
 
@@ -112,28 +121,23 @@ impl Objects {
     /// # Errors
     /// What the store answers.
     pub async fn serve(&self, object: ObjectId, range: Range<u64>) -> Result<Bytes, StoreError> {
-        if let Some(whole) = self.own.get(&object) {
-            let end = range.end.min(whole.len() as u64);
-            return Ok(whole.slice(range.start.min(end) as usize..end as usize));
+        if let Some(own) = self.own.get(&object) {
+            let end = range.end.min(own.bytes.len() as u64);
+            return Ok(own.bytes.slice(range.start.min(end) as usize..end as usize));
         }
         let read = |number| self.blocks.read(BlockId { object, number }, Lane::Tail, Via::Store);
         let blocks = try_join_all(numbers(&range).map(read)).await?;
         Ok(cut(&blocks, &range))
     }
 
-    fn of_own(&self, object: ObjectId, range: &Range<u64>) -> Option<Bytes> {
-        let whole = self.own.get(&object)?;
-        let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
-        (end <= whole.len()).then(|| whole.slice(start..end))
-    }
-
     async fn read_checked(
         &self,
-        object: ObjectId,
-        range: &Range<u64>,
+        wanted: &Wanted,
         lane: Lane,
         via: Via,
     ) -> Result<Bytes, StoreError> {
+        let Wanted { partition, object, range } = wanted;
+        let object = *object;
         let read = |number| self.blocks.read(BlockId { object, number }, lane, via);
         let blocks = try_join_all(numbers(range).map(read)).await?;
         let bytes = cut(&blocks, range);
@@ -142,13 +146,83 @@ impl Objects {
             let detail = format!("at {}: {asked} bytes asked, {} given", range.start, bytes.len());
             return Err(error(StoreErrorKind::InvalidRange, object, detail));
         }
-        if let Some(block) = blocks.first() {
-            let checked = block.verified.check(range.start, &bytes);
-            checked.map_err(|detail| {
-                error(StoreErrorKind::Corrupt, object, format!("at {}: {detail}", range.start))
-            })?;
+        let Some(Block { verified, .. }) = blocks.first() else { return Ok(bytes) };
+        if verified.knows(*partition, range) {
+            return Ok(bytes);
         }
-        Ok(bytes)
+        check_batches(&bytes).map_err(|detail| wanted.corrupt(&detail))?;
+        let contents = || self.contents(object, &blocks, numbers(range).end, lane, via);
+        match verified.check_owner(*partition, range, contents).await? {
+            true => Ok(bytes),
+            false => {
+                Err(wanted.corrupt("the object says that these bytes are of another partition"))
+            }
+        }
+    }
+
+    /// What the object's footer says; it lies behind the run, mostly in the same block. `end` is
+    /// the number of the block behind the last of `blocks`.
+    async fn contents(
+        &self,
+        object: ObjectId,
+        blocks: &[Block],
+        end: u64,
+        lane: Lane,
+        via: Via,
+    ) -> Result<Contents, StoreError> {
+        let mut tail: Vec<Block> = blocks.last().cloned().into_iter().collect();
+        let mut end = end;
+        while tail.last().is_some_and(|last| last.bytes.len() as u64 == BLOCK_BYTES) {
+            match self.blocks.read(BlockId { object, number: end }, lane, via).await {
+                Ok(next) => tail.push(next),
+                // It ends where the block does.
+                Err(error) if error.kind == StoreErrorKind::InvalidRange => break,
+                Err(error) => return Err(error),
+            }
+            end += 1;
+        }
+        // A footer begins in the block before the last at the earliest.
+        let tail = &tail[tail.len().saturating_sub(2)..];
+        let first = (end - tail.len() as u64) * BLOCK_BYTES;
+        let bytes = cut(tail, &(first..end * BLOCK_BYTES));
+        Contents::read(object, first + bytes.len() as u64, &bytes)
+            .map_err(|detail| error(StoreErrorKind::Corrupt, object, format!("its end: {detail}")))
+    }
+}
+
+/// A run, and whose it is to be.
+#[derive(Debug)]
+struct Wanted {
+    partition: TopicPartition,
+    object: ObjectId,
+    range: Range<u64>,
+}
+
+impl Wanted {
+    fn new(partition: TopicPartition, run: &Run) -> Self {
+        let range = run.start..run.start.saturating_add(run.bytes);
+        Self { partition, object: run.object, range }
+    }
+
+    /// From an object that this replica wrote: nothing can have damaged it, but the index may be
+    /// wrong.
+    async fn of_own(&self, own: &Block) -> Result<Bytes, StoreError> {
+        let bytes = own.bytes.slice(self.range.start as usize..self.range.end as usize);
+        let contents = async || {
+            Contents::read(self.object, own.bytes.len() as u64, &own.bytes)
+                .map_err(|detail| self.corrupt(&detail))
+        };
+        let known = own.verified.knows(self.partition, &self.range);
+        if known || own.verified.check_owner(self.partition, &self.range, contents).await? {
+            return Ok(bytes);
+        }
+        Err(self.corrupt("it was written to another partition"))
+    }
+
+    fn corrupt(&self, detail: &str) -> StoreError {
+        let TopicPartition { topic, partition } = self.partition;
+        let detail = format!("at {}, for {topic}-{partition}: {detail}", self.range.start);
+        error(StoreErrorKind::Corrupt, self.object, detail)
     }
 }
 

@@ -4,6 +4,9 @@ use async_trait::async_trait;
 use futures::future::join_all;
 
 use super::*;
+use crate::log::batch::{BatchClaim, Part};
+use crate::log::ids::TopicId;
+use crate::log::object_format::{Footer, HEADER, encode_footer};
 
 fn object(sequence: u32) -> ObjectId {
     ObjectId { incarnation: 1, replica: 1, sequence }
@@ -100,7 +103,65 @@ async fn history_does_not_evict_the_tail() {
     let before = source.asked();
     for sequence in 0..4 {
         read(sequence, Lane::Tail).await;
-        assert!(objects.of_own(object(1_000 + sequence), &(0..10)).is_some());
+        assert!(objects.own.get(&object(1_000 + sequence)).is_some());
     }
     assert_eq!(source.asked(), before);
+}
+
+/// Gives the bytes of one object.
+#[derive(Debug)]
+struct One(Bytes);
+
+#[async_trait]
+impl Source for One {
+    async fn read(&self, object: ObjectId, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if range.start >= self.0.len() as u64 {
+            return Err(error(StoreErrorKind::InvalidRange, object, "behind its end".to_owned()));
+        }
+        let end = range.end.min(self.0.len() as u64);
+        Ok(self.0.slice(range.start as usize..end as usize))
+    }
+}
+
+/// Where the footer of an object of two parts lies among the blocks, to a byte.
+#[tokio::test(start_paused = true)]
+async fn the_owner_is_found_wherever_the_footer_lies() {
+    let claim = |bytes: u64| BatchClaim {
+        bytes: bytes as u32,
+        offset_count: 1,
+        max_timestamp: 0,
+        producer: None,
+    };
+    let partition = |partition| TopicPartition { topic: TopicId([7; 16]), partition };
+    for end in (1..=2).flat_map(|n| [-2_000, -16, -8, -1, 0, 1, 10].map(|d| (n, d))) {
+        let object_bytes = (end.0 * BLOCK_BYTES).saturating_add_signed(end.1);
+        let first = HEADER.len() as u64;
+        let footer = |second: u64| {
+            let row = |index, to, start, bytes| Part {
+                index,
+                partition: partition(to),
+                start,
+                batches: vec![claim(bytes)],
+            };
+            let parts = vec![row(0, 1, first, 100), row(1, 2, first + 100, second)];
+            let (replica, journal) = (String::new(), Vec::new());
+            encode_footer(&Footer { object: object(0), replica, sealed_ms: 0, parts, journal })
+        };
+        // A length that takes as many bytes to write as the one that is searched.
+        let second = object_bytes - first - 100 - footer(object_bytes - 300).len() as u64;
+        let whole = [vec![0; (first + 100 + second) as usize], footer(second).to_vec()].concat();
+        assert_eq!(whole.len() as u64, object_bytes);
+        let objects = Objects::new(Arc::new(One(Bytes::from(whole))), 1 << 30);
+        let id = BlockId { object: object(0), number: 0 };
+        let block = objects.blocks.read(id, Lane::Tail, Via::Zone).await.unwrap();
+        let contents = objects.contents(object(0), &[block], 1, Lane::Tail, Via::Zone).await;
+        let contents = contents.unwrap();
+        let held = [(1, 0..100), (2, 100..100 + second)].map(|(to, range)| {
+            contents.holds(partition(to), &(first + range.start..first + range.end))
+        });
+        assert_eq!(held, [true, true], "{end:?}");
+        let spans = contents.holds(partition(1), &(first..first + 101));
+        assert!(!spans && !contents.holds(partition(2), &(first..first + 1)), "{end:?}");
+        assert!(!contents.holds(partition(1), &(0..1)), "{end:?}");
+    }
 }
