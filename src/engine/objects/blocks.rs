@@ -14,7 +14,8 @@ use tokio::sync::Semaphore;
 use super::source::Source;
 use super::verified::Verified;
 use crate::log::ids::ObjectId;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
+use crate::tasks;
 
 /// The unit of reading. An object of the usual 8 MiB is one block, and so one GET.
 pub(super) const BLOCK_BYTES: u64 = 16 << 20;
@@ -154,7 +155,7 @@ impl Blocks {
             Lane::History => Arc::clone(&self.history),
         };
         let (flights, gets) = (Arc::clone(&self.flights), Arc::clone(&self.history_gets));
-        let flight = async move {
+        let read = async move {
             let _turn = match lane {
                 Lane::Tail => None,
                 Lane::History => gets.acquire_owned().await.ok(),
@@ -168,7 +169,13 @@ impl Blocks {
             flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&(id, via));
             block
         };
-        flight.boxed().shared()
+        // By a task of its own: readers that give up leave no turn of the others' taken.
+        let reading = tasks::spawn("read block", read);
+        let ended = move |error| {
+            let detail = format!("the reading task ended: {error}");
+            Err(super::error(StoreErrorKind::Unavailable, id.object, detail))
+        };
+        reading.map(move |read| read.unwrap_or_else(ended)).boxed().shared()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(BlockId, Via), Flight>> {

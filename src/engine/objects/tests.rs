@@ -108,6 +108,20 @@ async fn history_does_not_evict_the_tail() {
     assert_eq!(source.asked(), before);
 }
 
+#[tokio::test(start_paused = true)]
+async fn readers_that_give_up_leave_no_turn_taken() {
+    let source = Counting::new(100);
+    let objects = objects(&source, 1 << 30);
+    let read = |sequence| {
+        let id = BlockId { object: object(sequence), number: 0 };
+        objects.blocks.read(id, Lane::History, Via::Zone)
+    };
+    let impatient = join_all((0..50).map(read));
+    assert!(tokio::time::timeout(Duration::from_millis(1), impatient).await.is_err());
+    let patient = tokio::time::timeout(Duration::from_secs(1), read(100));
+    assert!(patient.await.expect("it has its turn").is_ok());
+}
+
 /// Gives the bytes of one object.
 #[derive(Debug)]
 struct One(Bytes);
