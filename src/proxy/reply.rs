@@ -1,6 +1,7 @@
 //! Frames that we answer with.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures::future::BoxFuture;
 use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 
@@ -36,6 +37,33 @@ pub struct Reply {
     pub slices: Vec<Bytes>,
     /// The memory that they take, until they are written.
     pub room: Option<Room>,
+    /// How it is read once more, should the client not take it now.
+    pub again: Option<Again>,
+}
+
+/// Reads an answer once more: the same slices, with memory for them. `None` when it cannot be had.
+pub struct Again(Box<ReadAgain>);
+
+type ReadAgain = dyn Fn() -> BoxFuture<'static, Option<(Vec<Bytes>, Room)>> + Send + Sync;
+
+impl Again {
+    /// By a call of `read`.
+    pub fn new<F>(read: F) -> Self
+    where
+        F: Fn() -> BoxFuture<'static, Option<(Vec<Bytes>, Room)>> + Send + Sync + 'static,
+    {
+        Self(Box::new(read))
+    }
+
+    pub(crate) async fn read(&self) -> Option<(Vec<Bytes>, Room)> {
+        (self.0)().await
+    }
+}
+
+impl std::fmt::Debug for Again {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Again")
+    }
 }
 
 /// Encodes a response in the version of its request.
@@ -63,5 +91,5 @@ pub fn encode_as<T: Encodable>(
     body.encode(&mut out, version).map_err(|e| ours(&e))?;
     let length = i32::try_from(out.len() - 4).map_err(|e| ours(&e))?;
     out[..4].copy_from_slice(&length.to_be_bytes());
-    Ok(Reply { slices: vec![out.freeze()], room: None })
+    Ok(Reply { slices: vec![out.freeze()], ..Reply::default() })
 }

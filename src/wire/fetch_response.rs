@@ -50,9 +50,19 @@ pub struct Body {
     pub topics: Vec<Topic>,
 }
 
+/// A slice of the frame.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Whether it is one of [`Partition::records`]; all of those are there, in the order of the
+    /// partitions.
+    pub is_records: bool,
+}
+
 /// Appends the body to `head`, a frame begun with an empty length prefix and the response header;
 /// returns the frame as slices, its length filled in. `None` when it is longer than a frame can be.
-pub fn encode(body: Body, version: i16, head: BytesMut) -> Option<Vec<Bytes>> {
+pub fn encode(body: Body, version: i16, head: BytesMut) -> Option<Vec<Slice>> {
     let flexible = version >= FLEXIBLE;
     let mut out = Slices { done: Vec::new(), open: head };
     out.open.put_i32(0); // throttle_time_ms
@@ -105,29 +115,32 @@ fn put_partition(out: &mut Slices, partition: Partition, version: i16) -> Option
 
 /// Slices in the making: small fields gather in `open`, records pass as they are.
 struct Slices {
-    done: Vec<Bytes>,
+    done: Vec<Slice>,
     open: BytesMut,
 }
 
 impl Slices {
-    fn push(&mut self, slice: Bytes) {
-        if !self.open.is_empty() {
-            self.done.push(self.open.split().freeze());
-        }
-        self.done.push(slice);
+    fn push(&mut self, records: Bytes) {
+        self.close();
+        self.done.push(Slice { bytes: records, is_records: true });
     }
 
-    fn finish(mut self) -> Option<Vec<Bytes>> {
+    fn close(&mut self) {
         if !self.open.is_empty() {
-            self.done.push(self.open.freeze());
+            let bytes = self.open.split().freeze();
+            self.done.push(Slice { bytes, is_records: false });
         }
-        let total: usize = self.done.iter().map(Bytes::len).sum();
+    }
+
+    fn finish(mut self) -> Option<Vec<Slice>> {
+        self.close();
+        let total: usize = self.done.iter().map(|slice| slice.bytes.len()).sum();
         let length = i32::try_from(total.checked_sub(4)?).ok()?;
         // The length prefix lies in the first slice; it alone is copied to be filled in.
         let first = self.done.first_mut()?;
-        let mut filled = BytesMut::from(first.as_ref());
+        let mut filled = BytesMut::from(first.bytes.as_ref());
         filled.get_mut(..4)?.copy_from_slice(&length.to_be_bytes());
-        *first = filled.freeze();
+        first.bytes = filled.freeze();
         Some(self.done)
     }
 }
@@ -203,6 +216,7 @@ mod tests {
         let mut head = BytesMut::new();
         head.put_i32(0);
         let slices = encode(body, version, head).unwrap();
+        let slices: Vec<_> = slices.into_iter().map(|slice| slice.bytes).collect();
         let mut frame = Bytes::from(slices.concat());
         assert_eq!(frame.get_i32() as usize, frame.len());
         let decoded = guard::decode_response::<FetchRequest>(version, frame).unwrap();

@@ -88,6 +88,15 @@ pub struct Fetched {
     pub partitions: Vec<FetchedPartition>,
     /// The memory that the records take; to be held until they are written.
     pub room: Option<Room>,
+    /// What was read, for [`Fetcher::read_again`].
+    pub reading: Option<Reading>,
+}
+
+/// What a fetch read: the same will be there again, because objects never change.
+#[derive(Debug)]
+pub struct Reading {
+    request: FetchRequest,
+    planned: Vec<Planned>,
 }
 
 /// Serves fetches.
@@ -121,13 +130,26 @@ impl Fetcher {
                 let Ok(room) = memory.take(bytes_to_read(request, &planned)).await else {
                     return storage_errors(request);
                 };
-                let partitions = self.read(request, planned).await;
-                return Fetched { partitions, room: Some(room) };
+                let partitions = self.read(request, &planned).await;
+                let reading = Some(Reading { request: request.clone(), planned });
+                return Fetched { partitions, room: Some(room), reading };
             }
             fresh = false;
             // Woken or not, look once more: a lost wake-up costs latency only.
             let _woken = tokio::time::timeout_at(deadline, waiting.notified()).await;
         }
+    }
+
+    /// Reads the same once more, once there is room for it; `None` when the replica drains. What
+    /// could be read then and cannot be read now is missing.
+    pub async fn read_again(
+        &self,
+        reading: &Reading,
+        memory: &Share,
+    ) -> Option<(Vec<FetchedPartition>, Room)> {
+        let Reading { request, planned } = reading;
+        let room = memory.take(bytes_to_read(request, planned)).await.ok()?;
+        Some((self.read(request, planned).await, room))
     }
 
     /// What the tail index knows, and for the rest the coordinator's answer; `fresh` obeys
@@ -183,9 +205,9 @@ impl Fetcher {
     /// Reads the runs that fit the budget by their sizes side by side, then spends the budget in
     /// the request's order. Sizes promise more than is given where runs begin below the offset
     /// or cannot be read; what that leaves goes to the partitions after them.
-    async fn read(&self, request: &FetchRequest, planned: Vec<Planned>) -> Vec<FetchedPartition> {
+    async fn read(&self, request: &FetchRequest, planned: &[Planned]) -> Vec<FetchedPartition> {
         let mut budget = Budget::new(request.bytes_max);
-        let asked: Vec<_> = request.partitions.iter().zip(&planned).collect();
+        let asked: Vec<_> = request.partitions.iter().zip(planned).collect();
         for (partition, planned) in &asked {
             let ahead = planned.ahead.iter();
             ahead.for_each(|run| self.objects.read_ahead(partition.partition, *run));
@@ -349,5 +371,6 @@ fn bytes_to_read(request: &FetchRequest, planned: &[Planned]) -> usize {
 
 fn storage_errors(request: &FetchRequest) -> Fetched {
     let error = || FetchedPartition { error: Some(FetchError::Storage), ..Default::default() };
-    Fetched { partitions: request.partitions.iter().map(|_| error()).collect(), room: None }
+    let partitions = request.partitions.iter().map(|_| error()).collect();
+    Fetched { partitions, ..Fetched::default() }
 }

@@ -9,13 +9,16 @@ use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use super::addresses::rewrite;
 use super::fetch_rows::{Asked, fetch_rows, group};
 use super::{Names, Request, SessionState, Step, frame_head, names_diskless, not_led, topic_id};
+use crate::engine::budget::Share;
+use crate::engine::fetch::Reading;
 use crate::log::ids::TopicId;
+use crate::proxy::Proxy;
 use crate::proxy::authorization::Operation;
 use crate::proxy::error_reply::ErrorCode;
 use crate::proxy::fetch_sessions::{Naming, Position, SessionError, Wanted};
-use crate::proxy::reply::{Close, Reply};
+use crate::proxy::reply::{Again, Close, Reply};
 use crate::proxy::session::ClientBroker;
-use crate::wire::fetch_response::{Body, encode};
+use crate::wire::fetch_response::{Body, Slice, encode};
 
 /// The last version whose answers carry no addresses.
 const WITHOUT_ADDRESSES: i16 = 15;
@@ -125,22 +128,53 @@ pub(super) async fn serve(
     let permits = broker.permits(&topics).await?;
     let (header, proxy) = (request.header, request.proxy);
     let (fetched, memory) = (Arc::clone(&session.fetched), Arc::clone(&session.responses));
-    Ok(Step::Answer(
+    Ok(Step::AnswerInTurn(
         async move {
             let asked = Asked { fetch: &fetch, naming, is_follower };
-            let (rows, room) = fetch_rows(&proxy, &asked, &plan, &permits, &fetched, &memory).await;
+            let (rows, room, reading) =
+                fetch_rows(&proxy, &asked, &plan, &permits, &fetched, &memory).await;
             let told: Vec<_> = rows.iter().map(|row| (row.told(), row.gives_records())).collect();
             let named = proxy.fetch_sessions.finish(&plan, &told);
             let named_rows =
                 plan.partitions.iter().zip(rows).zip(named).filter(|(_, named)| *named);
-            let topics = group(named_rows.map(|(row, _)| row), &asked);
+            let (topics, order) = group(named_rows.map(|(row, _)| row), &asked);
             let body = Body { error_code: 0, session_id: plan.session_id, topics };
             let slices = encode(body, header.api_version, frame_head(&header))
                 .ok_or_else(|| Close::Ours("a Fetch answer too large for a frame".to_owned()))?;
-            Ok(Some(Reply { slices, room }))
+            let again = reading.map(|reading| read_again(proxy, memory, &slices, reading, order));
+            let slices = slices.into_iter().map(|slice| slice.bytes).collect();
+            Ok(Some(Reply { slices, room, again }))
         }
         .boxed(),
     ))
+}
+
+/// How an answer is read once more: what is not records is kept, it is little. `order` are the
+/// positions of the partitions whose records it gives.
+fn read_again(
+    proxy: Arc<Proxy>,
+    memory: Arc<Share>,
+    slices: &[Slice],
+    reading: Reading,
+    order: Vec<usize>,
+) -> Again {
+    let kept: Vec<_> = slices.iter().map(|s| (!s.is_records).then(|| s.bytes.clone())).collect();
+    let kept = Arc::new((kept, reading, order));
+    Again::new(move || {
+        let (proxy, memory, kept) = (Arc::clone(&proxy), Arc::clone(&memory), Arc::clone(&kept));
+        async move {
+            let (kept, reading, order) = &*kept;
+            let (mut partitions, room) = proxy.fetcher.read_again(reading, &memory).await?;
+            let mut records = order.iter().flat_map(|position| {
+                let partition = partitions.get_mut(*position);
+                partition.map(|p| std::mem::take(&mut p.records)).unwrap_or_default()
+            });
+            let slices: Option<Vec<_>> =
+                kept.iter().map(|kept| kept.clone().or_else(|| records.next())).collect();
+            Some((slices?, room))
+        }
+        .boxed()
+    })
 }
 
 /// What a broker says to a request that it cannot go into at all: until version 12 of every

@@ -44,11 +44,13 @@ impl Fetched {
 pub(super) struct Row {
     error: ErrorCode,
     fetched: engine::FetchedPartition,
+    /// Its place among those that the engine was asked for.
+    position: Option<usize>,
 }
 
 impl Row {
     fn refused(error: ErrorCode) -> Self {
-        Self { error, fetched: engine::FetchedPartition::default() }
+        Self { error, fetched: engine::FetchedPartition::default(), position: None }
     }
 
     pub(super) fn gives_records(&self) -> bool {
@@ -93,7 +95,7 @@ pub(super) async fn fetch_rows(
     permits: &[Permit],
     fetched: &Fetched,
     memory: &Share,
-) -> (Vec<Row>, Option<Room>) {
+) -> (Vec<Row>, Option<Room>, Option<engine::Reading>) {
     let mut rows = Vec::with_capacity(plan.partitions.len());
     let mut partitions = Vec::new();
     for ((wanted, position), permit) in plan.partitions.iter().zip(permits) {
@@ -113,19 +115,20 @@ pub(super) async fn fetch_rows(
     // What is wrong with a partition that was found ends the wait of all; what was not found
     // does not, unless nothing is left.
     let is_wrong = rows.iter().flatten().any(|row: &Row| !is_not_found(row.error));
-    let asked = within_limits(asked.fetch, partitions, is_wrong);
+    let bytes_max = BYTES_MAX.min(proxy.settings.response_bytes_max);
+    let asked = within_limits(asked.fetch, partitions, is_wrong, bytes_max);
     let answer = proxy.fetcher.fetch(&asked, memory).await;
-    let mut fetched = answer.partitions.into_iter();
+    let mut fetched = answer.partitions.into_iter().enumerate();
     let row = |row: Option<Row>| {
         row.unwrap_or_else(|| match fetched.next() {
-            Some(fetched) => {
+            Some((position, fetched)) => {
                 let error = fetched.error.map_or(ErrorCode::NONE, error_reply::of_fetch);
-                Row { error, fetched }
+                Row { error, fetched, position: Some(position) }
             }
             None => Row::refused(ErrorCode::KAFKA_STORAGE_ERROR),
         })
     };
-    (rows.into_iter().map(row).collect(), answer.room)
+    (rows.into_iter().map(row).collect(), answer.room, answer.reading)
 }
 
 /// As a broker: no more than its `fetch.max.bytes`, and nothing to wait for where that is nothing.
@@ -133,8 +136,9 @@ fn within_limits(
     fetch: &FetchRequest,
     partitions: Vec<engine::FetchPartition>,
     is_wrong: bool,
+    bytes_max: usize,
 ) -> engine::FetchRequest {
-    let bytes_max = usize::try_from(fetch.max_bytes).unwrap_or(0).min(BYTES_MAX);
+    let bytes_max = usize::try_from(fetch.max_bytes).unwrap_or(0).min(bytes_max);
     let wait = match partitions.is_empty() || is_wrong {
         true => Duration::ZERO,
         false => Duration::from_millis(u64::try_from(fetch.max_wait_ms).unwrap_or(0)),
@@ -197,11 +201,12 @@ fn is_not_found(code: ErrorCode) -> bool {
 
 /// Rows in the order of a broker: what was read, then what was not found, for a consumer with the
 /// unknown ids first.
-/// Neighbours of one topic share its entry.
+/// Neighbours of one topic share its entry. Also the engine's positions of those that were read, in
+/// this order.
 pub(super) fn group<'a>(
     rows: impl Iterator<Item = (&'a (Wanted, Position), Row)>,
     asked: &Asked<'_>,
-) -> Vec<Topic> {
+) -> (Vec<Topic>, Vec<usize>) {
     let mut rows: Vec<_> = rows.collect();
     rows.sort_by_key(|(_, row)| match row.error {
         ErrorCode::UNKNOWN_TOPIC_ID if !asked.is_follower => 1,
@@ -209,6 +214,7 @@ pub(super) fn group<'a>(
         _ => 0,
     });
     let read_committed = asked.fetch.isolation_level == 1;
+    let order = rows.iter().filter_map(|(_, row)| row.position).collect();
     let mut topics: Vec<Topic> = Vec::new();
     for ((wanted, _), row) in rows {
         let (high_watermark, log_start_offset) = row.ends();
@@ -231,5 +237,5 @@ pub(super) fn group<'a>(
             }),
         }
     }
-    topics
+    (topics, order)
 }

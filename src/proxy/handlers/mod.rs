@@ -117,6 +117,10 @@ pub(crate) enum Step {
     Forward { frames: Vec<Bytes>, response: OnResponse },
     /// We answer; `None` where the client wants no answer.
     Answer(BoxFuture<'static, Result<Option<Reply>, Close>>),
+    /// The same, not begun before everything owed earlier is with the client: an answer that took
+    /// memory must not wait for one that still needs some. A broker does no request before its
+    /// turn either.
+    AnswerInTurn(BoxFuture<'static, Result<Option<Reply>, Close>>),
 }
 
 /// Decides what becomes of a request.

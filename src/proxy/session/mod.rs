@@ -6,6 +6,7 @@
 //! of the client.
 
 mod asking;
+mod out;
 mod reader;
 mod upstream_reader;
 mod writer;
@@ -63,6 +64,8 @@ pub(super) enum Pending {
     Ask { correlation_id: i32, reply: oneshot::Sender<Bytes> },
     /// An answer of ours.
     Answer(BoxFuture<'static, Result<Option<Reply>, Close>>),
+    /// The same, begun when everything before is with the client's socket.
+    AnswerInTurn(BoxFuture<'static, Result<Option<Reply>, Close>>),
     /// Close the connection once all before is answered.
     Close(Close),
 }

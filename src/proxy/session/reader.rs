@@ -177,6 +177,7 @@ impl Reader {
                 });
                 self.broker.owe(Pending::Answer(joined.boxed())).await
             }
+            Step::AnswerInTurn(answer) => self.broker.owe(Pending::AnswerInTurn(answer)).await,
         }
     }
 }

@@ -1,27 +1,22 @@
 //! Pays what the client is owed, in the order of its requests.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures::FutureExt;
-use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
+use super::out::Out;
 use super::upstream_reader::UpstreamReader;
 use super::{Endpoint, Pending};
-use crate::engine::budget::Room;
 use crate::proxy::reply::{Close, Reply};
 use crate::proxy::upstream::CALL_TIMEOUT;
 
 /// Bytes that gather before they are written although more is at hand.
 const GATHER_BYTES: usize = 256 << 10;
-/// A client that takes no byte of a diskless answer for so long holds memory that others need.
-const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) struct Writer {
     endpoint: Endpoint,
@@ -39,8 +34,7 @@ impl Writer {
         pending: mpsc::Receiver<Pending>,
         authenticated: Arc<AtomicBool>,
     ) -> Self {
-        let out = Out { client, slices: Slices::default(), rooms: Vec::new() };
-        Self { endpoint, out, pending, upstream: None, authenticated }
+        Self { endpoint, out: Out::new(client), pending, upstream: None, authenticated }
     }
 
     pub(super) async fn run(mut self) -> Result<(), Close> {
@@ -77,17 +71,32 @@ impl Writer {
                             answer.await
                         }
                     };
-                    match reply {
-                        Ok(Some(reply)) => self.out.push(reply),
-                        Ok(None) => {}
-                        Err(close) => return self.finish(close).await,
+                    if let Some(close) = self.give(reply) {
+                        return self.finish(close).await;
+                    }
+                }
+                Pending::AnswerInTurn(answer) => {
+                    self.out.flush().await?;
+                    if let Some(close) = self.give(answer.await) {
+                        return self.finish(close).await;
                     }
                 }
                 Pending::Close(close) => return self.finish(close).await,
             }
-            if self.out.slices.remaining() > GATHER_BYTES {
+            if self.out.remaining() > GATHER_BYTES {
                 self.out.flush().await?;
             }
+        }
+    }
+
+    /// Gives the client an answer, if it wants one; or says why the connection ends.
+    fn give(&mut self, reply: Result<Option<Reply>, Close>) -> Option<Close> {
+        match reply {
+            Ok(reply) => {
+                reply.into_iter().for_each(|reply| self.out.push(reply));
+                None
+            }
+            Err(close) => Some(close),
         }
     }
 
@@ -157,7 +166,7 @@ impl Writer {
         loop {
             let piece = upstream.take(left);
             left -= piece.len();
-            self.out.slices.push(piece);
+            self.out.push_piece(piece);
             if left == 0 {
                 return Ok(());
             }
@@ -176,104 +185,4 @@ impl Writer {
 
 fn no_upstream() -> Close {
     Close::Upstream("the broker closed the connection".to_owned())
-}
-
-/// The client's side: slices gather, and go out in as few system calls as they fit in.
-struct Out {
-    client: OwnedWriteHalf,
-    slices: Slices,
-    /// The memory of answers that are not written whole yet.
-    rooms: Vec<Room>,
-}
-
-impl Out {
-    fn push(&mut self, reply: Reply) {
-        for slice in reply.slices {
-            self.slices.push(slice);
-        }
-        self.rooms.extend(reply.room);
-    }
-
-    async fn flush(&mut self) -> Result<(), Close> {
-        while self.slices.has_remaining() {
-            let written = self.client.write_buf(&mut self.slices);
-            // A broker waits for ever, and so is waited for what is the broker's.
-            let within = if self.rooms.is_empty() { Duration::MAX } else { TAKEN_WITHIN };
-            let Ok(written) = tokio::time::timeout(within, written).await else {
-                return Err(Close::Upstream("the client takes nothing".to_owned()));
-            };
-            match written {
-                Ok(0) => return Err(Close::Upstream("the client is gone".to_owned())),
-                Ok(_) => {}
-                Err(error) => return Err(Close::Upstream(format!("client: {error}"))),
-            }
-        }
-        self.rooms.clear();
-        Ok(())
-    }
-}
-
-/// A queue of byte slices that is written with vectored writes, without joining them.
-#[derive(Debug, Default)]
-struct Slices {
-    queue: VecDeque<Bytes>,
-    bytes: usize,
-}
-
-impl Slices {
-    fn push(&mut self, slice: Bytes) {
-        if !slice.is_empty() {
-            self.bytes += slice.len();
-            self.queue.push_back(slice);
-        }
-    }
-}
-
-impl Buf for Slices {
-    fn remaining(&self) -> usize {
-        self.bytes
-    }
-
-    fn chunk(&self) -> &[u8] {
-        self.queue.front().map_or(&[], |slice| slice)
-    }
-
-    fn chunks_vectored<'a>(&'a self, dst: &mut [std::io::IoSlice<'a>]) -> usize {
-        let filled = dst.len().min(self.queue.len());
-        for (io_slice, slice) in dst.iter_mut().zip(&self.queue) {
-            *io_slice = std::io::IoSlice::new(slice);
-        }
-        filled
-    }
-
-    fn advance(&mut self, mut count: usize) {
-        self.bytes -= count;
-        while count > 0 {
-            let Some(front) = self.queue.front_mut() else { return };
-            if front.len() > count {
-                front.advance(count);
-                return;
-            }
-            count -= front.len();
-            self.queue.pop_front();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slices_advance_across_their_borders() {
-        let mut slices = Slices::default();
-        for piece in ["ab", "", "cde", "f"] {
-            slices.push(Bytes::from_static(piece.as_bytes()));
-        }
-        assert_eq!(slices.remaining(), 6);
-        slices.advance(3);
-        assert_eq!((slices.remaining(), slices.chunk()), (3, b"de".as_slice()));
-        slices.advance(3);
-        assert!(!slices.has_remaining() && slices.chunk().is_empty());
-    }
 }

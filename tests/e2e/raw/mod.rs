@@ -19,6 +19,7 @@ pub(crate) mod misrouted;
 mod odd;
 mod offsets;
 mod produce;
+mod reading;
 pub(crate) mod requests;
 mod slow_store;
 mod zone;

@@ -80,7 +80,7 @@ fn memory_is_flat_while_the_store_is_slow_and_everybody_produces() {
 }
 
 /// The most memory that the process has had at any time.
-fn peak_bytes(process: u32) -> u64 {
+pub(in crate::raw) fn peak_bytes(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it lives");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
     let kib = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");

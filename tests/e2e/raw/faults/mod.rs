@@ -3,7 +3,7 @@
 
 mod cells;
 mod kill_steps;
-mod memory;
+pub(super) mod memory;
 
 use kafka_protocol::messages::{InitProducerIdRequest, ProduceRequest, ProducerId};
 
