@@ -5,6 +5,7 @@
 //! run is checked once, when it is first looked at.
 
 mod blocks;
+mod memory;
 mod source;
 mod verified;
 
@@ -14,10 +15,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::try_join_all;
-use quick_cache::sync::Cache;
 
 pub use self::blocks::Lane;
-use self::blocks::{BLOCK_BYTES, Block, BlockId, Blocks, ByBytes, Via};
+use self::blocks::{BLOCK_BYTES, Block, BlockId, Blocks, Via};
+use self::memory::{Memory, Shelf};
 pub use self::source::{FromStore, Source};
 use crate::log::batch::Run;
 use crate::log::ids::ObjectId;
@@ -31,17 +32,17 @@ const READ_WITHIN: Duration = Duration::from_secs(15);
 /// Reads runs.
 #[derive(Debug)]
 pub struct Objects {
-    own: Cache<ObjectId, Bytes, ByBytes>,
+    memory: Arc<Memory>,
     blocks: Blocks,
 }
 
 impl Objects {
-    /// Keeps at most `cache_bytes` bytes of objects in memory: half of it for what this replica
-    /// wrote, a quarter each for what tail readers and readers of history read. `source` is asked
-    /// for what is not there.
+    /// Keeps at most `cache_bytes` bytes of objects in memory: half of it is for what this replica
+    /// wrote, a quarter each for what tail readers and readers of history read, and what one does
+    /// not need the others use. `source` is asked for what is not there.
     pub fn new(source: Arc<dyn Source>, cache_bytes: u64) -> Self {
-        let blocks = Blocks::new(source, cache_bytes / 4, cache_bytes / 4);
-        Self { own: blocks::cache_of(cache_bytes / 2), blocks }
+        let memory = Arc::new(Memory::new(cache_bytes));
+        Self { blocks: Blocks::new(source, Arc::clone(&memory)), memory }
     }
 
     /// Peers are served from `origin`, and so is what is this replica's to read for all; it must
@@ -54,7 +55,8 @@ impl Objects {
 
     /// Remembers an object that this replica has just written, so that its tail readers need no GET.
     pub fn remember(&self, object: ObjectId, bytes: Bytes) {
-        self.own.insert(object, bytes);
+        let whole = Block { bytes, verified: Arc::default() };
+        self.memory.insert(Shelf::Own, BlockId { object, number: 0 }, whole);
     }
 
     /// The bytes of a run, exactly `run.bytes` long, every batch checked.
@@ -112,7 +114,7 @@ impl Objects {
     /// # Errors
     /// What the store answers.
     pub async fn serve(&self, object: ObjectId, range: Range<u64>) -> Result<Bytes, StoreError> {
-        if let Some(whole) = self.own.get(&object) {
+        if let Some(whole) = self.own(object) {
             let end = range.end.min(whole.len() as u64);
             return Ok(whole.slice(range.start.min(end) as usize..end as usize));
         }
@@ -121,8 +123,13 @@ impl Objects {
         Ok(cut(&blocks, &range))
     }
 
+    fn own(&self, object: ObjectId) -> Option<Bytes> {
+        let whole = self.memory.get(&[Shelf::Own], BlockId { object, number: 0 });
+        whole.map(|block| block.bytes)
+    }
+
     fn of_own(&self, object: ObjectId, range: &Range<u64>) -> Option<Bytes> {
-        let whole = self.own.get(&object)?;
+        let whole = self.own(object)?;
         let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
         (end <= whole.len()).then(|| whole.slice(start..end))
     }
