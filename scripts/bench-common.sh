@@ -11,7 +11,7 @@ slow_put=65/200 slow_get=20/80
 fast_put=5/15 fast_get=3/10
 
 failed=0
-kafka_pid=''
+kafka_pid='' client=''
 declare -A got
 
 # begin: a directory of this run's own, and an end to everything in it, however the script ends.
@@ -24,6 +24,7 @@ begin() {
 clean_up() {
   local status=$?
   trap '' INT TERM
+  [ -z "$client" ] || kill "$client" 2>/dev/null || true
   stop_replicas
   kill "${children[@]}" "$kafka_pid" 2>/dev/null || true
   wait
@@ -92,11 +93,16 @@ run() {
   shift
   # What the row before left to the disk must not be paid for by this one.
   sync -f "$dir"
-  if ! timeout "$limit" "$@" >"$dir/row.out" 2>"$dir/row.log"; then
+  # Beside the script, which Ctrl-C must not find waiting for the row's end.
+  setpriv --pdeathsig TERM timeout "$limit" "$@" >"$dir/row.out" 2>"$dir/row.log" &
+  client=$!
+  if ! wait "$client"; then
+    client=''
     failed=$((failed + 1))
     printf 'failed: %s\n' "$(tail -n 1 "$dir/row.log")"
     return 1
   fi
+  client=''
   mapfile -t lines <"$dir/row.out"
   take "${lines[0]:-}"
 }
