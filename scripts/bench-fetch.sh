@@ -239,7 +239,7 @@ block_backfill() {
   cold a1
   topic "${proxy_of[a1]}" diskless-tail 1
   if ! run 240 "$cache/bench/franz-go" backfill -seconds "$seconds" -records "${records_of[$name]}" \
-    -objects "${objects_of[$name]}" -pid "${pid_of[a1]}" -broker-pid "$kafka_pid" -s3 "127.0.0.1:$s3_port" \
+    -objects "${objects_of[$name]}" -pid "${pid_of[a1]}" -s3 "127.0.0.1:$s3_port" \
     "${proxy_of[a1]}" diskless-tail "$name"; then return 0; fi
   printf '%-10s %8s %8s %8s %8s %8s %7s %10s %10s %6s %6s   aim\n' part 'ack p50' 'ack p99' 'e2e p50' 'e2e p99' \
     seconds MB/s GETs/object 'CPU s/GiB' box errors
