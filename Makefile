@@ -43,7 +43,7 @@ bench: ## Produce throughput and latency: classic direct, classic and diskless t
 bench-produce: ## Latency, PUTs and CPU of diskless produce on a store of known latency (10 minutes)
 	@scripts/bench-produce.sh
 
-bench-fetch: ## End-to-end latency, GETs and replay of diskless topics on a store of known latency (10 minutes)
+bench-fetch: ## End-to-end latency, GETs and replay of diskless topics on a store of known latency (8 minutes)
 	@scripts/bench-fetch.sh
 
 fuzz: ## Fuzz every parser of what peers send (FUZZ_SECONDS each, 60)

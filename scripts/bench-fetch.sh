@@ -233,7 +233,7 @@ catchup_row() {
 block_backfill() {
   local name=diskless-history-12 line part
   printf '\n'
-  say "Backfill: five groups read $mib MiB each at once, beside 100 records/s and a reader of the tail on the same cold replica"
+  say "Backfill: five groups (their processes at the lowest priority) read $mib MiB each at once, beside 100 records/s and a reader of the tail on the same cold replica"
   replicas_are a1
   history diskless 12 || return 0
   cold a1
