@@ -1,7 +1,7 @@
 # Everything a contributor runs; `make` alone lists it.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build fmt lint docs test test-unit test-e2e demo bench bench-produce fuzz clean-demo clean-cache
+.PHONY: help setup build fmt lint docs test test-unit test-e2e demo bench bench-produce bench-fetch fuzz clean-demo clean-cache
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench: ## Produce throughput and latency: classic direct, classic and diskless t
 
 bench-produce: ## Latency, PUTs and CPU of diskless produce on a store of known latency (10 minutes)
 	@scripts/bench-produce.sh
+
+bench-fetch: ## End-to-end latency, GETs and replay of diskless topics on a store of known latency (8 minutes)
+	@scripts/bench-fetch.sh
 
 fuzz: ## Fuzz every parser of what peers send (FUZZ_SECONDS each, 60)
 	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),60)

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # shares its variables with who sources it
-# Sourced after replica.sh by the benchmarks: what a replica and its peers need beside them. Logs go
+# Sourced by bench-common.sh: what a replica and its peers need beside them. Logs go
 # to $dir; what is started is added to $children.
 
 children=()
@@ -35,11 +35,14 @@ make_topic() {
     { cat "$dir/topics.log" >&2 && die "cannot create $2"; }
 }
 
+# A JVM with the Java clients of `setup.sh bench`; the class comes next.
+java=(java -Dorg.slf4j.simpleLogger.defaultLogLevel=error -cp "$kafka_libs/*:$cache/bench/java")
+
 # producer CLIENT: sets program to the command of a stock producer, from `setup.sh bench`.
 producer() {
   case $1 in
-    java) program=(java -Dorg.slf4j.simpleLogger.defaultLogLevel=error -cp "$kafka_libs/*:$cache/bench/java" ProduceBench) ;;
-    librdkafka) program=("$cache/bench/python/bin/python" "$root/bench/producers/librdkafka.py") ;;
+    java) program=("${java[@]}" ProduceBench) ;;
+    librdkafka) program=("$cache/bench/python/bin/python" "$root/bench/clients/librdkafka.py") ;;
     franz-go) program=("$cache/bench/franz-go") ;;
     *) die "unknown client '$1'" ;;
   esac

@@ -10,79 +10,41 @@
 # own queue included: at full speed that is most of it, 50,000 records shared by all producers; `rtt`
 # is the mean round trip of a Produce request. PUTs and their sizes are slow-s3's counters. CPU is user and system time of the
 # replica (or broker) alone; `box` is how busy all cores of the machine were, so 100 % means that CPU
-# was the limit. Everything in a row was read at the same two moments (bench/producers/load.go).
+# was the limit. Everything in a row was read at the same two moments (bench/clients/load.go).
 # An `aim` is what we want to reach and is not asserted.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "$0")/common.sh"
-# shellcheck source=scripts/replica.sh
-. "$root/scripts/replica.sh"
-# shellcheck source=scripts/backends.sh
-. "$root/scripts/backends.sh"
+# shellcheck source=scripts/bench-common.sh
+. "$root/scripts/bench-common.sh"
 
 seconds=${BENCH_SECONDS:-20}
 only=${BENCH_ONLY:-latency throughput pipelining}
-slow_put=65/200 slow_get=20/80
-fast_put=5/15 fast_get=3/10
-failed=0
 
 main() {
   local block
-  for block in $only; do
-    declare -F "block_$block" >/dev/null || die "unknown block '$block'; known: latency throughput pipelining"
-  done
+  check_blocks latency throughput pipelining
   "$root/scripts/setup.sh" kafka redis bench
+  begin
   build
-  dir=$(mktemp -d)
-  trap clean_up EXIT
-  trap 'exit 130' INT TERM
   start_everything
   for block in $only; do "block_$block"; done
-  printf '\n%s s a row, %s CPUs, load %s; slow-s3, Redis and the producers share the machine\n' \
-    "$seconds" "$(nproc)" "$(cut -d ' ' -f 1-3 /proc/loadavg)"
-  ((failed == 0)) || die "$failed rows have no figures"
-}
-
-# Both in one build: apart they would be built with different features of the same crates.
-build() {
-  slow_s3=${SLOW_S3_BIN:-}
-  if [ -z "${ODRADEK_BIN:-}" ] || [ -z "$slow_s3" ]; then
-    local given=$slow_s3
-    build_odradek --bin odradek --example slow-s3
-    slow_s3=${given:-$(dirname "$odradek")/examples/slow-s3}
-  fi
-  odradek=${ODRADEK_BIN:-$odradek}
-  [ -x "$slow_s3" ] || die "$slow_s3 is missing; set SLOW_S3_BIN, or leave ODRADEK_BIN alone"
+  closing "slow-s3, Redis and the producers"
 }
 
 start_everything() {
   local port
   say "Kafka $kafka_version, one broker; Odradek, one replica on Redis and slow-s3"
-  # A broker as its own scripts start it, and one whose log does not fill the disk meanwhile.
-  export KAFKA_HEAP="-Xms1g -Xmx1g" KAFKA_JVM="-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20"
-  "$root/scripts/kafka.sh" prepare "$dir/kafka" 1 log.segment.bytes=268435456 log.retention.bytes=268435456 \
+  # A log that does not fill the disk meanwhile.
+  start_kafka log.segment.bytes=268435456 log.retention.bytes=268435456 \
     log.retention.check.interval.ms=5000 log.segment.delete.delay.ms=1000
-  background "$root/scripts/kafka.sh" run "$dir/kafka" 1
-  kafka_pid=$!
   port=$("$root/scripts/free-ports.sh" 22)
   start_redis "$port"
-  s3_port=$((port + 1))
   # Nothing is read here: what is kept need not be more than what a fetch of the newest would ask for.
-  background "$slow_s3" --listen "127.0.0.1:$s3_port" --keep-bytes 256MiB >"$dir/slow-s3.log" 2>&1
-  children+=($!)
-  await_answer "$s3_port" slow-s3.log 'GET /_control/faults HTTP/1.0\r\n\r\n' ' 200 '
-  printf any >"$dir/secret"
-  "$root/scripts/kafka.sh" wait "$dir/kafka"
-  kafka=$("$root/scripts/kafka.sh" bootstrap "$dir/kafka")
+  start_slow_s3 $((port + 1)) --keep-bytes 256MiB
   start_replica "$dir" "$kafka" "$((port + 2))" "cluster: bench
 diskless: {topics: [{match: fast-*, profile: fast}, {match: cheap-*, profile: cheap}]}
-store: s3://odradek/bench
-s3:
-  endpoint: \"http://127.0.0.1:$s3_port\"
-  region: us-east-1
-  pathStyle: true
-  accessKeyId: any
-  secretAccessKeyFile: $dir/secret
+$s3_yaml
 coordinator: redis://127.0.0.1:$port/0"
 }
 
@@ -95,23 +57,6 @@ topic() {
   esac
   [[ " ${topics:-} " == *" $2 "* ]] || make_topic "$bootstrap" "$2" "$3"
   topics="${topics:-} $2"
-}
-
-store_takes() { ask "$s3_port" "GET /_control/latency?put=$1&get=$2 HTTP/1.0\r\n\r\n" >/dev/null; }
-
-# run LIMIT COMMAND…: sets the array `got` from the line of name=value that a producer prints.
-run() {
-  local limit=$1 line pair
-  shift
-  got=()
-  # What the row before left to the disk must not be paid for by this one.
-  sync -f "$dir"
-  if ! line=$(timeout "$limit" "$@" 2>"$dir/row.log"); then
-    failed=$((failed + 1))
-    printf 'failed: %s\n' "$(tail -n 1 "$dir/row.log")"
-    return 1
-  fi
-  for pair in $line; do got[${pair%%=*}]=${pair#*=}; done
 }
 
 # load PARAMETER… : franz-go producers on the topic of the last `topic`.
@@ -263,16 +208,4 @@ pipelining_row() {
   printf '   %s\n' "$3"
 }
 
-clean_up() {
-  local status=$?
-  trap '' INT TERM
-  stop_replica
-  kill "${children[@]}" "$kafka_pid" 2>/dev/null || true
-  wait
-  if ((status == 0 || status == 130)); then rm -rf "$dir"; else note "logs are kept in $dir"; fi
-  exit $status
-}
-
-declare -A got
-kafka_pid=''
 main

@@ -8,25 +8,20 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "$0")/common.sh"
-# shellcheck source=scripts/replica.sh
-. "$root/scripts/replica.sh"
-# shellcheck source=scripts/backends.sh
-. "$root/scripts/backends.sh"
+# shellcheck source=scripts/bench-common.sh
+. "$root/scripts/bench-common.sh"
 
 seconds=${BENCH_SECONDS:-10}
 backend=${BENCH_BACKEND:-embedded}
 clients=${BENCH_CLIENTS:-java librdkafka franz-go}
 partitions=6
-failed=0
 
 main() {
   case $backend in embedded | redis-s3) ;; *) die "BENCH_BACKEND is '$backend'; known: embedded, redis-s3" ;; esac
   "$root/scripts/setup.sh" kafka bench
   [ "$backend" = embedded ] || "$root/scripts/setup.sh" redis minio
   build_odradek --bin odradek
-  dir=$(mktemp -d)
-  trap clean_up EXIT
-  trap 'exit 130' INT TERM
+  begin
 
   say "Kafka $kafka_version, one broker; Odradek, one replica on $backend"
   "$root/scripts/kafka.sh" prepare "$dir/kafka" 1
@@ -103,15 +98,4 @@ cell() {
     "${figures[@]:1}"
 }
 
-clean_up() {
-  local status=$?
-  trap '' INT TERM
-  stop_replica
-  kill "${children[@]}" "$kafka_pid" 2>/dev/null || true
-  wait
-  if ((status == 0 || status == 130)); then rm -rf "$dir"; else note "logs are kept in $dir"; fi
-  exit $status
-}
-
-kafka_pid=''
 main

@@ -221,7 +221,7 @@ check() {
 clean_up() {
   local status=$?
   trap '' INT TERM
-  stop_replica
+  stop_replicas
   [ ! -d "$demo/kafka" ] || "$root/scripts/kafka.sh" stop "$demo/kafka"
   [ $status != 130 ] || printf '\nEnded. Everything is kept in %s; the next run goes on from there.\n' "$demo"
   [ $status != 130 ] || status=0

@@ -14,13 +14,15 @@ build_odradek() {
   odradek=${CARGO_TARGET_DIR:-$root/target}/release/odradek
 }
 
-# start_replica DIR KAFKA PORT YAML: DIR gets odradek.yaml and odradek.log; takes 20 ports from
-# PORT on; sets proxy (where clients start) and replica (its pid).
+replicas=()
+
+# start_replica DIR KAFKA PORT YAML [ZONE NAME]: DIR gets odradek.yaml and odradek.log; takes 20
+# ports from PORT on; sets proxy (where clients start) and replica (its pid).
 start_replica() {
-  local dir=$1 kafka=$2 port=$3 yaml=$4 log=$1/odradek.log
+  local dir=$1 kafka=$2 port=$3 yaml=$4 zone=${5:-zone-1} name=${6:-odradek-0} log=$1/odradek.log
   cat >"$dir/odradek.yaml" <<Y
-zone: zone-1
-replica: odradek-0
+zone: $zone
+replica: $name
 kafka:
   bootstrapServers: [${kafka//,/, }]
 listeners:
@@ -35,6 +37,7 @@ Y
   : >"$log"
   background "$odradek" serve "$dir/odradek.yaml" >>"$log" 2>&1
   replica=$!
+  replicas+=("$replica")
   proxy=127.0.0.1:$port
   for ((n = 0; n < 300; n++)); do
     if grep -qw ready "$log"; then return 0; fi
@@ -45,7 +48,10 @@ Y
   die "the replica did not become ready; see $log"
 }
 
-# stop_replica: drains it.
-stop_replica() {
-  if [ -n "${replica:-}" ] && kill "$replica" 2>/dev/null; then wait "$replica" 2>/dev/null || true; fi
+# stop_replicas: drains all of them.
+stop_replicas() {
+  local pid
+  for pid in "${replicas[@]}"; do kill "$pid" 2>/dev/null || true; done
+  for pid in "${replicas[@]}"; do wait "$pid" 2>/dev/null || true; done
+  replicas=()
 }

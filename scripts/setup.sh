@@ -63,23 +63,23 @@ setup_kcat() { apt kcat kcat kcat; }
 setup_lint() { apt shellcheck shellcheck shellcheck; }
 setup_rgw() { apt "Ceph's S3 gateway" radosgw radosgw ceph-common ceph-mon ceph-osd; }
 
-# The producers of `make bench`: librdkafka in a Python of its own, franz-go, the Java client.
+# The clients of the benchmarks: librdkafka in a Python of its own, franz-go, the Java client.
 setup_bench() {
   setup_kafka
   need_go
   need_python
   local stamp
-  stamp=$cache/bench/$(cat "$root"/bench/producers/* "$root/bench/requirements.txt" | sha256sum | cut -c 1-16)
+  stamp=$cache/bench/$(cat "$root"/bench/clients/* "$root/bench/requirements.txt" | sha256sum | cut -c 1-16)
   [ -e "$stamp" ] && return
-  say "Producers of the benchmark: Java, librdkafka, franz-go (about a minute)"
-  with_progress "$cache/log/bench.log" "producers" build_producers
+  say "Clients of the benchmarks: Java, librdkafka, franz-go (about a minute)"
+  with_progress "$cache/log/bench.log" "clients" build_bench_clients
   touch "$stamp"
 }
 
-build_producers() {
+build_bench_clients() {
   rm -rf "$cache/bench" && mkdir -p "$cache/bench/java"
-  javac -cp "$kafka_libs/*" -d "$cache/bench/java" "$root/bench/producers/ProduceBench.java" &&
-    (cd "$root/bench/producers" && go build -o "$cache/bench/franz-go" .) &&
+  javac -cp "$kafka_libs/*" -d "$cache/bench/java" "$root/bench/clients/"*.java &&
+    (cd "$root/bench/clients" && go build -o "$cache/bench/franz-go" .) &&
     python3 -m venv "$cache/bench/python" &&
     "$cache/bench/python/bin/pip" install -q --disable-pip-version-check -r "$root/bench/requirements.txt"
 }

@@ -1,16 +1,16 @@
 //! Blocks of objects: read once for all who want them at the same time, and kept for a while.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
+use super::memory::{Memory, Shelf};
 use super::source::Source;
 use super::verified::Verified;
 use crate::log::ids::ObjectId;
@@ -58,21 +58,6 @@ impl Block {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ByBytes;
-
-impl Weighter<BlockId, Block> for ByBytes {
-    fn weight(&self, _: &BlockId, block: &Block) -> u64 {
-        block.bytes.len() as u64 + 64
-    }
-}
-
-impl Weighter<ObjectId, Block> for ByBytes {
-    fn weight(&self, _: &ObjectId, block: &Block) -> u64 {
-        block.bytes.len() as u64 + 64
-    }
-}
-
 /// Where a block is read from: the zone's other replicas may be asked, or the store alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Via {
@@ -88,31 +73,17 @@ pub(super) struct Blocks {
     zone: Arc<dyn Source>,
     /// Asks no peer.
     pub(super) store: Arc<dyn Source>,
-    tail: Arc<Cache<BlockId, Block, ByBytes>>,
-    history: Arc<Cache<BlockId, Block, ByBytes>>,
+    memory: Arc<Memory>,
     flights: Arc<Mutex<HashMap<(BlockId, Via), Flight>>>,
     history_gets: Arc<Semaphore>,
 }
 
-/// A cache that splits itself into pieces, each of which takes no value larger than itself: so the
-/// pieces must be few.
-pub(super) fn cache_of<K, V>(bytes: u64) -> Cache<K, V, ByBytes>
-where
-    K: Eq + std::hash::Hash + Clone,
-    V: Clone,
-    ByBytes: Weighter<K, V> + Clone,
-{
-    let expected = (bytes / (2 << 20)).clamp(32, 1 << 20) as usize;
-    Cache::with_weighter(expected, bytes, ByBytes)
-}
-
 impl Blocks {
-    pub(super) fn new(source: Arc<dyn Source>, tail_bytes: u64, history_bytes: u64) -> Self {
+    pub(super) fn new(source: Arc<dyn Source>, memory: Arc<Memory>) -> Self {
         Self {
             zone: Arc::clone(&source),
             store: source,
-            tail: Arc::new(cache_of(tail_bytes)),
-            history: Arc::new(cache_of(history_bytes)),
+            memory,
             flights: Arc::default(),
             history_gets: Arc::new(Semaphore::new(HISTORY_GETS_MAX)),
         }
@@ -120,13 +91,12 @@ impl Blocks {
 
     /// A block in memory.
     pub(super) fn cached(&self, id: BlockId) -> Option<Block> {
-        self.tail.get(&id).or_else(|| self.history.get(&id))
+        self.memory.get(&[Shelf::Tail, Shelf::History], id)
     }
 
     /// Drops what turned out to be damaged.
     pub(super) fn forget(&self, id: BlockId) {
-        self.tail.remove(&id);
-        self.history.remove(&id);
+        self.memory.remove(&[Shelf::Tail, Shelf::History], id);
     }
 
     /// Reads a block, together with whoever wants it now; also its failure is shared.
@@ -140,8 +110,16 @@ impl Blocks {
             return Ok(block);
         }
         let via = if self.zone.is_mine(id.object) { Via::Store } else { via };
-        let flight =
-            self.lock().entry((id, via)).or_insert_with(|| self.begin(id, lane, via)).clone();
+        let flight = match self.lock().entry((id, via)) {
+            Entry::Occupied(flight) => flight.get().clone(),
+            Entry::Vacant(place) => {
+                // It may have landed between the look above and the lock.
+                if let Some(block) = self.cached(id) {
+                    return Ok(block);
+                }
+                place.insert(self.begin(id, lane, via)).clone()
+            }
+        };
         flight.await
     }
 
@@ -150,12 +128,16 @@ impl Blocks {
             Via::Zone => Arc::clone(&self.zone),
             Via::Store => Arc::clone(&self.store),
         };
-        let cache = match lane {
-            Lane::Tail => Arc::clone(&self.tail),
-            Lane::History => Arc::clone(&self.history),
+        let memory = Arc::clone(&self.memory);
+        let shelf = match lane {
+            Lane::Tail => Shelf::Tail,
+            Lane::History => Shelf::History,
         };
-        let (flights, gets) = (Arc::clone(&self.flights), Arc::clone(&self.history_gets));
+        let gets = Arc::clone(&self.history_gets);
+        let landed = Landed { flights: Arc::clone(&self.flights), key: (id, via) };
         let read = async move {
+            // Dropped last, so that whoever comes next finds the block here or there.
+            let _landed = landed;
             let _turn = match lane {
                 Lane::Tail => None,
                 Lane::History => gets.acquire_owned().await.ok(),
@@ -163,10 +145,8 @@ impl Blocks {
             let read = source.read(id.object, id.range()).await;
             let block = read.map(Block::new);
             if let Ok(block) = &block {
-                cache.insert(id, block.clone());
+                memory.insert(shelf, id, block.clone());
             }
-            // Only now, so that whoever comes next finds it here or there.
-            flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&(id, via));
             block
         };
         // By a task of its own: readers that give up leave no turn of the others' taken.
@@ -180,5 +160,17 @@ impl Blocks {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(BlockId, Via), Flight>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a flight off the list at its end, also when its task panics.
+struct Landed {
+    flights: Arc<Mutex<HashMap<(BlockId, Via), Flight>>>,
+    key: (BlockId, Via),
+}
+
+impl Drop for Landed {
+    fn drop(&mut self) {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }

@@ -6,6 +6,7 @@
 //! are by the object's footer.
 
 mod blocks;
+mod memory;
 mod source;
 mod verified;
 
@@ -15,10 +16,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::try_join_all;
-use quick_cache::sync::Cache;
 
 pub use self::blocks::Lane;
-use self::blocks::{BLOCK_BYTES, Block, BlockId, Blocks, ByBytes, Via};
+use self::blocks::{BLOCK_BYTES, Block, BlockId, Blocks, Via};
+use self::memory::{Memory, Shelf};
 pub use self::source::{FromStore, Source};
 use crate::log::batch::Run;
 use crate::log::ids::{ObjectId, TopicPartition};
@@ -33,17 +34,17 @@ const READ_WITHIN: Duration = Duration::from_secs(15);
 /// Reads runs.
 #[derive(Debug)]
 pub struct Objects {
-    own: Cache<ObjectId, Block, ByBytes>,
+    memory: Arc<Memory>,
     blocks: Blocks,
 }
 
 impl Objects {
-    /// Keeps at most `cache_bytes` bytes of objects in memory: half of it for what this replica
-    /// wrote, a quarter each for what tail readers and readers of history read. `source` is asked
-    /// for what is not there.
+    /// Keeps at most `cache_bytes` bytes of objects in memory: half of it is for what this replica
+    /// wrote, a quarter each for what tail readers and readers of history read, and what one does
+    /// not need the others use. `source` is asked for what is not there.
     pub fn new(source: Arc<dyn Source>, cache_bytes: u64) -> Self {
-        let blocks = Blocks::new(source, cache_bytes / 4, cache_bytes / 4);
-        Self { own: blocks::cache_of(cache_bytes / 2), blocks }
+        let memory = Arc::new(Memory::new(cache_bytes));
+        Self { blocks: Blocks::new(source, Arc::clone(&memory)), memory }
     }
 
     /// Peers are served from `origin`, and so is what is this replica's to read for all; it must
@@ -56,7 +57,7 @@ impl Objects {
 
     /// Remembers an object that this replica has just written, so that its tail readers need no GET.
     pub fn remember(&self, object: ObjectId, bytes: Bytes) {
-        self.own.insert(object, Block::new(bytes));
+        self.memory.insert(Shelf::Own, BlockId { object, number: 0 }, Block::new(bytes));
     }
 
     /// The bytes of a partition's run, exactly `run.bytes` long, every batch checked.
@@ -75,7 +76,7 @@ impl Objects {
         lane: Lane,
     ) -> Result<Bytes, StoreError> {
         let wanted = Wanted::new(partition, run);
-        if let Some(own) = self.own.get(&run.object)
+        if let Some(own) = self.own(run.object)
             && wanted.range.end <= own.bytes.len() as u64
         {
             return wanted.of_own(&own).await;
@@ -105,7 +106,7 @@ impl Objects {
         let missing = |number: &u64| {
             self.blocks.cached(BlockId { object: run.object, number: *number }).is_none()
         };
-        if self.own.get(&run.object).is_some() || !numbers(&wanted.range).any(|n| missing(&n)) {
+        if self.own(run.object).is_some() || !numbers(&wanted.range).any(|n| missing(&n)) {
             return;
         }
         let objects = Arc::clone(self);
@@ -121,13 +122,17 @@ impl Objects {
     /// # Errors
     /// What the store answers.
     pub async fn serve(&self, object: ObjectId, range: Range<u64>) -> Result<Bytes, StoreError> {
-        if let Some(own) = self.own.get(&object) {
+        if let Some(own) = self.own(object) {
             let end = range.end.min(own.bytes.len() as u64);
             return Ok(own.bytes.slice(range.start.min(end) as usize..end as usize));
         }
         let read = |number| self.blocks.read(BlockId { object, number }, Lane::Tail, Via::Store);
         let blocks = try_join_all(numbers(&range).map(read)).await?;
         Ok(cut(&blocks, &range))
+    }
+
+    fn own(&self, object: ObjectId) -> Option<Block> {
+        self.memory.get(&[Shelf::Own], BlockId { object, number: 0 })
     }
 
     async fn read_checked(

@@ -103,7 +103,7 @@ async fn history_does_not_evict_the_tail() {
     let before = source.asked();
     for sequence in 0..4 {
         read(sequence, Lane::Tail).await;
-        assert!(objects.own.get(&object(1_000 + sequence)).is_some());
+        assert!(objects.own(object(1_000 + sequence)).is_some());
     }
     assert_eq!(source.asked(), before);
 }
@@ -178,4 +178,50 @@ async fn the_owner_is_found_wherever_the_footer_lies() {
         assert!(!spans && !contents.holds(partition(2), &(first..first + 1)), "{end:?}");
         assert!(!contents.holds(partition(1), &(0..1)), "{end:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_on_leaves_the_past_to_be_dropped_and_not_what_comes_next() {
+    let source = Counting::new(1 << 20);
+    let objects = objects(&source, 32 << 20);
+    let read = async |sequence| {
+        let id = BlockId { object: object(sequence), number: 0 };
+        objects.blocks.read(id, Lane::History, Via::Zone).await.unwrap();
+    };
+    (0..16).for_each(|own| objects.remember(object(1_000 + own), Bytes::from(vec![0; 1 << 20])));
+    for sequence in 0..64 {
+        // Twelve partitions of it, and what comes next is read ahead.
+        join_all((0..12).map(|_| read(sequence))).await;
+        join_all((1..=4).map(|ahead| read(sequence + ahead))).await;
+    }
+    assert_eq!(source.asked(), 68, "each once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_that_nobody_else_needs_is_used_by_whom_it_serves() {
+    let source = Counting::new(1 << 20);
+    let objects = objects(&source, 32 << 20);
+    let read = async |sequence, lane| {
+        let id = BlockId { object: object(sequence), number: 0 };
+        objects.blocks.read(id, lane, Via::Zone).await.unwrap();
+    };
+    for _ in 0..3 {
+        for sequence in 0..30 {
+            read(sequence, Lane::History).await;
+        }
+    }
+    assert_eq!(source.asked(), 30, "history has all of it while it is alone");
+    for sequence in 100..104 {
+        read(sequence, Lane::Tail).await;
+    }
+    (0..15).for_each(|own| objects.remember(object(1_000 + own), Bytes::from(vec![0; 1 << 20])));
+    let before = source.asked();
+    for sequence in 100..104 {
+        read(sequence, Lane::Tail).await;
+    }
+    assert_eq!(source.asked(), before, "the others have their shares");
+    assert!((0..15).all(|own| objects.own(object(1_000 + own)).is_some()));
+    assert!(objects.memory.bytes() <= 32 << 20);
+    objects.remember(object(2_000), Bytes::from(vec![0; 33 << 20]));
+    assert!(objects.own(object(2_000)).is_none(), "what fits into nothing is not kept");
 }

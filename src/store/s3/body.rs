@@ -14,10 +14,12 @@ use reqwest::Response;
 use reqwest::header::HeaderValue;
 
 use super::{StoreError, StoreErrorKind, error};
-use crate::store::body::concat;
 
 /// The largest object that is read whole, in bytes: what a store sends bounds no memory of ours.
 const READ_BYTES_MAX: usize = 1 << 30;
+
+/// How much room is made for a body on the word of the store alone, in bytes.
+const RESERVED_BYTES_MAX: u64 = 64 << 20;
 
 /// How much of an error's text is read, in bytes.
 const TEXT_BYTES_MAX: usize = 16 << 10;
@@ -74,18 +76,20 @@ pub(super) async fn read(
     bytes_max: usize,
 ) -> Result<Bytes, StoreError> {
     let bytes_max = bytes_max.min(READ_BYTES_MAX);
-    let (mut chunks, mut len) = (Vec::new(), 0);
+    // Copied as they come, while the processor's caches have them, so that the client reads the
+    // next chunk into the same memory instead of as much again that the kernel must clear first.
+    let told = response.content_length().unwrap_or(0).min(RESERVED_BYTES_MAX);
+    let mut whole = BytesMut::with_capacity(bytes_max.min(told as usize));
     loop {
         match response.chunk().await {
-            Ok(None) => return Ok(concat(chunks)),
+            Ok(None) => return Ok(whole.freeze()),
             Ok(Some(chunk)) => {
-                len += chunk.len();
-                if len > bytes_max {
+                if chunk.len() > bytes_max - whole.len() {
                     let detail = format!("the store sent more than {bytes_max} bytes");
                     let kind = StoreErrorKind::Unavailable;
                     return Err(StoreError::determinate(kind, "get", key, detail));
                 }
-                chunks.push(chunk);
+                whole.extend_from_slice(&chunk);
             }
             Err(error) => return Err(error::of_transport("get", key, error)),
         }

@@ -4,10 +4,14 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"iter"
+	"math"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // ticksPerSecond is what /proc counts CPU time in; Linux has had no other value since 2.6.
@@ -20,13 +24,13 @@ type meters struct {
 	// Of the whole machine, in ticks of all cores.
 	busy, total float64
 	// Of the store; 0 without one.
-	puts, putBytes float64
+	puts, putBytes, gets, getBytes float64
 }
 
 // since gives what was done between two looks.
 func (m meters) since(before meters) meters {
 	return meters{m.cpu - before.cpu, m.busy - before.busy, m.total - before.total,
-		m.puts - before.puts, m.putBytes - before.putBytes}
+		m.puts - before.puts, m.putBytes - before.putBytes, m.gets - before.gets, m.getBytes - before.getBytes}
 }
 
 // measure looks at /proc and, unless its address is empty, at slow-s3's counters.
@@ -36,6 +40,7 @@ func measure(pid int, s3 string) meters {
 	if s3 != "" {
 		counters := storeCounters(s3)
 		m.puts, m.putBytes = counters["put.landed"], counters["put.bytes"]
+		m.gets, m.getBytes = counters["get.landed"], counters["get.bytes"]
 	}
 	return m
 }
@@ -60,16 +65,27 @@ func machineTicks() (busy, total float64) {
 }
 
 func storeCounters(address string) map[string]float64 {
-	conn := must(net.Dial("tcp", address))
-	defer conn.Close()
-	must(io.WriteString(conn, "GET /_control/counters HTTP/1.0\r\n\r\n"))
 	counters := map[string]float64{}
-	for lines := bufio.NewScanner(conn); lines.Scan(); {
-		if name, value, found := strings.Cut(lines.Text(), " "); found && strings.HasPrefix(name, "put.") {
+	for line := range lines(address, "/_control/counters") {
+		if name, value, found := strings.Cut(line, " "); found && strings.Contains(name, ".") {
 			counters[name] = number(value)
 		}
 	}
 	return counters
+}
+
+// lines asks a server over HTTP/1.0 and gives the lines of its answer's body.
+func lines(address, path string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		conn := must(net.Dial("tcp", address))
+		defer conn.Close()
+		must(io.WriteString(conn, "GET "+path+" HTTP/1.0\r\n\r\n"))
+		body := bufio.NewScanner(conn)
+		for body.Scan() && body.Text() != "" {
+		}
+		for body.Scan() && yield(body.Text()) {
+		}
+	}
 }
 
 func number(text string) float64 { return must(strconv.ParseFloat(text, 64)) }
@@ -79,4 +95,33 @@ func must[T any](value T, err error) T {
 		panic(err)
 	}
 	return value
+}
+
+// objectsWritten asks a replica's admin port; 0 without one.
+func objectsWritten(admin string) float64 {
+	if admin == "" {
+		return 0
+	}
+	for line := range lines(admin, "/metrics") {
+		if value, found := strings.CutPrefix(line, "odradek_objects_put_total "); found {
+			return number(value)
+		}
+	}
+	fail("%s does not say how many objects it wrote", admin)
+	return 0
+}
+
+// fail ends the process; its last line on stderr is what the table shows.
+func fail(format string, values ...any) {
+	fmt.Fprintf(os.Stderr, format+"\n", values...)
+	os.Exit(1)
+}
+
+// quantile gives a share of the durations in milliseconds, which it sorts.
+func quantile(of []time.Duration, share float64) float64 {
+	if len(of) == 0 {
+		return math.NaN()
+	}
+	slices.Sort(of)
+	return float64(of[int(share*float64(len(of)-1))].Microseconds()) / 1000
 }

@@ -6,9 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"math"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -164,13 +162,7 @@ func (l *loader) print(all []*producer, before, after meters, seconds float64, u
 		latencies = append(latencies, p.latencies...)
 		p.mu.Unlock()
 	}
-	slices.Sort(latencies)
-	at := func(p float64) float64 {
-		if len(latencies) == 0 {
-			return math.NaN()
-		}
-		return float64(latencies[int(p*float64(len(latencies)-1))].Microseconds()) / 1000
-	}
+	at := func(share float64) float64 { return quantile(latencies, share) }
 	errors := l.errors.Load()
 	if unanswered {
 		// Somebody still waits; whoever reads the table must see that the percentiles leave it out.

@@ -1,5 +1,6 @@
-// One franz-go producer with its defaults; ProduceBench.java says what is measured. With `load` as
-// the first argument, load.go instead.
+// One franz-go producer with its defaults; ProduceBench.java says what is measured. The first argument
+// may name another job: `load` (load.go), `tail` (tail.go), `fill` and `replay` (replay.go), or
+// `backfill` (backfill.go).
 package main
 
 import (
@@ -83,8 +84,9 @@ func (w *window) percentile(p float64) float64 {
 
 func main() {
 	rand.Read(noise)
-	if os.Args[1] == "load" {
-		load(os.Args[2:])
+	jobs := map[string]func([]string){"load": load, "tail": tail, "fill": fill, "replay": replay, "backfill": backfill}
+	if job, known := jobs[os.Args[1]]; known {
+		job(os.Args[2:])
 		return
 	}
 	seconds, err := strconv.Atoi(os.Args[3])
