@@ -39,6 +39,9 @@ pub(super) fn member(settings: &Settings, attachment: &Attachment, ordering: &Or
         peer: settings.peers.as_ref().map(crate::config::PeerSettings::address),
         advertised_host: settings.listeners.advertised_host.clone(),
         node_ports: settings.listeners.node_ports,
+        broker_ports: settings.listeners.broker_ports,
+        nodes: settings.diskless.nodes_per_zone.into(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 
