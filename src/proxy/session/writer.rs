@@ -12,6 +12,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
+use super::crossing::Crossing;
 use super::upstream_reader::UpstreamReader;
 use super::{Endpoint, Pending};
 use crate::engine::budget::Room;
@@ -22,6 +23,18 @@ use crate::proxy::upstream::CALL_TIMEOUT;
 const GATHER_BYTES: usize = 256 << 10;
 /// A client that takes no byte of a diskless answer for so long holds memory that others need.
 const TAKEN_WITHIN: Duration = Duration::from_secs(60);
+
+/// The client's socket, with what counts its bytes.
+pub(super) struct ClientWrite {
+    write: OwnedWriteHalf,
+    crossing: Arc<Crossing>,
+}
+
+impl ClientWrite {
+    pub(super) fn new(write: OwnedWriteHalf, crossing: Arc<Crossing>) -> Self {
+        Self { write, crossing }
+    }
+}
 
 pub(super) struct Writer {
     endpoint: Endpoint,
@@ -35,7 +48,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         endpoint: Endpoint,
-        client: OwnedWriteHalf,
+        client: ClientWrite,
         pending: mpsc::Receiver<Pending>,
         authenticated: Arc<AtomicBool>,
     ) -> Self {
@@ -57,8 +70,8 @@ impl Writer {
                 }
             };
             match pending {
-                Pending::Upstream(read, alive) => {
-                    self.upstream = Some(UpstreamReader::new(read, alive));
+                Pending::Upstream(read, alive, crossing) => {
+                    self.upstream = Some(UpstreamReader::new(read, alive, crossing));
                 }
                 Pending::Relay { correlation_id } => self.relay(correlation_id).await?,
                 Pending::Edit { correlation_id, edit } => {
@@ -180,7 +193,7 @@ fn no_upstream() -> Close {
 
 /// The client's side: slices gather, and go out in as few system calls as they fit in.
 struct Out {
-    client: OwnedWriteHalf,
+    client: ClientWrite,
     slices: Slices,
     /// The memory of answers that are not written whole yet.
     rooms: Vec<Room>,
@@ -196,7 +209,7 @@ impl Out {
 
     async fn flush(&mut self) -> Result<(), Close> {
         while self.slices.has_remaining() {
-            let written = self.client.write_buf(&mut self.slices);
+            let written = self.client.write.write_buf(&mut self.slices);
             // A broker waits for ever, and so is waited for what is the broker's.
             let within = if self.rooms.is_empty() { Duration::MAX } else { TAKEN_WITHIN };
             let Ok(written) = tokio::time::timeout(within, written).await else {
@@ -204,7 +217,7 @@ impl Out {
             };
             match written {
                 Ok(0) => return Err(Close::Upstream("the client is gone".to_owned())),
-                Ok(_) => {}
+                Ok(written) => self.client.crossing.sent(written),
                 Err(error) => return Err(Close::Upstream(format!("client: {error}"))),
             }
         }
