@@ -38,16 +38,30 @@ struct PlacementLabels {
     outcome: PlacementOutcome,
 }
 
-/// What was sent into another zone, or came from there.
+/// Where bytes crossed from one zone to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "the names are label values")]
-pub enum Traffic {
+pub enum Border {
     /// Between a client and a diskless node.
     diskless,
     /// Between a client and a classic endpoint or the bootstrap port.
     classic,
     /// Between this replica and a broker, for a client.
     broker,
+}
+
+/// What the bytes were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the names are label values")]
+pub enum ApiKind {
+    /// Produce.
+    produce,
+    /// Fetch.
+    fetch,
+    /// Any other API.
+    other,
+    /// Not told apart: on the way to a broker and back.
+    any,
 }
 
 /// Seen from this replica.
@@ -62,7 +76,8 @@ pub enum Direction {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CrossingLabels {
-    traffic: Traffic,
+    border: Border,
+    api: ApiKind,
     direction: Direction,
 }
 
@@ -221,8 +236,8 @@ impl Metrics {
     }
 
     /// Counts bytes that cross zones.
-    pub fn crossing(&self, traffic: Traffic, direction: Direction) -> Counter {
-        self.crossings.get_or_create(&CrossingLabels { traffic, direction }).clone()
+    pub fn crossing(&self, border: Border, api: ApiKind, direction: Direction) -> Counter {
+        self.crossings.get_or_create(&CrossingLabels { border, api, direction }).clone()
     }
 
     /// Notes how many replicas live in a zone.

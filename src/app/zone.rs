@@ -172,7 +172,7 @@ impl Keeper {
     /// Hears who is there without being counted in, however long the coordinator is away.
     pub(super) async fn listen(&mut self) {
         let guest = Member { nodes: 0, ..self.me.clone() };
-        while !self.ask(&guest, LEASE).await {
+        while self.ask(&guest, LEASE).await.is_none() {
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
@@ -195,7 +195,7 @@ impl Keeper {
                 }
             }
             let me = self.me.clone();
-            if me.hosts() && !self.ask(&me, Duration::ZERO).await {
+            if me.hosts() && self.ask(&me, Duration::ZERO).await.is_none() {
                 tracing::warn!("the lease was not ended; it ends by itself");
             }
         });
@@ -204,26 +204,32 @@ impl Keeper {
 
     async fn renew(&mut self) -> bool {
         let me = self.me.clone();
-        let renewed = self.ask(&me, LEASE).await;
-        if renewed {
-            self.metrics.lease_renewals.inc();
+        let Some(told) = self.ask(&me, LEASE).await else { return false };
+        self.metrics.lease_renewals.inc();
+        if me.hosts() && !told.members.contains(&me) {
+            tracing::error!(
+                replica = me.replica,
+                "another replica has this name and is the newer one, so nobody is sent here; give \
+                 each its own `replica`"
+            );
         }
-        renewed
+        true
     }
 
-    async fn ask(&mut self, member: &Member, ttl: Duration) -> bool {
+    /// What the coordinator told; `None` when it could not be asked.
+    async fn ask(&mut self, member: &Member, ttl: Duration) -> Option<Membership> {
         // What is heard is as old as the question.
         let until = Instant::now() + LEASE;
         match self.coordinator.renew(member, ttl).await {
             Ok(told) => {
                 let kept = self.roster.heard(&told);
-                self.hears.hear(News { told, until, kept }).await;
-                true
+                self.hears.hear(News { told: told.clone(), until, kept }).await;
+                Some(told)
             }
             Err(error) => {
                 tracing::warn!(%error, "the lease was not renewed");
                 self.roster.failed();
-                false
+                None
             }
         }
     }

@@ -46,7 +46,7 @@ fn keeps_every_promise(victim: &mut impl Victim, name: &str) {
     tool("kafka-topics", &[&on_topic[..], &shape].concat());
 
     let dir = Bed::get().test_dir("kill-nine");
-    let mut producer = start_producer(&dir, &on_topic);
+    let mut producer = start_producer(&dir, "killed", &on_topic);
     for share in [1, 2] {
         let enough = RECORDS * share / 3;
         let log = producer.log_path().to_owned();
@@ -72,9 +72,12 @@ pub(crate) fn balance(mut producer: Process, on_topic: &[&str]) {
 
 /// Kafka's own verifiable producer, which prints every ack as a line of JSON; made to retry,
 /// so that it is idempotent as default producers are.
-pub(crate) fn start_producer(dir: &Path, on_topic: &[&str]) -> Process {
+pub(crate) fn start_producer(dir: &Path, client_id: &str, on_topic: &[&str]) -> Process {
     let config = dir.join("producer.properties");
-    let settings = "enable.idempotence=true\nretries=2147483647\ndelivery.timeout.ms=120000\n";
+    let settings = format!(
+        "enable.idempotence=true\nretries=2147483647\ndelivery.timeout.ms=120000\n\
+         client.id={client_id}\n"
+    );
     fs::write(&config, settings).expect("the bed's directory is ours");
     let mut command = script("kafka-tool.sh");
     command.arg("kafka-verifiable-producer").args(on_topic);

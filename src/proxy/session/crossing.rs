@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use prometheus_client::metrics::counter::Counter;
 
 use super::Endpoint;
-use crate::metrics::{Direction, Metrics, Traffic};
+use crate::metrics::{ApiKind, Border, Direction, Metrics};
 use crate::proxy::Proxy;
 
 /// A client's side of a connection. The reader finds out where the client is; what the writer
@@ -13,35 +13,55 @@ use crate::proxy::Proxy;
 #[derive(Debug)]
 pub(super) struct Crossing {
     is_elsewhere: AtomicBool,
+    produce: Both,
+    fetch: Both,
+    other: Both,
+}
+
+#[derive(Debug)]
+struct Both {
     received: Counter,
     sent: Counter,
 }
 
 impl Crossing {
     pub(super) fn new(metrics: &Metrics, endpoint: Endpoint) -> Self {
-        let traffic = match endpoint {
-            Endpoint::Node(_) => Traffic::diskless,
-            Endpoint::Bootstrap | Endpoint::Broker(_) => Traffic::classic,
+        let border = match endpoint {
+            Endpoint::Node(_) => Border::diskless,
+            Endpoint::Bootstrap | Endpoint::Broker(_) => Border::classic,
+        };
+        let both = |api| Both {
+            received: metrics.crossing(border, api, Direction::received),
+            sent: metrics.crossing(border, api, Direction::sent),
         };
         Self {
             is_elsewhere: AtomicBool::new(false),
-            received: metrics.crossing(traffic, Direction::received),
-            sent: metrics.crossing(traffic, Direction::sent),
+            produce: both(ApiKind::produce),
+            fetch: both(ApiKind::fetch),
+            other: both(ApiKind::other),
         }
     }
 
     /// A frame came from a client that is elsewhere, or not.
-    pub(super) fn received(&self, is_elsewhere: bool, bytes: usize) {
+    pub(super) fn received(&self, api_key: i16, is_elsewhere: bool, bytes: usize) {
         self.is_elsewhere.store(is_elsewhere, Ordering::Relaxed);
         if is_elsewhere {
-            self.received.inc_by(bytes as u64);
+            self.of(api_key).received.inc_by(bytes as u64);
         }
     }
 
-    /// Bytes went to the client.
-    pub(super) fn sent(&self, bytes: usize) {
+    /// Bytes of an answer go to the client.
+    pub(super) fn sent(&self, api_key: i16, bytes: usize) {
         if self.is_elsewhere.load(Ordering::Relaxed) {
-            self.sent.inc_by(bytes as u64);
+            self.of(api_key).sent.inc_by(bytes as u64);
+        }
+    }
+
+    fn of(&self, api_key: i16) -> &Both {
+        match api_key {
+            0 => &self.produce,
+            1 => &self.fetch,
+            _ => &self.other,
         }
     }
 }
@@ -53,7 +73,7 @@ pub(super) fn to_broker(proxy: &Proxy, address: &str) -> Option<(Counter, Counte
     let broker = view.brokers.values().find(|broker| broker.address() == address)?;
     let rack = broker.rack.as_ref()?;
     (*rack != proxy.settings.zone).then(|| {
-        let counter = |direction| proxy.metrics.crossing(Traffic::broker, direction);
+        let counter = |direction| proxy.metrics.crossing(Border::broker, ApiKind::any, direction);
         (counter(Direction::sent), counter(Direction::received))
     })
 }

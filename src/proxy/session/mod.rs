@@ -61,13 +61,13 @@ pub(super) enum Pending {
     /// of its bytes where they cross zones.
     Upstream(OwnedReadHalf, Arc<AtomicBool>, Option<Counter>),
     /// The next answer of the broker, unread.
-    Relay { correlation_id: i32 },
+    Relay { api_key: i16, correlation_id: i32 },
     /// The next answer of the broker, edited.
-    Edit { correlation_id: i32, edit: EditResponse },
+    Edit { api_key: i16, correlation_id: i32, edit: EditResponse },
     /// The next answer of the broker is to a question of ours; without one the sender is dropped.
     Ask { correlation_id: i32, reply: oneshot::Sender<Bytes> },
     /// An answer of ours.
-    Answer(BoxFuture<'static, Result<Option<Reply>, Close>>),
+    Answer { api_key: i16, answer: BoxFuture<'static, Result<Option<Reply>, Close>> },
     /// Close the connection once all before is answered.
     Close(Close),
 }

@@ -143,7 +143,7 @@ impl Reader {
 
     async fn take(&mut self, frame: Bytes) -> Result<(), Close> {
         let header = Head::parse(&frame).map_err(|error| Close::Client(error.to_string()))?;
-        let correlation_id = header.correlation_id;
+        let (api_key, correlation_id) = (header.api_key, header.correlation_id);
         let api = apis::lookup(header.api_key).map_or("other", |api| api.name);
         self.proxy.metrics.request(api, self.endpoint.kind());
         // Held until the frame is with the broker; what is produced here holds it for longer.
@@ -166,7 +166,7 @@ impl Reader {
         };
         let zone = request.place().zone;
         let is_elsewhere = zone.is_some_and(|zone| zone != self.proxy.nodes.zone());
-        self.client.crossing.received(is_elsewhere, request.frame.len());
+        self.client.crossing.received(api_key, is_elsewhere, request.frame.len());
         match handlers::dispatch(request, &mut self.session, &mut self.broker).await? {
             Step::Forward { frames, response } => {
                 self.broker.forward(&frames).await?;
@@ -175,9 +175,11 @@ impl Reader {
                 }
                 match response {
                     OnResponse::Nothing => Ok(()),
-                    OnResponse::Relay => self.broker.owe(Pending::Relay { correlation_id }).await,
+                    OnResponse::Relay => {
+                        self.broker.owe(Pending::Relay { api_key, correlation_id }).await
+                    }
                     OnResponse::Edit(edit) => {
-                        self.broker.owe(Pending::Edit { correlation_id, edit }).await
+                        self.broker.owe(Pending::Edit { api_key, correlation_id, edit }).await
                     }
                 }
             }
@@ -188,7 +190,7 @@ impl Reader {
                 let joined = running.map(|joined| {
                     joined.unwrap_or_else(|error| Err(Close::Ours(format!("handler: {error}"))))
                 });
-                self.broker.owe(Pending::Answer(joined.boxed())).await
+                self.broker.owe(Pending::Answer { api_key, answer: joined.boxed() }).await
             }
         }
     }

@@ -73,16 +73,18 @@ impl Writer {
                 Pending::Upstream(read, alive, crossing) => {
                     self.upstream = Some(UpstreamReader::new(read, alive, crossing));
                 }
-                Pending::Relay { correlation_id } => self.relay(correlation_id).await?,
-                Pending::Edit { correlation_id, edit } => {
+                Pending::Relay { api_key, correlation_id } => {
+                    self.relay(api_key, correlation_id).await?;
+                }
+                Pending::Edit { api_key, correlation_id, edit } => {
                     let frame = self.answer_of_broker(correlation_id).await?;
                     let reply = edit(frame).await?;
-                    self.out.push(reply);
+                    self.out.push(api_key, reply);
                 }
                 Pending::Ask { correlation_id, reply } => {
                     self.answer_question(correlation_id, reply).await?;
                 }
-                Pending::Answer(mut answer) => {
+                Pending::Answer { api_key, mut answer } => {
                     let reply = match (&mut answer).now_or_never() {
                         Some(reply) => reply,
                         None => {
@@ -91,7 +93,7 @@ impl Writer {
                         }
                     };
                     match reply {
-                        Ok(Some(reply)) => self.out.push(reply),
+                        Ok(Some(reply)) => self.out.push(api_key, reply),
                         Ok(None) => {}
                         Err(close) => return self.finish(close).await,
                     }
@@ -158,7 +160,7 @@ impl Writer {
         }
     }
 
-    async fn relay(&mut self, correlation_id: i32) -> Result<(), Close> {
+    async fn relay(&mut self, api_key: i16, correlation_id: i32) -> Result<(), Close> {
         let Some(upstream) = &mut self.upstream else { return Err(no_upstream()) };
         let mut left = loop {
             if let Some(length) = upstream.frame_length(correlation_id)? {
@@ -170,7 +172,7 @@ impl Writer {
         loop {
             let piece = upstream.take(left);
             left -= piece.len();
-            self.out.slices.push(piece);
+            self.out.push_slice(api_key, piece);
             if left == 0 {
                 return Ok(());
             }
@@ -200,11 +202,16 @@ struct Out {
 }
 
 impl Out {
-    fn push(&mut self, reply: Reply) {
+    fn push(&mut self, api_key: i16, reply: Reply) {
         for slice in reply.slices {
-            self.slices.push(slice);
+            self.push_slice(api_key, slice);
         }
         self.rooms.extend(reply.room);
+    }
+
+    fn push_slice(&mut self, api_key: i16, slice: Bytes) {
+        self.client.crossing.sent(api_key, slice.len());
+        self.slices.push(slice);
     }
 
     async fn flush(&mut self) -> Result<(), Close> {
@@ -217,7 +224,7 @@ impl Out {
             };
             match written {
                 Ok(0) => return Err(Close::Upstream("the client is gone".to_owned())),
-                Ok(written) => self.client.crossing.sent(written),
+                Ok(_) => {}
                 Err(error) => return Err(Close::Upstream(format!("client: {error}"))),
             }
         }

@@ -98,13 +98,19 @@ fn metric(replica: &Replica, name: &str) -> Option<u64> {
     value.map(|value| value.parse().expect("a number"))
 }
 
-/// Bytes of diskless traffic that crossed zones at a replica.
-fn crossed(replica: &Replica) -> u64 {
+/// Bytes that crossed zones between clients that said where they are and a replica, of one kind.
+fn crossed(replica: &Replica, border: &str, api: &str) -> u64 {
     let of = |direction| {
-        let labels = format!("{{traffic=\"diskless\",direction=\"{direction}\"}}");
-        metric(replica, &format!("odradek_zone_crossing_bytes_total{labels}")).unwrap_or(0)
+        let labels = format!("border=\"{border}\",api=\"{api}\",direction=\"{direction}\"");
+        let name = format!("odradek_zone_crossing_bytes_total{{{labels}}}");
+        metric(replica, &name).unwrap_or(0)
     };
     of("received") + of("sent")
+}
+
+/// The same of the records of diskless topics.
+fn records_crossed(replica: &Replica) -> u64 {
+    crossed(replica, "diskless", "produce") + crossed(replica, "diskless", "fetch")
 }
 
 /// The leaders, replicas and in-sync replicas of a topic's partitions.

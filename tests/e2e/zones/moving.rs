@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{A, B, Installation, crossed, hosted, metadata, nodes, nodes_of};
+use super::{
+    A, B, Installation, crossed, hosted, metadata, metric, nodes, nodes_of, records_crossed,
+};
 use crate::bed::Bed;
 use crate::bed::kafka::tool;
 use crate::bed::process::wait_until;
@@ -24,11 +26,12 @@ fn a_drain_and_a_death_cost_an_idempotent_producer_nothing() {
     wait_until("the nodes are spread", LIMIT, || shares(&nodes_of(&a0)));
 
     let topic = &Bed::get().unique(&format!("{DISKLESS_PREFIX}moving"));
-    let bootstrap = [a1.bootstrap(), a0.bootstrap()].join(",");
+    // It starts in the wrong zone and says where it is: that is all that crosses.
+    let bootstrap = b0.bootstrap();
     let on_topic = ["--bootstrap-server", &bootstrap, "--topic", topic];
     let shape = ["--create", "--partitions", "3", "--replication-factor", "1"];
     tool("kafka-topics", &[&on_topic[..], &shape].concat());
-    let mut producer = start_producer(&Bed::get().test_dir("moving"), &on_topic);
+    let mut producer = start_producer(&Bed::get().test_dir("moving"), "zone=zone-a", &on_topic);
     let log = producer.log_path().to_owned();
     producer.wait_while_alive("acks", LIMIT, || acks_in(&log) >= RECORDS / 4);
 
@@ -53,7 +56,9 @@ fn a_drain_and_a_death_cost_an_idempotent_producer_nothing() {
     wait_until("its nodes move", Duration::from_secs(15), || {
         hosted(&nodes_of(&a0), &a2).is_empty()
     });
-    let on_topic = ["--bootstrap-server", &a0.bootstrap(), "--topic", topic];
     balance(producer, &on_topic);
-    assert_eq!((crossed(&a0), crossed(&b0)), (0, 0));
+    let produced = "odradek_requests_total{api=\"Produce\",endpoint=\"diskless\"}";
+    assert!(metric(&a0, produced) > Some(0) && metric(&b0, produced).is_none());
+    assert!(crossed(&b0, "classic", "other") > 0, "of the start");
+    assert_eq!((records_crossed(&a0), records_crossed(&b0)), (0, 0));
 }
