@@ -4,22 +4,24 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU16, AtomicU64};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 mod backends;
+mod roster;
 mod zone;
 
-use backends::{Ordering, attach, check_store, keep_generation, open_coordinator, open_store};
+use backends::{Ordering, attach, keep_generation, open_coordinator, open_store};
 
 use crate::admin;
 use crate::clock::{SystemClock, WallClock};
 use crate::config::{Profile, SaslMechanism, Settings};
-use crate::coordinator::{Attachment, Coordinator, Event};
+use crate::coordinator::{Coordinator, Event};
 use crate::engine::Components;
 use crate::engine::budget::Budget;
 use crate::engine::fetch::{Fetcher, Wakeups};
@@ -28,10 +30,13 @@ use crate::engine::objects::Objects;
 use crate::engine::produce::{ProduceSettings, Producer, SealProfile, UploadSettings};
 use crate::entropy::Entropy;
 use crate::metrics::Metrics;
+use crate::peers::Zone;
 use crate::proxy::cluster::Cluster;
 use crate::proxy::fetch_sessions::FetchSessions;
 use crate::proxy::listener::Listeners;
 use crate::proxy::login::{Login, Mechanism};
+use crate::proxy::nodes::Nodes;
+use crate::proxy::placement::ClientZones;
 use crate::proxy::topics::Topics;
 use crate::proxy::validation::Validation;
 use crate::proxy::{Proxy, ProxySettings};
@@ -100,13 +105,21 @@ struct Running {
     listeners: Arc<Listeners>,
     drain: watch::Sender<bool>,
     lease: zone::Lease,
+    hosts: bool,
 }
 
 impl Running {
-    /// Takes nothing new, answers what was asked, and makes durable what was taken.
+    /// Leaves the map of nodes, and serves on until all who were sent here can have heard of it;
+    /// then takes nothing new, answers what was asked, and makes durable what was taken.
     async fn drain(&mut self) {
+        if self.hosts {
+            self.proxy.nodes.leave();
+            self.lease.end().await;
+            if self.proxy.nodes.is_succeeded() {
+                tokio::time::sleep(zone::NOTICE).await;
+            }
+        }
         self.drain.send_replace(true);
-        self.lease.end().await;
         // Sessions wait for their answers, which nothing may hold up now.
         self.proxy.producer.hurry().await;
         self.listeners.drained().await;
@@ -117,9 +130,7 @@ impl Running {
 async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Running> {
     let clock: Arc<dyn WallClock> = Arc::new(SystemClock);
     let entropy = Arc::new(Entropy::from_os());
-    let opened = open_store(settings, &entropy).await?;
-    check_store(settings, &opened, &entropy).await?;
-    let store = opened.store;
+    let (store, uploads) = open_store(settings, &entropy).await?;
     let ordering = open_coordinator(settings, &store, &clock, &entropy).await?;
     let coordinator = Arc::clone(&ordering.coordinator);
 
@@ -136,22 +147,33 @@ async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Run
         settings.diskless.topics.clone(),
         seal_profile(settings.flush.profile),
     ));
-    let uploads = opened.bare;
     let components = Components { store, uploads, coordinator, clock, entropy };
     let wakeups = Arc::new(Wakeups::default());
     follow(&components.coordinator, &wakeups, &topics).await;
     until_ok("the batch coordinator", || topics.load()).await;
 
     let member = zone::member(settings, &attachment, &ordering);
-    let (objects, lease) = zone::join(settings, &components, member, &metrics).await?;
-    let engine = Engine { components, objects, wakeups, metrics };
-    let proxy = build_proxy(settings, &attachment, engine, &ordering, &topics);
+    let zone = Arc::new(Zone::new(member.clone()));
+    let objects = zone::objects(settings, &components, &zone, &metrics).await?;
+    let (coordinator, entropy) =
+        (Arc::clone(&components.coordinator), Arc::clone(&components.entropy));
+    let nodes = Arc::new(Nodes::new(&member));
+    let engine = Engine { components, objects, wakeups, metrics: Arc::clone(&metrics) };
+    let proxy = build_proxy(settings, Arc::clone(&nodes), engine, &ordering, &topics);
     let (drain, draining) = watch::channel(false);
     let listeners = Arc::new(Listeners::new(Arc::clone(&proxy), draining));
     topics.observe_all(&metadata.topics).await;
     topics.refresh_configs().await;
-    listeners.open_own().await?;
-    listeners.open_brokers().await;
+    let ears = zone::Ears {
+        zone,
+        nodes: Arc::clone(&nodes),
+        listeners: Arc::clone(&listeners),
+        metrics: Arc::clone(&metrics),
+        nodes_heard: AtomicU16::new(0),
+    };
+    let mut keeper = zone::Keeper::new(coordinator, member, Arc::new(ears), entropy, metrics);
+    keeper.listen().await;
+    let lease = open(settings, &listeners, keeper, &nodes).await?;
     tasks::spawn_critical("watch", watch(Arc::clone(&proxy), Arc::clone(&listeners), cluster_id));
     let listen = &proxy.settings;
     tracing::info!(
@@ -161,7 +183,32 @@ async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Run
         zone = listen.zone,
         "ready"
     );
-    Ok(Running { proxy, listeners, drain, lease })
+    Ok(Running { proxy, listeners, drain, lease, hosts: settings.writer })
+}
+
+/// Opens the ports: first those that others send clients to, then takes the lease by which they
+/// do, and last those where clients start.
+async fn open(
+    settings: &Settings,
+    listeners: &Arc<Listeners>,
+    mut keeper: zone::Keeper,
+    nodes: &Nodes,
+) -> anyhow::Result<zone::Lease> {
+    if settings.writer {
+        // More may be open already, if the zone has more; these are what this replica asks for.
+        let nodes = settings.diskless.nodes_per_zone.into();
+        listeners.open_nodes(nodes).await.context("listeners.nodePorts")?;
+    }
+    while !settings.writer && nodes.map().nodes().next().is_none() {
+        // Where nobody ever wrote, the metadata may be one that was lost, and began anew by us.
+        tracing::warn!("waiting for a replica with a writer");
+        tokio::time::sleep(RETRY_PAUSE).await;
+        keeper.listen().await;
+    }
+    listeners.open_brokers().await;
+    let lease = keeper.take().await;
+    listeners.open_bootstrap().await?;
+    Ok(lease)
 }
 
 /// How our own connections to brokers, and those of our own commands, authenticate.
@@ -186,7 +233,7 @@ struct Engine {
 
 fn build_proxy(
     settings: &Settings,
-    attachment: &Attachment,
+    nodes: Arc<Nodes>,
     engine: Engine,
     ordering: &Ordering,
     topics: &Arc<Topics>,
@@ -220,14 +267,14 @@ fn build_proxy(
             broker_ports: settings.listeners.broker_ports,
             node_ports: settings.listeners.node_ports,
             zone: settings.zone.clone(),
-            zone_index: attachment.zone_index,
-            nodes_per_zone: u16::from(settings.diskless.nodes_per_zone),
+            client_zones: client_zones(settings),
             connection_bytes_max: in_memory(memory.connection),
             // So that some clients that take nothing do not keep the others from reading.
             response_bytes_max: in_memory(memory.responses / 8),
             frame_bytes_max: FRAME_BYTES_MAX,
             store_name: settings.objects_url().to_string(),
         },
+        nodes,
         cluster: topics.cluster(),
         topics: Arc::clone(topics),
         coordinator: Arc::clone(&components.coordinator),
@@ -243,6 +290,16 @@ fn build_proxy(
         metrics,
         connections: AtomicU64::new(0),
     })
+}
+
+fn client_zones(settings: &Settings) -> ClientZones {
+    let mut zones = ClientZones::default();
+    for clients in &settings.client_zones {
+        let zone = || Arc::clone(&clients.zone);
+        zones.ports.extend(clients.port.map(|port| (port, zone())));
+        zones.networks.extend(clients.cidrs.iter().map(|cidr| (*cidr, zone())));
+    }
+    zones
 }
 
 fn in_memory(bytes: u64) -> usize {

@@ -21,6 +21,71 @@ pub enum EndpointKind {
     diskless,
 }
 
+/// How a client's zone was found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the names are label values")]
+pub enum PlacementOutcome {
+    /// It said, or the operator did.
+    hit,
+    /// It, or the operator, named a zone that there is not.
+    miss,
+    /// Nobody said anything.
+    unaware,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PlacementLabels {
+    outcome: PlacementOutcome,
+}
+
+/// Where bytes crossed from one zone to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the names are label values")]
+pub enum Border {
+    /// Between a client and a diskless node.
+    diskless,
+    /// Between a client and a classic endpoint or the bootstrap port.
+    classic,
+    /// Between this replica and a broker, for a client.
+    broker,
+}
+
+/// What the bytes were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the names are label values")]
+pub enum ApiKind {
+    /// Produce.
+    produce,
+    /// Fetch.
+    fetch,
+    /// Any other API.
+    other,
+    /// Not told apart: on the way to a broker and back.
+    any,
+}
+
+/// Seen from this replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the names are label values")]
+pub enum Direction {
+    /// It came.
+    received,
+    /// It went.
+    sent,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CrossingLabels {
+    border: Border,
+    api: ApiKind,
+    direction: Direction,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ZoneLabels {
+    zone: String,
+}
+
 /// What became of a question to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "the names are label values")]
@@ -58,6 +123,9 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     peer_requests: Family<PeerLabels, Counter>,
+    placements: Family<PlacementLabels, Counter>,
+    members: Family<ZoneLabels, Gauge<i64, AtomicI64>>,
+    crossings: Family<CrossingLabels, Counter>,
     connections: Gauge<i64, AtomicI64>,
     /// Objects written.
     pub objects: Counter,
@@ -95,6 +163,14 @@ impl Default for Metrics {
         let peer_requests = Family::default();
         let help = "Objects asked of peers, by what became of it";
         registry.register("peer_requests", help, peer_requests.clone());
+        let placements = Family::default();
+        let help = "Clients that asked for metadata, by how their zone was found out";
+        registry.register("placements", help, placements.clone());
+        let members = Family::default();
+        registry.register("members", "Replicas whose leases hold, by zone", members.clone());
+        let crossings = Family::default();
+        let help = "Bytes between this replica and what is known to be in another zone";
+        registry.register("zone_crossing_bytes", help, crossings.clone());
         let connections = Gauge::default();
         registry.register("connections", "Client connections open", connections.clone());
         let mut counter = |name, help| {
@@ -122,6 +198,9 @@ impl Default for Metrics {
             registry,
             requests,
             peer_requests,
+            placements,
+            members,
+            crossings,
             connections,
             objects,
             object_bytes,
@@ -149,6 +228,22 @@ impl Metrics {
     /// Counts a question to a peer.
     pub fn peer_request(&self, outcome: PeerOutcome) {
         self.peer_requests.get_or_create(&PeerLabels { outcome }).inc();
+    }
+
+    /// Counts a client that was placed in a zone, or not.
+    pub fn placement(&self, outcome: PlacementOutcome) {
+        self.placements.get_or_create(&PlacementLabels { outcome }).inc();
+    }
+
+    /// Counts bytes that cross zones.
+    pub fn crossing(&self, border: Border, api: ApiKind, direction: Direction) -> Counter {
+        self.crossings.get_or_create(&CrossingLabels { border, api, direction }).clone()
+    }
+
+    /// Notes how many replicas live in a zone.
+    pub fn members(&self, zone: &str, members: usize) {
+        let gauge = self.members.get_or_create(&ZoneLabels { zone: zone.to_owned() });
+        gauge.set(i64::try_from(members).unwrap_or(i64::MAX));
     }
 
     /// Counts a connection in.

@@ -12,6 +12,7 @@ use crate::coordinator::embedded::EmbeddedCoordinator;
 use crate::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
 use crate::coordinator::{Attachment, Coordinator, CoordinatorError};
 use crate::entropy::Entropy;
+use crate::store::memory::MemoryStore;
 use crate::store::open::Opened;
 use crate::store::probe::probe;
 use crate::store::{PutMode, Store, StoreErrorKind};
@@ -32,18 +33,27 @@ pub(super) struct Ordering {
     pub(super) replica_tag: u32,
 }
 
+/// The store as it is read, and bare, as it is written. A replica without a writer has none, and
+/// asks for none.
 pub(super) async fn open_store(
     settings: &Settings,
     entropy: &Arc<Entropy>,
-) -> anyhow::Result<Opened> {
+) -> anyhow::Result<(Arc<dyn Store>, Arc<dyn Store>)> {
+    if !settings.writer {
+        let empty: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        return Ok((Arc::clone(&empty), empty));
+    }
     let (url, s3) = (settings.objects_url(), settings.store.s3.clone());
-    let entropy = Arc::clone(entropy);
-    let opening = tokio::task::spawn_blocking(move || crate::store::open::open(&url, &s3, entropy));
-    opening.await?.with_context(|| format!("store {}", settings.objects_url()))
+    let of_store = Arc::clone(entropy);
+    let opening =
+        tokio::task::spawn_blocking(move || crate::store::open::open(&url, &s3, of_store));
+    let opened = opening.await?.with_context(|| format!("store {}", settings.objects_url()))?;
+    check_store(settings, &opened, entropy).await?;
+    Ok((opened.store, opened.bare))
 }
 
 /// Asks the store what it honours, and refuses to rely on what it does not.
-pub(super) async fn check_store(
+async fn check_store(
     settings: &Settings,
     opened: &Opened,
     entropy: &Entropy,
@@ -134,7 +144,7 @@ pub(super) async fn keep_generation(
     store: &dyn Store,
     attachment: &Attachment,
 ) -> anyhow::Result<()> {
-    if settings.coordinator == CoordinatorSettings::Embedded {
+    if settings.coordinator == CoordinatorSettings::Embedded || !settings.writer {
         return Ok(());
     }
     let body = || vec![attachment.generation.clone().into_bytes().into()];

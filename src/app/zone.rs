@@ -1,32 +1,42 @@
-//! This replica's lease, and the zone cache.
+//! This replica's lease, what it hears of the others by it, and the zone cache.
 
+use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering as Atomic};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use async_trait::async_trait;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use super::RETRY_PAUSE;
 use super::backends::Ordering;
+use super::roster::Roster;
 use crate::config::Settings;
-use crate::coordinator::{Attachment, Coordinator, Member};
+use crate::coordinator::{Attachment, Coordinator, Member, Membership};
 use crate::engine::Components;
 use crate::engine::objects::{FromStore, Objects, Source};
 use crate::entropy::Entropy;
 use crate::metrics::Metrics;
 use crate::peers::{FromZone, Server, Zone};
+use crate::proxy::listener::Listeners;
+use crate::proxy::nodes::Nodes;
 use crate::tasks;
 
 /// How long a replica counts as alive after it was last heard of.
-const LEASE: Duration = Duration::from_secs(10);
-/// Between two renewals, more or less: three may fail before the lease ends.
-const RENEWAL: Duration = Duration::from_secs(3);
+pub(super) const LEASE: Duration = Duration::from_secs(6);
+/// Between two renewals, more or less: one that takes its whole time may fail before the lease
+/// ends.
+const RENEWAL: Duration = Duration::from_secs(2);
 /// Added at random, so that replicas that started together do not renew in step.
-const JITTER_MS: u64 = 500;
+const JITTER_MS: u64 = 250;
 /// How long a drain waits for the lease's end; after that it ends by itself.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
+/// So long after a lease was ended everybody has heard of it: one renewal and a moment.
+pub(super) const NOTICE: Duration = Duration::from_millis(3_250);
 
 /// What this replica tells others of itself.
 pub(super) fn member(settings: &Settings, attachment: &Attachment, ordering: &Ordering) -> Member {
@@ -39,50 +49,190 @@ pub(super) fn member(settings: &Settings, attachment: &Attachment, ordering: &Or
         peer: settings.peers.as_ref().map(crate::config::PeerSettings::address),
         advertised_host: settings.listeners.advertised_host.clone(),
         node_ports: settings.listeners.node_ports,
+        broker_ports: settings.listeners.broker_ports,
+        nodes: match settings.writer {
+            true => settings.diskless.nodes_per_zone.into(),
+            false => 0,
+        },
+        version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 
-/// Takes the lease, and opens the port for peers if there is to be one; the objects, then read
-/// through the zone.
-pub(super) async fn join(
+/// The objects, read through the zone if there is to be a port for peers.
+pub(super) async fn objects(
     settings: &Settings,
     components: &Components,
-    member: Member,
+    zone: &Arc<Zone>,
     metrics: &Arc<Metrics>,
-) -> anyhow::Result<(Arc<Objects>, Lease)> {
-    let zone = Arc::new(Zone::new(member));
+) -> anyhow::Result<Arc<Objects>> {
     let store: Arc<dyn Source> = Arc::new(FromStore(Arc::clone(&components.store)));
     let cache_bytes = settings.memory.cache;
-    let objects = match &settings.peers {
-        None => Arc::new(Objects::new(store, cache_bytes)),
-        Some(peers) => {
-            let (bind, clock) = (peers.bind, Arc::clone(&components.clock));
-            // Before the lease, so that nobody asks in vain.
-            let listening = TcpListener::bind(bind).await;
-            let listener =
-                listening.with_context(|| format!("peers.bind: cannot listen at {bind}"))?;
-            let through = FromZone::new(
-                Arc::clone(&zone),
-                Arc::clone(&store),
-                Arc::clone(&clock),
-                Arc::clone(metrics),
-            );
-            let objects =
-                Arc::new(Objects::new(Arc::new(through), cache_bytes).serving_from(store));
-            let server = Server {
-                objects: Arc::clone(&objects),
-                zone: Arc::clone(&zone),
-                clock,
-                metrics: Arc::clone(metrics),
-            };
-            Arc::new(server).start(listener);
-            objects
-        }
+    let Some(peers) = &settings.peers else {
+        return Ok(Arc::new(Objects::new(store, cache_bytes)));
     };
-    let (coordinator, entropy) =
-        (Arc::clone(&components.coordinator), Arc::clone(&components.entropy));
-    let lease = Lease::take(coordinator, zone, entropy, Arc::clone(metrics)).await;
-    Ok((objects, lease))
+    let (bind, clock) = (peers.bind, Arc::clone(&components.clock));
+    // Before the lease, so that nobody asks in vain.
+    let listening = TcpListener::bind(bind).await;
+    let listener = listening.with_context(|| format!("peers.bind: cannot listen at {bind}"))?;
+    let through = FromZone::new(
+        Arc::clone(zone),
+        Arc::clone(&store),
+        Arc::clone(&clock),
+        Arc::clone(metrics),
+    );
+    let objects = Arc::new(Objects::new(Arc::new(through), cache_bytes).serving_from(store));
+    let server = Server {
+        objects: Arc::clone(&objects),
+        zone: Arc::clone(zone),
+        clock,
+        metrics: Arc::clone(metrics),
+    };
+    Arc::new(server).start(listener);
+    Ok(objects)
+}
+
+/// What the coordinator said of who is there.
+#[derive(Debug)]
+pub(super) struct News {
+    /// As it said it.
+    pub(super) told: Membership,
+    /// Until when its members' leases hold at least, had they been renewed when it was asked.
+    pub(super) until: Instant,
+    /// With those whom an outage may have cost their leases.
+    pub(super) kept: Membership,
+}
+
+/// Whoever wants to know.
+#[async_trait]
+pub(super) trait Hears: Send + Sync + Debug {
+    async fn hear(&self, news: News);
+}
+
+/// The parts of this replica that want to know.
+#[derive(Debug)]
+pub(super) struct Ears {
+    pub(super) zone: Arc<Zone>,
+    pub(super) nodes: Arc<Nodes>,
+    pub(super) listeners: Arc<Listeners>,
+    pub(super) metrics: Arc<Metrics>,
+    /// The greatest number of nodes that was heard of.
+    pub(super) nodes_heard: AtomicU16,
+}
+
+#[async_trait]
+impl Hears for Ears {
+    async fn hear(&self, news: News) {
+        let me = self.zone.me();
+        let own = news.told.zones.get(usize::from(me.zone)).map_or(0, |zone| zone.nodes);
+        if me.hosts() && own > self.nodes_heard.swap(own, Atomic::AcqRel) && own > me.nodes {
+            let asked = me.nodes;
+            tracing::warn!(
+                "diskless.nodesPerZone is {asked} here, and zone {} has {own} nodes, which never \
+                 become fewer: {own} are served; write {own}",
+                me.zone_name
+            );
+        }
+        // Before anybody is sent there from here.
+        if me.hosts()
+            && let Err(error) = self.listeners.open_nodes(own.max(me.nodes)).await
+        {
+            tracing::error!(%error, "a diskless node is not open; others send clients there");
+        }
+        for (index, zone) in (0..).zip(&news.told.zones) {
+            let here = news.told.members.iter().filter(|member| member.zone == index);
+            self.metrics.members(&zone.name, here.count());
+        }
+        self.nodes.hear(news.kept);
+        self.zone.hear(news.told, news.until);
+    }
+}
+
+/// Renews, and tells what it hears by it.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    coordinator: Arc<dyn Coordinator>,
+    me: Member,
+    roster: Roster,
+    hears: Arc<dyn Hears>,
+    entropy: Arc<Entropy>,
+    metrics: Arc<Metrics>,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        coordinator: Arc<dyn Coordinator>,
+        me: Member,
+        hears: Arc<dyn Hears>,
+        entropy: Arc<Entropy>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { coordinator, me, roster: Roster::default(), hears, entropy, metrics }
+    }
+
+    /// Hears who is there without being counted in, however long the coordinator is away.
+    pub(super) async fn listen(&mut self) {
+        let guest = Member { nodes: 0, ..self.me.clone() };
+        while self.ask(&guest, LEASE).await.is_none() {
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Takes the lease, however long the coordinator is away, and keeps it from then on.
+    pub(super) async fn take(mut self) -> Lease {
+        while !self.renew().await {
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+        let (end, mut ended) = watch::channel(false);
+        let keeper = tasks::spawn("lease", async move {
+            loop {
+                let jitter = Duration::from_millis(self.entropy.next_u64() % JITTER_MS);
+                tokio::select! {
+                    () = tokio::time::sleep(RENEWAL + jitter) => {
+                        self.renew().await;
+                    }
+                    // Also when nobody can end it any more.
+                    _ = ended.changed() => break,
+                }
+            }
+            let me = self.me.clone();
+            if me.hosts() && self.ask(&me, Duration::ZERO).await.is_none() {
+                tracing::warn!("the lease was not ended; it ends by itself");
+            }
+        });
+        Lease { end, keeper }
+    }
+
+    async fn renew(&mut self) -> bool {
+        let me = self.me.clone();
+        let Some(told) = self.ask(&me, LEASE).await else { return false };
+        self.metrics.lease_renewals.inc();
+        if me.hosts() && !told.members.contains(&me) {
+            tracing::error!(
+                replica = me.replica,
+                "another replica has this name and is the newer one, so nobody is sent here; give \
+                 each its own `replica`"
+            );
+        }
+        true
+    }
+
+    /// What the coordinator told; `None` when it could not be asked.
+    async fn ask(&mut self, member: &Member, ttl: Duration) -> Option<Membership> {
+        // What is heard is as old as the question.
+        let until = Instant::now() + LEASE;
+        match self.coordinator.renew(member, ttl).await {
+            Ok(told) => {
+                let kept = self.roster.heard(&told);
+                self.hears.hear(News { told: told.clone(), until, kept }).await;
+                Some(told)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the lease was not renewed");
+                self.roster.failed();
+                None
+            }
+        }
+    }
 }
 
 /// Keeps the lease until it is ended.
@@ -93,33 +243,6 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Takes the lease, or tries to, and keeps it from then on.
-    pub(super) async fn take(
-        coordinator: Arc<dyn Coordinator>,
-        zone: Arc<Zone>,
-        entropy: Arc<Entropy>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        renew(&*coordinator, &zone, &metrics).await;
-        let (end, mut ended) = watch::channel(false);
-        let keeper = tasks::spawn("lease", async move {
-            loop {
-                let jitter = Duration::from_millis(entropy.next_u64() % JITTER_MS);
-                tokio::select! {
-                    () = tokio::time::sleep(RENEWAL + jitter) => {
-                        renew(&*coordinator, &zone, &metrics).await;
-                    }
-                    // Also when nobody can end it any more.
-                    _ = ended.changed() => break,
-                }
-            }
-            if let Err(error) = coordinator.renew(zone.me(), Duration::ZERO).await {
-                tracing::warn!(%error, "the lease was not ended; it ends by itself");
-            }
-        });
-        Self { end, keeper }
-    }
-
     /// Tells the others that this replica is gone, while it may still answer them.
     pub(super) async fn end(&mut self) {
         self.end.send_replace(true);
@@ -127,14 +250,5 @@ impl Lease {
     }
 }
 
-async fn renew(coordinator: &dyn Coordinator, zone: &Zone, metrics: &Metrics) {
-    // What is heard is as old as the question.
-    let until = Instant::now() + LEASE;
-    match coordinator.renew(zone.me(), LEASE).await {
-        Ok(membership) => {
-            metrics.lease_renewals.inc();
-            zone.hear(membership, until);
-        }
-        Err(error) => tracing::warn!(%error, "the lease was not renewed"),
-    }
-}
+#[cfg(test)]
+mod tests;

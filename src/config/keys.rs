@@ -34,6 +34,11 @@ pub const KEYS: &[Key] = &[
         "the host's name, else `odradek-0`",
         "Names this replica while it lives; must be unique among all of the cluster.",
     ),
+    key(
+        "writer",
+        "`on`",
+        "`off` makes of this replica a sidecar: it relays classic traffic and names the zone's diskless nodes as leaders, but hosts none and writes nothing, so any number of them costs no PUTs. It needs `coordinator` and the same `diskless.topics` as the others; `store`, `flush` and `listeners.nodePorts` are of no use to it.",
+    ),
     key("kafka", "", "The Kafka cluster behind the proxy."),
     key(
         "kafka.bootstrapServers",
@@ -80,7 +85,28 @@ pub const KEYS: &[Key] = &[
     key(
         "listeners.nodePorts",
         "`9300`",
-        "Diskless node *k* of the zone is reached at this port plus *k*.",
+        "Diskless node *k* of the zone is reached at this port plus *k*, where it is this replica's. Leave room for more nodes than there are now.",
+    ),
+    key(
+        "clients",
+        "",
+        "In which zones clients are, for those that start at a replica of another zone: they are sent to their own. A client says it itself by `diskless_az=`, `inkless_az=`, `ws_az=` or `zone=` in its `client.id`, which comes first; then the port that it came to counts, then its address.",
+    ),
+    key("clients.zones", "none", "What is known of the clients of some zones, as a list."),
+    key(
+        "clients.zones[].zone",
+        "**required**",
+        "The `zone` of other replicas. While nobody lives there, its clients stay here.",
+    ),
+    key(
+        "clients.zones[].port",
+        "none",
+        "A further bootstrap port, for clients of that zone alone.",
+    ),
+    key(
+        "clients.zones[].cidrs",
+        "none",
+        "Networks that clients of that zone are in, as `[10.2.0.0/16]`; the narrowest counts. Behind a load balancer that hides addresses they say nothing.",
     ),
     key("diskless", "", "Which topics live in object storage, and who serves them."),
     key(
@@ -102,7 +128,7 @@ pub const KEYS: &[Key] = &[
     key(
         "diskless.nodesPerZone",
         "`4`",
-        "How many leaders clients of a zone see for diskless partitions, 1 to 64. A producer has its own connection and requests in flight to each; each costs every client a connection. Must be the same on all replicas of a zone.",
+        "How many leaders clients of a zone see for diskless partitions, 1 to 64. A producer has its own connection and requests in flight to each; each costs every client a connection. A zone has the most that any of its replicas ever asked for, and never fewer again.",
     ),
     key(
         "store",
@@ -297,8 +323,10 @@ mod tests {
             "cluster",
             "zone",
             "replica",
+            "writer",
             "kafka",
             "listeners",
+            "clients",
             "diskless",
             "store",
             "s3",

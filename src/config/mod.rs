@@ -3,6 +3,7 @@
 //! The keys are a contract (`docs/configuration.md`). Every mistake is reported at once, with its
 //! place, its value and what to write instead.
 
+mod clients;
 mod interpolate;
 mod keys;
 mod problems;
@@ -16,8 +17,10 @@ mod values;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 pub use keys::{KEYS, Key, reference};
 pub use problems::{Problem, Problems};
 pub use topics::{Profile, TopicKind, TopicPattern, TopicRule, TopicRules};
@@ -53,6 +56,10 @@ pub struct Settings {
     pub flush: FlushSettings,
     /// What may be held in memory.
     pub memory: MemorySettings,
+    /// Whether it hosts diskless nodes and writes objects.
+    pub writer: bool,
+    /// In which zones clients are.
+    pub client_zones: Vec<ClientZoneSettings>,
     /// How replicas of a zone ask each other; `None`: they do not.
     pub peers: Option<PeerSettings>,
     /// The HTTP port.
@@ -195,6 +202,17 @@ pub struct MemorySettings {
     pub responses: u64,
     /// Objects kept for readers.
     pub cache: u64,
+}
+
+/// By what the clients of a zone are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientZoneSettings {
+    /// The zone.
+    pub zone: Arc<str>,
+    /// A bootstrap port for them alone.
+    pub port: Option<u16>,
+    /// The networks that they are in.
+    pub cidrs: Vec<IpNet>,
 }
 
 /// How replicas of a zone ask each other for objects.

@@ -10,8 +10,8 @@ use super::raw::{Node, Reader, Section, join};
 use super::topics::{Profile, TopicKind, TopicPattern, TopicRule, TopicRules};
 use super::units::{HostPort, is_host, parse_duration, parse_size, show_size};
 use super::values::{
-    coordinator, default_replica, endpoint, is_name, password_in, port, profile, sasl_mechanism,
-    secret_in, switch,
+    coordinator, default_replica, endpoint, is_name, on_or_off, password_in, port, profile,
+    sasl_mechanism, secret_in, switch,
 };
 use super::{
     AdminSettings, CoordinatorSettings, DisklessSettings, FlushSettings, KafkaSettings,
@@ -52,6 +52,8 @@ pub(super) fn settings(mut tree: Node, around: &Surroundings<'_>) -> Result<Sett
             .unwrap_or(CoordinatorSettings::Embedded),
         flush,
         memory: reader.memory(top.find("memory")),
+        writer: reader.word("writer", top.find("writer"), on_or_off).unwrap_or(true),
+        client_zones: reader.clients(top.find("clients")),
         peers: reader.peers(top.find("peers")),
         admin: reader.admin(top.find("admin")),
     };

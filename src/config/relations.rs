@@ -13,7 +13,9 @@ const BROKER_IDS_ROOM: u32 = 10;
 
 pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     check_ports(settings, problems);
-    if settings.store.url == StoreUrl::Memory
+    if !settings.writer {
+        check_without_writer(settings, problems);
+    } else if settings.store.url == StoreUrl::Memory
         && matches!(settings.coordinator, CoordinatorSettings::Redis(_))
     {
         problems.push(
@@ -24,23 +26,43 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     }
 }
 
+fn check_without_writer(settings: &Settings, problems: &mut Problems) {
+    if settings.coordinator == CoordinatorSettings::Embedded {
+        problems.push(
+            "writer",
+            "is `off`, and `coordinator` is `embedded`, which is inside the replica that writes; \
+             name the Redis of the zone's replicas, or delete `writer`",
+        );
+    }
+    if settings.peers.is_some() {
+        problems.push("peers", "is for replicas with a writer; delete this section, or `writer`");
+    }
+}
+
 /// Ports that some listener takes.
 struct Ports {
-    key: &'static str,
+    key: String,
     range: Range<u32>,
 }
 
 fn check_ports(settings: &Settings, problems: &mut Problems) {
     let listeners = &settings.listeners;
-    let ports = |key, first: u16, count: u32| Ports {
-        key,
+    let ports = |key: &str, first: u16, count: u32| Ports {
+        key: key.to_owned(),
         range: u32::from(first)..u32::from(first) + count,
     };
     let mut all = vec![
         ports("listeners.bootstrapPort", listeners.bootstrap_port, 1),
         ports("listeners.brokerPorts", listeners.broker_ports, BROKER_IDS_ROOM),
-        ports("listeners.nodePorts", listeners.node_ports, settings.diskless.nodes_per_zone.into()),
     ];
+    if settings.writer {
+        let nodes = settings.diskless.nodes_per_zone.into();
+        all.push(ports("listeners.nodePorts", listeners.node_ports, nodes));
+    }
+    for (index, clients) in settings.client_zones.iter().enumerate() {
+        let key = format!("clients.zones[{index}].port");
+        all.extend(clients.port.map(|port| ports(&key, port, 1)));
+    }
     let meet = |a: IpAddr, b: IpAddr| a == b || a.is_unspecified() || b.is_unspecified();
     let admin = settings.admin.bind;
     if meet(admin.ip(), listeners.bind) && admin.port() != 0 {
@@ -58,11 +80,11 @@ fn check_ports(settings: &Settings, problems: &mut Problems) {
         if right.range.end > 65_536 {
             let last = right.range.end - 1;
             let message = format!("needs ports up to {last}, and the last is 65535; begin lower");
-            problems.push(right.key, message);
+            problems.push(&right.key, message);
         }
         for left in &all[..index] {
             if left.range.start < right.range.end && right.range.start < left.range.end {
-                problems.push(right.key, overlap(left, right));
+                problems.push(&right.key, overlap(left, right));
             }
         }
     }
@@ -79,6 +101,7 @@ fn overlap(left: &Ports, right: &Ports) -> String {
 pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
     match (&settings.store.url, &settings.coordinator) {
+        _ if !settings.writer => {}
         (StoreUrl::Memory, _) => {
             warnings.push("store: `memory:` loses all diskless records when this process ends");
         }

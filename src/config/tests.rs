@@ -3,7 +3,7 @@ use crate::store::s3::S3Credentials;
 
 const KAFKA: &str = "kafka: {bootstrapServers: [k:9092]}\n";
 
-fn parse_with(text: &str, vars: &[(&str, &str)]) -> Result<Settings, Problems> {
+pub(super) fn parse_with(text: &str, vars: &[(&str, &str)]) -> Result<Settings, Problems> {
     let env = |name: &str| {
         vars.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
     };
@@ -16,7 +16,7 @@ fn parse(text: &str) -> Result<Settings, Problems> {
 }
 
 #[track_caller]
-fn check(text: &str, expected: &[&str]) {
+pub(super) fn check(text: &str, expected: &[&str]) {
     let told = parse(text).map_or_else(|problems| problems.to_string(), |_| String::new());
     assert_eq!(told.lines().collect::<Vec<_>>(), expected, "{text}");
 }
@@ -114,14 +114,14 @@ fn keys_that_are_not_known_or_stand_twice() {
     );
     check(
         "7: a",
-        &["7: unknown key; known are `cluster`, `zone`, `replica`, `kafka`, `listeners`, \
-           `diskless`, `store`, `s3`, `coordinator`, `flush`, `memory`, `peers`, `admin`"],
+        &["7: unknown key; known are `cluster`, `zone`, `replica`, `writer`, `kafka`, \
+           `listeners`, `clients`, `diskless`, `store`, `s3`, `coordinator`, `flush`, `memory`, `peers`, `admin`"],
     );
     check(
         "s3: &a {x: 1}\n<<: *a\nstore: s3://bucket",
         &[
-            "<<: unknown key; known are `cluster`, `zone`, `replica`, `kafka`, `listeners`, \
-           `diskless`, `store`, `s3`, `coordinator`, `flush`, `memory`, `peers`, `admin`",
+            "<<: unknown key; known are `cluster`, `zone`, `replica`, `writer`, `kafka`, \
+           `listeners`, `clients`, `diskless`, `store`, `s3`, `coordinator`, `flush`, `memory`, `peers`, `admin`",
             "s3.x: unknown key; known are `endpoint`, `region`, `pathStyle`, `accessKeyId`, \
            `secretAccessKeyFile`",
         ],

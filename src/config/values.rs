@@ -30,6 +30,15 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_not_one| "is no switch; write `true` or `false`".to_owned())
 }
 
+/// What YAML 1.1 makes of `on` and `off` on its way through a template counts as well.
+pub(super) fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        _ => Err("is neither; write `on` or `off`".to_owned()),
+    }
+}
+
 pub(super) fn profile(text: &str) -> Result<Profile, String> {
     let names = Profile::NAMES;
     if let Some((_, profile)) = names.iter().find(|(name, _)| *name == text) {

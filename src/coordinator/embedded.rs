@@ -89,12 +89,16 @@ impl EmbeddedCoordinator {
         };
         records.begin_incarnation(first, replayed.adopted).await?;
         let live = Live { state: replayed.state, next_sequence: 0 };
+        let mut leases = Leases::new(entropy.secret());
+        for (zone, nodes) in (0..).zip(cluster.nodes) {
+            leases.raise_nodes(zone, nodes);
+        }
         Ok(Self {
             records,
             generation: cluster.generation,
             first,
             live: Mutex::new(live),
-            leases: Mutex::new(Leases::new(entropy.secret())),
+            leases: Mutex::new(leases),
             changing: tokio::sync::Mutex::new(()),
             rebinding: tokio::sync::RwLock::new(()),
         })
@@ -112,6 +116,24 @@ impl EmbeddedCoordinator {
 
     fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leases(&self) -> MutexGuard<'_, Leases> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The caller holds `changing`.
+    async fn save_cluster(&self) -> Result<Vec<String>, CoordinatorError> {
+        let mut record = ClusterRecord::new(self.generation.clone());
+        {
+            let state = &self.live().state;
+            record.cluster_id = state.cluster_id().map(str::to_owned);
+            record.zones = state.zones().to_vec();
+        }
+        let leases = (0..).zip(&record.zones).map(|(zone, _)| self.leases().nodes(zone));
+        record.nodes = leases.collect();
+        self.records.save_cluster(&record).await?;
+        Ok(record.zones)
     }
 
     async fn save_bindings(
@@ -175,18 +197,10 @@ impl Coordinator for EmbeddedCoordinator {
 
     async fn attach(&self, cluster_id: &str, zone: &str) -> Result<Attachment, CoordinatorError> {
         let _changing = self.changing.lock().await;
-        let (zone_index, record) = {
-            let state = &mut self.live().state;
-            let zone_index = state.attach(cluster_id, zone)?;
-            let mut record = ClusterRecord::new(self.generation.clone());
-            record.cluster_id = state.cluster_id().map(str::to_owned);
-            record.zones = state.zones().to_vec();
-            (zone_index, record)
-        };
+        let zone_index = self.live().state.attach(cluster_id, zone)?;
         // Applied before it is durable, harmlessly: nobody learns of it, and it is saved again.
-        self.records.save_cluster(&record).await?;
-        let generation = self.generation.clone();
-        Ok(Attachment { zone_index, zones: record.zones, generation })
+        let zones = self.save_cluster().await?;
+        Ok(Attachment { zone_index, zones, generation: self.generation.clone() })
     }
 
     async fn register(
@@ -264,8 +278,14 @@ impl Coordinator for EmbeddedCoordinator {
     }
 
     async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError> {
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(leases.renew(member, ttl))
+        let asks_for_more = !ttl.is_zero() && member.nodes > self.leases().nodes(member.zone);
+        if asks_for_more {
+            let _changing = self.changing.lock().await;
+            self.leases().raise_nodes(member.zone, member.nodes);
+            self.save_cluster().await?;
+        }
+        let zones = self.live().state.zones().to_vec();
+        Ok(self.leases().renew(member, ttl, &zones))
     }
 }
 

@@ -31,9 +31,33 @@ pub struct Member {
     pub advertised_host: String,
     /// Its diskless node `k` is at this port plus `k`.
     pub node_ports: u16,
+    /// Its endpoint of broker `n` is at this port plus `n`.
+    pub broker_ports: u16,
+    /// How many diskless nodes it wants its zone to have; 0 for one that hosts none, as a replica
+    /// without a writer does and one of an older version does not say.
+    pub nodes: u16,
+    /// The version of its program; empty where an older one does not say.
+    pub version: String,
+}
+
+/// What is remembered of a zone for ever, whoever comes and goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneRecord {
+    /// Its name.
+    pub name: String,
+    /// The greatest number of diskless nodes that a replica of the zone ever asked for; 0 while
+    /// none did.
+    pub nodes: u16,
+    /// Who renewed last of those that host the zone's nodes: where they are while nobody lives.
+    pub last: Option<Member>,
 }
 
 impl Member {
+    /// Whether the zone's diskless nodes may be placed here.
+    pub fn hosts(&self) -> bool {
+        self.nodes > 0
+    }
+
     /// Whether this process wrote the object, so that it may have it in memory still.
     pub fn wrote(&self, object: ObjectId) -> bool {
         (self.incarnation, self.replica_tag) == (object.incarnation, object.replica)
@@ -50,13 +74,18 @@ impl Member {
 pub struct Membership {
     /// The members of all zones whose leases hold, by name.
     pub members: Vec<Member>,
+    /// Every zone ever seen, by index.
+    pub zones: Vec<ZoneRecord>,
     /// Drawn once in the life of the metadata; replicas know each other by it.
     pub secret: [u8; 32],
 }
 
 impl fmt::Debug for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Membership").field("members", &self.members).finish_non_exhaustive()
+        f.debug_struct("Membership")
+            .field("members", &self.members)
+            .field("zones", &self.zones)
+            .finish_non_exhaustive()
     }
 }
 
@@ -65,6 +94,8 @@ impl fmt::Debug for Membership {
 pub(super) struct Leases {
     secret: Secret,
     by_name: BTreeMap<String, (Member, Instant)>,
+    /// By the zone's index: how many nodes were asked for, and who renewed last.
+    zones: BTreeMap<u16, (u16, Option<Member>)>,
 }
 
 struct Secret([u8; 32]);
@@ -77,23 +108,42 @@ impl fmt::Debug for Secret {
 
 impl Leases {
     pub(super) fn new(secret: [u8; 32]) -> Self {
-        Self { secret: Secret(secret), by_name: BTreeMap::new() }
+        Self { secret: Secret(secret), by_name: BTreeMap::new(), zones: BTreeMap::new() }
     }
 
-    pub(super) fn renew(&mut self, member: &Member, ttl: Duration) -> Membership {
+    /// How many nodes the zone has, as far as anybody asked for them.
+    pub(super) fn nodes(&self, zone: u16) -> u16 {
+        self.zones.get(&zone).map_or(0, |(nodes, _)| *nodes)
+    }
+
+    /// The zone has at least so many nodes.
+    pub(super) fn raise_nodes(&mut self, zone: u16, nodes: u16) {
+        let known = &mut self.zones.entry(zone).or_default().0;
+        *known = nodes.max(*known);
+    }
+
+    /// `zones` are the names of all zones, by index.
+    pub(super) fn renew(&mut self, member: &Member, ttl: Duration, zones: &[String]) -> Membership {
         let now = Instant::now();
         self.by_name.retain(|_, (_, until)| *until > now);
         let held = self.by_name.get(&member.replica);
         // The process that was replaced neither comes back nor takes its successor along.
-        if held.is_none_or(|(held, _)| held.process() <= member.process()) {
+        if member.hosts() && held.is_none_or(|(held, _)| held.process() <= member.process()) {
             if ttl.is_zero() {
                 self.by_name.remove(&member.replica);
             } else {
                 let until = now + ttl.min(LEASE_MAX);
                 self.by_name.insert(member.replica.clone(), (member.clone(), until));
+                self.raise_nodes(member.zone, member.nodes);
+                self.zones.entry(member.zone).or_default().1 = Some(member.clone());
             }
         }
         let members = self.by_name.values().map(|(member, _)| member.clone()).collect();
-        Membership { members, secret: self.secret.0 }
+        let record = |(index, name): (u16, &String)| {
+            let (nodes, last) = self.zones.get(&index).cloned().unwrap_or_default();
+            ZoneRecord { name: name.clone(), nodes, last }
+        };
+        let zones = (0..).zip(zones).map(record).collect();
+        Membership { members, zones, secret: self.secret.0 }
     }
 }

@@ -102,8 +102,9 @@ impl Coordinator for MemoryCoordinator {
     }
 
     async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError> {
+        let zones = self.state().zones().to_vec();
         let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(leases.renew(member, ttl))
+        Ok(leases.renew(member, ttl, &zones))
     }
 }
 

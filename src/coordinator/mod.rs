@@ -18,7 +18,7 @@ mod membership;
 pub mod memory;
 pub mod redis;
 
-pub use membership::{LEASE_MAX, Member, Membership};
+pub use membership::{LEASE_MAX, Member, Membership, ZoneRecord};
 
 /// Whether a topic's records lie on the brokers or in object storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -301,8 +301,10 @@ pub trait Coordinator: Send + Sync + Debug {
     async fn follow(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError>;
 
     /// Takes or renews the lease of a replica for `ttl` (at most [`LEASE_MAX`]), or ends it when
-    /// that is zero; answers with everyone whose lease holds now, in all zones. Time is the
-    /// coordinator's own. Of two processes with one name the newer one (by incarnation) has the
-    /// lease; the older one is answered all the same.
+    /// that is zero; answers with everyone whose lease holds now, and with every zone ever seen.
+    /// Taking it raises the zone's number of nodes to what the member asks for; nothing lowers
+    /// it. Time is the coordinator's own. Of two processes with one name the newer one (by
+    /// incarnation) has the lease; the older one is answered all the same, and so is who hosts no
+    /// nodes, which never has a lease.
     async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError>;
 }

@@ -147,6 +147,9 @@ mod tests {
             peer: Some(format!("{name}:1")),
             advertised_host: "h".to_owned(),
             node_ports: 1,
+            broker_ports: 2,
+            nodes: 4,
+            version: String::new(),
         }
     }
 
@@ -176,7 +179,8 @@ mod tests {
         assert_eq!(asked(&zones[0], object(2, 0)), "nobody", "nothing was heard yet");
         let ttl = Duration::from_secs(10);
         for zone in &zones {
-            let membership = Membership { members: members.clone(), secret: [0; 32] };
+            let membership =
+                Membership { members: members.clone(), zones: Vec::new(), secret: [0; 32] };
             zone.hear(membership, Instant::now() + ttl);
         }
         assert_eq!(asked(&zones[0], object(2, 0)), "b:1");

@@ -62,6 +62,8 @@ must ignore.
 partition that has records with UNKNOWN_SERVER_ERROR and gives a batch of a later one.
 - **Two unknown topic ids in one session** are each answered with UNKNOWN_TOPIC_ID. A broker mistakes \
 one for the other and refuses the whole fetch with UNKNOWN_SERVER_ERROR.
+- **A consumer's `client.rack`** that names another zone in which a replica lives is answered with that \
+zone's node, as by a broker with a `RackAwareReplicaSelector`, whatever the brokers have configured.
 - **The current leader** is not told to followers from Fetch 16 on, versions that are not announced: \
 nobody else leads.
 ";

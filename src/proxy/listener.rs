@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore, watch};
 
 use super::Proxy;
+use super::placement::Client;
 use super::session::{self, Endpoint};
 use crate::tasks;
 
@@ -41,12 +42,23 @@ impl Listeners {
         Self { proxy, drain, connections, brokers: Mutex::default() }
     }
 
-    /// Opens the bootstrap port and those of this zone's diskless nodes.
-    pub async fn open_own(&self) -> Result<(), ListenError> {
+    /// Opens the ports at which clients start. Last, for they are told of all the others.
+    pub async fn open_bootstrap(&self) -> Result<(), ListenError> {
         let settings = &self.proxy.settings;
-        self.open(Endpoint::Bootstrap, settings.bootstrap_port).await?;
-        for k in 0..settings.nodes_per_zone {
-            self.open(Endpoint::Node(k), settings.node_port(k)).await?;
+        self.open(Endpoint::Bootstrap, settings.bootstrap_port, None).await?;
+        for (port, zone) in &settings.client_zones.ports {
+            self.open(Endpoint::Bootstrap, *port, Some(Arc::clone(zone))).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens the ports of so many diskless nodes, as far as they are not open yet.
+    pub async fn open_nodes(&self, nodes: u16) -> Result<(), ListenError> {
+        let _one_at_a_time = self.brokers.lock().await;
+        for k in self.proxy.nodes.open()..nodes {
+            let port = self.proxy.settings.node_ports.saturating_add(k);
+            self.open(Endpoint::Node(k), port, None).await?;
+            self.proxy.nodes.opened(k + 1);
         }
         Ok(())
     }
@@ -59,7 +71,7 @@ impl Listeners {
             if open.contains(&id) {
                 continue;
             }
-            let Some(port) = self.proxy.settings.broker_port(id) else {
+            let Some(port) = self.proxy.broker_port(id) else {
                 tracing::error!(
                     broker = id,
                     "no port for this broker: listeners.brokerPorts + {id} is taken by another \
@@ -67,7 +79,7 @@ impl Listeners {
                 );
                 continue;
             };
-            match self.open(Endpoint::Broker(id), port).await {
+            match self.open(Endpoint::Broker(id), port, None).await {
                 Ok(()) => {
                     open.insert(id);
                 }
@@ -83,7 +95,12 @@ impl Listeners {
         let _none_left = self.connections.acquire_many(all).await;
     }
 
-    async fn open(&self, endpoint: Endpoint, port: u16) -> Result<(), ListenError> {
+    async fn open(
+        &self,
+        endpoint: Endpoint,
+        port: u16,
+        zone: Option<Arc<str>>,
+    ) -> Result<(), ListenError> {
         let address = SocketAddr::new(self.proxy.settings.bind, port);
         let listener = TcpListener::bind(address).await.map_err(|source| ListenError {
             address,
@@ -93,18 +110,27 @@ impl Listeners {
         tracing::debug!(%address, ?endpoint, "listening");
         let (proxy, drain) = (Arc::clone(&self.proxy), self.drain.clone());
         let connections = Arc::clone(&self.connections);
-        tasks::spawn_critical("listener", accept(proxy, endpoint, listener, drain, connections));
+        let door = Door { endpoint, zone, listener };
+        tasks::spawn_critical("listener", accept(proxy, door, drain, connections));
         Ok(())
     }
 }
 
+/// An open port.
+struct Door {
+    endpoint: Endpoint,
+    /// The zone whose clients come here.
+    zone: Option<Arc<str>>,
+    listener: TcpListener,
+}
+
 async fn accept(
     proxy: Arc<Proxy>,
-    endpoint: Endpoint,
-    listener: TcpListener,
+    door: Door,
     mut drain: watch::Receiver<bool>,
     connections: Arc<Semaphore>,
 ) {
+    let Door { endpoint, zone, listener } = door;
     loop {
         // Waiting connections stay in the kernel's bounded backlog.
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
@@ -115,8 +141,9 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
+                let client = Client { address: peer.ip(), port_zone: zone.clone() };
                 let session =
-                    session::serve(Arc::clone(&proxy), endpoint, stream, peer, drain.clone());
+                    session::serve(Arc::clone(&proxy), endpoint, stream, client, drain.clone());
                 tasks::spawn("session", async move {
                     session.await;
                     drop(permit);

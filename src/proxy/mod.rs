@@ -8,11 +8,14 @@ pub mod apis;
 pub mod authorization;
 pub mod cluster;
 pub mod differences;
+pub mod directions;
 pub mod error_reply;
 pub mod fetch_sessions;
 pub mod handlers;
 pub mod listener;
 pub mod login;
+pub mod nodes;
+pub mod placement;
 pub mod reply;
 pub mod session;
 pub mod topics;
@@ -46,10 +49,8 @@ pub struct ProxySettings {
     pub node_ports: u16,
     /// The zone's name: the rack of its diskless nodes.
     pub zone: String,
-    /// The zone's permanent index, given by the coordinator.
-    pub zone_index: u16,
-    /// Diskless nodes of the zone, at most 64.
-    pub nodes_per_zone: u16,
+    /// In which zones clients are.
+    pub client_zones: placement::ClientZones,
     /// What one connection may take of a budget, in bytes.
     pub connection_bytes_max: usize,
     /// What one connection may take of the memory for answers to fetches, in bytes.
@@ -67,6 +68,8 @@ pub struct Proxy {
     pub settings: ProxySettings,
     /// The brokers.
     pub cluster: Arc<cluster::Cluster>,
+    /// The diskless nodes of all zones.
+    pub nodes: Arc<nodes::Nodes>,
     /// The topics and their kinds.
     pub topics: Arc<topics::Topics>,
     /// The batch coordinator.
@@ -99,5 +102,10 @@ impl Proxy {
     /// A number for a connection, never given before.
     pub fn connection_id(&self) -> ConnectionId {
         ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The port at which clients reach broker `id` here, if they can.
+    pub fn broker_port(&self, id: i32) -> Option<u16> {
+        self.settings.broker_port(id, self.nodes.open())
     }
 }

@@ -22,6 +22,8 @@ pub struct Partition {
     pub high_watermark: i64,
     /// The log start offset; −1 when it is not known.
     pub log_start_offset: i64,
+    /// The replica that the consumer had better read from (KIP-392); −1 for none.
+    pub preferred_read_replica: i32,
     /// Whether aborted transactions are listed (there are none) rather than null.
     pub lists_aborted: bool,
     /// Whole batches, to be laid end to end; nothing is length 0, never null.
@@ -102,7 +104,7 @@ fn put_partition(out: &mut Slices, partition: Partition, version: i16) -> Option
         (false, false) => out.open.put_i32(-1),
     }
     if version >= 11 {
-        out.open.put_i32(-1); // preferred_read_replica
+        out.open.put_i32(partition.preferred_read_replica);
     }
     let bytes = partition.records.iter().map(Bytes::len).sum();
     put_count(&mut out.open, bytes, flexible)?;
@@ -204,6 +206,7 @@ mod tests {
             error_code: 3,
             high_watermark: 1 << 40,
             log_start_offset: 9,
+            preferred_read_replica: 1_000_000_064,
             lists_aborted,
             records,
         };
@@ -234,6 +237,7 @@ mod tests {
         assert_eq!(first.records.as_ref().unwrap().len(), 304);
         assert_eq!(second.records.as_ref().unwrap().len(), 0, "empty, never null");
         assert_eq!(first.aborted_transactions.is_some(), lists_aborted);
-        assert_eq!(first.preferred_read_replica.0, -1);
+        let preferred = if version >= 11 { 1_000_000_064 } else { -1 };
+        assert_eq!(first.preferred_read_replica.0, preferred);
     }
 }

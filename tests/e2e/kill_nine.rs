@@ -12,7 +12,7 @@ use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
 use crate::bed::script;
 use crate::checker::{Acked, Found, anomalies};
 
-const RECORDS: usize = 24_000;
+pub(crate) const RECORDS: usize = 24_000;
 const RECORDS_PER_SECOND: usize = 3_000;
 
 /// What is killed: a replica of ours, or a stock broker as the control of the test itself.
@@ -46,7 +46,7 @@ fn keeps_every_promise(victim: &mut impl Victim, name: &str) {
     tool("kafka-topics", &[&on_topic[..], &shape].concat());
 
     let dir = Bed::get().test_dir("kill-nine");
-    let mut producer = start_producer(&dir, &on_topic);
+    let mut producer = start_producer(&dir, "killed", &on_topic);
     for share in [1, 2] {
         let enough = RECORDS * share / 3;
         let log = producer.log_path().to_owned();
@@ -54,23 +54,30 @@ fn keeps_every_promise(victim: &mut impl Victim, name: &str) {
         victim.kill9();
         victim.restart();
     }
-    producer.wait_success(Duration::from_secs(180));
+    balance(producer, &on_topic);
+}
 
+/// Waits for the producer's end: it gave up nothing, and what it was told is what there is.
+pub(crate) fn balance(mut producer: Process, on_topic: &[&str]) {
+    producer.wait_success(Duration::from_secs(180));
     let events = producer.log();
     let errors: Vec<&str> = events.lines().filter(|l| l.contains("producer_send_error")).collect();
     assert!(errors.is_empty(), "the producer gave up: {:?}", &errors[..errors.len().min(3)]);
     let acked: Vec<Acked> = events.lines().filter_map(parse_ack).collect();
     assert_eq!(acked.len(), RECORDS);
-    let wrong = anomalies(&acked, &read_back(&on_topic));
+    let wrong = anomalies(&acked, &read_back(on_topic));
     let first = &wrong[..wrong.len().min(10)];
-    assert!(wrong.is_empty(), "{} anomalies in {topic}, the first: {first:#?}", wrong.len());
+    assert!(wrong.is_empty(), "{} anomalies, the first: {first:#?}", wrong.len());
 }
 
 /// Kafka's own verifiable producer, which prints every ack as a line of JSON; made to retry,
 /// so that it is idempotent as default producers are.
-fn start_producer(dir: &Path, on_topic: &[&str]) -> Process {
+pub(crate) fn start_producer(dir: &Path, client_id: &str, on_topic: &[&str]) -> Process {
     let config = dir.join("producer.properties");
-    let settings = "enable.idempotence=true\nretries=2147483647\ndelivery.timeout.ms=120000\n";
+    let settings = format!(
+        "enable.idempotence=true\nretries=2147483647\ndelivery.timeout.ms=120000\n\
+         client.id={client_id}\n"
+    );
     fs::write(&config, settings).expect("the bed's directory is ours");
     let mut command = script("kafka-tool.sh");
     command.arg("kafka-verifiable-producer").args(on_topic);
@@ -80,7 +87,7 @@ fn start_producer(dir: &Path, on_topic: &[&str]) -> Process {
     Process::start("producer", dir, &command)
 }
 
-fn acks_in(log: &Path) -> usize {
+pub(crate) fn acks_in(log: &Path) -> usize {
     let text = fs::read_to_string(log).unwrap_or_default();
     text.lines().filter(|line| line.contains("producer_send_success")).count()
 }

@@ -9,3 +9,4 @@ mod kill_nine;
 mod matrix;
 mod raw;
 mod secured;
+mod zones;

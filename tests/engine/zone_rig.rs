@@ -47,6 +47,9 @@ pub(crate) fn member(name: &str, incarnation: u64, address: &str) -> Member {
         peer: Some(address.to_owned()),
         advertised_host: "127.0.0.1".to_owned(),
         node_ports: 1,
+        broker_ports: 2,
+        nodes: 4,
+        version: String::new(),
     }
 }
 
@@ -81,7 +84,8 @@ impl Replica {
 
     /// Tells it who is there.
     pub(crate) fn hear(&self, members: &[Member]) {
-        let membership = Membership { members: members.to_vec(), secret: SECRET };
+        let membership =
+            Membership { members: members.to_vec(), zones: Vec::new(), secret: SECRET };
         self.zone.hear(membership, Instant::now() + BELIEVED);
     }
 

@@ -3,7 +3,7 @@
 use std::slice::from_ref as just;
 
 use super::*;
-use crate::coordinator::{Member, Membership};
+use crate::coordinator::{Member, Membership, ZoneRecord};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(800);
@@ -18,11 +18,51 @@ fn member(replica: &str, incarnation: u64, zone: u16) -> Member {
         peer: (zone == 0).then(|| format!("{replica}.example:9190")),
         advertised_host: "naïve.example".to_owned(),
         node_ports: 65_000,
+        broker_ports: 64_000,
+        nodes: 4,
+        version: "1.2.3".to_owned(),
     }
+}
+
+/// A zone keeps the most that was asked for and who was there last; who hosts nothing changes
+/// nothing.
+async fn check_zones(rig: &dyn Rig) {
+    let subject = rig.subject();
+    let hear = async |member: &Member, ttl| -> Vec<ZoneRecord> {
+        let zones = subject.renew(member, ttl).await.expect("a lease").zones;
+        let names = zones.iter().map(|zone| zone.name.as_str());
+        assert!(names.eq(["zone-a", "zone-b"]), "{zones:?}");
+        zones
+    };
+    let asking = |replica, nodes| Member { nodes, ..member(replica, 1, 1) };
+    let guest = asking("guest", 0);
+    assert_eq!(
+        hear(&guest, LONG).await[1],
+        ZoneRecord { name: "zone-b".into(), nodes: 0, last: None }
+    );
+    for (replica, asked, holds) in [("d", 3, 3), ("e", 5, 5), ("d", 2, 5), ("f", 1, 5)] {
+        let member = asking(replica, asked);
+        let zone = hear(&member, LONG).await.remove(1);
+        assert_eq!((zone.nodes, zone.last), (holds, Some(member)));
+    }
+    // It has no lease, takes none from others, and none of them leaves by it.
+    let told = subject.renew(&guest, LONG).await.expect("an answer");
+    assert!(told.members.iter().map(|m| m.replica.as_str()).eq(["d", "e", "f"]), "{told:?}");
+    subject.renew(&Member { incarnation: 9, ..asking("d", 0) }, Duration::ZERO).await.expect("one");
+    // Nobody is left; what was last seen stays, and was not there when it was only said farewell.
+    for replica in ["f", "e", "d"] {
+        let before = subject.renew(&guest, LONG).await.expect("an answer").members;
+        assert!(before.iter().any(|m| m.replica == replica), "{replica} is gone early");
+        hear(&asking(replica, 6), Duration::ZERO).await;
+    }
+    let told = subject.renew(&guest, LONG).await.expect("an answer");
+    assert_eq!((told.members.len(), told.zones[1].nodes), (0, 5));
+    assert_eq!(told.zones[1].last, Some(asking("f", 1)));
 }
 
 pub(super) async fn check(rig: &dyn Rig) {
     let subject = rig.subject();
+    check_zones(rig).await;
     let renew = async |member: &Member, ttl| -> Membership {
         subject.renew(member, ttl).await.expect("a lease")
     };

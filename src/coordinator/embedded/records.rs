@@ -47,11 +47,14 @@ pub(super) struct ClusterRecord {
     pub(super) cluster_id: Option<String>,
     /// By index.
     pub(super) zones: Vec<String>,
+    /// How many diskless nodes each zone has, by its index; 0 where nobody asked for any yet.
+    #[serde(default)]
+    pub(super) nodes: Vec<u16>,
 }
 
 impl ClusterRecord {
     pub(super) fn new(generation: String) -> Self {
-        Self { format: FORMAT, generation, cluster_id: None, zones: Vec::new() }
+        Self { format: FORMAT, generation, cluster_id: None, zones: Vec::new(), nodes: Vec::new() }
     }
 }
 

@@ -274,6 +274,32 @@ async fn bindings_zones_and_generation_survive() {
 }
 
 #[tokio::test]
+async fn a_zone_keeps_its_nodes_over_restarts() {
+    let store = Arc::new(TestStore::default());
+    let member = |nodes| Member {
+        replica: "only".to_owned(),
+        incarnation: 1,
+        replica_tag: 1,
+        zone: 0,
+        zone_name: "zone-a".to_owned(),
+        peer: None,
+        advertised_host: "h".to_owned(),
+        node_ports: 9300,
+        broker_ports: 9100,
+        nodes,
+        version: String::new(),
+    };
+    for (asked, holds) in [(4, 4), (7, 7), (3, 7), (1, 7)] {
+        let coordinator = open(&store).await.unwrap();
+        coordinator.attach("cluster", "zone-a").await.unwrap();
+        let ttl = Duration::from_secs(6);
+        let heard = coordinator.renew(&member(asked), ttl).await.unwrap();
+        assert_eq!(heard.zones[0].nodes, holds, "asked for {asked}");
+        assert_eq!(heard.zones[0].last, Some(member(asked)));
+    }
+}
+
+#[tokio::test]
 async fn thousands_of_objects_open() {
     let store = Arc::new(TestStore::default());
     let first = open(&store).await.unwrap();

@@ -58,6 +58,11 @@ pub(super) fn encode_member(member: &Member) -> Vec<u8> {
         out.put_u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
         out.put_slice(text.as_bytes());
     }
+    // Of later versions than what is above; what comes later still goes behind it.
+    out.put_u16(member.nodes);
+    out.put_u16(member.broker_ports);
+    out.put_u32(u32::try_from(member.version.len()).unwrap_or(u32::MAX));
+    out.put_slice(member.version.as_bytes());
     out
 }
 
@@ -138,7 +143,7 @@ impl<'a> Packed<'a> {
         Ok((!expired).then_some(ProducerSnapshot { id, epoch, last_sequence, last_timestamp }))
     }
 
-    /// What [`encode_member`] wrote; a later version may have written more.
+    /// What [`encode_member`] wrote; a later version may have written more, an earlier one less.
     pub(super) fn member(mut self) -> Result<Member, CoordinatorError> {
         let incarnation = u64::from_be_bytes(self.array()?);
         let replica_tag = u32::from_be_bytes(self.array()?);
@@ -146,6 +151,10 @@ impl<'a> Packed<'a> {
         let (replica, zone_name) = (self.text()?, self.text()?);
         let (advertised_host, peer) = (self.text()?, self.text()?);
         let peer = (!peer.is_empty()).then_some(peer);
+        let (nodes, broker_ports, version) = match self.rest.is_empty() {
+            true => (0, 0, String::new()),
+            false => (self.u16()?, self.u16()?, self.text()?),
+        };
         Ok(Member {
             replica,
             incarnation,
@@ -155,6 +164,9 @@ impl<'a> Packed<'a> {
             peer,
             advertised_host,
             node_ports,
+            broker_ports,
+            nodes,
+            version,
         })
     }
 
@@ -282,3 +294,42 @@ impl<'a> Packed<'a> {
 }
 
 const RUN_BYTES: usize = 56;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member() -> Member {
+        Member {
+            replica: "a-0".to_owned(),
+            incarnation: 0x0102_0304_0506_0708,
+            replica_tag: 9,
+            zone: 3,
+            zone_name: "a".to_owned(),
+            peer: None,
+            advertised_host: "h".to_owned(),
+            node_ports: 9300,
+            broker_ports: 9100,
+            nodes: 4,
+            version: "1.2.3".to_owned(),
+        }
+    }
+
+    /// What the first version wrote.
+    const FIRST: &[u8] = b"\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\x09\0\x03\x24\x54\
+        \0\0\0\x03a-0\0\0\0\x01a\0\0\0\x01h\0\0\0\0";
+
+    #[test]
+    fn members_of_earlier_and_later_versions_are_read() {
+        let read = |bytes: &[u8]| Packed::new("a member", bytes).member().unwrap();
+        let bytes = encode_member(&member());
+        assert_eq!(bytes, [FIRST, b"\0\x04\x23\x8c\0\0\0\x051.2.3"].concat());
+        assert_eq!(read(&bytes), member());
+        assert_eq!(read(&[&bytes[..], b"more"].concat()), member(), "a later version's");
+        let first = Member { broker_ports: 0, nodes: 0, version: String::new(), ..member() };
+        assert_eq!(read(FIRST), first, "it hosts nothing that anybody could be sent to");
+        for cut in (0..bytes.len()).filter(|cut| *cut != FIRST.len()) {
+            assert!(Packed::new("a member", &bytes[..cut]).member().is_err(), "cut at {cut}");
+        }
+    }
+}

@@ -23,6 +23,8 @@
 //! | `topics` | hash: topic id to kind and name |
 //! | `gone` | set: topics that were deleted |
 //! | `members` | hash: replica to the end of its lease and what it says of itself |
+//! | `nodes` | hash: index of a zone to the number of its diskless nodes |
+//! | `seen` | hash: index of a zone to who renewed last there, as in `members` |
 //! | `log` | stream: bindings made and forgotten |
 
 use crate::log::ids::TopicPartition;

@@ -15,7 +15,7 @@ use super::{Attached, RedisCoordinator, follow, merge};
 use crate::coordinator::{
     Attachment, BindRule, Commit, CommitOrder, Coordinator, CoordinatorError, Event, FindFrom,
     FindRequest, Found, LEASE_MAX, Member, Membership, PartOutcome, ProducerSnapshot, Registration,
-    TopicBinding, TopicKind, Watermarks,
+    TopicBinding, TopicKind, Watermarks, ZoneRecord,
 };
 use crate::log::batch::Part;
 use crate::log::ids::{TopicId, TopicPartition};
@@ -221,6 +221,8 @@ impl Coordinator for RedisCoordinator {
             encode_member(member),
             self.secret.clone(),
             text(LEASE_MAX.as_millis()),
+            text(member.nodes),
+            text(member.zone),
         ];
         let mut reply = shell.call(&attached, Tag::Registry, &shell.scripts.renew, args).await?;
         let secret = reply.next()?.bytes()?;
@@ -230,8 +232,18 @@ impl Coordinator for RedisCoordinator {
         let member = |reply: Reply| Packed::new("a member", &reply.bytes()?).member();
         let mut members = members.map(member).collect::<Result<Vec<_>, _>>()?;
         members.sort_unstable_by(|a, b| a.replica.cmp(&b.replica));
-        Ok(Membership { members, secret })
+        let zones = reply.next()?.rest().map(zone_record).collect::<Result<_, _>>()?;
+        Ok(Membership { members, zones, secret })
     }
+}
+
+fn zone_record(mut reply: Reply) -> Result<ZoneRecord, CoordinatorError> {
+    let (name, nodes) = (reply.next()?.text()?, reply.next()?.number()?);
+    let last = match reply.next()?.bytes()? {
+        none if none.is_empty() => None,
+        packed => Some(Packed::new("a member", &packed).member()?),
+    };
+    Ok(ZoneRecord { name, nodes, last })
 }
 
 fn registration_args(registration: &Registration) -> [Vec<u8>; 5] {

@@ -7,6 +7,7 @@ use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
 use super::{Request, Step};
+use crate::proxy::advertise::node_id;
 use crate::proxy::cluster::View;
 use crate::proxy::error_reply::ErrorCode;
 use crate::proxy::reply::{self, Close};
@@ -45,7 +46,7 @@ fn serve(request: &Request, k: u16) -> Result<Step, Close> {
     if version == WITH_NODE_ID {
         let malformed = || Close::Client("ApiVersions version 5 is malformed".to_owned());
         let meant = node_id_meant(request.body.clone()).ok_or_else(malformed)?;
-        if meant >= 0 && meant != request.proxy.settings.node_id(k) {
+        if meant >= 0 && meant != node_id(request.proxy.nodes.zone(), k) {
             let code = ErrorCode::REBOOTSTRAP_REQUIRED;
             return answer(request, MAX, &ApiVersionsResponse::default().with_error_code(code.0));
         }

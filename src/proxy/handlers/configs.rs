@@ -9,6 +9,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::{Request, Step};
 use crate::proxy::Proxy;
+use crate::proxy::advertise::node_id;
 use crate::proxy::authorization::Operation;
 use crate::proxy::error_reply::ErrorCode;
 use crate::proxy::reply::Close;
@@ -50,7 +51,7 @@ pub(super) async fn edit_describe(
 ) -> Result<Step, Close> {
     let mut describe: DescribeConfigsRequest = request.decode()?;
     let own_id = match request.endpoint {
-        Endpoint::Node(k) => Some(request.proxy.settings.node_id(k).to_string()),
+        Endpoint::Node(k) => Some(node_id(request.proxy.nodes.zone(), k).to_string()),
         Endpoint::Bootstrap | Endpoint::Broker(_) => None,
     };
     let order = describe.resources.clone();

@@ -6,7 +6,6 @@ use futures::FutureExt;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
 
-use super::addresses::rewrite;
 use super::fetch_rows::{Asked, fetch_rows, group};
 use super::{Names, Request, SessionState, Step, frame_head, names_diskless, not_led, topic_id};
 use crate::engine::budget::Share;
@@ -24,6 +23,8 @@ use crate::wire::fetch_response::{Body, Slice, encode};
 const WITHOUT_ADDRESSES: i16 = 15;
 /// The first version with sessions, and with an error of the whole request.
 const WITH_SESSIONS: i16 = 7;
+/// The first version in which consumers say their rack (KIP-392).
+const WITH_RACK: i16 = 11;
 /// The first version that names topics by id.
 const WITH_IDS: i16 = 13;
 
@@ -46,9 +47,10 @@ pub(super) async fn guard(
     match names_diskless(&request.proxy, named.iter().copied()).await {
         Names::ClassicOnly if request.version() <= WITHOUT_ADDRESSES => Ok(request.relay()),
         Names::ClassicOnly => {
-            Ok(request.forward::<FetchRequest, _>(|proxy, mut response| async move {
+            let to = request.directions();
+            Ok(request.forward::<FetchRequest, _>(move |_, mut response| async move {
                 for node in &mut response.node_endpoints {
-                    rewrite(&proxy.settings, node.node_id, &mut node.host, &mut node.port);
+                    to.rewrite(node.node_id, &mut node.host, &mut node.port);
                 }
                 response
             }))
@@ -126,11 +128,12 @@ pub(super) async fn serve(
     let topics: Vec<_> =
         plan.partitions.iter().map(|(w, _)| (w.topic_id, w.name.as_str())).collect();
     let permits = broker.permits(&topics).await?;
+    let elsewhere = zone_of_reader(&request, &fetch);
     let (header, proxy) = (request.header, request.proxy);
     let (fetched, memory) = (Arc::clone(&session.fetched), Arc::clone(&session.responses));
     Ok(Step::AnswerInTurn(
         async move {
-            let asked = Asked { fetch: &fetch, naming, is_follower };
+            let asked = Asked { fetch: &fetch, naming, is_follower, elsewhere };
             let (rows, room, reading) =
                 fetch_rows(&proxy, &asked, &plan, &permits, &fetched, &memory).await;
             let told: Vec<_> = rows.iter().map(|row| (row.told(), row.gives_records())).collect();
@@ -175,6 +178,16 @@ fn read_again(
         }
         .boxed()
     })
+}
+
+/// The zone that a consumer's `client.rack` names, where that is not ours and somebody lives there.
+fn zone_of_reader(request: &Request, fetch: &FetchRequest) -> Option<u16> {
+    if request.version() < WITH_RACK || fetch.replica_id.0 != -1 || fetch.rack_id.is_empty() {
+        return None;
+    }
+    let (map, own) = (request.proxy.nodes.map(), request.proxy.nodes.zone());
+    let zone = map.zone_named(&fetch.rack_id).filter(|zone| *zone != own);
+    zone.filter(|zone| !map.live(*zone).is_empty())
 }
 
 /// What a broker says to a request that it cannot go into at all: until version 12 of every

@@ -46,15 +46,30 @@ pub(super) struct Row {
     fetched: engine::FetchedPartition,
     /// Its place among those that the engine was asked for.
     position: Option<usize>,
+    /// The node that the consumer had better read from.
+    preferred: Option<i32>,
 }
 
 impl Row {
     fn refused(error: ErrorCode) -> Self {
-        Self { error, fetched: engine::FetchedPartition::default(), position: None }
+        let fetched = engine::FetchedPartition::default();
+        Self { error, fetched, position: None, preferred: None }
     }
 
+    /// A partition that the consumer is sent elsewhere for: nothing is read, as with a broker.
+    fn elsewhere(watermarks: Watermarks, offset: i64, preferred: Option<i32>) -> Self {
+        let readable = watermarks.log_start_offset..=watermarks.high_watermark;
+        if !readable.contains(&offset) {
+            return Self::refused(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        let watermarks = Some(watermarks);
+        let fetched = engine::FetchedPartition { watermarks, ..Default::default() };
+        Self { error: ErrorCode::NONE, fetched, position: None, preferred }
+    }
+
+    /// Whether it says what must be said: records, or where they are.
     pub(super) fn gives_records(&self) -> bool {
-        !self.fetched.records.is_empty()
+        !self.fetched.records.is_empty() || self.preferred.is_some()
     }
 
     pub(super) fn told(&self) -> Told {
@@ -86,6 +101,8 @@ pub(super) struct Asked<'a> {
     pub(super) fetch: &'a FetchRequest,
     pub(super) naming: Naming,
     pub(super) is_follower: bool,
+    /// The zone that the consumer is in, where that is another one whose nodes it can read from.
+    pub(super) elsewhere: Option<u16>,
 }
 
 pub(super) async fn fetch_rows(
@@ -112,6 +129,9 @@ pub(super) async fn fetch_rows(
             Err(code) => rows.push(Some(Row::refused(code))),
         }
     }
+    if let Some(zone) = asked.elsewhere {
+        return (send_elsewhere(proxy, zone, rows, &partitions).await, None, None);
+    }
     // What is wrong with a partition that was found ends the wait of all; what was not found
     // does not, unless nothing is left.
     let is_wrong = rows.iter().flatten().any(|row: &Row| !is_not_found(row.error));
@@ -123,12 +143,37 @@ pub(super) async fn fetch_rows(
         row.unwrap_or_else(|| match fetched.next() {
             Some((position, fetched)) => {
                 let error = fetched.error.map_or(ErrorCode::NONE, error_reply::of_fetch);
-                Row { error, fetched, position: Some(position) }
+                Row { error, fetched, position: Some(position), preferred: None }
             }
             None => Row::refused(ErrorCode::KAFKA_STORAGE_ERROR),
         })
     };
     (rows.into_iter().map(row).collect(), answer.room, answer.reading)
+}
+
+/// Rows for a consumer of another zone: its zone's node for each partition (KIP-392).
+async fn send_elsewhere(
+    proxy: &Proxy,
+    zone: u16,
+    rows: Vec<Option<Row>>,
+    partitions: &[engine::FetchPartition],
+) -> Vec<Row> {
+    let map = proxy.nodes.map();
+    let ids: Vec<_> = partitions.iter().map(|asked| asked.partition).collect();
+    let found = proxy.lookup.watermarks(&ids).await;
+    let found = found.map_err(|error| error_reply::of_coordinator(&error));
+    let mut asked = partitions.iter().enumerate();
+    let row = |row: Option<Row>| {
+        row.unwrap_or_else(|| match (asked.next(), &found) {
+            (Some((index, asked)), Ok(found)) if index < found.len() => {
+                let node = map.leader(zone, asked.partition);
+                Row::elsewhere(found[index], asked.offset, node)
+            }
+            (_, Err(code)) => Row::refused(*code),
+            (_, Ok(_)) => Row::refused(ErrorCode::KAFKA_STORAGE_ERROR),
+        })
+    };
+    rows.into_iter().map(row).collect()
 }
 
 /// As a broker: no more than its `fetch.max.bytes`, and nothing to wait for where that is nothing.
@@ -223,6 +268,7 @@ pub(super) fn group<'a>(
             error_code: row.error.0,
             high_watermark,
             log_start_offset,
+            preferred_read_replica: row.preferred.unwrap_or(-1),
             lists_aborted: row.lists_aborted(read_committed),
             records: row.fetched.records,
         };

@@ -11,6 +11,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::{Request, Step};
 use crate::log::ids::TopicPartition;
 use crate::proxy::Proxy;
+use crate::proxy::advertise::node_id;
 use crate::proxy::authorization::Operation;
 use crate::proxy::error_reply::{self, ErrorCode};
 use crate::proxy::reply::Close;
@@ -42,7 +43,7 @@ pub(super) async fn serve(request: &Request, broker: &mut ClientBroker) -> Resul
         return request.answer(&DescribeLogDirsResponse::default().with_error_code(code.0));
     }
     let node = match request.endpoint {
-        Endpoint::Node(k) => request.proxy.settings.node_id(k),
+        Endpoint::Node(k) => node_id(request.proxy.nodes.zone(), k),
         Endpoint::Bootstrap | Endpoint::Broker(_) => {
             return Err(Close::Ours("DescribeLogDirs served on a classic endpoint".to_owned()));
         }
@@ -85,6 +86,7 @@ fn led_partitions(
     asked: &DescribeLogDirsRequest,
     node: i32,
 ) -> Vec<(String, TopicPartition)> {
+    let (map, zone) = (proxy.nodes.map(), proxy.nodes.zone());
     let mut led = Vec::new();
     for topic in proxy.topics.diskless() {
         let wanted = |index: i32| match &asked.topics {
@@ -95,7 +97,7 @@ fn led_partitions(
         };
         for index in 0..i32::try_from(topic.leader_epochs.len()).unwrap_or(i32::MAX) {
             let partition = TopicPartition { topic: topic.id, partition: index };
-            if wanted(index) && proxy.settings.leader_of(partition) == node {
+            if wanted(index) && map.leader(zone, partition) == Some(node) {
                 led.push((topic.name.clone(), partition));
             }
         }

@@ -11,6 +11,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::{Request, Step, topic_id};
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::proxy::Proxy;
+use crate::proxy::directions::Directions;
 use crate::proxy::error_reply::ErrorCode;
 use crate::proxy::reply::Close;
 use crate::proxy::topics::{Topic, id_of};
@@ -29,39 +30,40 @@ pub(super) fn edit(request: &Request) -> Result<Step, Close> {
     if version < 4 {
         metadata.allow_auto_topic_creation = true;
     }
-    request.forward_as(&metadata, version.max(WITH_TOPIC_IDS), |proxy, mut response| async move {
+    let place = request.place();
+    request.proxy.metrics.placement(place.outcome);
+    let version = version.max(WITH_TOPIC_IDS);
+    request.forward_as(&metadata, version, move |proxy, mut response| async move {
         proxy.topics.observe(&response.topics).await;
-        rewrite_brokers(&proxy, &mut response);
+        // Of now: the broker may have taken its time.
+        let to = Directions::new(&proxy, proxy.nodes.map(), place);
+        rewrite_brokers(&to, &mut response);
         for topic in &mut response.topics {
-            rewrite_topic(&proxy, topic);
+            rewrite_topic(&proxy, &to, topic);
         }
         response
     })
 }
 
-fn rewrite_brokers(proxy: &Proxy, response: &mut MetadataResponse) {
-    let settings = &proxy.settings;
-    let host = StrBytes::from_string(settings.advertised_host.clone());
-    response.brokers.retain_mut(|broker| match settings.broker_port(broker.node_id.0) {
-        Some(port) => {
-            broker.host = host.clone();
-            broker.port = i32::from(port);
+fn rewrite_brokers(to: &Directions, response: &mut MetadataResponse) {
+    response.brokers.retain_mut(|broker| match to.broker(broker.node_id) {
+        Some(address) => {
+            broker.host = StrBytes::from_string(address.host);
+            broker.port = i32::from(address.port);
             true
         }
         None => false,
     });
-    for k in 0..settings.nodes_per_zone {
-        response.brokers.push(
-            MetadataResponseBroker::default()
-                .with_node_id(BrokerId(settings.node_id(k)))
-                .with_host(host.clone())
-                .with_port(i32::from(settings.node_port(k)))
-                .with_rack(Some(StrBytes::from_string(settings.zone.clone()))),
-        );
-    }
+    response.brokers.extend(to.map().nodes().map(|node| {
+        MetadataResponseBroker::default()
+            .with_node_id(BrokerId(node.id))
+            .with_host(StrBytes::from_string(node.address.host.clone()))
+            .with_port(i32::from(node.address.port))
+            .with_rack(Some(StrBytes::from_string(node.rack.to_owned())))
+    }));
 }
 
-fn rewrite_topic(proxy: &Proxy, topic: &mut MetadataResponseTopic) {
+fn rewrite_topic(proxy: &Proxy, to: &Directions, topic: &mut MetadataResponseTopic) {
     match kind_of(proxy, id_of(topic), topic.is_internal) {
         Kind::NotOurs => {}
         Kind::Unknown => {
@@ -71,13 +73,17 @@ fn rewrite_topic(proxy: &Proxy, topic: &mut MetadataResponseTopic) {
         Kind::Diskless(known) => {
             topic.error_code = ErrorCode::NONE.0;
             for partition in &mut topic.partitions {
+                let at = TopicPartition { topic: known.id, partition: partition.partition_index };
+                let Some(leader) = to.leader(at) else {
+                    hide_leader(partition);
+                    continue;
+                };
                 // The placeholder's broker may be down; the partition is not.
-                let leader = leader(proxy, &known, partition.partition_index);
                 partition.error_code = ErrorCode::NONE.0;
                 partition.leader_id = leader;
                 partition.leader_epoch = known.leader_epoch(partition.partition_index);
-                partition.replica_nodes = vec![leader];
-                partition.isr_nodes = vec![leader];
+                partition.replica_nodes = to.replicas(at);
+                partition.isr_nodes = to.replicas(at);
                 partition.offline_replicas = Vec::new();
             }
         }
@@ -105,41 +111,47 @@ fn kind_of(proxy: &Proxy, id: TopicId, internal: bool) -> Kind {
     }
 }
 
-fn leader(proxy: &Proxy, topic: &Topic, partition: i32) -> BrokerId {
-    BrokerId(proxy.settings.leader_of(TopicPartition { topic: topic.id, partition }))
-}
-
 pub(super) fn edit_describe_topic_partitions(request: Request) -> Result<Step, Close> {
-    Ok(request.forward::<DescribeTopicPartitionsRequest, _>(|proxy, mut response| async move {
-        let unknown: Vec<_> = response
-            .topics
-            .iter()
-            .map(|topic| topic_id(&topic.topic_id))
-            .filter(|&id| !id.is_zero() && proxy.topics.by_id(id).is_none())
-            .collect();
-        if !unknown.is_empty()
-            && let Err(error) = proxy.topics.look_up(&[], &unknown).await
-        {
-            tracing::warn!(%error, "described topics cannot be looked up");
-        }
-        for topic in &mut response.topics {
-            match kind_of(&proxy, topic_id(&topic.topic_id), topic.is_internal) {
-                Kind::NotOurs => {}
-                Kind::Unknown => topic.error_code = ErrorCode::LEADER_NOT_AVAILABLE.0,
-                Kind::Diskless(known) => {
-                    for partition in &mut topic.partitions {
-                        let leader = leader(&proxy, &known, partition.partition_index);
-                        partition.error_code = ErrorCode::NONE.0;
-                        partition.leader_id = leader;
-                        partition.replica_nodes = vec![leader];
-                        partition.isr_nodes = vec![leader];
-                        partition.eligible_leader_replicas = Some(Vec::new());
-                        partition.last_known_elr = Some(Vec::new());
-                        partition.offline_replicas = Vec::new();
+    let place = request.place();
+    Ok(request.forward::<DescribeTopicPartitionsRequest, _>(
+        move |proxy, mut response| async move {
+            let unknown: Vec<_> = response
+                .topics
+                .iter()
+                .map(|topic| topic_id(&topic.topic_id))
+                .filter(|&id| !id.is_zero() && proxy.topics.by_id(id).is_none())
+                .collect();
+            if !unknown.is_empty()
+                && let Err(error) = proxy.topics.look_up(&[], &unknown).await
+            {
+                tracing::warn!(%error, "described topics cannot be looked up");
+            }
+            let to = Directions::new(&proxy, proxy.nodes.map(), place);
+            for topic in &mut response.topics {
+                match kind_of(&proxy, topic_id(&topic.topic_id), topic.is_internal) {
+                    Kind::NotOurs => {}
+                    Kind::Unknown => topic.error_code = ErrorCode::LEADER_NOT_AVAILABLE.0,
+                    Kind::Diskless(known) => {
+                        for partition in &mut topic.partitions {
+                            let index = partition.partition_index;
+                            let at = TopicPartition { topic: known.id, partition: index };
+                            let Some(leader) = to.leader(at) else {
+                                partition.error_code = ErrorCode::LEADER_NOT_AVAILABLE.0;
+                                partition.leader_id = NO_LEADER;
+                                continue;
+                            };
+                            partition.error_code = ErrorCode::NONE.0;
+                            partition.leader_id = leader;
+                            partition.replica_nodes = to.replicas(at);
+                            partition.isr_nodes = to.replicas(at);
+                            partition.eligible_leader_replicas = Some(Vec::new());
+                            partition.last_known_elr = Some(Vec::new());
+                            partition.offline_replicas = Vec::new();
+                        }
                     }
                 }
             }
-        }
-        response
-    }))
+            response
+        },
+    ))
 }

@@ -27,7 +27,9 @@ use kafka_protocol::protocol::{Encodable, HeaderVersion, Request as ApiRequest, 
 use super::Proxy;
 use super::apis::{self, On};
 use super::authorization::Operation;
+use super::directions::Directions;
 use super::error_reply::ErrorCode;
+use super::placement::{Client, Place};
 use super::reply::{self, Close, Reply};
 use super::session::{ClientBroker, Endpoint, Permit};
 use super::topics::Topic;
@@ -43,6 +45,7 @@ use crate::wire::header::{HeaderError, RequestHeader, ResponseHeader, put_respon
 pub(crate) struct Request {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) endpoint: Endpoint,
+    pub(crate) client: Client,
     pub(crate) connection: ConnectionId,
     pub(crate) header: Head,
     /// Behind the header.
@@ -216,6 +219,17 @@ async fn served(
 impl Request {
     fn version(&self) -> i16 {
         self.header.api_version
+    }
+
+    /// Where the client is, as far as is known.
+    pub(crate) fn place(&self) -> Place {
+        let (zones, map) = (&self.proxy.settings.client_zones, self.proxy.nodes.map());
+        zones.place(&map, &self.client, self.header.client_id.as_deref())
+    }
+
+    /// Where the client is sent.
+    fn directions(&self) -> Directions {
+        Directions::new(&self.proxy, self.proxy.nodes.map(), self.place())
     }
 
     /// Decodes the body, guarded.

@@ -7,7 +7,6 @@ use kafka_protocol::messages::produce_request::TopicProduceData;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 
-use super::addresses::rewrite;
 use super::batches::{self, Refused};
 use super::{Names, OnResponse, Request, Step, names_diskless, not_led, resolve, topic_id};
 use crate::coordinator::{BatchOutcome, Refusal};
@@ -42,9 +41,10 @@ pub(super) async fn guard(request: Request, broker: &mut ClientBroker) -> Result
         }
         (Names::ClassicOnly, _) if request.version() < 10 => Ok(request.relay()),
         (Names::ClassicOnly, _) => {
-            Ok(request.forward::<ProduceRequest, _>(|proxy, mut response| async move {
+            let to = request.directions();
+            Ok(request.forward::<ProduceRequest, _>(move |_, mut response| async move {
                 for node in &mut response.node_endpoints {
-                    rewrite(&proxy.settings, node.node_id, &mut node.host, &mut node.port);
+                    to.rewrite(node.node_id, &mut node.host, &mut node.port);
                 }
                 response
             }))

@@ -11,12 +11,14 @@ use bytes::Bytes;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{DescribeClusterRequest, MetadataRequest, MetadataResponse};
 use kafka_protocol::protocol::{Request as ApiRequest, StrBytes};
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
+use super::crossing::to_broker;
 use super::{Endpoint, Pending};
 use crate::engine::produce::ConnectionId;
 use crate::log::ids::TopicId;
@@ -35,6 +37,8 @@ struct Upstream {
     write: OwnedWriteHalf,
     /// Cleared by the writer when the broker closes an idle connection.
     alive: Arc<AtomicBool>,
+    /// Of bytes that go to another zone.
+    crossing: Option<Counter>,
 }
 
 /// A question under way that nobody waits for.
@@ -126,6 +130,9 @@ impl ClientBroker {
                 upstream.alive.store(false, Ordering::Release);
                 return Err(Close::Upstream(format!("broker: {error}")));
             }
+            if let Some(crossing) = &upstream.crossing {
+                crossing.inc_by(frame.len() as u64);
+            }
         }
         Ok(())
     }
@@ -148,8 +155,10 @@ impl ClientBroker {
                 Ok(stream) => {
                     let (read, write) = stream.into_split();
                     let alive = Arc::new(AtomicBool::new(true));
-                    self.upstream = Some(Upstream { write, alive: Arc::clone(&alive) });
-                    return self.owe(Pending::Upstream(read, alive)).await;
+                    let (sent, received) = to_broker(&self.proxy, &address).unzip();
+                    let of_writer = Arc::clone(&alive);
+                    self.upstream = Some(Upstream { write, alive, crossing: sent });
+                    return self.owe(Pending::Upstream(read, of_writer, received)).await;
                 }
                 Err(error) => last = error.to_string(),
             }

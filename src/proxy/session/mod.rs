@@ -6,25 +6,29 @@
 //! of the client.
 
 mod asking;
+mod crossing;
 mod out;
 mod reader;
 mod upstream_reader;
 mod writer;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(super) use asking::{ClientBroker, Permit};
 
+use crossing::Crossing;
+
 use super::Proxy;
 use super::handlers::EditResponse;
+use super::placement::Client;
 use super::reply::{Close, Reply};
 use crate::metrics::EndpointKind;
 
@@ -54,18 +58,19 @@ impl Endpoint {
 
 /// What the writer owes, in the order of the requests.
 pub(super) enum Pending {
-    /// Answers come from this broker connection from here on.
-    Upstream(OwnedReadHalf, Arc<AtomicBool>),
+    /// Answers come from this broker connection from here on; whether it lives, and the counter
+    /// of its bytes where they cross zones.
+    Upstream(OwnedReadHalf, Arc<AtomicBool>, Option<Counter>),
     /// The next answer of the broker, unread.
-    Relay { correlation_id: i32 },
+    Relay { api_key: i16, correlation_id: i32 },
     /// The next answer of the broker, edited.
-    Edit { correlation_id: i32, edit: EditResponse },
+    Edit { api_key: i16, correlation_id: i32, edit: EditResponse },
     /// The next answer of the broker is to a question of ours; without one the sender is dropped.
     Ask { correlation_id: i32, reply: oneshot::Sender<Bytes> },
     /// An answer of ours.
-    Answer(BoxFuture<'static, Result<Option<Reply>, Close>>),
+    Answer { api_key: i16, answer: BoxFuture<'static, Result<Option<Reply>, Close>> },
     /// The same, begun when everything before is with the client's socket.
-    AnswerInTurn(BoxFuture<'static, Result<Option<Reply>, Close>>),
+    AnswerInTurn { api_key: i16, answer: BoxFuture<'static, Result<Option<Reply>, Close>> },
     /// Close the connection once all before is answered.
     Close(Close),
 }
@@ -75,9 +80,10 @@ pub async fn serve(
     proxy: Arc<Proxy>,
     endpoint: Endpoint,
     stream: TcpStream,
-    peer: SocketAddr,
+    client: Client,
     drain: watch::Receiver<bool>,
 ) {
+    let peer = client.address;
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "connection lost before it began");
         return;
@@ -86,10 +92,15 @@ pub async fn serve(
     let (sender, receiver) = mpsc::channel(PENDING_MAX);
     let metrics = Arc::clone(&proxy.metrics);
     let authenticated = Arc::new(AtomicBool::new(false));
+    let crossing = Arc::new(Crossing::new(&metrics, endpoint));
+    let client_write = out::ClientWrite::new(client_write, Arc::clone(&crossing));
     let writer = writer::Writer::new(endpoint, client_write, receiver, Arc::clone(&authenticated));
     let connection = proxy.connection_id();
     let broker = ClientBroker::new(Arc::clone(&proxy), endpoint, connection, sender, authenticated);
-    let reader = reader::Reader::new(proxy, endpoint, connection, client_read, broker, drain);
+    let reader = {
+        let client = reader::ClientRead { read: client_read, client, crossing };
+        reader::Reader::new(proxy, endpoint, connection, client, broker, drain)
+    };
 
     metrics.connection_opened();
     let mut writing = std::pin::pin!(writer.run());

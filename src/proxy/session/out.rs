@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -14,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Instant, timeout};
 
+use super::crossing::Crossing;
 use crate::engine::budget::Room;
 use crate::proxy::reply::{Again, Close, Reply};
 
@@ -23,17 +25,30 @@ const STALLED: Duration = Duration::from_millis(250);
 /// … as does one that takes them too slowly, after so long.
 const HELD_MAX: Duration = Duration::from_secs(10);
 
+/// The client's socket, with what counts its bytes.
+#[derive(Debug)]
+pub(super) struct ClientWrite {
+    write: OwnedWriteHalf,
+    crossing: Arc<Crossing>,
+}
+
+impl ClientWrite {
+    pub(super) fn new(write: OwnedWriteHalf, crossing: Arc<Crossing>) -> Self {
+        Self { write, crossing }
+    }
+}
+
 /// What is on its way to the client.
 #[derive(Debug)]
 pub(super) struct Out {
-    client: OwnedWriteHalf,
+    client: ClientWrite,
     queue: Queue,
     /// Since when memory of a budget is held.
     held_since: Option<Instant>,
 }
 
 impl Out {
-    pub(super) fn new(client: OwnedWriteHalf) -> Self {
+    pub(super) fn new(client: ClientWrite) -> Self {
         Self { client, queue: Queue::default(), held_since: None }
     }
 
@@ -43,11 +58,14 @@ impl Out {
     }
 
     /// A piece of an answer that is not ours.
-    pub(super) fn push_piece(&mut self, piece: Bytes) {
+    pub(super) fn push_piece(&mut self, api_key: i16, piece: Bytes) {
+        self.client.crossing.sent(api_key, piece.len());
         self.queue.push_piece(piece);
     }
 
-    pub(super) fn push(&mut self, reply: Reply) {
+    pub(super) fn push(&mut self, api_key: i16, reply: Reply) {
+        let bytes = reply.slices.iter().map(Bytes::len).sum();
+        self.client.crossing.sent(api_key, bytes);
         self.queue.push(reply);
     }
 
@@ -65,7 +83,7 @@ impl Out {
                 }
                 false => Duration::MAX,
             };
-            let written = timeout(within, self.client.write_buf(&mut self.queue)).await;
+            let written = timeout(within, self.client.write.write_buf(&mut self.queue)).await;
             match written {
                 Ok(Ok(0)) => return Err(Close::Upstream("the client is gone".to_owned())),
                 Ok(Ok(_)) => {}
@@ -83,7 +101,7 @@ impl Out {
     /// Reads the first answer once more, when the client takes bytes again.
     async fn take_up(&mut self) -> Result<(), Close> {
         let gone = |error| Close::Upstream(format!("client: {error}"));
-        self.client.writable().await.map_err(gone)?;
+        self.client.write.writable().await.map_err(gone)?;
         self.queue.take_up().await
     }
 }
@@ -222,7 +240,6 @@ impl Buf for Queue {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures::FutureExt;
@@ -231,6 +248,8 @@ mod tests {
 
     use super::*;
     use crate::engine::budget::Budget;
+    use crate::metrics::Metrics;
+    use crate::proxy::session::Endpoint;
     use crate::tasks;
 
     fn of(pieces: &[&'static str]) -> Vec<Bytes> {
@@ -278,10 +297,11 @@ mod tests {
         let reads = Arc::new(AtomicUsize::new(0));
         // More than any socket buffer takes.
         const BYTES: usize = 64 << 20;
-        let mut out = Out::new(write);
-        out.push(Reply { slices: of(&["before"]), ..Reply::default() });
-        out.push(large(&budget, BYTES, &reads).await);
-        out.push(Reply { slices: of(&["after"]), ..Reply::default() });
+        let crossing = Crossing::new(&Metrics::default(), Endpoint::Bootstrap);
+        let mut out = Out::new(ClientWrite::new(write, Arc::new(crossing)));
+        out.push(1, Reply { slices: of(&["before"]), ..Reply::default() });
+        out.push(1, large(&budget, BYTES, &reads).await);
+        out.push(1, Reply { slices: of(&["after"]), ..Reply::default() });
         assert_eq!(budget.available(), 0);
         let flushed = tasks::spawn("flush", async move { out.flush().await.is_ok() });
         let begun = Instant::now();

@@ -10,12 +10,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::crossing::Crossing;
 use super::{ClientBroker, Endpoint, Pending};
 use crate::engine::budget::{Room, Share};
 use crate::engine::produce::ConnectionId;
 use crate::proxy::Proxy;
 use crate::proxy::apis;
 use crate::proxy::handlers::{self, Head, OnResponse, Request, Step};
+use crate::proxy::placement::Client;
 use crate::proxy::reply::Close;
 use crate::tasks;
 use crate::wire::frame::FrameReader;
@@ -40,7 +42,7 @@ pub(super) struct Reader {
     proxy: Arc<Proxy>,
     endpoint: Endpoint,
     connection: ConnectionId,
-    client: OwnedReadHalf,
+    client: ClientRead,
     frames: FrameReader,
     share: Share,
     /// Memory for the frame that is being read, and when it must be there.
@@ -50,12 +52,19 @@ pub(super) struct Reader {
     session: handlers::SessionState,
 }
 
+/// The client's side, and who it is.
+pub(super) struct ClientRead {
+    pub(super) read: OwnedReadHalf,
+    pub(super) client: Client,
+    pub(super) crossing: Arc<Crossing>,
+}
+
 impl Reader {
     pub(super) fn new(
         proxy: Arc<Proxy>,
         endpoint: Endpoint,
         connection: ConnectionId,
-        client: OwnedReadHalf,
+        client: ClientRead,
         broker: ClientBroker,
         drain: watch::Receiver<bool>,
     ) -> Self {
@@ -112,13 +121,13 @@ impl Reader {
         tokio::select! {
             biased;
             _ = self.drain.wait_for(|drain| *drain) => return Some(End::Finish),
-            ready = self.client.readable() => if ready.is_err() { return Some(End::Gone) },
+            ready = self.client.read.readable() => if ready.is_err() { return Some(End::Gone) },
             () = sleep_until(deadline) => {
                 tracing::info!(bytes = announced, "a frame did not arrive in time; closing");
                 return Some(End::Gone);
             }
         }
-        match self.client.try_read_buf(self.frames.buffer()) {
+        match self.client.read.try_read_buf(self.frames.buffer()) {
             Ok(1..) => None,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
             Ok(0) | Err(_) => Some(End::Gone),
@@ -134,7 +143,7 @@ impl Reader {
 
     async fn take(&mut self, frame: Bytes) -> Result<(), Close> {
         let header = Head::parse(&frame).map_err(|error| Close::Client(error.to_string()))?;
-        let correlation_id = header.correlation_id;
+        let (api_key, correlation_id) = (header.api_key, header.correlation_id);
         let api = apis::lookup(header.api_key).map_or("other", |api| api.name);
         self.proxy.metrics.request(api, self.endpoint.kind());
         // Held until the frame is with the broker; what is produced here holds it for longer.
@@ -148,12 +157,16 @@ impl Reader {
         let request = Request {
             proxy: Arc::clone(&self.proxy),
             endpoint: self.endpoint,
+            client: self.client.client.clone(),
             connection: self.connection,
             body: frame.slice(header.bytes..),
             header,
             frame,
             room: if produced { room.take() } else { None },
         };
+        let zone = request.place().zone;
+        let is_elsewhere = zone.is_some_and(|zone| zone != self.proxy.nodes.zone());
+        self.client.crossing.received(api_key, is_elsewhere, request.frame.len());
         match handlers::dispatch(request, &mut self.session, &mut self.broker).await? {
             Step::Forward { frames, response } => {
                 self.broker.forward(&frames).await?;
@@ -162,9 +175,11 @@ impl Reader {
                 }
                 match response {
                     OnResponse::Nothing => Ok(()),
-                    OnResponse::Relay => self.broker.owe(Pending::Relay { correlation_id }).await,
+                    OnResponse::Relay => {
+                        self.broker.owe(Pending::Relay { api_key, correlation_id }).await
+                    }
                     OnResponse::Edit(edit) => {
-                        self.broker.owe(Pending::Edit { correlation_id, edit }).await
+                        self.broker.owe(Pending::Edit { api_key, correlation_id, edit }).await
                     }
                 }
             }
@@ -175,9 +190,11 @@ impl Reader {
                 let joined = running.map(|joined| {
                     joined.unwrap_or_else(|error| Err(Close::Ours(format!("handler: {error}"))))
                 });
-                self.broker.owe(Pending::Answer(joined.boxed())).await
+                self.broker.owe(Pending::Answer { api_key, answer: joined.boxed() }).await
             }
-            Step::AnswerInTurn(answer) => self.broker.owe(Pending::AnswerInTurn(answer)).await,
+            Step::AnswerInTurn(answer) => {
+                self.broker.owe(Pending::AnswerInTurn { api_key, answer }).await
+            }
         }
     }
 }

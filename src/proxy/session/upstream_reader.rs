@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
 
@@ -18,11 +19,17 @@ pub(super) struct UpstreamReader {
     read: OwnedReadHalf,
     alive: Arc<AtomicBool>,
     buffer: BytesMut,
+    /// Of bytes that come from another zone.
+    crossing: Option<Counter>,
 }
 
 impl UpstreamReader {
-    pub(super) fn new(read: OwnedReadHalf, alive: Arc<AtomicBool>) -> Self {
-        Self { read, alive, buffer: BytesMut::new() }
+    pub(super) fn new(
+        read: OwnedReadHalf,
+        alive: Arc<AtomicBool>,
+        crossing: Option<Counter>,
+    ) -> Self {
+        Self { read, alive, buffer: BytesMut::new(), crossing }
     }
 
     /// Whether the next answer has begun to arrive.
@@ -43,7 +50,12 @@ impl UpstreamReader {
                 self.alive.store(false, Ordering::Release);
                 Err(Close::Upstream("the broker closed the connection".to_owned()))
             }
-            Ok(_) => Ok(()),
+            Ok(bytes) => {
+                if let Some(crossing) = &self.crossing {
+                    crossing.inc_by(bytes as u64);
+                }
+                Ok(())
+            }
             Err(error) => {
                 self.alive.store(false, Ordering::Release);
                 Err(Close::Upstream(format!("broker: {error}")))

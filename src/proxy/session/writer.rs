@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::out::Out;
+use super::out::{ClientWrite, Out};
 use super::upstream_reader::UpstreamReader;
 use super::{Endpoint, Pending};
 use crate::proxy::reply::{Close, Reply};
@@ -30,7 +29,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         endpoint: Endpoint,
-        client: OwnedWriteHalf,
+        client: ClientWrite,
         pending: mpsc::Receiver<Pending>,
         authenticated: Arc<AtomicBool>,
     ) -> Self {
@@ -51,19 +50,21 @@ impl Writer {
                 }
             };
             match pending {
-                Pending::Upstream(read, alive) => {
-                    self.upstream = Some(UpstreamReader::new(read, alive));
+                Pending::Upstream(read, alive, crossing) => {
+                    self.upstream = Some(UpstreamReader::new(read, alive, crossing));
                 }
-                Pending::Relay { correlation_id } => self.relay(correlation_id).await?,
-                Pending::Edit { correlation_id, edit } => {
+                Pending::Relay { api_key, correlation_id } => {
+                    self.relay(api_key, correlation_id).await?;
+                }
+                Pending::Edit { api_key, correlation_id, edit } => {
                     let frame = self.answer_of_broker(correlation_id).await?;
                     let reply = edit(frame).await?;
-                    self.out.push(reply);
+                    self.out.push(api_key, reply);
                 }
                 Pending::Ask { correlation_id, reply } => {
                     self.answer_question(correlation_id, reply).await?;
                 }
-                Pending::Answer(mut answer) => {
+                Pending::Answer { api_key, mut answer } => {
                     let reply = match (&mut answer).now_or_never() {
                         Some(reply) => reply,
                         None => {
@@ -71,13 +72,13 @@ impl Writer {
                             answer.await
                         }
                     };
-                    if let Some(close) = self.give(reply) {
+                    if let Some(close) = self.give(api_key, reply) {
                         return self.finish(close).await;
                     }
                 }
-                Pending::AnswerInTurn(answer) => {
+                Pending::AnswerInTurn { api_key, answer } => {
                     self.out.flush().await?;
-                    if let Some(close) = self.give(answer.await) {
+                    if let Some(close) = self.give(api_key, answer.await) {
                         return self.finish(close).await;
                     }
                 }
@@ -90,10 +91,10 @@ impl Writer {
     }
 
     /// Gives the client an answer, if it wants one; or says why the connection ends.
-    fn give(&mut self, reply: Result<Option<Reply>, Close>) -> Option<Close> {
+    fn give(&mut self, api_key: i16, reply: Result<Option<Reply>, Close>) -> Option<Close> {
         match reply {
             Ok(reply) => {
-                reply.into_iter().for_each(|reply| self.out.push(reply));
+                reply.into_iter().for_each(|reply| self.out.push(api_key, reply));
                 None
             }
             Err(close) => Some(close),
@@ -154,7 +155,7 @@ impl Writer {
         }
     }
 
-    async fn relay(&mut self, correlation_id: i32) -> Result<(), Close> {
+    async fn relay(&mut self, api_key: i16, correlation_id: i32) -> Result<(), Close> {
         let Some(upstream) = &mut self.upstream else { return Err(no_upstream()) };
         let mut left = loop {
             if let Some(length) = upstream.frame_length(correlation_id)? {
@@ -166,7 +167,7 @@ impl Writer {
         loop {
             let piece = upstream.take(left);
             left -= piece.len();
-            self.out.push_piece(piece);
+            self.out.push_piece(api_key, piece);
             if left == 0 {
                 return Ok(());
             }

@@ -31,9 +31,24 @@ pub(crate) struct Replica {
     process: Process,
 }
 
+/// One of several replicas of several zones.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InZone<'a> {
+    pub(crate) cluster: &'a str,
+    pub(crate) zone: &'a str,
+    /// Its name within the cluster, by which nodes are spread.
+    pub(crate) replica: &'a str,
+    /// How many diskless nodes it asks for, up to 7.
+    pub(crate) nodes: u16,
+}
+
 /// What a replica is started with, besides ports.
 struct Launch {
     cluster: String,
+    zone: String,
+    replica: String,
+    nodes: u16,
+    /// Of the process and its log.
     name: String,
     dir: PathBuf,
     /// What follows `bootstrapServers:` in the section `kafka`.
@@ -67,8 +82,35 @@ impl Replica {
             Backends::RedisS3 => bed.minio().yaml(&name) + &bed.redis().yaml(),
         };
         let (brokers, yaml) = (brokers(kafka, login), data + extra);
-        let cluster = name.clone();
-        Self::launch(Launch { cluster, name, dir, brokers, yaml, data_bytes_max: None })
+        let (cluster, replica, zone) = (name.clone(), name.clone(), "zone-1".to_owned());
+        let data_bytes_max = None;
+        Self::launch(Launch {
+            cluster,
+            zone,
+            replica,
+            nodes: 4,
+            name,
+            dir,
+            brokers,
+            yaml,
+            data_bytes_max,
+        })
+    }
+
+    /// One of several zones' replicas, on a store and a coordinator that they share.
+    pub(crate) fn start_in(at: InZone<'_>, store: &str, coordinator: &str, extra: &str) -> Self {
+        let name = Bed::get().unique(at.replica);
+        Self::launch(Launch {
+            cluster: at.cluster.to_owned(),
+            zone: at.zone.to_owned(),
+            replica: at.replica.to_owned(),
+            nodes: at.nodes,
+            dir: Bed::get().test_dir(&name),
+            name,
+            brokers: brokers(Bed::get().kafka(), ""),
+            yaml: [store, coordinator, extra].concat(),
+            data_bytes_max: None,
+        })
     }
 
     /// The same on a store and a coordinator of the test's own, each given as its YAML.
@@ -92,7 +134,18 @@ impl Replica {
         let name = Bed::get().unique("replica");
         let dir = Bed::get().test_dir(&name);
         let (cluster, brokers) = (cluster.to_owned(), brokers(Bed::get().kafka(), ""));
-        Self::launch(Launch { cluster, name, dir, brokers, yaml, data_bytes_max })
+        let (zone, replica) = ("zone-1".to_owned(), name.clone());
+        Self::launch(Launch {
+            cluster,
+            zone,
+            replica,
+            nodes: 4,
+            name,
+            dir,
+            brokers,
+            yaml,
+            data_bytes_max,
+        })
     }
 
     fn launch(launch: Launch) -> Self {
@@ -183,13 +236,13 @@ fn is_ready(line: &str) -> bool {
 
 impl Launch {
     fn config(&self, port: u16) -> String {
-        let Self { cluster, name, brokers, yaml, .. } = self;
+        let Self { cluster, zone, replica, nodes, brokers, yaml, .. } = self;
         format!(
-            "cluster: {cluster}\nzone: zone-1\nreplica: {name}\n\
+            "cluster: {cluster}\nzone: {zone}\nreplica: {replica}\n\
              kafka:\n  bootstrapServers: {brokers}\n\
              listeners:\n  bind: 127.0.0.1\n  advertisedHost: 127.0.0.1\n  \
              bootstrapPort: {port}\n  nodePorts: {}\n  brokerPorts: {}\n\
-             diskless:\n  topics:\n    - match: \"{DISKLESS_PREFIX}*\"\n    \
+             diskless:\n  nodesPerZone: {nodes}\n  topics:\n    - match: \"{DISKLESS_PREFIX}*\"\n    \
              - match: \"matrix-embedded.diskless.*\"\n    \
              - match: \"matrix-redis-s3.diskless.*\"\n\
              admin: {{bind: \"127.0.0.1:{}\"}}\n{yaml}",

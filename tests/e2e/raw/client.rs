@@ -28,6 +28,7 @@ pub(crate) enum Heard {
 pub(crate) struct Client {
     stream: TcpStream,
     correlation_id: i32,
+    client_id: &'static str,
 }
 
 impl Client {
@@ -35,7 +36,12 @@ impl Client {
         let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
         stream.set_read_timeout(Some(LIMIT)).expect("a limit");
         stream.set_nodelay(true).expect("no delay");
-        Self { stream, correlation_id: 0 }
+        Self { stream, correlation_id: 0, client_id: "raw" }
+    }
+
+    /// As [`Client::connect`], under another client id.
+    pub(crate) fn named(address: &str, client_id: &'static str) -> Self {
+        Self { client_id, ..Self::connect(address) }
     }
 
     /// Sends a request and reads its answer.
@@ -54,7 +60,7 @@ impl Client {
     /// Sends a request whose body is given.
     pub(crate) fn send_body(&mut self, key: i16, version: i16, body: &[u8]) -> i32 {
         self.correlation_id += 1;
-        let frame = frame(key, version, self.correlation_id, body);
+        let frame = frame_of(self.client_id, key, version, self.correlation_id, body);
         self.send_bytes(&frame);
         self.correlation_id
     }
@@ -146,11 +152,21 @@ impl Client {
 
 /// A request as it lies on the wire.
 pub(crate) fn frame(key: i16, version: i16, correlation_id: i32, body: &[u8]) -> Bytes {
+    frame_of("raw", key, version, correlation_id, body)
+}
+
+fn frame_of(
+    client_id: &'static str,
+    key: i16,
+    version: i16,
+    correlation_id: i32,
+    body: &[u8],
+) -> Bytes {
     let header = RequestHeader::default()
         .with_request_api_key(key)
         .with_request_api_version(version)
         .with_correlation_id(correlation_id)
-        .with_client_id(Some(StrBytes::from_static_str("raw")));
+        .with_client_id(Some(StrBytes::from_static_str(client_id)));
     let header_version = odradek::wire::header::request_header_version(key, version).unwrap_or(1);
     let mut out = BytesMut::new();
     out.put_i32(0);

@@ -22,7 +22,7 @@ mod produce;
 mod reading;
 pub(crate) mod requests;
 mod slow_store;
-mod zone;
+pub(crate) mod zone;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -37,7 +37,7 @@ use client::Client;
 use lifecycle::LIMIT;
 
 /// The id of the first diskless node of the first zone.
-const NODE_0: i32 = 1_000_000_000;
+pub(crate) const NODE_0: i32 = 1_000_000_000;
 const NODES: u16 = 4;
 
 /// The replica that most of these tests share; started once, killed with the binary.
@@ -53,11 +53,11 @@ fn brokers() -> Vec<String> {
 }
 
 /// A topic of the shared replica, where its partitions are, and connections there.
-struct Topic {
-    name: String,
-    id: Uuid,
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    pub(crate) id: Uuid,
     /// By partition.
-    leaders: BTreeMap<i32, i32>,
+    pub(crate) leaders: BTreeMap<i32, i32>,
 }
 
 impl Topic {
@@ -73,7 +73,12 @@ impl Topic {
         Self::create(replica(), &name, partitions, &[])
     }
 
-    fn create(replica: &Replica, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Self {
+    pub(crate) fn create(
+        replica: &Replica,
+        name: &str,
+        partitions: i32,
+        configs: &[(&str, &str)],
+    ) -> Self {
         let mut client = Client::connect(&replica.bootstrap());
         let response =
             client.call::<CreateTopicsRequest>(&requests::create(name, partitions, configs), 7);
@@ -83,7 +88,7 @@ impl Topic {
     }
 
     /// As Metadata shows it, once every broker knows it with leaders for all partitions.
-    fn look_up(replica: &Replica, name: &str) -> Self {
+    pub(crate) fn look_up(replica: &Replica, name: &str) -> Self {
         let asked = requests::metadata(&[name]);
         let endpoints = [1, 2, 3].map(|id| replica.broker(id));
         let mut clients = endpoints.map(|address| Client::connect(&address));
@@ -109,7 +114,7 @@ impl Topic {
     }
 
     /// The endpoint that leads a partition.
-    fn address(&self, replica: &Replica, partition: i32) -> String {
+    pub(crate) fn address(&self, replica: &Replica, partition: i32) -> String {
         let leader = self.leaders[&partition];
         let small = |id: i32| u16::try_from(id).expect("a small number");
         match leader >= NODE_0 {

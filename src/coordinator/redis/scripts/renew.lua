@@ -1,8 +1,10 @@
 -- Takes, renews or ends one replica's lease, in the server's own time; answers with the secret
--- and with every member whose lease holds.
+-- with every member whose lease holds, and with every zone ever seen.
 -- ARGV[3]: the replica's name; ARGV[4]: the lease in milliseconds, '0' ends it;
 -- ARGV[5]: the member, packed, beginning with its incarnation and tag (12 bytes);
--- ARGV[6]: the secret to begin with; ARGV[7]: the longest lease in milliseconds.
+-- ARGV[6]: the secret to begin with; ARGV[7]: the longest lease in milliseconds;
+-- ARGV[8]: how many nodes the replica wants its zone to have, '0' of one that hosts none and only
+-- listens; ARGV[9]: the index of its zone.
 local members_key = prefix .. 'members'
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -36,16 +38,26 @@ for i = 1, #rows, 2 do
   end
 end
 -- The process that was replaced neither comes back nor takes its successor along.
-if not held or not_before(ARGV[5], held) then
+if ARGV[8] ~= '0' and (not held or not_before(ARGV[5], held)) then
   if ARGV[4] == '0' then
     redis.call('HDEL', members_key, ARGV[3])
     held = nil
   else
     held = ARGV[5]
     redis.call('HSET', members_key, ARGV[3], struct.pack('>i8', now + tonumber(ARGV[4])) .. held)
+    redis.call('HSET', prefix .. 'seen', ARGV[9], held)
+    if tonumber(ARGV[8]) > tonumber(redis.call('HGET', prefix .. 'nodes', ARGV[9]) or '0') then
+      redis.call('HSET', prefix .. 'nodes', ARGV[9], ARGV[8])
+    end
   end
 end
 if held then
   members[#members + 1] = held
 end
-return {num(sequence), secret, members}
+local zones = {}
+for i, name in ipairs(redis.call('LRANGE', prefix .. 'zones', 0, -1)) do
+  local at = num(i - 1)
+  local nodes = redis.call('HGET', prefix .. 'nodes', at) or '0'
+  zones[i] = {name, nodes, redis.call('HGET', prefix .. 'seen', at) or ''}
+end
+return {num(sequence), secret, members, zones}

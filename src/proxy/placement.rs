@@ -1,0 +1,175 @@
+//! In which zone a client is: by its client id, the port that it came to, or its address.
+//!
+//! The names that clients of other systems put into their client ids mean the same here:
+//! `diskless_az=` and `inkless_az=` (Inkless), `ws_az=` (WarpStream), `zone=` (Bufstream).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::nodes::NodeMap;
+use crate::metrics::PlacementOutcome;
+
+/// What a client id says its zone with.
+const KEYS: [&str; 4] = ["diskless_az", "inkless_az", "ws_az", "zone"];
+
+/// What the operator said of clients' zones.
+#[derive(Clone, Debug, Default)]
+pub struct ClientZones {
+    /// Networks, and the zone that they are in. The narrowest that holds an address counts.
+    pub networks: Vec<(IpNet, Arc<str>)>,
+    /// Further bootstrap ports, and the zone whose clients start there.
+    pub ports: Vec<(u16, Arc<str>)>,
+}
+
+/// What is known of a client from its connection alone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its address.
+    pub address: IpAddr,
+    /// The zone of the port that it came to, where that is one for a zone's clients.
+    pub port_zone: Option<Arc<str>>,
+}
+
+/// Where a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The index of its zone; `None` when nobody knows.
+    pub zone: Option<u16>,
+    /// How that was found out.
+    pub outcome: PlacementOutcome,
+}
+
+impl ClientZones {
+    /// Places a client. A client id that names no zone that there is counts as a miss, and says
+    /// nothing.
+    pub fn place(&self, map: &NodeMap, client: &Client, client_id: Option<&str>) -> Place {
+        let said = client_id.and_then(said_zone);
+        if let Some(zone) = said.and_then(|said| resolve(map, said)) {
+            return Place { zone: Some(zone), outcome: PlacementOutcome::hit };
+        }
+        let by_port = client.port_zone.as_deref();
+        let zone = by_port.or_else(|| self.of_address(client.address));
+        let known = zone.and_then(|name| map.zone_named(name));
+        let outcome = match (said.or(zone), known) {
+            (Some(_), Some(_)) if said.is_none() => PlacementOutcome::hit,
+            (Some(_), _) => PlacementOutcome::miss,
+            (None, _) => PlacementOutcome::unaware,
+        };
+        Place { zone: known, outcome }
+    }
+
+    fn of_address(&self, address: IpAddr) -> Option<&str> {
+        // A socket for both families shows IPv4 addresses as IPv6 ones.
+        let address = address.to_canonical();
+        let holds = self.networks.iter().filter(|(network, _)| network.contains(&address));
+        holds.max_by_key(|(network, _)| network.prefix_len()).map(|(_, zone)| &**zone)
+    }
+}
+
+/// What the client id says of its zone, as it stands there.
+fn said_zone(client_id: &str) -> Option<&str> {
+    let pairs = client_id.split([',', ';', ' ', '|', '&']);
+    let mut values = pairs.filter_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        (KEYS.contains(&key) && !value.is_empty()).then_some(value)
+    });
+    // What Connect or Streams put behind an id of their own comes last.
+    values.next_back()
+}
+
+/// The zone of that name. Connect, MirrorMaker and Streams append `-` and words of their own to the
+/// client id that they are given, so the longest zone's name that it begins with counts as well.
+fn resolve(map: &NodeMap, said: &str) -> Option<u16> {
+    let begins = |name: &&str| {
+        said.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    let name = map.names().filter(begins).max_by_key(|name| name.len())?;
+    map.zone_named(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::{Membership, ZoneRecord};
+    use PlacementOutcome::{hit, miss, unaware};
+
+    fn map() -> NodeMap {
+        let zone = |name: &str| ZoneRecord { name: name.to_owned(), nodes: 0, last: None };
+        let zones = ["a", "b", "us-east-1a", "use1-az1"].map(zone).to_vec();
+        NodeMap::of(&Membership { members: Vec::new(), zones, secret: [0; 32] })
+    }
+
+    fn client(address: &str, port_zone: Option<&str>) -> Client {
+        Client { address: address.parse().unwrap(), port_zone: port_zone.map(Arc::from) }
+    }
+
+    #[test]
+    fn client_ids_of_all_dialects() {
+        #[rustfmt::skip]
+        let table = [
+            ("diskless_az=a", Some(0), hit),
+            ("app,diskless_az=b", Some(1), hit),
+            ("app,inkless_az=b,x=y", Some(1), hit),
+            ("app ws_az=us-east-1a", Some(2), hit),
+            ("app;zone=use1-az1", Some(3), hit),
+            ("automq_type=consumer&zone=b", Some(1), hit),
+            ("mm2|diskless_az=b|source", Some(1), hit),
+            // MirrorMaker, Connect, Streams and consumers without an id of their own.
+            ("diskless_az=b-source-1", Some(1), hit),
+            ("worker,zone=us-east-1a-connector-consumer-sink-0", Some(2), hit),
+            ("connect,zone=us-east-1a-configs", Some(2), hit),
+            ("app,zone=b-5f2c-StreamThread-1-consumer", Some(1), hit),
+            ("zone=use1-az1-producer", Some(3), hit),
+            ("zone=b-admin", Some(1), hit),
+            // The last one counts.
+            ("zone=a,zone=b", Some(1), hit),
+            ("zone=mars", None, miss),
+            ("zone=bb", None, miss),
+            ("zone=us-east-1", None, miss),
+            ("zone=B", None, miss),
+            ("", None, unaware),
+            ("app", None, unaware),
+            ("zone=", None, unaware),
+            ("timezone=b", None, unaware),
+            ("zone", None, unaware),
+            ("b", None, unaware),
+        ];
+        let (map, zones) = (map(), ClientZones::default());
+        for (id, zone, outcome) in table {
+            let place = zones.place(&map, &client("10.0.0.1", None), Some(id));
+            assert_eq!(place, Place { zone, outcome }, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn the_id_comes_before_the_port_and_the_port_before_the_address() {
+        let network = |text: &str, zone| (text.parse().unwrap(), Arc::from(zone));
+        let networks = vec![
+            network("10.0.0.0/8", "a"),
+            network("10.2.0.0/16", "b"),
+            network("fd00::/8", "b"),
+            network("192.168.0.0/16", "mars"),
+        ];
+        let zones = ClientZones { networks, ports: Vec::new() };
+        #[rustfmt::skip]
+        let table = [
+            ("10.2.3.4", Some("us-east-1a"), "zone=use1-az1", Some(3), hit),
+            ("10.2.3.4", Some("us-east-1a"), "app", Some(2), hit),
+            ("10.2.3.4", None, "app", Some(1), hit),
+            ("10.3.3.4", None, "app", Some(0), hit),
+            ("::ffff:10.2.3.4", None, "app", Some(1), hit),
+            ("fd00::1", None, "app", Some(1), hit),
+            ("127.0.0.1", None, "app", None, unaware),
+            // An id that names nothing says nothing; that it did not is counted.
+            ("10.2.3.4", None, "zone=mars", Some(1), miss),
+            ("127.0.0.1", Some("mars"), "app", None, miss),
+            ("192.168.1.1", None, "app", None, miss),
+        ];
+        for (address, port, id, zone, outcome) in table {
+            let place = zones.place(&map(), &client(address, port), Some(id));
+            assert_eq!(place, Place { zone, outcome }, "{address} {port:?} {id}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Several replicas in several zones, and one Kafka that clients see of them.
+
+mod map;
+mod moving;
+mod placing;
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::messages::{DescribeClusterRequest, MetadataRequest, MetadataResponse};
+
+use crate::bed::Bed;
+use crate::bed::redis_proxy::RedisProxy;
+use crate::bed::replica::{InZone, Replica};
+use crate::raw::client::Client;
+use crate::raw::{NODE_0, requests};
+
+const A: &str = "zone-a";
+const B: &str = "zone-b";
+/// Node ids that a zone owns.
+const STRIDE: i32 = 64;
+
+/// One installation: a store, a coordinator that can be away, and a name.
+struct Installation {
+    cluster: String,
+    redis: RedisProxy,
+}
+
+impl Installation {
+    fn new() -> Self {
+        let cluster = Bed::get().unique("zones");
+        Self { cluster, redis: RedisProxy::start(Bed::get().redis().port()) }
+    }
+
+    /// A replica that asks for so many nodes; its zone's index is the order of the first starts.
+    fn replica(&self, zone: &str, replica: &str, nodes: u16, extra: &str) -> Replica {
+        let at = InZone { cluster: &self.cluster, zone, replica, nodes };
+        let store = Bed::get().minio().yaml(&self.cluster);
+        let extra = format!("flush: {{interval: 20ms}}\n{extra}");
+        Replica::start_in(at, &store, &self.redis.yaml(), &extra)
+    }
+
+    fn sidecar(&self, zone: &str, replica: &str) -> Replica {
+        let at = InZone { cluster: &self.cluster, zone, replica, nodes: 4 };
+        Replica::start_in(at, "", &self.redis.yaml(), "writer: off\n")
+    }
+}
+
+/// Where a node is, and its rack.
+type Places = BTreeMap<i32, (String, String)>;
+
+fn metadata(address: &str, client_id: &'static str) -> MetadataResponse {
+    let all = MetadataRequest::default().with_topics(None);
+    Client::named(address, client_id).call(&all, 12)
+}
+
+/// All brokers of an answer that the choice likes.
+fn places(metadata: &MetadataResponse, is_wanted: impl Fn(i32) -> bool) -> Places {
+    let of = metadata.brokers.iter().filter(|b| is_wanted(b.node_id.0)).map(|broker| {
+        let rack = broker.rack.as_deref().unwrap_or_default().to_owned();
+        (broker.node_id.0, (format!("{}:{}", broker.host.as_str(), broker.port), rack))
+    });
+    of.collect()
+}
+
+fn nodes(metadata: &MetadataResponse) -> Places {
+    places(metadata, |id| id >= NODE_0)
+}
+
+fn brokers(metadata: &MetadataResponse) -> Places {
+    places(metadata, |id| id < NODE_0)
+}
+
+/// The diskless nodes that a replica hands out, which DescribeCluster must say as well.
+fn nodes_of(replica: &Replica) -> Places {
+    let by_metadata = nodes(&metadata(&replica.bootstrap(), "raw"));
+    let mut client = Client::connect(&replica.bootstrap());
+    let cluster = client.call(&DescribeClusterRequest::default().with_endpoint_type(1), 1);
+    let of = cluster.brokers.iter().filter(|b| b.broker_id.0 >= NODE_0).map(|broker| {
+        let rack = broker.rack.as_deref().unwrap_or_default().to_owned();
+        (broker.broker_id.0, (format!("{}:{}", broker.host.as_str(), broker.port), rack))
+    });
+    let by_cluster: Places = of.collect();
+    // Between the two answers somebody may have come or gone.
+    if by_cluster == by_metadata { by_metadata } else { Places::new() }
+}
+
+/// The nodes that a replica hosts.
+fn hosted(nodes: &Places, replica: &Replica) -> Vec<i32> {
+    let here = |address: &String| (0..8).any(|k| *address == replica.node(k));
+    nodes.iter().filter(|(_, (address, _))| here(address)).map(|(id, _)| *id).collect()
+}
+
+/// The value of a metric, with its labels as they are printed.
+fn metric(replica: &Replica, name: &str) -> Option<u64> {
+    let admin = u16::try_from(replica.ports().start + 1).expect("a port");
+    let text = crate::raw::zone::get(admin, "/metrics");
+    let value = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+    value.map(|value| value.parse().expect("a number"))
+}
+
+/// Bytes that crossed zones between clients that said where they are and a replica, of one kind.
+fn crossed(replica: &Replica, border: &str, api: &str) -> u64 {
+    let of = |direction| {
+        let labels = format!("border=\"{border}\",api=\"{api}\",direction=\"{direction}\"");
+        let name = format!("odradek_zone_crossing_bytes_total{{{labels}}}");
+        metric(replica, &name).unwrap_or(0)
+    };
+    of("received") + of("sent")
+}
+
+/// The same of the records of diskless topics.
+fn records_crossed(replica: &Replica) -> u64 {
+    crossed(replica, "diskless", "produce") + crossed(replica, "diskless", "fetch")
+}
+
+/// The leaders, replicas and in-sync replicas of a topic's partitions.
+fn partitions(
+    address: &str,
+    client_id: &'static str,
+    topic: &str,
+) -> Vec<(i32, Vec<i32>, Vec<i32>)> {
+    let mut client = Client::named(address, client_id);
+    let topic = client.call(&requests::metadata(&[topic]), 12).topics.remove(0);
+    assert_eq!(topic.error_code, 0);
+    let mut partitions = topic.partitions;
+    partitions.sort_by_key(|partition| partition.partition_index);
+    let ids = |ids: Vec<kafka_protocol::messages::BrokerId>| ids.iter().map(|id| id.0).collect();
+    let row = |p: kafka_protocol::messages::metadata_response::MetadataResponsePartition| {
+        assert_eq!((p.error_code, p.offline_replicas.len()), (0, 0));
+        (p.leader_id.0, ids(p.replica_nodes), ids(p.isr_nodes))
+    };
+    partitions.into_iter().map(row).collect()
+}
+
+fn zone_of(node: i32) -> i32 {
+    (node - NODE_0) / STRIDE
+}
