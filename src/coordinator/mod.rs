@@ -262,12 +262,13 @@ pub trait Coordinator: Send + Sync + Debug {
     /// zone its permanent index. Comes before every other verb, and may be repeated.
     async fn attach(&self, cluster_id: &str, zone: &str) -> Result<Attachment, CoordinatorError>;
 
-    /// Binds topic ids to kinds; answers with the bindings that hold, in the order asked.
-    /// A forgotten id is bound anew as if never seen.
+    /// Binds topic ids to kinds; answers with the bindings that hold, in the order asked. A
+    /// forgotten id stays forgotten and is answered `None`: Kafka gives no id twice, so whoever
+    /// asks has heard of it from a broker that lags behind.
     async fn register(
         &self,
         registrations: Vec<Registration>,
-    ) -> Result<Vec<TopicBinding>, CoordinatorError>;
+    ) -> Result<Vec<Option<TopicBinding>>, CoordinatorError>;
 
     /// Every binding, in the order of the topic ids.
     async fn topics(&self) -> Result<Vec<TopicBinding>, CoordinatorError>;

@@ -73,6 +73,7 @@ async fn registry(rig: &dyn Rig) {
     let register = async |kind, rule| {
         let binding = TopicBinding { topic: TopicId([10; 16]), name: "naïve".to_owned(), kind };
         let bound = subject.register(vec![Registration { binding, rule }]).await.expect("register");
+        let bound: Vec<_> = bound.into_iter().map(|b| b.expect("it is bound")).collect();
         assert_eq!((bound.len(), bound[0].name.as_str()), (1, "naïve"));
         bound[0].kind
     };
@@ -228,9 +229,19 @@ async fn forgotten_topic(rig: &mut dyn Rig) {
     let found = subject.find(vec![find_all(partition(16, 7))]).await.expect("find");
     assert_eq!((found[0].watermarks, found[0].runs.len()), (Watermarks::default(), 0));
     assert_eq!(subject.producers(partition(16, 7)).await.expect("producers"), []);
-    subject.register(vec![registration]).await.expect("bound anew");
-    let (_, anew) = commit(rig, EPOCH_MS, parts()).await;
-    assert!(anew.iter().all(|part| part.batches == [at(0)]));
+    // No id is given twice: whatever is asked, it stays forgotten, and others are bound beside it.
+    let other = TopicBinding { topic: TopicId([20; 16]), ..registration.binding.clone() };
+    let asked = [
+        registration.clone(),
+        Registration { binding: other.clone(), rule: BindRule::FirstWins },
+        Registration { rule: BindRule::Switch, ..registration },
+    ];
+    let bound = subject.register(asked.to_vec()).await.expect("an answer");
+    assert_eq!(bound, [None, Some(other), None]);
+    assert!(subject.topics().await.expect("topics").iter().all(|b| b.topic != topic));
+    let (_, late) = commit(rig, EPOCH_MS, parts()).await;
+    assert!(late.iter().all(|part| part.batches == [deleted]));
+    subject.forget(TopicId([20; 16])).await.expect("forget");
 }
 
 async fn followers(rig: &mut dyn Rig) {

@@ -196,11 +196,6 @@ impl Records {
         self.save(&key, record, PutMode::Overwrite).await.map_err(store_error)
     }
 
-    pub(super) async fn delete_trims(&self, topic: TopicId) -> Result<(), CoordinatorError> {
-        let key = format!("{TRIMS_PREFIX}{topic}.json");
-        self.store.delete(&key).await.map_err(store_error)
-    }
-
     /// Topics that have a record, in no order that matters.
     pub(super) async fn topics_recorded(&self) -> Result<Vec<TopicId>, CoordinatorError> {
         self.ids_below(TOPICS_PREFIX).await

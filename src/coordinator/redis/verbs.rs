@@ -70,31 +70,22 @@ impl Coordinator for RedisCoordinator {
     async fn register(
         &self,
         registrations: Vec<Registration>,
-    ) -> Result<Vec<TopicBinding>, CoordinatorError> {
+    ) -> Result<Vec<Option<TopicBinding>>, CoordinatorError> {
         let attached = self.attached()?;
         let shell = &self.shell;
-        let mut revived = "0";
-        loop {
-            let mut args = vec![text(revived)];
-            args.extend(registrations.iter().flat_map(registration_args));
-            let call = shell.call(&attached, Tag::Registry, &shell.scripts.register, args);
-            let mut reply = call.await?;
-            if reply.next()?.text()? == "bound" {
-                let bound = reply.next()?.items(registrations.len())?;
-                let pairs = registrations.iter().zip(bound);
-                let binding = |(asked, bound): (&Registration, Reply)| {
-                    Packed::new("a binding", &bound.bytes()?).binding(asked.binding.topic)
-                };
-                return pairs.map(binding).collect();
+        let args = registrations.iter().flat_map(registration_args).collect();
+        let mut reply = shell.call(&attached, Tag::Registry, &shell.scripts.register, args).await?;
+        let bound = reply.next()?.items(registrations.len())?;
+        let pairs = registrations.iter().zip(bound);
+        let binding = |(asked, bound): (&Registration, Reply)| {
+            let bytes = bound.bytes()?;
+            // Every binding has its kind; none at all is a topic that was forgotten.
+            if bytes.is_empty() {
+                return Ok(None);
             }
-            // The shards first: a topic that is bound must not be refused by any of them.
-            let gone = reply.next()?.rest().map(Reply::bytes).collect::<Result<Vec<_>, _>>()?;
-            let each = (0..attached.shards).map(|shard| {
-                shell.call(&attached, Tag::Shard(shard), &shell.scripts.revive, gone.clone())
-            });
-            merge(join_all(each).await)?;
-            revived = "1";
-        }
+            Packed::new("a binding", &bytes).binding(asked.binding.topic).map(Some)
+        };
+        pairs.map(binding).collect()
     }
 
     async fn topics(&self) -> Result<Vec<TopicBinding>, CoordinatorError> {

@@ -103,8 +103,11 @@ impl Topics {
         if registrations.is_empty() {
             return;
         }
+        let ids: Vec<_> = registrations.iter().map(|r| r.binding.topic).collect();
         match self.coordinator.register(registrations).await {
-            Ok(bindings) => bindings.iter().for_each(|b| self.bind(b.topic, b.kind)),
+            Ok(bound) => {
+                self.take_over(&ids, bound);
+            }
             Err(error) => tracing::warn!(%error, "kinds of new topics unknown for now"),
         }
     }

@@ -255,10 +255,10 @@ impl Topics {
     ) -> Result<(), CoordinatorError> {
         let binding = TopicBinding { topic: id, name: name.to_owned(), kind };
         let registration = Registration { binding, rule: BindRule::Switch };
-        for binding in self.coordinator.register(vec![registration]).await? {
-            // What holds, not what was asked: another replica may have seen the topic first.
-            self.bind(binding.topic, binding.kind);
-            tracing::info!(topic = name, %id, kind = ?binding.kind, "topic created");
+        // What holds, not what was asked: another replica may have seen the topic first, or
+        // even its end.
+        for bound in self.take_over(&[id], self.coordinator.register(vec![registration]).await?) {
+            tracing::info!(topic = name, %id, kind = ?bound.kind, "topic created");
         }
         Ok(())
     }
@@ -296,6 +296,18 @@ impl Topics {
         if before == Some(TopicKind::Classic) && kind == TopicKind::Diskless {
             self.switches.fetch_add(1, Ordering::AcqRel);
         }
+    }
+
+    /// Takes note of what the coordinator said of these ids; the bindings among it.
+    fn take_over(&self, ids: &[TopicId], bound: Vec<Option<TopicBinding>>) -> Vec<TopicBinding> {
+        for (id, bound) in ids.iter().zip(&bound) {
+            match bound {
+                Some(binding) => self.bind(*id, binding.kind),
+                // Somebody deleted it, and the broker that named it lags behind.
+                None => self.drop_known(*id),
+            }
+        }
+        bound.into_iter().flatten().collect()
     }
 
     fn unbind(&self, id: TopicId) {

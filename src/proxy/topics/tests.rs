@@ -30,6 +30,19 @@ async fn a_broker_that_lags_behind_brings_no_deleted_topic_back() {
     assert_eq!(topics.by_name("again").unwrap().id, TopicId([2; 16]));
 }
 
+/// This replica has not heard of the deletion, and a broker that lags behind names the topic.
+#[tokio::test]
+async fn what_another_replica_deleted_is_dead_here_too() {
+    let topics = topics().await;
+    topics.coordinator.forget(TopicId([1; 16])).await.unwrap();
+    topics.observe(&[seen(1, "gone")]).await;
+    assert_eq!(topics.by_name("gone"), None);
+    topics.bind_created(TopicId([1; 16]), "gone", TopicKind::Diskless).await.unwrap();
+    topics.observe(&[seen(1, "gone")]).await;
+    assert_eq!(topics.by_name("gone"), None);
+    assert_eq!(topics.coordinator.topics().await.unwrap(), []);
+}
+
 #[tokio::test]
 async fn an_intent_outlives_an_older_one_of_the_same_name() {
     let topics = Arc::new(topics().await);
