@@ -12,11 +12,15 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 mod backends;
+mod floors;
+mod lost;
 mod zone;
 
-use backends::{Ordering, attach, check_store, keep_generation, open_coordinator, open_store};
+use backends::{
+    Ordering, Watched, attach, check_store, keep_generation, open_coordinator, open_store,
+};
 
-use crate::admin;
+use crate::admin::{self, Readiness};
 use crate::clock::{SystemClock, WallClock};
 use crate::config::{Profile, SaslMechanism, Settings};
 use crate::coordinator::{Attachment, Coordinator, Event};
@@ -51,17 +55,17 @@ const FRAME_BYTES_MAX: usize = 100 << 20;
 /// What start-up cannot mend by waiting: a port that is taken, another Kafka cluster's metadata.
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut stop = Stop::new()?;
-    let (ready, is_ready) = watch::channel(false);
+    let readiness = Arc::new(Readiness::default());
     let metrics = Arc::new(Metrics::default());
-    admin::start(settings.admin.bind, is_ready, Arc::clone(&metrics)).await?;
+    admin::start(settings.admin.bind, Arc::clone(&readiness), Arc::clone(&metrics)).await?;
     let mut running = tokio::select! {
         () = stop.wait() => return Ok(()),
-        running = start(&settings, metrics) => running?,
+        running = start(&settings, metrics, &readiness) => running?,
     };
-    ready.send_replace(true);
+    readiness.set_ready(true);
     stop.wait().await;
     tracing::info!("draining");
-    ready.send_replace(false);
+    readiness.set_ready(false);
     tokio::select! {
         () = stop.wait() => tracing::warn!("stopped without draining"),
         drained = tokio::time::timeout(DRAIN_MAX, running.drain()) => match drained {
@@ -100,6 +104,7 @@ struct Running {
     listeners: Arc<Listeners>,
     drain: watch::Sender<bool>,
     lease: zone::Lease,
+    redis: Option<Watched>,
 }
 
 impl Running {
@@ -111,10 +116,17 @@ impl Running {
         self.proxy.producer.hurry().await;
         self.listeners.drained().await;
         self.proxy.producer.drain().await;
+        if let Some(redis) = &self.redis {
+            lost::keep(redis).await;
+        }
     }
 }
 
-async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Running> {
+async fn start(
+    settings: &Settings,
+    metrics: Arc<Metrics>,
+    readiness: &Arc<Readiness>,
+) -> anyhow::Result<Running> {
     let clock: Arc<dyn WallClock> = Arc::new(SystemClock);
     let entropy = Arc::new(Entropy::from_os());
     let opened = open_store(settings, &entropy).await?;
@@ -127,8 +139,11 @@ async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Run
     let cluster = Arc::new(Cluster::new(servers, login(settings, &entropy)));
     let metadata = until_ok("Kafka", || cluster.refresh()).await;
     let cluster_id = cluster.view().cluster_id.clone();
-    let attachment = attach(settings, &*coordinator, &cluster_id).await?;
+    let attachment = attach(settings, &*coordinator, &cluster_id, readiness).await?;
     keep_generation(settings, &*store, &attachment).await?;
+    if let Some(redis) = &ordering.redis {
+        lost::watch(redis, Arc::clone(readiness), Arc::clone(&metrics));
+    }
 
     let topics = Arc::new(Topics::new(
         Arc::clone(&cluster),
@@ -161,7 +176,7 @@ async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Run
         zone = listen.zone,
         "ready"
     );
-    Ok(Running { proxy, listeners, drain, lease })
+    Ok(Running { proxy, listeners, drain, lease, redis: ordering.redis })
 }
 
 /// How our own connections to brokers, and those of our own commands, authenticate.

@@ -20,7 +20,7 @@ use crate::peers::{FromZone, Server, Zone};
 use crate::tasks;
 
 /// How long a replica counts as alive after it was last heard of.
-const LEASE: Duration = Duration::from_secs(10);
+pub(super) const LEASE: Duration = Duration::from_secs(10);
 /// Between two renewals, more or less: three may fail before the lease ends.
 const RENEWAL: Duration = Duration::from_secs(3);
 /// Added at random, so that replicas that started together do not renew in step.

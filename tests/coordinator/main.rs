@@ -24,6 +24,10 @@ fn settings(url: &str, cluster: &str) -> RedisSettings {
         shards: SHARDS_DEFAULT,
         generation: None,
         timeout: Duration::from_secs(5),
+        replica: "replica".to_owned(),
+        lease: Duration::from_secs(10),
+        replicas: 0,
+        floors: None,
     }
 }
 

@@ -1,6 +1,5 @@
 //! The verbs of the port: each one call of a script, or one for each shard.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -33,33 +32,37 @@ impl Coordinator for RedisCoordinator {
     }
 
     async fn attach(&self, cluster_id: &str, zone: &str) -> Result<Attachment, CoordinatorError> {
-        let shell = &self.shell;
         let known = self.attached().ok();
         let known_generation = known.as_ref().map(|a| a.generation.clone());
         let expected = known_generation.or_else(|| self.settings.generation.clone());
-        let args = [
-            self.proposal.clone().into_bytes(),
-            expected.unwrap_or_default().into_bytes(),
-            text(cluster_id),
-            text(zone),
-            text(self.settings.shards.max(1)),
-        ];
-        let key = shell.keys.meta(Tag::Registry);
-        let mut reply = Reply::of(shell.link.run(&shell.scripts.attach, &key, &args).await?);
-        if reply.next()?.text()? != "ok" {
-            let bound = reply.next()?.text()?;
-            return Err(CoordinatorError::OtherCluster { bound, asked: cluster_id.to_owned() });
+        let mut reply = self.ask_to_attach(cluster_id, zone, expected.clone()).await?;
+        let mut said = reply.next()?.text()?;
+        let known = match said.as_str() {
+            // The zone is new, and a Redis that may have forgotten some numbers none.
+            "unsettled" => {
+                let attached = Attached::new(reply.next()?.text()?, reply.next()?.number()?);
+                let attached = known.unwrap_or_else(|| Arc::new(attached));
+                self.shell.settle(&attached).await?;
+                reply = self.ask_to_attach(cluster_id, zone, expected).await?;
+                said = reply.next()?.text()?;
+                Some(attached)
+            }
+            _ => known,
+        };
+        match said.as_str() {
+            "ok" => {}
+            "other" => {
+                let bound = reply.next()?.text()?;
+                return Err(CoordinatorError::OtherCluster { bound, asked: cluster_id.to_owned() });
+            }
+            _ => return Err(CoordinatorError::Unavailable("Redis began anew".to_owned())),
         }
         let generation = reply.next()?.text()?;
         let shards: u16 = reply.next()?.number()?;
         let is_ready = reply.next()?.text()? == "1";
         let zone_index = reply.next()?.number()?;
         let zones = reply.rest().map(Reply::text).collect::<Result<_, _>>()?;
-        let fresh = || {
-            let seen = (0..=shards).map(|_| AtomicU64::new(0)).collect();
-            Arc::new(Attached { generation: generation.clone(), shards, seen })
-        };
-        let attached = known.unwrap_or_else(fresh);
+        let attached = known.unwrap_or_else(|| Arc::new(Attached::new(generation.clone(), shards)));
         self.adopt_shards(&attached, is_ready).await?;
         let mut current = self.attached.write().unwrap_or_else(PoisonError::into_inner);
         // The first one stays: it remembers the sequences.
@@ -253,6 +256,6 @@ fn exact(offset: i64) -> i64 {
     offset.clamp(-1, EXACT_MAX.cast_signed())
 }
 
-fn text(value: impl ToString) -> Vec<u8> {
+pub(super) fn text(value: impl ToString) -> Vec<u8> {
     value.to_string().into_bytes()
 }
