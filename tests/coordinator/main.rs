@@ -2,6 +2,8 @@
 //!
 //! A server that is not installed fails the test; `ODRADEK_SKIP_REDIS=1` goes without.
 
+mod failover;
+mod lives;
 mod lost_metadata;
 mod redis_server;
 mod topologies;

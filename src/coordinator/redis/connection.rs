@@ -156,10 +156,7 @@ impl Link {
         let mut pipeline = Pipeline::new();
         pipeline.add_command(cmd.clone());
         if proves {
-            pipeline
-                .cmd("WAIT")
-                .arg(self.replicas)
-                .arg(noticed_within(self.timeout / 2).as_millis() as u64);
+            pipeline.cmd("WAIT").arg(self.replicas).arg((self.timeout / 4).as_millis() as u64);
         }
         let mut answers = self.send(&pipeline, self.lane(key)).await?.into_iter();
         let missing =
