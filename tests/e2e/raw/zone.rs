@@ -41,7 +41,7 @@ impl Member {
 }
 
 /// An answer as it lies on the wire, to someone without a signature.
-fn get(port: u16, path: &str) -> String {
+pub(super) fn get(port: u16, path: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
     write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
         .expect("it reads");
