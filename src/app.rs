@@ -328,6 +328,7 @@ async fn watch(proxy: Arc<Proxy>, listeners: Arc<Listeners>, cluster_id: String)
             continue;
         }
         proxy.topics.observe_all(&metadata.topics).await;
+        proxy.topics.finish_switches().await;
         proxy.topics.refresh_configs().await;
         listeners.open_brokers().await;
     }

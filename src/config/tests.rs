@@ -1,6 +1,8 @@
 use super::*;
 use crate::store::s3::S3Credentials;
 
+mod coordinator;
+
 const KAFKA: &str = "kafka: {bootstrapServers: [k:9092]}\n";
 
 fn parse_with(text: &str, vars: &[(&str, &str)]) -> Result<Settings, Problems> {

@@ -27,6 +27,9 @@ pub enum TopicKind {
     Classic,
     /// Odradek keeps it; the broker holds an empty placeholder.
     Diskless,
+    /// It was classic, and nobody has written to it yet, so that it may become diskless: for the
+    /// moment nobody may write to it at all, until all have heard so and its logs were looked at.
+    Switching,
 }
 
 /// A topic id bound to its kind.
@@ -45,8 +48,12 @@ pub struct TopicBinding {
 pub enum BindRule {
     /// The first binding stays, whatever is asked now.
     FirstWins,
-    /// A classic topic becomes diskless; the caller has seen that its broker log is empty.
-    /// A diskless topic never becomes classic: such a request leaves it diskless.
+    /// One step of a switch: a classic topic becomes [`TopicKind::Switching`], and from there
+    /// diskless or classic again. Every other request leaves what is bound: a diskless topic never
+    /// becomes another, and no classic one becomes diskless at one stroke.
+    ///
+    /// The caller sees to it that between the two steps every replica has heard of the first one
+    /// and relays nothing, and that the broker's logs are empty after that.
     Switch,
 }
 

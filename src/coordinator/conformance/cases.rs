@@ -68,7 +68,7 @@ async fn attachment(rig: &dyn Rig) {
 
 async fn registry(rig: &dyn Rig) {
     use BindRule::{FirstWins, Switch};
-    use TopicKind::{Classic, Diskless};
+    use TopicKind::{Classic, Diskless, Switching};
     let subject = rig.subject();
     let register = async |kind, rule| {
         let binding = TopicBinding { topic: TopicId([10; 16]), name: "naïve".to_owned(), kind };
@@ -79,8 +79,17 @@ async fn registry(rig: &dyn Rig) {
     };
     assert_eq!(register(Classic, FirstWins).await, Classic);
     assert_eq!(register(Diskless, FirstWins).await, Classic);
+    // Not at one stroke, and back as long as it is not done.
+    assert_eq!(register(Diskless, Switch).await, Classic);
+    assert_eq!(register(Switching, FirstWins).await, Classic);
+    assert_eq!(register(Switching, Switch).await, Switching);
+    assert_eq!(register(Diskless, FirstWins).await, Switching);
+    assert_eq!(register(Switching, Switch).await, Switching);
+    assert_eq!(register(Classic, Switch).await, Classic);
+    assert_eq!(register(Switching, Switch).await, Switching);
     assert_eq!(register(Diskless, Switch).await, Diskless);
     assert_eq!(register(Classic, Switch).await, Diskless);
+    assert_eq!(register(Switching, Switch).await, Diskless);
     assert_eq!(register(Classic, FirstWins).await, Diskless);
     assert_eq!(subject.topics().await.expect("topics").len(), 1);
 }

@@ -207,7 +207,7 @@ impl World {
 
     fn registration(&self) -> Registration {
         let topic = self.partition().topic;
-        let kind = self.dice.pick(&[TopicKind::Classic, TopicKind::Diskless]);
+        let kind = self.dice.pick(&[TopicKind::Classic, TopicKind::Diskless, TopicKind::Switching]);
         let rule = self.dice.pick(&[BindRule::FirstWins, BindRule::Switch]);
         let name = format!("topic {}", self.dice.below(1_000));
         Registration { binding: TopicBinding { topic, name, kind }, rule }

@@ -60,6 +60,7 @@ impl ClusterRecord {
 enum TopicState {
     Classic,
     Diskless,
+    Switching,
     Forgotten,
 }
 
@@ -78,6 +79,7 @@ impl TopicRecord {
         let state = match binding.kind {
             TopicKind::Classic => TopicState::Classic,
             TopicKind::Diskless => TopicState::Diskless,
+            TopicKind::Switching => TopicState::Switching,
         };
         Self { format: FORMAT, name: binding.name.clone(), state, since }
     }
@@ -92,6 +94,7 @@ impl TopicRecord {
         let kind = match self.state {
             TopicState::Classic => TopicKind::Classic,
             TopicState::Diskless => TopicKind::Diskless,
+            TopicState::Switching => TopicKind::Switching,
             TopicState::Forgotten => return None,
         };
         Some(TopicBinding { topic, name: self.name.clone(), kind })

@@ -213,8 +213,9 @@ pub(in crate::coordinator) fn resolve(
 ) -> Option<TopicBinding> {
     let Some(bound) = bound else { return Some(registration.binding.clone()) };
     match (registration.rule, bound.kind, registration.binding.kind) {
-        (BindRule::Switch, TopicKind::Classic, TopicKind::Diskless) => {
-            Some(TopicBinding { kind: TopicKind::Diskless, ..bound.clone() })
+        (BindRule::Switch, TopicKind::Classic, TopicKind::Switching)
+        | (BindRule::Switch, TopicKind::Switching, TopicKind::Diskless | TopicKind::Classic) => {
+            Some(TopicBinding { kind: registration.binding.kind, ..bound.clone() })
         }
         (BindRule::FirstWins | BindRule::Switch, _, _) => None,
     }

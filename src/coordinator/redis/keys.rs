@@ -23,7 +23,7 @@
 //! | `meta` | hash: `generation`, `sequence`, `cluster`, `shards`, `ready`, `secret`; `life`, `condemned`, `proof` |
 //! | `lives`, `settling` | as a shard's |
 //! | `zones` | list: zones by index |
-//! | `topics` | hash: topic id to kind and name |
+//! | `topics` | hash: topic id to kind (`c`, `d`, or `s` while it switches) and name |
 //! | `gone` | set: topics that were deleted |
 //! | `members` | hash: replica to the end of its lease and what it says of itself |
 //! | `log` | stream: bindings made and forgotten |

@@ -233,6 +233,7 @@ fn registration_args(registration: &Registration) -> [Vec<u8>; 5] {
     let kind = match binding.kind {
         TopicKind::Classic => "c",
         TopicKind::Diskless => "d",
+        TopicKind::Switching => "s",
     };
     let rule = match registration.rule {
         BindRule::FirstWins => "first",

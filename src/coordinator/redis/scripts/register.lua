@@ -1,5 +1,5 @@
 -- Binds topic ids; one that was forgotten stays so, and is answered ''.
--- ARGV[3..]: topic id as text, as 16 bytes, kind ('c' or 'd'), name, rule ('first' or 'switch').
+-- ARGV[3..]: topic id as text, as 16 bytes, kind ('c', 'd' or 's'), name, rule ('first' or 'switch').
 local gone_key, topics_key = prefix .. 'gone', prefix .. 'topics'
 local bindings, events = {}, {}
 for i = 3, #ARGV, 5 do
@@ -12,8 +12,11 @@ for i = 3, #ARGV, 5 do
     else
       wanted = kind .. name
     end
-  elseif rule == 'switch' and kind == 'd' and string.sub(bound, 1, 1) == 'c' then
-    wanted = 'd' .. string.sub(bound, 2)
+  elseif rule == 'switch' then
+    local from = string.sub(bound, 1, 1)
+    if (from == 'c' and kind == 's') or (from == 's' and kind ~= 's') then
+      wanted = kind .. string.sub(bound, 2)
+    end
   end
   if wanted then
     redis.call('HSET', topics_key, text, wanted)
