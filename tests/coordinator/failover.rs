@@ -55,10 +55,11 @@ impl Watched {
 
     fn master_as_root(&self, command: &[&str]) {
         let url = format!("redis://:secret@127.0.0.1:{}/", self.master.port);
-        let client = redis::Client::open(url).unwrap();
+        let client = redis::Client::open(url).expect("a good URL");
         let mut cmd = redis::cmd(command[0]);
         cmd.arg(&command[1..]);
-        cmd.query::<redis::Value>(&mut client.get_connection().unwrap()).unwrap();
+        cmd.query::<redis::Value>(&mut client.get_connection().expect("it listens"))
+            .expect("it obeys");
     }
 
     fn connect(&self, replica: &str, replicas: u8) -> Arc<RedisCoordinator> {

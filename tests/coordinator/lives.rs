@@ -29,12 +29,12 @@ struct KeptFloors {
 #[async_trait]
 impl FloorStore for KeptFloors {
     async fn keep(&self, floors: &Floors) -> Result<(), String> {
-        self.kept.lock().unwrap().insert(self.replica.clone(), floors.clone());
+        self.kept.lock().expect("nobody panicked").insert(self.replica.clone(), floors.clone());
         Ok(())
     }
 
     async fn all(&self) -> Result<Vec<Floors>, String> {
-        Ok(self.kept.lock().unwrap().values().cloned().collect())
+        Ok(self.kept.lock().expect("nobody panicked").values().cloned().collect())
     }
 }
 
@@ -65,8 +65,8 @@ impl Cluster {
     /// One that is attached and a member.
     async fn member(&self, replica: &str) -> Arc<RedisCoordinator> {
         let process = self.process(replica);
-        process.attach("cluster", "a").await.unwrap();
-        process.renew(&member(replica), Duration::from_secs(10)).await.unwrap();
+        process.attach("cluster", "a").await.expect("it answers");
+        process.renew(&member(replica), Duration::from_secs(10)).await.expect("it answers");
         process
     }
 }

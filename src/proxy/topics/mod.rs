@@ -147,7 +147,7 @@ impl Topics {
         let ids: HashSet<_> = switching.iter().map(|b| b.topic).collect();
         known.switching.retain(|id, _| ids.contains(id));
         for binding in switching {
-            known.switching.entry(binding.topic).or_insert((binding.name, Instant::now()));
+            known.switching.entry(binding.topic).or_insert_with(|| (binding.name, Instant::now()));
         }
         // What is not bound any more was forgotten while nobody told us; it is looked at anew.
         known.by_id.retain(|id, topic| bindings.get(id) == Some(&topic.kind));
