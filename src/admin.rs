@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
 use crate::tasks;
@@ -23,13 +23,57 @@ const CONNECTIONS_MAX: usize = 64;
 /// How long a peer may take to send its request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Whether clients may come, and why not.
+#[derive(Debug, Default)]
+pub struct Readiness(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    ready: bool,
+    /// What became of the metadata, and what to do.
+    lost: Option<String>,
+}
+
+impl Readiness {
+    /// The start is over, or a drain begins.
+    pub fn set_ready(&self, ready: bool) {
+        self.lock().ready = ready;
+    }
+
+    /// The metadata is lost, for this reason, or whole again; whether that is a change.
+    pub fn set_lost(&self, lost: Option<String>) -> bool {
+        let mut state = self.lock();
+        let is_change = state.lost.is_some() != lost.is_some();
+        state.lost = lost;
+        is_change
+    }
+
+    /// Whether the metadata is lost.
+    pub fn is_lost(&self) -> bool {
+        self.lock().lost.is_some()
+    }
+
+    fn answer(&self) -> (StatusCode, String) {
+        let state = self.lock();
+        match (&state.lost, state.ready) {
+            (Some(reason), _) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+            (None, true) => (StatusCode::OK, "ok\n".to_owned()),
+            (None, false) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Opens the port and serves it for as long as the process lives.
 ///
 /// # Errors
 /// The port cannot be opened.
 pub async fn start(
     bind: SocketAddr,
-    ready: watch::Receiver<bool>,
+    readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<()> {
     let listening = TcpListener::bind(bind).await;
@@ -42,10 +86,10 @@ pub async fn start(
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let (ready, metrics) = (ready.clone(), Arc::clone(&metrics));
+            let (readiness, metrics) = (Arc::clone(&readiness), Arc::clone(&metrics));
             tasks::spawn("admin connection", async move {
                 let serve = service_fn(move |request| {
-                    let response = respond(&request, *ready.borrow(), &metrics);
+                    let response = respond(&request, &readiness, &metrics);
                     std::future::ready(Ok::<_, Infallible>(response))
                 });
                 let served = hyper::server::conn::http1::Builder::new()
@@ -62,11 +106,14 @@ pub async fn start(
     Ok(())
 }
 
-fn respond(request: &Request<Incoming>, ready: bool, metrics: &Metrics) -> Response<Full<Bytes>> {
+fn respond(
+    request: &Request<Incoming>,
+    readiness: &Readiness,
+    metrics: &Metrics,
+) -> Response<Full<Bytes>> {
     let (status, body) = match (request.method(), request.uri().path()) {
         (&Method::GET, "/livez") => (StatusCode::OK, "ok\n".to_owned()),
-        (&Method::GET, "/readyz") if ready => (StatusCode::OK, "ok\n".to_owned()),
-        (&Method::GET, "/readyz") => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
+        (&Method::GET, "/readyz") => readiness.answer(),
         (&Method::GET, "/metrics") => (StatusCode::OK, metrics.text()),
         _ => (StatusCode::NOT_FOUND, "/livez /readyz /metrics\n".to_owned()),
     };

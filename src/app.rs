@@ -13,12 +13,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 mod backends;
+mod floors;
+mod lost;
 mod roster;
 mod zone;
 
-use backends::{Ordering, attach, keep_generation, open_coordinator, open_store};
+use backends::{Ordering, Watched, attach, keep_generation, open_coordinator, open_store};
 
-use crate::admin;
+use crate::admin::{self, Readiness};
 use crate::clock::{SystemClock, WallClock};
 use crate::config::{Profile, SaslMechanism, Settings};
 use crate::coordinator::{Coordinator, Event};
@@ -56,17 +58,17 @@ const FRAME_BYTES_MAX: usize = 100 << 20;
 /// What start-up cannot mend by waiting: a port that is taken, another Kafka cluster's metadata.
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut stop = Stop::new()?;
-    let (ready, is_ready) = watch::channel(false);
+    let readiness = Arc::new(Readiness::default());
     let metrics = Arc::new(Metrics::default());
-    admin::start(settings.admin.bind, is_ready, Arc::clone(&metrics)).await?;
+    admin::start(settings.admin.bind, Arc::clone(&readiness), Arc::clone(&metrics)).await?;
     let mut running = tokio::select! {
         () = stop.wait() => return Ok(()),
-        running = start(&settings, metrics) => running?,
+        running = start(&settings, metrics, &readiness) => running?,
     };
-    ready.send_replace(true);
+    readiness.set_ready(true);
     stop.wait().await;
     tracing::info!("draining");
-    ready.send_replace(false);
+    readiness.set_ready(false);
     tokio::select! {
         () = stop.wait() => tracing::warn!("stopped without draining"),
         drained = tokio::time::timeout(DRAIN_MAX, running.drain()) => match drained {
@@ -106,6 +108,7 @@ struct Running {
     drain: watch::Sender<bool>,
     lease: zone::Lease,
     hosts: bool,
+    redis: Option<Watched>,
 }
 
 impl Running {
@@ -124,10 +127,17 @@ impl Running {
         self.proxy.producer.hurry().await;
         self.listeners.drained().await;
         self.proxy.producer.drain().await;
+        if let Some(redis) = &self.redis {
+            lost::keep(redis).await;
+        }
     }
 }
 
-async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Running> {
+async fn start(
+    settings: &Settings,
+    metrics: Arc<Metrics>,
+    readiness: &Arc<Readiness>,
+) -> anyhow::Result<Running> {
     let clock: Arc<dyn WallClock> = Arc::new(SystemClock);
     let entropy = Arc::new(Entropy::from_os());
     let (store, uploads) = open_store(settings, &entropy).await?;
@@ -138,8 +148,11 @@ async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Run
     let cluster = Arc::new(Cluster::new(servers, login(settings, &entropy)));
     let metadata = until_ok("Kafka", || cluster.refresh()).await;
     let cluster_id = cluster.view().cluster_id.clone();
-    let attachment = attach(settings, &*coordinator, &cluster_id).await?;
+    let attachment = attach(settings, &*coordinator, &cluster_id, readiness).await?;
     keep_generation(settings, &*store, &attachment).await?;
+    if let Some(redis) = &ordering.redis {
+        lost::watch(redis, Arc::clone(readiness), Arc::clone(&metrics));
+    }
 
     let topics = Arc::new(Topics::new(
         Arc::clone(&cluster),
@@ -183,7 +196,7 @@ async fn start(settings: &Settings, metrics: Arc<Metrics>) -> anyhow::Result<Run
         zone = listen.zone,
         "ready"
     );
-    Ok(Running { proxy, listeners, drain, lease, hosts: settings.writer })
+    Ok(Running { proxy, listeners, drain, lease, hosts: settings.writer, redis: ordering.redis })
 }
 
 /// Opens the ports: first those that others send clients to, then takes the lease by which they
@@ -370,6 +383,7 @@ async fn watch(proxy: Arc<Proxy>, listeners: Arc<Listeners>, cluster_id: String)
             continue;
         }
         proxy.topics.observe_all(&metadata.topics).await;
+        proxy.topics.finish_switches().await;
         proxy.topics.refresh_configs().await;
         listeners.open_brokers().await;
     }

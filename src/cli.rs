@@ -132,7 +132,10 @@ fn summary(settings: &Settings) -> String {
         settings.kafka.bootstrap_servers.iter().map(ToString::to_string).collect();
     let coordinator = match &settings.coordinator {
         CoordinatorSettings::Embedded => "embedded".to_owned(),
-        CoordinatorSettings::Redis(url) => url.to_string(),
+        CoordinatorSettings::Redis { url, replicas: 0 } => url.to_string(),
+        CoordinatorSettings::Redis { url, replicas } => {
+            format!("{url}, acknowledged by {replicas} of its replicas")
+        }
     };
     let last_node =
         u32::from(listeners.node_ports) + u32::from(settings.diskless.nodes_per_zone) - 1;

@@ -151,6 +151,10 @@ pub struct Metrics {
     pub gets_saved: Counter,
     /// Requests to the peer port that were refused.
     pub peer_refusals: Counter,
+    /// 1 while the metadata is lost.
+    pub coordinator_lost: Gauge<i64, AtomicI64>,
+    /// How often a Redis that began anew was settled.
+    pub coordinator_settlements: Counter,
     /// Leases renewed, and with them the list of the zone's replicas.
     pub lease_renewals: Counter,
 }
@@ -173,6 +177,9 @@ impl Default for Metrics {
         registry.register("zone_crossing_bytes", help, crossings.clone());
         let connections = Gauge::default();
         registry.register("connections", "Client connections open", connections.clone());
+        let coordinator_lost: Gauge<i64, AtomicI64> = Gauge::default();
+        let help = "1 while the batch coordinator's metadata is lost";
+        registry.register("coordinator_lost", help, coordinator_lost.clone());
         let mut counter = |name, help| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -190,6 +197,8 @@ impl Default for Metrics {
         let gets_saved = counter("gets_saved", "GETs not made, because a peer answered");
         let peer_refusals = counter("peer_refusals", "Requests to the peer port refused");
         let lease_renewals = counter("lease_renewals", "Leases renewed at the coordinator");
+        let help = "Lives of Redis in which the metadata was found to be whole";
+        let coordinator_settlements = counter("coordinator_settlements", help);
         // 1 ms to 16 s.
         let put_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 15));
         let help = "Seconds until an object sent was durable";
@@ -215,6 +224,8 @@ impl Default for Metrics {
             gets_saved,
             peer_refusals,
             lease_renewals,
+            coordinator_lost,
+            coordinator_settlements,
         }
     }
 }

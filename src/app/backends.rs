@@ -5,10 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use super::floors::StoredFloors;
+use super::lost;
+use super::zone::LEASE;
 use super::{RETRY_PAUSE, until_ok};
+use crate::admin::Readiness;
 use crate::clock::WallClock;
 use crate::config::{CoordinatorSettings, Settings};
 use crate::coordinator::embedded::EmbeddedCoordinator;
+use crate::coordinator::redis::floors::FloorStore;
 use crate::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
 use crate::coordinator::{Attachment, Coordinator, CoordinatorError};
 use crate::entropy::Entropy;
@@ -31,6 +36,14 @@ pub(super) struct Ordering {
     pub(super) coordinator: Arc<dyn Coordinator>,
     pub(super) incarnation: u64,
     pub(super) replica_tag: u32,
+    /// Where the metadata may be lost; `None` where it lies with the objects.
+    pub(super) redis: Option<Watched>,
+}
+
+/// A Redis, and what is kept of it beside the objects.
+pub(super) struct Watched {
+    pub(super) coordinator: Arc<RedisCoordinator>,
+    pub(super) floors: Arc<StoredFloors>,
 }
 
 /// The store as it is read, and bare, as it is written. A replica without a writer has none, and
@@ -89,9 +102,10 @@ pub(super) async fn open_coordinator(
             let opened = EmbeddedCoordinator::open(&**clock, entropy, Arc::clone(store)).await;
             let coordinator = opened.context("the embedded coordinator cannot begin")?;
             let (incarnation, replica_tag) = (coordinator.incarnation(), coordinator.replica());
-            Ok(Ordering { coordinator: Arc::new(coordinator), incarnation, replica_tag })
+            let coordinator = Arc::new(coordinator);
+            Ok(Ordering { coordinator, incarnation, replica_tag, redis: None })
         }
-        CoordinatorSettings::Redis(url) => {
+        CoordinatorSettings::Redis { url, replicas } => {
             if until_ok("the object store", || exists(&**store, EMBEDDED_KEY)).await {
                 bail!(
                     "{} belongs to an embedded coordinator: its offsets are not in Redis; choose \
@@ -99,17 +113,26 @@ pub(super) async fn open_coordinator(
                     settings.objects_url()
                 );
             }
+            let (kept, clock_of) = (Arc::clone(store), Arc::clone(clock));
+            let floors = Arc::new(StoredFloors::new(kept, clock_of, &settings.replica));
             let redis = RedisSettings {
                 url: url.expose().to_owned(),
                 cluster: settings.cluster.clone(),
                 generation: until_ok("the object store", || generation(&**store)).await,
                 shards: SHARDS_DEFAULT,
                 timeout: REDIS_TIMEOUT,
+                replica: settings.replica.clone(),
+                settles: settings.writer,
+                lease: LEASE,
+                replicas: *replicas,
+                floors: Some(Arc::clone(&floors) as Arc<dyn FloorStore>),
             };
+            let coordinator = Arc::new(RedisCoordinator::new(entropy, redis)?);
             Ok(Ordering {
-                coordinator: Arc::new(RedisCoordinator::new(entropy, redis)?),
+                coordinator: Arc::clone(&coordinator) as Arc<dyn Coordinator>,
                 incarnation: u64::try_from(clock.now_ms()).unwrap_or(0),
                 replica_tag: (entropy.next_u64() >> 32) as u32,
+                redis: Some(Watched { coordinator, floors }),
             })
         }
     }
@@ -121,9 +144,12 @@ pub(super) async fn attach(
     settings: &Settings,
     coordinator: &dyn Coordinator,
     cluster_id: &str,
+    readiness: &Readiness,
 ) -> anyhow::Result<Attachment> {
     loop {
-        match coordinator.attach(cluster_id, &settings.zone).await {
+        let attached = coordinator.attach(cluster_id, &settings.zone).await;
+        lost::note(readiness, attached.as_ref().err());
+        match attached {
             Ok(attachment) => return Ok(attachment),
             Err(error @ CoordinatorError::OtherCluster { .. }) => {
                 return Err(error).context(
@@ -131,6 +157,8 @@ pub(super) async fn attach(
                      choose another `cluster` name",
                 );
             }
+            // Said once, with what to do.
+            Err(CoordinatorError::Lost(_)) => {}
             Err(error) => tracing::error!(%error, "waiting for the batch coordinator"),
         }
         tokio::time::sleep(RETRY_PAUSE).await;

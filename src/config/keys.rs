@@ -164,7 +164,17 @@ pub const KEYS: &[Key] = &[
     key(
         "coordinator",
         "`embedded`",
-        "Who orders records: `redis://[user:password@]host:port/db`, `rediss://` (TLS), `redis-sentinel://`, `redis-cluster://`; or `embedded`, inside the only replica.",
+        "Who orders records: `redis://[user:password@]host:port/db`, `rediss://` (TLS), `redis-sentinel://`, `redis-cluster://`; or `embedded`, inside the only replica. Or a section, as below.",
+    ),
+    key(
+        "coordinator.url",
+        "–",
+        "The same URL, where there is more to say; required in the section.",
+    ),
+    key(
+        "coordinator.replicas",
+        "`0`",
+        "Of Redis' own replicas, how many must have a commit before it is acknowledged (`WAIT`), 0 to 5. With 1, no failover to an up-to-date replica loses what was acknowledged; while fewer are there, nothing is acknowledged.",
     ),
     key(
         "flush",
@@ -277,11 +287,16 @@ pub fn reference() -> String {
     for key in KEYS.iter().filter(|key| !key.path.contains('.') && !is_section(key)) {
         row(&mut text, key);
     }
-    for section in KEYS.iter().filter(is_section) {
-        let _infallible = writeln!(text, "\n## `{}`\n\n{}\n", section.path, section.doc);
+    for section in KEYS {
         let below = |key: &&Key| {
             key.path.strip_prefix(section.path).is_some_and(|rest| rest.starts_with('.'))
         };
+        let doc = match (is_section(&section), KEYS.iter().any(|key| below(&key))) {
+            (true, _) => section.doc,
+            (false, true) => "As a section, in the place of the single value.",
+            (false, false) => continue,
+        };
+        let _infallible = writeln!(text, "\n## `{}`\n\n{doc}\n", section.path);
         KEYS.iter().filter(below).for_each(|key| row(&mut text, key));
     }
     text

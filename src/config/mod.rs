@@ -152,7 +152,12 @@ pub enum CoordinatorSettings {
     /// This process: for one replica only.
     Embedded,
     /// A Redis, shared by all replicas.
-    Redis(RedisUrl),
+    Redis {
+        /// Where it is.
+        url: RedisUrl,
+        /// Of its own replicas, how many must have a change before it is acknowledged.
+        replicas: u8,
+    },
 }
 
 /// `redis://`, `rediss://`, `redis-sentinel://` or `redis-cluster://`; shown without its password.

@@ -47,9 +47,7 @@ pub(super) fn settings(mut tree: Node, around: &Surroundings<'_>) -> Result<Sett
         listeners: reader.listeners(top.find("listeners")),
         diskless: reader.diskless(top.find("diskless"), flush.profile),
         store: StoreSettings { url: url.clone().unwrap_or_else(default_url), s3 },
-        coordinator: reader
-            .text("coordinator", top.find("coordinator"), coordinator)
-            .unwrap_or(CoordinatorSettings::Embedded),
+        coordinator: reader.coordinator(top.find("coordinator")),
         flush,
         memory: reader.memory(top.find("memory")),
         writer: reader.word("writer", top.find("writer"), on_or_off).unwrap_or(true),
@@ -258,6 +256,35 @@ impl Reader {
             }
             _ => S3Credentials::Chain,
         }
+    }
+
+    /// A URL, or a section with one.
+    fn coordinator(&mut self, node: Option<&Node>) -> CoordinatorSettings {
+        let embedded = CoordinatorSettings::Embedded;
+        if !matches!(node, Some(Node::Map(_))) {
+            return self.text("coordinator", node, coordinator).unwrap_or(embedded);
+        }
+        let section = self.section("coordinator", node);
+        let (path, url_node) = ("coordinator.url", section.find("url"));
+        if url_node.is_none() {
+            self.problems.push(path, "is required; write `redis://host:6379/0`");
+        }
+        let mut read = self.text(path, url_node, coordinator).unwrap_or(embedded);
+        let (path, replicas_node) = ("coordinator.replicas", section.find("replicas"));
+        let number = self.word(path, replicas_node, |text| {
+            let number = text.parse::<u8>().ok().filter(|number| *number <= 5);
+            number.ok_or_else(|| "is no number of replicas; write one from 0 to 5".to_owned())
+        });
+        match &mut read {
+            CoordinatorSettings::Redis { replicas, .. } => *replicas = number.unwrap_or(0),
+            CoordinatorSettings::Embedded
+                if url_node.is_some() && number.is_some_and(|n| n > 0) =>
+            {
+                self.problems.push(path, "is for Redis; delete the line");
+            }
+            CoordinatorSettings::Embedded => {}
+        }
+        read
     }
 
     fn flush(&mut self, node: Option<&Node>) -> FlushSettings {

@@ -16,7 +16,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     if !settings.writer {
         check_without_writer(settings, problems);
     } else if settings.store.url == StoreUrl::Memory
-        && matches!(settings.coordinator, CoordinatorSettings::Redis(_))
+        && matches!(settings.coordinator, CoordinatorSettings::Redis { .. })
     {
         problems.push(
             "store",
@@ -109,7 +109,7 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
             "coordinator: `embedded` is for one replica only; a second one on this bucket would \
              give out the same offsets",
         ),
-        (StoreUrl::File(_), CoordinatorSettings::Redis(_)) => warnings.push(
+        (StoreUrl::File(_), CoordinatorSettings::Redis { .. }) => warnings.push(
             "store: a directory belongs to one replica; others that share this Redis could not \
              read its records",
         ),

@@ -1,6 +1,8 @@
 use super::*;
 use crate::store::s3::S3Credentials;
 
+mod coordinator;
+
 const KAFKA: &str = "kafka: {bootstrapServers: [k:9092]}\n";
 
 pub(super) fn parse_with(text: &str, vars: &[(&str, &str)]) -> Result<Settings, Problems> {
@@ -367,7 +369,7 @@ fn variables_are_read_in_every_value() {
     );
     let settings = parse_with(&text, &[("PASS", "p@ss")]).unwrap();
     assert_eq!(settings.listeners.bootstrap_port, 9095);
-    let CoordinatorSettings::Redis(url) = &settings.coordinator else { panic!() };
+    let CoordinatorSettings::Redis { url, .. } = &settings.coordinator else { panic!() };
     assert_eq!(url.expose(), "redis://:p@ss@r:6379/0");
     assert_eq!(format!("{settings:?}").matches("p@ss").count(), 0);
     check("zone: ${NOPE}", &["zone: `NOPE` is not set; set it, or write `${NOPE:-default}`"]);

@@ -107,5 +107,5 @@ pub(super) fn coordinator(text: &str) -> Result<CoordinatorSettings, String> {
             return Err("names no host that can be; write `redis://host:6379/0`".to_owned());
         }
     }
-    Ok(CoordinatorSettings::Redis(RedisUrl(text.to_owned())))
+    Ok(CoordinatorSettings::Redis { url: RedisUrl(text.to_owned()), replicas: 0 })
 }

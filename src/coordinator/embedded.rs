@@ -49,9 +49,6 @@ pub struct EmbeddedCoordinator {
     leases: Mutex<Leases>,
     /// One change of records at a time, so that none is overwritten by an older one.
     changing: tokio::sync::Mutex<()>,
-    /// Held for writing while a forgotten topic is bound anew: its record names the object from
-    /// which on it counts, so none may be committed in between.
-    rebinding: tokio::sync::RwLock<()>,
 }
 
 #[derive(Debug)]
@@ -100,7 +97,6 @@ impl EmbeddedCoordinator {
             live: Mutex::new(live),
             leases: Mutex::new(leases),
             changing: tokio::sync::Mutex::new(()),
-            rebinding: tokio::sync::RwLock::new(()),
         })
     }
 
@@ -140,20 +136,12 @@ impl EmbeddedCoordinator {
         &self,
         changed: BTreeMap<TopicId, TopicBinding>,
     ) -> Result<(), CoordinatorError> {
-        let next_sequence = self.live().next_sequence;
-        let here = Position { incarnation: self.first.incarnation, sequence: next_sequence };
-        let saves = changed.into_values().map(|binding| {
-            let anew = self.live().state.is_forgotten(binding.topic);
-            async move {
-                let since = if anew {
-                    self.records.delete_trims(binding.topic).await?;
-                    here
-                } else {
-                    self.records.topic(binding.topic).await?.map_or(Position::START, |r| r.since)
-                };
-                let record = TopicRecord::bound(&binding, since);
-                self.records.save_topic(binding.topic, &record).await
-            }
+        let saves = changed.into_values().map(|binding| async move {
+            // Earlier versions bound forgotten topics anew; what such a record says stays true.
+            let since = self.records.topic(binding.topic).await?;
+            let since = since.map_or(Position::START, |record| record.since);
+            let record = TopicRecord::bound(&binding, since);
+            self.records.save_topic(binding.topic, &record).await
         });
         let saves: Vec<_> = saves.collect();
         stream::iter(saves).buffer_unordered(CONCURRENCY).try_collect::<()>().await
@@ -206,11 +194,9 @@ impl Coordinator for EmbeddedCoordinator {
     async fn register(
         &self,
         registrations: Vec<Registration>,
-    ) -> Result<Vec<TopicBinding>, CoordinatorError> {
+    ) -> Result<Vec<Option<TopicBinding>>, CoordinatorError> {
         let _changing = self.changing.lock().await;
         let changed = self.live().state.plan_register(&registrations);
-        let anew = changed.keys().any(|topic| self.live().state.is_forgotten(*topic));
-        let _rebinding = if anew { Some(self.rebinding.write().await) } else { None };
         self.save_bindings(changed).await?;
         Ok(self.live().state.register(registrations))
     }
@@ -230,7 +216,6 @@ impl Coordinator for EmbeddedCoordinator {
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Vec<PartOutcome>, CoordinatorError> {
-        let _no_rebinding = self.rebinding.read().await;
         self.live().commit(self.first, commit)
     }
 

@@ -218,7 +218,7 @@ impl Coordinator for FaultyCoordinator {
     async fn register(
         &self,
         registrations: Vec<Registration>,
-    ) -> Result<Vec<TopicBinding>, CoordinatorError> {
+    ) -> Result<Vec<Option<TopicBinding>>, CoordinatorError> {
         self.meet(Verb::Register, self.inner.register(registrations)).await
     }
 

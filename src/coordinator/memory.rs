@@ -60,7 +60,7 @@ impl Coordinator for MemoryCoordinator {
     async fn register(
         &self,
         registrations: Vec<Registration>,
-    ) -> Result<Vec<TopicBinding>, CoordinatorError> {
+    ) -> Result<Vec<Option<TopicBinding>>, CoordinatorError> {
         Ok(self.state().register(registrations))
     }
 

@@ -27,6 +27,9 @@ pub enum TopicKind {
     Classic,
     /// Odradek keeps it; the broker holds an empty placeholder.
     Diskless,
+    /// It was classic, and nobody has written to it yet, so that it may become diskless: for the
+    /// moment nobody may write to it at all, until all have heard so and its logs were looked at.
+    Switching,
 }
 
 /// A topic id bound to its kind.
@@ -45,8 +48,12 @@ pub struct TopicBinding {
 pub enum BindRule {
     /// The first binding stays, whatever is asked now.
     FirstWins,
-    /// A classic topic becomes diskless; the caller has seen that its broker log is empty.
-    /// A diskless topic never becomes classic: such a request leaves it diskless.
+    /// One step of a switch: a classic topic becomes [`TopicKind::Switching`], and from there
+    /// diskless or classic again. Every other request leaves what is bound: a diskless topic never
+    /// becomes another, and no classic one becomes diskless at one stroke.
+    ///
+    /// The caller sees to it that between the two steps every replica has heard of the first one
+    /// and relays nothing, and that the broker's logs are empty after that.
     Switch,
 }
 
@@ -262,12 +269,13 @@ pub trait Coordinator: Send + Sync + Debug {
     /// zone its permanent index. Comes before every other verb, and may be repeated.
     async fn attach(&self, cluster_id: &str, zone: &str) -> Result<Attachment, CoordinatorError>;
 
-    /// Binds topic ids to kinds; answers with the bindings that hold, in the order asked.
-    /// A forgotten id is bound anew as if never seen.
+    /// Binds topic ids to kinds; answers with the bindings that hold, in the order asked. A
+    /// forgotten id stays forgotten and is answered `None`: Kafka gives no id twice, so whoever
+    /// asks has heard of it from a broker that lags behind.
     async fn register(
         &self,
         registrations: Vec<Registration>,
-    ) -> Result<Vec<TopicBinding>, CoordinatorError>;
+    ) -> Result<Vec<Option<TopicBinding>>, CoordinatorError>;
 
     /// Every binding, in the order of the topic ids.
     async fn topics(&self) -> Result<Vec<TopicBinding>, CoordinatorError>;

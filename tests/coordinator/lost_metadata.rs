@@ -19,7 +19,7 @@ pub(crate) fn one_batch(sequence: u32, partition: i32) -> Commit {
     Commit { object, sealed_ms: 1_000, parts: vec![part] }
 }
 
-fn is_lost<T: std::fmt::Debug>(result: Result<T, CoordinatorError>) {
+pub(crate) fn is_lost<T: std::fmt::Debug>(result: Result<T, CoordinatorError>) {
     assert!(matches!(result, Err(CoordinatorError::Lost(_))), "{result:?}");
 }
 

@@ -2,6 +2,8 @@
 //!
 //! A server that is not installed fails the test; `ODRADEK_SKIP_REDIS=1` goes without.
 
+mod failover;
+mod lives;
 mod lost_metadata;
 mod redis_server;
 mod topologies;
@@ -24,6 +26,11 @@ fn settings(url: &str, cluster: &str) -> RedisSettings {
         shards: SHARDS_DEFAULT,
         generation: None,
         timeout: Duration::from_secs(5),
+        replica: "replica".to_owned(),
+        settles: true,
+        lease: Duration::from_secs(10),
+        replicas: 0,
+        floors: None,
     }
 }
 

@@ -12,7 +12,8 @@ const BINARY: &str = "/usr/bin/redis-server";
 pub(crate) struct RedisServer {
     child: Child,
     pub(crate) port: u16,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
+    options: Vec<String>,
 }
 
 impl RedisServer {
@@ -38,22 +39,44 @@ impl RedisServer {
         // --sentinel wants a configuration file that it may rewrite.
         let config = dir.path().join("redis.conf");
         std::fs::write(&config, "").expect("a file");
-        let sentinel = options.contains(&"--sentinel");
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", BINARY]);
-        command.arg(&config).args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
-        if !sentinel {
-            command.args(["--save", "", "--appendonly", "no"]);
-        }
-        command.args(options).current_dir(dir.path());
-        let child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("setpriv and redis-server run");
-        let server = Self { child, port, _dir: dir };
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let child = spawn(dir.path(), port, &options);
+        let server = Self { child, port, dir, options };
         server.wait_until_it_answers();
         Some(server)
+    }
+
+    /// As `kill -9` does it.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    /// Begins anew, at the same port, with what lies on its disk.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        self.child = spawn(self.dir.path(), self.port, &self.options);
+        self.wait_until_it_answers();
+    }
+
+    /// Everything that it knows now.
+    pub(crate) fn snapshot(&self) -> Vec<u8> {
+        self.ask::<String>(&["SAVE"]);
+        std::fs::read(self.dir.path().join("dump.rdb")).expect("a dump")
+    }
+
+    /// Begins anew with what it knew then.
+    pub(crate) fn restore(&mut self, snapshot: &[u8]) {
+        self.kill();
+        std::fs::write(self.dir.path().join("dump.rdb"), snapshot).expect("a dump");
+        self.restart();
+    }
+
+    /// Begins anew and knows nothing.
+    pub(crate) fn restart_empty(&mut self) {
+        self.kill();
+        std::fs::remove_file(self.dir.path().join("dump.rdb")).ok();
+        self.restart();
     }
 
     pub(crate) fn url(&self) -> String {
@@ -86,6 +109,19 @@ impl Drop for RedisServer {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+fn spawn(dir: &Path, port: u16, options: &[String]) -> Child {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", BINARY]);
+    command.arg(dir.join("redis.conf")).args(["--port", &port.to_string()]);
+    command.args(["--bind", "127.0.0.1"]);
+    if !options.iter().any(|option| option == "--sentinel") {
+        command.args(["--save", "", "--appendonly", "no"]);
+    }
+    command.args(options).current_dir(dir);
+    let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("setpriv and redis-server run")
 }
 
 /// A port that nobody listened on a moment ago.

@@ -28,7 +28,11 @@ async fn a_sentinel_names_the_master_and_after_a_failover_the_new_one() {
     let coordinator = connect(settings(&url, "c"));
     coordinator.attach("cluster", "a").await.unwrap();
     coordinator.commit(&one_batch(0, 0)).await.unwrap();
-    master.ask::<i64>(&["WAIT", "1", "5000"]);
+    // Not WAIT: it speaks of what its own connection wrote.
+    let has_it = || {
+        (0..4).any(|shard| replica.ask::<i64>(&["XLEN", &format!("odradek:{{c:{shard}}}:log")]) > 0)
+    };
+    wait_until("the replica has the commit", has_it);
     drop(master);
     let outcome = loop {
         match coordinator.commit(&one_batch(1, 0)).await {

@@ -68,18 +68,28 @@ async fn attachment(rig: &dyn Rig) {
 
 async fn registry(rig: &dyn Rig) {
     use BindRule::{FirstWins, Switch};
-    use TopicKind::{Classic, Diskless};
+    use TopicKind::{Classic, Diskless, Switching};
     let subject = rig.subject();
     let register = async |kind, rule| {
         let binding = TopicBinding { topic: TopicId([10; 16]), name: "naïve".to_owned(), kind };
         let bound = subject.register(vec![Registration { binding, rule }]).await.expect("register");
+        let bound: Vec<_> = bound.into_iter().map(|b| b.expect("it is bound")).collect();
         assert_eq!((bound.len(), bound[0].name.as_str()), (1, "naïve"));
         bound[0].kind
     };
     assert_eq!(register(Classic, FirstWins).await, Classic);
     assert_eq!(register(Diskless, FirstWins).await, Classic);
+    // Not at one stroke, and back as long as it is not done.
+    assert_eq!(register(Diskless, Switch).await, Classic);
+    assert_eq!(register(Switching, FirstWins).await, Classic);
+    assert_eq!(register(Switching, Switch).await, Switching);
+    assert_eq!(register(Diskless, FirstWins).await, Switching);
+    assert_eq!(register(Switching, Switch).await, Switching);
+    assert_eq!(register(Classic, Switch).await, Classic);
+    assert_eq!(register(Switching, Switch).await, Switching);
     assert_eq!(register(Diskless, Switch).await, Diskless);
     assert_eq!(register(Classic, Switch).await, Diskless);
+    assert_eq!(register(Switching, Switch).await, Diskless);
     assert_eq!(register(Classic, FirstWins).await, Diskless);
     assert_eq!(subject.topics().await.expect("topics").len(), 1);
 }
@@ -228,9 +238,19 @@ async fn forgotten_topic(rig: &mut dyn Rig) {
     let found = subject.find(vec![find_all(partition(16, 7))]).await.expect("find");
     assert_eq!((found[0].watermarks, found[0].runs.len()), (Watermarks::default(), 0));
     assert_eq!(subject.producers(partition(16, 7)).await.expect("producers"), []);
-    subject.register(vec![registration]).await.expect("bound anew");
-    let (_, anew) = commit(rig, EPOCH_MS, parts()).await;
-    assert!(anew.iter().all(|part| part.batches == [at(0)]));
+    // No id is given twice: whatever is asked, it stays forgotten, and others are bound beside it.
+    let other = TopicBinding { topic: TopicId([20; 16]), ..registration.binding.clone() };
+    let asked = [
+        registration.clone(),
+        Registration { binding: other.clone(), rule: BindRule::FirstWins },
+        Registration { rule: BindRule::Switch, ..registration },
+    ];
+    let bound = subject.register(asked.to_vec()).await.expect("an answer");
+    assert_eq!(bound, [None, Some(other), None]);
+    assert!(subject.topics().await.expect("topics").iter().all(|b| b.topic != topic));
+    let (_, late) = commit(rig, EPOCH_MS, parts()).await;
+    assert!(late.iter().all(|part| part.batches == [deleted]));
+    subject.forget(TopicId([20; 16])).await.expect("forget");
 }
 
 async fn followers(rig: &mut dyn Rig) {

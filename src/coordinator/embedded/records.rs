@@ -63,6 +63,7 @@ impl ClusterRecord {
 enum TopicState {
     Classic,
     Diskless,
+    Switching,
     Forgotten,
 }
 
@@ -81,6 +82,7 @@ impl TopicRecord {
         let state = match binding.kind {
             TopicKind::Classic => TopicState::Classic,
             TopicKind::Diskless => TopicState::Diskless,
+            TopicKind::Switching => TopicState::Switching,
         };
         Self { format: FORMAT, name: binding.name.clone(), state, since }
     }
@@ -95,6 +97,7 @@ impl TopicRecord {
         let kind = match self.state {
             TopicState::Classic => TopicKind::Classic,
             TopicState::Diskless => TopicKind::Diskless,
+            TopicState::Switching => TopicKind::Switching,
             TopicState::Forgotten => return None,
         };
         Some(TopicBinding { topic, name: self.name.clone(), kind })
@@ -197,11 +200,6 @@ impl Records {
     ) -> Result<(), CoordinatorError> {
         let key = format!("{TRIMS_PREFIX}{topic}.json");
         self.save(&key, record, PutMode::Overwrite).await.map_err(store_error)
-    }
-
-    pub(super) async fn delete_trims(&self, topic: TopicId) -> Result<(), CoordinatorError> {
-        let key = format!("{TRIMS_PREFIX}{topic}.json");
-        self.store.delete(&key).await.map_err(store_error)
     }
 
     /// Topics that have a record, in no order that matters.

@@ -57,7 +57,7 @@ impl State {
     pub(in crate::coordinator) fn register(
         &mut self,
         registrations: Vec<Registration>,
-    ) -> Vec<TopicBinding> {
+    ) -> Vec<Option<TopicBinding>> {
         registrations.into_iter().map(|registration| self.register_one(registration)).collect()
     }
 
@@ -69,6 +69,9 @@ impl State {
         let mut changed: BTreeMap<TopicId, TopicBinding> = BTreeMap::new();
         for registration in registrations {
             let topic = registration.binding.topic;
+            if self.is_forgotten(topic) {
+                continue;
+            }
             let bound = changed.get(&topic).or_else(|| self.bindings.get(&topic));
             if let Some(binding) = resolve(bound, registration) {
                 changed.insert(topic, binding);
@@ -162,15 +165,18 @@ impl State {
         self.followers.follow()
     }
 
-    fn register_one(&mut self, registration: Registration) -> TopicBinding {
+    /// `None` for a topic that was forgotten.
+    fn register_one(&mut self, registration: Registration) -> Option<TopicBinding> {
+        if self.is_forgotten(registration.binding.topic) {
+            return None;
+        }
         let bound = self.bindings.get(&registration.binding.topic);
         let Some(binding) = resolve(bound, &registration) else {
-            return bound.cloned().unwrap_or(registration.binding);
+            return Some(bound.cloned().unwrap_or(registration.binding));
         };
-        self.forgotten.remove(&binding.topic);
         self.bindings.insert(binding.topic, binding.clone());
         self.followers.tell(&Event::Bound(binding.clone()));
-        binding
+        Some(binding)
     }
 
     fn commit_part(&mut self, object: ObjectId, sealed_ms: i64, part: &Part) -> PartOutcome {
@@ -207,8 +213,9 @@ pub(in crate::coordinator) fn resolve(
 ) -> Option<TopicBinding> {
     let Some(bound) = bound else { return Some(registration.binding.clone()) };
     match (registration.rule, bound.kind, registration.binding.kind) {
-        (BindRule::Switch, TopicKind::Classic, TopicKind::Diskless) => {
-            Some(TopicBinding { kind: TopicKind::Diskless, ..bound.clone() })
+        (BindRule::Switch, TopicKind::Classic, TopicKind::Switching)
+        | (BindRule::Switch, TopicKind::Switching, TopicKind::Diskless | TopicKind::Classic) => {
+            Some(TopicBinding { kind: registration.binding.kind, ..bound.clone() })
         }
         (BindRule::FirstWins | BindRule::Switch, _, _) => None,
     }

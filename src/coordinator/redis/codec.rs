@@ -181,6 +181,7 @@ impl<'a> Packed<'a> {
         let kind = match self.u8()? {
             b'c' => TopicKind::Classic,
             b'd' => TopicKind::Diskless,
+            b's' => TopicKind::Switching,
             _ => return Err(self.corrupt()),
         };
         let name = std::str::from_utf8(self.rest).map_err(|_| self.corrupt())?.to_owned();

@@ -3,14 +3,16 @@
 use std::fmt;
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use redis::aio::{
+    ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection,
+};
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
-    IntoConnectionInfo as _, RedisError, RedisResult, Value,
+    IntoConnectionInfo as _, Pipeline, RedisError, RedisResult, Value,
 };
 
 use super::scripts::Script;
@@ -24,13 +26,19 @@ pub(super) const BLOCK_MS: usize = 2_000;
 /// A follower whose read takes this long has lost its connection.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(6);
 
+/// Connections of a link that waits for replicas of Redis: as many as shards, by default.
+const LANES: usize = 4;
+
 const SENTINEL_PORT: u16 = 26379;
 
 /// Where to connect, and a shared connection.
 pub(super) struct Link {
     target: Target,
-    shared: Shared,
+    /// One, or with WAIT several: it holds up what comes behind it.
+    lanes: Vec<Shared>,
     timeout: Duration,
+    /// Replicas of Redis that must have what a script wrote.
+    replicas: u8,
 }
 
 enum Target {
@@ -68,13 +76,15 @@ impl fmt::Debug for Link {
 impl Link {
     /// Understands `redis://`, `rediss://`, `redis-sentinel://` and `redis-cluster://`; connects
     /// at the first call.
-    pub(super) fn new(url: &str, timeout: Duration) -> RedisResult<Self> {
-        let (target, shared) = if let Some(rest) = url.strip_prefix("redis-sentinel://") {
+    pub(super) fn new(url: &str, timeout: Duration, replicas: u8) -> RedisResult<Self> {
+        let count = if replicas == 0 { 1 } else { LANES };
+        let (target, lanes) = if let Some(rest) = url.strip_prefix("redis-sentinel://") {
             let client = tokio::sync::Mutex::new(sentinel_client(rest)?);
-            (Target::Sentinel(client), Shared::Sentinel(tokio::sync::Mutex::new(None)))
+            let lane = |_| Shared::Sentinel(tokio::sync::Mutex::new(None));
+            (Target::Sentinel(client), (0..count).map(lane).collect())
         } else if let Some(rest) = url.strip_prefix("redis-cluster://") {
-            let cell = tokio::sync::OnceCell::new();
-            (Target::Cluster(cluster_client(rest)?), Shared::Cluster(cell))
+            let lane = |_| Shared::Cluster(tokio::sync::OnceCell::new());
+            (Target::Cluster(cluster_client(rest)?), (0..count).map(lane).collect())
         } else {
             let client = Client::open(without_delay(url.into_connection_info()?))?;
             // One retry inside the manager: the caller's own deadline and repeats do the rest.
@@ -83,10 +93,21 @@ impl Link {
                 .set_max_delay(Duration::from_millis(100))
                 .set_connection_timeout(Some(CONNECT_TIMEOUT))
                 .set_response_timeout(Some(noticed_within(timeout)));
-            let manager = client.get_connection_manager_lazy(config)?;
-            (Target::Single(client), Shared::Single(manager))
+            let lane = |_| client.get_connection_manager_lazy(config.clone()).map(Shared::Single);
+            let lanes = (0..count).map(lane).collect::<RedisResult<_>>()?;
+            (Target::Single(client), lanes)
         };
-        Ok(Self { target, shared, timeout })
+        Ok(Self { target, lanes, timeout, replicas })
+    }
+
+    /// Whether what scripts write must be on replicas of Redis as well.
+    pub(super) fn waits(&self) -> bool {
+        self.replicas > 0
+    }
+
+    /// Whether an answer of this script says that they have what it and all before it wrote.
+    pub(super) fn proves(&self, script: &Script) -> bool {
+        self.waits() && script.is_proven
     }
 
     /// Runs a script over one meta key, within the deadline.
@@ -99,18 +120,19 @@ impl Link {
         let call = async {
             let mut evalsha = redis::cmd("EVALSHA");
             evalsha.arg(script.script.get_hash()).arg(1).arg(key).arg(args);
-            match self.query(&evalsha).await {
+            let proves = self.proves(script);
+            match self.query(&evalsha, key, proves).await {
                 // It did not run: the server does not know it yet.
                 Err(error) if error.code() == Some("NOSCRIPT") => {
                     let mut eval = redis::cmd("EVAL");
                     eval.arg(script.code).arg(1).arg(key).arg(args);
-                    self.query(&eval).await
+                    self.query(&eval, key, proves).await
                 }
                 answer => answer,
             }
         };
         match tokio::time::timeout(self.timeout, call).await {
-            Ok(answer) => answer.and_then(Value::extract_error).map_err(|e| redis_error(&e)),
+            Ok(answer) => answer.map_err(|e| redis_error(&e)),
             Err(_) => Err(CoordinatorError::Unknown(format!("no answer in {:?}", self.timeout))),
         }
     }
@@ -128,9 +150,41 @@ impl Link {
         Ok(Dedicated::Node(client.get_multiplexed_async_connection_with_config(&config).await?))
     }
 
-    async fn query(&self, cmd: &Cmd) -> RedisResult<Value> {
-        match (&self.shared, &self.target) {
-            (Shared::Single(manager), _) => cmd.query_async(&mut manager.clone()).await,
+    /// Sends a command and, if it is to be proven, WAIT right behind it on the same connection:
+    /// on another one WAIT would speak of what that one wrote.
+    async fn query(&self, cmd: &Cmd, key: &str, proves: bool) -> RedisResult<Value> {
+        let mut pipeline = Pipeline::new();
+        pipeline.add_command(cmd.clone());
+        if proves {
+            pipeline.cmd("WAIT").arg(self.replicas).arg((self.timeout / 4).as_millis() as u64);
+        }
+        let mut answers = self.send(&pipeline, self.lane(key)).await?.into_iter();
+        let missing =
+            || RedisError::from((ErrorKind::UnexpectedReturnType, "an answer is missing"));
+        let answer = answers.next().ok_or_else(missing)?.extract_error()?;
+        if proves {
+            let have = answers.next().ok_or_else(missing)?.extract_error()?;
+            let Value::Int(have) = have else { return Err(missing()) };
+            if have < i64::from(self.replicas) {
+                let detail = format!("{have} of {} replicas of Redis have it", self.replicas);
+                return Err(RedisError::from((ErrorKind::Io, "not replicated yet", detail)));
+            }
+        }
+        Ok(answer)
+    }
+
+    /// A shard keeps to one lane, so that shards do not wait for each other.
+    fn lane(&self, key: &str) -> &Shared {
+        let hash = key.bytes().fold(0_usize, |hash, byte| hash * 31 % 8191 + usize::from(byte));
+        &self.lanes[hash % self.lanes.len()]
+    }
+
+    async fn send(&self, pipeline: &Pipeline, lane: &Shared) -> RedisResult<Vec<Value>> {
+        let count = pipeline.len();
+        match (lane, &self.target) {
+            (Shared::Single(manager), _) => {
+                manager.clone().req_packed_commands(pipeline, 0, count).await
+            }
             (Shared::Sentinel(current), Target::Sentinel(client)) => {
                 let mut connection = {
                     let mut current = current.lock().await;
@@ -145,17 +199,24 @@ impl Link {
                         }
                     }
                 };
-                let answer = cmd.query_async(&mut connection).await;
+                let answers = connection.req_packed_commands(pipeline, 0, count).await;
                 // After a failover the old master is gone or read-only: ask the Sentinels again.
-                let moved = |e: &RedisError| e.is_io_error() || e.code() == Some("READONLY");
-                if answer.as_ref().is_err_and(moved) {
+                let readonly = |value: &Value| match value {
+                    Value::ServerError(error) => error.code() == "READONLY",
+                    _ => false,
+                };
+                let moved = match &answers {
+                    Ok(values) => values.iter().any(readonly),
+                    Err(error) => error.is_io_error() || error.code() == Some("READONLY"),
+                };
+                if moved {
                     *current.lock().await = None;
                 }
-                answer
+                answers
             }
             (Shared::Cluster(cell), Target::Cluster(client)) => {
                 let connection = cell.get_or_try_init(|| client.get_async_connection()).await?;
-                cmd.query_async(&mut connection.clone()).await
+                connection.clone().req_packed_commands(pipeline, 0, count).await
             }
             (Shared::Sentinel(_) | Shared::Cluster(_), _) => {
                 unreachable!("a link's two halves are made together")
@@ -295,7 +356,7 @@ mod tests {
             "redis-cluster://a:7000,b:7001",
             "redis-cluster://user:secret@a:7000/",
         ] {
-            let link = Link::new(url, Duration::from_secs(1));
+            let link = Link::new(url, Duration::from_secs(1), 0);
             assert!(link.is_ok(), "{url}: {link:?}");
             assert!(!format!("{link:?}").contains("secret"));
         }
@@ -306,7 +367,7 @@ mod tests {
         for url in
             ["http://a", "redis-sentinel://a:1", "redis-sentinel:///main", "redis-sentinel://a/m/x"]
         {
-            assert!(Link::new(url, Duration::from_secs(1)).is_err(), "{url}");
+            assert!(Link::new(url, Duration::from_secs(1), 0).is_err(), "{url}");
         }
     }
 

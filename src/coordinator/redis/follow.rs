@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::streams::StreamReadReply;
-use redis::{FromRedisValue as _, RedisError, Value};
+use redis::{ErrorKind, FromRedisValue as _, RedisError, Value};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::codec::Packed;
@@ -104,6 +104,13 @@ impl Followed {
                 Ok(reply) => reply,
                 Err(error) => return Ok(error),
             };
+            // Nobody is shown what its writer is not told yet.
+            if !reply.keys.is_empty()
+                && self.shell.link.waits()
+                && let Err(error) = self.shell.position(&self.attached, self.tag).await
+            {
+                return Ok(RedisError::from((ErrorKind::Io, "not replicated", error.to_string())));
+            }
             for entry in reply.keys.into_iter().flat_map(|key| key.ids) {
                 let sequence = entry.id.split('-').next().and_then(|s| s.parse::<u64>().ok());
                 let events = match entry.map.get("e") {
@@ -112,6 +119,12 @@ impl Followed {
                 };
                 let expected = self.position + 1;
                 self.position = sequence.unwrap_or(expected);
+                if let (Some(Value::BulkString(life)), false) =
+                    (entry.map.get("l"), self.shell.link.waits())
+                {
+                    let life = String::from_utf8_lossy(life);
+                    self.attached.seen(self.tag).raise(&life, self.position);
+                }
                 if self.position != expected {
                     self.tell(Event::Gap).await?;
                 }
@@ -139,6 +152,6 @@ impl Shell {
     /// The sequence of the last change.
     async fn position(&self, attached: &Attached, tag: Tag) -> Result<u64, CoordinatorError> {
         self.call(attached, tag, &self.scripts.touch, Vec::new()).await?;
-        Ok(attached.seen(tag).load(std::sync::atomic::Ordering::Acquire))
+        Ok(attached.seen(tag).known().1)
     }
 }

@@ -6,7 +6,9 @@
 //!
 //! | Key: after `odradek:{<cluster>:<shard>}:` | Value |
 //! |---|---|
-//! | `meta` | hash: `generation`, `sequence` |
+//! | `meta` | hash: `generation`, `sequence`, `life`, `condemned`, `proof` |
+//! | `lives` | list: each life in which it was settled, and the sequence at which it began |
+//! | `settling` | hash: in which life, since when, and who has told what he has seen |
 //! | `p:<partition>` | string: its counters, packed (`scripts/partition.lua`) |
 //! | `i:<partition>` | sorted set: runs, packed, by base offset |
 //! | `t:<partition>` | sorted set: every 64th boundary with the greatest timestamp below it, by offset |
@@ -18,9 +20,10 @@
 //!
 //! | Key: after `odradek:{<cluster>:registry}:` | Value |
 //! |---|---|
-//! | `meta` | hash: `generation`, `sequence`, `cluster`, `shards`, `ready`, `secret` |
+//! | `meta` | hash: `generation`, `sequence`, `cluster`, `shards`, `ready`, `secret`; `life`, `condemned`, `proof` |
+//! | `lives`, `settling` | as a shard's |
 //! | `zones` | list: zones by index |
-//! | `topics` | hash: topic id to kind and name |
+//! | `topics` | hash: topic id to kind (`c`, `d`, or `s` while it switches) and name |
 //! | `gone` | set: topics that were deleted |
 //! | `members` | hash: replica to the end of its lease and what it says of itself |
 //! | `nodes` | hash: index of a zone to the number of its diskless nodes |

@@ -3,7 +3,7 @@
 //! Partitions are spread over shards, each in one slot of its own; a commit runs one script for
 //! each shard that it touches. `docs/redis-schema.md` has the layout, `keys.rs` every key.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -15,13 +15,17 @@ use crate::log::ids::TopicPartition;
 
 mod codec;
 mod connection;
+pub mod floors;
 mod follow;
 mod keys;
 mod replies;
 mod scripts;
+mod settle;
 mod verbs;
+mod watching;
 
 use connection::Link;
+use floors::{FloorStore, Floors, Seen};
 use keys::{Keys, Tag, shard_of};
 use replies::Reply;
 use scripts::{Script, Scripts};
@@ -44,6 +48,19 @@ pub struct RedisSettings {
     pub generation: Option<String>,
     /// How long one call may take; after that its outcome is unknown.
     pub timeout: Duration,
+    /// The name by which the members know this replica.
+    pub replica: String,
+    /// Whether its word settles a life of Redis. Not of one that cannot read what others kept: it
+    /// waits until somebody else has settled it.
+    pub settles: bool,
+    /// How long a Redis that began anew waits for replicas that were alive before, to hear what
+    /// they have seen of it.
+    pub lease: Duration,
+    /// Replicas of Redis that must have a change before it counts as made; without enough of
+    /// them its outcome is unknown.
+    pub replicas: u8,
+    /// Where replicas keep what they have seen; `None`: only as long as they live.
+    pub floors: Option<Arc<dyn FloorStore>>,
 }
 
 impl std::fmt::Debug for RedisSettings {
@@ -54,6 +71,9 @@ impl std::fmt::Debug for RedisSettings {
             .field("shards", &self.shards)
             .field("generation", &self.generation)
             .field("timeout", &self.timeout)
+            .field("replica", &self.replica)
+            .field("settles", &self.settles)
+            .field("replicas", &self.replicas)
             .finish_non_exhaustive()
     }
 }
@@ -86,6 +106,10 @@ struct Shell {
     link: Link,
     keys: Keys,
     scripts: Scripts,
+    replica: String,
+    settles: bool,
+    lease: Duration,
+    floors: Option<Arc<dyn FloorStore>>,
 }
 
 /// What the first attach learned, and the sequences seen since.
@@ -93,9 +117,14 @@ struct Shell {
 struct Attached {
     generation: String,
     shards: u16,
-    /// The greatest sequence seen of the registry, then of each shard. A Redis in which one is
-    /// smaller has lost what was acknowledged.
-    seen: Vec<AtomicU64>,
+    /// What was seen of the registry, then of each shard. A Redis that has less has lost what was
+    /// acknowledged.
+    seen: Vec<Seen>,
+    /// How often every shard was settled.
+    settlements: AtomicU64,
+    settling: tokio::sync::Mutex<()>,
+    /// What was kept of it last, and when to keep more.
+    kept: tokio::sync::Mutex<watching::Kept>,
 }
 
 impl RedisCoordinator {
@@ -106,11 +135,20 @@ impl RedisCoordinator {
     /// [`CoordinatorError::Unavailable`] when the URL cannot be understood.
     pub fn new(entropy: &Entropy, settings: RedisSettings) -> Result<Self, CoordinatorError> {
         // The client's message may quote the URL, and with it a password.
-        let link = Link::new(&settings.url, settings.timeout).map_err(|error| {
-            CoordinatorError::Unavailable(format!("invalid Redis URL: {:?}", error.kind()))
-        })?;
+        let link =
+            Link::new(&settings.url, settings.timeout, settings.replicas).map_err(|error| {
+                CoordinatorError::Unavailable(format!("invalid Redis URL: {:?}", error.kind()))
+            })?;
         let keys = Keys::new(&settings.cluster);
-        let shell = Arc::new(Shell { link, keys, scripts: Scripts::new() });
+        let shell = Arc::new(Shell {
+            link,
+            keys,
+            scripts: Scripts::new(),
+            replica: settings.replica.clone(),
+            settles: settings.settles,
+            lease: settings.lease,
+            floors: settings.floors.clone(),
+        });
         let proposal = format!("{:016x}", entropy.next_u64());
         let secret = entropy.secret().to_vec();
         Ok(Self { shell, settings, proposal, secret, attached: RwLock::new(None) })
@@ -120,6 +158,24 @@ impl RedisCoordinator {
         let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
         let missing = || CoordinatorError::Unavailable("not attached yet".to_owned());
         attached.clone().ok_or_else(missing)
+    }
+
+    async fn ask_to_attach(
+        &self,
+        cluster_id: &str,
+        zone: &str,
+        expected: Option<String>,
+    ) -> Result<Reply, CoordinatorError> {
+        let args = [
+            self.proposal.clone().into_bytes(),
+            expected.unwrap_or_default().into_bytes(),
+            verbs::text(cluster_id),
+            verbs::text(zone),
+            verbs::text(self.settings.shards.max(1)),
+        ];
+        let shell = &self.shell;
+        let key = shell.keys.meta(Tag::Registry);
+        Ok(Reply::of(shell.link.run(&shell.scripts.attach, &key, &args).await?))
     }
 
     /// Runs the first attach's second half: marks the shards, or checks that they are marked.
@@ -153,7 +209,8 @@ impl RedisCoordinator {
 }
 
 impl Shell {
-    /// Runs a script that checks generation and sequence; what follows the sequence in its reply.
+    /// Runs a script that checks generation, life and sequence; what follows the sequence in its
+    /// reply. A Redis that began to live anew is settled first.
     async fn call(
         &self,
         attached: &Attached,
@@ -161,15 +218,38 @@ impl Shell {
         script: &Script,
         args: Vec<Vec<u8>>,
     ) -> Result<Reply, CoordinatorError> {
+        if let Some(reply) = self.call_settled(attached, tag, script, &args).await? {
+            return Ok(reply);
+        }
+        self.settle(attached).await?;
+        let unsettled = || CoordinatorError::Unavailable("Redis began anew once more".to_owned());
+        self.call_settled(attached, tag, script, &args).await?.ok_or_else(unsettled)
+    }
+
+    /// As [`Shell::call`]; `None` when it did not run, because Redis began to live anew.
+    async fn call_settled(
+        &self,
+        attached: &Attached,
+        tag: Tag,
+        script: &Script,
+        args: &[Vec<u8>],
+    ) -> Result<Option<Reply>, CoordinatorError> {
         let seen = attached.seen(tag);
-        let floor = seen.load(Ordering::Acquire);
-        let mut all =
-            vec![attached.generation.clone().into_bytes(), floor.to_string().into_bytes()];
-        all.extend(args);
+        let (life, sequence) = seen.known();
+        let proof = u8::from(self.link.proves(script));
+        let known = format!("{sequence} {life} {proof}");
+        let mut all = vec![attached.generation.clone().into_bytes(), known.into_bytes()];
+        all.extend_from_slice(args);
         let mut reply = Reply::of(self.link.run(script, &self.keys.meta(tag), &all).await?);
-        let sequence: u64 = reply.next()?.number()?;
-        seen.fetch_max(sequence, Ordering::AcqRel);
-        Ok(reply)
+        let first = reply.next()?.text()?;
+        if first == "unsettled" {
+            return Ok(None);
+        }
+        // What is not known to be on enough replicas of Redis may be lost without harm.
+        if !self.link.waits() || self.link.proves(script) {
+            seen.raise(&life, Reply::parse(&first)?);
+        }
+        Ok(Some(reply))
     }
 
     /// Runs a script once for each shard that has items, in parallel; the answers in the order of
@@ -207,11 +287,32 @@ impl Shell {
 }
 
 impl Attached {
-    fn seen(&self, tag: Tag) -> &AtomicU64 {
-        match tag {
-            Tag::Registry => &self.seen[0],
-            Tag::Shard(shard) => &self.seen[1 + usize::from(shard)],
+    fn new(generation: String, shards: u16) -> Self {
+        Self {
+            generation,
+            shards,
+            seen: (0..=shards).map(|_| Seen::default()).collect(),
+            settlements: AtomicU64::new(0),
+            settling: tokio::sync::Mutex::default(),
+            kept: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// The place of a tag among all: the registry, then each shard.
+    fn index(tag: Tag) -> usize {
+        match tag {
+            Tag::Registry => 0,
+            Tag::Shard(shard) => 1 + usize::from(shard),
+        }
+    }
+
+    fn seen(&self, tag: Tag) -> &Seen {
+        &self.seen[Self::index(tag)]
+    }
+
+    fn floors(&self) -> Floors {
+        let tags = self.seen.iter().map(Seen::floor).collect();
+        Floors { generation: self.generation.clone(), tags }
     }
 
     fn tags(&self) -> impl Iterator<Item = Tag> {

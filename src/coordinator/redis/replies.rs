@@ -58,7 +58,11 @@ impl Reply {
     }
 
     pub(super) fn number<T: FromStr>(self) -> Result<T, CoordinatorError> {
-        self.text()?.parse().map_err(|_| unexpected())
+        Self::parse(&self.text()?)
+    }
+
+    pub(super) fn parse<T: FromStr>(text: &str) -> Result<T, CoordinatorError> {
+        text.parse().map_err(|_| unexpected())
     }
 }
 

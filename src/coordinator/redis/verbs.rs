@@ -1,6 +1,5 @@
 //! The verbs of the port: each one call of a script, or one for each shard.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -33,33 +32,37 @@ impl Coordinator for RedisCoordinator {
     }
 
     async fn attach(&self, cluster_id: &str, zone: &str) -> Result<Attachment, CoordinatorError> {
-        let shell = &self.shell;
         let known = self.attached().ok();
         let known_generation = known.as_ref().map(|a| a.generation.clone());
         let expected = known_generation.or_else(|| self.settings.generation.clone());
-        let args = [
-            self.proposal.clone().into_bytes(),
-            expected.unwrap_or_default().into_bytes(),
-            text(cluster_id),
-            text(zone),
-            text(self.settings.shards.max(1)),
-        ];
-        let key = shell.keys.meta(Tag::Registry);
-        let mut reply = Reply::of(shell.link.run(&shell.scripts.attach, &key, &args).await?);
-        if reply.next()?.text()? != "ok" {
-            let bound = reply.next()?.text()?;
-            return Err(CoordinatorError::OtherCluster { bound, asked: cluster_id.to_owned() });
+        let mut reply = self.ask_to_attach(cluster_id, zone, expected.clone()).await?;
+        let mut said = reply.next()?.text()?;
+        let known = match said.as_str() {
+            // The zone is new, and a Redis that may have forgotten some numbers none.
+            "unsettled" => {
+                let attached = Attached::new(reply.next()?.text()?, reply.next()?.number()?);
+                let attached = known.unwrap_or_else(|| Arc::new(attached));
+                self.shell.settle(&attached).await?;
+                reply = self.ask_to_attach(cluster_id, zone, expected).await?;
+                said = reply.next()?.text()?;
+                Some(attached)
+            }
+            _ => known,
+        };
+        match said.as_str() {
+            "ok" => {}
+            "other" => {
+                let bound = reply.next()?.text()?;
+                return Err(CoordinatorError::OtherCluster { bound, asked: cluster_id.to_owned() });
+            }
+            _ => return Err(CoordinatorError::Unavailable("Redis began anew".to_owned())),
         }
         let generation = reply.next()?.text()?;
         let shards: u16 = reply.next()?.number()?;
         let is_ready = reply.next()?.text()? == "1";
         let zone_index = reply.next()?.number()?;
         let zones = reply.rest().map(Reply::text).collect::<Result<_, _>>()?;
-        let fresh = || {
-            let seen = (0..=shards).map(|_| AtomicU64::new(0)).collect();
-            Arc::new(Attached { generation: generation.clone(), shards, seen })
-        };
-        let attached = known.unwrap_or_else(fresh);
+        let attached = known.unwrap_or_else(|| Arc::new(Attached::new(generation.clone(), shards)));
         self.adopt_shards(&attached, is_ready).await?;
         let mut current = self.attached.write().unwrap_or_else(PoisonError::into_inner);
         // The first one stays: it remembers the sequences.
@@ -70,31 +73,22 @@ impl Coordinator for RedisCoordinator {
     async fn register(
         &self,
         registrations: Vec<Registration>,
-    ) -> Result<Vec<TopicBinding>, CoordinatorError> {
+    ) -> Result<Vec<Option<TopicBinding>>, CoordinatorError> {
         let attached = self.attached()?;
         let shell = &self.shell;
-        let mut revived = "0";
-        loop {
-            let mut args = vec![text(revived)];
-            args.extend(registrations.iter().flat_map(registration_args));
-            let call = shell.call(&attached, Tag::Registry, &shell.scripts.register, args);
-            let mut reply = call.await?;
-            if reply.next()?.text()? == "bound" {
-                let bound = reply.next()?.items(registrations.len())?;
-                let pairs = registrations.iter().zip(bound);
-                let binding = |(asked, bound): (&Registration, Reply)| {
-                    Packed::new("a binding", &bound.bytes()?).binding(asked.binding.topic)
-                };
-                return pairs.map(binding).collect();
+        let args = registrations.iter().flat_map(registration_args).collect();
+        let mut reply = shell.call(&attached, Tag::Registry, &shell.scripts.register, args).await?;
+        let bound = reply.next()?.items(registrations.len())?;
+        let pairs = registrations.iter().zip(bound);
+        let binding = |(asked, bound): (&Registration, Reply)| {
+            let bytes = bound.bytes()?;
+            // Every binding has its kind; none at all is a topic that was forgotten.
+            if bytes.is_empty() {
+                return Ok(None);
             }
-            // The shards first: a topic that is bound must not be refused by any of them.
-            let gone = reply.next()?.rest().map(Reply::bytes).collect::<Result<Vec<_>, _>>()?;
-            let each = (0..attached.shards).map(|shard| {
-                shell.call(&attached, Tag::Shard(shard), &shell.scripts.revive, gone.clone())
-            });
-            merge(join_all(each).await)?;
-            revived = "1";
-        }
+            Packed::new("a binding", &bytes).binding(asked.binding.topic).map(Some)
+        };
+        pairs.map(binding).collect()
     }
 
     async fn topics(&self) -> Result<Vec<TopicBinding>, CoordinatorError> {
@@ -251,6 +245,7 @@ fn registration_args(registration: &Registration) -> [Vec<u8>; 5] {
     let kind = match binding.kind {
         TopicKind::Classic => "c",
         TopicKind::Diskless => "d",
+        TopicKind::Switching => "s",
     };
     let rule = match registration.rule {
         BindRule::FirstWins => "first",
@@ -274,6 +269,6 @@ fn exact(offset: i64) -> i64 {
     offset.clamp(-1, EXACT_MAX.cast_signed())
 }
 
-fn text(value: impl ToString) -> Vec<u8> {
+pub(super) fn text(value: impl ToString) -> Vec<u8> {
     value.to_string().into_bytes()
 }

@@ -16,7 +16,7 @@ pub use wakeups::Wakeups;
 use super::Components;
 use super::budget::{Room, Share};
 use super::objects::{Lane, Objects};
-use crate::coordinator::{FindFrom, FindRequest, Found, Watermarks};
+use crate::coordinator::{CoordinatorError, FindFrom, FindRequest, Found, Watermarks};
 use crate::log::batch::Run;
 use crate::log::ids::TopicPartition;
 use crate::store::{StoreError, StoreErrorKind};
@@ -193,6 +193,10 @@ impl Fetcher {
                     got = found.len(),
                     "the coordinator answered another number of partitions"
                 );
+                None
+            }
+            Err(CoordinatorError::Lost(detail)) => {
+                tracing::debug!(detail, "find refused");
                 None
             }
             Err(error) => {

@@ -340,11 +340,12 @@ async fn commit_until_known(
                 tracing::warn!(object = %commit.object, attempt, %error, "commit in doubt; repeating it");
                 tokio::time::sleep(components.backoff(attempt)).await;
             }
-            Err(
-                error @ (CoordinatorError::OtherCluster { .. }
-                | CoordinatorError::Lost(_)
-                | CoordinatorError::Corrupt(_)),
-            ) => {
+            // Said once for all, by whoever watches the metadata.
+            Err(CoordinatorError::Lost(detail)) => {
+                tracing::debug!(object = %commit.object, detail, "commit refused");
+                return None;
+            }
+            Err(error @ (CoordinatorError::OtherCluster { .. } | CoordinatorError::Corrupt(_))) => {
                 tracing::error!(object = %commit.object, %error, "commit impossible");
                 return None;
             }

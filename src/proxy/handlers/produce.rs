@@ -34,7 +34,10 @@ const WITH_TOPIC_IDS: i16 = 13;
 pub(super) async fn guard(request: Request, broker: &mut ClientBroker) -> Result<Step, Close> {
     let produce: ProduceRequest = request.decode()?;
     let named = named(&produce);
-    let names = names_diskless(&request.proxy, named.iter().copied()).await;
+    let mut names = names_diskless(&request.proxy, named.iter().copied()).await;
+    if names == Names::ClassicOnly && !request.proxy.topics.may_relay(&named).await {
+        names = Names::Diskless;
+    }
     match (names, produce.acks) {
         (Names::ClassicOnly, 0) => {
             Ok(Step::Forward { frames: request.frames(), response: OnResponse::Nothing })

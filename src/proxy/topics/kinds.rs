@@ -44,67 +44,30 @@ pub enum Check {
 }
 
 impl Topics {
-    /// Makes an existing, empty topic diskless (`kafka-configs --alter`).
-    pub async fn make_diskless(&self, name: &str, check: Check) -> Result<(), MakeDisklessError> {
-        let unknown = || MakeDisklessError::Unknown(name.to_owned());
-        if name.starts_with("__") {
-            return Err(MakeDisklessError::Internal(name.to_owned()));
-        }
-        let upstream = |error| MakeDisklessError::Upstream(name.to_owned(), error);
-        self.look_up(&[name], &[]).await.map_err(upstream)?;
-        let topic = self.by_name(name).ok_or_else(unknown)?;
-        if topic.is_diskless() {
-            return Ok(());
-        }
-        placeholder::check(&self.cluster, name).await?;
-        if check == Check::Only {
-            return Ok(());
-        }
-        let registration = Registration {
-            binding: TopicBinding {
-                topic: topic.id,
-                name: name.to_owned(),
-                kind: TopicKind::Diskless,
-            },
-            rule: BindRule::Switch,
-        };
-        // Classic endpoints refuse it from here on, so that nothing is written behind our back
-        // while we look whether anything was.
-        self.bind(topic.id, TopicKind::Diskless);
-        let settled = match placeholder::check(&self.cluster, name).await {
-            Ok(()) => self
-                .coordinator
-                .register(vec![registration])
-                .await
-                .map(drop)
-                .map_err(|error| MakeDisklessError::Coordinator(name.to_owned(), error)),
-            Err(error) => Err(error),
-        };
-        match &settled {
-            // It may have been bound all the same: the kind is unknown until the next look.
-            Err(MakeDisklessError::Coordinator(_, _)) => self.unbind(topic.id),
-            Err(_) => self.bind(topic.id, TopicKind::Classic),
-            Ok(()) => tracing::info!(topic = name, id = %topic.id, "topic is diskless from now on"),
-        }
-        self.refresh_configs().await;
-        settled
-    }
-
     /// Decides the kind of topics never seen, and binds it.
     pub(super) async fn decide(&self, seen: &[&MetadataResponseTopic]) {
         let _one_at_a_time = self.deciding.lock().await;
         let mut registrations = Vec::new();
         for topic in seen.iter().filter(|topic| !self.is_bound(topic)) {
             let name = topic.name.as_ref().map_or("", |name| name.as_str());
-            let Some(kind) = self.wanted_kind(name, topic.is_internal).await else { continue };
+            // One that switches is bound already: this asks only whether it is done.
+            let switching = self.read().switching.contains_key(&id_of(topic));
+            let kind = match switching {
+                true => Some(TopicKind::Classic),
+                false => self.wanted_kind(name, topic.is_internal).await,
+            };
+            let Some(kind) = kind else { continue };
             let binding = TopicBinding { topic: id_of(topic), name: name.to_owned(), kind };
             registrations.push(Registration { binding, rule: BindRule::FirstWins });
         }
         if registrations.is_empty() {
             return;
         }
+        let ids: Vec<_> = registrations.iter().map(|r| r.binding.topic).collect();
         match self.coordinator.register(registrations).await {
-            Ok(bindings) => bindings.iter().for_each(|b| self.bind(b.topic, b.kind)),
+            Ok(bound) => {
+                self.take_over(&ids, bound);
+            }
             Err(error) => tracing::warn!(%error, "kinds of new topics unknown for now"),
         }
     }

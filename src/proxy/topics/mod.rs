@@ -11,6 +11,7 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::protocol::StrBytes;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::cluster::Cluster;
 use super::error_reply::ErrorCode;
@@ -25,6 +26,8 @@ use crate::log::ids::{TopicId, TopicPartition};
 mod configs;
 mod kinds;
 mod placeholder;
+mod relays;
+mod switching;
 
 pub use kinds::{Check, MakeDisklessError};
 pub use placeholder::TopicConfig;
@@ -69,6 +72,9 @@ struct Known {
     bindings: HashMap<TopicId, TopicKind>,
     configs: HashMap<TopicId, TopicConfig>,
     forgotten: Forgotten,
+    /// Names of topics on their way from classic to diskless, and since when we know. They have no
+    /// kind as yet: nobody may write to them.
+    switching: HashMap<TopicId, (String, Instant)>,
 }
 
 /// The topics.
@@ -85,8 +91,10 @@ pub struct Topics {
     intents: std::sync::Mutex<HashMap<String, (u64, TopicKind)>>,
     /// Tells intents apart.
     intents_made: AtomicU64,
-    /// Raised whenever a known classic topic becomes diskless.
+    /// Raised whenever a known classic topic becomes diskless, or is about to.
     switches: AtomicU64,
+    /// What is known of classic topics to which records are relayed.
+    relays: relays::Relays,
 }
 
 /// Keeps a name marked as diskless-to-be until dropped.
@@ -125,14 +133,22 @@ impl Topics {
             intents: std::sync::Mutex::default(),
             intents_made: AtomicU64::new(0),
             switches: AtomicU64::new(0),
+            relays: relays::Relays::default(),
         }
     }
 
     /// Takes over every binding of the coordinator.
     pub async fn load(&self) -> Result<(), CoordinatorError> {
         let bindings = self.coordinator.topics().await?;
+        let (switching, bindings): (Vec<_>, Vec<_>) =
+            bindings.into_iter().partition(|b| b.kind == TopicKind::Switching);
         let bindings: HashMap<_, _> = bindings.into_iter().map(|b| (b.topic, b.kind)).collect();
         let mut known = self.write();
+        let ids: HashSet<_> = switching.iter().map(|b| b.topic).collect();
+        known.switching.retain(|id, _| ids.contains(id));
+        for binding in switching {
+            known.switching.entry(binding.topic).or_insert_with(|| (binding.name, Instant::now()));
+        }
         // What is not bound any more was forgotten while nobody told us; it is looked at anew.
         known.by_id.retain(|id, topic| bindings.get(id) == Some(&topic.kind));
         known.bindings = bindings;
@@ -252,15 +268,21 @@ impl Topics {
         id: TopicId,
         name: &str,
         kind: TopicKind,
-    ) -> Result<(), CoordinatorError> {
+    ) -> Result<(), MakeDisklessError> {
         let binding = TopicBinding { topic: id, name: name.to_owned(), kind };
-        let registration = Registration { binding, rule: BindRule::Switch };
-        for binding in self.coordinator.register(vec![registration]).await? {
-            // What holds, not what was asked: another replica may have seen the topic first.
-            self.bind(binding.topic, binding.kind);
-            tracing::info!(topic = name, %id, kind = ?binding.kind, "topic created");
+        let registration = Registration { binding, rule: BindRule::FirstWins };
+        // What holds, not what was asked: another replica may have seen the topic first, or
+        // even its end.
+        let bound = self.coordinator.register(vec![registration]).await;
+        let bound =
+            bound.map_err(|error| MakeDisklessError::Coordinator(name.to_owned(), error))?;
+        let mut is_other = false;
+        for bound in self.take_over(&[id], bound) {
+            tracing::info!(topic = name, %id, kind = ?bound.kind, "topic created");
+            is_other = kind == TopicKind::Diskless && bound.kind != kind;
         }
-        Ok(())
+        // It may have records already, by way of whoever saw it first.
+        if is_other { self.make_diskless(name, Check::ThenDo).await } else { Ok(()) }
     }
 
     /// Forgets a topic that was deleted.
@@ -273,7 +295,7 @@ impl Topics {
     /// Takes note of what other replicas did.
     pub fn apply(&self, event: &Event) {
         match event {
-            Event::Bound(binding) => self.bind(binding.topic, binding.kind),
+            Event::Bound(binding) => self.bind(binding),
             Event::Forgotten(id) => self.drop_known(*id),
             Event::Committed { .. } | Event::Trimmed { .. } | Event::Gap => {}
         }
@@ -283,19 +305,40 @@ impl Topics {
         self.read().bindings.contains_key(&id_of(topic))
     }
 
-    fn bind(&self, id: TopicId, kind: TopicKind) {
+    fn bind(&self, binding: &TopicBinding) {
+        let (id, kind) = (binding.topic, binding.kind);
         let mut known = self.write();
         if known.forgotten.contains(id) {
             return;
         }
+        if kind == TopicKind::Switching {
+            known.bindings.remove(&id);
+            known.by_id.remove(&id);
+            known.switching.entry(id).or_insert_with(|| (binding.name.clone(), Instant::now()));
+            self.switches.fetch_add(1, Ordering::AcqRel);
+            return;
+        }
+        let was_switching = known.switching.remove(&id).is_some();
         let before = known.bindings.insert(id, kind);
         if let Some(topic) = known.by_id.get(&id).filter(|topic| topic.kind != kind) {
             let topic = Topic { kind, ..Topic::clone(topic) };
             known.by_id.insert(id, Arc::new(topic));
         }
-        if before == Some(TopicKind::Classic) && kind == TopicKind::Diskless {
+        if was_switching || (before == Some(TopicKind::Classic) && kind == TopicKind::Diskless) {
             self.switches.fetch_add(1, Ordering::AcqRel);
         }
+    }
+
+    /// Takes note of what the coordinator said of these ids; the bindings among it.
+    fn take_over(&self, ids: &[TopicId], bound: Vec<Option<TopicBinding>>) -> Vec<TopicBinding> {
+        for (id, bound) in ids.iter().zip(&bound) {
+            match bound {
+                Some(binding) => self.bind(binding),
+                // Somebody deleted it, and the broker that named it lags behind.
+                None => self.drop_known(*id),
+            }
+        }
+        bound.into_iter().flatten().collect()
     }
 
     fn unbind(&self, id: TopicId) {
@@ -306,9 +349,11 @@ impl Topics {
 
     fn drop_known(&self, id: TopicId) {
         self.unbind(id);
+        self.relays.forget(id);
         let mut known = self.write();
         known.forgotten.insert(id);
         known.configs.remove(&id);
+        known.switching.remove(&id);
         known.ids.retain(|_, known_id| *known_id != id);
     }
 

@@ -9,7 +9,9 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{BrokerId, DescribeConfigsRequest, ListOffsetsRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
+use super::id_of;
 use super::kinds::MakeDisklessError;
+use crate::log::ids::TopicId;
 use crate::proxy::cluster::Cluster;
 use crate::proxy::upstream::UpstreamError;
 use crate::wire::record_batch::{Compression, TimestampType};
@@ -147,6 +149,17 @@ pub(super) async fn check(cluster: &Cluster, name: &str) -> Result<(), MakeDiskl
         tokio::time::sleep(PAUSE).await;
     }
     Err(upstream(UpstreamError::NoBroker))
+}
+
+/// Whether the topic of this name and id has, or had, records; `false` also when nobody can say.
+pub(super) async fn is_written(cluster: &Cluster, name: &str, id: TopicId) -> bool {
+    let wanted = MetadataRequestTopic::default()
+        .with_name(Some(TopicName(StrBytes::from_string(name.to_owned()))));
+    let ends = end_offsets(cluster, name).await;
+    // Asked afterwards: a topic of the same name that came meanwhile has another id.
+    let metadata = cluster.metadata(Some(vec![wanted])).await;
+    let is_same = metadata.is_ok_and(|m| m.topics.first().is_some_and(|t| id_of(t) == id));
+    is_same && matches!(ends, Ok(Some(end)) if end > 0)
 }
 
 /// The sum of the log end offsets on the brokers; `None` while a partition has no leader.

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,19 +13,32 @@ use super::require;
 #[derive(Debug)]
 pub(crate) struct Redis {
     port: u16,
-    _process: Process,
+    dir: PathBuf,
+    process: Process,
 }
 
 impl Redis {
     pub(crate) fn start(dir: &Path) -> Self {
         require(Path::new("redis-server"));
         let port = free_ports(1);
-        let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""]);
-        command.args(["--appendonly", "no", "--maxmemory-policy", "noeviction"]);
-        let mut process = Process::start("redis", dir, &command);
-        process.wait_while_alive("PONG", Duration::from_secs(20), || pongs(port));
-        Self { port, _process: process }
+        Self { port, dir: dir.to_owned(), process: serve(dir, port) }
+    }
+
+    /// Everything that it knows now.
+    pub(crate) fn snapshot(&self) -> Vec<u8> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
+        stream.write_all(b"SAVE\r\n").expect("it reads");
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).expect("it answers");
+        assert_eq!(&answer, b"+OK\r\n");
+        std::fs::read(self.dir.join("dump.rdb")).expect("it was written")
+    }
+
+    /// Dies, and comes back with what it knew then.
+    pub(crate) fn restore(&mut self, snapshot: &[u8]) {
+        self.process.kill9();
+        std::fs::write(self.dir.join("dump.rdb"), snapshot).expect("the directory is ours");
+        self.process = serve(&self.dir, self.port);
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -36,6 +49,16 @@ impl Redis {
     pub(crate) fn yaml(&self) -> String {
         format!("coordinator: redis://127.0.0.1:{}/0\n", self.port)
     }
+}
+
+fn serve(dir: &Path, port: u16) -> Process {
+    let mut command = Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""]);
+    command.args(["--appendonly", "no", "--maxmemory-policy", "noeviction"]);
+    command.arg("--dir").arg(dir);
+    let mut process = Process::start("redis", dir, &command);
+    process.wait_while_alive("PONG", Duration::from_secs(20), || pongs(port));
+    process
 }
 
 fn pongs(port: u16) -> bool {

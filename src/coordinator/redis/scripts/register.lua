@@ -1,26 +1,22 @@
--- ARGV[3]: '1' when the shards have forgotten the tombstones of the topics that are bound anew.
--- ARGV[4..]: topic id as text, as 16 bytes, kind ('c' or 'd'), name, rule ('first' or 'switch').
-local gone, gone_key, topics_key = {}, prefix .. 'gone', prefix .. 'topics'
-if ARGV[3] ~= '1' then
-  for i = 4, #ARGV, 5 do
-    if redis.call('SISMEMBER', gone_key, ARGV[i]) == 1 then
-      gone[#gone + 1] = ARGV[i]
-    end
-  end
-  if #gone > 0 then
-    return {num(sequence), 'gone', gone}
-  end
-end
+-- Binds topic ids; one that was forgotten stays so, and is answered ''.
+-- ARGV[3..]: topic id as text, as 16 bytes, kind ('c', 'd' or 's'), name, rule ('first' or 'switch').
+local gone_key, topics_key = prefix .. 'gone', prefix .. 'topics'
 local bindings, events = {}, {}
-for i = 4, #ARGV, 5 do
+for i = 3, #ARGV, 5 do
   local text, id, kind, name, rule = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   local bound = redis.call('HGET', topics_key, text)
   local wanted
   if not bound then
-    wanted = kind .. name
-    redis.call('SREM', gone_key, text)
-  elseif rule == 'switch' and kind == 'd' and string.sub(bound, 1, 1) == 'c' then
-    wanted = 'd' .. string.sub(bound, 2)
+    if redis.call('SISMEMBER', gone_key, text) == 1 then
+      bound = ''
+    else
+      wanted = kind .. name
+    end
+  elseif rule == 'switch' then
+    local from = string.sub(bound, 1, 1)
+    if (from == 'c' and kind == 's') or (from == 's' and kind ~= 's') then
+      wanted = kind .. string.sub(bound, 2)
+    end
   end
   if wanted then
     redis.call('HSET', topics_key, text, wanted)
@@ -32,4 +28,4 @@ end
 if #events > 0 then
   announce(table.concat(events))
 end
-return {num(sequence), 'bound', bindings}
+return {num(sequence), bindings}

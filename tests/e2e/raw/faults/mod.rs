@@ -3,6 +3,7 @@
 
 mod cells;
 mod kill_steps;
+mod lost;
 pub(super) mod memory;
 
 use kafka_protocol::messages::{InitProducerIdRequest, ProduceRequest, ProducerId};

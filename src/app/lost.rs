@@ -1,0 +1,76 @@
+//! Notices that Redis lost metadata, says so, and notices that the right one is back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backends::Watched;
+use crate::admin::Readiness;
+use crate::coordinator::CoordinatorError;
+use crate::metrics::Metrics;
+use crate::tasks;
+
+/// Between two looks. Also how soon an idle replica tells a Redis that began anew what it has seen.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long a drain waits for what was seen to be kept.
+const KEEP_MAX: Duration = Duration::from_secs(2);
+
+/// What an operator is told; behind it stands what is missing.
+const REMEDY: &str = "bring the Redis back that has it (fail back to the old master, or restore its \
+                      newest append-only file), and everything goes on by itself; nothing diskless \
+                      is served meanwhile, and no offset is given twice";
+
+/// Takes note of what the coordinator said; says so where that is news.
+pub(super) fn note(readiness: &Readiness, error: Option<&CoordinatorError>) {
+    match error {
+        None => {
+            if readiness.set_lost(None) {
+                tracing::info!("the metadata is whole again");
+            }
+        }
+        Some(CoordinatorError::Lost(detail)) => {
+            if readiness.set_lost(Some(format!("lost: {detail}; {REMEDY}"))) {
+                tracing::error!(detail, "the batch coordinator lost its metadata: {REMEDY}");
+            }
+        }
+        // Whoever cannot be asked lost nothing that we know of, and found nothing again.
+        Some(_) => {}
+    }
+}
+
+/// Looks after the metadata for as long as the process lives.
+pub(super) fn watch(watched: &Watched, readiness: Arc<Readiness>, metrics: Arc<Metrics>) {
+    let (coordinator, floors) = (Arc::clone(&watched.coordinator), Arc::clone(&watched.floors));
+    tasks::spawn_critical("metadata", async move {
+        let (mut settlements, mut swept) = (0, false);
+        loop {
+            let checked = coordinator.check().await;
+            let was_lost = readiness.is_lost();
+            note(&readiness, checked.as_ref().err());
+            metrics.coordinator_lost.set(i64::from(readiness.is_lost()));
+            let settled = coordinator.settlements();
+            metrics.coordinator_settlements.inc_by(settled.saturating_sub(settlements));
+            settlements = settled;
+            // At a loss at once: we may be the only one who knows.
+            let is_urgent = readiness.is_lost() && !was_lost;
+            match coordinator.keep_floors(is_urgent).await {
+                Ok(()) if !swept => {
+                    swept = true;
+                    if let Err(error) = floors.sweep().await {
+                        tracing::warn!(%error, "old floors were not swept");
+                    }
+                }
+                Ok(()) => {}
+                Err(error) => tracing::warn!(%error, "what was seen is not kept"),
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    });
+}
+
+/// Keeps what was seen before the process ends.
+pub(super) async fn keep(watched: &Watched) {
+    let kept = tokio::time::timeout(KEEP_MAX, watched.coordinator.keep_floors(true)).await;
+    if !matches!(kept, Ok(Ok(()))) {
+        tracing::warn!("what was seen of the metadata was not kept at the end");
+    }
+}

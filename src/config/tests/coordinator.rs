@@ -1,0 +1,30 @@
+use super::*;
+
+#[test]
+fn a_coordinator_is_a_url_or_a_section() {
+    let read = |text: &str| match parse(text).unwrap().coordinator {
+        CoordinatorSettings::Redis { url, replicas } => (url.to_string(), replicas),
+        CoordinatorSettings::Embedded => panic!("{text}"),
+    };
+    let url = "redis://r:6379/0".to_owned();
+    assert_eq!(read("coordinator: redis://r:6379/0"), (url.clone(), 0));
+    assert_eq!(read("coordinator: {url: \"redis://r:6379/0\"}"), (url.clone(), 0));
+    assert_eq!(read("coordinator: {url: \"redis://r:6379/0\", replicas: 2}"), (url, 2));
+}
+
+#[test]
+fn mistakes_in_the_section() {
+    for (text, expected) in [
+        ("coordinator: {replicas: 1}", "coordinator.url: is required; write `redis://host:6379/0`"),
+        (
+            "coordinator: {url: \"redis://r\", replicas: 6}",
+            "coordinator.replicas: `6` is no number of replicas; write one from 0 to 5",
+        ),
+        (
+            "coordinator: {url: embedded, replicas: 1}",
+            "coordinator.replicas: is for Redis; delete the line",
+        ),
+    ] {
+        check(text, &[expected]);
+    }
+}
