@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
@@ -80,21 +80,35 @@ impl Share {
     /// Dropped before it returns, nothing was taken; its place in the queue is lost.
     pub async fn take(&self, request_bytes: usize) -> Result<Room, Closed> {
         let wanted = request_bytes.saturating_add(REQUEST_BYTES);
-        let begun = Instant::now();
+        let mut waited = Duration::ZERO;
         // First the own share: who waits for himself must not stand in the way of others.
-        let of_share = acquire(&self.free, wanted.min(self.bytes)).await?;
-        let of_budget = acquire(&self.budget.free, wanted.min(self.budget.bytes)).await?;
-        let waited = begun.elapsed();
-        if waited >= Duration::from_millis(1) {
+        let of_share = acquire(&self.free, wanted.min(self.bytes), &mut waited).await?;
+        let of_budget =
+            acquire(&self.budget.free, wanted.min(self.budget.bytes), &mut waited).await?;
+        if !waited.is_zero() {
             self.budget.metrics.budget_waits.inc();
         }
         Ok(Room { _of_share: of_share, _of_budget: of_budget, waited })
     }
 }
 
-async fn acquire(free: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Closed> {
+/// Only a wait counts: being slow to take what is free is nobody's fault, and must not be told to a
+/// client as throttling.
+async fn acquire(
+    free: &Arc<Semaphore>,
+    bytes: usize,
+    waited: &mut Duration,
+) -> Result<OwnedSemaphorePermit, Closed> {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-    Arc::clone(free).acquire_many_owned(bytes).await.map_err(|_| Closed)
+    match Arc::clone(free).try_acquire_many_owned(bytes) {
+        Ok(permit) => return Ok(permit),
+        Err(TryAcquireError::Closed) => return Err(Closed),
+        Err(TryAcquireError::NoPermits) => {}
+    }
+    let begun = Instant::now();
+    let permit = Arc::clone(free).acquire_many_owned(bytes).await.map_err(|_| Closed)?;
+    *waited += begun.elapsed();
+    Ok(permit)
 }
 
 #[cfg(test)]
