@@ -40,6 +40,8 @@ pub(crate) struct InZone<'a> {
     pub(crate) replica: &'a str,
     /// How many diskless nodes it asks for, up to 7.
     pub(crate) nodes: u16,
+    /// Topics that its YAML lists, besides those of all.
+    pub(crate) lists: &'a [&'a str],
 }
 
 /// What a replica is started with, besides ports.
@@ -48,6 +50,7 @@ struct Launch {
     zone: String,
     replica: String,
     nodes: u16,
+    lists: Vec<String>,
     /// Of the process and its log.
     name: String,
     dir: PathBuf,
@@ -89,6 +92,7 @@ impl Replica {
             zone,
             replica,
             nodes: 4,
+            lists: vec![],
             name,
             dir,
             brokers,
@@ -105,6 +109,7 @@ impl Replica {
             zone: at.zone.to_owned(),
             replica: at.replica.to_owned(),
             nodes: at.nodes,
+            lists: at.lists.iter().map(ToString::to_string).collect(),
             dir: Bed::get().test_dir(&name),
             name,
             brokers: brokers(Bed::get().kafka(), ""),
@@ -140,6 +145,7 @@ impl Replica {
             zone,
             replica,
             nodes: 4,
+            lists: vec![],
             name,
             dir,
             brokers,
@@ -236,7 +242,8 @@ fn is_ready(line: &str) -> bool {
 
 impl Launch {
     fn config(&self, port: u16) -> String {
-        let Self { cluster, zone, replica, nodes, brokers, yaml, .. } = self;
+        let Self { cluster, zone, replica, nodes, lists, brokers, yaml, .. } = self;
+        let lists: String = lists.iter().map(|topic| format!("    - match: {topic}\n")).collect();
         format!(
             "cluster: {cluster}\nzone: {zone}\nreplica: {replica}\n\
              kafka:\n  bootstrapServers: {brokers}\n\
@@ -244,7 +251,7 @@ impl Launch {
              bootstrapPort: {port}\n  nodePorts: {}\n  brokerPorts: {}\n\
              diskless:\n  nodesPerZone: {nodes}\n  topics:\n    - match: \"{DISKLESS_PREFIX}*\"\n    \
              - match: \"matrix-embedded.diskless.*\"\n    \
-             - match: \"matrix-redis-s3.diskless.*\"\n\
+             - match: \"matrix-redis-s3.diskless.*\"\n{lists}\
              admin: {{bind: \"127.0.0.1:{}\"}}\n{yaml}",
             port + 2,
             port + 9,

@@ -1,5 +1,7 @@
 //! `diskless.enable` among the configs of a topic that exists.
 
+use std::time::Duration;
+
 use kafka_protocol::messages::alter_configs_request as whole;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_request as step;
@@ -12,6 +14,7 @@ use super::client::Client;
 use super::misrouted::placeholder_end;
 use super::requests::{LATEST, append, fetch, fetched, offset_of, text};
 use super::{Topic, replica};
+use crate::bed::process::wait_until;
 
 const TOPIC: i8 = 2;
 const SET: i8 = 0;
@@ -21,6 +24,16 @@ const INVALID_CONFIG: i16 = 40;
 type Step<'a> = (&'a str, i8, Option<&'a str>);
 
 fn alter(name: &str, steps: &[Step<'_>], version: i16, validate: bool) -> (i16, String) {
+    alter_at(&replica().bootstrap(), name, steps, version, validate)
+}
+
+fn alter_at(
+    bootstrap: &str,
+    name: &str,
+    steps: &[Step<'_>],
+    version: i16,
+    validate: bool,
+) -> (i16, String) {
     let config = |&(name, operation, value): &Step<'_>| {
         step::AlterableConfig::default()
             .with_name(text(name))
@@ -34,9 +47,14 @@ fn alter(name: &str, steps: &[Step<'_>], version: i16, validate: bool) -> (i16, 
     let request = IncrementalAlterConfigsRequest::default()
         .with_resources(vec![resource])
         .with_validate_only(validate);
-    let response = Client::connect(&replica().bootstrap()).call(&request, version);
+    let response = Client::connect(bootstrap).call(&request, version);
     let row = &response.responses[0];
     (row.error_code, row.error_message.as_deref().unwrap_or_default().to_owned())
+}
+
+/// Asks whoever is there to make a topic diskless: the error code, and what is said of it.
+pub(crate) fn set_at(bootstrap: &str, name: &str) -> (i16, String) {
+    alter_at(bootstrap, name, &[("diskless.enable", SET, Some("true"))], 1, false)
 }
 
 fn set(name: &str, config: &str, value: &str) -> (i16, String) {
@@ -57,6 +75,14 @@ fn described(name: &str, config: &str, version: i16) -> Option<String> {
     found.and_then(|c| c.value.as_deref().map(str::to_owned))
 }
 
+/// A config of the broker's: the one that is asked may be a moment behind the controller.
+fn comes_to_be(name: &str, config: &str, value: &str) {
+    let what = format!("{name} has {config}={value}");
+    wait_until(&what, Duration::from_secs(10), || {
+        described(name, config, 4).as_deref() == Some(value)
+    });
+}
+
 fn is_diskless(name: &str) -> bool {
     Topic::look_up(replica(), name).is_diskless()
 }
@@ -75,7 +101,7 @@ fn an_empty_topic_becomes_diskless() {
             let enabled = described(&topic.name, "diskless.enable", version);
             assert_eq!(enabled.as_deref(), Some("true"), "v{version}");
         }
-        assert_eq!(described(&topic.name, "retention.ms", 4).as_deref(), Some("77000"));
+        comes_to_be(&topic.name, "retention.ms", "77000");
         let after = Topic::look_up(replica(), &topic.name);
         assert_eq!(append(&mut after.client(), after.partition(0), Batch::of(&["x"]).bytes()), 0);
         assert_eq!(placeholder_end(&topic.name), 0);
@@ -164,7 +190,7 @@ fn the_older_request_obeys_the_flag_too() {
         let (code, message) = whole_set(&topic.name, &configs, version);
         assert_eq!(code, 0, "v{version}: {message}");
         assert!(is_diskless(&topic.name), "v{version}");
-        assert_eq!(described(&topic.name, "retention.ms", 4).as_deref(), Some("88000"));
+        comes_to_be(&topic.name, "retention.ms", "88000");
         // What it leaves out is reset, but the flag is not a broker's config.
         assert_eq!(whole_set(&topic.name, &[("retention.ms", "99000")], version).0, 0);
         assert_eq!(described(&topic.name, "diskless.enable", 4).as_deref(), Some("true"));

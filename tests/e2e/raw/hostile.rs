@@ -137,7 +137,7 @@ fn nonsense_is_answered_or_refused() {
 }
 
 /// Draws small numbers most of the time, always the same for one seed.
-fn chooser(seed: u64) -> impl FnMut(usize) -> usize {
+pub(crate) fn chooser(seed: u64) -> impl FnMut(usize) -> usize {
     let mut state = seed;
     move |n| {
         let mut draw = || {

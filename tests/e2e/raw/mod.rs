@@ -2,7 +2,7 @@
 //! broker answers where that is the measure.
 
 mod addresses;
-mod altering;
+pub(crate) mod altering;
 mod api_versions;
 pub(crate) mod batch;
 mod becoming;
@@ -12,7 +12,7 @@ mod differential_fetch;
 mod faults;
 mod fetch;
 mod guards;
-mod hostile;
+pub(crate) mod hostile;
 mod lifecycle;
 mod listing;
 pub(crate) mod misrouted;

@@ -2,6 +2,7 @@
 
 mod map;
 mod moving;
+mod one_truth;
 mod placing;
 
 use std::collections::BTreeMap;
@@ -33,14 +34,23 @@ impl Installation {
 
     /// A replica that asks for so many nodes; its zone's index is the order of the first starts.
     fn replica(&self, zone: &str, replica: &str, nodes: u16, extra: &str) -> Replica {
-        let at = InZone { cluster: &self.cluster, zone, replica, nodes };
+        self.start(zone, replica, nodes, &[], extra)
+    }
+
+    /// As [`Self::replica`], whose YAML lists more topics.
+    fn listing(&self, zone: &str, replica: &str, nodes: u16, lists: &[&str]) -> Replica {
+        self.start(zone, replica, nodes, lists, "")
+    }
+
+    fn start(&self, zone: &str, replica: &str, nodes: u16, lists: &[&str], extra: &str) -> Replica {
+        let at = InZone { cluster: &self.cluster, zone, replica, nodes, lists };
         let store = Bed::get().minio().yaml(&self.cluster);
         let extra = format!("flush: {{interval: 20ms}}\n{extra}");
         Replica::start_in(at, &store, &self.redis.yaml(), &extra)
     }
 
     fn sidecar(&self, zone: &str, replica: &str) -> Replica {
-        let at = InZone { cluster: &self.cluster, zone, replica, nodes: 4 };
+        let at = InZone { cluster: &self.cluster, zone, replica, nodes: 4, lists: &[] };
         Replica::start_in(at, "", &self.redis.yaml(), "writer: off\n")
     }
 }
