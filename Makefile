@@ -1,7 +1,7 @@
 # Everything a contributor runs; `make` alone lists it.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build fmt lint docs test test-unit test-e2e demo bench bench-produce bench-fetch fuzz clean-demo clean-cache
+.PHONY: help setup build fmt lint docs test test-unit test-e2e demo demo-zones bench bench-produce bench-fetch fuzz clean-demo clean-cache
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ fmt: ## Format the code
 lint: ## Formatting, clippy, shellcheck; nothing is changed
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets --all-features -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else echo "shellcheck is not installed: skipped"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh examples/*/*.sh .ci/run; else echo "shellcheck is not installed: skipped"; fi
 
 docs: ## Print the documents that are made from the code anew
 	cargo run --locked -q -- docs protocol > docs/protocol.md.new && mv docs/protocol.md.new docs/protocol.md
@@ -37,6 +37,9 @@ test: ## All tests: set-up, lints, unit, integration, end to end, the demo, a sh
 demo: ## Show the main job on a real Kafka until Ctrl-C (DEMO=once: check it and end)
 	@scripts/demo.sh
 
+demo-zones: ## Three zones on one machine: kill one by a key while clients run (ZONES_DEMO=once: by itself)
+	@examples/three-zones/run.sh
+
 bench: ## Produce throughput and latency: classic direct, classic and diskless through Odradek
 	@scripts/bench.sh
 
@@ -50,7 +53,7 @@ fuzz: ## Fuzz every parser of what peers send (FUZZ_SECONDS each, 60)
 	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),60)
 
 clean-demo: ## Forget the demo's cluster and records
-	rm -rf .demo
+	rm -rf .demo .demo-zones
 
 clean-cache: ## Forget what `make setup` got (the Debian packages stay)
 	rm -rf "$${ODRADEK_CACHE:-$$HOME/.cache/odradek}"
