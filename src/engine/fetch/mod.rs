@@ -235,7 +235,7 @@ impl Fetcher {
             });
             let reads = join_all(reads).await;
             for ((partition, planned), read) in rest.iter().zip(reads) {
-                answers.push(give(partition, &planned.found, read, &mut budget));
+                answers.push(give(partition, &planned.found, read, &mut budget, &self.objects));
             }
             if answers.len() == asked.len() || budget.left() == 0 || wave == WAVES_MAX {
                 break;
@@ -243,7 +243,7 @@ impl Fetcher {
         }
         // The budget ended before these.
         for (partition, planned) in &asked[answers.len()..] {
-            answers.push(give(partition, &planned.found, Vec::new(), &mut budget));
+            answers.push(give(partition, &planned.found, Vec::new(), &mut budget, &self.objects));
         }
         answers
     }
@@ -296,6 +296,7 @@ fn give(
     found: &Found,
     read: Vec<Result<Bytes, StoreError>>,
     budget: &mut Budget,
+    objects: &Objects,
 ) -> FetchedPartition {
     let mut answer = FetchedPartition { watermarks: Some(found.watermarks), ..Default::default() };
     if !in_range(partition, &found.watermarks) {
@@ -320,7 +321,10 @@ fn give(
         };
         let (epoch, records) = (partition.leader_epoch, &mut answer.records);
         match slices::slice_run(run, &bytes, next_offset, epoch, budget, records) {
-            Ok(slices::More::Yes) => next_offset = run.end_offset(),
+            Ok(slices::More::Yes) => {
+                objects.passed(run);
+                next_offset = run.end_offset();
+            }
             Ok(slices::More::No) => break,
             Err(error) => {
                 tracing::error!(object = %run.object, start = run.start, %error,

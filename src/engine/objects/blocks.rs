@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use super::memory::{Memory, Shelf};
+use super::memory::{Memory, Passed, Shelf};
 use super::source::Source;
 use super::verified::Verified;
 use crate::log::ids::ObjectId;
@@ -21,6 +23,9 @@ use crate::tasks;
 pub(super) const BLOCK_BYTES: u64 = 16 << 20;
 /// GETs of history that may run at once: the tail's never wait for them.
 const HISTORY_GETS_MAX: usize = 8;
+/// How long a reader of history waits for those behind it, and how often it looks.
+const WAITS_FOR_OTHERS: Duration = Duration::from_secs(1);
+const LOOKS: Duration = Duration::from_millis(5);
 
 /// Why a block is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,11 +55,12 @@ impl BlockId {
 pub(super) struct Block {
     pub(super) bytes: Bytes,
     pub(super) verified: Arc<Verified>,
+    pub(super) passed: Arc<Passed>,
 }
 
 impl Block {
     pub(super) fn new(bytes: Bytes) -> Self {
-        Self { bytes, verified: Arc::default() }
+        Self { bytes, verified: Arc::default(), passed: Arc::default() }
     }
 }
 
@@ -99,6 +105,16 @@ impl Blocks {
         self.memory.remove(&[Shelf::Tail, Shelf::History], id);
     }
 
+    /// Somebody was given a run in this block to its end.
+    pub(super) fn note_passed(&self, id: BlockId, run_start: u64) {
+        self.memory.note_passed(id, run_start);
+    }
+
+    /// Whether something may be read that nobody waits for yet.
+    pub(super) fn has_room_ahead(&self) -> bool {
+        self.memory.has_room_for_history(gets_under_way(&self.history_gets) + 1)
+    }
+
     /// Reads a block, together with whoever wants it now; also its failure is shared.
     pub(super) async fn read(
         &self,
@@ -140,7 +156,11 @@ impl Blocks {
             let _landed = landed;
             let _turn = match lane {
                 Lane::Tail => None,
-                Lane::History => gets.acquire_owned().await.ok(),
+                Lane::History => {
+                    let turn = Arc::clone(&gets).acquire_owned().await.ok();
+                    let _waited_in_vain = timeout(WAITS_FOR_OTHERS, others(&memory, &gets)).await;
+                    turn
+                }
             };
             let read = source.read(id.object, id.range()).await;
             let block = read.map(Block::new);
@@ -161,6 +181,17 @@ impl Blocks {
     fn lock(&self) -> MutexGuard<'_, HashMap<(BlockId, Via), Flight>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Waits until the block to be read pushes out of the memory nothing that others are coming to.
+async fn others(memory: &Memory, gets: &Semaphore) {
+    while memory.history_is_shared() && !memory.has_room_for_history(gets_under_way(gets)) {
+        tokio::time::sleep(LOOKS).await;
+    }
+}
+
+fn gets_under_way(gets: &Semaphore) -> usize {
+    HISTORY_GETS_MAX - gets.available_permits()
 }
 
 /// Takes a flight off the list at its end, also when its task panics.

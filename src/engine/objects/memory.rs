@@ -4,10 +4,17 @@
 //! Recency, not frequency: who reads a log moves on, and so a block is wanted often for a while and
 //! then never again. A cache that favours what was wanted often keeps the past, and drops what was
 //! just read ahead.
+//!
+//! Readers of history that are at about the same place share what one of them read, as long as the
+//! first does not run so far ahead that the memory no longer reaches back to the last. So it goes
+//! on only as far as there is something that all have passed, or that nobody used for a while.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lru::LruCache;
+use tokio::time::Instant;
 
 use super::blocks::{Block, BlockId};
 
@@ -25,6 +32,9 @@ pub(super) enum Shelf {
 
 /// From whom is taken first what is more than its share.
 const EVICTED: [Shelf; 3] = [Shelf::History, Shelf::Tail, Shelf::Own];
+/// What nobody used for so long, nobody waits for: a reader that is slow holds the others up by no
+/// more than this for each time that they fill the memory.
+const IDLE: Duration = Duration::from_millis(500);
 /// What an entry takes beside its bytes, roughly.
 const ENTRY_BYTES: u64 = 256;
 
@@ -39,7 +49,30 @@ pub(super) struct Memory {
 struct Kept {
     share: u64,
     bytes: u64,
-    blocks: LruCache<BlockId, Block>,
+    blocks: LruCache<BlockId, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    block: Block,
+    used: Instant,
+}
+
+/// How often each run of a block was given to its end, by its first byte.
+#[derive(Debug, Default)]
+pub(super) struct Passed(Mutex<HashMap<u64, u32>>);
+
+impl Passed {
+    pub(super) fn note(&self, run_start: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(run_start).or_default() += 1;
+    }
+
+    /// How many have passed, on the average of the runs that anybody did.
+    fn times(&self) -> f64 {
+        let passed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let times: u32 = passed.values().sum();
+        f64::from(times) / passed.len().max(1) as f64
+    }
 }
 
 impl Memory {
@@ -52,7 +85,38 @@ impl Memory {
     /// Whichever of the shelves has it, where it becomes the last to go.
     pub(super) fn get(&self, shelves: &[Shelf], id: BlockId) -> Option<Block> {
         let mut kept = self.lock();
-        shelves.iter().find_map(|shelf| kept[*shelf as usize].blocks.get(&id).cloned())
+        shelves.iter().find_map(|shelf| {
+            let entry = kept[*shelf as usize].blocks.get_mut(&id)?;
+            entry.used = Instant::now();
+            Some(entry.block.clone())
+        })
+    }
+
+    /// Somebody was given a run of a block to its end.
+    pub(super) fn note_passed(&self, id: BlockId, run_start: u64) {
+        let kept = self.lock();
+        if let Some(entry) = kept[Shelf::History as usize].blocks.peek(&id) {
+            entry.block.passed.note(run_start);
+        }
+    }
+
+    /// Whether `coming` more blocks of history push out only what nobody is coming to.
+    pub(super) fn has_room_for_history(&self, coming: usize) -> bool {
+        let shelves = self.lock();
+        let history = &shelves[Shelf::History as usize];
+        let each = history.bytes / history.blocks.len().max(1) as u64;
+        let kept = shelves.iter().map(|kept| kept.bytes).sum::<u64>();
+        let Some(over) = (kept + coming as u64 * each).checked_sub(self.bytes_max) else {
+            return true;
+        };
+        // What the other shelves have beyond their shares goes when this one is within its own.
+        let missing = over.div_ceil(each.max(1)) as usize;
+        !history.is_over_share() || history.spare().take(missing).count() == missing
+    }
+
+    /// Whether several readers of history are at about the same place.
+    pub(super) fn history_is_shared(&self) -> bool {
+        self.lock()[Shelf::History as usize].readers() >= 2.0
     }
 
     /// Keeps it, unless it is larger than all of the memory.
@@ -66,7 +130,10 @@ impl Memory {
             // The shares are no more than the memory, so somebody has more than its own.
             let greedy = EVICTED.into_iter().find(|s| shelves[*s as usize].is_over_share());
             let Some(greedy) = greedy else { return };
-            shelves[greedy as usize].evict();
+            match greedy {
+                Shelf::History => shelves[greedy as usize].evict_history(),
+                Shelf::Own | Shelf::Tail => shelves[greedy as usize].evict(),
+            }
         }
     }
 
@@ -92,20 +159,43 @@ impl Kept {
 
     fn insert(&mut self, id: BlockId, block: Block) {
         self.bytes += weight(&block);
-        if let Some(before) = self.blocks.put(id, block) {
-            self.bytes -= weight(&before);
+        if let Some(before) = self.blocks.put(id, Entry { block, used: Instant::now() }) {
+            self.bytes -= weight(&before.block);
         }
     }
 
+    /// How many have passed the block that most have passed.
+    fn readers(&self) -> f64 {
+        self.blocks.iter().map(|(_, entry)| entry.block.passed.times().round()).fold(1.0, f64::max)
+    }
+
+    /// What nobody is coming to, the longest unused first.
+    fn spare(&self) -> impl Iterator<Item = BlockId> {
+        let readers = self.readers();
+        let is_spare = move |entry: &Entry| {
+            entry.block.passed.times() >= readers || entry.used.elapsed() >= IDLE
+        };
+        self.blocks.iter().rev().filter(move |(_, entry)| is_spare(entry)).map(|(id, _)| *id)
+    }
+
     fn remove(&mut self, id: BlockId) {
-        if let Some(block) = self.blocks.pop(&id) {
-            self.bytes -= weight(&block);
+        if let Some(entry) = self.blocks.pop(&id) {
+            self.bytes -= weight(&entry.block);
         }
     }
 
     fn evict(&mut self) {
-        if let Some((_, block)) = self.blocks.pop_lru() {
-            self.bytes -= weight(&block);
+        if let Some((_, entry)) = self.blocks.pop_lru() {
+            self.bytes -= weight(&entry.block);
+        }
+    }
+
+    /// What nobody is coming to, if there is such, before what was only not used for longest.
+    fn evict_history(&mut self) {
+        let spare = self.spare().next();
+        match spare {
+            Some(id) => self.remove(id),
+            None => self.evict(),
         }
     }
 }

@@ -109,11 +109,22 @@ impl Objects {
         if self.own(run.object).is_some() || !numbers(&wanted.range).any(|n| missing(&n)) {
             return;
         }
+        // What is pushed out before anybody came to it was read in vain, and will be again.
+        if !self.blocks.has_room_ahead() {
+            return;
+        }
         let objects = Arc::clone(self);
         tasks::spawn("read ahead", async move {
             // Whoever comes to it reads it again, and meets the error.
             let _ahead = objects.read(partition, &run, Lane::History).await;
         });
+    }
+
+    /// A reader of history was given a run to its end, and goes on behind it.
+    pub fn passed(&self, run: &Run) {
+        for number in numbers(&(run.start..run.start.saturating_add(run.bytes))) {
+            self.blocks.note_passed(BlockId { object: run.object, number }, run.start);
+        }
     }
 
     /// Bytes of an object for another replica of the zone, which asks because this one is to read

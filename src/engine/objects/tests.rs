@@ -225,3 +225,51 @@ async fn memory_that_nobody_else_needs_is_used_by_whom_it_serves() {
     objects.remember(object(2_000), Bytes::from(vec![0; 33 << 20]));
     assert!(objects.own(object(2_000)).is_none(), "what fits into nothing is not kept");
 }
+
+/// The only run of an object of a mebibyte.
+fn whole(sequence: u32) -> Run {
+    let (base_offset, offset_count) = (sequence.into(), 1);
+    let (object, max_timestamp) = (object(sequence), -1);
+    Run { base_offset, offset_count, object, start: 0, bytes: 1 << 20, max_timestamp }
+}
+
+/// Five that read the same from the beginning, one of them as fast as it is given, the others
+/// slower; the memory holds a tenth of it.
+#[tokio::test(start_paused = true)]
+async fn readers_of_history_at_about_the_same_place_share_what_one_of_them_read() {
+    const OBJECTS: u32 = 300;
+    let source = Counting::new(1 << 20);
+    let objects = &objects(&source, 32 << 20);
+    let reader = |pause| async move {
+        for sequence in 0..OBJECTS {
+            let id = BlockId { object: object(sequence), number: 0 };
+            objects.blocks.read(id, Lane::History, Via::Zone).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            objects.passed(&whole(sequence));
+        }
+    };
+    join_all([0, 1, 2, 5, 14].map(reader)).await;
+    let asked = source.asked();
+    assert!(asked < OBJECTS as usize * 11 / 10, "{asked} GETs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_came_to_for_a_while_makes_room() {
+    let source = Counting::new(1 << 20);
+    let objects = objects(&source, 8 << 20);
+    let has_room = || objects.blocks.has_room_ahead();
+    for sequence in 0..7 {
+        assert!(has_room(), "{sequence}");
+        let id = BlockId { object: object(sequence), number: 0 };
+        objects.blocks.read(id, Lane::History, Via::Zone).await.unwrap();
+    }
+    assert!(!has_room(), "somebody may be coming to each of them");
+    objects.passed(&whole(3));
+    assert!(has_room(), "everybody has passed this one");
+    let id = BlockId { object: object(7), number: 0 };
+    objects.blocks.read(id, Lane::History, Via::Zone).await.unwrap();
+    assert!(objects.blocks.cached(BlockId { object: object(3), number: 0 }).is_none());
+    assert!(!has_room());
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(has_room(), "nobody came");
+}
