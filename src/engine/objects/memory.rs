@@ -35,6 +35,8 @@ const EVICTED: [Shelf; 3] = [Shelf::History, Shelf::Tail, Shelf::Own];
 /// What nobody used for so long, nobody waits for: a reader that is slow holds the others up by no
 /// more than this for each time that they fill the memory.
 const IDLE: Duration = Duration::from_millis(500);
+/// How long it is remembered how many readers had passed what was pushed out.
+const READERS_REMEMBERED: Duration = Duration::from_secs(2);
 /// What an entry takes beside its bytes, roughly.
 const ENTRY_BYTES: u64 = 256;
 
@@ -50,6 +52,8 @@ struct Kept {
     share: u64,
     bytes: u64,
     blocks: LruCache<BlockId, Entry>,
+    /// How many had passed a block that was pushed out, and when.
+    passed_by: (f64, Instant),
 }
 
 #[derive(Debug)]
@@ -77,7 +81,8 @@ impl Passed {
 
 impl Memory {
     pub(super) fn new(bytes_max: u64) -> Self {
-        let kept = |share| Kept { share, bytes: 0, blocks: LruCache::unbounded() };
+        let passed_by = (0.0, Instant::now());
+        let kept = |share| Kept { share, bytes: 0, blocks: LruCache::unbounded(), passed_by };
         let shares = [bytes_max / 2, bytes_max / 4, bytes_max / 4];
         Self { bytes_max, shelves: Mutex::new(shares.map(kept)) }
     }
@@ -164,9 +169,12 @@ impl Kept {
         }
     }
 
-    /// How many have passed the block that most have passed.
+    /// How many have passed the block that most have passed, of those that are here or were of late.
     fn readers(&self) -> f64 {
-        self.blocks.iter().map(|(_, entry)| entry.block.passed.times().round()).fold(1.0, f64::max)
+        let (times, at) = self.passed_by;
+        let of_late = if at.elapsed() < READERS_REMEMBERED { times } else { 1.0 };
+        let times = |entry: &Entry| entry.block.passed.times().round();
+        self.blocks.iter().map(|(_, entry)| times(entry)).fold(of_late.max(1.0), f64::max)
     }
 
     /// What nobody is coming to, the longest unused first.
@@ -192,11 +200,12 @@ impl Kept {
 
     /// What nobody is coming to, if there is such, before what was only not used for longest.
     fn evict_history(&mut self) {
-        let spare = self.spare().next();
-        match spare {
-            Some(id) => self.remove(id),
-            None => self.evict(),
+        let Some(id) = self.spare().next() else { return self.evict() };
+        let times = self.blocks.peek(&id).map_or(0.0, |entry| entry.block.passed.times().round());
+        if times >= self.passed_by.0 || self.passed_by.1.elapsed() >= READERS_REMEMBERED {
+            self.passed_by = (times, Instant::now());
         }
+        self.remove(id);
     }
 }
 
