@@ -19,7 +19,7 @@ pub(crate) fn partition(partition: i32) -> TopicPartition {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Batch {
     records: Vec<(i64, String)>,
-    producer: Option<i32>,
+    producer: Option<(i64, i32)>,
     gzip: bool,
     max_timestamp: Option<i64>,
 }
@@ -39,7 +39,12 @@ impl Batch {
 
     /// Sent by the idempotent producer of these tests.
     pub(crate) fn sequence(self, base_sequence: i32) -> Self {
-        Self { producer: Some(base_sequence), ..self }
+        self.by(4_711, base_sequence)
+    }
+
+    /// Sent by this idempotent producer.
+    pub(crate) fn by(self, producer: i64, base_sequence: i32) -> Self {
+        Self { producer: Some((producer, base_sequence)), ..self }
     }
 
     pub(crate) fn gzip(self) -> Self {
@@ -83,9 +88,9 @@ impl Batch {
         out.put_i32(count - 1);
         out.put_i64(base);
         out.put_i64(self.max_timestamp.unwrap_or(max));
-        out.put_i64(self.producer.map_or(-1, |_| 4_711));
+        out.put_i64(self.producer.map_or(-1, |(id, _)| id));
         out.put_i16(self.producer.map_or(-1, |_| 0));
-        out.put_i32(self.producer.unwrap_or(-1));
+        out.put_i32(self.producer.map_or(-1, |(_, sequence)| sequence));
         out.put_i32(count);
         out.put_slice(&records);
         let crc = crc_fast::crc32_iscsi(&out[21..]);

@@ -1,0 +1,148 @@
+//! What happened, in order, and whether it may.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::hash::{DefaultHasher, Hasher as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::checker::{Acked, Anomaly, Found, anomalies};
+
+/// Values of one producer are below this and above each other.
+pub(crate) const VALUES_EACH: u64 = 1_000_000;
+
+/// The books of one run.
+#[derive(Debug, Default)]
+pub(crate) struct Books(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    log: Vec<String>,
+    acked: Vec<Acked>,
+    read: BTreeMap<(i32, i64), u64>,
+    wrong: Vec<String>,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+impl Books {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something happened.
+    pub(crate) fn note(&self, what: impl Display) {
+        let at = turmoil::sim_elapsed().unwrap_or_default();
+        self.lock().log.push(format!("{:>9.3} {what}", at.as_secs_f64()));
+    }
+
+    pub(crate) fn count(&self, what: &'static str) {
+        *self.lock().counts.entry(what).or_default() += 1;
+    }
+
+    /// Something happened that must not.
+    pub(crate) fn wrong(&self, what: impl Display) {
+        self.note(format!("WRONG {what}"));
+        self.lock().wrong.push(what.to_string());
+    }
+
+    /// The first value of a batch was acknowledged at this place, and the rest behind it.
+    pub(crate) fn acked(&self, partition: i32, base: i64, values: &[u64]) {
+        self.note(format!("ack {partition}@{base} {values:?}"));
+        let places = (base..).zip(values);
+        let acked = places.map(|(offset, &value)| Acked { partition, offset, value });
+        self.lock().acked.extend(acked);
+        self.count("batches acknowledged");
+    }
+
+    /// Somebody read this.
+    pub(crate) fn read(&self, partition: i32, offset: i64, value: u64) {
+        let before = *self.lock().read.entry((partition, offset)).or_insert(value);
+        if before != value {
+            self.wrong(format!("{partition}@{offset} is {value} and was {before}"));
+        }
+    }
+
+    /// Every reader has come to the end: whether the books balance. What `found` is of one offset
+    /// was compared as it was read.
+    pub(crate) fn balance(&self) {
+        let kept = self.lock();
+        let found: Vec<Found> = kept
+            .read
+            .iter()
+            .map(|(&(partition, offset), &value)| Found { partition, offset, value })
+            .collect();
+        let acked = kept.acked.clone();
+        drop(kept);
+        // The order is that of each producer, the rest is everybody's.
+        let all = anomalies(&acked, &found);
+        let all = all.into_iter().filter(|wrong| !matches!(wrong, Anomaly::Reordered { .. }));
+        let mut producers: Vec<u64> = found.iter().map(|f| f.value / VALUES_EACH).collect();
+        producers.sort_unstable();
+        producers.dedup();
+        let of = |producer| {
+            let own: Vec<Found> =
+                found.iter().filter(|f| f.value / VALUES_EACH == producer).copied().collect();
+            anomalies(&[], &own).into_iter().filter(|w| matches!(w, Anomaly::Reordered { .. }))
+        };
+        for wrong in all.chain(producers.into_iter().flat_map(of)) {
+            self.wrong(format!("{wrong:?}"));
+        }
+    }
+
+    pub(crate) fn wrongs(&self) -> Vec<String> {
+        self.lock().wrong.clone()
+    }
+
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.lock().log.clone()
+    }
+
+    pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().counts.clone()
+    }
+
+    /// The same for the same log, in any process.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.lock().log.iter().for_each(|line| hasher.write(line.as_bytes()));
+        hasher.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrongs(tell: impl FnOnce(&Books)) -> usize {
+        let books = Books::default();
+        tell(&books);
+        books.balance();
+        books.wrongs().len()
+    }
+
+    #[test]
+    fn books_that_balance_and_books_that_do_not() {
+        let other = VALUES_EACH;
+        let fine = |books: &Books| {
+            books.acked(0, 0, &[1, 2]);
+            [(0, 1), (1, 2), (2, other), (3, 3)].map(|(at, value)| books.read(0, at, value));
+        };
+        assert_eq!(wrongs(fine), 0);
+        assert_eq!(wrongs(|b| b.acked(0, 0, &[1])), 1, "lost");
+        let two_at_one = |b: &Books| {
+            b.read(0, 0, 1);
+            b.read(0, 0, 2);
+        };
+        assert_eq!(wrongs(two_at_one), 1);
+        let reordered = |b: &Books| {
+            b.read(0, 0, 2);
+            b.read(0, 1, 1);
+        };
+        assert_eq!(wrongs(reordered), 1);
+        let twice = |b: &Books| {
+            b.read(0, 0, 1);
+            b.read(0, 1, 1);
+        };
+        assert_eq!(wrongs(twice), 1);
+        assert_eq!(wrongs(|b| b.read(0, 1, 1)), 1, "a gap");
+    }
+}

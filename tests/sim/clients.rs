@@ -1,0 +1,247 @@
+//! Clients as Kafka's are: a producer that repeats what was not acknowledged, elsewhere if need be,
+//! and a consumer that moves between replicas.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use odradek::coordinator::{BatchOutcome, Coordinator as _, FindFrom, FindRequest};
+use odradek::engine::fetch::{FetchError, FetchPartition, FetchRequest, FetchedPartition};
+use odradek::engine::produce::{RowOutcome, SealProfile};
+use odradek::entropy::Entropy;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+use turmoil::net::TcpStream;
+
+use crate::batches::{Batch, partition, records};
+use crate::books::VALUES_EACH;
+use crate::replica::{PRODUCE, ProduceDesk};
+use crate::world::{PARTITIONS, World};
+
+/// What a producer writes in all.
+const BATCHES: usize = 60;
+/// Kafka's `max.in.flight.requests.per.connection`.
+const IN_FLIGHT: usize = 5;
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+struct Sent {
+    partition: i32,
+    sequence: i32,
+    values: Vec<u64>,
+}
+
+/// An idempotent producer.
+pub(crate) struct Producer {
+    id: u64,
+    world: Arc<World>,
+    entropy: Entropy,
+    sequences: [i32; PARTITIONS as usize],
+    values: u64,
+    batches: usize,
+    in_flight: VecDeque<Sent>,
+}
+
+impl Producer {
+    pub(crate) fn new(id: u64, world: Arc<World>) -> Self {
+        let entropy = Entropy::from_seed(world.seed.wrapping_mul(31) + id);
+        let sequences = [0; PARTITIONS as usize];
+        let in_flight = VecDeque::new();
+        Self { id, world, entropy, sequences, values: 0, batches: 0, in_flight }
+    }
+
+    /// Writes everything, whatever it takes.
+    pub(crate) async fn run(mut self) {
+        while self.batches < BATCHES || !self.in_flight.is_empty() {
+            let at = self.entropy.next_u64() as usize % self.world.replicas.len();
+            let done = self.session(at).await;
+            self.world
+                .books
+                .note(format!("producer {}: connection to {at} ended: {done:?}", self.id));
+            tokio::time::sleep(Duration::from_millis(20 + self.entropy.next_u64() % 200)).await;
+        }
+        self.world.producing.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    async fn session(&mut self, at: usize) -> io::Result<()> {
+        let replica = Arc::clone(&self.world.replicas[at]);
+        let connect = TcpStream::connect((replica.calls.host(), PRODUCE));
+        let mut stream = timeout(Duration::from_secs(1), connect).await??;
+        for sent in &self.in_flight {
+            send(self.id, sent, &replica.produce, &mut stream).await?;
+            self.world.books.count("batches sent again");
+        }
+        loop {
+            while self.in_flight.len() < IN_FLIGHT && self.batches < BATCHES {
+                let pause = self.entropy.next_u64() % 60;
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                let sent = self.next();
+                let told = send(self.id, &sent, &replica.produce, &mut stream).await;
+                self.in_flight.push_back(sent);
+                told?;
+            }
+            let Some(sent) = self.in_flight.front() else { return Ok(()) };
+            let number = timeout(ANSWERED_WITHIN, stream.read_u64()).await??;
+            let outcome = replica.produce.outcomes.take(number).expect("it was put there");
+            let RowOutcome::Decided { outcome, .. } = outcome else {
+                return Err(io::Error::other("the coordinator is lost"));
+            };
+            match outcome {
+                BatchOutcome::Committed { base_offset }
+                | BatchOutcome::Duplicate { base_offset, .. } => {
+                    self.world.books.acked(sent.partition, base_offset, &sent.values);
+                    self.in_flight.pop_front();
+                }
+                // What came before it was lost on its way, and is sent again.
+                BatchOutcome::Refused(refusal) => {
+                    self.world.books.count("batches refused");
+                    return Err(io::Error::other(format!("{refusal:?}")));
+                }
+            }
+        }
+    }
+
+    fn next(&mut self) -> Sent {
+        let count = 1 + self.entropy.next_u64() % 3;
+        let partition = (self.entropy.next_u64() % PARTITIONS as u64) as i32;
+        let values = (0..count).map(|n| self.id * VALUES_EACH + self.values + n).collect();
+        let sequence = self.sequences[partition as usize];
+        self.sequences[partition as usize] += count as i32;
+        self.values += count;
+        self.batches += 1;
+        Sent { partition, sequence, values }
+    }
+}
+
+async fn send(
+    producer: u64,
+    sent: &Sent,
+    desk: &ProduceDesk,
+    stream: &mut TcpStream,
+) -> io::Result<()> {
+    let values: Vec<String> = sent.values.iter().map(ToString::to_string).collect();
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    let batch = Batch::of(&values).by(producer as i64, sent.sequence);
+    let profile = if producer.is_multiple_of(2) { SealProfile::Fast } else { SealProfile::Cheap };
+    stream.write_u64(desk.rows.put(batch.to(sent.partition, profile))).await
+}
+
+/// A consumer of all partitions.
+pub(crate) struct Consumer {
+    id: u64,
+    world: Arc<World>,
+    entropy: Entropy,
+    at: usize,
+    moved: bool,
+    positions: [i64; PARTITIONS as usize],
+    ends: [i64; PARTITIONS as usize],
+}
+
+impl Consumer {
+    pub(crate) fn new(id: u64, world: Arc<World>) -> Self {
+        let entropy = Entropy::from_seed(world.seed.wrapping_mul(37) + id);
+        let (positions, ends) = ([0; PARTITIONS as usize], [0; PARTITIONS as usize]);
+        Self { id, world, entropy, at: id as usize, moved: true, positions, ends }
+    }
+
+    /// Reads until nobody writes any more and nothing is left.
+    pub(crate) async fn run(mut self) {
+        while !self.is_at_the_end().await {
+            if self.entropy.next_u64().is_multiple_of(20) {
+                self.move_on();
+            }
+            let request = self.request();
+            let replica = Arc::clone(&self.world.replicas[self.at % self.world.replicas.len()]);
+            let fetch = replica.calls.ask(Duration::from_secs(3), |engine| engine.fetch(request));
+            match fetch.await {
+                Ok(partitions) => {
+                    self.moved = false;
+                    for (index, fetched) in (0..).zip(partitions) {
+                        self.take(index, &fetched).await;
+                    }
+                }
+                Err(_) => self.move_on(),
+            }
+        }
+        self.world.books.note(format!("consumer {} is at the end", self.id));
+    }
+
+    fn move_on(&mut self) {
+        self.at = self.entropy.next_u64() as usize;
+        self.moved = true;
+    }
+
+    fn request(&self) -> FetchRequest {
+        let of = |(index, &offset): (i32, &i64)| FetchPartition {
+            partition: partition(index),
+            offset,
+            bytes_max: 1 << 10,
+            leader_epoch: 0,
+            fresh: self.moved,
+        };
+        let partitions = (0..).zip(&self.positions).map(of).collect();
+        FetchRequest {
+            partitions,
+            bytes_min: 1,
+            bytes_max: 4 << 10,
+            wait: Duration::from_millis(500),
+        }
+    }
+
+    async fn take(&mut self, index: i32, fetched: &FetchedPartition) {
+        let (me, books, at) = (self.id, &self.world.books, index as usize);
+        match fetched.error {
+            None => {}
+            Some(FetchError::Storage) => {
+                books.count("fetches without an answer");
+                self.moved = true;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Some(FetchError::OffsetOutOfRange) => {
+                let position = self.positions[at];
+                books
+                    .wrong(format!("consumer {me}: {index}@{position} is said to be out of range"));
+            }
+        }
+        let end = fetched.watermarks.map_or(self.ends[at], |marks| marks.high_watermark);
+        if end < self.ends[at] {
+            let before = self.ends[at];
+            books.wrong(format!("consumer {me}: the end of {index} went from {before} to {end}"));
+        }
+        self.ends[at] = end;
+        for (offset, value) in records(&fetched.records) {
+            // A batch is given whole, though it was asked for in its middle.
+            if offset < self.positions[at] {
+                continue;
+            }
+            if offset != self.positions[at] || offset >= end {
+                let position = self.positions[at];
+                books.wrong(format!(
+                    "consumer {me}: {index}@{offset} given for {position} below {end}"
+                ));
+            }
+            let value = value.parse().expect("a number");
+            books.note(format!("consumer {me} reads {index}@{offset} {value}"));
+            books.read(index, offset, value);
+            self.positions[at] = offset + 1;
+        }
+    }
+
+    /// By the model's own word.
+    async fn is_at_the_end(&self) -> bool {
+        if self.world.producing.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
+        let of = |index| FindRequest {
+            partition: partition(index),
+            from: FindFrom::Offset(0),
+            bytes_max: 0,
+            runs_max: 0,
+        };
+        let found = self.world.model.memory.find((0..PARTITIONS).map(of).collect()).await;
+        let found = found.expect("it lives in memory");
+        found.iter().zip(self.positions).all(|(f, at)| f.watermarks.high_watermark == at)
+    }
+}

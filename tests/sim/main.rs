@@ -1,0 +1,123 @@
+//! The engine in a simulated network, in virtual time: three zones' worth of replicas, clients as
+//! Kafka's, and faults that a seed chooses.
+//!
+//! `SIM_SEEDS=1000` runs so many, from `SIM_FIRST` on; `SIM_SEED=7` runs one and prints its log.
+#![expect(clippy::disallowed_methods, reason = "the runner measures real time")]
+
+#[allow(dead_code, reason = "the engine's tests use the rest")]
+#[path = "../engine/batches.rs"]
+mod batches;
+mod books;
+#[path = "../e2e/checker.rs"]
+mod checker;
+mod clients;
+mod ports;
+mod replica;
+mod rpc;
+mod world;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use books::Books;
+
+/// What `make test` runs.
+const SEEDS: u64 = 300;
+
+fn number(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
+}
+
+fn say(what: &str) {
+    writeln!(std::io::stdout(), "{what}").expect("somebody reads");
+}
+
+fn run(seed: u64) -> Arc<Books> {
+    let books = Arc::new(Books::default());
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| world::run(seed, &books))) {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        books.wrong(format!("panicked: {}", text.unwrap_or_default()));
+    }
+    books
+}
+
+/// Where the logs of failed seeds are kept.
+fn kept(seed: u64) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/sim/{seed}.log"))
+}
+
+fn keep(seed: u64, books: &Books) -> String {
+    let path = kept(seed);
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("target is ours");
+    std::fs::write(&path, books.log().join("\n") + "\n").expect("target is ours");
+    let wrongs = books.wrongs();
+    let first = wrongs.iter().take(5).map(|wrong| format!("\n    {wrong}")).collect::<String>();
+    format!(
+        "seed {seed}: {} things are wrong, the first:{first}\n    its log is {}; again: make sim SEED={seed}",
+        wrongs.len(),
+        path.display()
+    )
+}
+
+#[test]
+fn seeds_find_nothing() {
+    if let Some(seed) = number("SIM_SEED") {
+        let books = run(seed);
+        books.log().iter().for_each(|line| say(line));
+        assert!(books.wrongs().is_empty(), "{}", keep(seed, &books));
+        return;
+    }
+    let (first, count) = (number("SIM_FIRST").unwrap_or(1), number("SIM_SEEDS").unwrap_or(SEEDS));
+    let (next, began) = (AtomicU64::new(0), Instant::now());
+    let (failed, counts) = (Mutex::new(Vec::new()), Mutex::new(BTreeMap::<_, u64>::new()));
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                return;
+            }
+            let books = run(first + index);
+            if !books.wrongs().is_empty() {
+                let failure = keep(first + index, &books);
+                say(&failure);
+                failed.lock().expect("no panic here").push(failure);
+            }
+            let mut counts = counts.lock().expect("no panic here");
+            for (what, times) in books.counts() {
+                *counts.entry(what).or_default() += times;
+            }
+            if (index + 1).is_multiple_of(count.div_ceil(10)) {
+                say(&format!("{} of {count} seeds", index + 1));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..threads).for_each(|_| drop(scope.spawn(work)));
+    });
+    let minutes = began.elapsed().as_secs_f64() / 60.0;
+    let per_minute = count as f64 / minutes;
+    say(&format!("seeds {first} to {}: {per_minute:.0} a minute", first + count - 1));
+    for (what, times) in &*counts.lock().expect("no panic here") {
+        say(&format!("  {times:>9} {what}"));
+    }
+    let failed = failed.into_inner().expect("no panic here");
+    assert!(failed.is_empty(), "{} seeds failed\n{}", failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_log() {
+    for seed in 1..=5 {
+        let (first, second) = (run(seed), run(seed));
+        let differs = first.log().into_iter().zip(second.log()).find(|(a, b)| a != b);
+        assert_eq!(differs, None, "seed {seed}");
+        assert_eq!(first.fingerprint(), second.fingerprint(), "seed {seed}");
+    }
+}
