@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::checker::{Acked, Anomaly, Found, anomalies};
 
@@ -12,7 +13,7 @@ pub(crate) const VALUES_EACH: u64 = 1_000_000;
 
 /// The books of one run.
 #[derive(Debug, Default)]
-pub(crate) struct Books(Mutex<Kept>);
+pub(crate) struct Books(Mutex<Kept>, Mutex<Duration>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -28,9 +29,18 @@ impl Books {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn now(&self) -> MutexGuard<'_, Duration> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What happens outside of all hosts happens at this time.
+    pub(crate) fn set_time(&self, now: Duration) {
+        *self.now() = now;
+    }
+
     /// Something happened.
     pub(crate) fn note(&self, what: impl Display) {
-        let at = turmoil::sim_elapsed().unwrap_or_default();
+        let at = turmoil::sim_elapsed().unwrap_or_else(|| *self.now());
         self.lock().log.push(format!("{:>9.3} {what}", at.as_secs_f64()));
     }
 
@@ -124,7 +134,9 @@ mod tests {
         let other = VALUES_EACH;
         let fine = |books: &Books| {
             books.acked(0, 0, &[1, 2]);
-            [(0, 1), (1, 2), (2, other), (3, 3)].map(|(at, value)| books.read(0, at, value));
+            for (offset, value) in [(0, 1), (1, 2), (2, other), (3, 3)] {
+                books.read(0, offset, value);
+            }
         };
         assert_eq!(wrongs(fine), 0);
         assert_eq!(wrongs(|b| b.acked(0, 0, &[1])), 1, "lost");

@@ -134,6 +134,13 @@ fn replica(index: usize) -> String {
     format!("replica-{index}")
 }
 
+/// All hosts but the replicas, which do not talk to each other.
+fn everybody_else() -> impl Iterator<Item = String> {
+    let producers = (1..=PRODUCERS).map(|id| format!("producer-{id}"));
+    let consumers = (1..=CONSUMERS).map(|id| format!("consumer-{id}"));
+    ["store", "coordinator"].map(str::to_owned).into_iter().chain(producers).chain(consumers)
+}
+
 /// What a fault did, and will be undone.
 #[derive(Clone, Debug)]
 enum Mend {
@@ -155,12 +162,16 @@ struct Trouble {
 impl Trouble {
     fn step(&mut self, sim: &mut Sim<'_>, world: &World) {
         let now = sim.elapsed();
+        world.books.set_time(now);
         let due: Vec<Mend> =
             self.mending.extract_if(.., |(at, _)| *at <= now).map(|(_, mend)| mend).collect();
         for mend in due {
             world.books.note(format!("{mend:?}"));
             match mend {
-                Mend::Bounce(host) => sim.bounce(host),
+                Mend::Bounce(host) => {
+                    everybody_else().for_each(|other| sim.repair(host.clone(), other));
+                    sim.bounce(host);
+                }
                 Mend::Repair(a, b) => sim.repair(a, b),
                 Mend::Release(a, b) => sim.release(a, b),
                 Mend::FastStore => world.store.slowest.store(60, Ordering::Relaxed),
@@ -182,6 +193,8 @@ impl Trouble {
                 if self.mending.iter().any(is_dead) {
                     return;
                 }
+                // Its last words would come in any order, and no seed would be the same twice.
+                everybody_else().for_each(|other| sim.partition(host.clone(), other));
                 sim.crash(host.clone());
                 ("kills", Mend::Bounce(host))
             }
