@@ -152,7 +152,14 @@ impl Consumer {
             if self.entropy.next_u64().is_multiple_of(20) {
                 self.move_on();
             }
-            let request = self.request();
+            // One of two reads slowly, so that it is behind the end of what it has heard of.
+            let is_slow =
+                self.id.is_multiple_of(2) && self.world.producing.load(Ordering::Relaxed) > 0;
+            if is_slow {
+                let pause = self.entropy.next_u64() % 300;
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
+            let request = self.request(if is_slow { 100 } else { 1 << 10 });
             let replica = Arc::clone(&self.world.replicas[self.at % self.world.replicas.len()]);
             let fetch = replica.calls.ask(Duration::from_secs(3), |engine| engine.fetch(request));
             match fetch.await {
@@ -173,11 +180,11 @@ impl Consumer {
         self.moved = true;
     }
 
-    fn request(&self) -> FetchRequest {
+    fn request(&self, bytes_max: usize) -> FetchRequest {
         let of = |(index, &offset): (i32, &i64)| FetchPartition {
             partition: partition(index),
             offset,
-            bytes_max: 1 << 10,
+            bytes_max,
             leader_epoch: 0,
             fresh: self.moved,
         };

@@ -4,7 +4,7 @@
 //! `SIM_SEEDS=1000` runs so many, from `SIM_FIRST` on; `SIM_SEED=7` runs one and prints its log.
 #![expect(clippy::disallowed_methods, reason = "the runner measures real time")]
 
-#[allow(dead_code, reason = "the engine's tests use the rest")]
+#[expect(dead_code, reason = "the engine's tests use the rest")]
 #[path = "../engine/batches.rs"]
 mod batches;
 mod books;

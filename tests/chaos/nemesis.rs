@@ -1,0 +1,133 @@
+//! What is done to the processes and to the network between them, and undone again.
+
+use std::time::Duration;
+
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+
+use crate::cluster::{BROKERS, Cluster, REDIS, REPLICAS, STORE};
+use crate::net::Way;
+
+/// One thing that goes wrong.
+#[derive(Clone, Debug)]
+pub(crate) enum Nemesis {
+    KillReplica(&'static str),
+    KillZone(usize),
+    /// SIGSTOP, and SIGCONT afterwards: a process that does not know that time has passed.
+    Freeze(&'static str),
+    Cut(&'static str, Vec<&'static str>, Way),
+    Lossy(&'static str, u32),
+    SlowStore,
+    /// One replica after the other drains and comes back.
+    Roll,
+    FailRedisOver,
+    KillRedisMaster,
+    KillBroker(&'static str),
+}
+
+/// The kinds, by the name that `CHAOS_ONLY` takes.
+pub(crate) const KINDS: [&str; 13] = [
+    "kill-replica",
+    "kill-zone",
+    "freeze",
+    "cut-redis",
+    "cut-store",
+    "cut-broker",
+    "cut-replica",
+    "lossy",
+    "slow-store",
+    "roll",
+    "fail-redis-over",
+    "kill-redis",
+    "kill-broker",
+];
+
+impl Nemesis {
+    pub(crate) fn of_kind(kind: &str, rng: &mut StdRng) -> Self {
+        let replica = *REPLICAS.choose(rng).expect("some");
+        let way = *[Way::In, Way::Out, Way::Both].choose(rng).expect("some");
+        match kind {
+            "kill-replica" => Self::KillReplica(replica),
+            "kill-zone" => Self::KillZone(rng.random_range(0..3)),
+            "freeze" => Self::Freeze(replica),
+            "cut-redis" => Self::Cut(replica, REDIS.to_vec(), way),
+            "cut-store" => Self::Cut(replica, vec![STORE], way),
+            "cut-broker" => Self::Cut(replica, vec![BROKERS.choose(rng).expect("some")], way),
+            "cut-replica" => {
+                let others: Vec<_> = REPLICAS.into_iter().filter(|r| *r != replica).collect();
+                Self::Cut(replica, others, way)
+            }
+            "lossy" => Self::Lossy(replica, rng.random_range(2..15)),
+            "slow-store" => Self::SlowStore,
+            "roll" => Self::Roll,
+            "fail-redis-over" => Self::FailRedisOver,
+            "kill-redis" => Self::KillRedisMaster,
+            // The first broker is the only controller.
+            "kill-broker" => Self::KillBroker(BROKERS[rng.random_range(1..3)]),
+            other => panic!("CHAOS_ONLY={other} is none of {KINDS:?}"),
+        }
+    }
+
+    /// Does it, holds it for so long, and undoes it.
+    pub(crate) fn strike(&self, cluster: &mut Cluster, hold: Duration) {
+        match self {
+            Self::KillReplica(name) => kill(cluster, &[name], hold),
+            Self::KillZone(zone) => kill(cluster, &REPLICAS[2 * zone..2 * zone + 2], hold),
+            Self::Freeze(name) => {
+                cluster.signal(name, "STOP");
+                wait(hold);
+                cluster.signal(name, "CONT");
+            }
+            Self::Cut(name, others, way) => {
+                others.iter().for_each(|other| cluster.net.cut(name, other, *way));
+                wait(hold);
+                cluster.net.mend(name);
+            }
+            Self::Lossy(name, percent) => {
+                cluster.net.lose(name, *percent);
+                wait(hold);
+                cluster.net.mend(name);
+            }
+            Self::SlowStore => {
+                cluster.store_takes("800/3000", "500/2000");
+                wait(hold);
+                cluster.store_takes("20/80", "10/40");
+            }
+            Self::Roll => {
+                for name in REPLICAS {
+                    let times = cluster.times_ready(name);
+                    cluster.drain_replica(name);
+                    cluster.start_replica(name);
+                    cluster.await_ready(name, times + 1);
+                }
+            }
+            Self::FailRedisOver => cluster.fail_redis_over(),
+            Self::KillRedisMaster => {
+                let master = cluster.redis_master();
+                cluster.kill_redis(master);
+                wait(hold);
+                cluster.start_redis(master);
+            }
+            Self::KillBroker(name) => {
+                cluster.kill_broker(name);
+                wait(hold);
+                cluster.start_broker(name);
+            }
+        }
+    }
+}
+
+fn kill(cluster: &mut Cluster, names: &[&str], hold: Duration) {
+    let times: Vec<usize> = names.iter().map(|name| cluster.times_ready(name)).collect();
+    names.iter().for_each(|name| cluster.kill_replica(name));
+    wait(hold);
+    names.iter().for_each(|name| cluster.start_replica(name));
+    for (name, times) in names.iter().zip(times) {
+        cluster.await_ready(name, times + 1);
+    }
+}
+
+pub(crate) fn wait(time: Duration) {
+    std::thread::sleep(time);
+}
