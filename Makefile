@@ -1,7 +1,7 @@
 # Everything a contributor runs; `make` alone lists it.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build fmt lint docs test test-unit test-e2e demo demo-zones bench bench-produce bench-fetch fuzz sim clean-demo clean-cache
+.PHONY: help setup build fmt lint docs test test-unit test-e2e demo demo-zones bench bench-produce bench-fetch fuzz sim chaos clean-demo clean-cache
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,11 @@ bench-fetch: ## End-to-end latency, GETs and replay of diskless topics on a stor
 
 sim: ## Run the engine under a simulated network (SEEDS=1000, FIRST=1; SEED=7 replays one with its log)
 	@SIM_SEEDS=$(or $(SEEDS),1000) SIM_FIRST=$(FIRST) SIM_SEED=$(SEED) cargo test --locked --all-features --test sim seeds_find_nothing -- --nocapture
+
+chaos: ## Faults on real processes, judged (MINUTES=10; SEED=…, ONLY=kill-zone,freeze,…; needs root)
+	@scripts/setup.sh kafka redis bench chaos
+	cargo build --locked --all-features --example slow-s3
+	@CHAOS_MINUTES=$(or $(MINUTES),10) CHAOS_SEED=$(SEED) CHAOS_ONLY=$(ONLY) cargo test --locked --all-features --test chaos clients_keep -- --nocapture
 
 fuzz: ## Fuzz every parser of what peers send (FUZZ_SECONDS each, 60)
 	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),60)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets what the demo, the tests and the benchmark need beside Rust.
 #   setup.sh             everything
-#   setup.sh kafka …     only the named: kafka redis kcat minio rgw lint bench clients
+#   setup.sh kafka …     only the named: kafka redis kcat minio rgw lint chaos bench clients
 # What is there already is left alone. Two runs at once wait for each other.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
@@ -61,6 +61,11 @@ setup_minio() {
 setup_redis() { apt Redis redis-server redis-server; }
 setup_kcat() { apt kcat kcat kcat; }
 setup_lint() { apt shellcheck shellcheck shellcheck; }
+setup_chaos() {
+  apt "nftables" nft nftables
+  apt "iproute2" ip iproute2
+  apt "Redis' command line" redis-cli redis-tools
+}
 setup_rgw() { apt "Ceph's S3 gateway" radosgw radosgw ceph-common ceph-mon ceph-osd; }
 
 # The clients of the benchmarks: librdkafka in a Python of its own, franz-go, the Java client.
@@ -93,9 +98,9 @@ setup_clients() {
 mkdir -p "$cache/bin" "$cache/log"
 exec 9>"$cache/setup.lock"
 flock -n 9 || { note "waiting for another setup to end"; flock 9; }
-[ $# -gt 0 ] || set -- kafka redis kcat minio rgw lint bench clients
+[ $# -gt 0 ] || set -- kafka redis kcat minio rgw lint chaos bench clients
 for what in "$@"; do
-  declare -F "setup_$what" >/dev/null || die "unknown part '$what'; known: kafka redis kcat minio rgw lint bench clients"
+  declare -F "setup_$what" >/dev/null || die "unknown part '$what'; known: kafka redis kcat minio rgw lint chaos bench clients"
   "setup_$what"
 done
 note "in place: $*"

@@ -174,7 +174,7 @@ pub const KEYS: &[Key] = &[
     key(
         "coordinator.replicas",
         "`0`",
-        "Of Redis' own replicas, how many must have a commit before it is acknowledged (`WAIT`), 0 to 5. With 1, no failover to an up-to-date replica loses what was acknowledged; while fewer are there, nothing is acknowledged.",
+        "Of Redis' own replicas, how many must have a commit before it is acknowledged (`WAIT`), 0 to 5. As many as a failover may choose from, or it may choose one that has not got what another acknowledged; then nothing acknowledged is lost. While fewer are there, nothing is acknowledged.",
     ),
     key(
         "flush",

@@ -1,4 +1,4 @@
-//! Three brokers, three Redis with Sentinels, an S3 server, and two replicas in each of three zones.
+//! Three brokers, a Redis with a replica and three Sentinels, an S3 server, and two replicas in each of three zones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,9 @@ use crate::process::{Process, run, wait_until};
 
 pub(crate) const ZONES: [&str; 3] = ["zone-a", "zone-b", "zone-c"];
 pub(crate) const REPLICAS: [&str; 6] = ["a1", "a2", "b1", "b2", "c1", "c2"];
-pub(crate) const REDIS: [&str; 3] = ["redis1", "redis2", "redis3"];
+/// A master and all that a failover may choose: a second replica would have to be waited for too.
+pub(crate) const REDIS: [&str; 2] = ["redis1", "redis2"];
+pub(crate) const SENTINELS: [&str; 3] = ["redis1", "redis2", "sentinel"];
 pub(crate) const BROKERS: [&str; 3] = ["broker1", "broker2", "broker3"];
 pub(crate) const CLIENTS: [&str; 3] = ["client-a", "client-b", "client-c"];
 pub(crate) const STORE: &str = "store";
@@ -48,12 +50,13 @@ fn index(names: &[&str], name: &str) -> usize {
 
 impl Cluster {
     pub(crate) fn start(dir: &Path) -> Self {
-        let hosts = [&REPLICAS[..], &REDIS, &BROKERS, &CLIENTS, &[STORE]].concat();
+        fs::write(dir.join("secret"), "any").expect("the directory is ours");
+        let hosts = [&REPLICAS[..], &SENTINELS, &BROKERS, &CLIENTS, &[STORE]].concat();
         let net = Net::new(&hosts);
         let kafka = prepare_brokers(&net, dir);
         let brokers = BROKERS.iter().map(|name| Some(start_broker(&net, dir, name))).collect();
         let redis = REDIS.iter().map(|name| Some(start_redis(&net, dir, name))).collect();
-        let sentinels = REDIS.iter().map(|name| start_sentinel(&net, dir, name)).collect();
+        let sentinels = SENTINELS.iter().map(|name| start_sentinel(&net, dir, name)).collect();
         let store = start_store(&net, dir);
         run(Command::new(root().join("scripts/kafka.sh")).arg("wait").arg(&kafka));
         let mut cluster = Self {
@@ -89,7 +92,7 @@ impl Cluster {
         let zone = ZONES[at / 2];
         let address = self.net.address(name);
         let brokers = BROKERS.map(|broker| format!("{}:9092", self.net.address(broker)));
-        let sentinels = REDIS.map(|redis| format!("{}:26379", self.net.address(redis)));
+        let sentinels = SENTINELS.map(|redis| format!("{}:26379", self.net.address(redis)));
         let secret = self.dir.join("secret");
         let yaml = format!(
             "cluster: chaos\nzone: {zone}\nreplica: {name}\n\
@@ -106,7 +109,6 @@ impl Cluster {
             sentinels.join(","),
         );
         let file = self.dir.join(format!("{name}.yaml"));
-        fs::write(&secret, "any").expect("the directory is ours");
         fs::write(&file, yaml).expect("the directory is ours");
         let mut command = self.net.on(name, &binary("odradek").display().to_string());
         command.arg("serve").arg(file);
@@ -161,10 +163,12 @@ impl Cluster {
         self.redis[index(&REDIS, name)] = Some(start_redis(&self.net, &self.dir, name));
     }
 
-    /// Asks the first Sentinel, for whatever reason; empty when it does not answer.
+    /// Asks the Sentinel that is nothing else, for whatever reason; empty when it does not answer.
     fn sentinel(&self, words: &[&str]) -> String {
         let mut command = self.net.on(CLIENTS[0], "redis-cli");
-        command.args(["-h", &self.net.address(REDIS[2]).to_string(), "-p", "26379"]).args(words);
+        command
+            .args(["-h", &self.net.address(SENTINELS[2]).to_string(), "-p", "26379"])
+            .args(words);
         let output = command.output().expect("redis-cli is there");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
@@ -172,16 +176,30 @@ impl Cluster {
     pub(crate) fn redis_master(&self) -> &'static str {
         let said = self.sentinel(&["sentinel", "get-master-addr-by-name", "main"]);
         let is_it = |name: &&&str| said.starts_with(&format!("{}\n", self.net.address(name)));
-        REDIS.iter().find(is_it).copied().unwrap_or(REDIS[0])
+        REDIS.iter().find(is_it).copied().unwrap_or_else(|| panic!("no master: {said}"))
+    }
+
+    /// Until both are there and in step again: what is done to Redis then is what it is called.
+    pub(crate) fn await_whole_redis(&self) {
+        wait_until("Redis is whole", START_WITHIN, || self.redis_is_whole());
     }
 
     pub(crate) fn fail_redis_over(&self) {
-        self.sentinel(&["sentinel", "failover", "main"]);
+        let master = self.redis_master();
+        // Refused while the replica is not yet good for it.
+        wait_until("Sentinel begins a failover", START_WITHIN, || {
+            self.sentinel(&["sentinel", "failover", "main"]).starts_with("OK")
+        });
+        self.await_other_master(master);
+    }
+
+    pub(crate) fn await_other_master(&self, master: &str) {
+        wait_until("Redis has failed over", START_WITHIN, || self.redis_master() != master);
     }
 
     pub(crate) fn redis_is_whole(&self) -> bool {
         let said = self.sentinel(&["info", "sentinel"]);
-        said.contains("status=ok") && said.contains("slaves=2") && said.contains("sentinels=3")
+        said.contains("status=ok") && said.contains("slaves=1") && said.contains("sentinels=3")
     }
 
     /// Latencies of the store, as slow-s3 writes them.
@@ -231,7 +249,7 @@ fn start_redis(net: &Net, dir: &Path, name: &str) -> Process {
     let data = dir.join(name);
     fs::create_dir_all(&data).expect("the directory is ours");
     let config = data.join("redis.conf");
-    // Sentinel rewrites it, so a Redis that comes back knows whose replica it is.
+    // One that was killed as master comes back as one, until Sentinel notices.
     if !config.exists() {
         let address = net.address(name);
         let mut text = format!(

@@ -92,9 +92,21 @@ fn parse(line: &str) -> Option<Line> {
     }
 }
 
+/// Whether a reader may be told an end that lies before one that it was told earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watermarks {
+    NeverGoBack,
+    MayGoBack,
+}
+
 /// What is wrong with the history of one topic. `readers` read everything from the beginning, each
-/// by itself; of a `group` only what it read counts, not how often.
-pub(crate) fn judge(producers: &[&Diary], readers: &[&Diary], group: &[&Diary]) -> Vec<String> {
+/// by itself; the members of a `group` together, and some of it more than once.
+pub(crate) fn judge(
+    producers: &[&Diary],
+    readers: &[&Diary],
+    group: &[&Diary],
+    marks: Watermarks,
+) -> Vec<String> {
     let mut wrong = Vec::new();
     let acked: Vec<Acked> = producers.iter().flat_map(|p| &p.lines).filter_map(ack).collect();
     let failed = producers.iter().flat_map(|p| &p.lines).filter_map(|line| match line {
@@ -117,7 +129,15 @@ pub(crate) fn judge(producers: &[&Diary], readers: &[&Diary], group: &[&Diary]) 
         let missing = acked.iter().filter(|acked| !own.contains(&acked.value));
         wrong.extend(missing.map(|acked| format!("{} never read {acked:?}", reader.name)));
     }
-    wrong.extend(marks_that_went_back(readers));
+    if !group.is_empty() {
+        let read = group.iter().flat_map(|member| &member.lines).filter_map(polled);
+        let read: BTreeSet<u64> = read.map(|found| found.value).collect();
+        let missing = acked.iter().filter(|acked| !read.contains(&acked.value));
+        wrong.extend(missing.map(|acked| format!("the group never read {acked:?}")));
+    }
+    if marks == Watermarks::NeverGoBack {
+        wrong.extend(marks_that_went_back(readers));
+    }
     let found: Vec<Found> = log
         .into_iter()
         .map(|((partition, offset), value)| Found { partition, offset, value })
@@ -200,7 +220,7 @@ mod tests {
     #[track_caller]
     fn check(acks: &[Line], polls: &[Line], wanted: &[&str]) {
         let (producer, reader) = (diary("producer", acks), diary("reader", polls));
-        let wrong = judge(&[&producer], &[&reader], &[]);
+        let wrong = judge(&[&producer], &[&reader], &[], Watermarks::NeverGoBack);
         assert_eq!(wrong.len(), wanted.len(), "{wrong:?}");
         wanted.iter().for_each(|w| assert!(wrong.iter().any(|x| x.contains(w)), "{w}: {wrong:?}"));
     }
@@ -223,14 +243,25 @@ mod tests {
     #[test]
     fn finds_two_records_at_one_offset_and_a_watermark_that_went_back() {
         let (one, other) = (diary("one", &[poll(0, 1)]), diary("other", &[poll(0, 2)]));
-        let wrong = judge(&[], &[&one, &other], &[]);
+        let wrong = judge(&[], &[&one, &other], &[], Watermarks::NeverGoBack);
         assert!(wrong.iter().any(|w| w.contains("which was 1 before")), "{wrong:?}");
-        let wrong = judge(&[], &[&one], &[&other]);
+        let wrong = judge(&[], &[&one], &[&other], Watermarks::NeverGoBack);
         assert_eq!(wrong.len(), 1, "{wrong:?}");
         let marks =
             [Line::Mark { partition: 0, offset: 5 }, Line::Mark { partition: 0, offset: 4 }];
         check(&[], &marks, &["went from 5 to 4"]);
         check(&[Line::Failed("no".to_owned())], &[], &["failed for good"]);
+    }
+
+    #[test]
+    fn finds_what_a_group_skipped() {
+        let (producer, reader) =
+            (diary("producer", &[ack(0, 1), ack(1, 2)]), diary("r", &[poll(0, 1), poll(1, 2)]));
+        let (one, other) = (diary("one", &[poll(1, 2), poll(1, 2)]), diary("other", &[poll(0, 1)]));
+        let judge =
+            |group: &[&Diary]| judge(&[&producer], &[&reader], group, Watermarks::NeverGoBack);
+        assert_eq!(judge(&[&one, &other]), Vec::<String>::new());
+        assert_eq!(judge(&[&one]).len(), 1);
     }
 
     #[test]

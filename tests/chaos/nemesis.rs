@@ -6,7 +6,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
-use crate::cluster::{BROKERS, Cluster, REDIS, REPLICAS, STORE};
+use crate::cluster::{BROKERS, Cluster, REPLICAS, SENTINELS, STORE};
 use crate::net::Way;
 
 /// One thing that goes wrong.
@@ -51,7 +51,7 @@ impl Nemesis {
             "kill-replica" => Self::KillReplica(replica),
             "kill-zone" => Self::KillZone(rng.random_range(0..3)),
             "freeze" => Self::Freeze(replica),
-            "cut-redis" => Self::Cut(replica, REDIS.to_vec(), way),
+            "cut-redis" => Self::Cut(replica, SENTINELS.to_vec(), way),
             "cut-store" => Self::Cut(replica, vec![STORE], way),
             "cut-broker" => Self::Cut(replica, vec![BROKERS.choose(rng).expect("some")], way),
             "cut-replica" => {
@@ -102,11 +102,16 @@ impl Nemesis {
                     cluster.await_ready(name, times + 1);
                 }
             }
-            Self::FailRedisOver => cluster.fail_redis_over(),
+            Self::FailRedisOver => {
+                cluster.await_whole_redis();
+                cluster.fail_redis_over();
+            }
             Self::KillRedisMaster => {
+                cluster.await_whole_redis();
                 let master = cluster.redis_master();
                 cluster.kill_redis(master);
                 wait(hold);
+                cluster.await_other_master(master);
                 cluster.start_redis(master);
             }
             Self::KillBroker(name) => {

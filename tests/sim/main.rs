@@ -27,7 +27,7 @@ use std::time::Instant;
 use books::Books;
 
 /// What `make test` runs.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 
 fn number(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
