@@ -1,7 +1,7 @@
 # Everything a contributor runs; `make` alone lists it.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build fmt lint docs test test-unit test-e2e demo demo-zones bench bench-produce bench-fetch fuzz sim chaos clean-demo clean-cache
+.PHONY: help setup build fmt lint docs test test-unit test-e2e test-chart demo demo-zones bench bench-produce bench-fetch fuzz sim chaos clean-demo clean-cache
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test-unit: ## Tests that need nothing but Rust
 test-e2e: setup ## Real Kafka, Redis, MinIO and clients against Odradek
 	cargo build --locked --all-features --example slow-s3
 	cargo test --locked --all-features --test e2e
+
+test-chart: build ## The Helm chart: lint, render, and what Odradek says to each configuration
+	@scripts/chart.sh
 
 test: ## All tests: set-up, lints, unit, integration, end to end, the demo, a short fuzz
 	@scripts/test.sh

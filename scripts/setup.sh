@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Gets what the demo, the tests and the benchmark need beside Rust.
 #   setup.sh             everything
-#   setup.sh kafka …     only the named: kafka redis kcat minio rgw lint chaos bench clients
+#   setup.sh kafka …     only the named: kafka redis kcat minio rgw lint chaos chart bench clients
 # What is there already is left alone. Two runs at once wait for each other.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "$0")/common.sh"
 
+helm_version=v3.22.0
 minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
 
 # apt WHAT COMMAND PACKAGE…: installs the packages unless the command exists.
@@ -95,12 +96,20 @@ setup_clients() {
   "$root/tests/clients/setup.sh"
 }
 
+setup_chart() {
+  [ -x "$cache/tools/helm3/helm" ] && return
+  need_go
+  say "Helm $helm_version: building it from source (several minutes, once)"
+  GOBIN=$cache/tools/helm3 with_progress "$cache/log/helm.log" "Helm" \
+    go install "helm.sh/helm/v3/cmd/helm@$helm_version"
+}
+
 mkdir -p "$cache/bin" "$cache/log"
 exec 9>"$cache/setup.lock"
 flock -n 9 || { note "waiting for another setup to end"; flock 9; }
-[ $# -gt 0 ] || set -- kafka redis kcat minio rgw lint chaos bench clients
+[ $# -gt 0 ] || set -- kafka redis kcat minio rgw lint chaos chart bench clients
 for what in "$@"; do
-  declare -F "setup_$what" >/dev/null || die "unknown part '$what'; known: kafka redis kcat minio rgw lint chaos bench clients"
+  declare -F "setup_$what" >/dev/null || die "unknown part '$what'; known: kafka redis kcat minio rgw lint chaos chart bench clients"
   "setup_$what"
 done
 note "in place: $*"

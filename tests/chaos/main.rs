@@ -279,12 +279,15 @@ fn strike_on(
 ) -> Vec<String> {
     let began = Instant::now();
     let (mut wrong, mut tried) = (Vec::new(), BTreeMap::<String, (u32, Duration)>::new());
-    for round in 0.. {
+    let mut short = SHORT.iter();
+    loop {
         let (kind, hold) = match minutes {
             Some(minutes) if began.elapsed().as_secs_f64() > minutes * 60.0 => break,
             Some(_) => (kinds[rng.random_range(0..kinds.len())].clone(), rng.random_range(3..31)),
-            None if round == SHORT.len() => break,
-            None => (SHORT[round].to_owned(), 3),
+            None => match short.next() {
+                Some(kind) => ((*kind).to_owned(), 3),
+                None => break,
+            },
         };
         let nemesis = Nemesis::of_kind(&kind, rng);
         say(&format!("{:>6.1} s {nemesis:?} for {hold} s", began.elapsed().as_secs_f64()));
