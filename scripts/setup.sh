@@ -65,6 +65,7 @@ setup_lint() { apt shellcheck shellcheck shellcheck; }
 setup_chaos() {
   apt "nftables" nft nftables
   apt "iproute2" ip iproute2
+  [ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1 ] || apt "libfaketime" libfaketime.so.1 libfaketime
   apt "Redis' command line" redis-cli redis-tools
 }
 setup_rgw() { apt "Ceph's S3 gateway" radosgw radosgw ceph-common ceph-mon ceph-osd; }

@@ -24,6 +24,7 @@ use crate::admin::{self, Readiness};
 use crate::clock::{SystemClock, WallClock};
 use crate::config::{Profile, SaslMechanism, Settings};
 use crate::coordinator::{Coordinator, Event};
+use crate::doctor;
 use crate::engine::Components;
 use crate::engine::budget::Budget;
 use crate::engine::fetch::{Fetcher, Wakeups};
@@ -66,6 +67,8 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
         running = start(&settings, metrics, &readiness) => running?,
     };
     readiness.set_ready(true);
+    let doubted = settings.clone();
+    tasks::spawn("doctor", async move { doctor::log_doubts(&doubted).await });
     stop.wait().await;
     tracing::info!("draining");
     readiness.set_ready(false);

@@ -27,6 +27,8 @@ pub enum Command {
     Serve(ConfigFile),
     /// Check a configuration file; name every mistake and exit with 78 if there is one.
     Validate(ConfigFile),
+    /// Examine what a configuration file names: brokers, store, Redis, addresses, topics.
+    Doctor(Doctor),
     /// Look after topics.
     #[command(subcommand)]
     Topic(TopicCommand),
@@ -49,6 +51,22 @@ pub enum Document {
 pub struct ConfigFile {
     /// The configuration file.
     pub file: PathBuf,
+}
+
+/// What to examine, and how to say it.
+#[derive(Clone, Debug, Args)]
+pub struct Doctor {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Exit with 2 when something is doubtful; with 1 when something is wrong, as ever.
+    #[arg(long)]
+    pub strict: bool,
+    /// Only print the permissions that the store needs, as a policy of AWS IAM.
+    #[arg(long)]
+    pub policy: bool,
 }
 
 /// What to do with topics.

@@ -27,4 +27,5 @@ pub mod proxy;
 pub mod admin;
 pub mod app;
 pub mod cli;
+pub mod doctor;
 pub mod topic_command;

@@ -6,24 +6,36 @@ use std::process::ExitCode;
 use clap::Parser;
 use odradek::cli::{self, Cli, Command, TopicCommand};
 use odradek::config::Settings;
-use odradek::{app, topic_command};
+use odradek::{app, doctor, topic_command};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Validate(config) => cli::run_validate(&config.file),
         Command::Docs(document) => cli::run_docs(document),
-        Command::Serve(config) => with_settings(&config.file, app::serve),
+        Command::Serve(config) => {
+            with_settings(&config.file, "info", |settings| done(app::serve(settings)))
+        }
+        Command::Doctor(asked) => {
+            let file = asked.file.clone();
+            // What it finds is its output; what the libraries say meanwhile is not.
+            with_settings(&file, "off", |settings| doctor::run(settings, asked))
+        }
         Command::Topic(TopicCommand::Create(create)) => {
             let file = create.file.clone();
-            with_settings(&file, |settings| topic_command::create(settings, create))
+            with_settings(&file, "info", |settings| done(topic_command::create(settings, create)))
         }
     }
 }
 
-/// Reads the configuration, and runs what needs it to its end.
-fn with_settings<F>(file: &Path, run: impl FnOnce(Settings) -> F) -> ExitCode
+async fn done(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    run.await.map(|()| ExitCode::SUCCESS)
+}
+
+/// Reads the configuration, and runs what needs it to its end; logs what `level` says, unless the
+/// environment says otherwise.
+fn with_settings<F>(file: &Path, level: &str, run: impl FnOnce(Settings) -> F) -> ExitCode
 where
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<ExitCode>>,
 {
     let settings = match Settings::load(file) {
         Ok(settings) => settings,
@@ -32,7 +44,7 @@ where
     // The one TLS provider of the process: several libraries link their own, and would panic.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     let filter = tracing_subscriber::EnvFilter::try_from_env("ODRADEK_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -48,7 +60,7 @@ where
         Err(error) => Err(error.into()),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE

@@ -57,6 +57,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["config", "log", "store", "coordinator"]),
     ("admin", &["admin", "metrics", "clock", "tasks"]),
     ("app", EVERYTHING),
+    ("doctor", EVERYTHING),
     ("cli", &["app", "cli", "config", "proxy", "topic_command"]),
     ("topic_command", &["app", "cli", "config", "entropy", "proxy", "topic_command"]),
     ("main", EVERYTHING),
@@ -83,7 +84,7 @@ const ADAPTERS: &[&str] = &[
     "coordinator::embedded",
 ];
 
-const EDGE: &[&str] = &["config", "app", "main", "lib"];
+const EDGE: &[&str] = &["config", "app", "doctor", "main", "lib"];
 
 const LONGEST_FILE: usize = 450;
 

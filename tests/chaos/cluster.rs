@@ -16,6 +16,10 @@ pub(crate) const SENTINELS: [&str; 3] = ["redis1", "redis2", "sentinel"];
 pub(crate) const BROKERS: [&str; 3] = ["broker1", "broker2", "broker3"];
 pub(crate) const CLIENTS: [&str; 3] = ["client-a", "client-b", "client-c"];
 pub(crate) const STORE: &str = "store";
+/// The replica whose clock may jump.
+pub(crate) const TIME_TRAVELLER: &str = "c2";
+/// As Debian's libfaketime installs it.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 const START_WITHIN: Duration = Duration::from_secs(60);
 
 /// Everything that runs; a process that was killed is `None`.
@@ -112,7 +116,18 @@ impl Cluster {
         fs::write(&file, yaml).expect("the directory is ours");
         let mut command = self.net.on(name, &binary("odradek").display().to_string());
         command.arg("serve").arg(file);
+        if name == TIME_TRAVELLER && Path::new(FAKETIME).exists() {
+            self.jump("+0");
+            command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+            command.env("FAKETIME_TIMESTAMP_FILE", self.dir.join("clock"));
+            command.env("FAKETIME_CACHE_DURATION", "1");
+        }
         self.replicas[at] = Some(Process::start(name, &self.dir, &command));
+    }
+
+    /// Moves the wall clock of [`TIME_TRAVELLER`], as `+3600` or `-60`, in seconds.
+    pub(crate) fn jump(&self, by: &str) {
+        fs::write(self.dir.join("clock"), format!("{by}\n")).expect("the directory is ours");
     }
 
     /// How often a replica has become ready.

@@ -18,7 +18,11 @@ pub(crate) enum Nemesis {
     Freeze(&'static str),
     Cut(&'static str, Vec<&'static str>, Way),
     Lossy(&'static str, u32),
+    /// What a replica sends is throttled to so many kilobits a second.
+    SlowLink(&'static str, u32),
     SlowStore,
+    /// The wall clock of one replica jumps by so many seconds, and back.
+    ClockJump(i32),
     /// One replica after the other drains and comes back.
     Roll,
     FailRedisOver,
@@ -27,7 +31,7 @@ pub(crate) enum Nemesis {
 }
 
 /// The kinds, by the name that `CHAOS_ONLY` takes.
-pub(crate) const KINDS: [&str; 13] = [
+pub(crate) const KINDS: [&str; 15] = [
     "kill-replica",
     "kill-zone",
     "freeze",
@@ -36,7 +40,9 @@ pub(crate) const KINDS: [&str; 13] = [
     "cut-broker",
     "cut-replica",
     "lossy",
+    "slow-link",
     "slow-store",
+    "clock-jump",
     "roll",
     "fail-redis-over",
     "kill-redis",
@@ -59,7 +65,9 @@ impl Nemesis {
                 Self::Cut(replica, others, way)
             }
             "lossy" => Self::Lossy(replica, rng.random_range(2..15)),
+            "slow-link" => Self::SlowLink(replica, rng.random_range(300..3_000)),
             "slow-store" => Self::SlowStore,
+            "clock-jump" => Self::ClockJump(rng.random_range(-7_200..7_200)),
             "roll" => Self::Roll,
             "fail-redis-over" => Self::FailRedisOver,
             "kill-redis" => Self::KillRedisMaster,
@@ -88,6 +96,16 @@ impl Nemesis {
                 cluster.net.lose(name, *percent);
                 wait(hold);
                 cluster.net.mend(name);
+            }
+            Self::SlowLink(name, kilobits) => {
+                cluster.net.slow(name, &format!("{kilobits}kbit"));
+                wait(hold);
+                cluster.net.hurry(name);
+            }
+            Self::ClockJump(seconds) => {
+                cluster.jump(&format!("{seconds:+}"));
+                wait(hold);
+                cluster.jump("+0");
             }
             Self::SlowStore => {
                 cluster.store_takes("800/3000", "500/2000");

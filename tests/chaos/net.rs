@@ -118,6 +118,19 @@ impl Net {
         self.nft(host, &lost);
     }
 
+    /// What `host` sends goes out at this rate, with a queue before it.
+    pub(crate) fn slow(&self, host: &str, rate: &str) {
+        let index = self.address(host).octets()[3] - 1;
+        let shaped =
+            format!("qdisc add dev v{index} root tbf rate {rate} burst 16kb latency 500ms");
+        run(self.on(host, "tc").args(shaped.split_whitespace()));
+    }
+
+    pub(crate) fn hurry(&self, host: &str) {
+        let index = self.address(host).octets()[3] - 1;
+        run(self.on(host, "tc").args(["qdisc", "del", "dev", &format!("v{index}"), "root"]));
+    }
+
     pub(crate) fn mend(&self, host: &str) {
         self.nft(host, "flush table inet chaos");
     }

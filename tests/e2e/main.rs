@@ -5,6 +5,7 @@
 mod bed;
 mod checker;
 mod demo;
+mod doctor;
 mod kill_nine;
 mod matrix;
 mod raw;

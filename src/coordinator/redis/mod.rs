@@ -17,6 +17,7 @@ mod codec;
 mod connection;
 pub mod floors;
 mod follow;
+pub mod inspect;
 mod keys;
 mod replies;
 mod scripts;

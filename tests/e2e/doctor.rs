@@ -1,0 +1,136 @@
+//! `odradek doctor` before a real Kafka, MinIO and Redis, whole and not.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::bed::Bed;
+use crate::bed::kafka::tool;
+use crate::bed::process::wait_until;
+use crate::bed::redis::Redis;
+
+/// A configuration that names what the bed has, with these changes to its text.
+fn file(dir: &Path, redis: &Redis, changes: &[(&str, &str)]) -> PathBuf {
+    let bed = Bed::get();
+    let mut text = format!(
+        "replica: r\nkafka: {{bootstrapServers: [{}]}}\n\
+         diskless: {{topics: [{{match: \"doctor-*\"}}]}}\n{}{}",
+        bed.kafka().bootstrap(),
+        bed.minio().yaml("doctor"),
+        redis.yaml()
+    );
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from} is not in {text}");
+        text = text.replace(from, to);
+    }
+    let file = dir.join("odradek.yaml");
+    fs::write(&file, text).expect("the bed's directory is ours");
+    file
+}
+
+/// The exit code, and the findings.
+fn doctor(file: &Path, more: &[&str]) -> (Option<i32>, Vec<Value>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
+    let output = command.arg("doctor").arg(file).arg("--json").args(more).output();
+    let output = output.expect("it runs");
+    let findings = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("{error}: {}", String::from_utf8_lossy(&output.stdout));
+    });
+    (output.status.code(), findings)
+}
+
+#[track_caller]
+fn has(findings: &[Value], level: &str, subject: &str, what: &str) {
+    let is_it = |finding: &Value| {
+        let says = finding["what"].as_str().is_some_and(|text| text.contains(what));
+        let explains = level == "fine" || finding["why"].as_str().is_some_and(|t| !t.is_empty());
+        finding["level"] == level && finding["subject"] == subject && says && explains
+    };
+    assert!(findings.iter().any(is_it), "no {level} {subject} `{what}` in {findings:#?}");
+}
+
+fn redis_is_told(redis: &Redis, command: &str) {
+    let mut stream = TcpStream::connect(("127.0.0.1", redis.port())).expect("it listens");
+    stream.write_all(format!("{command}\r\n").as_bytes()).expect("it reads");
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).expect("it answers");
+    assert_eq!(&answer, b"+OK\r\n");
+}
+
+#[test]
+fn the_doctor_finds_what_is_wrong_and_leaves_alone_what_is_not() {
+    let dir = Bed::get().test_dir("doctor");
+    let redis = Redis::start(&dir);
+    let compacted = ["--create", "--topic", "doctor-keys", "--config", "cleanup.policy=compact"];
+    let kafka = Bed::get().kafka().bootstrap().to_owned();
+    tool("kafka-topics", &[&["--bootstrap-server", &kafka][..], &compacted].concat());
+
+    let good = file(&dir, &redis, &[]);
+    wait_until("all is well", Duration::from_secs(30), || doctor(&good, &[]).0 == Some(0));
+    let (status, findings) = doctor(&good, &[]);
+    assert_eq!(status, Some(0), "{findings:#?}");
+    has(&findings, "fine", "kafka", "brokers");
+    has(&findings, "fine", "store", "writes, reads, lists and deletes");
+    has(&findings, "fine", "store", "a PUT of 64 KiB takes");
+    has(&findings, "fine", "coordinator", "runs scripts");
+    has(&findings, "doubtful", "coordinator", "appendonly is off");
+    has(&findings, "doubtful", "listeners", "no replica answers");
+    has(&findings, "doubtful", "topics", "doctor-keys matches a rule, and is compacted");
+    assert_eq!(doctor(&good, &["--strict"]).0, Some(2));
+
+    redis_is_told(&redis, "CONFIG SET maxmemory-policy allkeys-lru");
+    let (status, findings) = doctor(&good, &[]);
+    assert_eq!(status, Some(1));
+    has(&findings, "wrong", "coordinator", "maxmemory-policy is allkeys-lru");
+    redis_is_told(&redis, "CONFIG SET maxmemory-policy noeviction");
+    redis_is_told(&redis, "CONFIG SET appendonly yes");
+    let (_, findings) = doctor(&good, &[]);
+    assert!(!findings.iter().any(|f| f["what"] == "appendonly is off"), "{findings:#?}");
+}
+
+#[test]
+fn the_doctor_names_each_part_that_is_away() {
+    let dir = Bed::get().test_dir("doctor-away");
+    let redis = Redis::start(&dir);
+    let kafka = Bed::get().kafka().bootstrap().to_owned();
+    // Servers that have just been started may refuse a first question.
+    let good = file(&dir, &redis, &[]);
+    wait_until("all is well", Duration::from_secs(30), || doctor(&good, &[]).0 == Some(0));
+    let redis_port = format!("127.0.0.1:{}/0", redis.port());
+    let no_secret =
+        file(&dir, &redis, &[("secretAccessKeyFile: ", "secretAccessKeyFile: /dev/null #")]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
+    let status = command.arg("doctor").arg(no_secret).status().expect("it runs");
+    assert_eq!(status.code(), Some(78), "the file itself is wrong");
+    for (from, to, subject) in [
+        (kafka.as_str(), "127.0.0.1:1", "kafka"),
+        (&redis_port, "127.0.0.1:1/0", "coordinator"),
+        ("store: s3://", "store: s3://no-such-", "store"),
+    ] {
+        let file = file(&dir, &redis, &[(from, to)]);
+        let (status, findings) = doctor(&file, &[]);
+        assert_eq!(status, Some(1), "{subject}: {findings:#?}");
+        let wrong = findings.iter().filter(|f| f["level"] == "wrong");
+        let wrong: Vec<_> = wrong.filter_map(|f| f["subject"].as_str()).collect();
+        assert_eq!(wrong, [subject], "{findings:#?}");
+    }
+}
+
+#[test]
+fn the_doctor_prints_the_least_policy() {
+    let dir = Bed::get().test_dir("doctor-policy");
+    let redis = Redis::start(&dir);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
+    let file = file(&dir, &redis, &[]);
+    let output = command.arg("doctor").arg("--policy").arg(file).output().expect("it runs");
+    let policy: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let actions: Vec<_> = policy["Statement"].as_array().into_iter().flatten().collect();
+    assert_eq!(actions.len(), 2, "{policy}");
+    let resource = actions[0]["Resource"].as_str().expect("a resource");
+    assert!(resource.starts_with("arn:aws:s3:::") && resource.ends_with("/odradek/*"), "{policy}");
+}
