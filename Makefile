@@ -23,6 +23,7 @@ lint: ## Formatting, clippy, shellcheck; nothing is changed
 docs: ## Print the documents that are made from the code anew
 	cargo run --locked -q -- docs protocol > docs/protocol.md.new && mv docs/protocol.md.new docs/protocol.md
 	cargo run --locked -q -- docs configuration > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
+	cargo run --locked -q -- docs metrics > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
 
 test-unit: ## Tests that need nothing but Rust
 	cargo test --locked --all-features --lib --bins --test tidy

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 mod backends;
+mod figures;
 mod floors;
 mod lost;
 mod roster;
@@ -32,7 +33,7 @@ use crate::engine::lookup::Lookup;
 use crate::engine::objects::Objects;
 use crate::engine::produce::{ProduceSettings, Producer, SealProfile, UploadSettings};
 use crate::entropy::Entropy;
-use crate::metrics::Metrics;
+use crate::metrics::{BudgetName, Metrics, Success};
 use crate::peers::Zone;
 use crate::proxy::cluster::Cluster;
 use crate::proxy::fetch_sessions::FetchSessions;
@@ -143,13 +144,14 @@ async fn start(
 ) -> anyhow::Result<Running> {
     let clock: Arc<dyn WallClock> = Arc::new(SystemClock);
     let entropy = Arc::new(Entropy::from_os());
-    let (store, uploads) = open_store(settings, &entropy).await?;
-    let ordering = open_coordinator(settings, &store, &clock, &entropy).await?;
+    let (store, uploads) = open_store(settings, &entropy, &metrics).await?;
+    let ordering = open_coordinator(settings, &store, &clock, &entropy, &metrics).await?;
     let coordinator = Arc::clone(&ordering.coordinator);
 
     let servers = settings.kafka.bootstrap_servers.iter().map(ToString::to_string).collect();
     let cluster = Arc::new(Cluster::new(servers, login(settings, &entropy)));
     let metadata = until_ok("Kafka", || cluster.refresh()).await;
+    metrics.successes.note(Success::kafka);
     let cluster_id = cluster.view().cluster_id.clone();
     let attachment = attach(settings, &*coordinator, &cluster_id, readiness).await?;
     keep_generation(settings, &*store, &attachment).await?;
@@ -164,7 +166,7 @@ async fn start(
         seal_profile(settings.flush.profile),
     ));
     let components = Components { store, uploads, coordinator, clock, entropy };
-    let wakeups = Arc::new(Wakeups::default());
+    let wakeups = Arc::new(Wakeups::counting(Arc::clone(&metrics)));
     follow(&components.coordinator, &wakeups, &topics).await;
     until_ok("the batch coordinator", || topics.load()).await;
 
@@ -259,6 +261,11 @@ fn build_proxy(
     let budget = |bytes| Budget::new(in_memory(bytes), Arc::clone(&metrics));
     let (diskless, classic) = (budget(memory.requests), budget(memory.requests));
     let responses = budget(memory.responses);
+    figures::budget(&metrics, BudgetName::requests, &diskless);
+    figures::budget(&metrics, BudgetName::classic, &classic);
+    figures::budget(&metrics, BudgetName::responses, &responses);
+    figures::cache(&metrics, &objects);
+    figures::topics(&metrics, topics);
     let produce = ProduceSettings {
         interval: settings.flush.interval,
         object_bytes: in_memory(settings.flush.size_bytes),
@@ -297,7 +304,7 @@ fn build_proxy(
         fetch_sessions: FetchSessions::new(Arc::clone(&components.entropy)),
         clock: Arc::clone(&components.clock),
         lookup: Lookup::new(components.clone(), Arc::clone(&objects)),
-        fetcher: Fetcher::new(components, objects, wakeups),
+        fetcher: Fetcher::new(components, objects, wakeups).counting(Arc::clone(&metrics)),
         budget: diskless,
         responses,
         classic_budget: classic,
@@ -388,6 +395,9 @@ async fn watch(proxy: Arc<Proxy>, listeners: Arc<Listeners>, cluster_id: String)
         proxy.topics.observe_all(&metadata.topics).await;
         proxy.topics.finish_switches().await;
         proxy.topics.refresh_configs().await;
+        proxy.metrics.successes.note(Success::kafka);
+        let written = proxy.topics.written_placeholders().await;
+        proxy.metrics.clients.placeholders_written.set(i64::try_from(written).unwrap_or(i64::MAX));
         listeners.open_brokers().await;
     }
 }

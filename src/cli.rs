@@ -44,6 +44,8 @@ pub enum Document {
     Protocol,
     /// `docs/configuration.md`.
     Configuration,
+    /// `docs/metrics.md`.
+    Metrics,
 }
 
 /// The configuration file.
@@ -106,6 +108,7 @@ pub fn run_docs(document: Document) -> ExitCode {
     let text = match document {
         Document::Protocol => crate::proxy::apis::protocol_markdown(),
         Document::Configuration => crate::config::reference(),
+        Document::Metrics => crate::metrics::reference(),
     };
     let written = io::stdout().lock().write_all(text.as_bytes());
     written.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)

@@ -16,7 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &["clock"]),
     ("entropy", &["entropy"]),
     ("tasks", &["tasks"]),
-    ("metrics", &["metrics", "clock", "tasks"]),
+    ("metrics", &["metrics", "log", "clock", "tasks"]),
     ("store", &["log", "wire", "store", "clock", "entropy", "tasks", "metrics"]),
     ("coordinator", &["log", "wire", "coordinator", "clock", "entropy", "tasks", "metrics"]),
     (
@@ -58,7 +58,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("admin", &["admin", "metrics", "clock", "tasks"]),
     ("app", EVERYTHING),
     ("doctor", EVERYTHING),
-    ("cli", &["app", "cli", "config", "proxy", "topic_command"]),
+    ("cli", &["app", "cli", "config", "metrics", "proxy", "topic_command"]),
     ("topic_command", &["app", "cli", "config", "entropy", "proxy", "topic_command"]),
     ("main", EVERYTHING),
     ("lib", EVERYTHING),

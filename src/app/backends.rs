@@ -13,10 +13,12 @@ use crate::admin::Readiness;
 use crate::clock::WallClock;
 use crate::config::{CoordinatorSettings, Settings};
 use crate::coordinator::embedded::EmbeddedCoordinator;
+use crate::coordinator::measured::MeasuredCoordinator;
 use crate::coordinator::redis::floors::FloorStore;
 use crate::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
 use crate::coordinator::{Attachment, Coordinator, CoordinatorError};
 use crate::entropy::Entropy;
+use crate::metrics::Metrics;
 use crate::store::memory::MemoryStore;
 use crate::store::open::Opened;
 use crate::store::probe::probe;
@@ -51,15 +53,17 @@ pub(super) struct Watched {
 pub(super) async fn open_store(
     settings: &Settings,
     entropy: &Arc<Entropy>,
+    metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Arc<dyn Store>, Arc<dyn Store>)> {
     if !settings.writer {
         let empty: Arc<dyn Store> = Arc::new(MemoryStore::new());
         return Ok((Arc::clone(&empty), empty));
     }
     let (url, s3) = (settings.objects_url(), settings.store.s3.clone());
-    let of_store = Arc::clone(entropy);
-    let opening =
-        tokio::task::spawn_blocking(move || crate::store::open::open(&url, &s3, of_store));
+    let (of_store, counted) = (Arc::clone(entropy), Arc::clone(metrics));
+    let opening = tokio::task::spawn_blocking(move || {
+        crate::store::open::open(&url, &s3, of_store, &counted)
+    });
     let opened = opening.await?.with_context(|| format!("store {}", settings.objects_url()))?;
     check_store(settings, &opened, entropy).await?;
     Ok((opened.store, opened.bare))
@@ -96,13 +100,17 @@ pub(super) async fn open_coordinator(
     store: &Arc<dyn Store>,
     clock: &Arc<dyn WallClock>,
     entropy: &Arc<Entropy>,
+    metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Ordering> {
+    let measured = |coordinator: Arc<dyn Coordinator>| -> Arc<dyn Coordinator> {
+        Arc::new(MeasuredCoordinator::new(coordinator, Arc::clone(metrics)))
+    };
     match &settings.coordinator {
         CoordinatorSettings::Embedded => {
             let opened = EmbeddedCoordinator::open(&**clock, entropy, Arc::clone(store)).await;
             let coordinator = opened.context("the embedded coordinator cannot begin")?;
             let (incarnation, replica_tag) = (coordinator.incarnation(), coordinator.replica());
-            let coordinator = Arc::new(coordinator);
+            let coordinator = measured(Arc::new(coordinator));
             Ok(Ordering { coordinator, incarnation, replica_tag, redis: None })
         }
         CoordinatorSettings::Redis { url, replicas } => {
@@ -129,7 +137,7 @@ pub(super) async fn open_coordinator(
             };
             let coordinator = Arc::new(RedisCoordinator::new(entropy, redis)?);
             Ok(Ordering {
-                coordinator: Arc::clone(&coordinator) as Arc<dyn Coordinator>,
+                coordinator: measured(Arc::clone(&coordinator) as Arc<dyn Coordinator>),
                 incarnation: u64::try_from(clock.now_ms()).unwrap_or(0),
                 replica_tag: (entropy.next_u64() >> 32) as u32,
                 redis: Some(Watched { coordinator, floors }),

@@ -46,9 +46,9 @@ pub(super) fn watch(watched: &Watched, readiness: Arc<Readiness>, metrics: Arc<M
             let checked = coordinator.check().await;
             let was_lost = readiness.is_lost();
             note(&readiness, checked.as_ref().err());
-            metrics.coordinator_lost.set(i64::from(readiness.is_lost()));
+            metrics.coordinator.lost.set(i64::from(readiness.is_lost()));
             let settled = coordinator.settlements();
-            metrics.coordinator_settlements.inc_by(settled.saturating_sub(settlements));
+            metrics.coordinator.settlements.inc_by(settled.saturating_sub(settlements));
             settlements = settled;
             // At a loss at once: we may be the only one who knows.
             let is_urgent = readiness.is_lost() && !was_lost;

@@ -68,7 +68,7 @@ pub(super) async fn objects(
     let store: Arc<dyn Source> = Arc::new(FromStore(Arc::clone(&components.store)));
     let cache_bytes = settings.memory.cache;
     let Some(peers) = &settings.peers else {
-        return Ok(Arc::new(Objects::new(store, cache_bytes)));
+        return Ok(Arc::new(Objects::new(store, cache_bytes).counting(Arc::clone(metrics))));
     };
     let (bind, clock) = (peers.bind, Arc::clone(&components.clock));
     // Before the lease, so that nobody asks in vain.
@@ -80,7 +80,8 @@ pub(super) async fn objects(
         Arc::clone(&clock),
         Arc::clone(metrics),
     );
-    let objects = Arc::new(Objects::new(Arc::new(through), cache_bytes).serving_from(store));
+    let objects = Objects::new(Arc::new(through), cache_bytes).serving_from(store);
+    let objects = Arc::new(objects.counting(Arc::clone(metrics)));
     let server = Server {
         objects: Arc::clone(&objects),
         zone: Arc::clone(zone),
@@ -140,7 +141,7 @@ impl Hears for Ears {
         }
         for (index, zone) in (0..).zip(&news.told.zones) {
             let here = news.told.members.iter().filter(|member| member.zone == index);
-            self.metrics.members(&zone.name, here.count());
+            self.metrics.clients.members(&zone.name, here.count());
         }
         self.nodes.hear(news.kept);
         self.zone.hear(news.told, news.until);
@@ -205,7 +206,7 @@ impl Keeper {
     async fn renew(&mut self) -> bool {
         let me = self.me.clone();
         let Some(told) = self.ask(&me, LEASE).await else { return false };
-        self.metrics.lease_renewals.inc();
+        self.metrics.coordinator.lease_renewals.inc();
         if me.hosts() && !told.members.contains(&me) {
             tracing::error!(
                 replica = me.replica,

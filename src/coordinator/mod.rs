@@ -14,6 +14,7 @@ pub mod conformance;
 pub mod embedded;
 #[cfg(any(test, feature = "test-util"))]
 pub mod faulty;
+pub mod measured;
 mod membership;
 pub mod memory;
 pub mod redis;

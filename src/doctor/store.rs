@@ -57,7 +57,7 @@ fn refused(settings: &Settings, error: &StoreError) -> Finding {
 async fn ask(settings: &Settings) -> Result<Vec<Finding>, StoreError> {
     let entropy = Arc::new(Entropy::from_os());
     let (url, s3, of_store) = (settings.objects_url(), settings.store.s3.clone(), entropy.clone());
-    let opening = move || crate::store::open::open(&url, &s3, of_store);
+    let opening = move || crate::store::open::open(&url, &s3, of_store, &Arc::default());
     let opened = match tokio::task::spawn_blocking(opening).await {
         Ok(opened) => opened?,
         Err(panic) => return Err(StoreError::in_doubt("open", "", panic.to_string())),

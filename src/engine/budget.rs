@@ -41,6 +41,11 @@ impl Budget {
         Share { budget: Arc::clone(self), bytes, free: Arc::new(Semaphore::new(bytes)) }
     }
 
+    /// Bytes in all.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Bytes that nobody holds.
     pub fn available(&self) -> usize {
         self.free.available_permits()
@@ -86,7 +91,7 @@ impl Share {
         let of_budget =
             acquire(&self.budget.free, wanted.min(self.budget.bytes), &mut waited).await?;
         if !waited.is_zero() {
-            self.budget.metrics.budget_waits.inc();
+            self.budget.metrics.clients.budget_waits.inc();
         }
         Ok(Room { _of_share: of_share, _of_budget: of_budget, waited })
     }

@@ -93,10 +93,10 @@ impl FromZone {
     }
 
     fn took(&self, outcome: PeerOutcome, bytes: Bytes) -> Bytes {
-        self.metrics.peer_request(outcome);
-        self.metrics.peer_bytes.inc_by(bytes.len() as u64);
+        self.metrics.fetch.peer_request(outcome);
+        self.metrics.fetch.peer_bytes.inc_by(bytes.len() as u64);
         if outcome == PeerOutcome::answered {
-            self.metrics.gets_saved.inc();
+            self.metrics.fetch.gets_saved.inc();
         }
         bytes
     }
@@ -104,7 +104,7 @@ impl FromZone {
     fn failed(&self, peer: &Peer, failure: &Failure) {
         let (outcome, detail) = (failure.outcome, &failure.detail);
         tracing::warn!(peer = peer.address, ?outcome, detail, "a peer is left alone for a while");
-        self.metrics.peer_request(outcome);
+        self.metrics.fetch.peer_request(outcome);
         self.zone.rest(peer);
     }
 }
@@ -131,7 +131,7 @@ impl Source for FromZone {
         }
         match self.zone.owner(object) {
             Owner::Nobody => {}
-            Owner::Resting => self.metrics.peer_request(PeerOutcome::resting),
+            Owner::Resting => self.metrics.fetch.peer_request(PeerOutcome::resting),
             Owner::Peer(peer) => return self.read_from(&peer, object, range).await,
         }
         self.store.read(object, range).await

@@ -90,7 +90,7 @@ impl Server {
         let (method, uri, now_ms) = (request.method(), request.uri(), self.clock.now_ms());
         let is_peer = |key: &super::Key| key.verify(method, uri, request.headers(), now_ms);
         if !self.zone.key().as_ref().is_some_and(is_peer) {
-            self.metrics.peer_refusals.inc();
+            self.metrics.fetch.peer_refusals.inc();
             return refusal(StatusCode::UNAUTHORIZED);
         }
         let asked = (method == Method::GET).then(|| parse(uri)).flatten();

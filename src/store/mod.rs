@@ -7,6 +7,7 @@ pub mod conformance;
 pub mod faulty;
 pub mod file;
 mod key;
+pub mod measured;
 pub mod memory;
 pub mod open;
 pub mod probe;

@@ -6,11 +6,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::file::FileStore;
+use super::measured::MeasuredStore;
 use super::memory::MemoryStore;
 use super::retry::{RetryPolicy, RetryStore};
 use super::s3::{S3Options, S3Store};
 use super::{Store, StoreError};
 use crate::entropy::Entropy;
+use crate::metrics::Metrics;
 
 /// Where objects lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,20 +115,32 @@ pub struct Opened {
     pub s3: Option<Arc<S3Store>>,
 }
 
-/// Opens a store. The pauses between repeated calls are drawn from `entropy`. Blocks while a directory is prepared or credentials are fetched: call it
-/// before the runtime serves, or from a blocking task. Each `memory:` is a store of its own.
+/// Opens a store whose calls are counted in `metrics`. The pauses between repeated calls are drawn
+/// from `entropy`. Blocks while a directory is prepared or credentials are fetched: call it before
+/// the runtime serves, or from a blocking task. Each `memory:` is a store of its own.
 ///
 /// # Errors
 /// [`super::StoreErrorKind::Denied`] when it cannot be used at all.
-pub fn open(url: &StoreUrl, s3: &S3Options, entropy: Arc<Entropy>) -> Result<Opened, StoreError> {
+pub fn open(
+    url: &StoreUrl,
+    s3: &S3Options,
+    entropy: Arc<Entropy>,
+    metrics: &Arc<Metrics>,
+) -> Result<Opened, StoreError> {
+    let measured = |store: Arc<dyn Store>| -> Arc<dyn Store> {
+        Arc::new(MeasuredStore::new(store, Arc::clone(metrics)))
+    };
     // Neither memory nor a directory has passing faults: what fails there fails again.
-    let local = |store: Arc<dyn Store>| Opened { bare: Arc::clone(&store), store, s3: None };
+    let local = |store: Arc<dyn Store>| {
+        let bare = measured(store);
+        Opened { store: Arc::clone(&bare), bare, s3: None }
+    };
     match url {
         StoreUrl::Memory => Ok(local(Arc::new(MemoryStore::new()))),
         StoreUrl::File(path) => Ok(local(Arc::new(FileStore::open(path)?))),
         StoreUrl::S3 { bucket, prefix } => {
             let s3 = Arc::new(S3Store::new(bucket, prefix, s3)?);
-            let bare = Arc::clone(&s3) as Arc<dyn Store>;
+            let bare = measured(Arc::clone(&s3) as Arc<dyn Store>);
             let retrying = RetryStore::new(Arc::clone(&bare), RetryPolicy::STANDARD, entropy);
             Ok(Opened { store: Arc::new(retrying), bare, s3: Some(s3) })
         }

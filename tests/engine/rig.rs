@@ -14,7 +14,7 @@ use odradek::engine::fetch::{FetchPartition, FetchRequest, FetchedPartition, Fet
 use odradek::engine::lookup::Lookup;
 use odradek::engine::objects::{FromStore, Objects};
 use odradek::engine::produce::{
-    AppendRow, ConnectionId, ProduceSettings, Producer, RowOutcome, UploadSettings,
+    AppendRow, ConnectionId, Decided, ProduceSettings, Producer, RowOutcome, UploadSettings,
 };
 use odradek::entropy::Entropy;
 use odradek::metrics::Metrics;
@@ -30,7 +30,7 @@ pub(crate) const INTERVAL: Duration = Duration::from_millis(250);
 pub(crate) const BUDGET_BYTES: usize = 1 << 20;
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-pub(crate) type Reply = oneshot::Receiver<Vec<RowOutcome>>;
+pub(crate) type Reply = oneshot::Receiver<Decided>;
 
 /// Whether the replica hears of commits.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use odradek::engine::budget::Budget;
 use odradek::engine::fetch::{FetchRequest, FetchedPartition, Fetcher, Wakeups};
 use odradek::engine::objects::{FromStore, Objects};
 use odradek::engine::produce::{
-    AppendRow, ConnectionId, ProduceSettings, Producer, RowOutcome, UploadSettings,
+    AppendRow, ConnectionId, Decided, ProduceSettings, Producer, RowOutcome, UploadSettings,
 };
 use odradek::entropy::Entropy;
 use odradek::metrics::Metrics;
@@ -106,7 +106,7 @@ impl Engine {
     async fn connection(self: Arc<Self>, stream: TcpStream, desk: Arc<ProduceDesk>) {
         let connection = ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed));
         let (mut requests, mut answers) = stream.into_split();
-        let (queue, mut decided) = mpsc::channel::<oneshot::Receiver<Vec<RowOutcome>>>(16);
+        let (queue, mut decided) = mpsc::channel::<oneshot::Receiver<Decided>>(16);
         let rows = Arc::clone(&desk);
         tasks::spawn("answers", async move {
             while let Some(reply) = decided.recv().await {

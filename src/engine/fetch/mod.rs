@@ -19,6 +19,7 @@ use super::objects::{Lane, Objects};
 use crate::coordinator::{CoordinatorError, FindFrom, FindRequest, Found, Watermarks};
 use crate::log::batch::Run;
 use crate::log::ids::TopicPartition;
+use crate::metrics::{FetchStage, Metrics, WakeupOutcome};
 use crate::store::{StoreError, StoreErrorKind};
 use slices::Budget;
 
@@ -105,12 +106,20 @@ pub struct Fetcher {
     components: Components,
     objects: Arc<Objects>,
     wakeups: Arc<Wakeups>,
+    metrics: Arc<Metrics>,
 }
 
 impl Fetcher {
     /// `wakeups` must be following the same coordinator.
     pub fn new(components: Components, objects: Arc<Objects>, wakeups: Arc<Wakeups>) -> Self {
-        Self { components, objects, wakeups }
+        Self { components, objects, wakeups, metrics: Arc::default() }
+    }
+
+    /// Takes note of what it does in `metrics`.
+    #[must_use]
+    pub fn counting(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// Serves one fetch. Nothing is read before there is room for it in `memory`.
@@ -118,25 +127,45 @@ impl Fetcher {
     /// # Cancel safety
     /// May be dropped at any point; it changes nothing.
     pub async fn fetch(&self, request: &FetchRequest, memory: &Share) -> Fetched {
-        let deadline = Instant::now() + request.wait;
+        let begun = Instant::now();
+        let deadline = begun + request.wait;
+        let mut took = Took::default();
         // Registered before the first look, so that no commit falls between look and wait.
         let waiting = self.wakeups.register(request.partitions.iter().map(|p| p.partition));
         let mut fresh = true;
         loop {
-            let Some(planned) = self.find(request, fresh).await else {
+            let Some(planned) = took.of(FetchStage::plan, self.find(request, fresh)).await else {
                 return storage_errors(request);
             };
             if ends_the_wait(request, &planned) || Instant::now() >= deadline {
-                let Ok(room) = memory.take(bytes_to_read(request, &planned)).await else {
+                let taking = memory.take(bytes_to_read(request, &planned));
+                let Ok(room) = took.of(FetchStage::room, taking).await else {
                     return storage_errors(request);
                 };
-                let partitions = self.read(request, &planned).await;
+                let reading = self.read(request, &planned);
+                let partitions = took.of(FetchStage::read, reading).await;
+                took.tell(&self.metrics, begun);
+                self.count(request, &partitions);
                 let reading = Some(Reading { request: request.clone(), planned });
                 return Fetched { partitions, room: Some(room), reading };
             }
             fresh = false;
             // Woken or not, look once more: a lost wake-up costs latency only.
-            let _woken = tokio::time::timeout_at(deadline, waiting.notified()).await;
+            let woken = tokio::time::timeout_at(deadline, waiting.notified());
+            let woken = took.of(FetchStage::wait, woken).await;
+            let how = if woken.is_ok() { WakeupOutcome::woken } else { WakeupOutcome::timeout };
+            self.metrics.fetch.wakeup(how);
+        }
+    }
+
+    /// Counts what is given, by topic.
+    fn count(&self, request: &FetchRequest, partitions: &[FetchedPartition]) {
+        for (asked, given) in request.partitions.iter().zip(partitions) {
+            let bytes: u64 = given.records.iter().map(|slice| slice.len() as u64).sum();
+            if bytes > 0 {
+                self.metrics.fetch.bytes.inc_by(bytes);
+                self.metrics.topics.of(asked.partition.topic).fetched(bytes);
+            }
         }
     }
 
@@ -246,6 +275,26 @@ impl Fetcher {
             answers.push(give(partition, &planned.found, Vec::new(), &mut budget, &self.objects));
         }
         answers
+    }
+}
+
+/// How long each stage of a fetch took; some come several times.
+#[derive(Debug, Default)]
+struct Took([Duration; FetchStage::ALL.len()]);
+
+impl Took {
+    async fn of<T>(&mut self, stage: FetchStage, work: impl Future<Output = T>) -> T {
+        let begun = Instant::now();
+        let done = work.await;
+        self.0[stage as usize] += begun.elapsed();
+        done
+    }
+
+    fn tell(&self, metrics: &Metrics, begun: Instant) {
+        for stage in FetchStage::ALL {
+            metrics.fetch.stage(*stage).observe(self.0[*stage as usize]);
+        }
+        metrics.fetch.seconds.observe(begun.elapsed());
     }
 }
 

@@ -8,12 +8,14 @@ use tokio::sync::{Notify, mpsc};
 use super::tail::Tail;
 use crate::coordinator::Event;
 use crate::log::ids::TopicPartition;
+use crate::metrics::Metrics;
 
 /// Who waits for which partition, and what the events have told so far.
 #[derive(Debug, Default)]
 pub struct Wakeups {
     waiters: Mutex<HashMap<TopicPartition, Vec<Weak<Notify>>>>,
     tail: Tail,
+    metrics: Arc<Metrics>,
 }
 
 /// A fetch that waits; dropping it ends the registration.
@@ -46,6 +48,11 @@ impl Drop for Waiting {
 }
 
 impl Wakeups {
+    /// Takes note of what it hears in `metrics`.
+    pub fn counting(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..Self::default() }
+    }
+
     pub(crate) fn register(
         self: &Arc<Self>,
         partitions: impl Iterator<Item = TopicPartition>,
@@ -68,6 +75,9 @@ impl Wakeups {
     /// Takes note of the event, then wakes whoever it concerns.
     pub fn apply(&self, event: &Event) {
         self.tail.apply(event);
+        if let Event::Committed { runs, .. } = event {
+            runs.iter().for_each(|run| self.metrics.coordinator.told(run.object));
+        }
         match event {
             Event::Committed { partition, .. } | Event::Trimmed { partition, .. } => {
                 if let Some(waiters) = self.lock().get(partition) {

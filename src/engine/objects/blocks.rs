@@ -16,6 +16,7 @@ use super::memory::{Memory, Passed, Shelf};
 use super::source::Source;
 use super::verified::Verified;
 use crate::log::ids::ObjectId;
+use crate::metrics::{CacheOutcome, Metrics};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::tasks;
 
@@ -82,6 +83,7 @@ pub(super) struct Blocks {
     memory: Arc<Memory>,
     flights: Arc<Mutex<HashMap<(BlockId, Via), Flight>>>,
     history_gets: Arc<Semaphore>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Blocks {
@@ -92,6 +94,7 @@ impl Blocks {
             memory,
             flights: Arc::default(),
             history_gets: Arc::new(Semaphore::new(HISTORY_GETS_MAX)),
+            metrics: Arc::default(),
         }
     }
 
@@ -122,17 +125,24 @@ impl Blocks {
         lane: Lane,
         via: Via,
     ) -> Result<Block, StoreError> {
+        let found = |outcome| self.metrics.fetch.cache_lookup(outcome);
         if let Some(block) = self.cached(id) {
+            found(CacheOutcome::hit);
             return Ok(block);
         }
         let via = if self.zone.is_mine(id.object) { Via::Store } else { via };
         let flight = match self.lock().entry((id, via)) {
-            Entry::Occupied(flight) => flight.get().clone(),
+            Entry::Occupied(flight) => {
+                found(CacheOutcome::joined);
+                flight.get().clone()
+            }
             Entry::Vacant(place) => {
                 // It may have landed between the look above and the lock.
                 if let Some(block) = self.cached(id) {
+                    found(CacheOutcome::hit);
                     return Ok(block);
                 }
+                found(CacheOutcome::miss);
                 place.insert(self.begin(id, lane, via)).clone()
             }
         };

@@ -87,6 +87,11 @@ impl Memory {
         Self { bytes_max, shelves: Mutex::new(shares.map(kept)) }
     }
 
+    /// Bytes that are kept.
+    pub(super) fn bytes(&self) -> u64 {
+        self.lock().iter().map(|kept| kept.bytes).sum()
+    }
+
     /// Whichever of the shelves has it, where it becomes the last to go.
     pub(super) fn get(&self, shelves: &[Shelf], id: BlockId) -> Option<Block> {
         let mut kept = self.lock();
@@ -145,11 +150,6 @@ impl Memory {
     pub(super) fn remove(&self, shelves: &[Shelf], id: BlockId) {
         let mut kept = self.lock();
         shelves.iter().for_each(|shelf| kept[*shelf as usize].remove(id));
-    }
-
-    #[cfg(test)]
-    pub(super) fn bytes(&self) -> u64 {
-        self.lock().iter().map(|kept| kept.bytes).sum()
     }
 
     fn lock(&self) -> MutexGuard<'_, [Kept; 3]> {

@@ -24,6 +24,7 @@ pub use self::source::{FromStore, Source};
 use crate::log::batch::Run;
 use crate::log::ids::{ObjectId, TopicPartition};
 use crate::log::object_format::wal_key;
+use crate::metrics::{CacheOutcome, Metrics};
 use crate::store::{Certainty, StoreError, StoreErrorKind};
 use crate::tasks;
 use verified::{Contents, check_batches};
@@ -55,6 +56,18 @@ impl Objects {
         self
     }
 
+    /// Takes note of what readers find where.
+    #[must_use]
+    pub fn counting(mut self, metrics: Arc<Metrics>) -> Self {
+        self.blocks.metrics = metrics;
+        self
+    }
+
+    /// Bytes of objects in memory.
+    pub fn bytes_kept(&self) -> u64 {
+        self.memory.bytes()
+    }
+
     /// Remembers an object that this replica has just written, so that its tail readers need no GET.
     pub fn remember(&self, object: ObjectId, bytes: Bytes) {
         self.memory.insert(Shelf::Own, BlockId { object, number: 0 }, Block::new(bytes));
@@ -79,6 +92,7 @@ impl Objects {
         if let Some(own) = self.own(run.object)
             && wanted.range.end <= own.bytes.len() as u64
         {
+            self.blocks.metrics.fetch.cache_lookup(CacheOutcome::own);
             return wanted.of_own(&own).await;
         }
         let read = async {

@@ -5,17 +5,20 @@
 //! decided by [`chains::Chains`] alone.
 
 pub mod chains;
+mod figures;
 mod latency;
 pub mod object;
 mod pace;
 pub mod pipeline;
 mod upload;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 pub use upload::UploadSettings;
 
@@ -91,11 +94,28 @@ pub enum RowOutcome {
     CoordinatorLost,
 }
 
+/// What became of an append.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// One outcome for each row, in order.
+    pub rows: Vec<RowOutcome>,
+    /// When the last of them was known.
+    pub at: Instant,
+}
+
+impl Deref for Decided {
+    type Target = [RowOutcome];
+
+    fn deref(&self) -> &[RowOutcome] {
+        &self.rows
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Append {
     connection: ConnectionId,
     rows: Vec<AppendRow>,
-    reply: oneshot::Sender<Vec<RowOutcome>>,
+    reply: oneshot::Sender<Decided>,
     room: Room,
 }
 
@@ -142,10 +162,10 @@ impl Producer {
         connection: ConnectionId,
         rows: Vec<AppendRow>,
         room: Room,
-    ) -> Result<oneshot::Receiver<Vec<RowOutcome>>, Closed> {
+    ) -> Result<oneshot::Receiver<Decided>, Closed> {
         let (reply, outcome) = oneshot::channel();
         if rows.is_empty() {
-            let _received = reply.send(Vec::new());
+            let _received = reply.send(Decided { rows: Vec::new(), at: Instant::now() });
             return Ok(outcome);
         }
         let append = Append { connection, rows, reply, room };

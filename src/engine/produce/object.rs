@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Append, AppendRow, ConnectionId, RowOutcome, SealProfile};
+use super::{Append, AppendRow, ConnectionId, Decided, RowOutcome, SealProfile};
 use crate::engine::budget::Room;
 use crate::log::batch::Part;
 use crate::log::ids::{ObjectId, TopicPartition};
@@ -18,7 +18,9 @@ pub(crate) type ChainKey = (TopicPartition, ConnectionId);
 /// A request that waits for the outcomes of its rows.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    reply: Option<oneshot::Sender<Vec<RowOutcome>>>,
+    reply: Option<oneshot::Sender<Decided>>,
+    /// When it was taken in.
+    appended: Instant,
     outcomes: Vec<Option<RowOutcome>>,
     missing: usize,
     /// Held until the answer: the bytes count against the budget until then.
@@ -26,19 +28,27 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// Notes one row's outcome, and answers the request when it was the last one missing.
-    pub(crate) fn settle(&mut self, row: usize, outcome: RowOutcome) {
+    /// Notes one row's outcome, and answers the request when it was the last one missing; whether
+    /// it was.
+    pub(crate) fn settle(&mut self, row: usize, outcome: RowOutcome) -> bool {
         if self.outcomes[row].replace(outcome).is_none() {
             self.missing -= 1;
         }
         if self.missing == 0
             && let Some(reply) = self.reply.take()
         {
-            let outcomes = self.outcomes.iter().filter_map(|o| *o).collect();
+            let rows = self.outcomes.iter().filter_map(|o| *o).collect();
             self.room = None;
             // The client may have gone; its batches stay committed.
-            let _gone = reply.send(outcomes);
+            let _gone = reply.send(Decided { rows, at: Instant::now() });
+            return true;
         }
+        false
+    }
+
+    /// When it was taken in.
+    pub(crate) fn appended(&self) -> Instant {
+        self.appended
     }
 }
 
@@ -67,6 +77,8 @@ pub(crate) struct OpenObject {
 pub(crate) struct SealedObject {
     pub(crate) id: ObjectId,
     pub(crate) sealed_ms: i64,
+    pub(crate) sealed_at: Instant,
+    pub(crate) durable_at: Option<Instant>,
     /// Empty once they are durable.
     pub(crate) bytes: Bytes,
     pub(crate) parts: Vec<SealedPart>,
@@ -88,6 +100,7 @@ impl OpenObject {
         let waiter = self.waiters.len();
         self.waiters.push(Waiter {
             reply: Some(append.reply),
+            appended: now,
             outcomes: vec![None; append.rows.len()],
             missing: append.rows.len(),
             room: Some(append.room),
@@ -171,6 +184,14 @@ impl OpenObject {
             journal,
         };
         body.extend_from_slice(&encode_footer(&footer));
-        SealedObject { id, sealed_ms, bytes: body.freeze(), parts, waiters: self.waiters }
+        SealedObject {
+            id,
+            sealed_ms,
+            sealed_at: Instant::now(),
+            durable_at: None,
+            bytes: body.freeze(),
+            parts,
+            waiters: self.waiters,
+        }
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::chains::Chains;
+use super::figures;
 use super::object::{OpenObject, SealedObject};
 use super::upload::Uploader;
 use super::{Append, ProduceSettings, RowOutcome};
@@ -155,8 +156,9 @@ impl Pipeline {
                     self.landed_at = Some(Instant::now());
                 }
                 if let Some(object) = self.sealed.get_mut(&sequence) {
-                    self.metrics.objects.inc();
-                    self.metrics.object_bytes.inc_by(object.bytes.len() as u64);
+                    object.durable_at = Some(Instant::now());
+                    self.metrics.produce.objects.inc();
+                    self.metrics.produce.object_bytes.inc_by(object.bytes.len() as u64);
                     // From here on the cache bounds them.
                     self.objects.remember(object.id, std::mem::take(&mut object.bytes));
                 }
@@ -223,6 +225,7 @@ impl Pipeline {
         let parts = object.parts.iter().map(|sealed| (sealed.part.index, sealed.chain));
         self.chains.sealed(id.sequence, parts);
         tracing::debug!(object = %id, bytes = object.bytes.len(), parts = object.parts.len(), "sealed");
+        figures::sealed(&self.metrics, &object);
         self.upload(&object);
         self.sealed.insert(id.sequence, object);
     }
@@ -277,8 +280,11 @@ impl Pipeline {
                         .get(batch)
                         .map(|&outcome| RowOutcome::Decided { outcome, log_start_offset })
                 });
-                object.waiters[row.waiter]
-                    .settle(row.row, row_outcome.unwrap_or(RowOutcome::CoordinatorLost));
+                let waiter = &mut object.waiters[row.waiter];
+                if waiter.settle(row.row, row_outcome.unwrap_or(RowOutcome::CoordinatorLost)) {
+                    let taken_in = waiter.appended();
+                    figures::answered(&self.metrics, taken_in, object.sealed_at, object.durable_at);
+                }
             }
             if let Some(outcome) = outcome {
                 self.journal.push_back(journal_entry(object.id, outcome));
@@ -336,7 +342,7 @@ async fn commit_until_known(
         match outcomes {
             Ok(outcomes) => return Some(outcomes),
             Err(error @ (CoordinatorError::Unavailable(_) | CoordinatorError::Unknown(_))) => {
-                metrics.commit_repeats.inc();
+                metrics.produce.commit_repeats.inc();
                 tracing::warn!(object = %commit.object, attempt, %error, "commit in doubt; repeating it");
                 tokio::time::sleep(components.backoff(attempt)).await;
             }

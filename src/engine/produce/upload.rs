@@ -116,9 +116,9 @@ impl Uploader {
                 Ok(()) => break,
                 Err(error) => {
                     tracing::warn!(object = %id, attempt, %error, "upload failed; repeating it");
-                    self.metrics.put_errors.inc();
+                    self.metrics.produce.put_errors.inc();
                     if error.kind == StoreErrorKind::SlowDown {
-                        self.metrics.put_slow_downs.inc();
+                        self.metrics.produce.put_slow_downs.inc();
                         self.state().window.slow_down(Instant::now());
                     }
                     tokio::time::sleep(self.components.backoff(attempt)).await;
@@ -156,7 +156,7 @@ impl Uploader {
         if done.is_ok() {
             // A hedge's own time would hide that the first PUT was late.
             let took = begun.elapsed();
-            self.metrics.put_seconds.observe(took.as_secs_f64());
+            self.metrics.produce.put_seconds.observe(took);
             self.state().latency.note(took);
         }
         done
@@ -164,7 +164,7 @@ impl Uploader {
 
     async fn put(&self, key: &str, bytes: &Bytes) -> Result<(), StoreError> {
         self.state().pace.spend(Instant::now());
-        self.metrics.puts.inc();
+        self.metrics.produce.puts.inc();
         self.components.uploads.put(key, vec![bytes.clone()], PutMode::Overwrite).await
     }
 
@@ -179,7 +179,7 @@ impl Uploader {
         let may = state.hedges >= 1.0 && state.window.is_calm(Instant::now());
         if may {
             state.hedges -= 1.0;
-            self.metrics.hedges.inc();
+            self.metrics.produce.hedges.inc();
         }
         may
     }

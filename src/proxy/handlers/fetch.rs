@@ -6,11 +6,12 @@ use futures::FutureExt;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
 
-use super::fetch_rows::{Asked, fetch_rows, group};
+use super::fetch_rows::{Asked, Row, fetch_rows, group};
 use super::{Names, Request, SessionState, Step, frame_head, names_diskless, not_led, topic_id};
 use crate::engine::budget::Share;
 use crate::engine::fetch::Reading;
 use crate::log::ids::TopicId;
+use crate::metrics::ApiKind;
 use crate::proxy::Proxy;
 use crate::proxy::authorization::Operation;
 use crate::proxy::error_reply::ErrorCode;
@@ -136,6 +137,9 @@ pub(super) async fn serve(
             let asked = Asked { fetch: &fetch, naming, is_follower, elsewhere };
             let (rows, room, reading) =
                 fetch_rows(&proxy, &asked, &plan, &permits, &fetched, &memory).await;
+            for code in rows.iter().filter_map(Row::error) {
+                proxy.metrics.clients.partition_error(ApiKind::fetch, code.0);
+            }
             let told: Vec<_> = rows.iter().map(|row| (row.told(), row.gives_records())).collect();
             let named = proxy.fetch_sessions.finish(&plan, &told);
             let named_rows =

@@ -51,6 +51,11 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// What is wrong with the partition, if anything.
+    pub(super) fn error(&self) -> Option<ErrorCode> {
+        Some(self.error).filter(|error| *error != ErrorCode::NONE)
+    }
+
     fn refused(error: ErrorCode) -> Self {
         let fetched = engine::FetchedPartition::default();
         Self { error, fetched, position: None, preferred: None }

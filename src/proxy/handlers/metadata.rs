@@ -31,7 +31,7 @@ pub(super) fn edit(request: &Request) -> Result<Step, Close> {
         metadata.allow_auto_topic_creation = true;
     }
     let place = request.place();
-    request.proxy.metrics.placement(place.outcome);
+    request.proxy.metrics.clients.placement(place.outcome);
     let version = version.max(WITH_TOPIC_IDS);
     request.forward_as(&metadata, version, move |proxy, mut response| async move {
         proxy.topics.observe(&response.topics).await;

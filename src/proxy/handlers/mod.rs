@@ -23,6 +23,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Request as ApiRequest, StrBytes};
+use tokio::time::Instant;
 
 use super::Proxy;
 use super::apis::{self, On};
@@ -54,6 +55,8 @@ pub(crate) struct Request {
     pub(crate) frame: Bytes,
     /// The memory that the frame takes, where it is produced to a diskless node.
     pub(crate) room: Option<Room>,
+    /// When it was first looked at, before any wait for memory.
+    pub(crate) received: Instant,
 }
 
 /// A request's header, free of its frame.

@@ -6,12 +6,14 @@ use futures::FutureExt;
 use kafka_protocol::messages::produce_request::TopicProduceData;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+use tokio::time::Instant;
 
 use super::batches::{self, Refused};
 use super::{Names, OnResponse, Request, Step, names_diskless, not_led, resolve, topic_id};
 use crate::coordinator::{BatchOutcome, Refusal};
 use crate::engine::produce::{AppendRow, RowOutcome};
 use crate::log::ids::{TopicId, TopicPartition};
+use crate::metrics::{ApiKind, Metrics, ProduceStage};
 use crate::proxy::Proxy;
 use crate::proxy::authorization::Operation;
 use crate::proxy::error_reply::{self, ErrorCode};
@@ -106,10 +108,12 @@ pub(super) async fn serve(mut request: Request, broker: &mut ClientBroker) -> Re
         let rows = check_topic(&request, produce.acks, &mut topic, permit, &mut appends).await;
         topics.push((topic, rows));
     }
+    let received = request.received;
     let room = request.room.take().ok_or_else(|| Close::Ours("no room".to_owned()))?;
     let throttled = room.waited.min(THROTTLE_MAX);
     let appended = request.proxy.producer.append(request.connection, appends, room).await;
     let outcomes = appended.map_err(|error| Close::Upstream(error.to_string()))?;
+    request.proxy.metrics.produce.stage(ProduceStage::admit).observe(received.elapsed());
     let deadline = Duration::from_millis(u64::try_from(produce.timeout_ms).unwrap_or(0));
     let deadline = deadline.max(DEADLINE_MIN);
     let (correlation_id, version) = (request.header.correlation_id, request.version());
@@ -124,7 +128,9 @@ pub(super) async fn serve(mut request: Request, broker: &mut ClientBroker) -> Re
                 let throttle_ms = i32::try_from(throttled.as_millis()).unwrap_or(0);
                 let response = respond(topics, outcomes.as_deref());
                 let response = response.with_throttle_time_ms(throttle_ms);
-                return reply::encode(correlation_id, version, &response).map(Some);
+                let answer = reply::encode(correlation_id, version, &response).map(Some);
+                told(&proxy.metrics, &response, received, outcomes.map(|decided| decided.at));
+                return answer;
             }
             let response = respond(topics, outcomes.as_deref());
             let rows = response.responses.iter().flat_map(|topic| &topic.partition_responses);
@@ -133,6 +139,23 @@ pub(super) async fn serve(mut request: Request, broker: &mut ClientBroker) -> Re
         }
         .boxed(),
     ))
+}
+
+/// Takes note of an answer.
+fn told(
+    metrics: &Metrics,
+    response: &ProduceResponse,
+    received: Instant,
+    decided: Option<Instant>,
+) {
+    let rows = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    for row in rows.filter(|row| row.error_code != 0) {
+        metrics.clients.partition_error(ApiKind::produce, row.error_code);
+    }
+    if let Some(decided) = decided {
+        metrics.produce.stage(ProduceStage::reply).observe(decided.elapsed());
+    }
+    metrics.produce.seconds.observe(received.elapsed());
 }
 
 /// Takes the records out of `data`.

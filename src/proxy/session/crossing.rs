@@ -31,8 +31,8 @@ impl Crossing {
             Endpoint::Bootstrap | Endpoint::Broker(_) => Border::classic,
         };
         let both = |api| Both {
-            received: metrics.crossing(border, api, Direction::received),
-            sent: metrics.crossing(border, api, Direction::sent),
+            received: metrics.clients.crossing(border, api, Direction::received),
+            sent: metrics.clients.crossing(border, api, Direction::sent),
         };
         Self {
             is_elsewhere: AtomicBool::new(false),
@@ -73,7 +73,8 @@ pub(super) fn to_broker(proxy: &Proxy, address: &str) -> Option<(Counter, Counte
     let broker = view.brokers.values().find(|broker| broker.address() == address)?;
     let rack = broker.rack.as_ref()?;
     (*rack != proxy.settings.zone).then(|| {
-        let counter = |direction| proxy.metrics.crossing(Border::broker, ApiKind::any, direction);
+        let counter =
+            |direction| proxy.metrics.clients.crossing(Border::broker, ApiKind::any, direction);
         (counter(Direction::sent), counter(Direction::received))
     })
 }

@@ -102,7 +102,7 @@ pub async fn serve(
         reader::Reader::new(proxy, endpoint, connection, client, broker, drain)
     };
 
-    metrics.connection_opened();
+    metrics.clients.connection_opened(endpoint.kind());
     let mut writing = std::pin::pin!(writer.run());
     let ended = tokio::select! {
         biased;
@@ -114,7 +114,7 @@ pub async fn serve(
             reader::End::Finish => writing.await,
         },
     };
-    metrics.connection_closed();
+    metrics.clients.connection_closed(endpoint.kind());
     match ended {
         Ok(()) => tracing::debug!(%peer, ?endpoint, "connection closed"),
         Err(error @ Close::Client(_)) => {

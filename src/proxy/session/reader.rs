@@ -145,7 +145,7 @@ impl Reader {
         let header = Head::parse(&frame).map_err(|error| Close::Client(error.to_string()))?;
         let (api_key, correlation_id) = (header.api_key, header.correlation_id);
         let api = apis::lookup(header.api_key).map_or("other", |api| api.name);
-        self.proxy.metrics.request(api, self.endpoint.kind());
+        self.proxy.metrics.clients.request(api, self.endpoint.kind());
         // Held until the frame is with the broker; what is produced here holds it for longer.
         let mut room = self.room.take().map(|(room, _)| room);
         let produced = matches!(self.endpoint, Endpoint::Node(_)) && header.api_key == PRODUCE;
@@ -153,6 +153,9 @@ impl Reader {
             let taken = self.share.take(frame.len()).await;
             room = Some(taken.map_err(|closed| Close::Upstream(closed.to_string()))?);
         }
+        let now = Instant::now();
+        let waited = room.as_ref().map(|room| room.waited);
+        let received = waited.and_then(|waited| now.checked_sub(waited)).unwrap_or(now);
         let is_sasl = apis::is_sasl(header.api_key);
         let request = Request {
             proxy: Arc::clone(&self.proxy),
@@ -163,6 +166,7 @@ impl Reader {
             header,
             frame,
             room: if produced { room.take() } else { None },
+            received,
         };
         let zone = request.place().zone;
         let is_elsewhere = zone.is_some_and(|zone| zone != self.proxy.nodes.zone());

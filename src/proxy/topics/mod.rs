@@ -23,6 +23,7 @@ use crate::coordinator::{
 use crate::engine::produce::SealProfile;
 use crate::log::ids::{TopicId, TopicPartition};
 
+mod alarm;
 mod configs;
 mod kinds;
 mod placeholder;
@@ -95,6 +96,7 @@ pub struct Topics {
     switches: AtomicU64,
     /// What is known of classic topics to which records are relayed.
     relays: relays::Relays,
+    alarm: alarm::Alarm,
 }
 
 /// Keeps a name marked as diskless-to-be until dropped.
@@ -133,6 +135,7 @@ impl Topics {
             intents: std::sync::Mutex::default(),
             intents_made: AtomicU64::new(0),
             switches: AtomicU64::new(0),
+            alarm: alarm::Alarm::default(),
             relays: relays::Relays::default(),
         }
     }

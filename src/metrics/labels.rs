@@ -1,0 +1,288 @@
+//! Values of labels: closed sets, so that no peer can make series.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+
+/// An enum whose variants are label values, and all of them.
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelValue)]
+        #[expect(non_camel_case_types, reason = "the names are label values")]
+        pub enum $name { $($(#[$variant_doc])* $variant),+ }
+
+        impl $name {
+            /// Every value there is.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The value as Prometheus shows it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant)),+ }
+            }
+        }
+    };
+}
+
+label! {
+    /// Which kind of endpoint a request came to.
+    EndpointKind {
+        /// The bootstrap port.
+        bootstrap,
+        /// The endpoint of a broker.
+        classic,
+        /// A diskless node.
+        diskless,
+    }
+}
+label! {
+    /// How a client's zone was found out.
+    PlacementOutcome {
+        /// It said, or the operator did.
+        hit,
+        /// It, or the operator, named a zone that there is not.
+        miss,
+        /// Nobody said anything.
+        unaware,
+    }
+}
+label! {
+    /// Where bytes crossed from one zone to another.
+    Border {
+        /// Between a client and a diskless node.
+        diskless,
+        /// Between a client and a classic endpoint or the bootstrap port.
+        classic,
+        /// Between this replica and a broker, for a client.
+        broker,
+    }
+}
+label! {
+    /// What the bytes were.
+    ApiKind {
+        /// Produce.
+        produce,
+        /// Fetch.
+        fetch,
+        /// Any other API.
+        other,
+        /// Not told apart: on the way to a broker and back.
+        any,
+    }
+}
+label! {
+    /// Seen from this replica.
+    Direction {
+        /// It came.
+        received,
+        /// It went.
+        sent,
+    }
+}
+label! {
+    /// What became of a question to a peer.
+    PeerOutcome {
+        /// It answered.
+        answered,
+        /// It answered after the store had been asked as well.
+        late,
+        /// It was too slow: the store answered before it did, or its time was up.
+        slow,
+        /// It refused.
+        refused,
+        /// It could not be reached, or died amidst its answer.
+        failed,
+        /// Its answer was not what it should be.
+        damaged,
+        /// It was not asked, because it had failed lately.
+        resting,
+    }
+}
+label! {
+    /// Where the time of a produce to a diskless topic went.
+    ProduceStage {
+        /// From the request's first look until its batches are checked and taken in, the wait for
+        /// memory included.
+        admit,
+        /// Waiting in the open object until it is sealed.
+        buffer,
+        /// Until the object is durable.
+        upload,
+        /// Until the coordinator has given offsets.
+        commit,
+        /// Until the answer is ready in its turn.
+        reply,
+    }
+}
+label! {
+    /// Where the time of a fetch of diskless topics went.
+    FetchStage {
+        /// Finding out where the records lie.
+        plan,
+        /// The client's own wait for more bytes (`fetch.max.wait.ms`).
+        wait,
+        /// The wait for memory.
+        room,
+        /// Reading and slicing the records.
+        read,
+    }
+}
+label! {
+    /// A verb of the object store.
+    StoreVerb {
+        /// PUT.
+        put,
+        /// GET.
+        get,
+        /// HEAD.
+        head,
+        /// LIST.
+        list,
+        /// DELETE.
+        delete,
+    }
+}
+label! {
+    /// How a call of the object store ended.
+    StoreOutcome {
+        /// It did what it should.
+        ok,
+        /// No object has this key.
+        not_found,
+        /// The key exists already.
+        exists,
+        /// The range lies beyond the object's end.
+        invalid_range,
+        /// The store refuses us.
+        denied,
+        /// The bytes are not those that were written.
+        corrupt,
+        /// A passing fault.
+        unavailable,
+        /// The store wants to be asked less often.
+        slow_down,
+        /// Nobody waited for its end any more: a hedge that lost, a deadline.
+        abandoned,
+    }
+}
+label! {
+    /// A verb of the batch coordinator.
+    CoordinatorVerb {
+        /// Binding the metadata to the Kafka cluster.
+        attach,
+        /// Binding topics to their kind.
+        register,
+        /// Reading the bindings.
+        topics,
+        /// Forgetting a deleted topic.
+        forget,
+        /// Giving offsets.
+        commit,
+        /// Finding runs.
+        find,
+        /// Raising log start offsets.
+        trim,
+        /// Reading the producers of a partition.
+        producers,
+        /// Following changes.
+        follow,
+        /// Renewing the lease.
+        renew,
+    }
+}
+label! {
+    /// How a call of the coordinator ended.
+    CoordinatorOutcome {
+        /// It answered.
+        ok,
+        /// It certainly did not happen.
+        unavailable,
+        /// It may have happened.
+        unknown,
+        /// The metadata is lost.
+        lost,
+        /// Something that asking again does not mend.
+        refused,
+        /// Nobody waited for its end any more.
+        abandoned,
+    }
+}
+label! {
+    /// Where a reader found a block of an object.
+    CacheOutcome {
+        /// In an object that this replica wrote.
+        own,
+        /// In memory.
+        hit,
+        /// On its way already, for another reader.
+        joined,
+        /// It had to be read from a peer or the store.
+        miss,
+    }
+}
+label! {
+    /// How a wait for more records ended.
+    WakeupOutcome {
+        /// Something was committed.
+        woken,
+        /// The client's time was up.
+        timeout,
+    }
+}
+label! {
+    /// A part of the memory that requests take.
+    BudgetName {
+        /// Produce requests to diskless nodes.
+        requests,
+        /// Requests that pass through.
+        classic,
+        /// Answers to fetches.
+        responses,
+    }
+}
+label! {
+    /// Something whose last success is worth knowing.
+    Success {
+        /// A PUT.
+        put,
+        /// A GET.
+        get,
+        /// A commit.
+        commit,
+        /// Any call of the coordinator.
+        coordinator,
+        /// Metadata from the brokers.
+        kafka,
+    }
+}
+
+/// One label.
+macro_rules! label_set {
+    ($($name:ident { $($label:ident: $kind:ty),+ })+) => {
+        $(
+            #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+            pub(super) struct $name { $(pub(super) $label: $kind),+ }
+        )+
+    };
+}
+
+label_set! {
+    PlacementLabels { outcome: PlacementOutcome }
+    CrossingLabels { border: Border, api: ApiKind, direction: Direction }
+    ZoneLabels { zone: String }
+    PeerLabels { outcome: PeerOutcome }
+    RequestLabels { api: &'static str, endpoint: EndpointKind }
+    EndpointLabels { endpoint: EndpointKind }
+    ErrorLabels { api: ApiKind, code: i64 }
+    ProduceStageLabels { stage: ProduceStage }
+    FetchStageLabels { stage: FetchStage }
+    StoreLabels { verb: StoreVerb, outcome: StoreOutcome }
+    StoreVerbLabels { verb: StoreVerb }
+    CoordinatorLabels { verb: CoordinatorVerb, outcome: CoordinatorOutcome }
+    CoordinatorVerbLabels { verb: CoordinatorVerb }
+    CacheLabels { outcome: CacheOutcome }
+    WakeupLabels { outcome: WakeupOutcome }
+    BudgetLabels { budget: BudgetName }
+    SuccessLabels { of: Success }
+    BuildLabels { version: &'static str }
+    ItemLabels { item: &'static str }
+    TopicLabels { topic: String }
+}

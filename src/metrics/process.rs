@@ -1,0 +1,85 @@
+//! What the operating system says of this process.
+
+use std::fs;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::book::Book;
+use super::labels::BuildLabels;
+
+/// The process.
+#[derive(Debug)]
+pub(super) struct ProcessMetrics {
+    cpu_seconds: Gauge<f64, AtomicU64>,
+    resident_bytes: Gauge<i64, AtomicI64>,
+    open_fds: Gauge<i64, AtomicI64>,
+}
+
+impl ProcessMetrics {
+    pub(super) fn new(book: &mut Book) -> Self {
+        let build: Family<BuildLabels, Gauge<i64, AtomicI64>> =
+            book.gauges("build_info", "version", "1, with the version as a label");
+        let version = env!("CARGO_PKG_VERSION");
+        build.get_or_create(&BuildLabels { version }).set(1);
+        let started: Gauge<f64, AtomicU64> =
+            book.gauge("start_time_seconds", "When the process started, in seconds of Unix time");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        started.set(now.as_secs_f64());
+        Self {
+            cpu_seconds: book.gauge("cpu_seconds", "Seconds of CPU that the process has taken"),
+            resident_bytes: book.gauge("resident_bytes", "Bytes of memory that the process takes"),
+            open_fds: book.gauge("open_fds", "Files and sockets that the process has open"),
+        }
+    }
+
+    pub(super) fn refresh(&self) {
+        let usage = usage();
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.cpu_seconds.set(usage.cpu_seconds);
+        self.resident_bytes.set(whole(usage.resident_bytes));
+        self.open_fds.set(whole(usage.open_fds));
+    }
+}
+
+/// Seconds of a CPU, bytes and descriptors; 0 where the system does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Usage {
+    cpu_seconds: f64,
+    resident_bytes: u64,
+    open_fds: u64,
+}
+
+/// Clock ticks of a second, as Linux shows them to programs on every architecture.
+const TICKS: f64 = 100.0;
+/// Bytes of a page where nothing else is said.
+const PAGE_BYTES: u64 = 4_096;
+
+fn usage() -> Usage {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the command's name, which may hold anything but ends with the last bracket.
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_whitespace().collect())
+        .unwrap_or_default();
+    let number = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    Usage {
+        cpu_seconds: (number(11) + number(12)) as f64 / TICKS,
+        resident_bytes: number(21) * PAGE_BYTES,
+        open_fds: fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_running_process_takes_something() {
+        let usage = usage();
+        assert!(usage.resident_bytes > 1 << 20 && usage.open_fds > 2, "{usage:?}");
+    }
+}

@@ -1,0 +1,118 @@
+//! What each diskless topic's traffic came to, for the page, the money and series by choice.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::log::ids::TopicId;
+
+/// Topics that are told apart; the traffic of all others counts as that of [`TopicId::ZERO`].
+const TOPICS_MAX: usize = 10_000;
+/// Shares of objects are counted in millionths.
+const MILLIONTHS: f64 = 1e6;
+
+/// One topic's traffic at this replica since it started.
+#[derive(Debug, Default)]
+pub struct TopicTraffic {
+    produced_bytes: AtomicU64,
+    produced_requests: AtomicU64,
+    fetched_bytes: AtomicU64,
+    objects: AtomicU64,
+    put_millionths: AtomicU64,
+}
+
+/// The same at some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TopicCounts {
+    /// Bytes of batches written.
+    pub produced_bytes: u64,
+    /// Batches written.
+    pub batches: u64,
+    /// Bytes of batches given to readers.
+    pub fetched_bytes: u64,
+    /// Objects that hold batches of it.
+    pub objects: u64,
+    /// Its share in these objects by bytes: what of their PUTs it is to pay for.
+    pub put_share: f64,
+}
+
+impl TopicTraffic {
+    /// Batches of it went into an object that holds `object_bytes` of batches in all.
+    pub fn sealed(&self, bytes: u64, batches: u64, object_bytes: u64) {
+        self.produced_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.produced_requests.fetch_add(batches, Ordering::Relaxed);
+        self.objects.fetch_add(1, Ordering::Relaxed);
+        let share = bytes as f64 / object_bytes.max(1) as f64 * MILLIONTHS;
+        self.put_millionths.fetch_add(share.round() as u64, Ordering::Relaxed);
+    }
+
+    /// Batches of it were given to a reader.
+    pub fn fetched(&self, bytes: u64) {
+        self.fetched_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// What it came to.
+    pub fn read(&self) -> TopicCounts {
+        TopicCounts {
+            produced_bytes: self.produced_bytes.load(Ordering::Relaxed),
+            batches: self.produced_requests.load(Ordering::Relaxed),
+            fetched_bytes: self.fetched_bytes.load(Ordering::Relaxed),
+            objects: self.objects.load(Ordering::Relaxed),
+            put_share: self.put_millionths.load(Ordering::Relaxed) as f64 / MILLIONTHS,
+        }
+    }
+}
+
+/// All topics.
+#[derive(Debug, Default)]
+pub struct TopicTable(RwLock<HashMap<TopicId, Arc<TopicTraffic>>>);
+
+impl TopicTable {
+    /// A topic's traffic.
+    pub fn of(&self, topic: TopicId) -> Arc<TopicTraffic> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&topic).cloned();
+        known.unwrap_or_else(|| {
+            let mut topics = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            let is_full = topics.len() >= TOPICS_MAX && !topics.contains_key(&topic);
+            Arc::clone(topics.entry(if is_full { TopicId::ZERO } else { topic }).or_default())
+        })
+    }
+
+    /// All that there are.
+    pub fn read(&self) -> HashMap<TopicId, TopicCounts> {
+        let topics = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        topics.iter().map(|(id, traffic)| (*id, traffic.read())).collect()
+    }
+
+    /// A topic is gone, and what it came to is no longer told.
+    pub fn forget(&self, topic: TopicId) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&topic);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_limit_topics_are_counted_together() {
+        let table = TopicTable::default();
+        for n in 0..TOPICS_MAX as u128 + 10 {
+            table.of(TopicId((n + 1).to_be_bytes())).fetched(1);
+        }
+        let counts = table.read();
+        assert_eq!(counts.len(), TOPICS_MAX + 1);
+        assert_eq!(counts[&TopicId::ZERO].fetched_bytes, 10);
+    }
+
+    #[test]
+    fn topics_share_the_puts_of_an_object_by_their_bytes() {
+        let table = TopicTable::default();
+        let (large, small) = (table.of(TopicId([1; 16])), table.of(TopicId([2; 16])));
+        large.sealed(750, 3, 1_000);
+        small.sealed(250, 1, 1_000);
+        small.sealed(10, 1, 10);
+        assert_eq!((large.read().put_share, small.read().put_share), (0.75, 1.25));
+        assert_eq!((small.read().objects, small.read().batches), (2, 2));
+    }
+}

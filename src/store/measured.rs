@@ -1,0 +1,147 @@
+//! A decorator that counts calls: each as the store charges it, so it lies below the one that
+//! repeats them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
+use crate::metrics::{Metrics, StoreOutcome, StoreVerb, Success};
+
+/// A store whose calls are counted.
+#[derive(Debug)]
+pub struct MeasuredStore {
+    inner: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+}
+
+impl MeasuredStore {
+    /// Counts what `inner` is asked.
+    pub fn new(inner: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
+        Self { inner, metrics }
+    }
+
+    async fn call<T>(
+        &self,
+        verb: StoreVerb,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let mut counted =
+            Counted { metrics: &self.metrics, verb, begun: Instant::now(), end: None };
+        let done = call.await;
+        counted.end =
+            Some(done.as_ref().map_or_else(|error| outcome(error.kind), |_| StoreOutcome::ok));
+        if done.is_ok() {
+            match verb {
+                StoreVerb::put => self.metrics.successes.note(Success::put),
+                StoreVerb::get => self.metrics.successes.note(Success::get),
+                StoreVerb::head | StoreVerb::list | StoreVerb::delete => {}
+            }
+        }
+        done
+    }
+}
+
+fn outcome(kind: StoreErrorKind) -> StoreOutcome {
+    match kind {
+        StoreErrorKind::NotFound => StoreOutcome::not_found,
+        StoreErrorKind::AlreadyExists => StoreOutcome::exists,
+        StoreErrorKind::InvalidRange => StoreOutcome::invalid_range,
+        StoreErrorKind::Denied => StoreOutcome::denied,
+        StoreErrorKind::Corrupt => StoreOutcome::corrupt,
+        StoreErrorKind::Unavailable => StoreOutcome::unavailable,
+        StoreErrorKind::SlowDown => StoreOutcome::slow_down,
+    }
+}
+
+/// Counts a call at its end, also when it is dropped before.
+struct Counted<'a> {
+    metrics: &'a Metrics,
+    verb: StoreVerb,
+    begun: Instant,
+    end: Option<StoreOutcome>,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let took = self.end.map(|_| self.begun.elapsed());
+        self.metrics.store.ended(self.verb, self.end.unwrap_or(StoreOutcome::abandoned), took);
+    }
+}
+
+#[async_trait]
+impl Store for MeasuredStore {
+    async fn put(&self, key: &str, body: Vec<Bytes>, mode: PutMode) -> Result<(), StoreError> {
+        let bytes = body.iter().map(|chunk| chunk.len() as u64).sum();
+        self.metrics.store.carried(StoreVerb::put, bytes);
+        self.call(StoreVerb::put, self.inner.put(key, body, mode)).await
+    }
+
+    async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        let got = self.call(StoreVerb::get, self.inner.get(key, range)).await?;
+        self.metrics.store.carried(StoreVerb::get, got.len() as u64);
+        Ok(got)
+    }
+
+    async fn head(&self, key: &str) -> Result<u64, StoreError> {
+        self.call(StoreVerb::head, self.inner.head(key)).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.call(StoreVerb::list, self.inner.list(prefix, after, limit)).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.call(StoreVerb::delete, self.inner.delete(key)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn conforms() {
+        let store = MeasuredStore::new(Arc::new(MemoryStore::new()), Arc::default());
+        crate::store::conformance::run(&(Arc::new(store) as Arc<dyn Store>)).await;
+    }
+
+    #[tokio::test]
+    async fn calls_are_counted_by_how_they_ended() {
+        let metrics = Arc::new(Metrics::default());
+        let store = MeasuredStore::new(Arc::new(MemoryStore::new()), Arc::clone(&metrics));
+        let body = || vec![Bytes::from_static(b"four"), Bytes::from_static(b"more")];
+        store.put("a/b", body(), PutMode::Create).await.unwrap();
+        store.put("a/b", body(), PutMode::Create).await.unwrap_err();
+        store.get("a/b", Some(0..3)).await.unwrap();
+        store.get("a/c", None).await.unwrap_err();
+        drop(store.get("a/b", None));
+        let count = |verb, outcome| metrics.store.count(verb, outcome);
+        assert_eq!(count(StoreVerb::put, StoreOutcome::ok), 1);
+        assert_eq!(count(StoreVerb::put, StoreOutcome::exists), 1);
+        assert_eq!(count(StoreVerb::get, StoreOutcome::not_found), 1);
+        assert_eq!(metrics.store.total(StoreVerb::get), 2, "one was never begun");
+        let text = metrics.text();
+        assert!(text.contains("odradek_store_bytes_total{verb=\"put\"} 16\n"), "{text}");
+        assert!(text.contains("odradek_store_bytes_total{verb=\"get\"} 3\n"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_nobody_waited_for_is_counted_too() {
+        let metrics = Arc::new(Metrics::default());
+        let store = MeasuredStore::new(Arc::new(MemoryStore::new()), Arc::clone(&metrics));
+        let call = store.call(StoreVerb::get, std::future::pending::<Result<(), StoreError>>());
+        let given_up = tokio::time::timeout(std::time::Duration::from_secs(1), call).await;
+        assert!(given_up.is_err());
+        assert_eq!(metrics.store.count(StoreVerb::get, StoreOutcome::abandoned), 1);
+    }
+}
