@@ -1,11 +1,13 @@
-//! The HTTP port: `/livez`, `/readyz`, `/metrics`.
+//! The HTTP port: `/livez`, `/readyz`, `/metrics`, and the page for people.
 
 use std::convert::Infallible;
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -23,6 +25,13 @@ const CONNECTIONS_MAX: usize = 64;
 /// How long a peer may take to send its request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PATHS: &str = "/ /livez /readyz /metrics /status.json\n";
+/// The page is one file, and asks nobody but this port.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+                      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+                      frame-ancestors 'none'";
+
 /// Whether clients may come, and why not.
 #[derive(Debug, Default)]
 pub struct Readiness(Mutex<State>);
@@ -30,6 +39,8 @@ pub struct Readiness(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     ready: bool,
+    /// It was ready once.
+    began: bool,
     /// What became of the metadata, and what to do.
     lost: Option<String>,
 }
@@ -37,7 +48,20 @@ struct State {
 impl Readiness {
     /// The start is over, or a drain begins.
     pub fn set_ready(&self, ready: bool) {
-        self.lock().ready = ready;
+        let mut state = self.lock();
+        state.ready = ready;
+        state.began |= ready;
+    }
+
+    /// `starting`, `ready`, `draining` or `lost`, and what an operator is to know of it.
+    pub fn state(&self) -> (&'static str, Option<String>) {
+        let state = self.lock();
+        match (&state.lost, state.ready, state.began) {
+            (Some(reason), _, _) => ("lost", Some(reason.clone())),
+            (None, true, _) => ("ready", None),
+            (None, false, false) => ("starting", None),
+            (None, false, true) => ("draining", None),
+        }
     }
 
     /// The metadata is lost, for this reason, or whole again; whether that is a change.
@@ -67,6 +91,22 @@ impl Readiness {
     }
 }
 
+/// An answer of [`Pages`].
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Its media type.
+    pub content_type: &'static str,
+    /// What it says.
+    pub body: String,
+}
+
+/// What else the port shows, under paths of its own.
+#[async_trait]
+pub trait Pages: Send + Sync + Debug {
+    /// The page at a path; `None` where there is none.
+    async fn page(&self, path: &str) -> Option<Page>;
+}
+
 /// Opens the port and serves it for as long as the process lives.
 ///
 /// # Errors
@@ -75,6 +115,7 @@ pub async fn start(
     bind: SocketAddr,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
+    pages: Arc<dyn Pages>,
 ) -> anyhow::Result<()> {
     let listening = TcpListener::bind(bind).await;
     let listener = listening.with_context(|| format!("admin.bind: cannot listen at {bind}"))?;
@@ -86,11 +127,16 @@ pub async fn start(
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let (readiness, metrics) = (Arc::clone(&readiness), Arc::clone(&metrics));
+            let shown =
+                Arc::new((Arc::clone(&readiness), Arc::clone(&metrics), Arc::clone(&pages)));
             tasks::spawn("admin connection", async move {
                 let serve = service_fn(move |request| {
-                    let response = respond(&request, &readiness, &metrics);
-                    std::future::ready(Ok::<_, Infallible>(response))
+                    let shown = Arc::clone(&shown);
+                    async move {
+                        let (readiness, metrics, pages) = &*shown;
+                        let response = respond(&request, readiness, metrics, &**pages).await;
+                        Ok::<_, Infallible>(response)
+                    }
                 });
                 let served = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -106,20 +152,31 @@ pub async fn start(
     Ok(())
 }
 
-fn respond(
+async fn respond(
     request: &Request<Incoming>,
     readiness: &Readiness,
     metrics: &Metrics,
+    pages: &dyn Pages,
 ) -> Response<Full<Bytes>> {
-    let (status, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/livez") => (StatusCode::OK, "ok\n".to_owned()),
-        (&Method::GET, "/readyz") => readiness.answer(),
-        (&Method::GET, "/metrics") => (StatusCode::OK, metrics.text()),
-        _ => (StatusCode::NOT_FOUND, "/livez /readyz /metrics\n".to_owned()),
+    let text = |(status, body)| (status, Page { content_type: TEXT, body });
+    let ok = StatusCode::OK;
+    let (status, page) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/livez") => text((ok, "ok\n".to_owned())),
+        (&Method::GET, "/readyz") => text(readiness.answer()),
+        (&Method::GET, "/metrics") => text((ok, metrics.text())),
+        (&Method::GET, path) => match pages.page(path).await {
+            Some(page) => (ok, page),
+            None => text((StatusCode::NOT_FOUND, PATHS.to_owned())),
+        },
+        _ => text((StatusCode::NOT_FOUND, PATHS.to_owned())),
     };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let mut response = Response::new(Full::new(Bytes::from(page.body)));
     *response.status_mut() = status;
-    let text = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    let headers = response.headers_mut();
+    let mut set = |name, value| headers.insert(name, header::HeaderValue::from_static(value));
+    set(header::CONTENT_TYPE, page.content_type);
+    set(header::CONTENT_SECURITY_POLICY, POLICY);
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(header::CACHE_CONTROL, "no-store");
     response
 }

@@ -21,9 +21,10 @@ mod zone;
 
 use backends::{Ordering, Watched, attach, keep_generation, open_coordinator, open_store};
 
-use crate::admin::{self, Readiness};
+use crate::admin::{self, Pages, Readiness};
 use crate::clock::{SystemClock, WallClock};
 use crate::config::{Profile, SaslMechanism, Settings};
+use crate::console::Console;
 use crate::coordinator::{Coordinator, Event};
 use crate::doctor;
 use crate::engine::Components;
@@ -62,11 +63,14 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut stop = Stop::new()?;
     let readiness = Arc::new(Readiness::default());
     let metrics = Arc::new(Metrics::default());
-    admin::start(settings.admin.bind, Arc::clone(&readiness), Arc::clone(&metrics)).await?;
+    let console = Console::start(&settings, Arc::clone(&metrics), Arc::clone(&readiness));
+    let pages = Arc::clone(&console) as Arc<dyn Pages>;
+    admin::start(settings.admin.bind, Arc::clone(&readiness), Arc::clone(&metrics), pages).await?;
     let mut running = tokio::select! {
         () = stop.wait() => return Ok(()),
         running = start(&settings, metrics, &readiness) => running?,
     };
+    console.attach(Arc::clone(&running.proxy));
     readiness.set_ready(true);
     let doubted = settings.clone();
     tasks::spawn("doctor", async move { doctor::log_doubts(&doubted).await });

@@ -29,6 +29,8 @@ pub enum Command {
     Validate(ConfigFile),
     /// Examine what a configuration file names: brokers, store, Redis, addresses, topics.
     Doctor(Doctor),
+    /// Say what diskless traffic costs and saves, as running replicas know it.
+    Cost(Cost),
     /// Look after topics.
     #[command(subcommand)]
     Topic(TopicCommand),
@@ -69,6 +71,20 @@ pub struct Doctor {
     /// Only print the permissions that the store needs, as a policy of AWS IAM.
     #[arg(long)]
     pub policy: bool,
+}
+
+/// Whom to ask, and how to say it.
+#[derive(Clone, Debug, Args)]
+pub struct Cost {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// A replica's admin port, as http://10.0.0.7:9180; may be given several times. Without it, the
+    /// one that the file names.
+    #[arg(long = "replica", value_name = "URL")]
+    pub replicas: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What to do with topics.

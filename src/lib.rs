@@ -21,11 +21,14 @@ pub mod engine;
 pub mod peers;
 
 pub mod config;
+pub mod costs;
 
 pub mod proxy;
 
 pub mod admin;
 pub mod app;
 pub mod cli;
+pub mod console;
+pub mod cost_command;
 pub mod doctor;
 pub mod topic_command;

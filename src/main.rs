@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use odradek::cli::{self, Cli, Command, TopicCommand};
 use odradek::config::Settings;
-use odradek::{app, doctor, topic_command};
+use odradek::{app, cost_command, doctor, topic_command};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -19,6 +19,10 @@ fn main() -> ExitCode {
             let file = asked.file.clone();
             // What it finds is its output; what the libraries say meanwhile is not.
             with_settings(&file, "off", |settings| doctor::run(settings, asked))
+        }
+        Command::Cost(asked) => {
+            let file = asked.file.clone();
+            with_settings(&file, "off", |settings| cost_command::run(settings, asked))
         }
         Command::Topic(TopicCommand::Create(create)) => {
             let file = create.file.clone();

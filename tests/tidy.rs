@@ -54,8 +54,11 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     // The edge, where concrete adapters are known: settings name them, `app` makes them.
-    ("config", &["config", "log", "store", "coordinator"]),
+    ("costs", &["costs", "log", "metrics"]),
+    ("config", &["config", "costs", "log", "store", "coordinator"]),
     ("admin", &["admin", "metrics", "clock", "tasks"]),
+    ("console", EVERYTHING),
+    ("cost_command", EVERYTHING),
     ("app", EVERYTHING),
     ("doctor", EVERYTHING),
     ("cli", &["app", "cli", "config", "metrics", "proxy", "topic_command"]),

@@ -243,6 +243,45 @@ pub const KEYS: &[Key] = &[
         "`127.0.0.1:9180`",
         "Its address and port. It asks for no password: bind it where only operators and Prometheus reach.",
     ),
+    key("metrics", "", "What `/metrics` shows."),
+    key(
+        "metrics.perTopic",
+        "`off`",
+        "`on` adds series by topic (`odradek_topic_*`) for the 200 busiest. The page at the admin port has all of them in any case.",
+    ),
+    key(
+        "costs",
+        "",
+        "The price book: what the figures of money are reckoned with (`docs/cost.md`). List prices of AWS in us-east-1 where nothing else is said; a cloud that charges nothing for bytes between zones has `crossZonePerGiB: 0`.",
+    ),
+    key(
+        "costs.crossZonePerGiB",
+        "`0.02`",
+        "Dollars for a GiB from one zone to another, what both sides pay together.",
+    ),
+    key("costs.putsPer1000", "`0.005`", "Dollars for 1,000 PUTs or LISTs."),
+    key("costs.getsPer1000", "`0.0004`", "Dollars for 1,000 GETs or HEADs."),
+    key("costs.storagePerGiBMonth", "`0.023`", "Dollars for a GiB that lies there for a month."),
+    key(
+        "costs.replicationFactor",
+        "`3`",
+        "How many copies the replicated Kafka would keep that diskless topics are compared with, 1 to 9.",
+    ),
+    key(
+        "costs.replicationIsCharged",
+        "`true`",
+        "`false` where replication between zones is free, as with Amazon MSK.",
+    ),
+    key(
+        "costs.fetchFromFollower",
+        "`true`",
+        "`false` where consumers of that Kafka would read from leaders in other zones (no KIP-392).",
+    ),
+    key(
+        "costs.zones",
+        "as many as have replicas",
+        "How many zones its clients and brokers would be spread over, 1 to 64.",
+    ),
 ];
 
 /// The names that may stand in a section; `path` is empty for the top of the file.
@@ -349,7 +388,9 @@ mod tests {
             "flush",
             "memory",
             "peers",
-            "admin"
+            "admin",
+            "metrics",
+            "costs"
         ]));
         assert!(children("kafka").eq(["bootstrapServers", "sasl"]));
         assert!(children("kafka.sasl").eq(["mechanism", "username", "passwordFile"]));

@@ -6,6 +6,7 @@
 mod clients;
 mod interpolate;
 mod keys;
+mod money;
 mod problems;
 mod raw;
 mod read;
@@ -26,6 +27,7 @@ pub use problems::{Problem, Problems};
 pub use topics::{Profile, TopicKind, TopicPattern, TopicRule, TopicRules};
 pub use units::HostPort;
 
+use crate::costs::PriceBook;
 use crate::store::open::StoreUrl;
 use crate::store::s3::S3Options;
 use raw::Node;
@@ -64,6 +66,10 @@ pub struct Settings {
     pub peers: Option<PeerSettings>,
     /// The HTTP port.
     pub admin: AdminSettings,
+    /// What is shown of metrics.
+    pub metrics: MetricsSettings,
+    /// What things cost.
+    pub costs: PriceBook,
 }
 
 /// The Kafka cluster behind the proxy.
@@ -242,6 +248,13 @@ impl PeerSettings {
 pub struct AdminSettings {
     /// Where it listens.
     pub bind: SocketAddr,
+}
+
+/// What is shown of metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Whether there are series by topic.
+    pub per_topic: bool,
 }
 
 /// What the file does not say and the machine does.

@@ -54,6 +54,8 @@ pub(super) fn settings(mut tree: Node, around: &Surroundings<'_>) -> Result<Sett
         client_zones: reader.clients(top.find("clients")),
         peers: reader.peers(top.find("peers")),
         admin: reader.admin(top.find("admin")),
+        metrics: reader.metrics(top.find("metrics")),
+        costs: reader.costs(top.find("costs")),
     };
     // A store that could not be read may well have been an S3 one.
     let store_known = url.is_some() || top.find("store").is_none();

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::book::Book;
 use super::labels::BuildLabels;
+use crate::clock::{SystemClock, WallClock};
 
 /// The process.
 #[derive(Debug)]
@@ -26,8 +26,7 @@ impl ProcessMetrics {
         build.get_or_create(&BuildLabels { version }).set(1);
         let started: Gauge<f64, AtomicU64> =
             book.gauge("start_time_seconds", "When the process started, in seconds of Unix time");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        started.set(now.as_secs_f64());
+        started.set(SystemClock.now_ms() as f64 / 1_000.0);
         Self {
             cpu_seconds: book.gauge("cpu_seconds", "Seconds of CPU that the process has taken"),
             resident_bytes: book.gauge("resident_bytes", "Bytes of memory that the process takes"),

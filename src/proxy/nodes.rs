@@ -45,6 +45,8 @@ struct ZoneNodes {
     live: Vec<Member>,
     /// By node; empty while nobody was ever there.
     addresses: Vec<Address>,
+    /// The replica that hosts each of them.
+    hosts: Vec<String>,
 }
 
 impl NodeMap {
@@ -59,10 +61,11 @@ impl NodeMap {
                 let id = node_id(index, k);
                 let host = hosts.iter().max_by_key(|m| (score(&m.replica, id), &m.replica))?;
                 let port = host.node_ports.saturating_add(k);
-                Some(Address { host: host.advertised_host.clone(), port })
+                Some((Address { host: host.advertised_host.clone(), port }, host.replica.clone()))
             };
-            let addresses = (0..record.nodes.min(NODES_PER_ZONE_MAX)).map_while(place).collect();
-            ZoneNodes { name: record.name.clone(), live, addresses }
+            let nodes = (0..record.nodes.min(NODES_PER_ZONE_MAX)).map_while(place);
+            let (addresses, hosts) = nodes.unzip();
+            ZoneNodes { name: record.name.clone(), live, addresses, hosts }
         };
         Self { zones: (0..).zip(&membership.zones).map(zone).collect() }
     }
@@ -73,6 +76,14 @@ impl NodeMap {
             let node =
                 move |(k, address)| Node { id: node_id(index, k), address, rack: &zone.name };
             (0..).zip(&zone.addresses).map(node)
+        })
+    }
+
+    /// The nodes of a zone: id, the replica that hosts it, and where it is.
+    pub fn hosted(&self, zone: u16) -> impl Iterator<Item = (i32, &str, &Address)> {
+        self.zones.get(usize::from(zone)).into_iter().flat_map(move |nodes| {
+            let hosted = nodes.hosts.iter().zip(&nodes.addresses);
+            (0..).zip(hosted).map(move |(k, (host, at))| (node_id(zone, k), host.as_str(), at))
         })
     }
 

@@ -158,6 +158,11 @@ impl Fetcher {
         }
     }
 
+    /// The high watermark that fetches are told without asking anybody, where there is one.
+    pub fn known_end(&self, partition: TopicPartition) -> Option<i64> {
+        self.wakeups.tail().end(partition)
+    }
+
     /// Counts what is given, by topic.
     fn count(&self, request: &FetchRequest, partitions: &[FetchedPartition]) {
         for (asked, given) in request.partitions.iter().zip(partitions) {

@@ -80,6 +80,14 @@ impl Tail {
         known.find(offset, request.bytes_max, request.runs_max as usize)
     }
 
+    /// The high watermark, where it is known.
+    pub(crate) fn end(&self, partition: TopicPartition) -> Option<i64> {
+        match self.lock().partitions.get(&partition) {
+            Some(Entry::Known(known)) => Some(known.watermarks.high_watermark),
+            _ => None,
+        }
+    }
+
     /// Comes before a question to the coordinator; [`Asking::learn`] comes after it.
     pub(crate) fn ask(&self, partitions: impl Iterator<Item = TopicPartition>) -> Asking<'_> {
         let mut state = self.lock();

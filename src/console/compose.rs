@@ -1,0 +1,226 @@
+//! Puts a [`Status`] together.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::minute::Snapshot;
+use super::sizes::Size;
+use super::status::{
+    Backend, Calls, Cluster, Item, Money, Node, Rates, Requests, Spent, Stage, TopicStatus, Zone,
+    ZoneMoney,
+};
+use crate::costs::{Ledger, MONTH_SECONDS, PriceBook, Traffic, advice};
+use crate::log::ids::TopicId;
+use crate::metrics::{Reading, Success, Successes, TopicCounts};
+use crate::proxy::Proxy;
+
+/// Two snapshots, and what lies between them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Between<'a> {
+    pub(super) before: &'a Snapshot,
+    pub(super) now: &'a Snapshot,
+}
+
+impl Between<'_> {
+    fn seconds(&self) -> f64 {
+        self.now.at.saturating_sub(self.before.at).as_secs_f64().max(0.001)
+    }
+
+    fn rate(&self, of: impl Fn(&Snapshot) -> u64) -> f64 {
+        of(self.now).saturating_sub(of(self.before)) as f64 / self.seconds()
+    }
+
+    pub(super) fn rates(&self) -> Rates {
+        let bytes = |of: fn(&TopicCounts) -> u64| {
+            self.rate(|snapshot| snapshot.topics.values().map(of).sum())
+        };
+        Rates {
+            produce_bytes: bytes(|counts| counts.produced_bytes),
+            fetch_bytes: bytes(|counts| counts.fetched_bytes),
+            produce_requests: self.rate(|snapshot| snapshot.produce_requests),
+            fetch_requests: self.rate(|snapshot| snapshot.fetch_requests),
+            cross_zone_bytes: self.rate(|snapshot| snapshot.crossed_bytes),
+        }
+    }
+
+    pub(super) fn produce_stages<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<Stage> {
+        stages(names, &self.before.produce_stages, &self.now.produce_stages)
+    }
+
+    pub(super) fn fetch_stages<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<Stage> {
+        stages(names, &self.before.fetch_stages, &self.now.fetch_stages)
+    }
+
+    pub(super) fn store(&self) -> Vec<Calls> {
+        let name = |at: usize| {
+            let (verb, outcome, count) = self.now.store_calls[at];
+            (verb as usize, verb.name(), outcome.name(), count)
+        };
+        let before = self.before.store_calls.iter().map(|(_, _, count)| *count).collect();
+        let seconds = (&*self.before.store_seconds, &*self.now.store_seconds);
+        calls((0..self.now.store_calls.len()).map(name), before, seconds)
+    }
+
+    pub(super) fn coordinator(&self) -> Vec<Calls> {
+        let name = |at: usize| {
+            let (verb, outcome, count) = self.now.coordinator_calls[at];
+            (verb as usize, verb.name(), outcome.name(), count)
+        };
+        let before = self.before.coordinator_calls.iter().map(|(_, _, count)| *count).collect();
+        let seconds = (&*self.before.coordinator_seconds, &*self.now.coordinator_seconds);
+        calls((0..self.now.coordinator_calls.len()).map(name), before, seconds)
+    }
+
+    pub(super) fn topics(
+        &self,
+        proxy: &Proxy,
+        ledger: &Ledger,
+        sizes: &HashMap<TopicId, Size>,
+    ) -> Vec<TopicStatus> {
+        let counts =
+            |snapshot: &Snapshot, topic| snapshot.topics.get(&topic).copied().unwrap_or_default();
+        let row = |topic: &std::sync::Arc<crate::proxy::topics::Topic>| {
+            let (before, now) = (counts(self.before, topic.id), counts(self.now, topic.id));
+            let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / self.seconds();
+            let bill = ledger.topics().get(&topic.id).copied().unwrap_or_default();
+            let size = sizes.get(&topic.id);
+            TopicStatus {
+                name: topic.name.clone(),
+                partitions: topic.leader_epochs.len(),
+                produce_bytes: rate(now.produced_bytes, before.produced_bytes),
+                fetch_bytes: rate(now.fetched_bytes, before.fetched_bytes),
+                bytes: size.map(|size| size.bytes),
+                objects: now.objects,
+                tail_lag_records: size.and_then(|size| size.lag_records),
+                produced_bytes: now.produced_bytes,
+                fetched_bytes: now.fetched_bytes,
+                saved_dollars: bill.saved(),
+                spent_dollars: bill.spent(),
+                advice: advice::topic(&bill, ledger.until()).map(|advice| advice.to_string()),
+            }
+        };
+        proxy.topics.diskless().iter().map(row).collect()
+    }
+
+    pub(super) fn money(
+        &self,
+        ledger: &Ledger,
+        book: &PriceBook,
+        traffic: Traffic,
+        zone: &str,
+    ) -> Money {
+        let bill = ledger.bill();
+        let item = |(item, dollars): (&'static str, f64)| Item { item: item.to_owned(), dollars };
+        let news = bill.saved() - self.before.bill.saved();
+        let per_month = news * MONTH_SECONDS / self.seconds();
+        let advice = advice::replica(bill, book, traffic.puts, ledger.until());
+        Money {
+            since_ms: 0,
+            saved_dollars: bill.saved(),
+            classic_dollars: bill.classic_items().map(item).to_vec(),
+            spent_dollars: Spent {
+                put: bill.put,
+                get: bill.get,
+                list: bill.list,
+                storage: bill.storage,
+                cross_zone: bill.cross_zone,
+            },
+            net_dollars_per_month: (self.seconds() >= 1.0).then_some(per_month),
+            zones: vec![ZoneMoney {
+                zone: zone.to_owned(),
+                saved_dollars: bill.saved(),
+                spent_dollars: bill.spent(),
+            }],
+            requests: Requests {
+                puts: traffic.puts,
+                gets: traffic.gets,
+                lists: traffic.lists,
+                stored_bytes: traffic.stored_bytes,
+            },
+            advice: advice.map(|advice| advice.to_string()),
+        }
+    }
+}
+
+fn stages<'n>(
+    names: impl Iterator<Item = &'n str>,
+    before: &[Reading],
+    now: &[Reading],
+) -> Vec<Stage> {
+    let stage = |(at, name): (usize, &str)| {
+        let summary = now.get(at).zip(before.get(at)).and_then(|(now, before)| now.since(before));
+        Stage {
+            stage: name.to_owned(),
+            mean_ms: summary.map(|summary| summary.mean_ms),
+            p50_ms: summary.map(|summary| summary.p50_ms),
+            p99_ms: summary.map(|summary| summary.p99_ms),
+            count: summary.map_or(0, |summary| summary.count),
+        }
+    };
+    names.enumerate().map(stage).collect()
+}
+
+/// Those that happened. What is counted is (verb's number, verb, outcome, count).
+fn calls(
+    now: impl Iterator<Item = (usize, &'static str, &'static str, u64)>,
+    before: Vec<u64>,
+    (seconds_before, seconds): (&[Reading], &[Reading]),
+) -> Vec<Calls> {
+    let before = before.into_iter().chain(std::iter::repeat(0));
+    let call = |((at, verb, outcome, count), before): ((usize, &str, &str, u64), u64)| {
+        let count = count.saturating_sub(before);
+        let read = seconds.get(at).zip(seconds_before.get(at));
+        let summary = read.and_then(|(now, before)| now.since(before));
+        (count > 0).then(|| Calls {
+            verb: verb.to_owned(),
+            outcome: outcome.to_owned(),
+            count,
+            p50_ms: summary.map(|summary| summary.p50_ms),
+            p99_ms: summary.map(|summary| summary.p99_ms),
+        })
+    };
+    now.zip(before).filter_map(call).collect()
+}
+
+/// A backend's health. What is no error of the backend is told by `fine`.
+pub(super) fn backend(
+    url: String,
+    lost: bool,
+    ages: &Successes,
+    of: &[Success],
+    calls: Vec<Calls>,
+    fine: &[&str],
+) -> Backend {
+    let age = of.iter().filter_map(|of| ages.age(*of)).min();
+    let is_error = |call: &&Calls| !fine.contains(&call.outcome.as_str());
+    Backend {
+        url,
+        lost,
+        last_success_age_seconds: age.as_ref().map(Duration::as_secs_f64),
+        errors_last_minute: calls.iter().filter(is_error).map(|call| call.count).sum(),
+        calls,
+    }
+}
+
+pub(super) fn cluster(proxy: &Proxy, name: &str) -> Cluster {
+    let view = proxy.cluster.view();
+    Cluster { id: view.cluster_id.clone(), name: name.to_owned(), brokers: view.brokers.len() }
+}
+
+pub(super) fn zones(proxy: &Proxy) -> Vec<Zone> {
+    let map = proxy.nodes.map();
+    let zone = |(index, name): (u16, &str)| Zone {
+        zone: name.to_owned(),
+        replicas: map.live(index).iter().map(|member| member.replica.clone()).collect(),
+        nodes: map
+            .hosted(index)
+            .map(|(id, replica, address)| Node {
+                id,
+                host: replica.to_owned(),
+                address: address.host.clone(),
+                port: address.port,
+            })
+            .collect(),
+    };
+    (0..).zip(map.names()).map(zone).collect()
+}

@@ -1,0 +1,233 @@
+//! `odradek cost FILE`: asks running replicas what the traffic through them costs and saves.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde::Serialize;
+
+use crate::cli::Cost;
+use crate::config::Settings;
+use crate::console::status::Status;
+use crate::costs::MONTH_SECONDS;
+
+/// How long a replica is waited for.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// The largest answer that is read.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// What some replicas said, added up.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// By zone, then all of them.
+    zones: Vec<Row>,
+    topics: Vec<Row>,
+    spent: BTreeMap<String, f64>,
+    classic: BTreeMap<String, f64>,
+    advice: Vec<String>,
+    /// The shortest time that a replica has been running: what a month is reckoned from.
+    seconds: f64,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct Row {
+    name: String,
+    saved_dollars: f64,
+    spent_dollars: f64,
+    /// Saved in a month, if it goes on as it did since the start.
+    per_month: f64,
+    produced_bytes: u64,
+    advice: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A replica that cannot be asked.
+pub async fn run(settings: Settings, asked: Cost) -> anyhow::Result<ExitCode> {
+    let own = || vec![format!("http://{}", settings.admin.bind)];
+    let replicas = if asked.replicas.is_empty() { own() } else { asked.replicas.clone() };
+    let mut answers = Vec::with_capacity(replicas.len());
+    for replica in &replicas {
+        answers.push(ask(replica).await?);
+    }
+    let report = report(&answers);
+    let text = match asked.json {
+        true => format!("{}\n", serde_json::to_string_pretty(&report)?),
+        false => show(&report, answers.len()),
+    };
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn ask(replica: &str) -> anyhow::Result<Status> {
+    let url = format!("{}/status.json", replica.trim_end_matches('/'));
+    let remedy =
+        || format!("{url}: a running replica's `admin.bind` is wanted; name it with --replica URL");
+    let uri: hyper::Uri = url.parse().with_context(remedy)?;
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let asking = async {
+        let response = client.get(uri).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
+        anyhow::Ok((status, body))
+    };
+    let answer = tokio::time::timeout(ANSWER_WITHIN, asking).await;
+    let (status, body) = answer.context("no answer in time").flatten().with_context(remedy)?;
+    if !status.is_success() {
+        bail!("{}: answered {status}", remedy());
+    }
+    serde_json::from_slice(&body).with_context(remedy)
+}
+
+fn report(answers: &[Status]) -> Report {
+    let mut report = Report { seconds: f64::MAX, ..Report::default() };
+    let (mut zones, mut topics) = (BTreeMap::new(), BTreeMap::new());
+    for answer in answers {
+        let seconds = (answer.now_ms - answer.started_ms).max(1) as f64 / 1_000.0;
+        report.seconds = report.seconds.min(seconds);
+        for zone in &answer.money.zones {
+            let dollars = (zone.saved_dollars, zone.spent_dollars);
+            add(&mut zones, &zone.zone, dollars, seconds, 0, None);
+        }
+        for topic in &answer.topics {
+            let dollars = (topic.saved_dollars, topic.spent_dollars);
+            let advice = topic.advice.clone();
+            add(&mut topics, &topic.name, dollars, seconds, topic.produced_bytes, advice);
+        }
+        for item in &answer.money.classic_dollars {
+            *report.classic.entry(item.item.clone()).or_default() += item.dollars;
+        }
+        let spent = &answer.money.spent_dollars;
+        for (item, dollars) in [
+            ("put", spent.put),
+            ("get", spent.get),
+            ("list", spent.list),
+            ("storage", spent.storage),
+            ("cross_zone", spent.cross_zone),
+        ] {
+            *report.spent.entry(item.to_owned()).or_default() += dollars;
+        }
+        let advice = answer.money.advice.iter();
+        report.advice.extend(advice.map(|advice| format!("{}: {advice}", answer.replica)));
+    }
+    let mut all = Row { name: "all".to_owned(), ..Row::default() };
+    for row in zones.values() {
+        all.saved_dollars += row.saved_dollars;
+        all.spent_dollars += row.spent_dollars;
+        all.per_month += row.per_month;
+    }
+    report.zones = zones.into_values().chain([all]).collect();
+    report.topics = topics.into_values().collect();
+    report.topics.sort_by(|a, b| b.saved_dollars.total_cmp(&a.saved_dollars));
+    report
+}
+
+fn add(
+    rows: &mut BTreeMap<String, Row>,
+    name: &str,
+    (saved, spent): (f64, f64),
+    seconds: f64,
+    produced_bytes: u64,
+    advice: Option<String>,
+) {
+    let row = rows.entry(name.to_owned()).or_default();
+    row.name = name.to_owned();
+    row.saved_dollars += saved;
+    row.spent_dollars += spent;
+    row.per_month += saved / seconds * MONTH_SECONDS;
+    row.produced_bytes += produced_bytes;
+    row.advice = row.advice.take().or(advice);
+}
+
+fn show(report: &Report, replicas: usize) -> String {
+    let mut out = String::new();
+    let many = if replicas == 1 { "replica" } else { "replicas" };
+    let minutes = report.seconds / 60.0;
+    let _infallible = writeln!(out, "{replicas} {many}, {minutes:.1} minutes or more\n");
+    let mut table = |title: &str, rows: &[Row]| {
+        let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0).max(title.len());
+        let _infallible = writeln!(
+            out,
+            "{title:<width$}  {:>12}  {:>12}  {:>14}",
+            "saved $", "spent $", "saved $/month"
+        );
+        for row in rows {
+            let _infallible = writeln!(
+                out,
+                "{:<width$}  {:>12.6}  {:>12.6}  {:>14.2}{}",
+                row.name,
+                row.saved_dollars,
+                row.spent_dollars,
+                row.per_month,
+                row.advice.as_ref().map(|advice| format!("  {advice}")).unwrap_or_default()
+            );
+        }
+        out.push('\n');
+    };
+    table("zone", &report.zones);
+    table("topic", &report.topics);
+    let items = |items: &BTreeMap<String, f64>| {
+        items.iter().map(|(item, dollars)| format!("{item} {dollars:.6}")).collect::<Vec<_>>()
+    };
+    let _infallible = writeln!(out, "spent on: {}", items(&report.spent).join(", "));
+    let _infallible =
+        writeln!(out, "replicated Kafka would have cost: {}", items(&report.classic).join(", "));
+    for advice in &report.advice {
+        let _infallible = writeln!(out, "advice: {advice}");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::status::{Item, Money, TopicStatus, ZoneMoney};
+
+    fn answer(replica: &str, zone: &str, saved: f64) -> Status {
+        let zones =
+            vec![ZoneMoney { zone: zone.to_owned(), saved_dollars: saved, spent_dollars: 0.5 }];
+        let classic = vec![Item { item: "produce".to_owned(), dollars: saved + 0.5 }];
+        let topic = TopicStatus {
+            name: "clicks".to_owned(),
+            saved_dollars: saved,
+            spent_dollars: 0.5,
+            produced_bytes: 7,
+            ..TopicStatus::default()
+        };
+        Status {
+            replica: replica.to_owned(),
+            now_ms: 3_600_000,
+            money: Money { zones, classic_dollars: classic, ..Money::default() },
+            topics: vec![topic],
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn replicas_of_a_zone_are_added_up() {
+        let report =
+            report(&[answer("a1", "a", 1.0), answer("a2", "a", 2.0), answer("b1", "b", -1.0)]);
+        let zones: Vec<_> = report
+            .zones
+            .iter()
+            .map(|r| (r.name.as_str(), r.saved_dollars, r.spent_dollars))
+            .collect();
+        assert_eq!(zones, [("a", 3.0, 1.0), ("b", -1.0, 0.5), ("all", 2.0, 1.5)]);
+        assert_eq!((report.topics.len(), report.topics[0].produced_bytes), (1, 21));
+        assert!((report.zones[0].per_month - 3.0 * 730.0).abs() < 1e-6);
+        let text = show(&report, 3);
+        assert!(
+            text.contains("3 replicas, 60.0 minutes") && text.contains("produce 3.5"),
+            "{text}"
+        );
+    }
+}

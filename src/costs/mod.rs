@@ -1,0 +1,151 @@
+//! What diskless traffic costs, and what the same traffic would cost on replicated Kafka.
+//!
+//! Pure: counts go in, dollars come out. Only what differs between the two is reckoned: requests
+//! and storage of the object store, and bytes between zones. Disks, machines and Redis are not.
+
+pub mod advice;
+mod ledger;
+
+pub use advice::Advice;
+pub use ledger::{Ledger, TopicBill, Traffic};
+
+/// Bytes of the unit that prices are for.
+const GIB: f64 = (1_u64 << 30) as f64;
+/// Seconds of a month of 730 hours, as cloud bills have it.
+pub const MONTH_SECONDS: f64 = 730.0 * 3_600.0;
+
+/// What things cost, and how the replicated Kafka would be set up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PriceBook {
+    /// Dollars for a GiB from one zone to another, both directions' charges together.
+    pub cross_zone_per_gib: f64,
+    /// Dollars for 1,000 PUTs; LISTs cost the same.
+    pub put_per_1000: f64,
+    /// Dollars for 1,000 GETs; HEADs cost the same.
+    pub get_per_1000: f64,
+    /// Dollars for a GiB that is stored for a month.
+    pub storage_per_gib_month: f64,
+    /// Copies of a record on replicated Kafka.
+    pub replication_factor: u32,
+    /// Whether replication between zones is charged: a managed Kafka may not.
+    pub replication_is_charged: bool,
+    /// Whether consumers would read from the replica of their zone (KIP-392).
+    pub fetch_from_follower: bool,
+    /// Zones that clients and brokers are spread over; `None`: as many as have replicas.
+    pub zones: Option<u32>,
+}
+
+impl Default for PriceBook {
+    /// List prices of AWS in us-east-1, and a Kafka that is set up well.
+    fn default() -> Self {
+        Self {
+            cross_zone_per_gib: 0.02,
+            put_per_1000: 0.005,
+            get_per_1000: 0.000_4,
+            storage_per_gib_month: 0.023,
+            replication_factor: 3,
+            replication_is_charged: true,
+            fetch_from_follower: true,
+            zones: None,
+        }
+    }
+}
+
+impl PriceBook {
+    /// How often a byte that is produced crosses zones on its way to the leader, on the average.
+    fn produce_crossings(zones: u32) -> f64 {
+        f64::from(zones.saturating_sub(1)) / f64::from(zones.max(1))
+    }
+
+    /// How many of its copies go to another zone than the leader's. With fewer zones than copies
+    /// the leader's zone has as many copies as any.
+    fn replication_crossings(&self, zones: u32) -> f64 {
+        let copies = self.replication_factor.max(1);
+        let here = copies.div_ceil(zones.max(1));
+        if self.replication_is_charged { f64::from(copies - here) } else { 0.0 }
+    }
+
+    /// How often a byte that is read crosses zones.
+    fn fetch_crossings(&self, zones: u32) -> f64 {
+        if self.fetch_from_follower { 0.0 } else { Self::produce_crossings(zones) }
+    }
+
+    /// Dollars for bytes that cross zones so often.
+    fn crossing(&self, bytes: u64, times: f64) -> f64 {
+        bytes as f64 / GIB * times * self.cross_zone_per_gib
+    }
+}
+
+/// Dollars.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bill {
+    /// Replicated Kafka: from producers to leaders in other zones.
+    pub classic_produce: f64,
+    /// Replicated Kafka: from leaders to followers.
+    pub classic_replication: f64,
+    /// Replicated Kafka: to consumers in other zones.
+    pub classic_fetch: f64,
+    /// PUTs.
+    pub put: f64,
+    /// GETs and HEADs.
+    pub get: f64,
+    /// LISTs.
+    pub list: f64,
+    /// Storage, for as long as the objects have lain there.
+    pub storage: f64,
+    /// Clients that came from other zones all the same.
+    pub cross_zone: f64,
+}
+
+impl Bill {
+    /// What replicated Kafka would have cost.
+    pub fn classic(&self) -> f64 {
+        self.classic_produce + self.classic_replication + self.classic_fetch
+    }
+
+    /// What was spent.
+    pub fn spent(&self) -> f64 {
+        self.put + self.get + self.list + self.storage + self.cross_zone
+    }
+
+    /// What was saved; below 0 where more was spent.
+    pub fn saved(&self) -> f64 {
+        self.classic() - self.spent()
+    }
+
+    /// The items of [`Bill::classic`].
+    pub fn classic_items(&self) -> [(&'static str, f64); 3] {
+        [
+            ("produce", self.classic_produce),
+            ("replication", self.classic_replication),
+            ("fetch", self.classic_fetch),
+        ]
+    }
+
+    /// The items of [`Bill::spent`].
+    pub fn spent_items(&self) -> [(&'static str, f64); 5] {
+        [
+            ("put", self.put),
+            ("get", self.get),
+            ("list", self.list),
+            ("storage", self.storage),
+            ("cross_zone", self.cross_zone),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_cross_as_zones_allow() {
+        let book = PriceBook::default();
+        let crossings = [1, 2, 3, 4].map(|zones| book.replication_crossings(zones));
+        assert_eq!(crossings, [0.0, 1.0, 2.0, 2.0]);
+        let managed = PriceBook { replication_is_charged: false, ..book };
+        assert_eq!(managed.replication_crossings(3), 0.0);
+        assert_eq!(PriceBook::produce_crossings(1), 0.0);
+        assert_eq!(PriceBook::produce_crossings(4), 0.75);
+    }
+}
