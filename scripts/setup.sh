@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets what the demo, the tests and the benchmark need beside Rust.
 #   setup.sh             everything
-#   setup.sh kafka …     only the named: kafka redis kcat minio rgw lint chaos chart bench clients
+#   setup.sh kafka …     only the named: kafka redis kcat minio rgw lint chaos chart console prometheus bench clients
 # What is there already is left alone. Two runs at once wait for each other.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
@@ -97,6 +97,23 @@ setup_clients() {
   "$root/tests/clients/setup.sh"
 }
 
+# A real browser for the page at the admin port, and what judges how accessible the page is.
+setup_console() {
+  command -v npm >/dev/null || die "npm is missing. Run as root: apt-get install -y nodejs npm"
+  apt "Chromium" chromium chromium
+  local stamp
+  stamp=$cache/console/$(sha256sum <"$root/tests/console/package-lock.json" | cut -c 1-16)
+  [ -e "$stamp" ] && return
+  say "Playwright and axe: from npm (20 s)"
+  rm -rf "$cache/console" && mkdir -p "$cache/console"
+  cp "$root"/tests/console/package*.json "$cache/console"
+  (cd "$cache/console" && with_progress "$cache/log/console.log" "Playwright and axe" npm ci --no-audit --no-fund)
+  touch "$stamp"
+}
+
+# The real Prometheus that runs what dashboards and alerts ask.
+setup_prometheus() { apt Prometheus promtool prometheus; }
+
 setup_chart() {
   [ -x "$cache/tools/helm3/helm" ] && return
   need_go
@@ -108,9 +125,9 @@ setup_chart() {
 mkdir -p "$cache/bin" "$cache/log"
 exec 9>"$cache/setup.lock"
 flock -n 9 || { note "waiting for another setup to end"; flock 9; }
-[ $# -gt 0 ] || set -- kafka redis kcat minio rgw lint chaos chart bench clients
+[ $# -gt 0 ] || set -- kafka redis kcat minio rgw lint chaos chart console prometheus bench clients
 for what in "$@"; do
-  declare -F "setup_$what" >/dev/null || die "unknown part '$what'; known: kafka redis kcat minio rgw lint chaos chart bench clients"
+  declare -F "setup_$what" >/dev/null || die "unknown part '$what'; known: kafka redis kcat minio rgw lint chaos chart console prometheus bench clients"
   "setup_$what"
 done
 note "in place: $*"

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         }
         Command::Cost(asked) => {
             let file = asked.file.clone();
-            with_settings(&file, "off", |settings| cost_command::run(settings, asked))
+            with_settings(&file, "error", |settings| cost_command::run(settings, asked))
         }
         Command::Topic(TopicCommand::Create(create)) => {
             let file = create.file.clone();

@@ -4,10 +4,12 @@
 
 mod bed;
 mod checker;
+mod console;
 mod demo;
 mod doctor;
 mod kill_nine;
 mod matrix;
+mod money;
 mod raw;
 mod secured;
 mod zones;

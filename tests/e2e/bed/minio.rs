@@ -39,9 +39,37 @@ impl Minio {
         for switch in ["MINIO_BROWSER", "MINIO_UPDATE", "MINIO_CALLHOME_ENABLE"] {
             command.env(switch, "off");
         }
+        // What it counted, to whoever asks.
+        command.env("MINIO_PROMETHEUS_AUTH_TYPE", "public");
         let mut process = Process::start("minio", dir, &command);
         process.wait_while_alive("answer", Duration::from_secs(60), || is_healthy(port));
         Self { port, secret_file, _process: process }
+    }
+
+    /// Requests of an API that it has answered, as `putobject`, whoever asked.
+    pub(crate) fn requests(&self, api: &str) -> u64 {
+        let text = self.metrics();
+        let label = format!("api=\"{api}\"");
+        let is_it =
+            |line: &&str| line.starts_with("minio_s3_requests_total{") && line.contains(&label);
+        text.lines().filter(is_it).map(value).sum()
+    }
+
+    /// Bytes that came to it, heads of requests included.
+    pub(crate) fn received_bytes(&self) -> u64 {
+        let text = self.metrics();
+        let is_it = |line: &&str| line.starts_with("minio_s3_traffic_received_bytes");
+        text.lines().filter(is_it).map(value).sum()
+    }
+
+    fn metrics(&self) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
+        let request = "GET /minio/v2/metrics/cluster HTTP/1.0\r\nhost: minio\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("it answers");
+        assert!(text.contains(" 200 OK"), "{text}");
+        text
     }
 
     /// The `store` and `s3` keys of a configuration that keeps `prefix` here.
@@ -54,6 +82,12 @@ impl Minio {
             self.secret_file.display(),
         )
     }
+}
+
+/// Of a line of metrics.
+fn value(line: &str) -> u64 {
+    let number = line.rsplit(' ').next().and_then(|text| text.parse::<f64>().ok());
+    number.expect("a metric ends with its value") as u64
 }
 
 fn is_healthy(port: u16) -> bool {

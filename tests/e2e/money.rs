@@ -1,0 +1,153 @@
+//! What Odradek says its traffic costs, against what the store itself counted.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::bed::Bed;
+use crate::bed::minio::Minio;
+use crate::bed::process::wait_until;
+use crate::bed::replica::{DISKLESS_PREFIX, InZone, Replica};
+use crate::raw::batch::Batch;
+use crate::raw::client::Client;
+use crate::raw::requests::{append, fetch, fetched};
+use crate::raw::{Topic, zone};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// Requests of each topic.
+const LARGE: usize = 120;
+const SMALL: usize = 200;
+const GIB: f64 = 1_073_741_824.0;
+
+fn admin(replica: &Replica, path: &str) -> String {
+    let port = u16::try_from(replica.ports().start + 1).expect("a port");
+    zone::get(port, path)
+}
+
+fn status(replica: &Replica) -> Value {
+    let answer = admin(replica, "/status.json");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    serde_json::from_str(body).expect("JSON")
+}
+
+/// The sum of all series of a metric whose labels contain this.
+fn sum(replicas: &[&Replica], name: &str, label: &str) -> f64 {
+    let texts = replicas.iter().map(|replica| admin(replica, "/metrics"));
+    let of = |text: String| -> f64 {
+        let rows = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        rows.map(|line| line.rsplit(' ').next().and_then(|v| v.parse::<f64>().ok()).unwrap_or(0.0))
+            .sum()
+    };
+    texts.map(of).sum()
+}
+
+#[track_caller]
+fn within_a_hundredth(what: &str, ours: f64, theirs: f64) {
+    assert!((ours - theirs).abs() <= theirs * 0.01, "{what}: we say {ours}, the store {theirs}");
+}
+
+/// Two zones, a writer in the one and readers in the other, on a `MinIO` that nobody else uses.
+#[test]
+fn what_is_counted_and_reckoned_is_what_the_store_counted() {
+    let minio = Minio::start(&Bed::get().test_dir("money"));
+    let cluster = Bed::get().unique("money");
+    let start = |zone, replica| {
+        let at = InZone { cluster: &cluster, zone, replica, nodes: 2, lists: &[] };
+        let extra = "flush: {interval: 20ms}\nmetrics: {perTopic: on}\n\
+                     costs: {putsPer1000: 5, storagePerGiBMonth: 0}\n";
+        Replica::start_in(at, &minio.yaml("money"), &Bed::get().redis().yaml(), extra)
+    };
+    let (writer, reader) = (start("zone-a", "writer"), start("zone-b", "reader"));
+    let topic = |stem: &str| {
+        let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}{stem}"));
+        Topic::create(&writer, &name, 1, &[])
+    };
+    let (large, small) = (topic("large"), topic("small"));
+    let value = "x".repeat(256 << 10);
+    let batches = [Batch::of(&[&value]).bytes(), Batch::of(&["small"]).bytes()];
+    for (topic, batch, times) in [(&large, &batches[0], LARGE), (&small, &batches[1], SMALL)] {
+        let mut client = Client::connect(&topic.address(&writer, 0));
+        (0..times).for_each(|_| {
+            append(&mut client, topic.partition(0), batch.clone());
+        });
+    }
+    // A reader of another zone has none of it in memory.
+    let mut client = Client::connect(&reader.node(0));
+    let mut offset = 0;
+    while offset < LARGE as i64 {
+        let response = client.call(&fetch(large.partition(0), 12, offset), 12);
+        let records = fetched(&response).records.clone().unwrap_or_default();
+        offset += crate::raw::batch::read(&records).len() as i64;
+    }
+
+    let both = [&writer, &reader];
+    let ours = |verb: &str| sum(&both, "odradek_store_requests_total", &format!("verb=\"{verb}\""));
+    // MinIO tells its counters some seconds late.
+    wait_until("the store has counted", LIMIT, || {
+        minio.requests("putobject") >= ours("put") as u64
+            && minio.requests("getobject") >= ours("get") as u64
+    });
+    assert!(ours("put") >= (LARGE + SMALL) as f64 && ours("get") >= 10.0, "too few to compare");
+    within_a_hundredth("PUTs", ours("put"), minio.requests("putobject") as f64);
+    within_a_hundredth("GETs", ours("get"), minio.requests("getobject") as f64);
+    let sent = sum(&both, "odradek_store_bytes_total", "verb=\"put\"");
+    within_a_hundredth("bytes", sent, minio.received_bytes() as f64);
+
+    // What it comes to: every PUT half a cent here, and every produced byte crosses 1.5 times on a
+    // replicated Kafka of two zones.
+    let put = sum(&both, "odradek_spent_dollars_total", "item=\"put\"");
+    within_a_hundredth("dollars of PUTs", put, minio.requests("putobject") as f64 * 0.005);
+    let classic = sum(&both, "odradek_classic_dollars_total", "item=");
+    let produced = (batches[0].len() * LARGE + batches[1].len() * SMALL) as f64;
+    within_a_hundredth("dollars of replication", classic, produced / GIB * 1.5 * 0.02);
+    topics_pay_for_their_puts(&writer, &small, put);
+    the_command_says_the_same(&writer, &reader, put - classic);
+}
+
+/// PUTs are shared by the bytes in each object: alone in its objects, a small topic pays for all
+/// of them.
+fn topics_pay_for_their_puts(writer: &Replica, small: &Topic, put: f64) {
+    let row = format!("odradek_topic_spent_dollars{{topic=\"{}\"}}", small.name);
+    let spent = sum(&[writer], &row, "");
+    let share = put * SMALL as f64 / (LARGE + SMALL) as f64;
+    assert!((spent - share).abs() < share * 0.05, "{spent}, and not about {share}");
+    let status = status(writer);
+    let topics = status["topics"].as_array().expect("a list");
+    let row = topics.iter().find(|t| t["name"] == small.name.as_str()).expect("the topic");
+    assert_eq!(row["objects"], SMALL);
+    assert!(row["saved_dollars"].as_f64().expect("a number") < 0.0, "{row}");
+    assert!(status["money"]["saved_dollars"].as_f64().expect("a number") < 0.0);
+    let stages = status["produce_stages"].as_array().expect("a list");
+    assert!(stages.iter().all(|stage| stage["count"] == LARGE + SMALL), "{stages:?}");
+}
+
+fn the_command_says_the_same(writer: &Replica, reader: &Replica, lost: f64) {
+    let url = |replica: &Replica| format!("http://127.0.0.1:{}", replica.ports().start + 1);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
+    command.arg("cost").arg(writer.dir().join("odradek.yaml")).args(["--json", "--replica"]);
+    command.args([url(writer), "--replica".to_owned(), url(reader)]);
+    let output = command.output().expect("it runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| {
+        panic!("{e}: {error}");
+    });
+    let all = report["zones"].as_array().and_then(|rows| rows.last()).expect("all zones");
+    assert_eq!(all["name"], "all");
+    let saved = all["saved_dollars"].as_f64().expect("a number");
+    assert!((saved + lost).abs() < lost * 0.02, "saved {saved}, lost {lost}");
+    let advice = |text: &Value| text.as_str().is_some_and(|text| text.contains("flush"));
+    let long_enough = report["seconds"].as_f64().is_some_and(|seconds| seconds > 60.0);
+    let said = report["advice"].as_array().is_some_and(|all| all.iter().any(advice));
+    assert_eq!(said, long_enough, "{report}");
+
+    let nobody = Command::new(env!("CARGO_BIN_EXE_odradek"))
+        .arg("cost")
+        .arg(writer.dir().join("odradek.yaml"))
+        .args(["--replica", "http://127.0.0.1:1"])
+        .output()
+        .expect("it runs");
+    assert_eq!(nobody.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&nobody.stderr);
+    assert!(said.contains("admin.bind") && said.contains("--replica"), "{said}");
+}
