@@ -1,7 +1,7 @@
 # Everything a contributor runs; `make` alone lists it.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build fmt lint docs test test-unit test-e2e test-chart demo demo-zones bench bench-produce bench-fetch fuzz sim chaos clean-demo clean-cache
+.PHONY: help setup build fmt lint docs dashboards test test-unit test-e2e test-chart demo demo-zones bench bench-produce bench-fetch fuzz sim chaos clean-demo clean-cache
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ docs: ## Print the documents that are made from the code anew
 	cargo run --locked -q -- docs protocol > docs/protocol.md.new && mv docs/protocol.md.new docs/protocol.md
 	cargo run --locked -q -- docs configuration > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
 	cargo run --locked -q -- docs metrics > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
+
+dashboards: ## Print the Grafana dashboard anew
+	scripts/dashboard.py > helm/odradek/files/dashboards/odradek.json.new && mv helm/odradek/files/dashboards/odradek.json.new helm/odradek/files/dashboards/odradek.json
 
 test-unit: ## Tests that need nothing but Rust
 	cargo test --locked --all-features --lib --bins --test tidy

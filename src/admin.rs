@@ -25,7 +25,8 @@ const CONNECTIONS_MAX: usize = 64;
 /// How long a peer may take to send its request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PATHS: &str = "/ /livez /readyz /metrics /status.json\n";
 /// The page is one file, and asks nobody but this port.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
@@ -163,7 +164,9 @@ async fn respond(
     let (status, page) = match (request.method(), request.uri().path()) {
         (&Method::GET, "/livez") => text((ok, "ok\n".to_owned())),
         (&Method::GET, "/readyz") => text(readiness.answer()),
-        (&Method::GET, "/metrics") => text((ok, metrics.text())),
+        (&Method::GET, "/metrics") => {
+            (ok, Page { content_type: OPEN_METRICS, body: metrics.text() })
+        }
         (&Method::GET, path) => match pages.page(path).await {
             Some(page) => (ok, page),
             None => text((StatusCode::NOT_FOUND, PATHS.to_owned())),

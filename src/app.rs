@@ -63,6 +63,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut stop = Stop::new()?;
     let readiness = Arc::new(Readiness::default());
     let metrics = Arc::new(Metrics::default());
+    metrics.identify(&settings.replica, &settings.zone);
     let console = Console::start(&settings, Arc::clone(&metrics), Arc::clone(&readiness));
     let pages = Arc::clone(&console) as Arc<dyn Pages>;
     admin::start(settings.admin.bind, Arc::clone(&readiness), Arc::clone(&metrics), pages).await?;

@@ -56,7 +56,7 @@ impl CoordinatorMetrics {
             CoordinatorVerb::ALL,
             |verb| CoordinatorVerbLabels { verb },
         );
-        Self {
+        let made = Self {
             requests: book.counters(
                 "coordinator_requests",
                 "verb, outcome",
@@ -81,7 +81,15 @@ impl CoordinatorMetrics {
                  its readers arrived here",
             ),
             halves: Mutex::default(),
+        };
+        // There from the start, so that a rate of the first failure is one.
+        for verb in CoordinatorVerb::ALL {
+            for outcome in CoordinatorOutcome::ALL {
+                let labels = CoordinatorLabels { verb: *verb, outcome: *outcome };
+                drop(made.requests.get_or_create(&labels));
+            }
         }
+        made
     }
 
     /// A commit of this replica's own object was answered.
@@ -132,7 +140,6 @@ impl CoordinatorMetrics {
 
     /// Calls that ended so until now.
     pub fn count(&self, verb: CoordinatorVerb, outcome: CoordinatorOutcome) -> u64 {
-        // Looking makes no series.
         self.requests.get(&CoordinatorLabels { verb, outcome }).map_or(0, |counter| counter.get())
     }
 }

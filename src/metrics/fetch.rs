@@ -43,7 +43,7 @@ impl FetchMetrics {
             FetchStage::ALL,
             |stage| FetchStageLabels { stage },
         );
-        Self {
+        let made = Self {
             stages,
             cache_lookups: book.counters(
                 "cache_lookups",
@@ -77,7 +77,18 @@ impl FetchMetrics {
                 "peer_refusals",
                 "Requests to the peer port that were not signed, or not as they should be",
             ),
+        };
+        // There from the start, so that a rate of the first is one.
+        for outcome in CacheOutcome::ALL {
+            drop(made.cache_lookups.get_or_create(&CacheLabels { outcome: *outcome }));
         }
+        for outcome in WakeupOutcome::ALL {
+            drop(made.wakeups.get_or_create(&WakeupLabels { outcome: *outcome }));
+        }
+        for outcome in PeerOutcome::ALL {
+            drop(made.peer_requests.get_or_create(&PeerLabels { outcome: *outcome }));
+        }
+        made
     }
 
     /// The timer of a stage.

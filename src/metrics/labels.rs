@@ -282,7 +282,7 @@ label_set! {
     WakeupLabels { outcome: WakeupOutcome }
     BudgetLabels { budget: BudgetName }
     SuccessLabels { of: Success }
-    BuildLabels { version: &'static str }
+    BuildLabels { version: &'static str, replica: String, zone: String }
     ItemLabels { item: &'static str }
     TopicLabels { topic: String }
 }

@@ -97,6 +97,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Says whose figures they are.
+    pub fn identify(&self, replica: &str, zone: &str) {
+        self.process.identify(replica, zone);
+    }
+
     /// Has this done before each scrape.
     pub fn at_scrape(&self, refresh: impl Fn() + Send + 'static) {
         let mut all = self.at_scrape.lock().unwrap_or_else(PoisonError::into_inner);

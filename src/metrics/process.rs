@@ -13,6 +13,7 @@ use crate::clock::{SystemClock, WallClock};
 /// The process.
 #[derive(Debug)]
 pub(super) struct ProcessMetrics {
+    build: Family<BuildLabels, Gauge<i64, AtomicI64>>,
     cpu_seconds: Gauge<f64, AtomicU64>,
     resident_bytes: Gauge<i64, AtomicI64>,
     open_fds: Gauge<i64, AtomicI64>,
@@ -20,18 +21,26 @@ pub(super) struct ProcessMetrics {
 
 impl ProcessMetrics {
     pub(super) fn new(book: &mut Book) -> Self {
-        let build: Family<BuildLabels, Gauge<i64, AtomicI64>> =
-            book.gauges("build_info", "version", "1, with the version as a label");
-        let version = env!("CARGO_PKG_VERSION");
-        build.get_or_create(&BuildLabels { version }).set(1);
+        let build = book.gauges(
+            "build_info",
+            "version, replica, zone",
+            "1, with what this replica is as labels: join it by `instance` to have figures by zone",
+        );
         let started: Gauge<f64, AtomicU64> =
             book.gauge("start_time_seconds", "When the process started, in seconds of Unix time");
         started.set(SystemClock.now_ms() as f64 / 1_000.0);
         Self {
+            build,
             cpu_seconds: book.gauge("cpu_seconds", "Seconds of CPU that the process has taken"),
             resident_bytes: book.gauge("resident_bytes", "Bytes of memory that the process takes"),
             open_fds: book.gauge("open_fds", "Files and sockets that the process has open"),
         }
+    }
+
+    pub(super) fn identify(&self, replica: &str, zone: &str) {
+        let (replica, zone) = (replica.to_owned(), zone.to_owned());
+        let version = env!("CARGO_PKG_VERSION");
+        self.build.get_or_create(&BuildLabels { version, replica, zone }).set(1);
     }
 
     pub(super) fn refresh(&self) {

@@ -26,7 +26,7 @@ impl StoreMetrics {
             StoreVerb::ALL,
             |verb| StoreVerbLabels { verb },
         );
-        Self {
+        let made = Self {
             requests: book.counters(
                 "store_requests",
                 "verb, outcome",
@@ -38,7 +38,16 @@ impl StoreMetrics {
                 "Bytes of objects sent (put) to and received (get) from the object store",
             ),
             seconds,
+        };
+        // There from the start, so that a rate of the first failure is one.
+        for verb in StoreVerb::ALL {
+            drop(made.bytes.get_or_create(&StoreVerbLabels { verb: *verb }));
+            for outcome in StoreOutcome::ALL {
+                let labels = StoreLabels { verb: *verb, outcome: *outcome };
+                drop(made.requests.get_or_create(&labels));
+            }
         }
+        made
     }
 
     /// Takes note of a call that ended; `took` is left out where nobody waited for it.
@@ -61,7 +70,6 @@ impl StoreMetrics {
 
     /// Calls that ended so until now.
     pub fn count(&self, verb: StoreVerb, outcome: StoreOutcome) -> u64 {
-        // Looking makes no series.
         self.requests.get(&StoreLabels { verb, outcome }).map_or(0, |counter| counter.get())
     }
 

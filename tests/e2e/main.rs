@@ -12,4 +12,5 @@ mod matrix;
 mod money;
 mod raw;
 mod secured;
+mod watching;
 mod zones;

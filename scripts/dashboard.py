@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Prints the Grafana dashboard: `make dashboards` writes helm/odradek/files/dashboards/odradek.json.
+
+A panel is a title, a unit of Grafana's, and its queries with what each line is called. `ZONE` stands
+for the join that gives a replica's figures the name of its zone.
+"""
+import json
+
+ZONE = '* on(instance) group_left(zone) odradek_build_info{zone=~"$zone"}'
+HERE = 'instance=~"$instance"'
+RATE = "[$__rate_interval]"
+
+
+def quantiles(metric, labels=""):
+    by = ", ".join(["le"] + ([labels] if labels else []))
+    name = f" {{{{{labels}}}}}" if labels else ""
+    return [
+        (f"histogram_quantile({q}, sum by ({by}) (rate({metric}_bucket{{{HERE}}}{RATE})))", f"p{round(q * 100)}{name}")
+        for q in (0.5, 0.99)
+    ]
+
+
+def stages(metric):
+    mean = f"sum by (stage) (rate({metric}_sum{{{HERE}}}{RATE})) / on() group_left() sum(rate({metric}_count{{{HERE},stage=\"{{first}}\"}}{RATE}))"
+    return lambda first: [(mean.replace("{first}", first), "{{stage}}")]
+
+
+def per_second(metric, by, extra=""):
+    return [(f"sum by ({by}) (rate({metric}{{{HERE}{extra}}}{RATE}))", " ".join(f"{{{{{b.strip()}}}}}" for b in by.split(",")))]
+
+
+ROWS = [
+    ("Money and zones", [
+        ("Saved since the replicas started", "currencyUSD", "stat", [(f"sum(odradek_saved_dollars {ZONE})", "saved")]),
+        ("Saved in a month, at this rate", "currencyUSD", "stat", [
+            (f"2628000 * (sum(rate(odradek_classic_dollars_total{RATE})) - sum(rate(odradek_spent_dollars_total{RATE})))", "a month")]),
+        ("Dollars a day, by item", "currencyUSD", "timeseries", [
+            (f"86400 * sum by (item) (rate(odradek_spent_dollars_total{{{HERE}}}{RATE}))", "spent on {{item}}"),
+            (f"86400 * sum(rate(odradek_classic_dollars_total{{{HERE}}}{RATE}))", "replicated Kafka")]),
+        ("Saved, by zone", "currencyUSD", "timeseries", [(f"sum by (zone) (odradek_saved_dollars {ZONE})", "{{zone}}")]),
+        ("Bytes between zones", "Bps", "timeseries", [
+            (f"sum by (border, api) (rate(odradek_zone_crossing_bytes_total{{{HERE}}}{RATE})) or vector(0)", "{{border}} {{api}}")]),
+        ("How clients' zones are found out", "reqps", "timeseries", per_second("odradek_placements_total", "outcome")),
+        ("Replicas that live, by zone", "none", "timeseries", [("max by (zone) (odradek_members)", "{{zone}}")]),
+        ("Connections", "none", "timeseries", [(f"sum by (endpoint) (odradek_connections{{{HERE}}})", "{{endpoint}}")]),
+    ]),
+    ("Produce", [
+        ("Produce requests to diskless nodes", "reqps", "timeseries", [
+            (f'sum by (zone) (rate(odradek_requests_total{{api="Produce",endpoint="diskless"}}{RATE}) {ZONE})', "{{zone}}")]),
+        ("From request to answer", "s", "timeseries", quantiles("odradek_produce_seconds")),
+        ("Where the time goes (mean)", "s", "timeseries", stages("odradek_produce_stage_seconds")("admit")),
+        ("Partitions answered with an error, by Kafka's code", "reqps", "timeseries", [
+            (f"sum by (api, code) (rate(odradek_partition_errors_total{{{HERE}}}{RATE})) or vector(0)", "{{api}} {{code}}")]),
+        ("Objects", "ops", "timeseries", [(f"sum(rate(odradek_objects_put_total{{{HERE}}}{RATE}))", "objects")]),
+        ("Size of an object (mean)", "bytes", "timeseries", [
+            (f"sum(rate(odradek_object_bytes_sum{{{HERE}}}{RATE})) / sum(rate(odradek_object_bytes_count{{{HERE}}}{RATE}))", "bytes")]),
+        ("Batches and partitions of an object (mean)", "none", "timeseries", [
+            (f"sum(rate(odradek_object_batches_sum{{{HERE}}}{RATE})) / sum(rate(odradek_object_batches_count{{{HERE}}}{RATE}))", "batches"),
+            (f"sum(rate(odradek_object_partitions_sum{{{HERE}}}{RATE})) / sum(rate(odradek_object_partitions_count{{{HERE}}}{RATE}))", "partitions")]),
+        ("Memory of requests", "percentunit", "timeseries", [
+            (f"max by (budget) (odradek_budget_used_bytes{{{HERE}}} / odradek_budget_bytes{{{HERE}}})", "{{budget}}"),
+            (f"sum(rate(odradek_budget_waits_total{{{HERE}}}{RATE}))", "waits a second")]),
+    ]),
+    ("Fetch", [
+        ("Bytes given to readers", "Bps", "timeseries", [(f"sum by (zone) (rate(odradek_fetched_bytes_total{RATE}) {ZONE})", "{{zone}}")]),
+        ("From request to answer, the client's own wait included", "s", "timeseries", quantiles("odradek_fetch_seconds")),
+        ("Where the time goes (mean)", "s", "timeseries", stages("odradek_fetch_stage_seconds")("plan")),
+        ("How waits end", "ops", "timeseries", per_second("odradek_fetch_wakeups_total", "outcome")),
+        ("Where blocks are found", "ops", "timeseries", per_second("odradek_cache_lookups_total", "outcome")),
+        ("Objects in memory", "bytes", "timeseries", [(f"sum by (instance) (odradek_cache_bytes{{{HERE}}})", "{{instance}}")]),
+        ("Objects asked of peers", "ops", "timeseries", per_second("odradek_peer_requests_total", "outcome")),
+        ("From commit to event", "s", "timeseries", quantiles("odradek_event_lag_seconds")),
+    ]),
+    ("Object store", [
+        ("Calls", "ops", "timeseries", per_second("odradek_store_requests_total", "verb", ',outcome="ok"')),
+        ("Calls that did not go well", "ops", "timeseries", [
+            (f'sum by (verb, outcome) (rate(odradek_store_requests_total{{{HERE},outcome!~"ok|not_found|exists"}}{RATE})) > 0 or vector(0)', "{{verb}} {{outcome}}")]),
+        ("How long calls take", "s", "timeseries", quantiles("odradek_store_request_seconds", "verb")),
+        ("Bytes", "Bps", "timeseries", per_second("odradek_store_bytes_total", "verb")),
+        ("PUTs: repeated, hedged, told to slow down", "ops", "timeseries", [
+            (f"sum(rate(odradek_put_errors_total{{{HERE}}}{RATE}))", "repeated"),
+            (f"sum(rate(odradek_put_hedges_total{{{HERE}}}{RATE}))", "hedged"),
+            (f"sum(rate(odradek_put_slow_downs_total{{{HERE}}}{RATE}))", "slow down")]),
+        ("Until an object is durable", "s", "timeseries", quantiles("odradek_put_seconds")),
+    ]),
+    ("Batch coordinator", [
+        ("Calls", "ops", "timeseries", per_second("odradek_coordinator_requests_total", "verb", ',outcome="ok"')),
+        ("Calls that did not go well", "ops", "timeseries", [
+            (f'sum by (verb, outcome) (rate(odradek_coordinator_requests_total{{{HERE},outcome!="ok"}}{RATE})) > 0 or vector(0)', "{{verb}} {{outcome}}")]),
+        ("How long calls take", "s", "timeseries", quantiles("odradek_coordinator_request_seconds", "verb")),
+        ("Metadata lost", "none", "timeseries", [(f"max by (instance) (odradek_coordinator_lost{{{HERE}}})", "{{instance}}")]),
+        ("Lives of Redis, and commits repeated", "none", "timeseries", [
+            (f"max(odradek_coordinator_settlements_total{{{HERE}}})", "lives"),
+            (f"sum(rate(odradek_commit_repeats_total{{{HERE}}}{RATE}))", "repeats a second")]),
+    ]),
+    ("Background", [
+        ("Seconds since the last success", "s", "timeseries", [(f"max by (of) (odradek_last_success_age_seconds{{{HERE}}})", "{{of}}")]),
+        ("Leases renewed", "ops", "timeseries", [(f"sum by (instance) (rate(odradek_lease_renewals_total{{{HERE}}}{RATE}))", "{{instance}}")]),
+        ("Placeholders with records", "none", "timeseries", [(f"max(odradek_placeholders_written{{{HERE}}})", "topics")]),
+        ("Diskless topics", "none", "timeseries", [(f"max(odradek_diskless_topics{{{HERE}}})", "topics")]),
+        ("CPU", "none", "timeseries", [(f"sum by (instance) (rate(odradek_cpu_seconds{{{HERE}}}{RATE}))", "{{instance}}")]),
+        ("Memory", "bytes", "timeseries", [(f"sum by (instance) (odradek_resident_bytes{{{HERE}}})", "{{instance}}")]),
+    ]),
+]
+
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+
+
+def panel(number, at, title, unit, kind, queries):
+    targets = [
+        {"datasource": SOURCE, "expr": expr, "legendFormat": legend, "refId": chr(ord("A") + index)}
+        for index, (expr, legend) in enumerate(queries)
+    ]
+    options = {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi", "sort": "desc"}}
+    if kind == "stat":
+        options = {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "none", "graphMode": "area"}
+    return {
+        "id": number, "title": title, "type": kind, "datasource": SOURCE, "targets": targets, "options": options,
+        "fieldConfig": {"defaults": {"unit": unit, "custom": {"fillOpacity": 8, "showPoints": "never"}}, "overrides": []},
+        "gridPos": {"h": 8, "w": 6, "x": at[0], "y": at[1]},
+    }
+
+
+def variable(name, label, query):
+    return {
+        "name": name, "label": label, "type": "query", "datasource": SOURCE, "query": query, "refresh": 2, "sort": 1,
+        "includeAll": True, "multi": True, "allValue": ".*", "current": {"text": "All", "value": "$__all"},
+    }
+
+
+def dashboard():
+    panels, number, y = [], 1, 0
+    for title, row in ROWS:
+        panels.append({"id": number, "type": "row", "title": title, "collapsed": False, "panels": [], "gridPos": {"h": 1, "w": 24, "x": 0, "y": y}})
+        number, y = number + 1, y + 1
+        for index, (name, unit, kind, queries) in enumerate(row):
+            panels.append(panel(number, (6 * (index % 4), y + 8 * (index // 4)), name, unit, kind, queries))
+            number += 1
+        y += 8 * ((len(row) + 3) // 4)
+    templating = [
+        {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": {}},
+        variable("zone", "Zone", "label_values(odradek_build_info, zone)"),
+        variable("instance", "Replica", 'label_values(odradek_build_info{zone=~"$zone"}, instance)'),
+    ]
+    return {
+        "uid": "odradek", "title": "Odradek", "tags": ["kafka", "odradek"], "schemaVersion": 39, "editable": True,
+        "time": {"from": "now-1h", "to": "now"}, "refresh": "30s", "timezone": "browser",
+        "templating": {"list": templating}, "annotations": {"list": []}, "panels": panels,
+    }
+
+
+print(json.dumps(dashboard(), indent=1))
