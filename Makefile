@@ -24,6 +24,7 @@ docs: ## Print the documents that are made from the code anew
 	cargo run --locked -q -- docs protocol > docs/protocol.md.new && mv docs/protocol.md.new docs/protocol.md
 	cargo run --locked -q -- docs configuration > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
 	cargo run --locked -q -- docs metrics > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
+	cargo run --locked -q -- docs schema > docs/odradek.schema.json.new && mv docs/odradek.schema.json.new docs/odradek.schema.json
 
 dashboards: ## Print the Grafana dashboard anew
 	scripts/dashboard.py > helm/odradek/files/dashboards/odradek.json.new && mv helm/odradek/files/dashboards/odradek.json.new helm/odradek/files/dashboards/odradek.json

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, header};
@@ -27,7 +27,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const PATHS: &str = "/ /livez /readyz /metrics /status.json\n";
+const PATHS: &str = "/ /livez /readyz /metrics /status.json /log\n";
+/// The largest body that is read.
+const BODY_BYTES_MAX: usize = 4 << 10;
 /// The page is one file, and asks nobody but this port.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
                       connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
@@ -106,6 +108,9 @@ pub struct Page {
 pub trait Pages: Send + Sync + Debug {
     /// The page at a path; `None` where there is none.
     async fn page(&self, path: &str) -> Option<Page>;
+
+    /// Sets what is at a path; `None` where nothing can be set, an error says what is wrong.
+    async fn put(&self, path: &str, body: &str) -> Option<Result<(), String>>;
 }
 
 /// Opens the port and serves it for as long as the process lives.
@@ -135,7 +140,7 @@ pub async fn start(
                     let shown = Arc::clone(&shown);
                     async move {
                         let (readiness, metrics, pages) = &*shown;
-                        let response = respond(&request, readiness, metrics, &**pages).await;
+                        let response = respond(request, readiness, metrics, &**pages).await;
                         Ok::<_, Infallible>(response)
                     }
                 });
@@ -154,14 +159,15 @@ pub async fn start(
 }
 
 async fn respond(
-    request: &Request<Incoming>,
+    request: Request<Incoming>,
     readiness: &Readiness,
     metrics: &Metrics,
     pages: &dyn Pages,
 ) -> Response<Full<Bytes>> {
     let text = |(status, body)| (status, Page { content_type: TEXT, body });
     let ok = StatusCode::OK;
-    let (status, page) = match (request.method(), request.uri().path()) {
+    let (parts, body) = request.into_parts();
+    let (status, page) = match (&parts.method, parts.uri.path()) {
         (&Method::GET, "/livez") => text((ok, "ok\n".to_owned())),
         (&Method::GET, "/readyz") => text(readiness.answer()),
         (&Method::GET, "/metrics") => {
@@ -171,6 +177,7 @@ async fn respond(
             Some(page) => (ok, page),
             None => text((StatusCode::NOT_FOUND, PATHS.to_owned())),
         },
+        (&Method::PUT, path) => text(put(pages, path, body).await),
         _ => text((StatusCode::NOT_FOUND, PATHS.to_owned())),
     };
     let mut response = Response::new(Full::new(Bytes::from(page.body)));
@@ -182,4 +189,16 @@ async fn respond(
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::CACHE_CONTROL, "no-store");
     response
+}
+
+async fn put(pages: &dyn Pages, path: &str, body: Incoming) -> (StatusCode, String) {
+    let read = tokio::time::timeout(HEADER_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect());
+    let Ok(Ok(body)) = read.await else {
+        return (StatusCode::BAD_REQUEST, "a body of at most 4 KiB is wanted\n".to_owned());
+    };
+    match pages.put(path, &String::from_utf8_lossy(&body.to_bytes())).await {
+        Some(Ok(())) => (StatusCode::OK, "ok\n".to_owned()),
+        Some(Err(problem)) => (StatusCode::BAD_REQUEST, format!("{problem}\n")),
+        None => (StatusCode::NOT_FOUND, PATHS.to_owned()),
+    }
 }

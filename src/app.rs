@@ -3,11 +3,13 @@
 //! Only this file and its `backends` know concrete adapters.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -16,6 +18,7 @@ mod backends;
 mod figures;
 mod floors;
 mod lost;
+mod reload;
 mod roster;
 mod zone;
 
@@ -23,7 +26,7 @@ use backends::{Ordering, Watched, attach, keep_generation, open_coordinator, ope
 
 use crate::admin::{self, Pages, Readiness};
 use crate::clock::{SystemClock, WallClock};
-use crate::config::{Profile, SaslMechanism, Settings};
+use crate::config::{ClientZoneSettings, Profile, SaslMechanism, Settings};
 use crate::console::Console;
 use crate::coordinator::{Coordinator, Event};
 use crate::doctor;
@@ -34,6 +37,7 @@ use crate::engine::lookup::Lookup;
 use crate::engine::objects::Objects;
 use crate::engine::produce::{ProduceSettings, Producer, SealProfile, UploadSettings};
 use crate::entropy::Entropy;
+use crate::logging::Logging;
 use crate::metrics::{BudgetName, Metrics, Success};
 use crate::peers::Zone;
 use crate::proxy::cluster::Cluster;
@@ -55,23 +59,30 @@ const RETRY_PAUSE: Duration = Duration::from_secs(2);
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// The largest request: `socket.request.max.bytes` of a stock broker.
 const FRAME_BYTES_MAX: usize = 100 << 20;
-/// Runs a replica until it is told to stop.
+/// Runs a replica until it is told to stop, and follows its file meanwhile.
 ///
 /// # Errors
 /// What start-up cannot mend by waiting: a port that is taken, another Kafka cluster's metadata.
-pub async fn serve(settings: Settings) -> anyhow::Result<()> {
+pub async fn serve(
+    settings: Settings,
+    file: PathBuf,
+    logging: Option<Logging>,
+) -> anyhow::Result<()> {
     let mut stop = Stop::new()?;
     let readiness = Arc::new(Readiness::default());
     let metrics = Arc::new(Metrics::default());
     metrics.identify(&settings.replica, &settings.zone);
-    let console = Console::start(&settings, Arc::clone(&metrics), Arc::clone(&readiness));
+    let console =
+        Console::start(&settings, Arc::clone(&metrics), Arc::clone(&readiness), logging.clone());
     let pages = Arc::clone(&console) as Arc<dyn Pages>;
     admin::start(settings.admin.bind, Arc::clone(&readiness), Arc::clone(&metrics), pages).await?;
     let mut running = tokio::select! {
         () = stop.wait() => return Ok(()),
-        running = start(&settings, metrics, &readiness) => running?,
+        running = start(&settings, Arc::clone(&metrics), &readiness) => running?,
     };
     console.attach(Arc::clone(&running.proxy));
+    let proxy = Arc::clone(&running.proxy);
+    reload::follow(file, settings.clone(), reload::Parts { proxy, console, logging, metrics })?;
     readiness.set_ready(true);
     let doubted = settings.clone();
     tasks::spawn("doctor", async move { doctor::log_doubts(&doubted).await });
@@ -321,13 +332,18 @@ fn build_proxy(
 }
 
 fn client_zones(settings: &Settings) -> ClientZones {
-    let mut zones = ClientZones::default();
-    for clients in &settings.client_zones {
-        let zone = || Arc::clone(&clients.zone);
-        zones.ports.extend(clients.port.map(|port| (port, zone())));
-        zones.networks.extend(clients.cidrs.iter().map(|cidr| (*cidr, zone())));
-    }
-    zones
+    let of = |clients: &ClientZoneSettings| Arc::clone(&clients.zone);
+    let all = &settings.client_zones;
+    let ports = all.iter().filter_map(|clients| Some((clients.port?, of(clients))));
+    ClientZones { networks: client_networks(settings).into(), ports: ports.collect() }
+}
+
+fn client_networks(settings: &Settings) -> Vec<(IpNet, Arc<str>)> {
+    let networks = settings
+        .client_zones
+        .iter()
+        .flat_map(|clients| clients.cidrs.iter().map(|cidr| (*cidr, Arc::clone(&clients.zone))));
+    networks.collect()
 }
 
 fn in_memory(bytes: u64) -> usize {

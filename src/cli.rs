@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::config::{CoordinatorSettings, Problems, Settings};
 
@@ -13,7 +14,7 @@ pub const EXIT_CONFIG: u8 = 78;
 
 /// A Kafka proxy that makes topics diskless.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "odradek", version, about)]
+#[command(name = "odradek", version = crate::VERSION, about)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -34,6 +35,11 @@ pub enum Command {
     /// Look after topics.
     #[command(subcommand)]
     Topic(TopicCommand),
+    /// Print what completes this command line in a shell, as `odradek completions bash`.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
     /// Print a document that is made from the code.
     #[command(hide = true, subcommand)]
     Docs(Document),
@@ -48,6 +54,8 @@ pub enum Document {
     Configuration,
     /// `docs/metrics.md`.
     Metrics,
+    /// `docs/odradek.schema.json`.
+    Schema,
 }
 
 /// The configuration file.
@@ -119,11 +127,20 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// `odradek completions SHELL`.
+pub fn run_completions(shell: Shell) -> ExitCode {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "odradek", &mut text);
+    let written = io::stdout().lock().write_all(&text);
+    written.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
 /// `odradek docs DOCUMENT`.
 pub fn run_docs(document: Document) -> ExitCode {
     let text = match document {
         Document::Protocol => crate::proxy::apis::protocol_markdown(),
         Document::Configuration => crate::config::reference(),
+        Document::Schema => crate::config::schema(),
         Document::Metrics => crate::metrics::reference(),
     };
     let written = io::stdout().lock().write_all(text.as_bytes());
@@ -193,8 +210,6 @@ fn summary(settings: &Settings) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn validated(text: &str) -> (u8, String, String) {
@@ -208,6 +223,26 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_version_names_the_commit() {
+        let shown = Cli::command().render_version();
+        let commit = crate::VERSION.split_once('(').map(|(_, rest)| rest.trim_end_matches(')'));
+        assert_eq!(shown, format!("odradek {}\n", crate::VERSION));
+        assert!(commit.is_some_and(|commit| commit.len() >= 7), "{shown}");
+    }
+
+    #[test]
+    fn every_shell_completes_every_command() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "odradek", &mut text);
+            let text = String::from_utf8(text).unwrap();
+            for command in ["serve", "validate", "doctor", "cost", "topic"] {
+                assert!(text.contains(command), "{shell}: {command}");
+            }
+        }
     }
 
     #[test]

@@ -5,8 +5,12 @@
 //!
 //! `log` ← `wire` ← {`store`, `coordinator`} ← `engine` ← {`peers`, `proxy`} ← `app` ← `main`.
 
+/// What `odradek --version` says: the release, and the commit that it was built from.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ODRADEK_COMMIT"), ")");
+
 pub mod clock;
 pub mod entropy;
+pub mod logging;
 pub mod metrics;
 pub mod tasks;
 

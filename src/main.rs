@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use odradek::cli::{self, Cli, Command, TopicCommand};
 use odradek::config::Settings;
+use odradek::logging::{self, Logging, Traces};
 use odradek::{app, cost_command, doctor, topic_command};
 
 fn main() -> ExitCode {
@@ -13,20 +14,24 @@ fn main() -> ExitCode {
         Command::Validate(config) => cli::run_validate(&config.file),
         Command::Docs(document) => cli::run_docs(document),
         Command::Serve(config) => {
-            with_settings(&config.file, "info", |settings| done(app::serve(settings)))
+            let file = config.file.clone();
+            with_settings(&config.file, None, |settings, logging| {
+                done(app::serve(settings, file, Some(logging)))
+            })
         }
+        Command::Completions { shell } => cli::run_completions(shell),
         Command::Doctor(asked) => {
             let file = asked.file.clone();
             // What it finds is its output; what the libraries say meanwhile is not.
-            with_settings(&file, "off", |settings| doctor::run(settings, asked))
+            with_settings(&file, Some("off"), |settings, _| doctor::run(settings, asked))
         }
         Command::Cost(asked) => {
             let file = asked.file.clone();
-            with_settings(&file, "error", |settings| cost_command::run(settings, asked))
+            with_settings(&file, Some("error"), |settings, _| cost_command::run(settings, asked))
         }
         Command::Topic(TopicCommand::Create(create)) => {
             let file = create.file.clone();
-            with_settings(&file, "info", |settings| done(topic_command::create(settings, create)))
+            with_settings(&file, None, |settings, _| done(topic_command::create(settings, create)))
         }
     }
 }
@@ -35,9 +40,13 @@ async fn done(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<E
     run.await.map(|()| ExitCode::SUCCESS)
 }
 
-/// Reads the configuration, and runs what needs it to its end; logs what `level` says, unless the
-/// environment says otherwise.
-fn with_settings<F>(file: &Path, level: &str, run: impl FnOnce(Settings) -> F) -> ExitCode
+/// Reads the configuration, and runs what needs it to its end; logs what `level` says, else what
+/// the file says, unless the environment says otherwise.
+fn with_settings<F>(
+    file: &Path,
+    level: Option<&str>,
+    run: impl FnOnce(Settings, Logging) -> F,
+) -> ExitCode
 where
     F: Future<Output = anyhow::Result<ExitCode>>,
 {
@@ -47,22 +56,22 @@ where
     };
     // The one TLS provider of the process: several libraries link their own, and would panic.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("ODRADEK_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(is_terminal)
-        .with_writer(std::io::stderr)
-        .init();
+    let from_env = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
+    let endpoint = settings.log.traces.clone().or_else(|| from_env.filter(|url| !url.is_empty()));
+    let level = level.unwrap_or(&settings.log.level);
+    let (replica, zone) = (settings.replica.as_str(), settings.zone.as_str());
+    let traces = endpoint.as_deref().map(|endpoint| Traces { endpoint, replica, zone });
+    let logging = logging::start(settings.log.format, level, traces);
+    let finished = logging.clone();
     for warning in settings.warnings() {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(run(settings)),
+        Ok(runtime) => runtime.block_on(run(settings, logging)),
         Err(error) => Err(error.into()),
     };
+    finished.finish();
     match done {
         Ok(code) => code,
         Err(error) => {

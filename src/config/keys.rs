@@ -243,6 +243,22 @@ pub const KEYS: &[Key] = &[
         "`127.0.0.1:9180`",
         "Its address and port. It asks for no password: bind it where only operators and Prometheus reach.",
     ),
+    key("log", "", "What is logged to standard error, and how."),
+    key(
+        "log.format",
+        "`text`",
+        "`text` for people, or `json`: one object for each line. `ODRADEK_LOG_FORMAT` comes first.",
+    ),
+    key(
+        "log.level",
+        "`info`",
+        "What is logged: `info`, `debug`, or by module, as `info,odradek::proxy=debug`. `ODRADEK_LOG` comes first; `PUT /log` at the admin port changes it while the replica runs.",
+    ),
+    key(
+        "log.traces",
+        "`OTEL_EXPORTER_OTLP_ENDPOINT`, else none",
+        "A collector of OpenTelemetry (OTLP over HTTP without TLS), as `http://collector:4318`: it is sent a span for each produce request and for each object, with its upload and its commit.",
+    ),
     key("metrics", "", "What `/metrics` shows."),
     key(
         "metrics.perTopic",
@@ -389,6 +405,7 @@ mod tests {
             "memory",
             "peers",
             "admin",
+            "log",
             "metrics",
             "costs"
         ]));

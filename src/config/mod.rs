@@ -6,15 +6,17 @@
 mod clients;
 mod interpolate;
 mod keys;
-mod money;
 mod problems;
 mod raw;
 mod read;
 mod relations;
+mod schema;
 mod topics;
 mod units;
 mod values;
+mod watching;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -24,10 +26,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 pub use keys::{KEYS, Key, reference};
 pub use problems::{Problem, Problems};
+pub use schema::schema;
 pub use topics::{Profile, TopicKind, TopicPattern, TopicRule, TopicRules};
 pub use units::HostPort;
 
 use crate::costs::PriceBook;
+use crate::logging::Format;
 use crate::store::open::StoreUrl;
 use crate::store::s3::S3Options;
 use raw::Node;
@@ -70,6 +74,46 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     /// What things cost.
     pub costs: PriceBook,
+    /// What is logged.
+    pub log: LogSettings,
+    /// The file as it was written, to tell what has changed.
+    pub written: Written,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// What a line looks like.
+    pub format: Format,
+    /// A filter of `tracing`'s: what is logged.
+    pub level: String,
+    /// Where spans go (OTLP over HTTP); `None` for nowhere.
+    pub traces: Option<String>,
+}
+
+/// Every value that a file names, by its path; never shown, for there are secrets among them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Written(BTreeMap<String, String>);
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Written({} values)", self.0.len())
+    }
+}
+
+impl Written {
+    fn of(tree: &Node) -> Self {
+        let mut values = BTreeMap::new();
+        tree.flatten("", &mut values);
+        Self(values)
+    }
+
+    /// The paths of what came, went or changed.
+    pub fn changed_from(&self, before: &Self) -> Vec<String> {
+        let paths: BTreeSet<_> = self.0.keys().chain(before.0.keys()).collect();
+        let is_changed = |path: &&&String| self.0.get(**path) != before.0.get(**path);
+        paths.iter().filter(is_changed).map(ToString::to_string).collect()
+    }
 }
 
 /// The Kafka cluster behind the proxy.

@@ -1,6 +1,7 @@
 //! The file as it is written: a tree that keeps what serde's own types throw away, so that a
 //! reader can name every mistake instead of the first.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -87,6 +88,26 @@ impl<'de> Visitor<'de> for NodeVisitor {
 }
 
 impl Node {
+    /// Puts every value below this node under its path.
+    pub(super) fn flatten(&self, path: &str, into: &mut BTreeMap<String, String>) {
+        match self {
+            Self::Null | Self::Broken => {}
+            Self::Other(text, _) | Self::Text(text) => {
+                into.insert(path.to_owned(), text.clone());
+            }
+            Self::List(nodes) => {
+                for (index, node) in nodes.iter().enumerate() {
+                    node.flatten(&format!("{path}[{index}]"), into);
+                }
+            }
+            Self::Map(entries) => {
+                for (key, node) in entries {
+                    node.flatten(&join(path, &key_name(key)), into);
+                }
+            }
+        }
+    }
+
     /// What stands here, for people.
     fn describe(&self) -> String {
         match self {

@@ -16,7 +16,7 @@ use super::values::{
 use super::{
     AdminSettings, CoordinatorSettings, DisklessSettings, FlushSettings, KafkaSettings,
     ListenerSettings, MemorySettings, PeerSettings, SaslSettings, Settings, StoreSettings,
-    Surroundings, relations,
+    Surroundings, Written, relations,
 };
 use crate::store::open::StoreUrl;
 use crate::store::s3::{S3Credentials, S3Options};
@@ -56,6 +56,8 @@ pub(super) fn settings(mut tree: Node, around: &Surroundings<'_>) -> Result<Sett
         admin: reader.admin(top.find("admin")),
         metrics: reader.metrics(top.find("metrics")),
         costs: reader.costs(top.find("costs")),
+        log: reader.log(top.find("log")),
+        written: Written::of(&tree),
     };
     // A store that could not be read may well have been an S3 one.
     let store_known = url.is_some() || top.find("store").is_none();

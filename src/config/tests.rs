@@ -2,6 +2,8 @@ use super::*;
 use crate::store::s3::S3Credentials;
 
 mod coordinator;
+mod peers;
+mod watching;
 
 const KAFKA: &str = "kafka: {bootstrapServers: [k:9092]}\n";
 
@@ -117,13 +119,13 @@ fn keys_that_are_not_known_or_stand_twice() {
     check(
         "7: a",
         &["7: unknown key; known are `cluster`, `zone`, `replica`, `writer`, `kafka`, \
-           `listeners`, `clients`, `diskless`, `store`, `s3`, `coordinator`, `flush`, `memory`, `peers`, `admin`"],
+           `listeners`, `clients`, `diskless`, `store`, `s3`, `coordinator`, `flush`, `memory`, `peers`, `admin`, `log`, `metrics`, `costs`"],
     );
     check(
         "s3: &a {x: 1}\n<<: *a\nstore: s3://bucket",
         &[
             "<<: unknown key; known are `cluster`, `zone`, `replica`, `writer`, `kafka`, \
-           `listeners`, `clients`, `diskless`, `store`, `s3`, `coordinator`, `flush`, `memory`, `peers`, `admin`",
+           `listeners`, `clients`, `diskless`, `store`, `s3`, `coordinator`, `flush`, `memory`, `peers`, `admin`, `log`, `metrics`, `costs`",
             "s3.x: unknown key; known are `endpoint`, `region`, `pathStyle`, `accessKeyId`, \
            `secretAccessKeyFile`",
         ],
@@ -424,27 +426,4 @@ fn sasl_is_given_whole_and_shows_no_password() {
     assert!(missing.contains("kafka.sasl.passwordFile: is required"), "{missing}");
     let unreadable = wrong(&sasl("mechanism: PLAIN, username: u, passwordFile: /no/file"));
     assert!(unreadable.contains("kafka.sasl.passwordFile"), "{unreadable}");
-}
-
-#[test]
-fn peers_need_an_address_that_others_can_reach() {
-    let none = parse("").unwrap();
-    assert_eq!(none.peers, None);
-    let specific = parse("peers: {bind: \"[::1]:9190\"}").unwrap().peers.expect("it is there");
-    assert_eq!(specific.address(), "[::1]:9190");
-    let named = parse("peers: {bind: \"0.0.0.0:9190\", advertisedHost: pod-0.odradek}").unwrap();
-    assert_eq!(named.peers.expect("it is there").address(), "pod-0.odradek:9190");
-    check(
-        "peers: {bind: \"0.0.0.0:9190\"}",
-        &["peers.advertisedHost: is required, because `peers.bind` is `0.0.0.0:9190`; write the \
-           host at which the zone's other replicas reach this one"],
-    );
-    check(
-        "peers: {advertisedHost: a}",
-        &["peers.bind: is required with `peers.advertisedHost`; write one such as `0.0.0.0:9190`"],
-    );
-    check(
-        "peers: {bind: \"0.0.0.0:0\", advertisedHost: a}",
-        &["peers.bind: `0.0.0.0:0` is no address with a port; write one such as `0.0.0.0:9190`"],
-    );
 }

@@ -9,7 +9,7 @@ use super::status::{
     Backend, Calls, Cluster, Item, Money, Node, Rates, Requests, Spent, Stage, TopicStatus, Zone,
     ZoneMoney,
 };
-use crate::costs::{Ledger, MONTH_SECONDS, PriceBook, Traffic, advice};
+use crate::costs::{Ledger, MONTH_SECONDS, Traffic, advice};
 use crate::log::ids::TopicId;
 use crate::metrics::{Reading, Success, Successes, TopicCounts};
 use crate::proxy::Proxy;
@@ -102,18 +102,12 @@ impl Between<'_> {
         proxy.topics.diskless().iter().map(row).collect()
     }
 
-    pub(super) fn money(
-        &self,
-        ledger: &Ledger,
-        book: &PriceBook,
-        traffic: Traffic,
-        zone: &str,
-    ) -> Money {
+    pub(super) fn money(&self, ledger: &Ledger, traffic: Traffic, zone: &str) -> Money {
         let bill = ledger.bill();
         let item = |(item, dollars): (&'static str, f64)| Item { item: item.to_owned(), dollars };
         let news = bill.saved() - self.before.bill.saved();
         let per_month = news * MONTH_SECONDS / self.seconds();
-        let advice = advice::replica(bill, book, traffic.puts, ledger.until());
+        let advice = advice::replica(bill, ledger.book(), traffic.puts, ledger.until());
         Money {
             since_ms: 0,
             saved_dollars: bill.saved(),

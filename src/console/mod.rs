@@ -6,6 +6,7 @@ mod minute;
 mod sizes;
 pub mod status;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use async_trait::async_trait;
@@ -20,6 +21,7 @@ use crate::admin::{Page, Pages, Readiness};
 use crate::clock::{SystemClock, WallClock};
 use crate::config::{CoordinatorSettings, Settings};
 use crate::costs::{Ledger, Traffic};
+use crate::logging::Logging;
 use crate::metrics::{FetchStage, Metrics, ProduceStage, StoreVerb, Success, TopicRow};
 use crate::proxy::Proxy;
 use crate::tasks;
@@ -33,6 +35,8 @@ const TOPIC_SERIES_MAX: usize = 200;
 #[derive(Debug)]
 pub struct Console {
     settings: Settings,
+    per_topic: AtomicBool,
+    logging: Option<Logging>,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     /// From the end of the start on.
@@ -55,10 +59,13 @@ impl Console {
         settings: &Settings,
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
+        logging: Option<Logging>,
     ) -> Arc<Self> {
         let books = Books { ring: Ring::default(), ledger: Ledger::new(settings.costs) };
         let console = Arc::new(Self {
             settings: settings.clone(),
+            per_topic: AtomicBool::new(settings.metrics.per_topic),
+            logging,
             metrics: Arc::clone(&metrics),
             readiness,
             proxy: OnceLock::new(),
@@ -82,6 +89,15 @@ impl Console {
             }
         });
         console
+    }
+
+    /// The file says something else now.
+    pub fn follow(&self, settings: &Settings) {
+        self.per_topic.store(settings.metrics.per_topic, Ordering::Relaxed);
+        let mut books = self.books();
+        // What happened until now happened at the old prices.
+        let _snapshot = self.enter(&mut books);
+        books.ledger.set_book(settings.costs);
     }
 
     /// The start is over.
@@ -119,7 +135,8 @@ impl Console {
         let _snapshot = self.enter(&mut books);
         let bill = books.ledger.bill();
         self.metrics.money.show(&bill.classic_items(), &bill.spent_items());
-        if !self.settings.metrics.per_topic {
+        if !self.per_topic.load(Ordering::Relaxed) {
+            self.metrics.money.show_topics(&[]);
             return;
         }
         let Some(proxy) = self.proxy.get() else { return };
@@ -151,11 +168,10 @@ impl Console {
         let store_url = settings.objects_url().to_string();
         let of_store = [Success::put, Success::get];
         let fine = ["ok", "not_found", "exists", "abandoned"];
-        let mut money =
-            between.money(&books.ledger, &settings.costs, self.traffic(), &settings.zone);
+        let mut money = between.money(&books.ledger, self.traffic(), &settings.zone);
         money.since_ms = self.started_ms;
         let mut status = Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: crate::VERSION.to_owned(),
             now_ms: SystemClock.now_ms(),
             started_ms: self.started_ms,
             replica: settings.replica.clone(),
@@ -201,7 +217,20 @@ impl Pages for Console {
                 let body = serde_json::to_string(&self.status()).ok()?;
                 Some(Page { content_type: "application/json", body })
             }
+            "/log" => {
+                let body = format!("{}\n", self.logging.as_ref()?.level());
+                Some(Page { content_type: "text/plain; charset=utf-8", body })
+            }
             _ => None,
         }
+    }
+
+    async fn put(&self, path: &str, body: &str) -> Option<Result<(), String>> {
+        let logging = self.logging.as_ref().filter(|_| path == "/log")?;
+        let set = logging.set_level(body);
+        if set.is_ok() {
+            tracing::info!(level = logging.level(), "the level of logs was set");
+        }
+        Some(set)
     }
 }

@@ -75,6 +75,16 @@ impl Ledger {
         Self { book, last, until, bill, topics, open }
     }
 
+    /// Other prices, from the next entry on.
+    pub fn set_book(&mut self, book: PriceBook) {
+        self.book = book;
+    }
+
+    /// The prices.
+    pub fn book(&self) -> &PriceBook {
+        &self.book
+    }
+
     /// Enters what happened since the last time. `now` is the time since the start; `zones` are
     /// those in which replicas live.
     pub fn enter(

@@ -239,6 +239,19 @@ label! {
     }
 }
 label! {
+    /// What became of a configuration that was read again.
+    ReloadOutcome {
+        /// All that changed was taken over.
+        applied,
+        /// It says what it said.
+        unchanged,
+        /// It is wrong; the old one stays.
+        refused,
+        /// Some of what changed counts after a restart only.
+        restart_needed,
+    }
+}
+label! {
     /// Something whose last success is worth knowing.
     Success {
         /// A PUT.
@@ -283,6 +296,7 @@ label_set! {
     BudgetLabels { budget: BudgetName }
     SuccessLabels { of: Success }
     BuildLabels { version: &'static str, replica: String, zone: String }
+    ReloadLabels { outcome: ReloadOutcome }
     ItemLabels { item: &'static str }
     TopicLabels { topic: String }
 }

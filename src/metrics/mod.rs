@@ -24,8 +24,8 @@ pub use coordinator::{CoordinatorMetrics, Successes};
 pub use fetch::FetchMetrics;
 pub use labels::{
     ApiKind, Border, BudgetName, CacheOutcome, CoordinatorOutcome, CoordinatorVerb, Direction,
-    EndpointKind, FetchStage, PeerOutcome, PlacementOutcome, ProduceStage, StoreOutcome, StoreVerb,
-    Success, WakeupOutcome,
+    EndpointKind, FetchStage, PeerOutcome, PlacementOutcome, ProduceStage, ReloadOutcome,
+    StoreOutcome, StoreVerb, Success, WakeupOutcome,
 };
 pub use money::{MoneyMetrics, TopicRow};
 use process::ProcessMetrics;
@@ -100,6 +100,16 @@ impl Metrics {
     /// Says whose figures they are.
     pub fn identify(&self, replica: &str, zone: &str) {
         self.process.identify(replica, zone);
+    }
+
+    /// The configuration was read again.
+    pub fn reloaded(&self, outcome: ReloadOutcome) {
+        self.process.reloaded(outcome);
+    }
+
+    /// Whether the file says something that counts after a restart only.
+    pub fn restart_needed(&self, is_needed: bool) {
+        self.process.restart_needed(is_needed);
     }
 
     /// Has this done before each scrape.

@@ -3,17 +3,20 @@
 use std::fs;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::book::Book;
-use super::labels::BuildLabels;
+use super::labels::{BuildLabels, ReloadLabels, ReloadOutcome};
 use crate::clock::{SystemClock, WallClock};
 
 /// The process.
 #[derive(Debug)]
 pub(super) struct ProcessMetrics {
     build: Family<BuildLabels, Gauge<i64, AtomicI64>>,
+    reloads: Family<ReloadLabels, Counter>,
+    restart_needed: Gauge<i64, AtomicI64>,
     cpu_seconds: Gauge<f64, AtomicU64>,
     resident_bytes: Gauge<i64, AtomicI64>,
     open_fds: Gauge<i64, AtomicI64>,
@@ -31,6 +34,15 @@ impl ProcessMetrics {
         started.set(SystemClock.now_ms() as f64 / 1_000.0);
         Self {
             build,
+            reloads: book.counters(
+                "config_reloads",
+                "outcome",
+                "Configurations read again after a change of the file or a SIGHUP",
+            ),
+            restart_needed: book.gauge(
+                "config_restart_needed",
+                "1 while the file says something that counts after a restart only",
+            ),
             cpu_seconds: book.gauge("cpu_seconds", "Seconds of CPU that the process has taken"),
             resident_bytes: book.gauge("resident_bytes", "Bytes of memory that the process takes"),
             open_fds: book.gauge("open_fds", "Files and sockets that the process has open"),
@@ -39,8 +51,16 @@ impl ProcessMetrics {
 
     pub(super) fn identify(&self, replica: &str, zone: &str) {
         let (replica, zone) = (replica.to_owned(), zone.to_owned());
-        let version = env!("CARGO_PKG_VERSION");
+        let version = crate::VERSION;
         self.build.get_or_create(&BuildLabels { version, replica, zone }).set(1);
+    }
+
+    pub(super) fn reloaded(&self, outcome: ReloadOutcome) {
+        self.reloads.get_or_create(&ReloadLabels { outcome }).inc();
+    }
+
+    pub(super) fn restart_needed(&self, is_needed: bool) {
+        self.restart_needed.set(i64::from(is_needed));
     }
 
     pub(super) fn refresh(&self) {

@@ -4,7 +4,7 @@
 //! `diskless_az=` and `inkless_az=` (Inkless), `ws_az=` (WarpStream), `zone=` (Bufstream).
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ipnet::IpNet;
 
@@ -18,9 +18,38 @@ const KEYS: [&str; 4] = ["diskless_az", "inkless_az", "ws_az", "zone"];
 #[derive(Clone, Debug, Default)]
 pub struct ClientZones {
     /// Networks, and the zone that they are in. The narrowest that holds an address counts.
-    pub networks: Vec<(IpNet, Arc<str>)>,
+    pub networks: Networks,
     /// Further bootstrap ports, and the zone whose clients start there.
     pub ports: Vec<(u16, Arc<str>)>,
+}
+
+/// A network, and the zone that it is in.
+pub type Network = (IpNet, Arc<str>);
+
+/// Networks of clients; those who share them see a change.
+#[derive(Clone, Debug, Default)]
+pub struct Networks(Arc<RwLock<Vec<Network>>>);
+
+impl From<Vec<Network>> for Networks {
+    fn from(networks: Vec<Network>) -> Self {
+        Self(Arc::new(RwLock::new(networks)))
+    }
+}
+
+impl Networks {
+    /// From now on these.
+    pub fn set(&self, networks: Vec<Network>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = networks;
+    }
+
+    /// The zone of the narrowest that holds an address.
+    fn zone_of(&self, address: IpAddr) -> Option<Arc<str>> {
+        // A socket for both families shows IPv4 addresses as IPv6 ones.
+        let address = address.to_canonical();
+        let networks = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let holds = networks.iter().filter(|(network, _)| network.contains(&address));
+        holds.max_by_key(|(network, _)| network.prefix_len()).map(|(_, zone)| Arc::clone(zone))
+    }
 }
 
 /// What is known of a client from its connection alone.
@@ -49,22 +78,14 @@ impl ClientZones {
         if let Some(zone) = said.and_then(|said| resolve(map, said)) {
             return Place { zone: Some(zone), outcome: PlacementOutcome::hit };
         }
-        let by_port = client.port_zone.as_deref();
-        let zone = by_port.or_else(|| self.of_address(client.address));
-        let known = zone.and_then(|name| map.zone_named(name));
-        let outcome = match (said.or(zone), known) {
+        let zone = client.port_zone.clone().or_else(|| self.networks.zone_of(client.address));
+        let known = zone.as_deref().and_then(|name| map.zone_named(name));
+        let outcome = match (said.or(zone.as_deref()), known) {
             (Some(_), Some(_)) if said.is_none() => PlacementOutcome::hit,
             (Some(_), _) => PlacementOutcome::miss,
             (None, _) => PlacementOutcome::unaware,
         };
         Place { zone: known, outcome }
-    }
-
-    fn of_address(&self, address: IpAddr) -> Option<&str> {
-        // A socket for both families shows IPv4 addresses as IPv6 ones.
-        let address = address.to_canonical();
-        let holds = self.networks.iter().filter(|(network, _)| network.contains(&address));
-        holds.max_by_key(|(network, _)| network.prefix_len()).map(|(_, zone)| &**zone)
     }
 }
 
@@ -152,7 +173,7 @@ mod tests {
             network("fd00::/8", "b"),
             network("192.168.0.0/16", "mars"),
         ];
-        let zones = ClientZones { networks, ports: Vec::new() };
+        let zones = ClientZones { networks: networks.into(), ports: Vec::new() };
         #[rustfmt::skip]
         let table = [
             ("10.2.3.4", Some("us-east-1a"), "zone=use1-az1", Some(3), hit),

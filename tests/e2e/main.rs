@@ -11,6 +11,7 @@ mod kill_nine;
 mod matrix;
 mod money;
 mod raw;
+mod running;
 mod secured;
 mod watching;
 mod zones;

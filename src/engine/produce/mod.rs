@@ -66,6 +66,17 @@ pub struct ProduceSettings {
     pub replica_tag: u32,
 }
 
+/// What an operator may turn while the replica runs; see [`ProduceSettings`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Turn {
+    /// [`ProduceSettings::interval`].
+    pub interval: Duration,
+    /// [`ProduceSettings::object_bytes`].
+    pub object_bytes: usize,
+    /// [`ProduceSettings::puts_per_second_max`].
+    pub puts_per_second_max: Option<f64>,
+}
+
 /// A checked batch on its way into an object.
 #[derive(Clone, Debug)]
 pub struct AppendRow {
@@ -117,6 +128,8 @@ pub(crate) struct Append {
     rows: Vec<AppendRow>,
     reply: oneshot::Sender<Decided>,
     room: Room,
+    /// The request's span, which the object's is linked to.
+    span: tracing::Span,
 }
 
 /// The way into the produce pipeline; cheap to clone.
@@ -168,9 +181,15 @@ impl Producer {
             let _received = reply.send(Decided { rows: Vec::new(), at: Instant::now() });
             return Ok(outcome);
         }
-        let append = Append { connection, rows, reply, room };
+        let span = tracing::Span::current();
+        let append = Append { connection, rows, reply, room, span };
         self.events.send(pipeline::Event::Append(append)).await.map_err(|_| Closed)?;
         Ok(outcome)
+    }
+
+    /// From now on these numbers count.
+    pub async fn turn(&self, turn: Turn) {
+        let _gone = self.events.send(pipeline::Event::Turn(turn)).await;
     }
 
     /// From now on nothing waits for company: the replica is about to stop.

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::trace_span;
 
 use super::{Append, AppendRow, ConnectionId, Decided, RowOutcome, SealProfile};
 use crate::engine::budget::Room;
 use crate::log::batch::Part;
 use crate::log::ids::{ObjectId, TopicPartition};
 use crate::log::object_format::{Footer, HEADER, JournalEntry, encode_footer};
+use crate::logging::SPANS;
 
 /// One part's place in its partition's order.
 pub(crate) type ChainKey = (TopicPartition, ConnectionId);
@@ -21,6 +23,7 @@ pub(crate) struct Waiter {
     reply: Option<oneshot::Sender<Decided>>,
     /// When it was taken in.
     appended: Instant,
+    span: tracing::Span,
     outcomes: Vec<Option<RowOutcome>>,
     missing: usize,
     /// Held until the answer: the bytes count against the budget until then.
@@ -77,6 +80,8 @@ pub(crate) struct OpenObject {
 pub(crate) struct SealedObject {
     pub(crate) id: ObjectId,
     pub(crate) sealed_ms: i64,
+    /// Until all of its parts are settled.
+    pub(crate) span: tracing::Span,
     pub(crate) sealed_at: Instant,
     pub(crate) durable_at: Option<Instant>,
     /// Empty once they are durable.
@@ -101,6 +106,7 @@ impl OpenObject {
         self.waiters.push(Waiter {
             reply: Some(append.reply),
             appended: now,
+            span: append.span,
             outcomes: vec![None; append.rows.len()],
             missing: append.rows.len(),
             room: Some(append.room),
@@ -184,9 +190,14 @@ impl OpenObject {
             journal,
         };
         body.extend_from_slice(&encode_footer(&footer));
+        let span = trace_span!(target: SPANS, "object", object = %id, bytes = body.len(), partitions = parts.len());
+        self.waiters.iter().for_each(|waiter| {
+            span.follows_from(&waiter.span);
+        });
         SealedObject {
             id,
             sealed_ms,
+            span,
             sealed_at: Instant::now(),
             durable_at: None,
             bytes: body.freeze(),

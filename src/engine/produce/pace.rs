@@ -23,6 +23,16 @@ impl Pace {
         pace
     }
 
+    /// Another cap, from now on. What was taken before is still to be made up for.
+    pub(crate) fn cap(&mut self, per_second: Option<f64>, now: Instant) {
+        if self.per_second != per_second {
+            self.refill(now);
+            let owed = self.tokens.min(0.0);
+            *self = Self::new(per_second, now);
+            self.tokens += owed;
+        }
+    }
+
     /// A quarter of a second's PUTs may come together, at least one.
     fn burst(&self) -> f64 {
         self.per_second.map_or(1.0, |per_second| (per_second / 4.0).max(1.0))

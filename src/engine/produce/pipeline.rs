@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tracing::{Instrument as _, trace_span};
 
 use super::chains::Chains;
 use super::figures;
 use super::object::{OpenObject, SealedObject};
 use super::upload::Uploader;
-use super::{Append, ProduceSettings, RowOutcome};
+use super::{Append, ProduceSettings, RowOutcome, Turn};
 use crate::coordinator::{BatchOutcome, Commit, CommitOrder, CoordinatorError, PartOutcome};
 use crate::engine::Components;
 use crate::engine::objects::Objects;
 use crate::log::ids::ObjectId;
 use crate::log::object_format::{JournalEntry, JournalOutcome};
+use crate::logging::SPANS;
 use crate::metrics::Metrics;
 use crate::tasks;
 
@@ -41,6 +43,8 @@ pub(crate) enum Event {
     Uploaded(u32),
     /// The coordinator has decided on parts of an object, or has lost its metadata.
     Decided { sequence: u32, parts: Vec<u32>, outcomes: Option<Vec<PartOutcome>> },
+    /// Other numbers count from now on.
+    Turn(Turn),
     /// Wait for company no longer: the replica is about to stop.
     Hurry,
     /// Answer when nothing is left.
@@ -169,6 +173,10 @@ impl Pipeline {
                 self.settle(sequence, &parts, &outcomes);
             }
             Event::Decided { sequence, parts, outcomes: None } => self.fall(sequence, &parts),
+            Event::Turn(Turn { interval, object_bytes, puts_per_second_max }) => {
+                (self.settings.interval, self.settings.object_bytes) = (interval, object_bytes);
+                self.uploader.cap(puts_per_second_max);
+            }
             Event::Hurry => self.hurry = true,
             Event::Drain(done) => {
                 self.hurry = true;
@@ -236,11 +244,13 @@ impl Pipeline {
         self.latest = Some((object.id.sequence, Instant::now()));
         let (uploader, events) = (Arc::clone(&self.uploader), self.events.clone());
         let (id, bytes) = (object.id, object.bytes.clone());
-        tasks::spawn_critical("upload", async move {
+        let span = trace_span!(target: SPANS, parent: &object.span, "upload");
+        let uploading = async move {
             uploader.upload(id, &bytes).await;
             // The pipeline ends only with the process.
             let _gone = events.send(Event::Uploaded(id.sequence)).await;
-        });
+        };
+        tasks::spawn_critical("upload", uploading.instrument(span));
     }
 
     fn commit_ready(&mut self) {
@@ -258,10 +268,12 @@ impl Pipeline {
             };
             let (components, events) = (self.components.clone(), self.events.clone());
             let metrics = Arc::clone(&self.metrics);
-            tasks::spawn_critical("commit", async move {
+            let span = trace_span!(target: SPANS, parent: &object.span, "commit");
+            let committing = async move {
                 let outcomes = commit_until_known(&components, &commit, &metrics).await;
                 let _gone = events.send(Event::Decided { sequence, parts, outcomes }).await;
-            });
+            };
+            tasks::spawn_critical("commit", committing.instrument(span));
         }
     }
 

@@ -98,6 +98,11 @@ impl Uploader {
         self.state().pace.next(now)
     }
 
+    /// So many PUTs may be begun in a second from now on.
+    pub(crate) fn cap(&self, per_second: Option<f64>) {
+        self.state().pace.cap(per_second, Instant::now());
+    }
+
     /// How long a PUT usually takes.
     pub(crate) fn usual(&self) -> Duration {
         self.state().latency.usual().unwrap_or(LATE_AT_FIRST)

@@ -7,12 +7,14 @@ use kafka_protocol::messages::produce_request::TopicProduceData;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use tokio::time::Instant;
+use tracing::{Instrument as _, trace_span};
 
 use super::batches::{self, Refused};
 use super::{Names, OnResponse, Request, Step, names_diskless, not_led, resolve, topic_id};
 use crate::coordinator::{BatchOutcome, Refusal};
 use crate::engine::produce::{AppendRow, RowOutcome};
 use crate::log::ids::{TopicId, TopicPartition};
+use crate::logging::SPANS;
 use crate::metrics::{ApiKind, Metrics, ProduceStage};
 use crate::proxy::Proxy;
 use crate::proxy::authorization::Operation;
@@ -111,7 +113,10 @@ pub(super) async fn serve(mut request: Request, broker: &mut ClientBroker) -> Re
     let received = request.received;
     let room = request.room.take().ok_or_else(|| Close::Ours("no room".to_owned()))?;
     let throttled = room.waited.min(THROTTLE_MAX);
-    let appended = request.proxy.producer.append(request.connection, appends, room).await;
+    let client_id = request.header.client_id.as_deref();
+    let span = trace_span!(target: SPANS, "produce", client_id, batches = appends.len());
+    let appending = request.proxy.producer.append(request.connection, appends, room);
+    let appended = appending.instrument(span.clone()).await;
     let outcomes = appended.map_err(|error| Close::Upstream(error.to_string()))?;
     request.proxy.metrics.produce.stage(ProduceStage::admit).observe(received.elapsed());
     let deadline = Duration::from_millis(u64::try_from(produce.timeout_ms).unwrap_or(0));
@@ -137,6 +142,7 @@ pub(super) async fn serve(mut request: Request, broker: &mut ClientBroker) -> Re
             let failed = rows.into_iter().any(|row| row.error_code != 0);
             if failed { Err(Close::SilentFailure) } else { Ok(None) }
         }
+        .instrument(span)
         .boxed(),
     ))
 }

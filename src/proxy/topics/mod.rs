@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::cluster::Cluster;
 use super::error_reply::ErrorCode;
 use super::upstream::UpstreamError;
-use crate::config::{Profile, TopicKind as WantedKind, TopicRules};
+use crate::config::{TopicKind as WantedKind, TopicRules};
 use crate::coordinator::{
     BindRule, Coordinator, CoordinatorError, Event, Registration, TopicBinding, TopicKind,
 };
@@ -28,6 +28,7 @@ mod configs;
 mod kinds;
 mod placeholder;
 mod relays;
+mod rules;
 mod switching;
 
 pub use kinds::{Check, MakeDisklessError};
@@ -83,8 +84,8 @@ struct Known {
 pub struct Topics {
     cluster: Arc<Cluster>,
     coordinator: Arc<dyn Coordinator>,
-    rules: TopicRules,
-    profile: SealProfile,
+    /// What the file says of topics, and what those are tuned for whose rule says nothing.
+    rules: RwLock<(TopicRules, SealProfile)>,
     known: RwLock<Known>,
     /// Held while a kind is decided, so that one topic is decided once.
     deciding: Mutex<()>,
@@ -128,8 +129,7 @@ impl Topics {
         Self {
             cluster,
             coordinator,
-            rules,
-            profile,
+            rules: RwLock::new((rules, profile)),
             known: RwLock::default(),
             deciding: Mutex::new(()),
             intents: std::sync::Mutex::default(),
@@ -190,20 +190,6 @@ impl Topics {
     /// The brokers behind the topics.
     pub fn cluster(&self) -> Arc<Cluster> {
         Arc::clone(&self.cluster)
-    }
-
-    /// What a diskless topic is tuned for: what its rule says, else what holds for all.
-    pub fn profile(&self, name: &str) -> SealProfile {
-        match self.rules.kind_of(name) {
-            WantedKind::Diskless(Profile::Fast) => SealProfile::Fast,
-            WantedKind::Diskless(Profile::Cheap) => SealProfile::Cheap,
-            WantedKind::Classic => self.profile,
-        }
-    }
-
-    /// Whether the YAML asks for a topic of this name to be diskless.
-    pub fn wanted_diskless(&self, name: &str) -> bool {
-        matches!(self.rules.kind_of(name), WantedKind::Diskless(_))
     }
 
     /// Until the intent is dropped, a topic of this name that is seen for the first time is bound

@@ -1,14 +1,37 @@
-//! The sections `metrics` and `costs`.
+//! The sections `metrics`, `costs` and `log`.
 
-use super::MetricsSettings;
 use super::raw::{Node, Reader, join};
-use super::values::{on_or_off, switch};
+use super::values::{endpoint, on_or_off, switch};
+use super::{LogSettings, MetricsSettings};
 use crate::costs::PriceBook;
+use crate::logging::{Format, parse_filter};
 
 /// The greatest price that is taken for one.
 const DOLLARS_MAX: f64 = 1_000_000.0;
 
 impl Reader {
+    pub(super) fn log(&mut self, node: Option<&Node>) -> LogSettings {
+        let section = self.section("log", node);
+        let format = self.text("log.format", section.find("format"), |text| {
+            let found = Format::NAMES.iter().find(|(name, _)| *name == text);
+            found
+                .map(|(_, format)| *format)
+                .ok_or_else(|| "is no format; write `text` or `json`".to_owned())
+        });
+        let level = self.text("log.level", section.find("level"), |text| {
+            parse_filter(text).map(|_| text.to_owned())
+        });
+        let traces = self.text("log.traces", section.find("traces"), |text| {
+            let plain = endpoint(text).ok().filter(|url| url.starts_with("http://"));
+            plain.ok_or_else(|| "is no collector; write `http://host:4318`".to_owned())
+        });
+        LogSettings {
+            format: format.unwrap_or_default(),
+            level: level.unwrap_or_else(|| "info".to_owned()),
+            traces,
+        }
+    }
+
     pub(super) fn metrics(&mut self, node: Option<&Node>) -> MetricsSettings {
         let section = self.section("metrics", node);
         let per_topic = self.word("metrics.perTopic", section.find("perTopic"), on_or_off);

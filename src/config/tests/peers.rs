@@ -1,0 +1,26 @@
+//! The section `peers`.
+
+use super::*;
+
+#[test]
+fn peers_need_an_address_that_others_can_reach() {
+    let none = parse("").unwrap();
+    assert_eq!(none.peers, None);
+    let specific = parse("peers: {bind: \"[::1]:9190\"}").unwrap().peers.expect("it is there");
+    assert_eq!(specific.address(), "[::1]:9190");
+    let named = parse("peers: {bind: \"0.0.0.0:9190\", advertisedHost: pod-0.odradek}").unwrap();
+    assert_eq!(named.peers.expect("it is there").address(), "pod-0.odradek:9190");
+    check(
+        "peers: {bind: \"0.0.0.0:9190\"}",
+        &["peers.advertisedHost: is required, because `peers.bind` is `0.0.0.0:9190`; write the \
+           host at which the zone's other replicas reach this one"],
+    );
+    check(
+        "peers: {advertisedHost: a}",
+        &["peers.bind: is required with `peers.advertisedHost`; write one such as `0.0.0.0:9190`"],
+    );
+    check(
+        "peers: {bind: \"0.0.0.0:0\", advertisedHost: a}",
+        &["peers.bind: `0.0.0.0:0` is no address with a port; write one such as `0.0.0.0:9190`"],
+    );
+}

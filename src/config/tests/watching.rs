@@ -1,0 +1,38 @@
+//! What is logged, shown and reckoned.
+
+use super::*;
+
+#[test]
+fn what_is_watched_has_defaults_and_limits() {
+    let settings = parse("").unwrap();
+    assert_eq!((settings.costs, settings.metrics.per_topic), (PriceBook::default(), false));
+    assert_eq!((settings.log.format, settings.log.level.as_str()), (Format::Text, "info"));
+    let told = parse("costs: {putsPer1000: 0, zones: 2, fetchFromFollower: false}").unwrap().costs;
+    assert_eq!((told.put_per_1000, told.zones, told.fetch_from_follower), (0.0, Some(2), false));
+    check(
+        "costs: {putsPer1000: -1, zones: 0}",
+        &[
+            "costs.putsPer1000: `-1` is no price; write dollars, as `0.02`",
+            "costs.zones: `0` is no number of them; write 1 to 64",
+        ],
+    );
+    check(
+        "log: {format: xml, traces: \"https://c\"}",
+        &[
+            "log.format: `xml` is no format; write `text` or `json`",
+            "log.traces: `https://c` is no collector; write `http://host:4318`",
+        ],
+    );
+    let wrong = parse("log: {level: a=b=c}").unwrap_err().to_string();
+    assert!(wrong.starts_with("log.level: `a=b=c` is no filter of logs"), "{wrong}");
+}
+
+#[test]
+fn what_changed_is_named_by_its_key() {
+    let written = |text: &str| parse(text).unwrap().written;
+    let before = written("flush: {interval: 1s}\ndiskless: {topics: [{match: a}, {match: b}]}");
+    let after = written("flush: {size: 1MiB}\ndiskless: {topics: [{match: a}, {match: c}]}");
+    let changed = after.changed_from(&before);
+    assert_eq!(changed, ["diskless.topics[1].match", "flush.interval", "flush.size"]);
+    assert_eq!(after.changed_from(&after), Vec::<String>::new());
+}

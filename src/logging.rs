@@ -1,0 +1,170 @@
+//! Logs: as text for people or as JSON for machines, at a level that changes while the process
+//! runs; and spans to a collector where one is named.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::Registry;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// What a log line looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object for each line.
+    Json,
+}
+
+impl Format {
+    /// All of them, as the file names them.
+    pub const NAMES: [(&'static str, Self); 2] = [("text", Self::Text), ("json", Self::Json)];
+}
+
+/// Spans of this target go to the collector, and to no log: they are of level TRACE, so that
+/// without a collector nobody makes them.
+pub const SPANS: &str = "odradek::span";
+
+/// Who the spans are of.
+#[derive(Clone, Copy, Debug)]
+pub struct Traces<'a> {
+    /// The collector, as `http://collector:4318`.
+    pub endpoint: &'a str,
+    /// The replica's name.
+    pub replica: &'a str,
+    /// Its zone.
+    pub zone: &'a str,
+}
+
+/// The level, to be changed.
+#[derive(Clone)]
+pub struct Logging {
+    filter: reload::Handle<EnvFilter, Registry>,
+    shown: Arc<Mutex<String>>,
+    /// The environment says what is logged, whatever the file says.
+    is_fixed: bool,
+    spans: Option<SdkTracerProvider>,
+}
+
+impl fmt::Debug for Logging {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logging").field("filter", &self.level()).finish_non_exhaustive()
+    }
+}
+
+/// Reads a filter: `info`, or `info,odradek::proxy=debug`.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn parse_filter(text: &str) -> Result<EnvFilter, String> {
+    let remedy = "write `info`, `debug`, or `info,odradek::proxy=debug`";
+    if text.trim().is_empty() || text.len() > 1_000 {
+        return Err(format!("is no filter of logs; {remedy}"));
+    }
+    EnvFilter::try_new(text.trim())
+        .map_err(|error| format!("is no filter of logs ({error}); {remedy}"))
+}
+
+/// Begins to log to standard error. `ODRADEK_LOG` and `ODRADEK_LOG_FORMAT` come before what is
+/// asked for.
+pub fn start(format: Format, level: &str, traces: Option<Traces<'_>>) -> Logging {
+    let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let told = env("ODRADEK_LOG").filter(|text| parse_filter(text).is_ok());
+    let level = told.clone().unwrap_or_else(|| level.to_owned());
+    let filter = parse_filter(&level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let named = env("ODRADEK_LOG_FORMAT")
+        .and_then(|name| Format::NAMES.iter().find(|(known, _)| *known == name).copied());
+    let format = named.map_or(format, |(_, format)| format);
+    let (filter, handle) = reload::Layer::new(filter);
+    let spans = traces.map(tracer).transpose();
+    let provider = spans.as_ref().ok().cloned().flatten();
+    let exported = provider.as_ref().map(|provider| {
+        let tracer: SdkTracer = provider.tracer("odradek");
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+        layer.with_filter(filter_fn(|metadata| metadata.target() == SPANS))
+    });
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        Format::Text => Box::new(lines.with_ansi(is_terminal)),
+        Format::Json => Box::new(
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(false),
+        ),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).with(exported).init();
+    if let Err(error) = spans {
+        tracing::error!(%error, "log.traces: no spans are sent");
+    }
+    let (shown, is_fixed) = (Arc::new(Mutex::new(level)), told.is_some());
+    Logging { filter: handle, shown, is_fixed, spans: provider }
+}
+
+/// Sends spans in batches, from a thread of its own; what a collector does not take is dropped.
+fn tracer(traces: Traces<'_>) -> Result<SdkTracerProvider, opentelemetry_otlp::ExporterBuildError> {
+    let endpoint = format!("{}/v1/traces", traces.endpoint.trim_end_matches('/'));
+    let exporter = SpanExporter::builder().with_http().with_endpoint(endpoint).build()?;
+    let resource = Resource::builder().with_service_name("odradek").with_attributes([
+        KeyValue::new("service.version", crate::VERSION),
+        KeyValue::new("service.instance.id", traces.replica.to_owned()),
+        KeyValue::new("cloud.availability_zone", traces.zone.to_owned()),
+    ]);
+    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter);
+    Ok(provider.with_resource(resource.build()).build())
+}
+
+impl Logging {
+    /// Sends the spans that are left; the process ends.
+    pub fn finish(&self) {
+        if let Some(spans) = &self.spans {
+            // The collector may be gone, and nobody is left to be told.
+            let _unsent = spans.shutdown();
+        }
+    }
+
+    /// What is logged now.
+    pub fn level(&self) -> String {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on this is logged.
+    ///
+    /// # Errors
+    /// What is wrong with the filter; the old one stays.
+    pub fn set_level(&self, text: &str) -> Result<(), String> {
+        let filter = parse_filter(text)?;
+        self.filter.reload(filter).map_err(|error| error.to_string())?;
+        text.trim().clone_into(&mut self.shown.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
+    }
+
+    /// What the file says now; whether it counts, for the environment comes first.
+    pub fn follow_file(&self, level: &str) -> bool {
+        !self.is_fixed && self.set_level(level).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_read_or_refused() {
+        for good in ["info", "debug", "info,odradek::proxy=debug", " warn\n"] {
+            assert!(parse_filter(good).is_ok(), "{good}");
+        }
+        for bad in ["", "  ", "odradek=loud", "a=b=c", &"x".repeat(2_000)] {
+            let error = parse_filter(bad).unwrap_err();
+            assert!(error.contains("write `info`"), "{error}");
+        }
+    }
+}

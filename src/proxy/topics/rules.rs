@@ -1,0 +1,30 @@
+//! What the configuration says of topics; it may change while the replica runs.
+
+use std::sync::PoisonError;
+
+use super::{Topics, WantedKind};
+use crate::config::{Profile, TopicRules};
+use crate::engine::produce::SealProfile;
+
+impl Topics {
+    /// What a diskless topic is tuned for: what its rule says, else what holds for all.
+    pub fn profile(&self, name: &str) -> SealProfile {
+        let (rules, profile) = &*self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        match rules.kind_of(name) {
+            WantedKind::Diskless(Profile::Fast) => SealProfile::Fast,
+            WantedKind::Diskless(Profile::Cheap) => SealProfile::Cheap,
+            WantedKind::Classic => *profile,
+        }
+    }
+
+    /// Whether the YAML asks for a topic of this name to be diskless.
+    pub fn wanted_diskless(&self, name: &str) -> bool {
+        let (rules, _) = &*self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(rules.kind_of(name), WantedKind::Diskless(_))
+    }
+
+    /// From now on the file says this of topics that are created.
+    pub fn set_rules(&self, rules: TopicRules, profile: SealProfile) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = (rules, profile);
+    }
+}
