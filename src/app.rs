@@ -46,6 +46,7 @@ use crate::proxy::listener::Listeners;
 use crate::proxy::login::{Login, Mechanism};
 use crate::proxy::nodes::Nodes;
 use crate::proxy::placement::ClientZones;
+use crate::proxy::telemetry::Telemetry;
 use crate::proxy::topics::Topics;
 use crate::proxy::validation::Validation;
 use crate::proxy::{Proxy, ProxySettings};
@@ -81,8 +82,9 @@ pub async fn serve(
         running = start(&settings, Arc::clone(&metrics), &readiness) => running?,
     };
     console.attach(Arc::clone(&running.proxy));
-    let proxy = Arc::clone(&running.proxy);
-    reload::follow(file, settings.clone(), reload::Parts { proxy, console, logging, metrics })?;
+    let (proxy, told) = (Arc::clone(&running.proxy), Arc::clone(&running.told));
+    let parts = reload::Parts { proxy, console, logging, metrics, told };
+    reload::follow(file, settings.clone(), parts)?;
     readiness.set_ready(true);
     let doubted = settings.clone();
     tasks::spawn("doctor", async move { doctor::log_doubts(&doubted).await });
@@ -127,6 +129,8 @@ struct Running {
     listeners: Arc<Listeners>,
     drain: watch::Sender<bool>,
     lease: zone::Lease,
+    /// What the others are told of the settings.
+    told: Arc<AtomicU64>,
     hosts: bool,
     redis: Option<Watched>,
 }
@@ -207,6 +211,7 @@ async fn start(
     };
     let mut keeper = zone::Keeper::new(coordinator, member, Arc::new(ears), entropy, metrics);
     keeper.listen().await;
+    let told = keeper.settings();
     let lease = open(settings, &listeners, keeper, &nodes).await?;
     tasks::spawn_critical("watch", watch(Arc::clone(&proxy), Arc::clone(&listeners), cluster_id));
     let listen = &proxy.settings;
@@ -217,7 +222,8 @@ async fn start(
         zone = listen.zone,
         "ready"
     );
-    Ok(Running { proxy, listeners, drain, lease, hosts: settings.writer, redis: ordering.redis })
+    let (hosts, redis) = (settings.writer, ordering.redis);
+    Ok(Running { proxy, listeners, drain, lease, told, hosts, redis })
 }
 
 /// Opens the ports: first those that others send clients to, then takes the lease by which they
@@ -326,6 +332,7 @@ fn build_proxy(
         classic_budget: classic,
         producer,
         validation: Validation::new(),
+        telemetry: settings.telemetry.map(|interval| Telemetry::start(interval, &metrics)),
         metrics,
         connections: AtomicU64::new(0),
     })

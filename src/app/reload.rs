@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +31,8 @@ pub(super) struct Parts {
     pub(super) console: Arc<Console>,
     pub(super) logging: Option<Logging>,
     pub(super) metrics: Arc<Metrics>,
+    /// What the other replicas are told of the settings.
+    pub(super) told: Arc<AtomicU64>,
 }
 
 /// Follows the file for as long as the process lives.
@@ -119,7 +122,8 @@ impl Follower {
     }
 
     fn apply(&self, settings: &Settings) {
-        let Parts { proxy, console, logging, .. } = &self.parts;
+        let Parts { proxy, console, logging, told, .. } = &self.parts;
+        told.store(settings.digest(), Ordering::Relaxed);
         proxy
             .topics
             .set_rules(settings.diskless.topics.clone(), seal_profile(settings.flush.profile));

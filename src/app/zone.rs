@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering as Atomic};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering as Atomic};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -55,6 +55,7 @@ pub(super) fn member(settings: &Settings, attachment: &Attachment, ordering: &Or
             false => 0,
         },
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        settings: settings.digest(),
     }
 }
 
@@ -157,6 +158,8 @@ pub(super) struct Keeper {
     hears: Arc<dyn Hears>,
     entropy: Arc<Entropy>,
     metrics: Arc<Metrics>,
+    /// [`Member::settings`], which may change.
+    settings: Arc<AtomicU64>,
 }
 
 impl Keeper {
@@ -167,7 +170,18 @@ impl Keeper {
         entropy: Arc<Entropy>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { coordinator, me, roster: Roster::default(), hears, entropy, metrics }
+        let settings = Arc::new(AtomicU64::new(me.settings));
+        Self { coordinator, me, roster: Roster::default(), hears, entropy, metrics, settings }
+    }
+
+    /// What is told of the settings from the next renewal on.
+    pub(super) fn settings(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.settings)
+    }
+
+    /// This replica as it is now.
+    fn me(&self) -> Member {
+        Member { settings: self.settings.load(Atomic::Relaxed), ..self.me.clone() }
     }
 
     /// Hears who is there without being counted in, however long the coordinator is away.
@@ -195,7 +209,7 @@ impl Keeper {
                     _ = ended.changed() => break,
                 }
             }
-            let me = self.me.clone();
+            let me = self.me();
             if me.hosts() && self.ask(&me, Duration::ZERO).await.is_none() {
                 tracing::warn!("the lease was not ended; it ends by itself");
             }
@@ -204,7 +218,7 @@ impl Keeper {
     }
 
     async fn renew(&mut self) -> bool {
-        let me = self.me.clone();
+        let me = self.me();
         let Some(told) = self.ask(&me, LEASE).await else { return false };
         self.metrics.coordinator.lease_renewals.inc();
         if me.hosts() && !told.members.contains(&me) {

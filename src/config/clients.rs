@@ -1,12 +1,17 @@
 //! The section `clients`: in which zones they are.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::ClientZoneSettings;
 use super::raw::{Node, Reader, join};
+use super::units::parse_duration;
 use super::values::{is_name, port};
+
+const TELEMETRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
 
 impl Reader {
     pub(super) fn clients(&mut self, node: Option<&Node>) -> Vec<ClientZoneSettings> {
@@ -29,6 +34,17 @@ impl Reader {
             zones.push(clients);
         }
         zones
+    }
+
+    /// The other key of the section.
+    pub(super) fn telemetry(&mut self, node: Option<&Node>) -> Option<Duration> {
+        let Some(Node::Map(entries)) = node else { return None };
+        let is_it = |(key, _): &&(Node, Node)| matches!(key, Node::Text(key) if key == "telemetry");
+        let found = entries.iter().find(is_it).map(|(_, value)| value);
+        self.word("clients.telemetry", found, |text| {
+            let interval = parse_duration(text).filter(|time| TELEMETRY.contains(time));
+            interval.ok_or_else(|| "is no interval; write 1s to 1h, as `1m`".to_owned())
+        })
     }
 
     fn client_zone(&mut self, path: &str, node: &Node) -> ClientZoneSettings {

@@ -108,6 +108,11 @@ pub const KEYS: &[Key] = &[
         "none",
         "Networks that clients of that zone are in, as `[10.2.0.0/16]`; the narrowest counts. Behind a load balancer that hides addresses they say nothing.",
     ),
+    key(
+        "clients.telemetry",
+        "none",
+        "How often clients that can (KIP-714) are asked to push figures of their own here, 1s to 1h, as `1m`; they become series by client (`odradek_client_*`): tiny batches, clients of other zones. Left out, such requests go to the brokers.",
+    ),
     key("diskless", "", "Which topics live in object storage, and who serves them."),
     key(
         "diskless.topics",

@@ -66,6 +66,8 @@ pub struct Settings {
     pub writer: bool,
     /// In which zones clients are.
     pub client_zones: Vec<ClientZoneSettings>,
+    /// How often clients are asked to tell of themselves; `None`: they are not asked.
+    pub telemetry: Option<Duration>,
     /// How replicas of a zone ask each other; `None`: they do not.
     pub peers: Option<PeerSettings>,
     /// The HTTP port.
@@ -347,6 +349,21 @@ impl Settings {
     /// Where this cluster's objects lie: several may share a bucket or a directory.
     pub fn objects_url(&self) -> StoreUrl {
         self.store.url.beneath(&self.cluster)
+    }
+
+    /// A digest of that in which all replicas of a cluster must agree: which topics are diskless,
+    /// and how many replicas of Redis must have a commit. Never 0.
+    pub fn digest(&self) -> u64 {
+        let rules =
+            self.diskless.topics.iter().map(|rule| format!("{}:{:?}", rule.pattern, rule.kind));
+        let replicas = match &self.coordinator {
+            CoordinatorSettings::Embedded => 0,
+            CoordinatorSettings::Redis { replicas, .. } => *replicas,
+        };
+        let text = rules.chain([format!("replicas:{replicas}")]).collect::<Vec<_>>().join("\n");
+        // FNV-1a: the same in every version and on every machine.
+        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        text.bytes().fold(0xcbf2_9ce4_8422_2325, mix).max(1)
     }
 
     /// What works and is likely not what is wanted in production, one sentence each.

@@ -52,6 +52,7 @@ pub(super) fn settings(mut tree: Node, around: &Surroundings<'_>) -> Result<Sett
         memory: reader.memory(top.find("memory")),
         writer: reader.word("writer", top.find("writer"), on_or_off).unwrap_or(true),
         client_zones: reader.clients(top.find("clients")),
+        telemetry: reader.telemetry(top.find("clients")),
         peers: reader.peers(top.find("peers")),
         admin: reader.admin(top.find("admin")),
         metrics: reader.metrics(top.find("metrics")),

@@ -52,6 +52,7 @@ const KINDS: &[(&str, Kind, bool)] = &[
     ("clients.zones[].zone", Kind::Name, true),
     ("clients.zones[].port", Kind::Whole(1, 65_535), false),
     ("clients.zones[].cidrs", Kind::Texts, false),
+    ("clients.telemetry", Kind::Duration, false),
     ("diskless", Kind::Section, false),
     ("diskless.topics", Kind::Sections, false),
     ("diskless.topics[].match", Kind::Text, true),

@@ -38,6 +38,9 @@ pub struct Member {
     pub nodes: u16,
     /// The version of its program; empty where an older one does not say.
     pub version: String,
+    /// A digest of the settings in which all replicas must agree; 0 where an older one does not
+    /// say.
+    pub settings: u64,
 }
 
 /// What is remembered of a zone for ever, whoever comes and goes.

@@ -59,12 +59,15 @@ pub async fn examine(settings: &Settings) -> Report {
     Report(written.chain(kafka).chain(store).chain(coordinator).collect())
 }
 
-/// Logs what is doubtful about the coordinator, once at the start of a replica: nothing shows it
-/// before the day when it costs records.
+/// Logs what is doubtful about brokers, addresses, topics and the coordinator, once at the start of
+/// a replica: nothing shows it before the day when it costs records. What the store honours was
+/// asked before.
 pub async fn log_doubts(settings: &Settings) {
-    for Finding { level, what, why, fix, .. } in coordinator::examine(settings).await {
+    let (kafka, coordinator) =
+        tokio::join!(kafka::examine(settings), coordinator::examine(settings));
+    for Finding { level, subject, what, why, fix } in kafka.into_iter().chain(coordinator) {
         if level != Level::Fine {
-            tracing::warn!(why, fix, "coordinator: {what}");
+            tracing::warn!(why, fix, "{subject}: {what}");
         }
     }
 }

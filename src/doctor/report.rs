@@ -21,7 +21,7 @@ pub enum Level {
 pub struct Finding {
     /// How bad it is.
     pub level: Level,
-    /// Of whom: `kafka`, `listeners`, `store`, `coordinator`, `topics`, `configuration`.
+    /// Of whom: `kafka`, `listeners`, `store`, `coordinator`, `topics`, `zones`, `configuration`.
     pub subject: &'static str,
     /// What was found.
     pub what: String,

@@ -299,4 +299,5 @@ label_set! {
     ReloadLabels { outcome: ReloadOutcome }
     ItemLabels { item: &'static str }
     TopicLabels { topic: String }
+    ClientLabels { client_id: String }
 }

@@ -1,5 +1,5 @@
 //! Figures of a replica, in Prometheus' text format. One struct, handed down; nothing is
-//! process-wide, and no label holds what a peer can make up.
+//! process-wide, and no label holds what a peer can make up, unless an operator asks for it.
 
 mod book;
 mod clients;
@@ -11,6 +11,7 @@ mod process;
 mod produce;
 mod store;
 mod timer;
+mod told;
 mod topics;
 
 use std::fmt;
@@ -32,6 +33,7 @@ use process::ProcessMetrics;
 pub use produce::ProduceMetrics;
 pub use store::StoreMetrics;
 pub use timer::{Reading, Summary, Timer};
+pub use told::{ClientRow, ToldMetrics};
 pub use topics::{TopicCounts, TopicTable, TopicTraffic};
 
 /// All metrics of a replica.
@@ -55,6 +57,8 @@ pub struct Metrics {
     pub successes: Successes,
     /// What the traffic costs, and would have cost.
     pub money: MoneyMetrics,
+    /// What clients tell of themselves.
+    pub told: ToldMetrics,
     /// Traffic by topic.
     pub topics: TopicTable,
 }
@@ -79,6 +83,7 @@ impl Default for Metrics {
         let coordinator = CoordinatorMetrics::new(&mut book);
         let successes = Successes::new(&mut book);
         let money = MoneyMetrics::new(&mut book);
+        let told = ToldMetrics::new(&mut book);
         Self {
             table: book.table(),
             registry: book.registry,
@@ -91,6 +96,7 @@ impl Default for Metrics {
             coordinator,
             successes,
             money,
+            told,
             topics: TopicTable::default(),
         }
     }

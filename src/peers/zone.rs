@@ -150,6 +150,7 @@ mod tests {
             broker_ports: 2,
             nodes: 4,
             version: String::new(),
+            settings: 0,
         }
     }
 

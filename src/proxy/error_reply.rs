@@ -36,9 +36,12 @@ impl ErrorCode {
     pub const KAFKA_STORAGE_ERROR: Self = Self(56);
     pub const FETCH_SESSION_ID_NOT_FOUND: Self = Self(70);
     pub const INVALID_FETCH_SESSION_EPOCH: Self = Self(71);
+    pub const UNSUPPORTED_COMPRESSION_TYPE: Self = Self(76);
     pub const INVALID_RECORD: Self = Self(87);
     pub const UNKNOWN_TOPIC_ID: Self = Self(100);
     pub const FETCH_SESSION_TOPIC_ID_ERROR: Self = Self(106);
+    pub const UNKNOWN_SUBSCRIPTION_ID: Self = Self(117);
+    pub const TELEMETRY_TOO_LARGE: Self = Self(118);
     pub const REBOOTSTRAP_REQUIRED: Self = Self(129);
 }
 

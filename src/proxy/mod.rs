@@ -18,6 +18,7 @@ pub mod nodes;
 pub mod placement;
 pub mod reply;
 pub mod session;
+pub mod telemetry;
 pub mod topics;
 pub mod upstream;
 pub mod validation;
@@ -94,6 +95,8 @@ pub struct Proxy {
     pub clock: Arc<dyn WallClock>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What clients tell of themselves, where they are asked.
+    pub telemetry: Option<Arc<telemetry::Telemetry>>,
     /// The next connection's number.
     pub connections: AtomicU64,
 }

@@ -108,10 +108,12 @@ const madeUp = async () => {
   // What the README shows.
   const few = await serve(told.page, 9);
   for (const colorScheme of told.shots ? ["light", "dark"] : []) {
-    const { page } = await open(few.url, { colorScheme, viewport: { width: 1200, height: 900 } });
+    const { page } = await open(few.url, { colorScheme, viewport: { width: 1200, height: 1080 } });
     await page.waitForTimeout(400);
-    await page.screenshot({ path: `${told.shots}/console-${colorScheme}.png`, fullPage: true });
+    await page.screenshot({ path: `${told.shots}/console-${colorScheme}.png` });
   }
+  const { page: single } = await open(few.url);
+  assert.equal(await single.locator("#pager").isVisible(), false, "one page needs no pager");
   few.close();
 
   // Nothing there yet.

@@ -14,7 +14,7 @@ const zone = (zone, at, replicas) => ({
   nodes: [0, 1, 2, 3].map((k) => ({ id: 1e9 + at * 64 + k, host: replicas[k % replicas.length] ?? "", address: `10.0.${at}.${k % 2 + 4}`, port: 9300 + k })),
 });
 const topic = (at) => ({
-  name: at === 3 ? HOSTILE : ["clicks", "orders.v2", "audit-log", "sensor.readings"][at] ?? `logs.service-${String(at).padStart(4, "0")}`,
+  name: at === 12 ? HOSTILE : ["clicks", "orders.v2", "audit-log", "sensor.readings"][at] ?? `logs.service-${String(at).padStart(4, "0")}`,
   partitions: 12, produce_bytes: at > 900 ? 0 : 3.2e6 / (at + 1), fetch_bytes: 9.1e6 / (at + 1),
   bytes: at > 900 ? null : 48e9 / (at + 1), objects: 88000 - at, tail_lag_records: at % 7 === 0 ? null : at % 3,
   produced_bytes: 1e9, fetched_bytes: 3e9, saved_dollars: 41.7 / (at + 1) - 0.02, spent_dollars: 2.9 / (at + 1),

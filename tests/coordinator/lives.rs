@@ -84,6 +84,7 @@ fn member(replica: &str) -> Member {
         broker_ports: 9400,
         nodes: 1,
         version: "0.0.0".to_owned(),
+        settings: 0,
     }
 }
 

@@ -13,5 +13,6 @@ mod money;
 mod raw;
 mod running;
 mod secured;
+mod telling;
 mod watching;
 mod zones;

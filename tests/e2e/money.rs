@@ -59,6 +59,10 @@ fn what_is_counted_and_reckoned_is_what_the_store_counted() {
         Replica::start_in(at, &minio.yaml("money"), &Bed::get().redis().yaml(), extra)
     };
     let (writer, reader) = (start("zone-a", "writer"), start("zone-b", "reader"));
+    // What happens before a zone is heard of is reckoned without it.
+    wait_until("the zones know each other", LIMIT, || {
+        sum(&[&writer], "odradek_members", "zone-b") > 0.0
+    });
     let topic = |stem: &str| {
         let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}{stem}"));
         Topic::create(&writer, &name, 1, &[])

@@ -21,6 +21,7 @@ fn member(name: &str) -> Member {
         broker_ports: 9100,
         nodes: 4,
         version: String::new(),
+        settings: 3,
     }
 }
 

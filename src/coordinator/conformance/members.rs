@@ -21,6 +21,7 @@ fn member(replica: &str, incarnation: u64, zone: u16) -> Member {
         broker_ports: 64_000,
         nodes: 4,
         version: "1.2.3".to_owned(),
+        settings: 3,
     }
 }
 

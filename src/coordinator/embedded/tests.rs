@@ -288,6 +288,7 @@ async fn a_zone_keeps_its_nodes_over_restarts() {
         broker_ports: 9100,
         nodes,
         version: String::new(),
+        settings: 3,
     };
     for (asked, holds) in [(4, 4), (7, 7), (3, 7), (1, 7)] {
         let coordinator = open(&store).await.unwrap();

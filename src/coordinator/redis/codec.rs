@@ -63,6 +63,7 @@ pub(super) fn encode_member(member: &Member) -> Vec<u8> {
     out.put_u16(member.broker_ports);
     out.put_u32(u32::try_from(member.version.len()).unwrap_or(u32::MAX));
     out.put_slice(member.version.as_bytes());
+    out.put_u64(member.settings);
     out
 }
 
@@ -155,6 +156,10 @@ impl<'a> Packed<'a> {
             true => (0, 0, String::new()),
             false => (self.u16()?, self.u16()?, self.text()?),
         };
+        let settings = match self.rest.is_empty() {
+            true => 0,
+            false => u64::from_be_bytes(self.array()?),
+        };
         Ok(Member {
             replica,
             incarnation,
@@ -167,6 +172,7 @@ impl<'a> Packed<'a> {
             broker_ports,
             nodes,
             version,
+            settings,
         })
     }
 
@@ -313,6 +319,7 @@ mod tests {
             broker_ports: 9100,
             nodes: 4,
             version: "1.2.3".to_owned(),
+            settings: 7,
         }
     }
 
@@ -324,12 +331,15 @@ mod tests {
     fn members_of_earlier_and_later_versions_are_read() {
         let read = |bytes: &[u8]| Packed::new("a member", bytes).member().unwrap();
         let bytes = encode_member(&member());
-        assert_eq!(bytes, [FIRST, b"\0\x04\x23\x8c\0\0\0\x051.2.3"].concat());
+        assert_eq!(bytes, [FIRST, b"\0\x04\x23\x8c\0\0\0\x051.2.3\0\0\0\0\0\0\0\x07"].concat());
         assert_eq!(read(&bytes), member());
         assert_eq!(read(&[&bytes[..], b"more"].concat()), member(), "a later version's");
-        let first = Member { broker_ports: 0, nodes: 0, version: String::new(), ..member() };
+        let first =
+            Member { broker_ports: 0, nodes: 0, version: String::new(), settings: 0, ..member() };
+        let second = bytes.len() - 8;
+        assert_eq!(read(&bytes[..second]), Member { settings: 0, ..member() });
         assert_eq!(read(FIRST), first, "it hosts nothing that anybody could be sent to");
-        for cut in (0..bytes.len()).filter(|cut| *cut != FIRST.len()) {
+        for cut in (0..bytes.len()).filter(|cut| ![FIRST.len(), second].contains(cut)) {
             assert!(Packed::new("a member", &bytes[..cut]).member().is_err(), "cut at {cut}");
         }
     }

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use redis::{RedisResult, Value, cmd};
+use redis::{RedisResult, Value, cmd, from_redis_value};
 use tokio::time::{Instant, timeout};
 
+use super::codec::Packed;
 use super::connection::{Dedicated, Link, redis_error};
-use crate::coordinator::CoordinatorError;
+use super::keys::Keys;
+use crate::coordinator::{CoordinatorError, Member};
 
 /// How long all questions together may take.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -28,6 +30,12 @@ pub struct Inspection {
     pub replicas: Option<u32>,
     /// How long an answer takes on average.
     pub latency: Duration,
+    /// Its clock, in milliseconds of Unix time.
+    pub now_ms: Option<i64>,
+    /// Members whose leases hold.
+    pub members: Vec<Member>,
+    /// Every zone ever seen.
+    pub zones: Vec<String>,
 }
 
 /// Asks the Redis, or the master that its Sentinels name, at a URL as [`super::RedisSettings`] has
@@ -35,10 +43,10 @@ pub struct Inspection {
 ///
 /// # Errors
 /// It does not answer, refuses the login, or runs no scripts.
-pub async fn inspect(url: &str) -> Result<Inspection, CoordinatorError> {
+pub async fn inspect(url: &str, cluster: &str) -> Result<Inspection, CoordinatorError> {
     let asking = async {
         let link = Link::new(url, WITHIN, 0)?;
-        ask(link.dedicated().await?).await
+        ask(link.dedicated().await?, &Keys::new(cluster)).await
     };
     match timeout(WITHIN, asking).await {
         Ok(asked) => asked.map_err(|error| redis_error(&error)),
@@ -46,7 +54,7 @@ pub async fn inspect(url: &str) -> Result<Inspection, CoordinatorError> {
     }
 }
 
-async fn ask(mut redis: Dedicated) -> RedisResult<Inspection> {
+async fn ask(mut redis: Dedicated, keys: &Keys) -> RedisResult<Inspection> {
     redis.query(cmd("EVAL").arg("return 1").arg(0)).await?;
     let info = match redis.query(&cmd("INFO")).await? {
         Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -57,7 +65,21 @@ async fn ask(mut redis: Dedicated) -> RedisResult<Inspection> {
     for _ in 0..PINGS {
         redis.query(&cmd("PING")).await?;
     }
-    Ok(Inspection { latency: began.elapsed() / PINGS, ..read(&info) })
+    let latency = began.elapsed() / PINGS;
+    let (members, zones) = keys.crowd();
+    let (seconds, micros): (i64, i64) = from_redis_value(redis.query(&cmd("TIME")).await?)?;
+    let now_ms = seconds * 1_000 + micros / 1_000;
+    let rows: Vec<Vec<u8>> = from_redis_value(redis.query(cmd("HVALS").arg(members)).await?)?;
+    let zones = from_redis_value(redis.query(cmd("LRANGE").arg(zones).arg(0).arg(-1)).await?)?;
+    let members = rows.iter().filter_map(|row| holds(row, now_ms)).collect();
+    Ok(Inspection { latency, now_ms: Some(now_ms), members, zones, ..read(&info) })
+}
+
+/// A member whose lease holds; what cannot be read is none.
+fn holds(row: &[u8], now_ms: i64) -> Option<Member> {
+    let (until, member) = row.split_first_chunk()?;
+    let holds = i64::from_be_bytes(*until) > now_ms;
+    Packed::new("a member", member).member().ok().filter(|_| holds)
 }
 
 /// From the answer to INFO.
@@ -71,7 +93,7 @@ fn read(info: &str) -> Inspection {
         append_only: text("aof_enabled").map(|value| value == "1"),
         is_master: text("role").map(|value| value == "master"),
         replicas: text("connected_slaves").and_then(|value| value.parse().ok()),
-        latency: Duration::ZERO,
+        ..Inspection::default()
     }
 }
 
@@ -89,7 +111,7 @@ mod tests {
             append_only: Some(true),
             is_master: Some(false),
             replicas: Some(2),
-            latency: Duration::ZERO,
+            ..Inspection::default()
         };
         assert_eq!(read(info), read_all);
         assert_eq!(read(""), Inspection::default());

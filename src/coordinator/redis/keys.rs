@@ -55,6 +55,12 @@ impl Keys {
         format!("{}meta", self.prefix(tag))
     }
 
+    /// Keys: the members' leases, and the zones.
+    pub(super) fn crowd(&self) -> (String, String) {
+        let prefix = self.prefix(Tag::Registry);
+        (format!("{prefix}members"), format!("{prefix}zones"))
+    }
+
     /// Key: the stream of a tag's changes.
     pub(super) fn log(&self, tag: Tag) -> String {
         format!("{}log", self.prefix(tag))

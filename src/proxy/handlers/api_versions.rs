@@ -7,14 +7,16 @@ use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
 use super::{Request, Step};
+use crate::proxy::Proxy;
 use crate::proxy::advertise::node_id;
-use crate::proxy::cluster::View;
 use crate::proxy::error_reply::ErrorCode;
 use crate::proxy::reply::{self, Close};
 use crate::proxy::session::Endpoint;
 
 /// The highest version that is relayed and advertised.
 const MAX: i16 = 4;
+/// GetTelemetrySubscriptions and PushTelemetry (KIP-714).
+const TELEMETRY: [i16; 2] = [71, 72];
 /// The version in which a client says which node it means to reach (KIP-1242).
 const WITH_NODE_ID: i16 = 5;
 /// Transactions of version 2 would reach a diskless node before anybody could refuse them; with
@@ -35,7 +37,7 @@ pub(super) fn handle(request: Request) -> Result<Step, Close> {
 fn relay(request: Request) -> Step {
     request.forward::<ApiVersionsRequest, _>(|proxy, response| async move {
         match response.error_code {
-            0 => table(&proxy.cluster.view(), response),
+            0 => table(&proxy, response),
             _ => response,
         }
     })
@@ -53,8 +55,8 @@ fn serve(request: &Request, k: u16) -> Result<Step, Close> {
     } else {
         let _checked: ApiVersionsRequest = request.decode()?;
     }
-    let view = request.proxy.cluster.view();
-    answer(request, version.min(MAX), &table(&view, view.features.clone()))
+    let features = request.proxy.cluster.view().features.clone();
+    answer(request, version.min(MAX), &table(&request.proxy, features))
 }
 
 /// As a broker answers a version that it does not know: in version 0, with the versions that it
@@ -74,11 +76,17 @@ fn answer(request: &Request, version: i16, response: &ApiVersionsResponse) -> Re
 }
 
 /// The common table, with the features of a broker's answer.
-fn table(view: &View, features: ApiVersionsResponse) -> ApiVersionsResponse {
+fn table(proxy: &Proxy, features: ApiVersionsResponse) -> ApiVersionsResponse {
+    let view = proxy.cluster.view();
     let row = |(&key, &(min, max)): (&i16, &(i16, i16))| {
         ApiVersion::default().with_api_key(key).with_min_version(min).with_max_version(max)
     };
-    let mut response = features.with_api_keys(view.versions.iter().map(row).collect());
+    let mut versions = view.versions.clone();
+    if proxy.telemetry.is_some() {
+        // A broker without a receiver of its own does not advertise them.
+        versions.extend(TELEMETRY.map(|key| (key, (0, 0))));
+    }
+    let mut response = features.with_api_keys(versions.iter().map(row).collect());
     for feature in &mut response.finalized_features {
         if feature.name.as_str() == "transaction.version" {
             feature.max_version_level = feature.max_version_level.min(TRANSACTION_VERSION_MAX);

@@ -14,6 +14,7 @@ mod offsets;
 mod produce;
 mod producers;
 mod records;
+mod telemetry;
 mod topics;
 mod transactions;
 
@@ -144,6 +145,9 @@ pub(crate) async fn dispatch(
     }
     if version < api.min || version > api.accepted {
         return Err(Close::Client(format!("{} version {version} is not served", api.name)));
+    }
+    if let (71 | 72, Some(telemetry)) = (key, request.proxy.telemetry.clone()) {
+        return telemetry::serve(request, &telemetry, broker).await;
     }
     let on = match request.endpoint {
         Endpoint::Bootstrap | Endpoint::Broker(_) => api.classic,

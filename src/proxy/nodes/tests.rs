@@ -20,6 +20,7 @@ fn member(name: &str, zone: u16, nodes: u16) -> Member {
         broker_ports: 9100,
         nodes,
         version: String::new(),
+        settings: 0,
     }
 }
 

@@ -6,7 +6,7 @@
 use super::table::Kind::{Blob, Fixed, Struct, Text};
 use super::table::{Message, Row, f, m, s};
 
-pub(super) static REQUESTS: [Message; 29] = [
+pub(super) static REQUESTS: [Message; 31] = [
     m(0,3,13,9,2),
     m(1,4,18,12,13),
     m(2,1,11,6,24),
@@ -32,13 +32,15 @@ pub(super) static REQUESTS: [Message; 29] = [
     m(60,0,2,0,123),
     m(61,0,0,0,127),
     m(66,0,2,0,132),
-    m(75,0,0,0,137),
-    m(76,1,1,0,142),
-    m(78,1,2,0,150),
-    m(79,1,2,0,160),
+    m(71,0,0,0,135),
+    m(72,0,0,0,137),
+    m(75,0,0,0,141),
+    m(76,1,1,0,146),
+    m(78,1,2,0,154),
+    m(79,1,2,0,164),
 ];
 
-pub(super) static RESPONSES: [Message; 29] = [
+pub(super) static RESPONSES: [Message; 31] = [
     m(0,3,13,9,8),
     m(1,4,18,12,21),
     m(2,1,11,6,27),
@@ -64,10 +66,12 @@ pub(super) static RESPONSES: [Message; 29] = [
     m(60,0,2,0,125),
     m(61,0,0,0,131),
     m(66,0,2,0,134),
-    m(75,0,0,0,141),
-    m(76,1,1,0,145),
-    m(78,1,2,0,156),
-    m(79,1,2,0,165),
+    m(71,0,0,0,136),
+    m(72,0,0,0,138),
+    m(75,0,0,0,145),
+    m(76,1,1,0,149),
+    m(78,1,2,0,160),
+    m(79,1,2,0,169),
 ];
 
 /// Every API: its key and the first flexible version of its request and of its response.
@@ -163,7 +167,7 @@ pub(in crate::wire) static FIRST_FLEXIBLE: [(i16, i16, i16); 89] = [
     (92, 0, 0),
 ];
 
-pub(super) static STRUCTS: [Row; 166] = [
+pub(super) static STRUCTS: [Row; 170] = [
     // 0 ProduceRequest.TopicProduceData.PartitionProduceData
     s(64, &[f(Fixed(4),0,127), f(Blob,0,127).null(0,127)]),
     // 1 ProduceRequest.TopicProduceData
@@ -477,81 +481,92 @@ pub(super) static STRUCTS: [Row; 166] = [
     // 134 ListTransactionsResponse
     s(88, &[f(Fixed(4),0,127), f(Fixed(2),0,127), f(Text,0,127).array(),
         f(Struct(133),0,127).array()]),
-    // 135 DescribeTopicPartitionsRequest.TopicRequest
+    // 135 GetTelemetrySubscriptionsRequest
+    s(40, &[f(Fixed(16),0,127)]),
+    // 136 GetTelemetrySubscriptionsResponse
+    s(136, &[f(Fixed(4),0,127), f(Fixed(2),0,127), f(Fixed(16),0,127), f(Fixed(4),0,127),
+        f(Fixed(1),0,127).array(), f(Fixed(4),0,127), f(Fixed(4),0,127), f(Fixed(1),0,127),
+        f(Text,0,127).array()]),
+    // 137 PushTelemetryRequest
+    s(96, &[f(Fixed(16),0,127), f(Fixed(4),0,127), f(Fixed(1),0,127), f(Fixed(1),0,127),
+        f(Blob,0,127)]),
+    // 138 PushTelemetryResponse
+    s(40, &[f(Fixed(4),0,127), f(Fixed(2),0,127)]),
+    // 139 DescribeTopicPartitionsRequest.TopicRequest
     s(56, &[f(Text,0,127)]),
-    // 136 DescribeTopicPartitionsRequest.Cursor
+    // 140 DescribeTopicPartitionsRequest.Cursor
     s(64, &[f(Text,0,127), f(Fixed(4),0,127)]),
-    // 137 DescribeTopicPartitionsRequest
-    s(128, &[f(Struct(135),0,127).array(), f(Fixed(4),0,127), f(Struct(136),0,127).null(0,127)]),
-    // 138 DescribeTopicPartitionsResponse.DescribeTopicPartitionsResponseTopic.DescribeTopicPartitionsResponsePartition
+    // 141 DescribeTopicPartitionsRequest
+    s(128, &[f(Struct(139),0,127).array(), f(Fixed(4),0,127), f(Struct(140),0,127).null(0,127)]),
+    // 142 DescribeTopicPartitionsResponse.DescribeTopicPartitionsResponseTopic.DescribeTopicPartitionsResponsePartition
     s(176, &[f(Fixed(2),0,127), f(Fixed(4),0,127), f(Fixed(4),0,127), f(Fixed(4),0,127),
         f(Fixed(4),0,127).array(), f(Fixed(4),0,127).array(), f(Fixed(4),0,127).array().null(0,127),
         f(Fixed(4),0,127).array().null(0,127), f(Fixed(4),0,127).array()]),
-    // 139 DescribeTopicPartitionsResponse.DescribeTopicPartitionsResponseTopic
+    // 143 DescribeTopicPartitionsResponse.DescribeTopicPartitionsResponseTopic
     s(120, &[f(Fixed(2),0,127), f(Text,0,127).null(0,127), f(Fixed(16),0,127), f(Fixed(1),0,127),
-        f(Struct(138),0,127).array(), f(Fixed(4),0,127)]),
-    // 140 DescribeTopicPartitionsResponse.Cursor
+        f(Struct(142),0,127).array(), f(Fixed(4),0,127)]),
+    // 144 DescribeTopicPartitionsResponse.Cursor
     s(64, &[f(Text,0,127), f(Fixed(4),0,127)]),
-    // 141 DescribeTopicPartitionsResponse
-    s(128, &[f(Fixed(4),0,127), f(Struct(139),0,127).array(), f(Struct(140),0,127).null(0,127)]),
-    // 142 ShareGroupHeartbeatRequest
+    // 145 DescribeTopicPartitionsResponse
+    s(128, &[f(Fixed(4),0,127), f(Struct(143),0,127).array(), f(Struct(144),0,127).null(0,127)]),
+    // 146 ShareGroupHeartbeatRequest
     s(152, &[f(Text,0,127), f(Text,0,127), f(Fixed(4),0,127), f(Text,0,127).null(0,127),
         f(Text,0,127).array().null(0,127)]),
-    // 143 ShareGroupHeartbeatResponse.Assignment.TopicPartitions
+    // 147 ShareGroupHeartbeatResponse.Assignment.TopicPartitions
     s(64, &[f(Fixed(16),0,127), f(Fixed(4),0,127).array()]),
-    // 144 ShareGroupHeartbeatResponse.Assignment
-    s(48, &[f(Struct(143),0,127).array()]),
-    // 145 ShareGroupHeartbeatResponse
+    // 148 ShareGroupHeartbeatResponse.Assignment
+    s(48, &[f(Struct(147),0,127).array()]),
+    // 149 ShareGroupHeartbeatResponse
     s(176, &[f(Fixed(4),0,127), f(Fixed(2),0,127), f(Text,0,127).null(0,127),
         f(Text,0,127).null(0,127), f(Fixed(4),0,127), f(Fixed(4),0,127),
-        f(Struct(144),0,127).null(0,127)]),
-    // 146 ShareFetchRequest.FetchTopic.FetchPartition.AcknowledgementBatch
+        f(Struct(148),0,127).null(0,127)]),
+    // 150 ShareFetchRequest.FetchTopic.FetchPartition.AcknowledgementBatch
     s(64, &[f(Fixed(8),0,127), f(Fixed(8),0,127), f(Fixed(1),0,127).array()]),
-    // 147 ShareFetchRequest.FetchTopic.FetchPartition
-    s(64, &[f(Fixed(4),0,127), f(Fixed(4),0,0), f(Struct(146),0,127).array()]),
-    // 148 ShareFetchRequest.FetchTopic
-    s(64, &[f(Fixed(16),0,127), f(Struct(147),0,127).array()]),
-    // 149 ShareFetchRequest.ForgottenTopic
+    // 151 ShareFetchRequest.FetchTopic.FetchPartition
+    s(64, &[f(Fixed(4),0,127), f(Fixed(4),0,0), f(Struct(150),0,127).array()]),
+    // 152 ShareFetchRequest.FetchTopic
+    s(64, &[f(Fixed(16),0,127), f(Struct(151),0,127).array()]),
+    // 153 ShareFetchRequest.ForgottenTopic
     s(64, &[f(Fixed(16),0,127), f(Fixed(4),0,127).array()]),
-    // 150 ShareFetchRequest
+    // 154 ShareFetchRequest
     s(200, &[f(Text,0,127).null(0,127), f(Text,0,127).null(0,127), f(Fixed(4),0,127),
         f(Fixed(4),0,127), f(Fixed(4),0,127), f(Fixed(4),0,127), f(Fixed(4),1,127),
-        f(Fixed(4),1,127), f(Fixed(1),2,127), f(Fixed(1),2,127), f(Struct(148),0,127).array(),
-        f(Struct(149),0,127).array()]),
-    // 151 ShareFetchResponse.ShareFetchableTopicResponse.PartitionData.LeaderIdAndEpoch
+        f(Fixed(4),1,127), f(Fixed(1),2,127), f(Fixed(1),2,127), f(Struct(152),0,127).array(),
+        f(Struct(153),0,127).array()]),
+    // 155 ShareFetchResponse.ShareFetchableTopicResponse.PartitionData.LeaderIdAndEpoch
     s(40, &[f(Fixed(4),0,127), f(Fixed(4),0,127)]),
-    // 152 ShareFetchResponse.ShareFetchableTopicResponse.PartitionData.AcquiredRecords
+    // 156 ShareFetchResponse.ShareFetchableTopicResponse.PartitionData.AcquiredRecords
     s(48, &[f(Fixed(8),0,127), f(Fixed(8),0,127), f(Fixed(2),0,127)]),
-    // 153 ShareFetchResponse.ShareFetchableTopicResponse.PartitionData
+    // 157 ShareFetchResponse.ShareFetchableTopicResponse.PartitionData
     s(216, &[f(Fixed(4),0,127), f(Fixed(2),0,127), f(Text,0,127).null(0,127), f(Fixed(2),0,127),
-        f(Text,0,127).null(0,127), f(Struct(151),0,127), f(Blob,0,127).null(0,0),
-        f(Struct(152),0,127).array()]),
-    // 154 ShareFetchResponse.ShareFetchableTopicResponse
-    s(64, &[f(Fixed(16),0,127), f(Struct(153),0,127).array()]),
-    // 155 ShareFetchResponse.NodeEndpoint
+        f(Text,0,127).null(0,127), f(Struct(155),0,127), f(Blob,0,127).null(0,0),
+        f(Struct(156),0,127).array()]),
+    // 158 ShareFetchResponse.ShareFetchableTopicResponse
+    s(64, &[f(Fixed(16),0,127), f(Struct(157),0,127).array()]),
+    // 159 ShareFetchResponse.NodeEndpoint
     s(104, &[f(Fixed(4),0,127), f(Text,0,127), f(Fixed(4),0,127), f(Text,0,127).null(0,127)]),
-    // 156 ShareFetchResponse
+    // 160 ShareFetchResponse
     s(128, &[f(Fixed(4),0,127), f(Fixed(2),0,127), f(Text,0,127).null(0,127), f(Fixed(4),1,127),
-        f(Struct(154),0,127).array(), f(Struct(155),0,127).array()]),
-    // 157 ShareAcknowledgeRequest.AcknowledgeTopic.AcknowledgePartition.AcknowledgementBatch
+        f(Struct(158),0,127).array(), f(Struct(159),0,127).array()]),
+    // 161 ShareAcknowledgeRequest.AcknowledgeTopic.AcknowledgePartition.AcknowledgementBatch
     s(64, &[f(Fixed(8),0,127), f(Fixed(8),0,127), f(Fixed(1),0,127).array()]),
-    // 158 ShareAcknowledgeRequest.AcknowledgeTopic.AcknowledgePartition
-    s(56, &[f(Fixed(4),0,127), f(Struct(157),0,127).array()]),
-    // 159 ShareAcknowledgeRequest.AcknowledgeTopic
-    s(64, &[f(Fixed(16),0,127), f(Struct(158),0,127).array()]),
-    // 160 ShareAcknowledgeRequest
-    s(128, &[f(Text,0,127).null(0,127), f(Text,0,127).null(0,127), f(Fixed(4),0,127),
-        f(Fixed(1),2,127), f(Struct(159),0,127).array()]),
-    // 161 ShareAcknowledgeResponse.ShareAcknowledgeTopicResponse.PartitionData.LeaderIdAndEpoch
-    s(40, &[f(Fixed(4),0,127), f(Fixed(4),0,127)]),
-    // 162 ShareAcknowledgeResponse.ShareAcknowledgeTopicResponse.PartitionData
-    s(120, &[f(Fixed(4),0,127), f(Fixed(2),0,127), f(Text,0,127).null(0,127),
-        f(Struct(161),0,127)]),
-    // 163 ShareAcknowledgeResponse.ShareAcknowledgeTopicResponse
+    // 162 ShareAcknowledgeRequest.AcknowledgeTopic.AcknowledgePartition
+    s(56, &[f(Fixed(4),0,127), f(Struct(161),0,127).array()]),
+    // 163 ShareAcknowledgeRequest.AcknowledgeTopic
     s(64, &[f(Fixed(16),0,127), f(Struct(162),0,127).array()]),
-    // 164 ShareAcknowledgeResponse.NodeEndpoint
+    // 164 ShareAcknowledgeRequest
+    s(128, &[f(Text,0,127).null(0,127), f(Text,0,127).null(0,127), f(Fixed(4),0,127),
+        f(Fixed(1),2,127), f(Struct(163),0,127).array()]),
+    // 165 ShareAcknowledgeResponse.ShareAcknowledgeTopicResponse.PartitionData.LeaderIdAndEpoch
+    s(40, &[f(Fixed(4),0,127), f(Fixed(4),0,127)]),
+    // 166 ShareAcknowledgeResponse.ShareAcknowledgeTopicResponse.PartitionData
+    s(120, &[f(Fixed(4),0,127), f(Fixed(2),0,127), f(Text,0,127).null(0,127),
+        f(Struct(165),0,127)]),
+    // 167 ShareAcknowledgeResponse.ShareAcknowledgeTopicResponse
+    s(64, &[f(Fixed(16),0,127), f(Struct(166),0,127).array()]),
+    // 168 ShareAcknowledgeResponse.NodeEndpoint
     s(104, &[f(Fixed(4),0,127), f(Text,0,127), f(Fixed(4),0,127), f(Text,0,127).null(0,127)]),
-    // 165 ShareAcknowledgeResponse
+    // 169 ShareAcknowledgeResponse
     s(128, &[f(Fixed(4),0,127), f(Fixed(2),0,127), f(Text,0,127).null(0,127), f(Fixed(4),2,127),
-        f(Struct(163),0,127).array(), f(Struct(164),0,127).array()]),
+        f(Struct(167),0,127).array(), f(Struct(168),0,127).array()]),
 ];

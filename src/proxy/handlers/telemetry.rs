@@ -1,0 +1,82 @@
+//! GetTelemetrySubscriptions (71) and PushTelemetry (72), where the operator wants them to end here
+//! (KIP-714).
+
+use kafka_protocol::messages::{
+    GetTelemetrySubscriptionsRequest, GetTelemetrySubscriptionsResponse, PushTelemetryRequest,
+    PushTelemetryResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
+
+use super::{Request, Step};
+use crate::proxy::error_reply::ErrorCode;
+use crate::proxy::reply::Close;
+use crate::proxy::session::ClientBroker;
+use crate::proxy::telemetry::{ASKED, PUSH_BYTES_MAX, Telemetry};
+
+/// The subscription that all clients have; another number would make them ask anew.
+const SUBSCRIPTION: i32 = 1;
+/// PushTelemetry's `CompressionType` for none: no other is offered.
+const UNCOMPRESSED: i8 = 0;
+
+/// Only for who is let in by a broker, as there.
+pub(super) async fn serve(
+    request: Request,
+    telemetry: &Telemetry,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
+    broker.accepted().await?;
+    match request.header.api_key {
+        71 => subscriptions(&request, telemetry),
+        _ => push(&request, telemetry),
+    }
+}
+
+fn subscriptions(request: &Request, telemetry: &Telemetry) -> Result<Step, Close> {
+    let asked: GetTelemetrySubscriptionsRequest = request.decode()?;
+    let instance = match asked.client_instance_id.is_nil() {
+        true => new_instance(request),
+        false => asked.client_instance_id,
+    };
+    let response = GetTelemetrySubscriptionsResponse::default()
+        .with_client_instance_id(instance)
+        .with_subscription_id(SUBSCRIPTION)
+        .with_push_interval_ms(i32::try_from(telemetry.interval.as_millis()).unwrap_or(i32::MAX))
+        .with_telemetry_max_bytes(i32::try_from(PUSH_BYTES_MAX).unwrap_or(i32::MAX))
+        .with_delta_temporality(true)
+        .with_requested_metrics(ASKED.map(StrBytes::from_static_str).to_vec());
+    request.answer(&response)
+}
+
+/// Never the one of a client that is there.
+fn new_instance(request: &Request) -> Uuid {
+    let proxy = &request.proxy;
+    let now = u128::try_from(proxy.clock.now_ms()).unwrap_or(0);
+    let connection = u128::from(request.connection.0);
+    let replica = proxy.nodes.zone();
+    Uuid::from_u128(now << 80 | u128::from(replica) << 64 | connection << 8 | 0x71)
+}
+
+fn push(request: &Request, telemetry: &Telemetry) -> Result<Step, Close> {
+    let pushed: PushTelemetryRequest = request.decode()?;
+    let instance = pushed.client_instance_id.into_bytes();
+    let code = if pushed.subscription_id != SUBSCRIPTION {
+        ErrorCode::UNKNOWN_SUBSCRIPTION_ID
+    } else if pushed.metrics.len() > PUSH_BYTES_MAX {
+        ErrorCode::TELEMETRY_TOO_LARGE
+    } else if pushed.compression_type != UNCOMPRESSED {
+        ErrorCode::UNSUPPORTED_COMPRESSION_TYPE
+    } else {
+        let zone = request.place().zone;
+        let crosses = zone.is_some_and(|zone| zone != request.proxy.nodes.zone());
+        let name = request.header.client_id.as_deref().unwrap_or_default();
+        match telemetry.push(instance, name, crosses, &pushed.metrics) {
+            Ok(()) => ErrorCode::NONE,
+            Err(_) => ErrorCode::INVALID_RECORD,
+        }
+    };
+    if pushed.terminating {
+        telemetry.ended(instance);
+    }
+    request.answer(&PushTelemetryResponse::default().with_error_code(code.0))
+}

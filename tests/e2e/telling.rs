@@ -1,0 +1,37 @@
+//! A stock Java producer tells of itself (KIP-714), and what it says becomes series.
+
+use std::time::Duration;
+
+use crate::bed::Bed;
+use crate::bed::kafka::tool;
+use crate::bed::process::wait_until;
+use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
+use crate::raw::{Topic, zone};
+
+#[test]
+fn a_java_producer_is_asked_and_tells_the_size_of_its_batches() {
+    let replica = Replica::start(Backends::Embedded, "clients: {telemetry: 1s}\n");
+    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}told"));
+    Topic::create(&replica, &name, 1, &[]);
+    let admin = u16::try_from(replica.ports().start + 1).expect("a port");
+    let bootstrap = replica.bootstrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let producer = [&format!("bootstrap.servers={bootstrap}"), "client.id=chatty"];
+            let arguments = ["--topic", &name, "--num-records", "600", "--throughput", "50"];
+            let more = ["--record-size", "100", "--producer-props"];
+            let all = [&arguments[..], &more[..], &producer.map(|p| p as &str)[..]].concat();
+            tool("kafka-producer-perf-test", &all);
+        });
+        wait_until("the producer's figures", Duration::from_secs(60), || {
+            let text = zone::get(admin, "/metrics");
+            let value = |name: &str| {
+                let row = format!("odradek_client_{name}{{client_id=\"chatty\"}} ");
+                let mut lines = text.lines();
+                lines.find_map(|line| line.strip_prefix(&row)?.parse::<f64>().ok())
+            };
+            value("batch_bytes").is_some_and(|bytes| bytes > 100.0)
+                && value("crosses_zones") == Some(0.0)
+        });
+    });
+}
