@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(levels(&good, 1), [Fine, Fine]);
         assert_eq!(levels(&good, 0), [Fine, Doubtful]);
         assert_eq!(levels(&good, 2), [Fine, Wrong]);
-        let two = Inspection { replicas: Some(2), ..good.clone() };
+        let two = Inspection { replicas: Some(2), ..good };
         assert_eq!(levels(&two, 1), [Fine, Doubtful]);
         let bad = Inspection {
             version: Some("5.0.1".to_owned()),

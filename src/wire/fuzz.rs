@@ -146,7 +146,7 @@ fn decode_any(key: i16, version: i16, body: Bytes, response: bool) -> Result<(),
         44 IncrementalAlterConfigsRequest
         60 DescribeClusterRequest
         61 DescribeProducersRequest
-        66 ListTransactionsRequest
+        66 ListTransactionsRequest 71 GetTelemetrySubscriptionsRequest 72 PushTelemetryRequest
         75 DescribeTopicPartitionsRequest
         76 ShareGroupHeartbeatRequest
         78 ShareFetchRequest

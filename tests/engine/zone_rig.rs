@@ -50,6 +50,7 @@ pub(crate) fn member(name: &str, incarnation: u64, address: &str) -> Member {
         broker_ports: 2,
         nodes: 4,
         version: String::new(),
+        settings: 0,
     }
 }
 
