@@ -1,17 +1,19 @@
 //! Does the store do what it is asked, and how fast?
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::report::Finding;
+use crate::clock::{SystemClock, WallClock};
 use crate::config::{CoordinatorSettings, Settings};
 use crate::entropy::Entropy;
 use crate::store::open::{Opened, StoreUrl};
 use crate::store::probe::probe;
+use crate::store::s3::S3Options;
 use crate::store::{PutMode, Store, StoreError, StoreErrorKind};
 
 const SUBJECT: &str = "store";
@@ -20,6 +22,10 @@ const KEY: &str = "meta/probe-doctor-";
 const TRIES: usize = 5;
 const TRIED_BYTES: usize = 64 << 10;
 const WITHIN: Duration = Duration::from_secs(30);
+/// Clocks that are further apart are worth a word …
+const SKEWED: Duration = Duration::from_secs(10);
+/// … and from here on S3 refuses what is signed by the one (`RequestTimeTooSkewed`).
+const REFUSED: Duration = Duration::from_secs(15 * 60);
 /// An ack waits for a PUT.
 const SLOW: Duration = Duration::from_millis(500);
 
@@ -66,6 +72,7 @@ async fn ask(settings: &Settings) -> Result<Vec<Finding>, StoreError> {
     let mut findings = honours(&opened, &key).await?;
     opened.store.list("meta/", None, 1).await?;
     findings.push(latency(&*opened.store, &key).await?);
+    findings.extend(clock(settings).await);
     opened.store.delete(&key).await?;
     if opened.store.head(&key).await.is_ok() {
         let why = "what is no longer needed could not be removed";
@@ -97,6 +104,37 @@ async fn honours(opened: &Opened, key: &str) -> Result<Vec<Finding>, StoreError>
         findings.push(Finding::doubtful(SUBJECT, what, why));
     }
     Ok(findings)
+}
+
+/// Whether the store and this machine agree about the time; `None` where the store does not say.
+async fn clock(settings: &Settings) -> Option<Finding> {
+    let StoreUrl::S3 { .. } = settings.store.url else { return None };
+    let S3Options { endpoint, region, .. } = &settings.store.s3;
+    let aws = || format!("https://s3.{region}.amazonaws.com");
+    let url = endpoint.clone().unwrap_or_else(aws);
+    // Whatever it answers to a request that nobody signed, it says when.
+    let answer = reqwest::Client::new().get(url).timeout(WITHIN).send().await.ok()?;
+    let said = answer.headers().get("date")?.to_str().ok()?;
+    let there = httpdate::parse_http_date(said).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(judge_clock(i64::try_from(there.as_millis()).ok()?, SystemClock.now_ms()))
+}
+
+fn judge_clock(there_ms: i64, here_ms: i64) -> Finding {
+    let skew = Duration::from_millis(there_ms.abs_diff(here_ms));
+    // It says whole seconds.
+    let what = format!("its clock and this one are {} s apart", skew.as_secs());
+    if skew < SKEWED {
+        return Finding::fine(
+            SUBJECT,
+            format!("its clock is within {} s of this one", skew.as_secs() + 1),
+        );
+    }
+    let fix = "run NTP on this machine";
+    if skew < REFUSED {
+        let why = "S3 refuses a request whose time is off by 15 minutes";
+        return Finding::doubtful(SUBJECT, what, why).fix(fix);
+    }
+    Finding::wrong(SUBJECT, what, "S3 refuses what is signed with such a time").fix(fix)
 }
 
 async fn latency(store: &dyn Store, key: &str) -> Result<Finding, StoreError> {
@@ -135,4 +173,19 @@ pub(super) fn policy(settings: &Settings) -> Option<serde_json::Value> {
         "Condition": {"StringLike": {"s3:prefix": listed}},
     });
     Some(json!({"Version": "2012-10-17", "Statement": [of_objects, of_bucket]}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Level;
+
+    #[test]
+    fn clocks_are_judged_by_what_s3_takes() {
+        let level = |seconds: i64| judge_clock(1_000_000, 1_000_000 + seconds * 1_000).level;
+        let levels = [0, 9, -9, 11, -600, 900, -2_000].map(level);
+        let expected = [Level::Fine, Level::Fine, Level::Fine, Level::Doubtful, Level::Doubtful];
+        assert_eq!(levels[..5], expected);
+        assert_eq!(levels[5..], [Level::Wrong, Level::Wrong]);
+    }
 }

@@ -77,6 +77,9 @@ fn the_doctor_finds_what_is_wrong_and_leaves_alone_what_is_not() {
     has(&findings, "fine", "kafka", "brokers");
     has(&findings, "fine", "store", "writes, reads, lists and deletes");
     has(&findings, "fine", "store", "a PUT of 64 KiB takes");
+    has(&findings, "fine", "store", "its clock is within");
+    has(&findings, "fine", "coordinator", "its clock is within");
+    has(&findings, "fine", "zones", "seen: ");
     has(&findings, "fine", "coordinator", "runs scripts");
     has(&findings, "doubtful", "coordinator", "appendonly is off");
     has(&findings, "doubtful", "listeners", "no replica answers");
