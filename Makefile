@@ -1,7 +1,7 @@
 # Everything a contributor runs; `make` alone lists it.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build fmt lint docs dashboards test test-unit test-e2e test-chart demo demo-zones bench bench-produce bench-fetch fuzz sim chaos clean-demo clean-cache
+.PHONY: help setup build fmt lint docs dashboards test test-unit test-e2e test-chart test-image test-kube manifests chart-readme demo demo-zones bench bench-produce bench-fetch fuzz sim chaos clean-demo clean-cache
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,20 @@ test-e2e: setup ## Real Kafka, Redis, MinIO and clients against Odradek
 
 test-chart: build ## The Helm chart: lint, render, and what Odradek says to each configuration
 	@scripts/chart.sh
+
+test-image: build ## The image: lint, build, and run it as the chart does
+	@scripts/image.sh
+
+test-kube: ## The chart on a real API server with scheduler and fake nodes (builds them once: ten minutes)
+	@scripts/kube.sh
+
+manifests: ## Render the chart into deploy/manifests
+	@scripts/setup.sh chart
+	@scripts/manifests.sh
+
+chart-readme: ## Print the chart's README anew
+	@scripts/setup.sh chart
+	@"$${ODRADEK_CACHE:-$$HOME/.cache/odradek}/tools/helm-docs/helm-docs" --chart-search-root helm/odradek --skip-version-footer --log-level error
 
 test: ## All tests: set-up, lints, unit, integration, end to end, the demo, a short fuzz
 	@scripts/test.sh

