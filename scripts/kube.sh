@@ -16,8 +16,9 @@ work=$(mktemp -d)
 pids=()
 cleanup() {
   local code=$?
-  [ "$code" = 0 ] || tail -n 15 "$work"/*.log >&2 || true
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+  [ "$code" = 0 ] || tail -n 5 "$work"/*.log >&2 || true
+  # Nothing of theirs is kept, so nothing has to be ended in peace.
+  for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
   wait 2>/dev/null || true
   rm -rf "$work"
   exit "$code"
@@ -79,8 +80,11 @@ status:
 YAML
 done
 # Nobody looks after the life of nodes here.
-untaint() { kubectl taint nodes --all node.kubernetes.io/not-ready- 2>&1 | grep -q 'untainted\|not found'; }
-until_ok "nodes" 30 untaint
+untainted() {
+  kubectl taint nodes --all node.kubernetes.io/not-ready- || true
+  [ "$(kubectl get nodes -o jsonpath='{range .items[*]}{.metadata.name}:{.spec.taints}{"\n"}{end}')" = "$(printf 'node-%s:\n' a b c)" ]
+}
+until_ok "nodes" 90 untainted
 
 namespace=odradek
 kubectl create namespace "$namespace" >/dev/null
@@ -134,12 +138,12 @@ say "Upgrade, rollback, removal"
 release upgrade odradek helm/odradek -f "$work/values.yaml" --set 'zones[2].replicas=3,config.flush.interval=1s,autoscaling.enabled=false' --wait >"$work/upgrade.log" 2>&1 ||
   die "it was not upgraded: $(cat "$work/upgrade.log")"
 grown() { [ "$(placed)" = "${expected/1 zone-c/3 zone-c}" ]; }
-until_ok "three pods in zone-c" 60 grown
+until_ok "three pods in zone-c" 180 grown
 release upgrade odradek helm/odradek -f "$work/values.yaml" --set autoscaling.enabled=true --wait >"$work/upgrade.log" 2>&1 || die "$(cat "$work/upgrade.log")"
 [ "$(count horizontalpodautoscalers)" = 3 ] || die "no autoscaler for each zone"
 release rollback odradek 1 --wait >"$work/rollback.log" 2>&1 || die "it was not rolled back: $(cat "$work/rollback.log")"
 back() { [ "$(placed)" = "$expected" ] && [ "$(count horizontalpodautoscalers)" = 0 ]; }
-until_ok "the first state" 90 back
+until_ok "the first state" 180 back
 release uninstall odradek --wait >"$work/uninstall.log" 2>&1 || die "$(cat "$work/uninstall.log")"
 gone() {
   local kind
@@ -148,7 +152,8 @@ gone() {
   done
   [ "$(kubectl get configmaps -n "$namespace" -o name | grep -vc kube-root-ca)" = 0 ]
 }
-until_ok "nothing is left" 90 gone
+# Nobody ends these processes, so that each pod lasts for its whole grace period.
+until_ok "nothing is left" 180 gone
 kubectl apply --namespace "$namespace" -f deploy/manifests/odradek.yaml --dry-run=server >"$work/manifests.log" 2>&1 || die "the manifests are refused: $(cat "$work/manifests.log")"
 ! grep -qi warning "$work/manifests.log" || die "the manifests are warned of: $(cat "$work/manifests.log")"
 note "nothing is left; the plain manifests would be taken too"
