@@ -39,7 +39,9 @@ for values in "$chart"/ci/*-values.yaml; do
   for major in 3 4; do
     "$tools/helm$major/helm" lint --strict --quiet --kube-version 1.35.0 "$chart" -f "$values"
   done
-  for version in 1.30 1.34 1.37; do
+  versions="1.30 1.34 1.37"
+  ! grep -q "^# Kubernetes 1.35 or later" "$values" || versions=1.37
+  for version in $versions; do
     for major in 3 4; do
       "$tools/helm$major/helm" template odradek "$chart" --kube-version "$version.0" -f "$values" >"$work/$name-$version-$major.yaml"
     done

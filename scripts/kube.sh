@@ -119,20 +119,36 @@ expected=" 2 zone-a node-a
  2 zone-b node-b
  1 zone-c node-c"
 [ "$(placed)" = "$expected" ] || die "pods are not in their zones: $(placed)"
-for kind in deployments services poddisruptionbudgets networkpolicies; do
+for kind in deployments poddisruptionbudgets networkpolicies; do
   [ "$(count $kind)" = 3 ] || die "$(count $kind) $kind, and not one for each zone"
 done
+# One for all zones beside those of the zones.
+[ "$(count services)" = 4 ] || die "$(count services) services"
 note "five pods, each in its zone"
 
 say "Rights"
 user=system:serviceaccount:$namespace:odradek
-for what in "get nodes" "list pods" "get secrets" "get configmaps" "create pods"; do
-  # shellcheck disable=SC2086 # two words
-  [ "$(kubectl auth can-i $what --as "$user" -n "$namespace" 2>/dev/null || true)" = no ] || die "the replicas' account may $what"
-done
+# may ANSWER WORDS…
+may() {
+  local answer=$1
+  shift
+  [ "$(kubectl auth can-i "$@" --as "$user" -n "$namespace" 2>/dev/null || true)" = "$answer" ] || die "may the replicas' account $*? Not $answer"
+}
+nothing_else() {
+  local verb kind
+  for verb in list create update delete; do
+    for kind in nodes pods secrets configmaps deployments; do may no "$verb" "$kind"; done
+  done
+  for kind in pods secrets configmaps; do may no get "$kind"; done
+}
+may no get nodes
+nothing_else
 [ "$(kubectl get serviceaccount odradek -n "$namespace" -o jsonpath='{.automountServiceAccountToken}')" = false ] || die "pods are given a token"
 kubectl get pods -n "$namespace" -o yaml | grep -q 'serviceaccount/token\|kube-api-access' && die "a token is mounted"
-note "the replicas' account may do nothing, and has no token"
+release upgrade odradek helm/odradek -f "$work/values.yaml" --set zoneSource=node,zoneLookup.image=kubectl >"$work/upgrade.log" 2>&1 || die "$(cat "$work/upgrade.log")"
+may yes get nodes
+nothing_else
+note "the replicas' account may do nothing, and has no token; with zoneSource node it may get nodes and no more"
 
 say "Upgrade, rollback, removal"
 release upgrade odradek helm/odradek -f "$work/values.yaml" --set 'zones[2].replicas=3,config.flush.interval=1s,autoscaling.enabled=false' --wait >"$work/upgrade.log" 2>&1 ||
@@ -150,6 +166,7 @@ gone() {
   for kind in deployments services poddisruptionbudgets networkpolicies pods; do
     [ "$(count $kind)" = 0 ] || return 1
   done
+  [ "$(kubectl get clusterroles,clusterrolebindings -o name | grep -c odradek)" = 0 ] || return 1
   [ "$(kubectl get configmaps -n "$namespace" -o name | grep -vc kube-root-ca)" = 0 ]
 }
 # Nobody ends these processes, so that each pod lasts for its whole grace period.

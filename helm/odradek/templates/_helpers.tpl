@@ -11,18 +11,32 @@
 {{- end -}}
 {{- end -}}
 
+{{/* What selects all replicas; never changes in the life of a release. */}}
 {{- define "odradek.selector" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* Own labels win over `commonLabels`: selectors depend on them. */}}
 {{- define "odradek.labels" -}}
-{{ include "odradek.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
+{{- $own := fromYaml (include "odradek.selector" .) -}}
+{{- $_ := set $own "app.kubernetes.io/version" .Chart.AppVersion -}}
+{{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service -}}
+{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version) -}}
+{{- toYaml (mergeOverwrite (deepCopy .Values.commonLabels) $own) -}}
+{{- end -}}
+
+{{/* `metadata` of an object of this release. Takes root and name; zone, labels, annotations if any. */}}
+{{- define "odradek.metadata" -}}
+name: {{ .name }}
+namespace: {{ .root.Release.Namespace }}
+{{- $own := fromYaml (include "odradek.labels" .root) -}}
+{{- with .zone -}}
+{{- $_ := set $own "odradek/zone" . -}}
+{{- end }}
+labels: {{- toYaml (mergeOverwrite (deepCopy (default dict .labels)) $own) | nindent 2 }}
+{{- with .annotations }}
+annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
@@ -87,16 +101,17 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{/* Environment and mounts, the same for replicas and for `helm test`. Takes root and zone. */}}
+{{/* The environment, the same for replicas and for `helm test`. Takes root, zone and test. */}}
 {{- define "odradek.env" -}}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: POD_IP
   valueFrom: {fieldRef: {fieldPath: status.podIP}}
-- name: ODRADEK_ZONE
 {{- if and (eq .root.Values.zoneSource "podLabel") (not .test) }}
+- name: ODRADEK_ZONE
   valueFrom: {fieldRef: {fieldPath: "metadata.labels['topology.kubernetes.io/zone']"}}
-{{- else }}
+{{- else if or (eq .root.Values.zoneSource "value") .test }}
+- name: ODRADEK_ZONE
   value: {{ .zone | quote }}
 {{- end }}
 {{- with .root.Values.extraEnv }}
@@ -111,11 +126,58 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end -}}
 
+{{/* Takes root and test: a test reads the configuration as it is, without a lookup of its node. */}}
 {{- define "odradek.volumes" -}}
+{{- if and (eq .root.Values.zoneSource "node") (not .test) -}}
 - name: config
-  configMap: {name: {{ include "odradek.fullname" . }}}
-{{- range .Values.secretFiles }}
+  emptyDir: {sizeLimit: 16Mi}
+- name: template
+  configMap: {name: {{ include "odradek.fullname" .root }}}
+# What the init container needs to ask the API; Odradek's own container does not get it.
+- name: api
+  projected:
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: 3600}
+      - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+      - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+{{- else -}}
+- name: config
+  configMap: {name: {{ include "odradek.fullname" .root }}}
+{{- end }}
+{{- range .root.Values.secretFiles }}
 - name: {{ printf "secret-%s" .name }}
   secret: {secretName: {{ .name }}}
 {{- end }}
+{{- end -}}
+
+{{/* What no schema can see. */}}
+{{- define "odradek.check" -}}
+{{- if and (eq .Values.zoneSource "podLabel") (semverCompare "<1.35.0-0" .Capabilities.KubeVersion.Version) -}}
+{{- fail (printf "zoneSource podLabel needs Kubernetes 1.35; this is %s. Use value or node." .Capabilities.KubeVersion.Version) -}}
+{{- end -}}
+{{- if and (eq .Values.zoneSource "node") (not .Values.zoneLookup.image) -}}
+{{- fail "zoneSource node needs zoneLookup.image, an image with sh, sed and kubectl" -}}
+{{- end -}}
+{{- if and .Values.metrics.podMonitor.enabled .Values.metrics.serviceMonitor.enabled -}}
+{{- fail "metrics.podMonitor and metrics.serviceMonitor together would have every replica scraped twice; enable one" -}}
+{{- end -}}
+{{- $names := list -}}
+{{- range .Values.zones -}}
+{{- if has .name $names -}}
+{{- fail (printf "zones names %s twice" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Endpoints of the client's own zone first, as this Kubernetes says it. */}}
+{{- define "odradek.trafficDistribution" -}}
+{{- $asked := .Values.service.trafficDistribution -}}
+{{- if ne $asked "auto" -}}
+{{- $asked -}}
+{{- else if semverCompare ">=1.35.0-0" .Capabilities.KubeVersion.Version -}}
+PreferSameZone
+{{- else if semverCompare ">=1.31.0-0" .Capabilities.KubeVersion.Version -}}
+PreferClose
+{{- end -}}
 {{- end -}}
