@@ -52,7 +52,8 @@ fn commands_are_what_the_programs_take() {
     for (path, text) in documents() {
         for line in commands(&text) {
             seen += 1;
-            let words: Vec<_> = line.split_whitespace().take_while(|w| ![">", "#"].contains(w)).collect();
+            let words: Vec<_> =
+                line.split_whitespace().take_while(|w| ![">", "#"].contains(w)).collect();
             let is_right = match words[..] {
                 _ if line.contains("# not run: ") => true,
                 ["odradek", ..] => Cli::try_parse_from(&words).is_ok(),
