@@ -1,6 +1,6 @@
 //! The only source of randomness, so that a seed replays a run.
 
-use std::sync::Mutex;
+use parking_lot::Mutex;
 
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -22,13 +22,13 @@ impl Entropy {
 
     /// A uniformly random number.
     pub fn next_u64(&self) -> u64 {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next_u64()
+        self.0.lock().next_u64()
     }
 
     /// 32 bytes that nobody can guess, as long as the seed is the operating system's.
     pub fn secret(&self) -> [u8; 32] {
         let mut secret = [0; 32];
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).fill_bytes(&mut secret);
+        self.0.lock().fill_bytes(&mut secret);
         secret
     }
 }

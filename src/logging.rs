@@ -2,13 +2,14 @@
 //! runs; and spans to a collector where one is named.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -133,7 +134,7 @@ impl Logging {
 
     /// What is logged now.
     pub fn level(&self) -> String {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shown.lock().clone()
     }
 
     /// From now on this is logged.
@@ -143,7 +144,7 @@ impl Logging {
     pub fn set_level(&self, text: &str) -> Result<(), String> {
         let filter = parse_filter(text)?;
         self.filter.reload(filter).map_err(|error| error.to_string())?;
-        text.trim().clone_into(&mut self.shown.lock().unwrap_or_else(PoisonError::into_inner));
+        text.trim().clone_into(&mut self.shown.lock());
         Ok(())
     }
 

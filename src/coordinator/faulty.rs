@@ -14,10 +14,11 @@
 //! changed: a coordinator that answers wrongly is what the conformance suite finds.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
 use super::{
@@ -157,7 +158,7 @@ impl FaultyCoordinator {
     }
 
     fn scripts(&self) -> MutexGuard<'_, BTreeMap<Verb, Script>> {
-        self.scripts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.scripts.lock()
     }
 
     fn next_fault(&self, verb: Verb) -> Fault {

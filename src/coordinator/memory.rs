@@ -3,10 +3,10 @@
 //! Other implementations must be equal to it under `conformance`. It forgets everything
 //! when the process ends, so it serves tests; `embedded` makes it durable.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
 use super::membership::Leases;
@@ -40,7 +40,7 @@ impl MemoryCoordinator {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -103,7 +103,7 @@ impl Coordinator for MemoryCoordinator {
 
     async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError> {
         let zones = self.state().zones().to_vec();
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leases = self.leases.lock();
         Ok(leases.renew(member, ttl, &zones))
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -103,7 +103,7 @@ impl CoordinatorMetrics {
     }
 
     fn heard(&self, object: ObjectId, half: Half) {
-        let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut halves = self.halves.lock();
         let Some(at) = halves.iter().position(|(known, _, _)| *known == object) else {
             halves.push_back((object, half, Instant::now()));
             if halves.len() > HALVES_MAX {

@@ -15,8 +15,8 @@ mod told;
 mod topics;
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 
 use book::Book;
@@ -120,7 +120,7 @@ impl Metrics {
 
     /// Has this done before each scrape.
     pub fn at_scrape(&self, refresh: impl Fn() + Send + 'static) {
-        let mut all = self.at_scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.at_scrape.lock();
         all.push(AtScrape(Box::new(refresh)));
     }
 
@@ -128,7 +128,7 @@ impl Metrics {
     pub fn text(&self) -> String {
         self.process.refresh();
         self.successes.refresh();
-        for refresh in self.at_scrape.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for refresh in self.at_scrape.lock().iter() {
             (refresh.0)();
         }
         let mut out = String::new();

@@ -1,8 +1,10 @@
 //! What each diskless topic's traffic came to, for the page, the money and series by choice.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+
+use parking_lot::RwLock;
 
 use crate::log::ids::TopicId;
 
@@ -70,9 +72,9 @@ pub struct TopicTable(RwLock<HashMap<TopicId, Arc<TopicTraffic>>>);
 impl TopicTable {
     /// A topic's traffic.
     pub fn of(&self, topic: TopicId) -> Arc<TopicTraffic> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&topic).cloned();
+        let known = self.0.read().get(&topic).cloned();
         known.unwrap_or_else(|| {
-            let mut topics = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            let mut topics = self.0.write();
             let is_full = topics.len() >= TOPICS_MAX && !topics.contains_key(&topic);
             Arc::clone(topics.entry(if is_full { TopicId::ZERO } else { topic }).or_default())
         })
@@ -80,13 +82,13 @@ impl TopicTable {
 
     /// All that there are.
     pub fn read(&self) -> HashMap<TopicId, TopicCounts> {
-        let topics = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let topics = self.0.read();
         topics.iter().map(|(id, traffic)| (*id, traffic.read())).collect()
     }
 
     /// A topic is gone, and what it came to is no longer told.
     pub fn forget(&self, topic: TopicId) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&topic);
+        self.0.write().remove(&topic);
     }
 }
 

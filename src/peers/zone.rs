@@ -1,9 +1,9 @@
 //! Who is in the zone, as last heard, and who of them is asked for an object.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
 use super::auth::Key;
@@ -64,7 +64,7 @@ impl Zone {
     pub fn hear(&self, membership: Membership, until: Instant) {
         let key = Key::new(&membership.secret);
         let heard = Heard { members: membership.members, key, until };
-        *self.heard.write().unwrap_or_else(PoisonError::into_inner) = Some(heard);
+        *self.heard.write() = Some(heard);
     }
 
     /// Everyone in all zones, by name; nobody when the last news are too old.
@@ -74,7 +74,7 @@ impl Zone {
 
     /// By which the replicas know each other; it outlives the list. `None` before the first news.
     pub(super) fn key(&self) -> Option<Key> {
-        let heard = self.heard.read().unwrap_or_else(PoisonError::into_inner);
+        let heard = self.heard.read();
         heard.as_ref().map(|heard| heard.key.clone())
     }
 
@@ -105,18 +105,18 @@ impl Zone {
     /// Leaves a peer alone for a while.
     pub(super) fn rest(&self, peer: &Peer) {
         let now = Instant::now();
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut resting = self.resting.lock();
         resting.retain(|_, until| *until > now);
         resting.insert(peer.process, now + REST);
     }
 
     fn is_resting(&self, peer: &Peer) -> bool {
-        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let resting = self.resting.lock();
         resting.get(&peer.process).is_some_and(|until| *until > Instant::now())
     }
 
     fn with_heard<T>(&self, read: impl FnOnce(&Heard) -> T) -> Option<T> {
-        let heard = self.heard.read().unwrap_or_else(PoisonError::into_inner);
+        let heard = self.heard.read();
         heard.as_ref().filter(|heard| heard.until > Instant::now()).map(read)
     }
 }

@@ -1,13 +1,14 @@
 //! What is known of the brokers, and our own questions to them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
+use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
 use super::apis::{self, Versions};
@@ -72,7 +73,7 @@ impl Cluster {
 
     /// The latest view.
     pub fn view(&self) -> Arc<View> {
-        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.view.read())
     }
 
     /// Addresses at which some broker may answer, the ones last seen alive first.
@@ -196,7 +197,7 @@ impl Cluster {
     }
 
     fn replace(&self, view: View) {
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+        *self.view.write() = Arc::new(view);
     }
 }
 

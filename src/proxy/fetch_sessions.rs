@@ -2,7 +2,9 @@
 //! remembered, so that a poll names only what changed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::entropy::Entropy;
 use crate::log::ids::TopicId;
@@ -116,7 +118,7 @@ impl FetchSessions {
         wanted: Vec<(Wanted, Position)>,
         forgotten: &[Wanted],
     ) -> Result<Plan, SessionError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.uses += 1;
         let now = state.uses;
         if epoch == FINAL_EPOCH || epoch == INITIAL_EPOCH {
@@ -157,7 +159,7 @@ impl FetchSessions {
     /// Ends a fetch: notes what is told, and says of each partition whether the answer names it.
     /// `told` is in the plan's order, with whether the partition gives records.
     pub fn finish(&self, plan: &Plan, told: &[(Told, bool)]) -> Vec<bool> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let Some(session) = state.sessions.get_mut(&plan.session_id) else {
             return told.iter().map(|_| true).collect();
         };

@@ -4,8 +4,10 @@
 //! It follows from what the coordinator says of members and zones and from nothing else, so that
 //! every replica of every zone hands out the same.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use parking_lot::{Mutex, RwLock};
 
 use super::advertise::{NODES_PER_ZONE_MAX, leading, node_id};
 use crate::coordinator::{Member, Membership, ZoneRecord};
@@ -179,7 +181,7 @@ impl Nodes {
 
     /// The latest map.
     pub fn map(&self) -> Arc<NodeMap> {
-        Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.map.read())
     }
 
     /// The index of this replica's zone.
@@ -189,7 +191,7 @@ impl Nodes {
 
     /// From now on the map is that of this membership, for as long as nothing newer is heard.
     pub fn hear(&self, membership: Membership) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = membership;
+        *self.heard.lock() = membership;
         self.draw();
     }
 
@@ -215,11 +217,11 @@ impl Nodes {
     }
 
     fn draw(&self) {
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = self.heard.lock();
         if self.left.load(Ordering::Acquire) {
             heard.members.retain(|member| member.replica != self.replica);
         }
-        *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(NodeMap::of(&heard));
+        *self.map.write() = Arc::new(NodeMap::of(&heard));
     }
 }
 

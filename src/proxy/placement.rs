@@ -4,9 +4,10 @@
 //! `diskless_az=` and `inkless_az=` (Inkless), `ws_az=` (WarpStream), `zone=` (Bufstream).
 
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use ipnet::IpNet;
+use parking_lot::RwLock;
 
 use super::nodes::NodeMap;
 use crate::metrics::PlacementOutcome;
@@ -39,14 +40,14 @@ impl From<Vec<Network>> for Networks {
 impl Networks {
     /// From now on these.
     pub fn set(&self, networks: Vec<Network>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = networks;
+        *self.0.write() = networks;
     }
 
     /// The zone of the narrowest that holds an address.
     fn zone_of(&self, address: IpAddr) -> Option<Arc<str>> {
         // A socket for both families shows IPv4 addresses as IPv6 ones.
         let address = address.to_canonical();
-        let networks = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let networks = self.0.read();
         let holds = networks.iter().filter(|(network, _)| network.contains(&address));
         holds.max_by_key(|(network, _)| network.prefix_len()).map(|(_, zone)| Arc::clone(zone))
     }

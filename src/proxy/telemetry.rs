@@ -1,12 +1,13 @@
 //! What clients tell of themselves (KIP-714): kept of the latest clients, for series by client.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use opentelemetry_proto::tonic::metrics::v1::{Metric, MetricsData};
+use parking_lot::{Mutex, MutexGuard};
 use prost::Message as _;
 use tokio::time::Instant;
 
@@ -116,7 +117,7 @@ impl Telemetry {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 16], Client>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+        self.clients.lock()
     }
 }
 

@@ -16,11 +16,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Certainty, ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
 
@@ -154,7 +155,7 @@ impl FaultyStore {
     }
 
     fn scripts(&self) -> MutexGuard<'_, BTreeMap<Verb, Script>> {
-        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+        self.script.lock()
     }
 
     fn next_fault(&self, verb: Verb) -> Fault {

@@ -16,11 +16,12 @@ use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
 
 use super::body::clip;
 use super::key::{check_key, check_listing};
@@ -199,7 +200,7 @@ impl Tree {
 
         let path = self.path(key);
         let parent = path.parent().unwrap_or(&self.objects);
-        let _no_pruning = self.directories.read().unwrap_or_else(PoisonError::into_inner);
+        let _no_pruning = self.directories.read();
         fs::create_dir_all(parent).map_err(unnamed)?;
         let named = match mode {
             PutMode::Overwrite => fs::rename(tmp, &path),
@@ -222,16 +223,14 @@ impl Tree {
     /// this PUT or one that has not yet returned made them.
     fn sync_ancestors(&self, directory: &Path) -> io::Result<()> {
         for directory in directory.ancestors().take_while(|path| *path != self.objects) {
-            let known = |durable: &Mutex<HashSet<PathBuf>>| {
-                durable.lock().unwrap_or_else(PoisonError::into_inner).contains(directory)
-            };
+            let known = |durable: &Mutex<HashSet<PathBuf>>| durable.lock().contains(directory);
             if known(&self.durable) {
                 continue;
             }
             if let Some(parent) = directory.parent() {
                 sync_directory(parent)?;
             }
-            let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut durable = self.durable.lock();
             durable.insert(directory.to_owned());
         }
         Ok(())
@@ -266,12 +265,12 @@ impl Tree {
 
     /// Takes empty directories away, from the given one up; one that stays costs little.
     fn prune(&self, directory: &Path) {
-        let Ok(_no_puts) = self.directories.try_write() else { return };
+        let Some(_no_puts) = self.directories.try_write() else { return };
         for directory in directory.ancestors().take_while(|path| *path != self.objects) {
             if fs::remove_dir(directory).is_err() {
                 return;
             }
-            self.durable.lock().unwrap_or_else(PoisonError::into_inner).remove(directory);
+            self.durable.lock().remove(directory);
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Bound, Range};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::body::{clip, concat};
 use super::key::{check_key, check_listing};
@@ -26,7 +26,7 @@ impl MemoryStore {
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
         // Every change is one insert or remove, so a poisoned map is still whole.
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+        self.objects.lock()
     }
 
     fn find(&self, verb: &'static str, key: &str) -> Result<Bytes, StoreError> {

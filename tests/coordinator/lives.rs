@@ -1,13 +1,14 @@
 //! A Redis that begins to live anew is believed once everyone has told what he has seen of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use odradek::coordinator::redis::RedisCoordinator;
 use odradek::coordinator::redis::floors::{FloorStore, Floors};
 use odradek::coordinator::{BatchOutcome, Coordinator, CoordinatorError, Member};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::lost_metadata::{is_lost, one_batch};
@@ -29,12 +30,12 @@ struct KeptFloors {
 #[async_trait]
 impl FloorStore for KeptFloors {
     async fn keep(&self, floors: &Floors) -> Result<(), String> {
-        self.kept.lock().expect("nobody panicked").insert(self.replica.clone(), floors.clone());
+        self.kept.lock().insert(self.replica.clone(), floors.clone());
         Ok(())
     }
 
     async fn all(&self) -> Result<Vec<Floors>, String> {
-        Ok(self.kept.lock().expect("nobody panicked").values().cloned().collect())
+        Ok(self.kept.lock().values().cloned().collect())
     }
 }
 
@@ -236,7 +237,7 @@ async fn an_old_snapshot_is_refused_by_processes_that_never_saw_more() {
 async fn floors_are_kept_when_there_is_more_and_not_too_often() {
     let Some(cluster) = Cluster::start(LONG) else { return };
     let a = cluster.member("a").await;
-    let kept = || cluster.kept.lock().unwrap().get("a").map(|floors| floors.tags.clone());
+    let kept = || cluster.kept.lock().get("a").map(|floors| floors.tags.clone());
     committed(&a, 0).await;
     a.keep_floors(false).await.unwrap();
     let first = kept().unwrap();

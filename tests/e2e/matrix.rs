@@ -2,8 +2,9 @@
 //! and classic topics side by side; the transcripts must agree. `tests/clients` has the scripts.
 
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::bed::process::Process;
 use crate::bed::replica::{Backends, Replica};
@@ -24,7 +25,7 @@ fn clients_agree_on_redis_and_s3() {
 fn clients_agree(backends: Backends, prefix: &str) {
     // One at a time: both have their stock side on the same brokers, under the same names.
     static STOCK_SIDE: Mutex<()> = Mutex::new(());
-    let _one = STOCK_SIDE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one = STOCK_SIDE.lock();
 
     require("python3".as_ref());
     let bed = Bed::get();

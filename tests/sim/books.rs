@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::hash::{DefaultHasher, Hasher as _};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::checker::{Acked, Anomaly, Found, anomalies};
 
@@ -26,11 +27,11 @@ struct Kept {
 
 impl Books {
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn now(&self) -> MutexGuard<'_, Duration> {
-        self.1.lock().unwrap_or_else(PoisonError::into_inner)
+        self.1.lock()
     }
 
     /// What happens outside of all hosts happens at this time.

@@ -6,13 +6,14 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use odradek::tasks;
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 use turmoil::net::{TcpListener, TcpStream};
@@ -35,12 +36,12 @@ impl<T> Default for Table<T> {
 impl<T> Table<T> {
     pub(crate) fn put(&self, thing: T) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.things.lock().unwrap_or_else(PoisonError::into_inner).insert(number, thing);
+        self.things.lock().insert(number, thing);
         number
     }
 
     pub(crate) fn take(&self, number: u64) -> Option<T> {
-        self.things.lock().unwrap_or_else(PoisonError::into_inner).remove(&number)
+        self.things.lock().remove(&number)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Leases in virtual time: who is believed to be there while the coordinator comes and goes.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use super::*;
 use crate::coordinator::faulty::{Fault, FaultyCoordinator, Verb};
@@ -33,13 +33,13 @@ struct Last(Mutex<Vec<String>>);
 impl Hears for Last {
     async fn hear(&self, news: News) {
         let names = news.kept.members.into_iter().map(|member| member.replica).collect();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = names;
+        *self.0.lock() = names;
     }
 }
 
 impl Last {
     fn names(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+        self.0.lock().clone()
     }
 }
 

@@ -17,7 +17,7 @@ struct TestStore(Mutex<BTreeMap<String, Bytes>>);
 
 impl TestStore {
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
-        self.0.lock().unwrap()
+        self.0.lock()
     }
 }
 

@@ -1,9 +1,8 @@
 //! What a replica has seen of each shard, kept beside the metadata itself, so that metadata which
 //! went back is recognised by whoever comes later.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 
 /// The greatest sequence seen of one shard in one of its lives. A Redis is right only if it lived
 /// that life at least so far.
@@ -88,7 +87,7 @@ impl Seen {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -3,11 +3,12 @@
 //! Partitions are spread over shards, each in one slot of its own; a commit runs one script for
 //! each shard that it touches. `docs/redis-schema.md` has the layout, `keys.rs` every key.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::future::join_all;
+use parking_lot::RwLock;
 
 use super::CoordinatorError;
 use crate::entropy::Entropy;
@@ -156,7 +157,7 @@ impl RedisCoordinator {
     }
 
     fn attached(&self) -> Result<Arc<Attached>, CoordinatorError> {
-        let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
+        let attached = self.attached.read();
         let missing = || CoordinatorError::Unavailable("not attached yet".to_owned());
         attached.clone().ok_or_else(missing)
     }

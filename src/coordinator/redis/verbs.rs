@@ -1,6 +1,6 @@
 //! The verbs of the port: each one call of a script, or one for each shard.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -64,7 +64,7 @@ impl Coordinator for RedisCoordinator {
         let zones = reply.rest().map(Reply::text).collect::<Result<_, _>>()?;
         let attached = known.unwrap_or_else(|| Arc::new(Attached::new(generation.clone(), shards)));
         self.adopt_shards(&attached, is_ready).await?;
-        let mut current = self.attached.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.attached.write();
         // The first one stays: it remembers the sequences.
         current.get_or_insert(attached);
         Ok(Attachment { zone_index, zones, generation })

@@ -9,7 +9,8 @@
 //! an offset is out of range: it says nothing, and the coordinator is asked.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::coordinator::{Event, FindFrom, FindRequest, Found, Watermarks};
 use crate::log::batch::Run;
@@ -139,7 +140,7 @@ impl Tail {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,8 +1,9 @@
 //! Wakes waiting fetches when the coordinator's events say that there is more to read.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::tail::Tail;
@@ -99,8 +100,8 @@ impl Wakeups {
         self.tail.set_following(false);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TopicPartition, Vec<Weak<Notify>>>> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<TopicPartition, Vec<Weak<Notify>>>> {
+        self.waiters.lock()
     }
 }
 

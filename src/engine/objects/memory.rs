@@ -10,10 +10,10 @@
 //! on only as far as there is something that all have passed, or that nobody used for a while.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::blocks::{Block, BlockId};
@@ -68,12 +68,12 @@ pub(super) struct Passed(Mutex<HashMap<u64, u32>>);
 
 impl Passed {
     pub(super) fn note(&self, run_start: u64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(run_start).or_default() += 1;
+        *self.0.lock().entry(run_start).or_default() += 1;
     }
 
     /// How many have passed, on the average of the runs that anybody did.
     fn times(&self) -> f64 {
-        let passed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = self.0.lock();
         let times: u32 = passed.values().sum();
         f64::from(times) / passed.len().max(1) as f64
     }
@@ -153,7 +153,7 @@ impl Memory {
     }
 
     fn lock(&self) -> MutexGuard<'_, [Kept; 3]> {
-        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shelves.lock()
     }
 }
 

@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use parking_lot::Mutex;
 
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -25,7 +25,7 @@ impl Counting {
     }
 
     fn asked(&self) -> usize {
-        self.asked.lock().unwrap().len()
+        self.asked.lock().len()
     }
 }
 
@@ -36,7 +36,7 @@ fn byte(at: u64) -> u8 {
 #[async_trait]
 impl Source for Counting {
     async fn read(&self, _: ObjectId, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.asked.lock().unwrap().push(range.clone());
+        self.asked.lock().push(range.clone());
         tokio::time::sleep(Duration::from_millis(10)).await;
         Ok((range.start..range.end.min(self.size)).map(byte).collect())
     }

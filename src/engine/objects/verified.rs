@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use crate::log::ids::{ObjectId, TopicPartition};
@@ -22,7 +22,7 @@ pub(super) struct Verified {
 impl Verified {
     pub(super) fn knows(&self, partition: TopicPartition, range: &Range<u64>) -> bool {
         let key = (partition, range.start, range.end);
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).contains(&key)
+        self.runs.lock().contains(&key)
     }
 
     /// That a run belongs to the partition, by the object's own word; `read` is awaited for that
@@ -40,7 +40,7 @@ impl Verified {
         let holds = contents.holds(partition, range);
         if holds {
             let key = (partition, range.start, range.end);
-            self.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+            self.runs.lock().insert(key);
         }
         Ok(holds)
     }

@@ -7,11 +7,12 @@
 
 use std::ops::RangeInclusive;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{Either, select};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::ProduceSettings;
@@ -190,6 +191,6 @@ impl Uploader {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

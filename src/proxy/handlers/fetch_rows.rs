@@ -1,10 +1,11 @@
 //! Fetch (key 1): what each partition's row says.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::messages::FetchRequest;
+use parking_lot::Mutex;
 
 use super::resolve;
 use crate::coordinator::Watermarks;
@@ -32,7 +33,7 @@ impl Fetched {
     const PARTITIONS_MAX: usize = 16_384;
 
     fn is_first(&self, partition: TopicPartition) -> bool {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.0.lock();
         match seen.len() < Self::PARTITIONS_MAX {
             true => seen.insert(partition),
             false => !seen.contains(&partition),

@@ -1,7 +1,8 @@
 //! Looks after the placeholders on the brokers: they are to hold nothing, ever.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Topics, placeholder};
 use crate::log::ids::TopicId;
@@ -51,6 +52,6 @@ impl Topics {
 
 impl Alarm {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

@@ -4,12 +4,13 @@
 //! that is not known yet is never taken for classic: the answer is a retriable error.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::protocol::StrBytes;
+use parking_lot::RwLock;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -90,7 +91,7 @@ pub struct Topics {
     /// Held while a kind is decided, so that one topic is decided once.
     deciding: Mutex<()>,
     /// Names that a request at hand creates as diskless: see [`Topics::intend`].
-    intents: std::sync::Mutex<HashMap<String, (u64, TopicKind)>>,
+    intents: parking_lot::Mutex<HashMap<String, (u64, TopicKind)>>,
     /// Tells intents apart.
     intents_made: AtomicU64,
     /// Raised whenever a known classic topic becomes diskless, or is about to.
@@ -132,7 +133,7 @@ impl Topics {
             rules: RwLock::new((rules, profile)),
             known: RwLock::default(),
             deciding: Mutex::new(()),
-            intents: std::sync::Mutex::default(),
+            intents: parking_lot::Mutex::default(),
             intents_made: AtomicU64::new(0),
             switches: AtomicU64::new(0),
             alarm: alarm::Alarm::default(),
@@ -346,16 +347,16 @@ impl Topics {
         known.ids.retain(|_, known_id| *known_id != id);
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Known> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> parking_lot::RwLockReadGuard<'_, Known> {
+        self.known.read()
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Known> {
-        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> parking_lot::RwLockWriteGuard<'_, Known> {
+        self.known.write()
     }
 
-    fn intents(&self) -> std::sync::MutexGuard<'_, HashMap<String, (u64, TopicKind)>> {
-        self.intents.lock().unwrap_or_else(PoisonError::into_inner)
+    fn intents(&self) -> parking_lot::MutexGuard<'_, HashMap<String, (u64, TopicKind)>> {
+        self.intents.lock()
     }
 }
 

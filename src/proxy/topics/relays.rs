@@ -4,9 +4,10 @@
 //! diskless, and this replica may not have heard of it: so it makes sure, and not long ago.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::{Topic, Topics, placeholder};
@@ -50,7 +51,7 @@ impl Relays {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TopicId, Relay>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,7 +1,5 @@
 //! What the configuration says of topics; it may change while the replica runs.
 
-use std::sync::PoisonError;
-
 use super::{Topics, WantedKind};
 use crate::config::{Profile, TopicRules};
 use crate::engine::produce::SealProfile;
@@ -9,7 +7,7 @@ use crate::engine::produce::SealProfile;
 impl Topics {
     /// What a diskless topic is tuned for: what its rule says, else what holds for all.
     pub fn profile(&self, name: &str) -> SealProfile {
-        let (rules, profile) = &*self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        let (rules, profile) = &*self.rules.read();
         match rules.kind_of(name) {
             WantedKind::Diskless(Profile::Fast) => SealProfile::Fast,
             WantedKind::Diskless(Profile::Cheap) => SealProfile::Cheap,
@@ -19,12 +17,12 @@ impl Topics {
 
     /// Whether the YAML asks for a topic of this name to be diskless.
     pub fn wanted_diskless(&self, name: &str) -> bool {
-        let (rules, _) = &*self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        let (rules, _) = &*self.rules.read();
         matches!(rules.kind_of(name), WantedKind::Diskless(_))
     }
 
     /// From now on the file says this of topics that are created.
     pub fn set_rules(&self, rules: TopicRules, profile: SealProfile) {
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = (rules, profile);
+        *self.rules.write() = (rules, profile);
     }
 }

@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock, mpsc};
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// A running child, its output in a log file. Killed when dropped, and by the kernel when the
 /// test binary ends in whatever way.
@@ -141,6 +143,6 @@ fn keeper_spawns(command: Command) -> io::Result<Child> {
     });
     let (reply, answer) = mpsc::channel();
     let request = (command, reply);
-    keeper.lock().expect("no one panics here").send(request).expect("the keeper lives");
+    keeper.lock().send(request).expect("the keeper lives");
     answer.recv().expect("the keeper answers")
 }

@@ -3,7 +3,6 @@
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
@@ -11,6 +10,7 @@ use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest,
 };
+use parking_lot::Mutex;
 
 use super::{A, B, Installation};
 use crate::bed::process::{run, wait_until};
@@ -59,7 +59,7 @@ struct Truth {
 
 impl Truth {
     fn choose(&self, n: usize) -> usize {
-        (self.choose.lock().unwrap_or_else(PoisonError::into_inner))(n)
+        (self.choose.lock())(n)
     }
 
     fn start(&self, slot: usize, lists: bool) -> Replica {
@@ -69,13 +69,13 @@ impl Truth {
     }
 
     fn bootstrap(&self) -> String {
-        let alive = self.alive.lock().expect("nobody panicked").clone();
+        let alive = self.alive.lock().clone();
         alive[self.choose(alive.len())].clone()
     }
 
     fn now_alive(&self, replicas: &[Option<Replica>]) {
         let alive = replicas.iter().flatten().map(Replica::bootstrap).collect();
-        *self.alive.lock().expect("nobody panicked") = alive;
+        *self.alive.lock() = alive;
     }
 
     /// Sends records one by one with a stock idempotent producer, each from wherever it starts.
@@ -92,9 +92,9 @@ impl Truth {
                 "kcat",
             ]);
             kcat.args([&record, &self.bootstrap(), &self.topic]);
-            self.books.lock().expect("nobody panicked").sent.push(record.clone());
+            self.books.lock().sent.push(record.clone());
             if kcat.output().expect("kcat runs").status.success() {
-                self.books.lock().expect("nobody panicked").acked.push(record);
+                self.books.lock().acked.push(record);
             }
         }
     }
@@ -137,7 +137,7 @@ impl Truth {
         wait_until("it is gone everywhere", LIMIT, || {
             replicas.iter().flatten().all(|replica| self.seen_by(replica).is_none())
         });
-        *self.books.lock().expect("nobody panicked") = Books::default();
+        *self.books.lock() = Books::default();
     }
 
     /// Whether the topic is diskless as a replica shows it, and its partitions; `None` while that
@@ -179,7 +179,7 @@ impl Truth {
             })
         });
         let in_broker = self.read(Bed::get().kafka().bootstrap());
-        let books = self.books.lock().expect("nobody panicked");
+        let books = self.books.lock();
         let what = format!("{birth:?}, diskless: {kind}, {} acknowledged", books.acked.len());
         assert!(!books.acked.is_empty(), "{what}");
         for replica in replicas.iter().flatten() {
