@@ -22,7 +22,7 @@ mod reload;
 mod roster;
 mod zone;
 
-use backends::{Ordering, Watched, attach, keep_generation, open_coordinator, open_store};
+use backends::{Ordering, Watched, attach, open_coordinator, open_store, store_metadata_id};
 
 use crate::admin::{self, Pages, Readiness};
 use crate::clock::{SystemClock, WallClock};
@@ -174,7 +174,7 @@ async fn start(
     metrics.successes.note(Success::kafka);
     let cluster_id = cluster.view().cluster_id.clone();
     let attachment = attach(settings, &*coordinator, &cluster_id, readiness).await?;
-    keep_generation(settings, &*store, &attachment).await?;
+    store_metadata_id(settings, &*store, &attachment).await?;
     if let Some(redis) = &ordering.redis {
         lost::watch(redis, Arc::clone(readiness), Arc::clone(&metrics));
     }
@@ -295,7 +295,7 @@ fn build_proxy(
         upload: UploadSettings::STANDARD,
         replica: settings.replica.clone(),
         incarnation: ordering.incarnation,
-        replica_tag: ordering.replica_tag,
+        process_id: ordering.process_id,
     };
     let producer = Producer::start(
         components.clone(),
@@ -381,7 +381,7 @@ where
 
 /// Follows the coordinator's events for waiting fetches and topic kinds.
 async fn follow(coordinator: &Arc<dyn Coordinator>, wakeups: &Arc<Wakeups>, topics: &Arc<Topics>) {
-    let events = until_ok("the batch coordinator", || coordinator.follow()).await;
+    let events = until_ok("the batch coordinator", || coordinator.subscribe()).await;
     let (wakeups, topics) = (Arc::clone(wakeups), Arc::clone(topics));
     tasks::spawn_critical("follow", async move {
         let also = |event: &Event| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::floors::StoredFloors;
+use super::floors::ObservedPositionObjects;
 use super::lost;
 use super::zone::LEASE;
 use super::{RETRY_PAUSE, until_ok};
@@ -14,7 +14,7 @@ use crate::clock::WallClock;
 use crate::config::{CoordinatorSettings, Settings};
 use crate::coordinator::embedded::EmbeddedCoordinator;
 use crate::coordinator::measured::MeasuredCoordinator;
-use crate::coordinator::redis::floors::FloorStore;
+use crate::coordinator::redis::floors::ObservedPositionStore;
 use crate::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
 use crate::coordinator::{Attachment, Coordinator, CoordinatorError};
 use crate::entropy::Entropy;
@@ -27,7 +27,7 @@ use crate::store::{PutMode, Store, StoreErrorKind};
 /// How long a call to Redis may take before its outcome counts as unknown.
 const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Names the life of the metadata that the objects belong to.
-const GENERATION_KEY: &str = "meta/generation";
+const METADATA_ID_KEY: &str = "meta/metadata-id";
 /// Below it lies what start-up writes to see what the store honours; deleted at once.
 const PROBE_PREFIX: &str = "meta/probe-";
 /// Exists where an embedded coordinator keeps its records.
@@ -37,7 +37,7 @@ const EMBEDDED_KEY: &str = "embedded/cluster.json";
 pub(super) struct Ordering {
     pub(super) coordinator: Arc<dyn Coordinator>,
     pub(super) incarnation: u64,
-    pub(super) replica_tag: u32,
+    pub(super) process_id: u32,
     /// Where the metadata may be lost; `None` where it lies with the objects.
     pub(super) redis: Option<Watched>,
 }
@@ -45,7 +45,7 @@ pub(super) struct Ordering {
 /// A Redis, and what is kept of it beside the objects.
 pub(super) struct Watched {
     pub(super) coordinator: Arc<RedisCoordinator>,
-    pub(super) floors: Arc<StoredFloors>,
+    pub(super) floors: Arc<ObservedPositionObjects>,
 }
 
 /// The store as it is read, and bare, as it is written. A replica without a writer has none, and
@@ -109,9 +109,9 @@ pub(super) async fn open_coordinator(
         CoordinatorSettings::Embedded => {
             let opened = EmbeddedCoordinator::open(&**clock, entropy, Arc::clone(store)).await;
             let coordinator = opened.context("the embedded coordinator cannot begin")?;
-            let (incarnation, replica_tag) = (coordinator.incarnation(), coordinator.replica());
+            let (incarnation, process_id) = (coordinator.incarnation(), coordinator.process_id());
             let coordinator = measured(Arc::new(coordinator));
-            Ok(Ordering { coordinator, incarnation, replica_tag, redis: None })
+            Ok(Ordering { coordinator, incarnation, process_id, redis: None })
         }
         CoordinatorSettings::Redis { url, replicas } => {
             if until_ok("the object store", || exists(&**store, EMBEDDED_KEY)).await {
@@ -122,24 +122,24 @@ pub(super) async fn open_coordinator(
                 );
             }
             let (kept, clock_of) = (Arc::clone(store), Arc::clone(clock));
-            let floors = Arc::new(StoredFloors::new(kept, clock_of, &settings.replica));
+            let floors = Arc::new(ObservedPositionObjects::new(kept, clock_of, &settings.replica));
             let redis = RedisSettings {
                 url: url.expose().to_owned(),
                 cluster: settings.cluster.clone(),
-                generation: until_ok("the object store", || generation(&**store)).await,
+                metadata_id: until_ok("the object store", || metadata_id(&**store)).await,
                 shards: SHARDS_DEFAULT,
                 timeout: REDIS_TIMEOUT,
                 replica: settings.replica.clone(),
-                settles: settings.writer,
+                may_verify: settings.writer,
                 lease: LEASE,
                 replicas: *replicas,
-                floors: Some(Arc::clone(&floors) as Arc<dyn FloorStore>),
+                floors: Some(Arc::clone(&floors) as Arc<dyn ObservedPositionStore>),
             };
             let coordinator = Arc::new(RedisCoordinator::new(entropy, redis)?);
             Ok(Ordering {
                 coordinator: measured(Arc::clone(&coordinator) as Arc<dyn Coordinator>),
                 incarnation: u64::try_from(clock.now_ms()).unwrap_or(0),
-                replica_tag: (entropy.next_u64() >> 32) as u32,
+                process_id: (entropy.next_u64() >> 32) as u32,
                 redis: Some(Watched { coordinator, floors }),
             })
         }
@@ -166,7 +166,7 @@ pub(super) async fn attach(
                 );
             }
             // Said once, with what to do.
-            Err(CoordinatorError::Lost(_)) => {}
+            Err(CoordinatorError::MetadataLost(_)) => {}
             Err(error) => tracing::error!(%error, "waiting for the batch coordinator"),
         }
         tokio::time::sleep(RETRY_PAUSE).await;
@@ -175,7 +175,7 @@ pub(super) async fn attach(
 
 /// Writes beside the objects which life of the metadata they belong to, so that a Redis that lost
 /// everything is recognised.
-pub(super) async fn keep_generation(
+pub(super) async fn store_metadata_id(
     settings: &Settings,
     store: &dyn Store,
     attachment: &Attachment,
@@ -183,17 +183,17 @@ pub(super) async fn keep_generation(
     if settings.coordinator == CoordinatorSettings::Embedded || !settings.writer {
         return Ok(());
     }
-    let body = || vec![attachment.generation.clone().into_bytes().into()];
+    let body = || vec![attachment.metadata_id.clone().into_bytes().into()];
     loop {
-        match store.put(GENERATION_KEY, body(), PutMode::Create).await {
+        match store.put(METADATA_ID_KEY, body(), PutMode::Create).await {
             Ok(()) => return Ok(()),
             Err(error) if error.kind == StoreErrorKind::AlreadyExists => break,
             Err(error) => tracing::error!(%error, "waiting for the object store"),
         }
         tokio::time::sleep(RETRY_PAUSE).await;
     }
-    let kept = until_ok("the object store", || generation(store)).await;
-    if kept.as_deref() != Some(attachment.generation.as_str()) {
+    let kept = until_ok("the object store", || metadata_id(store)).await;
+    if kept.as_deref() != Some(attachment.metadata_id.as_str()) {
         bail!(
             "Redis and {} belong to different lives of the metadata: point the coordinator at the \
              Redis that this store was written with",
@@ -203,8 +203,8 @@ pub(super) async fn keep_generation(
     Ok(())
 }
 
-async fn generation(store: &dyn Store) -> Result<Option<String>, crate::store::StoreError> {
-    match store.get(GENERATION_KEY, None).await {
+async fn metadata_id(store: &dyn Store) -> Result<Option<String>, crate::store::StoreError> {
+    match store.get(METADATA_ID_KEY, None).await {
         Ok(body) => Ok(Some(String::from_utf8_lossy(&body).into_owned())),
         Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -6,11 +6,13 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::WallClock;
-use crate::coordinator::redis::floors::{Floor, FloorStore, Floors};
+use crate::coordinator::redis::floors::{
+    ObservedPosition, ObservedPositionStore, ObservedPositions,
+};
 use crate::store::{ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
 
 /// One object for each replica lies below it.
-const PREFIX: &str = "meta/floors/";
+const PREFIX: &str = "meta/observed/";
 const FORMAT: u32 = 1;
 const PAGE_KEYS: usize = 1_000;
 /// What a replica kept so long ago is deleted once another has kept as much.
@@ -18,7 +20,7 @@ const OLD_MS: i64 = 24 * 3_600_000;
 
 /// Keeps floors in the object store.
 #[derive(Debug)]
-pub(super) struct StoredFloors {
+pub(super) struct ObservedPositionObjects {
     store: Arc<dyn Store>,
     clock: Arc<dyn WallClock>,
     key: String,
@@ -28,13 +30,13 @@ pub(super) struct StoredFloors {
 #[serde(rename_all = "camelCase")]
 struct Record {
     format: u32,
-    generation: String,
+    metadata_id: String,
     written_ms: i64,
     /// The registry's, then each shard's: a life and the greatest sequence seen in it.
     tags: Vec<Option<(String, u64)>>,
 }
 
-impl StoredFloors {
+impl ObservedPositionObjects {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn WallClock>, replica: &str) -> Self {
         Self { store, clock, key: format!("{PREFIX}{replica}.json") }
     }
@@ -91,18 +93,20 @@ impl Record {
     /// Whether the other one binds every shard that this one binds, later in its lives.
     fn is_covered_by(&self, later: &Self) -> bool {
         let mut tags = self.tags.iter().enumerate().filter(|(_, floor)| floor.is_some());
-        self.generation == later.generation
+        self.metadata_id == later.metadata_id
             && tags.all(|(place, _)| later.tags.get(place).is_some_and(Option::is_some))
     }
 }
 
 #[async_trait]
-impl FloorStore for StoredFloors {
-    async fn keep(&self, floors: &Floors) -> Result<(), String> {
-        let tag = |floor: &Option<Floor>| floor.as_ref().map(|f| (f.life.clone(), f.sequence));
+impl ObservedPositionStore for ObservedPositionObjects {
+    async fn keep(&self, floors: &ObservedPositions) -> Result<(), String> {
+        let tag = |floor: &Option<ObservedPosition>| {
+            floor.as_ref().map(|f| (f.replication_id.clone(), f.sequence))
+        };
         let record = Record {
             format: FORMAT,
-            generation: floors.generation.clone(),
+            metadata_id: floors.metadata_id.clone(),
             written_ms: self.clock.now_ms(),
             tags: floors.tags.iter().map(tag).collect(),
         };
@@ -111,11 +115,11 @@ impl FloorStore for StoredFloors {
         put.map_err(|error| error.to_string())
     }
 
-    async fn all(&self) -> Result<Vec<Floors>, String> {
+    async fn all(&self) -> Result<Vec<ObservedPositions>, String> {
         let records = self.records().await.map_err(|error| error.to_string())?;
-        let floor = |(life, sequence)| Floor { life, sequence };
-        let floors = |(_, record): (String, Record)| Floors {
-            generation: record.generation,
+        let floor = |(replication_id, sequence)| ObservedPosition { replication_id, sequence };
+        let floors = |(_, record): (String, Record)| ObservedPositions {
+            metadata_id: record.metadata_id,
             tags: record.tags.into_iter().map(|tag| tag.map(floor)).collect(),
         };
         Ok(records.into_iter().map(floors).collect())
@@ -136,16 +140,18 @@ mod tests {
         }
     }
 
-    fn floors(tags: &[Option<u64>]) -> Floors {
-        let floor = |sequence| Floor { life: "a1".to_owned(), sequence };
+    fn floors(tags: &[Option<u64>]) -> ObservedPositions {
+        let floor = |sequence| ObservedPosition { replication_id: "a1".to_owned(), sequence };
         let tags = tags.iter().map(|tag| tag.map(floor)).collect();
-        Floors { generation: "g".to_owned(), tags }
+        ObservedPositions { metadata_id: "g".to_owned(), tags }
     }
 
     #[tokio::test]
     async fn what_old_replicas_kept_goes_once_another_kept_as_much() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-        let of = |replica, at| StoredFloors::new(Arc::clone(&store), Arc::new(At(at)), replica);
+        let of = |replica, at| {
+            ObservedPositionObjects::new(Arc::clone(&store), Arc::new(At(at)), replica)
+        };
         of("gone", 0).keep(&floors(&[Some(7), None])).await.unwrap();
         of("more", 0).keep(&floors(&[Some(7), Some(1)])).await.unwrap();
         of("late", OLD_MS).keep(&floors(&[Some(7), None])).await.unwrap();
@@ -164,8 +170,8 @@ mod tests {
     #[tokio::test]
     async fn floors_that_cannot_be_read_are_an_error() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-        let me = StoredFloors::new(Arc::clone(&store), Arc::new(At(0)), "me");
-        store.put("meta/floors/x.json", vec!["?".into()], PutMode::Create).await.unwrap();
+        let me = ObservedPositionObjects::new(Arc::clone(&store), Arc::new(At(0)), "me");
+        store.put("meta/observed/x.json", vec!["?".into()], PutMode::Create).await.unwrap();
         assert!(me.all().await.is_err());
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn note(readiness: &Readiness, error: Option<&CoordinatorError>) {
                 tracing::info!("the metadata is whole again");
             }
         }
-        Some(CoordinatorError::Lost(detail)) => {
+        Some(CoordinatorError::MetadataLost(detail)) => {
             if readiness.set_lost(Some(format!("lost: {detail}; {REMEDY}"))) {
                 tracing::error!(detail, "the batch coordinator lost its metadata: {REMEDY}");
             }
@@ -47,12 +47,12 @@ pub(super) fn watch(watched: &Watched, readiness: Arc<Readiness>, metrics: Arc<M
             let was_lost = readiness.is_lost();
             note(&readiness, checked.as_ref().err());
             metrics.coordinator.lost.set(i64::from(readiness.is_lost()));
-            let settled = coordinator.settlements();
+            let settled = coordinator.verifications();
             metrics.coordinator.settlements.inc_by(settled.saturating_sub(settlements));
             settlements = settled;
             // At a loss at once: we may be the only one who knows.
             let is_urgent = readiness.is_lost() && !was_lost;
-            match coordinator.keep_floors(is_urgent).await {
+            match coordinator.save_observed_positions(is_urgent).await {
                 Ok(()) if !swept => {
                     swept = true;
                     if let Err(error) = floors.sweep().await {
@@ -69,7 +69,8 @@ pub(super) fn watch(watched: &Watched, readiness: Arc<Readiness>, metrics: Arc<M
 
 /// Keeps what was seen before the process ends.
 pub(super) async fn keep(watched: &Watched) {
-    let kept = tokio::time::timeout(KEEP_MAX, watched.coordinator.keep_floors(true)).await;
+    let kept =
+        tokio::time::timeout(KEEP_MAX, watched.coordinator.save_observed_positions(true)).await;
     if !matches!(kept, Ok(Ok(()))) {
         tracing::warn!("what was seen of the metadata was not kept at the end");
     }

@@ -43,7 +43,7 @@ pub(super) fn member(settings: &Settings, attachment: &Attachment, ordering: &Or
     Member {
         replica: settings.replica.clone(),
         incarnation: ordering.incarnation,
-        replica_tag: ordering.replica_tag,
+        process_id: ordering.process_id,
         zone: attachment.zone_index,
         zone_name: settings.zone.clone(),
         peer: settings.peers.as_ref().map(crate::config::PeerSettings::address),

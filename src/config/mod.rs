@@ -27,7 +27,7 @@ use ipnet::IpNet;
 pub use keys::{KEYS, Key, reference};
 pub use problems::{Problem, Problems};
 pub use schema::schema;
-pub use topics::{Profile, TopicKind, TopicPattern, TopicRule, TopicRules};
+pub use topics::{Profile, TopicPattern, TopicRule, TopicRules, TopicType};
 pub use units::HostPort;
 
 use crate::costs::PriceBook;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::interpolate::Env;
 use super::problems::Problems;
 use super::raw::{Node, Reader, Section, join};
-use super::topics::{Profile, TopicKind, TopicPattern, TopicRule, TopicRules};
+use super::topics::{Profile, TopicPattern, TopicRule, TopicRules, TopicType};
 use super::units::{HostPort, is_host, parse_duration, parse_size, show_size};
 use super::values::{
     coordinator, default_replica, endpoint, is_name, on_or_off, password_in, port, profile,
@@ -211,10 +211,10 @@ impl Reader {
             (true, Some(_)) => {
                 let message = "a topic that is kept classic has no profile; delete one of the two";
                 self.problems.push(join(path, "profile"), message);
-                TopicKind::Classic
+                TopicType::Classic
             }
-            (true, None) => TopicKind::Classic,
-            (false, profile) => TopicKind::Diskless(profile.unwrap_or(default)),
+            (true, None) => TopicType::Classic,
+            (false, profile) => TopicType::Diskless(profile.unwrap_or(default)),
         };
         Some(TopicRule { pattern: pattern?, kind })
     }

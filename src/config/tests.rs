@@ -60,8 +60,8 @@ fn the_example_is_right_and_names_every_key_that_has_a_default() {
     let settings = parse_with(text, &[("ZONE", "b"), ("HOSTNAME", "r7")]).unwrap();
     assert_eq!((settings.zone.as_str(), settings.replica.as_str()), ("b", "r7"));
     assert_eq!(settings.listeners.advertised_host, "odradek.zone-a.example");
-    assert_eq!(settings.diskless.topics.kind_of("logs.audit"), TopicKind::Classic);
-    assert_eq!(settings.diskless.topics.kind_of("logs.x"), TopicKind::Diskless(Profile::Cheap));
+    assert_eq!(settings.diskless.topics.kind_of("logs.audit"), TopicType::Classic);
+    assert_eq!(settings.diskless.topics.kind_of("logs.x"), TopicType::Diskless(Profile::Cheap));
     assert_eq!(settings.objects_url().to_string(), "s3://odradek/data/prod");
     assert_eq!(settings.store.s3.endpoint.as_deref(), Some("http://minio:9000"));
     assert!(settings.store.s3.path_style);
@@ -273,7 +273,7 @@ fn rules_for_topics() {
         check(&topics(rules), &[&format!("diskless.topics{expected}")]);
     }
     let settings = parse(&format!("flush: {{profile: cheap}}\n{}", topics("{match: a}"))).unwrap();
-    assert_eq!(settings.diskless.topics.kind_of("a"), TopicKind::Diskless(Profile::Cheap));
+    assert_eq!(settings.diskless.topics.kind_of("a"), TopicType::Diskless(Profile::Cheap));
 }
 
 #[test]

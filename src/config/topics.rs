@@ -18,7 +18,7 @@ impl Profile {
 
 /// The kind that a topic is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TopicKind {
+pub enum TopicType {
     /// It lives on the Kafka cluster.
     Classic,
     /// It lives in object storage.
@@ -91,7 +91,7 @@ pub struct TopicRule {
     /// Which topics.
     pub pattern: TopicPattern,
     /// What they become.
-    pub kind: TopicKind,
+    pub kind: TopicType,
 }
 
 /// The rules of a configuration, in their order.
@@ -111,12 +111,12 @@ impl TopicRules {
 
     /// The kind that a topic of this name is given when it is created. Kafka's own topics, and
     /// those that no rule matches, are classic.
-    pub fn kind_of(&self, topic: &str) -> TopicKind {
+    pub fn kind_of(&self, topic: &str) -> TopicType {
         if topic.starts_with("__") {
-            return TopicKind::Classic;
+            return TopicType::Classic;
         }
         let first = self.0.iter().find(|rule| rule.pattern.matches(topic));
-        first.map_or(TopicKind::Classic, |rule| rule.kind)
+        first.map_or(TopicType::Classic, |rule| rule.kind)
     }
 
     /// The rule before `index` that leaves nothing to the rule there.
@@ -151,7 +151,7 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn rule(pattern: &str, kind: TopicKind) -> TopicRule {
+    fn rule(pattern: &str, kind: TopicType) -> TopicRule {
         TopicRule { pattern: TopicPattern::parse(pattern).unwrap(), kind }
     }
 
@@ -178,22 +178,22 @@ mod tests {
     #[test]
     fn the_first_match_decides() {
         let rules = TopicRules::new(vec![
-            rule("logs.audit", TopicKind::Classic),
-            rule("logs.*", TopicKind::Diskless(Profile::Cheap)),
-            rule("*", TopicKind::Diskless(Profile::Fast)),
+            rule("logs.audit", TopicType::Classic),
+            rule("logs.*", TopicType::Diskless(Profile::Cheap)),
+            rule("*", TopicType::Diskless(Profile::Fast)),
         ]);
-        assert_eq!(rules.kind_of("logs.audit"), TopicKind::Classic);
-        assert_eq!(rules.kind_of("logs.web"), TopicKind::Diskless(Profile::Cheap));
-        assert_eq!(rules.kind_of("clicks"), TopicKind::Diskless(Profile::Fast));
-        assert_eq!(rules.kind_of("__consumer_offsets"), TopicKind::Classic);
-        assert_eq!(rules.kind_of("_schemas"), TopicKind::Diskless(Profile::Fast));
-        assert_eq!(TopicRules::default().kind_of("clicks"), TopicKind::Classic);
+        assert_eq!(rules.kind_of("logs.audit"), TopicType::Classic);
+        assert_eq!(rules.kind_of("logs.web"), TopicType::Diskless(Profile::Cheap));
+        assert_eq!(rules.kind_of("clicks"), TopicType::Diskless(Profile::Fast));
+        assert_eq!(rules.kind_of("__consumer_offsets"), TopicType::Classic);
+        assert_eq!(rules.kind_of("_schemas"), TopicType::Diskless(Profile::Fast));
+        assert_eq!(TopicRules::default().kind_of("clicks"), TopicType::Classic);
     }
 
     #[test]
     fn a_rule_that_an_earlier_one_leaves_nothing_to_is_found() {
         let rules = ["a.*", "b", "a.x", "b", "c?", "*", "z*"];
-        let rules = rules.map(|pattern| rule(pattern, TopicKind::Classic)).to_vec();
+        let rules = rules.map(|pattern| rule(pattern, TopicType::Classic)).to_vec();
         let rules = TopicRules::new(rules);
         let shadows: Vec<_> = (0..7).map(|index| rules.shadow_of(index)).collect();
         assert_eq!(shadows, [None, None, Some(0), Some(1), None, None, Some(5)]);

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::Receiver;
 
 use super::memory::MemoryCoordinator;
 use super::{Attachment, Commit, Coordinator, Event, FindFrom, FindRequest};
-use crate::log::batch::{BatchClaim, Part, ProducerClaim};
+use crate::log::batch::{BatchMetadata, Part, ProducerSequence};
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
 
 mod cases;
@@ -27,8 +27,8 @@ const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A coordinator under test and what surrounds it.
 #[async_trait]
-pub trait Rig: Send + Sync {
-    /// The coordinator; another one after [`Rig::restart`].
+pub trait Harness: Send + Sync {
+    /// The coordinator; another one after [`Harness::restart`].
     fn subject(&self) -> Arc<dyn Coordinator>;
 
     /// The name of the next object, never given before.
@@ -43,12 +43,12 @@ pub trait Rig: Send + Sync {
 
 /// A rig for coordinators that take objects in any order and need none of their bytes.
 #[derive(Debug)]
-pub struct PlainRig {
+pub struct PlainHarness {
     subject: Arc<dyn Coordinator>,
     next: u32,
 }
 
-impl PlainRig {
+impl PlainHarness {
     /// A rig around a coordinator that was never used.
     pub fn new(subject: Arc<dyn Coordinator>) -> Self {
         Self { subject, next: 0 }
@@ -56,14 +56,14 @@ impl PlainRig {
 }
 
 #[async_trait]
-impl Rig for PlainRig {
+impl Harness for PlainHarness {
     fn subject(&self) -> Arc<dyn Coordinator> {
         Arc::clone(&self.subject)
     }
 
     fn next_object(&mut self) -> ObjectId {
         self.next += 1;
-        ObjectId { incarnation: 1 << 40, replica: 0xabcd, sequence: self.next }
+        ObjectId { incarnation: 1 << 40, process_id: 0xabcd, sequence: self.next }
     }
 
     async fn put(&mut self, _commit: &Commit) {}
@@ -77,21 +77,21 @@ fn partition(topic: u8, partition: i32) -> TopicPartition {
     TopicPartition { topic: TopicId([topic; 16]), partition }
 }
 
-fn plain(bytes: u32, offset_count: i32, max_timestamp: i64) -> BatchClaim {
-    BatchClaim { bytes, offset_count, max_timestamp, producer: None }
+fn plain(bytes: u32, offset_count: i32, max_timestamp: i64) -> BatchMetadata {
+    BatchMetadata { bytes, offset_count, max_timestamp, producer: None }
 }
 
-fn idempotent(id: i64, epoch: i16, base_sequence: i32, offset_count: i32) -> BatchClaim {
-    let producer = Some(ProducerClaim { id, epoch, base_sequence });
+fn idempotent(id: i64, epoch: i16, base_sequence: i32, offset_count: i32) -> BatchMetadata {
+    let producer = Some(ProducerSequence { id, epoch, base_sequence });
     let max_timestamp = EPOCH_MS + i64::from(base_sequence);
-    BatchClaim { bytes: 100, offset_count, max_timestamp, producer }
+    BatchMetadata { bytes: 100, offset_count, max_timestamp, producer }
 }
 
 /// A commit of parts laid end to end.
 fn commit_of(
     object: ObjectId,
     sealed_ms: i64,
-    parts: Vec<(TopicPartition, Vec<BatchClaim>)>,
+    parts: Vec<(TopicPartition, Vec<BatchMetadata>)>,
 ) -> Commit {
     let mut start = 8;
     let parts = (0..).zip(parts).map(|(index, (partition, batches))| {
@@ -114,7 +114,7 @@ fn about(event: &Event) -> (TopicId, i32) {
             (partition.topic, partition.partition)
         }
         Event::Bound(binding) => (binding.topic, -1),
-        Event::Forgotten(topic) => (*topic, -1),
+        Event::TopicDeleted(topic) => (*topic, -1),
         Event::Gap => (TopicId::ZERO, -2),
     }
 }
@@ -140,7 +140,7 @@ fn assert_no_event(receiver: &mut Receiver<Event>) {
 fn assert_attached(attachment: &Attachment, zone_index: u16, zones: &[&str]) {
     assert_eq!(attachment.zone_index, zone_index);
     assert_eq!(attachment.zones, zones);
-    assert!(!attachment.generation.is_empty());
+    assert!(!attachment.metadata_id.is_empty());
 }
 
 /// A model that the suite's random half compares with.

@@ -41,7 +41,7 @@ const CONCURRENCY: usize = 16;
 #[derive(Debug)]
 pub struct EmbeddedCoordinator {
     records: Records,
-    generation: String,
+    metadata_id: String,
     /// The id of this process's first object.
     first: ObjectId,
     // Never held across an await.
@@ -64,7 +64,7 @@ impl EmbeddedCoordinator {
     ///
     /// # Errors
     /// [`CoordinatorError::Corrupt`] names an object that cannot be read,
-    /// [`CoordinatorError::Lost`] one that is missing or that no embedded coordinator wrote;
+    /// [`CoordinatorError::MetadataLost`] one that is missing or that no embedded coordinator wrote;
     /// [`CoordinatorError::Unavailable`] and [`CoordinatorError::Unknown`] are the store's.
     pub async fn open(
         clock: &dyn WallClock,
@@ -82,7 +82,7 @@ impl EmbeddedCoordinator {
         let above = replayed.newest_incarnation.map_or(0, |newest| newest.saturating_add(1));
         let first = ObjectId {
             incarnation: now.max(above),
-            replica: (entropy.next_u64() >> 32) as u32,
+            process_id: (entropy.next_u64() >> 32) as u32,
             sequence: 0,
         };
         records.begin_incarnation(first, replayed.adopted).await?;
@@ -93,7 +93,7 @@ impl EmbeddedCoordinator {
         }
         Ok(Self {
             records,
-            generation: cluster.generation,
+            metadata_id: cluster.metadata_id,
             first,
             live: Mutex::new(live),
             leases: Mutex::new(leases),
@@ -107,8 +107,8 @@ impl EmbeddedCoordinator {
     }
 
     /// The replica tag of every object that this process may commit.
-    pub fn replica(&self) -> u32 {
-        self.first.replica
+    pub fn process_id(&self) -> u32 {
+        self.first.process_id
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
@@ -121,7 +121,7 @@ impl EmbeddedCoordinator {
 
     /// The caller holds `changing`.
     async fn save_cluster(&self) -> Result<Vec<String>, CoordinatorError> {
-        let mut record = ClusterRecord::new(self.generation.clone());
+        let mut record = ClusterRecord::new(self.metadata_id.clone());
         {
             let state = &self.live().state;
             record.cluster_id = state.cluster_id().map(str::to_owned);
@@ -189,7 +189,7 @@ impl Coordinator for EmbeddedCoordinator {
         let zone_index = self.live().state.attach(cluster_id, zone)?;
         // Applied before it is durable, harmlessly: nobody learns of it, and it is saved again.
         let zones = self.save_cluster().await?;
-        Ok(Attachment { zone_index, zones, generation: self.generation.clone() })
+        Ok(Attachment { zone_index, zones, metadata_id: self.metadata_id.clone() })
     }
 
     async fn register(
@@ -206,13 +206,13 @@ impl Coordinator for EmbeddedCoordinator {
         Ok(self.live().state.topics())
     }
 
-    async fn forget(&self, topic: TopicId) -> Result<(), CoordinatorError> {
+    async fn delete_topic(&self, topic: TopicId) -> Result<(), CoordinatorError> {
         let _changing = self.changing.lock().await;
-        if self.live().state.is_forgotten(topic) {
+        if self.live().state.is_deleted(topic) {
             return Ok(());
         }
-        self.records.save_topic(topic, &TopicRecord::forgotten()).await?;
-        self.live().state.forget(topic);
+        self.records.save_topic(topic, &TopicRecord::deleted()).await?;
+        self.live().state.delete_topic(topic);
         Ok(())
     }
 
@@ -259,8 +259,8 @@ impl Coordinator for EmbeddedCoordinator {
         Ok(self.live().state.producers(partition))
     }
 
-    async fn follow(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
-        Ok(self.live().state.follow())
+    async fn subscribe(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
+        Ok(self.live().state.subscribe())
     }
 
     async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError> {

@@ -29,14 +29,14 @@ use crate::log::ids::{TopicId, TopicPartition};
 
 /// A verb of the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verb {
+pub enum Operation {
     /// [`Coordinator::attach`].
     Attach,
     /// [`Coordinator::register`].
     Register,
     /// [`Coordinator::topics`].
     Topics,
-    /// [`Coordinator::forget`].
+    /// [`Coordinator::delete_topic`].
     Forget,
     /// [`Coordinator::commit`].
     Commit,
@@ -46,7 +46,7 @@ pub enum Verb {
     Trim,
     /// [`Coordinator::producers`].
     Producers,
-    /// [`Coordinator::follow`].
+    /// [`Coordinator::subscribe`].
     Follow,
     /// [`Coordinator::renew`].
     Renew,
@@ -56,24 +56,24 @@ pub enum Verb {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// It does.
-    Happens,
+    Applied,
     /// It does not.
     Lost,
     /// Of a commit, the first half of the parts does: partitions lie on several shards. Any other
     /// call reaches it whole.
-    Half,
+    PartiallyApplied,
 }
 
 /// What the caller is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
     /// What the coordinator said; of a call that did not reach it, that it is unavailable.
-    Truth,
+    Accurate,
     /// [`CoordinatorError::Unavailable`]: right only for what did not happen.
     Unavailable,
     /// [`CoordinatorError::Unknown`].
     Unknown,
-    /// [`CoordinatorError::Lost`].
+    /// [`CoordinatorError::MetadataLost`].
     MetadataLost,
     /// Nothing, ever.
     Hang,
@@ -95,8 +95,8 @@ pub struct Fault {
 impl Fault {
     /// No fault at all.
     pub const NONE: Self = Self {
-        effect: Effect::Happens,
-        report: Report::Truth,
+        effect: Effect::Applied,
+        report: Report::Accurate,
         before: Duration::ZERO,
         after: Duration::ZERO,
     };
@@ -114,7 +114,8 @@ impl Fault {
     pub const HANG: Self = Self { report: Report::Hang, ..Self::NONE };
 
     /// It happens for the first half of a commit's parts, and nobody can tell.
-    pub const HALF: Self = Self { effect: Effect::Half, ..Self::REPLY_LOST };
+    pub const PARTIALLY_APPLIED: Self =
+        Self { effect: Effect::PartiallyApplied, ..Self::REPLY_LOST };
 
     /// Late: it happens after `latency`.
     pub fn slow(latency: Duration) -> Self {
@@ -126,7 +127,7 @@ impl Fault {
 #[derive(Debug)]
 pub struct FaultyCoordinator {
     inner: Arc<dyn Coordinator>,
-    scripts: Mutex<BTreeMap<Verb, Script>>,
+    scripts: Mutex<BTreeMap<Operation, Script>>,
 }
 
 #[derive(Debug, Default)]
@@ -142,58 +143,58 @@ impl FaultyCoordinator {
         Self { inner, scripts: Mutex::default() }
     }
 
-    /// The next calls of `verb` meet these faults, one each, after those scripted before.
-    pub fn script(&self, verb: Verb, faults: impl IntoIterator<Item = Fault>) {
-        self.scripts().entry(verb).or_default().next.extend(faults);
+    /// The next calls of `operation` meet these faults, one each, after those scripted before.
+    pub fn script(&self, operation: Operation, faults: impl IntoIterator<Item = Fault>) {
+        self.scripts().entry(operation).or_default().next.extend(faults);
     }
 
-    /// Every call of `verb` that has no scripted fault meets this one, until it is lifted.
-    pub fn set_standing(&self, verb: Verb, fault: Option<Fault>) {
-        self.scripts().entry(verb).or_default().standing = fault;
+    /// Every call of `operation` that has no scripted fault meets this one, until it is lifted.
+    pub fn set_standing(&self, operation: Operation, fault: Option<Fault>) {
+        self.scripts().entry(operation).or_default().standing = fault;
     }
 
-    /// How often `verb` was called.
-    pub fn calls(&self, verb: Verb) -> u64 {
-        self.scripts().get(&verb).map_or(0, |script| script.calls)
+    /// How often `operation` was called.
+    pub fn calls(&self, operation: Operation) -> u64 {
+        self.scripts().get(&operation).map_or(0, |script| script.calls)
     }
 
-    fn scripts(&self) -> MutexGuard<'_, BTreeMap<Verb, Script>> {
+    fn scripts(&self) -> MutexGuard<'_, BTreeMap<Operation, Script>> {
         self.scripts.lock()
     }
 
-    fn next_fault(&self, verb: Verb) -> Fault {
+    fn next_fault(&self, operation: Operation) -> Fault {
         let mut scripts = self.scripts();
-        let script = scripts.entry(verb).or_default();
+        let script = scripts.entry(operation).or_default();
         script.calls += 1;
         script.next.pop_front().or(script.standing).unwrap_or(Fault::NONE)
     }
 
     async fn meet<T>(
         &self,
-        verb: Verb,
+        operation: Operation,
         call: impl Future<Output = Result<T, CoordinatorError>>,
     ) -> Result<T, CoordinatorError> {
-        let fault = self.next_fault(verb);
-        Self::meet_fault(fault, verb, call).await
+        let fault = self.next_fault(operation);
+        Self::meet_fault(fault, operation, call).await
     }
 
     async fn meet_fault<T>(
         fault: Fault,
-        verb: Verb,
+        operation: Operation,
         call: impl Future<Output = Result<T, CoordinatorError>>,
     ) -> Result<T, CoordinatorError> {
-        let detail = || format!("a fault was injected into {verb:?}");
+        let detail = || format!("a fault was injected into {operation:?}");
         sleep(fault.before).await;
         let truth = match fault.effect {
-            Effect::Happens | Effect::Half => call.await,
+            Effect::Applied | Effect::PartiallyApplied => call.await,
             Effect::Lost => Err(CoordinatorError::Unavailable(detail())),
         };
         sleep(fault.after).await;
         match fault.report {
-            Report::Truth => truth,
+            Report::Accurate => truth,
             Report::Unavailable => Err(CoordinatorError::Unavailable(detail())),
             Report::Unknown => Err(CoordinatorError::Unknown(detail())),
-            Report::MetadataLost => Err(CoordinatorError::Lost(detail())),
+            Report::MetadataLost => Err(CoordinatorError::MetadataLost(detail())),
             Report::Hang => std::future::pending().await,
         }
     }
@@ -213,70 +214,70 @@ impl Coordinator for FaultyCoordinator {
     }
 
     async fn attach(&self, cluster_id: &str, zone: &str) -> Result<Attachment, CoordinatorError> {
-        self.meet(Verb::Attach, self.inner.attach(cluster_id, zone)).await
+        self.meet(Operation::Attach, self.inner.attach(cluster_id, zone)).await
     }
 
     async fn register(
         &self,
         registrations: Vec<Registration>,
     ) -> Result<Vec<Option<TopicBinding>>, CoordinatorError> {
-        self.meet(Verb::Register, self.inner.register(registrations)).await
+        self.meet(Operation::Register, self.inner.register(registrations)).await
     }
 
     async fn topics(&self) -> Result<Vec<TopicBinding>, CoordinatorError> {
-        self.meet(Verb::Topics, self.inner.topics()).await
+        self.meet(Operation::Topics, self.inner.topics()).await
     }
 
-    async fn forget(&self, topic: TopicId) -> Result<(), CoordinatorError> {
-        self.meet(Verb::Forget, self.inner.forget(topic)).await
+    async fn delete_topic(&self, topic: TopicId) -> Result<(), CoordinatorError> {
+        self.meet(Operation::Forget, self.inner.delete_topic(topic)).await
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Vec<PartOutcome>, CoordinatorError> {
-        let fault = self.next_fault(Verb::Commit);
+        let fault = self.next_fault(Operation::Commit);
         let mut reaches = commit.clone();
-        if fault.effect == Effect::Half {
+        if fault.effect == Effect::PartiallyApplied {
             reaches.parts.truncate(commit.parts.len().div_ceil(2));
         }
-        Self::meet_fault(fault, Verb::Commit, self.inner.commit(&reaches)).await
+        Self::meet_fault(fault, Operation::Commit, self.inner.commit(&reaches)).await
     }
 
     async fn find(&self, requests: Vec<FindRequest>) -> Result<Vec<Found>, CoordinatorError> {
-        self.meet(Verb::Find, self.inner.find(requests)).await
+        self.meet(Operation::Find, self.inner.find(requests)).await
     }
 
     async fn trim(
         &self,
         starts: Vec<(TopicPartition, i64)>,
     ) -> Result<Vec<Watermarks>, CoordinatorError> {
-        self.meet(Verb::Trim, self.inner.trim(starts)).await
+        self.meet(Operation::Trim, self.inner.trim(starts)).await
     }
 
     async fn producers(
         &self,
         partition: TopicPartition,
     ) -> Result<Vec<ProducerSnapshot>, CoordinatorError> {
-        self.meet(Verb::Producers, self.inner.producers(partition)).await
+        self.meet(Operation::Producers, self.inner.producers(partition)).await
     }
 
-    async fn follow(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
-        self.meet(Verb::Follow, self.inner.follow()).await
+    async fn subscribe(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
+        self.meet(Operation::Follow, self.inner.subscribe()).await
     }
 
     async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError> {
-        self.meet(Verb::Renew, self.inner.renew(member, ttl)).await
+        self.meet(Operation::Renew, self.inner.renew(member, ttl)).await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coordinator::conformance::{PlainRig, check_cases};
+    use crate::coordinator::conformance::{PlainHarness, check_cases};
     use crate::coordinator::memory::MemoryCoordinator;
 
     #[tokio::test]
     async fn conforms_while_it_has_no_faults() {
         let inner = Arc::new(MemoryCoordinator::new("model"));
-        check_cases(&mut PlainRig::new(Arc::new(FaultyCoordinator::new(inner)))).await;
+        check_cases(&mut PlainHarness::new(Arc::new(FaultyCoordinator::new(inner)))).await;
     }
 
     /// Happened × reported, and how late.
@@ -288,20 +289,20 @@ mod tests {
             (Fault::REPLY_LOST, true, |r| matches!(r, Err(CoordinatorError::Unknown(_)))),
             (Fault::TIMED_OUT, false, |r| matches!(r, Err(CoordinatorError::Unknown(_)))),
             (Fault::REFUSED, false, |r| matches!(r, Err(CoordinatorError::Unavailable(_)))),
-            (Fault::METADATA_LOST, false, |r| matches!(r, Err(CoordinatorError::Lost(_)))),
+            (Fault::METADATA_LOST, false, |r| matches!(r, Err(CoordinatorError::MetadataLost(_)))),
             (Fault::slow(Duration::from_secs(3)), true, Result::is_ok),
         ];
         for (fault, happens, reported) in rows {
             let memory = Arc::new(MemoryCoordinator::new("model"));
             let faulty = FaultyCoordinator::new(Arc::clone(&memory) as Arc<dyn Coordinator>);
-            faulty.script(Verb::Attach, [fault]);
+            faulty.script(Operation::Attach, [fault]);
             let start = tokio::time::Instant::now();
             let attached = faulty.attach("first", "a").await;
             assert_eq!(start.elapsed(), fault.before, "{fault:?}");
             assert!(reported(&attached), "{fault:?}: {attached:?}");
             // Whoever attaches first binds the cluster.
             assert_eq!(memory.attach("second", "a").await.is_err(), happens, "{fault:?}");
-            assert_eq!(faulty.calls(Verb::Attach), 1);
+            assert_eq!(faulty.calls(Operation::Attach), 1);
         }
     }
 }

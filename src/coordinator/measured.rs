@@ -52,7 +52,7 @@ fn outcome(error: &CoordinatorError) -> CoordinatorOutcome {
     match error {
         CoordinatorError::Unavailable(_) => CoordinatorOutcome::unavailable,
         CoordinatorError::Unknown(_) => CoordinatorOutcome::unknown,
-        CoordinatorError::Lost(_) => CoordinatorOutcome::lost,
+        CoordinatorError::MetadataLost(_) => CoordinatorOutcome::lost,
         CoordinatorError::OtherCluster { .. } | CoordinatorError::Corrupt(_) => {
             CoordinatorOutcome::refused
         }
@@ -93,8 +93,8 @@ impl Coordinator for MeasuredCoordinator {
         self.call(CoordinatorVerb::topics, self.inner.topics()).await
     }
 
-    async fn forget(&self, topic: TopicId) -> Answer<()> {
-        self.call(CoordinatorVerb::forget, self.inner.forget(topic)).await
+    async fn delete_topic(&self, topic: TopicId) -> Answer<()> {
+        self.call(CoordinatorVerb::forget, self.inner.delete_topic(topic)).await
     }
 
     async fn commit(&self, commit: &Commit) -> Answer<Vec<PartOutcome>> {
@@ -117,8 +117,8 @@ impl Coordinator for MeasuredCoordinator {
         self.call(CoordinatorVerb::producers, self.inner.producers(partition)).await
     }
 
-    async fn follow(&self) -> Answer<mpsc::Receiver<Event>> {
-        self.call(CoordinatorVerb::follow, self.inner.follow()).await
+    async fn subscribe(&self) -> Answer<mpsc::Receiver<Event>> {
+        self.call(CoordinatorVerb::follow, self.inner.subscribe()).await
     }
 
     async fn renew(&self, member: &Member, ttl: Duration) -> Answer<Membership> {

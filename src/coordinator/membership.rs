@@ -20,7 +20,7 @@ pub struct Member {
     /// The incarnation of the objects that it writes.
     pub incarnation: u64,
     /// The replica tag of the objects that it writes.
-    pub replica_tag: u32,
+    pub process_id: u32,
     /// The permanent index of its zone.
     pub zone: u16,
     /// The name of its zone.
@@ -63,12 +63,12 @@ impl Member {
 
     /// Whether this process wrote the object, so that it may have it in memory still.
     pub fn wrote(&self, object: ObjectId) -> bool {
-        (self.incarnation, self.replica_tag) == (object.incarnation, object.replica)
+        (self.incarnation, self.process_id) == (object.incarnation, object.process_id)
     }
 
     /// Of two processes of one name, the greater one is taken for the newer one.
     fn process(&self) -> (u64, u32) {
-        (self.incarnation, self.replica_tag)
+        (self.incarnation, self.process_id)
     }
 }
 

@@ -17,26 +17,26 @@ use super::{
 use crate::entropy::Entropy;
 use crate::log::ids::{TopicId, TopicPartition};
 
-pub(super) mod followers;
 pub(super) mod outcomes;
 pub(super) mod state;
+pub(super) mod subscribers;
 
 use state::State;
 
 /// The batch coordinator in memory.
 #[derive(Debug)]
 pub struct MemoryCoordinator {
-    generation: String,
+    metadata_id: String,
     // Never held across an await.
     state: Mutex<State>,
     leases: Mutex<Leases>,
 }
 
 impl MemoryCoordinator {
-    /// An empty coordinator whose metadata's life is named `generation`.
-    pub fn new(generation: impl Into<String>) -> Self {
+    /// An empty coordinator whose metadata's life is named `metadata_id`.
+    pub fn new(metadata_id: impl Into<String>) -> Self {
         let leases = Mutex::new(Leases::new(Entropy::from_os().secret()));
-        Self { generation: generation.into(), state: Mutex::new(State::default()), leases }
+        Self { metadata_id: metadata_id.into(), state: Mutex::new(State::default()), leases }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -54,7 +54,7 @@ impl Coordinator for MemoryCoordinator {
         let mut state = self.state();
         let zone_index = state.attach(cluster_id, zone)?;
         let zones = state.zones().to_vec();
-        Ok(Attachment { zone_index, zones, generation: self.generation.clone() })
+        Ok(Attachment { zone_index, zones, metadata_id: self.metadata_id.clone() })
     }
 
     async fn register(
@@ -68,8 +68,8 @@ impl Coordinator for MemoryCoordinator {
         Ok(self.state().topics())
     }
 
-    async fn forget(&self, topic: TopicId) -> Result<(), CoordinatorError> {
-        self.state().forget(topic);
+    async fn delete_topic(&self, topic: TopicId) -> Result<(), CoordinatorError> {
+        self.state().delete_topic(topic);
         Ok(())
     }
 
@@ -97,8 +97,8 @@ impl Coordinator for MemoryCoordinator {
         Ok(self.state().producers(partition))
     }
 
-    async fn follow(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
-        Ok(self.state().follow())
+    async fn subscribe(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
+        Ok(self.state().subscribe())
     }
 
     async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError> {

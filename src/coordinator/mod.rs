@@ -23,14 +23,14 @@ pub use membership::{LEASE_MAX, Member, Membership, ZoneRecord};
 
 /// Whether a topic's records lie on the brokers or in object storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TopicKind {
+pub enum TopicType {
     /// The brokers keep it; requests pass through.
     Classic,
     /// Odradek keeps it; the broker holds an empty placeholder.
     Diskless,
     /// It was classic, and nobody has written to it yet, so that it may become diskless: for the
     /// moment nobody may write to it at all, until all have heard so and its logs were looked at.
-    Switching,
+    Migrating,
 }
 
 /// A topic id bound to its kind.
@@ -41,7 +41,7 @@ pub struct TopicBinding {
     /// The name it had when it was bound; for people, never for decisions.
     pub name: String,
     /// The kind; see [`BindRule`] for how it may change.
-    pub kind: TopicKind,
+    pub topic_type: TopicType,
 }
 
 /// What [`Coordinator::register`] does with an id that is bound already.
@@ -49,13 +49,13 @@ pub struct TopicBinding {
 pub enum BindRule {
     /// The first binding stays, whatever is asked now.
     FirstWins,
-    /// One step of a switch: a classic topic becomes [`TopicKind::Switching`], and from there
+    /// One step of a switch: a classic topic becomes [`TopicType::Migrating`], and from there
     /// diskless or classic again. Every other request leaves what is bound: a diskless topic never
     /// becomes another, and no classic one becomes diskless at one stroke.
     ///
     /// The caller sees to it that between the two steps every replica has heard of the first one
     /// and relays nothing, and that the broker's logs are empty after that.
-    Switch,
+    Migrate,
 }
 
 /// A request to bind a topic id to a kind.
@@ -75,7 +75,7 @@ pub struct Attachment {
     /// Every zone ever seen, by index.
     pub zones: Vec<String>,
     /// Names this life of the metadata; changes only when the metadata is rebuilt.
-    pub generation: String,
+    pub metadata_id: String,
 }
 
 /// A request to commit parts of an object whose bytes are durable already.
@@ -209,7 +209,7 @@ pub enum Event {
     /// A topic was bound to a kind, or changed it.
     Bound(TopicBinding),
     /// A topic was forgotten.
-    Forgotten(TopicId),
+    TopicDeleted(TopicId),
     /// Events may have been missed: whatever was derived from them must be asked for again.
     Gap,
 }
@@ -233,7 +233,7 @@ pub enum CoordinatorError {
     },
     /// The metadata is gone or older than what was acknowledged: nothing may be served from it.
     #[error("the batch coordinator lost its metadata: {0}")]
-    Lost(String),
+    MetadataLost(String),
     /// Stored bytes that this version cannot read.
     #[error("the batch coordinator holds what this version cannot read: {0}")]
     Corrupt(String),
@@ -282,7 +282,7 @@ pub trait Coordinator: Send + Sync + Debug {
     async fn topics(&self) -> Result<Vec<TopicBinding>, CoordinatorError>;
 
     /// Forgets a deleted topic, its index and its producers; its late commits are refused.
-    async fn forget(&self, topic: TopicId) -> Result<(), CoordinatorError>;
+    async fn delete_topic(&self, topic: TopicId) -> Result<(), CoordinatorError>;
 
     /// Assigns offsets to parts of a durable object; one outcome for each part, in order.
     async fn commit(&self, commit: &Commit) -> Result<Vec<PartOutcome>, CoordinatorError>;
@@ -307,7 +307,7 @@ pub trait Coordinator: Send + Sync + Debug {
     /// happened; those of two partitions, or of a topic and its partitions, in any. The channel
     /// is bounded; a follower too slow for it, or one
     /// whose connection broke, is told [`Event::Gap`]. It never ends while the coordinator lives.
-    async fn follow(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError>;
+    async fn subscribe(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError>;
 
     /// Takes or renews the lease of a replica for `ttl` (at most [`LEASE_MAX`]), or ends it when
     /// that is zero; answers with everyone whose lease holds now, and with every zone ever seen.

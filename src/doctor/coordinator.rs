@@ -7,7 +7,7 @@ use super::report::Finding;
 use crate::clock::{SystemClock, WallClock};
 use crate::config::{CoordinatorSettings, Settings};
 use crate::coordinator::Member;
-use crate::coordinator::redis::inspect::{Inspection, inspect};
+use crate::coordinator::redis::diagnostics::{RedisDiagnostics, diagnose};
 
 const SUBJECT: &str = "coordinator";
 /// Every ack waits for Redis once.
@@ -22,7 +22,7 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
         // That it is for one replica only is among the configuration's own warnings where it matters.
         return vec![Finding::fine(SUBJECT, "embedded, in the only replica")];
     };
-    match inspect(url.expose(), &settings.cluster).await {
+    match diagnose(url.expose(), &settings.cluster).await {
         Ok(inspection) => {
             let mut findings = judge(&inspection, *replicas);
             findings.extend(clock(&inspection, SystemClock.now_ms()));
@@ -38,8 +38,8 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
     }
 }
 
-fn judge(redis: &Inspection, replicas: u8) -> Vec<Finding> {
-    let Inspection { version, eviction, append_only, is_master, latency, .. } = redis;
+fn judge(redis: &RedisDiagnostics, replicas: u8) -> Vec<Finding> {
+    let RedisDiagnostics { version, eviction, append_only, is_master, latency, .. } = redis;
     let said = version.as_deref().unwrap_or("a Redis that does not say its version");
     let mut findings = vec![Finding::fine(
         SUBJECT,
@@ -76,7 +76,7 @@ fn judge(redis: &Inspection, replicas: u8) -> Vec<Finding> {
 }
 
 /// Whether this machine and Redis agree about the time, at the moment `now_ms` of this one.
-fn clock(redis: &Inspection, now_ms: i64) -> Option<Finding> {
+fn clock(redis: &RedisDiagnostics, now_ms: i64) -> Option<Finding> {
     let skew_ms = redis.now_ms?.abs_diff(now_ms);
     if skew_ms < SKEW_MS {
         return Some(Finding::fine(
@@ -91,7 +91,7 @@ fn clock(redis: &Inspection, now_ms: i64) -> Option<Finding> {
 }
 
 /// Who is there now, and whether they agree with this file.
-fn crowd(redis: &Inspection, settings: &Settings) -> Vec<Finding> {
+fn crowd(redis: &RedisDiagnostics, settings: &Settings) -> Vec<Finding> {
     let mut by_zone: BTreeMap<&str, Vec<&str>> =
         redis.zones.iter().map(|zone| (zone.as_str(), Vec::new())).collect();
     for member in &redis.members {
@@ -170,31 +170,31 @@ mod tests {
 
     #[test]
     fn a_redis_is_judged_by_what_it_promises() {
-        let good = Inspection {
+        let good = RedisDiagnostics {
             version: Some("8.0.3".to_owned()),
             eviction: Some("noeviction".to_owned()),
             append_only: Some(true),
             is_master: Some(true),
             replicas: Some(1),
             latency: Duration::from_micros(200),
-            ..Inspection::default()
+            ..RedisDiagnostics::default()
         };
-        let levels = |redis: &Inspection, replicas| -> Vec<Level> {
+        let levels = |redis: &RedisDiagnostics, replicas| -> Vec<Level> {
             judge(redis, replicas).iter().map(|finding| finding.level).collect()
         };
         assert_eq!(levels(&good, 1), [Fine, Fine]);
         assert_eq!(levels(&good, 0), [Fine, Doubtful]);
         assert_eq!(levels(&good, 2), [Fine, Wrong]);
-        let two = Inspection { replicas: Some(2), ..good };
+        let two = RedisDiagnostics { replicas: Some(2), ..good };
         assert_eq!(levels(&two, 1), [Fine, Doubtful]);
-        let bad = Inspection {
+        let bad = RedisDiagnostics {
             version: Some("5.0.1".to_owned()),
             eviction: Some("allkeys-lru".to_owned()),
             append_only: Some(false),
             is_master: Some(false),
             replicas: None,
             latency: Duration::from_millis(20),
-            ..Inspection::default()
+            ..RedisDiagnostics::default()
         };
         assert_eq!(levels(&bad, 0), [Fine, Doubtful, Wrong, Doubtful, Wrong, Doubtful]);
     }
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn clocks_and_replicas_that_disagree_are_named() {
-        let redis = Inspection { now_ms: Some(100_000), ..Inspection::default() };
+        let redis = RedisDiagnostics { now_ms: Some(100_000), ..RedisDiagnostics::default() };
         let level = |now_ms| clock(&redis, now_ms).map(|finding| finding.level);
         assert_eq!(
             (level(101_000), level(103_000), level(90_000)),
@@ -219,7 +219,7 @@ mod tests {
         let member = |replica: &str, version: &str, of: &Settings| Member {
             replica: replica.to_owned(),
             incarnation: 1,
-            replica_tag: 1,
+            process_id: 1,
             zone: 0,
             zone_name: "a".to_owned(),
             peer: None,
@@ -232,14 +232,15 @@ mod tests {
         };
         let zones = vec!["a".to_owned(), "b".to_owned()];
         let members = vec![member("a1", "1", &ours)];
-        let agreed = Inspection { members, zones: zones.clone(), ..Inspection::default() };
+        let agreed =
+            RedisDiagnostics { members, zones: zones.clone(), ..RedisDiagnostics::default() };
         let found = crowd(&agreed, &ours);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].what, "seen: a: a1; b: nobody");
 
         let theirs = settings("diskless: {topics: [{match: y}]}");
         let members = vec![member("a1", "1", &ours), member("a2", "2", &theirs)];
-        let mixed = Inspection { members, zones, ..Inspection::default() };
+        let mixed = RedisDiagnostics { members, zones, ..RedisDiagnostics::default() };
         let found = crowd(&mixed, &ours);
         let levels: Vec<_> = found.iter().map(|finding| finding.level).collect();
         assert_eq!(levels, [Fine, Wrong, Doubtful]);

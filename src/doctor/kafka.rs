@@ -8,7 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::report::Finding;
 use crate::app;
-use crate::config::{Settings, TopicKind};
+use crate::config::{Settings, TopicType};
 use crate::entropy::Entropy;
 use crate::proxy::cluster::{Cluster, View};
 use crate::proxy::upstream::connect;
@@ -119,7 +119,7 @@ async fn listeners(settings: &Settings, view: &View) -> Vec<Finding> {
 }
 
 fn is_diskless(settings: &Settings, topic: &str) -> bool {
-    matches!(settings.diskless.topics.kind_of(topic), TopicKind::Diskless(_))
+    matches!(settings.diskless.topics.kind_of(topic), TopicType::Diskless(_))
 }
 
 /// Topics that a rule would have diskless, and that cannot be.

@@ -4,7 +4,7 @@ use super::ids::{ObjectId, TopicPartition};
 
 /// The idempotent producer's claim on a batch (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ProducerClaim {
+pub struct ProducerSequence {
     /// Producer id, 0 or above.
     pub id: i64,
     /// Producer epoch, 0 or above.
@@ -15,7 +15,7 @@ pub struct ProducerClaim {
 
 /// What a checked batch brings to the batch coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct BatchClaim {
+pub struct BatchMetadata {
     /// Size of the whole batch in bytes, its 12-byte prefix included.
     pub bytes: u32,
     /// Offsets that the batch takes: its last offset delta plus one; at least 1.
@@ -24,10 +24,10 @@ pub struct BatchClaim {
     /// `message.timestamp.type=LogAppendTime`; −1 when there is none.
     pub max_timestamp: i64,
     /// `None` for a producer without idempotence.
-    pub producer: Option<ProducerClaim>,
+    pub producer: Option<ProducerSequence>,
 }
 
-impl BatchClaim {
+impl BatchMetadata {
     /// The sequence of the last record, wrapped as Kafka does; `None` without a producer.
     pub fn last_sequence(&self) -> Option<i32> {
         self.producer.map(|p| add_sequence(p.base_sequence, self.offset_count - 1))
@@ -53,7 +53,7 @@ pub struct Part {
     /// Position of its first byte in the object.
     pub start: u64,
     /// The batches in the order in which they lie and were sent; never empty.
-    pub batches: Vec<BatchClaim>,
+    pub batches: Vec<BatchMetadata>,
 }
 
 /// Contiguous batches of one partition inside one object: the unit of the index.

@@ -81,7 +81,7 @@ impl fmt::Display for TopicPartition {
 /// The name of a WAL object; never reused.
 ///
 /// Ids of one replica sort in the order in which it sealed the objects: `incarnation` grows with
-/// every start of a process, `sequence` with every object of it. `replica` tells replicas apart
+/// every start of a process, `sequence` with every object of it. `process_id` tells replicas apart
 /// that started in the same millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId {
@@ -89,7 +89,7 @@ pub struct ObjectId {
     /// earlier incarnation of the same log where one is known.
     pub incarnation: u64,
     /// A random tag of the process.
-    pub replica: u32,
+    pub process_id: u32,
     /// 0 for the first object of the process, then dense.
     pub sequence: u32,
 }
@@ -99,7 +99,7 @@ impl ObjectId {
     pub fn to_bytes(self) -> [u8; 16] {
         let mut out = [0; 16];
         out[..8].copy_from_slice(&self.incarnation.to_be_bytes());
-        out[8..12].copy_from_slice(&self.replica.to_be_bytes());
+        out[8..12].copy_from_slice(&self.process_id.to_be_bytes());
         out[12..].copy_from_slice(&self.sequence.to_be_bytes());
         out
     }
@@ -109,7 +109,7 @@ impl ObjectId {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
         Self {
             incarnation: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
-            replica: u32::from_be_bytes([i, j, k, l]),
+            process_id: u32::from_be_bytes([i, j, k, l]),
             sequence: u32::from_be_bytes([m, n, o, p]),
         }
     }
@@ -117,15 +117,15 @@ impl ObjectId {
     /// Parses what [`fmt::Display`] prints; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let mut fields = text.split('-');
-        let (incarnation, replica, sequence) = (fields.next()?, fields.next()?, fields.next()?);
+        let (incarnation, process_id, sequence) = (fields.next()?, fields.next()?, fields.next()?);
         if fields.next().is_some()
-            || (incarnation.len(), replica.len(), sequence.len()) != (16, 8, 8)
+            || (incarnation.len(), process_id.len(), sequence.len()) != (16, 8, 8)
         {
             return None;
         }
         Some(Self {
             incarnation: u64::from_str_radix(incarnation, 16).ok()?,
-            replica: u32::from_str_radix(replica, 16).ok()?,
+            process_id: u32::from_str_radix(process_id, 16).ok()?,
             sequence: u32::from_str_radix(sequence, 16).ok()?,
         })
     }
@@ -134,7 +134,7 @@ impl ObjectId {
 /// Fixed-width hexadecimal, so that keys in a listing sort as the ids do.
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}-{:08x}-{:08x}", self.incarnation, self.replica, self.sequence)
+        write!(f, "{:016x}-{:08x}-{:08x}", self.incarnation, self.process_id, self.sequence)
     }
 }
 
@@ -153,8 +153,8 @@ mod tests {
 
     #[test]
     fn object_ids_sort_as_their_bytes_and_their_text_do() {
-        let low = ObjectId { incarnation: 5, replica: 9, sequence: u32::MAX };
-        let high = ObjectId { incarnation: 6, replica: 0, sequence: 0 };
+        let low = ObjectId { incarnation: 5, process_id: 9, sequence: u32::MAX };
+        let high = ObjectId { incarnation: 6, process_id: 0, sequence: 0 };
         assert!(low < high && low.to_bytes() < high.to_bytes());
         assert!(low.to_string() < high.to_string());
         assert_eq!(ObjectId::parse(&low.to_string()), Some(low));

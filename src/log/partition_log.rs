@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::batch::{BatchClaim, Part, Run};
+use super::batch::{BatchMetadata, Part, Run};
 use super::ids::ObjectId;
 use super::producer_state::{Producers, RememberedBatch, Verdict};
 
@@ -140,7 +140,7 @@ impl PartitionLog {
         &self.producers
     }
 
-    fn append(&mut self, batch: &BatchClaim) -> Appended {
+    fn append(&mut self, batch: &BatchMetadata) -> Appended {
         let base_offset = self.high_watermark;
         if let (Some(claim), Some(last_sequence)) = (batch.producer, batch.last_sequence()) {
             match self.producers.check(claim, last_sequence) {

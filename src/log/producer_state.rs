@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::batch::{ProducerClaim, add_sequence};
+use super::batch::{ProducerSequence, add_sequence};
 
 /// Batches remembered for each producer: `ProducerStateEntry.NUM_BATCHES_TO_RETAIN`, which is
 /// also the most that an idempotent client keeps in flight (KIP-185).
@@ -86,7 +86,7 @@ impl Producers {
     }
 
     /// Judges a batch whose last record has `last_sequence`; changes nothing.
-    pub fn check(&self, claim: ProducerClaim, last_sequence: i32) -> Verdict {
+    pub fn check(&self, claim: ProducerSequence, last_sequence: i32) -> Verdict {
         let Some(entry) = self.live(claim.id) else { return Verdict::Append };
         if claim.epoch == entry.epoch {
             let again = entry.batches.iter().find(|b| {

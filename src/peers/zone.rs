@@ -92,7 +92,7 @@ impl Zone {
             Some(Peer {
                 address: owner.peer.clone()?,
                 key: heard.key.clone(),
-                process: (owner.incarnation, owner.replica_tag),
+                process: (owner.incarnation, owner.process_id),
             })
         });
         match peer.flatten() {
@@ -141,7 +141,7 @@ mod tests {
         Member {
             replica: name.to_owned(),
             incarnation,
-            replica_tag: 1,
+            process_id: 1,
             zone,
             zone_name: "z".to_owned(),
             peer: Some(format!("{name}:1")),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     fn object(incarnation: u64, sequence: u32) -> ObjectId {
-        ObjectId { incarnation, replica: 1, sequence }
+        ObjectId { incarnation, process_id: 1, sequence }
     }
 
     fn asked(zone: &Zone, object: ObjectId) -> String {

@@ -71,7 +71,7 @@ pub fn of_coordinator(error: &CoordinatorError) -> ErrorCode {
         CoordinatorError::Unknown(_) => ErrorCode::REQUEST_TIMED_OUT,
         CoordinatorError::Unavailable(_)
         | CoordinatorError::OtherCluster { .. }
-        | CoordinatorError::Lost(_)
+        | CoordinatorError::MetadataLost(_)
         | CoordinatorError::Corrupt(_) => ErrorCode::KAFKA_STORAGE_ERROR,
     }
 }

@@ -7,7 +7,7 @@ use odradek::coordinator::redis::RedisCoordinator;
 use odradek::coordinator::{BatchOutcome, Coordinator, CoordinatorError, Event};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::lost_metadata::{is_lost, one_batch};
+use crate::metadata_loss::{is_lost, one_batch};
 use crate::redis_server::{RedisServer, wait_until};
 use crate::{RedisSettings, connect, settings};
 
@@ -122,7 +122,7 @@ async fn nothing_is_acknowledged_or_shown_before_a_replica_of_redis_has_it() {
     let (a, b) = (watched.connect("a", 1), watched.connect("b", 1));
     a.attach("cluster", "a").await.unwrap();
     b.attach("cluster", "a").await.unwrap();
-    let mut heard = b.follow().await.unwrap();
+    let mut heard = b.subscribe().await.unwrap();
     assert_eq!(commit(&a, 0).await.unwrap(), 0);
     assert!(matches!(heard.recv().await, Some(Event::Committed { .. })));
     // A master that wants a password is down in the Sentinel's eyes: here it is to stay master.
@@ -175,7 +175,7 @@ async fn with_a_replica_that_has_everything_a_failover_loses_nothing() {
     let without_wait = watched.connect("b", 0);
     let attached = async {
         while let Err(error) = without_wait.attach("cluster", "a").await {
-            assert!(!matches!(error, CoordinatorError::Lost(_)), "{error}");
+            assert!(!matches!(error, CoordinatorError::MetadataLost(_)), "{error}");
             // What has seen most tells as well.
             is_not_lost(a.check().await);
             sleep(Duration::from_millis(50)).await;
@@ -186,5 +186,5 @@ async fn with_a_replica_that_has_everything_a_failover_loses_nothing() {
 }
 
 fn is_not_lost(answer: Result<(), CoordinatorError>) {
-    assert!(!matches!(answer, Err(CoordinatorError::Lost(_))), "{answer:?}");
+    assert!(!matches!(answer, Err(CoordinatorError::MetadataLost(_))), "{answer:?}");
 }

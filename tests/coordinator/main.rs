@@ -3,16 +3,16 @@
 //! A server that is not installed fails the test; `ODRADEK_SKIP_REDIS=1` goes without.
 
 mod failover;
-mod lives;
-mod lost_metadata;
+mod loss_detection;
+mod metadata_loss;
 mod redis_server;
 mod topologies;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use lost_metadata::one_batch;
-use odradek::coordinator::conformance::{PlainRig, check_cases, check_random};
+use metadata_loss::one_batch;
+use odradek::coordinator::conformance::{PlainHarness, check_cases, check_random};
 use odradek::coordinator::memory::MemoryCoordinator;
 use odradek::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
 use odradek::coordinator::{BatchOutcome, Coordinator, Event};
@@ -24,10 +24,10 @@ fn settings(url: &str, cluster: &str) -> RedisSettings {
         url: url.to_owned(),
         cluster: cluster.to_owned(),
         shards: SHARDS_DEFAULT,
-        generation: None,
+        metadata_id: None,
         timeout: Duration::from_secs(5),
         replica: "replica".to_owned(),
-        settles: true,
+        may_verify: true,
         lease: Duration::from_secs(10),
         replicas: 0,
         floors: None,
@@ -40,7 +40,7 @@ fn connect(settings: RedisSettings) -> Arc<RedisCoordinator> {
 
 #[tokio::test]
 async fn the_model_answers_as_the_cases_demand() {
-    check_cases(&mut PlainRig::new(Arc::new(MemoryCoordinator::new("model")))).await;
+    check_cases(&mut PlainHarness::new(Arc::new(MemoryCoordinator::new("model")))).await;
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn redis_answers_as_the_cases_demand() {
     let Some(server) = RedisServer::start() else { return };
     for shards in [1, SHARDS_DEFAULT] {
         let settings = RedisSettings { shards, ..settings(&server.url(), &format!("c{shards}")) };
-        check_cases(&mut PlainRig::new(connect(settings))).await;
+        check_cases(&mut PlainHarness::new(connect(settings))).await;
     }
 }
 
@@ -57,7 +57,7 @@ async fn redis_equals_the_model() {
     let Some(server) = RedisServer::start() else { return };
     for seed in 0..8 {
         let coordinator = connect(settings(&server.url(), &format!("seed-{seed}")));
-        check_random(&mut PlainRig::new(coordinator), seed, 600).await;
+        check_random(&mut PlainHarness::new(coordinator), seed, 600).await;
     }
 }
 
@@ -67,8 +67,8 @@ async fn two_replicas_share_one_order() {
     let (a, b) = (connect(settings(&server.url(), "c")), connect(settings(&server.url(), "c")));
     let first = a.attach("cluster", "zone-a").await.unwrap();
     let second = b.attach("cluster", "zone-b").await.unwrap();
-    assert_eq!((second.zone_index, &second.generation), (1, &first.generation));
-    let mut heard = b.follow().await.unwrap();
+    assert_eq!((second.zone_index, &second.metadata_id), (1, &first.metadata_id));
+    let mut heard = b.subscribe().await.unwrap();
     for sequence in 0..10 {
         let replica = if sequence % 2 == 0 { &a } else { &b };
         let outcome = replica.commit(&one_batch(sequence, 0)).await.unwrap()[0].batches[0];

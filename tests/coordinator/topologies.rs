@@ -2,10 +2,10 @@
 
 use std::net::TcpListener;
 
-use odradek::coordinator::conformance::{PlainRig, check_cases, check_random};
+use odradek::coordinator::conformance::{PlainHarness, check_cases, check_random};
 use odradek::coordinator::{BatchOutcome, Coordinator};
 
-use crate::lost_metadata::one_batch;
+use crate::metadata_loss::one_batch;
 use crate::redis_server::{RedisServer, wait_until};
 use crate::{connect, settings};
 
@@ -48,8 +48,8 @@ async fn a_cluster_answers_as_the_model_does() {
     let Some(nodes) = cluster_of_three() else { return };
     let hosts: Vec<_> = nodes.iter().map(|n| format!("127.0.0.1:{}", n.port)).collect();
     let url = format!("redis-cluster://{}", hosts.join(","));
-    check_cases(&mut PlainRig::new(connect(settings(&url, "cases")))).await;
-    check_random(&mut PlainRig::new(connect(settings(&url, "random"))), 99, 500).await;
+    check_cases(&mut PlainHarness::new(connect(settings(&url, "cases")))).await;
+    check_random(&mut PlainHarness::new(connect(settings(&url, "random"))), 99, 500).await;
     let sizes: Vec<i64> = nodes.iter().map(|node| node.ask(&["DBSIZE"])).collect();
     assert!(sizes.iter().filter(|size| **size > 0).count() > 1, "one node has it all: {sizes:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use odradek::coordinator::faulty::{self, Verb as Call};
+use odradek::coordinator::faulty::{self, Operation as Call};
 use odradek::engine::produce::{RowOutcome, SealProfile};
 use odradek::store::faulty::{Fault, Verb};
 use tokio::time::Duration;

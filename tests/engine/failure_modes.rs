@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use odradek::coordinator::faulty::{self, Verb as Call};
+use odradek::coordinator::faulty::{self, Operation as Call};
 use odradek::engine::produce::{ProduceSettings, RowOutcome, SealProfile, UploadSettings};
 use odradek::store::faulty::{Fault, Verb};
 use odradek::store::{Certainty, StoreErrorKind};
@@ -156,7 +156,7 @@ async fn every_failure_of_the_coordinator_has_one_outcome() {
     coordinator("timed out and did not", &[Timeout, Offset], late(Fault::TIMED_OUT)).await;
     coordinator("hangs after it happened", &[Timeout, Offset], Fault::HANG).await;
     coordinator("slow", &[Offset], Fault::slow(SECOND)).await;
-    coordinator("partial", &[Timeout, Offset], Fault::HALF).await;
+    coordinator("partial", &[Timeout, Offset], Fault::PARTIALLY_APPLIED).await;
     coordinator("lost reply", &[Timeout, Offset], Fault::REPLY_LOST).await;
     coordinator("metadata lost", &[StorageError, Offset], Fault::METADATA_LOST).await;
 }

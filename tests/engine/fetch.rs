@@ -1,7 +1,7 @@
 //! Waiting, budget, faults of single objects, and how often the store is asked.
 
 use bytes::{Bytes, BytesMut};
-use odradek::coordinator::faulty::{Fault as CallFault, Verb as Call};
+use odradek::coordinator::faulty::{Fault as CallFault, Operation as Call};
 use odradek::coordinator::{Commit, Coordinator};
 use odradek::engine::fetch::{FetchError, FetchedPartition};
 use odradek::engine::produce::SealProfile;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use odradek::coordinator::faulty::{self, Verb as Call};
+use odradek::coordinator::faulty::{self, Operation as Call};
 use odradek::engine::produce::SealProfile;
 use odradek::store::faulty::{Effect, Fault, Report, Verb};
 use odradek::store::memory::MemoryStore;

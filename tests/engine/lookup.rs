@@ -1,7 +1,7 @@
 //! Offsets by time.
 
 use odradek::coordinator::Coordinator;
-use odradek::coordinator::faulty::{Fault as CallFault, Verb as Call};
+use odradek::coordinator::faulty::{Fault as CallFault, Operation as Call};
 use odradek::engine::lookup::{Located, LookupError, Position};
 use odradek::engine::produce::SealProfile;
 use odradek::store::Store;

@@ -1,6 +1,6 @@
 //! When an object is sealed, what is admitted, and how it ends.
 
-use odradek::coordinator::faulty::{Fault as CallFault, Verb as Call};
+use odradek::coordinator::faulty::{Fault as CallFault, Operation as Call};
 use odradek::engine::produce::{ProduceSettings, SealProfile};
 use odradek::store::faulty::{Fault, Verb};
 use tokio::time::{Duration, Instant};

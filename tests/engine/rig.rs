@@ -62,7 +62,7 @@ pub(crate) fn settings() -> ProduceSettings {
         },
         replica: "r0".to_owned(),
         incarnation: 1,
-        replica_tag: 1,
+        process_id: 1,
     }
 }
 
@@ -86,15 +86,15 @@ impl Replica {
         let store = Arc::clone(memory) as Arc<dyn Store>;
         let (clock, entropy) = (ManualClock::new(NOW), Entropy::from_seed(3));
         let coordinator = EmbeddedCoordinator::open(&clock, &entropy, store).await.expect("opens");
-        let (incarnation, replica_tag) = (coordinator.incarnation(), coordinator.replica());
-        let settings = ProduceSettings { incarnation, replica_tag, ..settings() };
+        let (incarnation, process_id) = (coordinator.incarnation(), coordinator.process_id());
+        let settings = ProduceSettings { incarnation, process_id, ..settings() };
         let (memory, coordinator) = (Arc::clone(memory), Arc::new(coordinator));
         Self::start(memory, coordinator, settings, BUDGET_BYTES, Follow::Yes).await
     }
 
     /// Another replica over the same store and order.
     pub(crate) async fn beside(&self, follow: Follow) -> Self {
-        let settings = ProduceSettings { replica_tag: 2, ..settings() };
+        let settings = ProduceSettings { process_id: 2, ..settings() };
         let coordinator = Arc::clone(&self.coordinator) as Arc<dyn Coordinator>;
         Self::start(Arc::clone(&self.memory), coordinator, settings, BUDGET_BYTES, follow).await
     }
@@ -119,7 +119,7 @@ impl Replica {
         let objects = Arc::new(Objects::new(zone, 64 << 20));
         let wakeups = Arc::new(Wakeups::default());
         if follow == Follow::Yes {
-            let events = components.coordinator.follow().await.expect("it lives");
+            let events = components.coordinator.subscribe().await.expect("it lives");
             let wakeups = Arc::clone(&wakeups);
             tasks::spawn("follow", async move { wakeups.follow(events, |_| {}).await });
             tokio::task::yield_now().await;

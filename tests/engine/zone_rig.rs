@@ -41,7 +41,7 @@ pub(crate) fn member(name: &str, incarnation: u64, address: &str) -> Member {
     Member {
         replica: name.to_owned(),
         incarnation,
-        replica_tag: 1,
+        process_id: 1,
         zone: 0,
         zone_name: "zone-1".to_owned(),
         peer: Some(address.to_owned()),
@@ -126,7 +126,7 @@ pub(crate) struct Written {
 }
 
 pub(crate) async fn write(store: &MemoryStore, incarnation: u64, sequence: u32) -> Written {
-    let object = ObjectId { incarnation, replica: 1, sequence };
+    let object = ObjectId { incarnation, process_id: 1, sequence };
     let value = format!("record {sequence} {}", "x".repeat(100_000));
     let bytes = Batch::of(&[&value]).to(0, SealProfile::Fast).batch;
     let whole = whole_object(object, &[(partition(0), bytes.clone())]);

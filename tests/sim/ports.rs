@@ -155,7 +155,7 @@ impl CoordinatorDesk {
     }
 
     async fn publish_to(&self, mut stream: TcpStream, model: &Model) -> io::Result<()> {
-        let Ok(mut events) = model.memory.follow().await else { return Ok(()) };
+        let Ok(mut events) = model.memory.subscribe().await else { return Ok(()) };
         // What was before, the follower has missed.
         stream.write_u64(self.events.put(Event::Gap)).await?;
         loop {
@@ -236,8 +236,8 @@ impl Coordinator for RemoteCoordinator {
         self.call(|model| async move { model.memory.topics().await }).await
     }
 
-    async fn forget(&self, topic: TopicId) -> Result<(), CoordinatorError> {
-        self.call(move |model| async move { model.memory.forget(topic).await }).await
+    async fn delete_topic(&self, topic: TopicId) -> Result<(), CoordinatorError> {
+        self.call(move |model| async move { model.memory.delete_topic(topic).await }).await
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Vec<PartOutcome>, CoordinatorError> {
@@ -263,10 +263,10 @@ impl Coordinator for RemoteCoordinator {
         self.call(move |model| async move { model.memory.producers(partition).await }).await
     }
 
-    async fn follow(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
+    async fn subscribe(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
         let (sender, receiver) = mpsc::channel(1024);
         let desk = Arc::clone(&self.0);
-        tasks::spawn("follow", async move {
+        tasks::spawn("subscribe", async move {
             while !sender.is_closed() {
                 let _broken = desk.follow_once(&sender).await;
                 let _gone = sender.send(Event::Gap).await;

@@ -81,10 +81,10 @@ impl Engine {
             },
             replica: recipe.calls.host().to_owned(),
             incarnation: life,
-            replica_tag: recipe.tag,
+            process_id: recipe.tag,
         };
         let wakeups = Arc::new(Wakeups::default());
-        let events = components.coordinator.follow().await.expect("it never fails here");
+        let events = components.coordinator.subscribe().await.expect("it never fails here");
         let following = Arc::clone(&wakeups);
         tasks::spawn("follow", async move { following.follow(events, |_| {}).await });
         let objects = FromStore(Arc::clone(&components.store));

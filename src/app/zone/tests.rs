@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 
 use super::*;
-use crate::coordinator::faulty::{Fault, FaultyCoordinator, Verb};
+use crate::coordinator::faulty::{Fault, FaultyCoordinator, Operation};
 use crate::coordinator::memory::MemoryCoordinator;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -12,7 +12,7 @@ fn member(name: &str) -> Member {
     Member {
         replica: name.to_owned(),
         incarnation: 1,
-        replica_tag: 1,
+        process_id: 1,
         zone: 0,
         zone_name: "z".to_owned(),
         peer: None,
@@ -84,7 +84,7 @@ impl Rig {
 
     /// A replica reaches the coordinator no more, or again.
     fn away(&self, replica: usize, is_away: bool) {
-        self.faulty[replica].set_standing(Verb::Renew, is_away.then_some(Fault::REFUSED));
+        self.faulty[replica].set_standing(Operation::Renew, is_away.then_some(Fault::REFUSED));
     }
 }
 

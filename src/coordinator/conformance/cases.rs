@@ -3,46 +3,46 @@
 use super::*;
 use crate::coordinator::{
     BatchOutcome, BindRule, CoordinatorError, PartOutcome, Refusal, Registration, TopicBinding,
-    TopicKind, Watermarks,
+    TopicType, Watermarks,
 };
 
 /// Runs every case against a coordinator that was never used.
 ///
 /// # Panics
 /// When an answer is wrong.
-pub async fn check_cases(rig: &mut dyn Rig) {
-    attachment(rig).await;
-    registry(rig).await;
-    repeated_commit(rig).await;
-    idempotence(rig).await;
-    expiry(rig).await;
-    runs_and_trims(rig).await;
-    rising_times(rig).await;
-    time_index(rig).await;
-    forgotten_topic(rig).await;
-    followers(rig).await;
-    members::check(rig).await;
+pub async fn check_cases(harness: &mut dyn Harness) {
+    attachment(harness).await;
+    registry(harness).await;
+    repeated_commit(harness).await;
+    idempotence(harness).await;
+    expiry(harness).await;
+    runs_and_trims(harness).await;
+    rising_times(harness).await;
+    time_index(harness).await;
+    deleted_topic(harness).await;
+    subscribers(harness).await;
+    members::check(harness).await;
 }
 
 async fn commit(
-    rig: &mut dyn Rig,
+    harness: &mut dyn Harness,
     sealed_ms: i64,
-    parts: Vec<(TopicPartition, Vec<BatchClaim>)>,
+    parts: Vec<(TopicPartition, Vec<BatchMetadata>)>,
 ) -> (Commit, Vec<PartOutcome>) {
-    let commit = commit_of(rig.next_object(), sealed_ms, parts);
-    rig.put(&commit).await;
-    let outcomes = rig.subject().commit(&commit).await.expect("a commit");
+    let commit = commit_of(harness.next_object(), sealed_ms, parts);
+    harness.put(&commit).await;
+    let outcomes = harness.subject().commit(&commit).await.expect("a commit");
     (commit, outcomes)
 }
 
 /// Commits one batch to a partition; its outcome.
 async fn commit_one(
-    rig: &mut dyn Rig,
+    harness: &mut dyn Harness,
     sealed_ms: i64,
     to: TopicPartition,
-    batch: BatchClaim,
+    batch: BatchMetadata,
 ) -> BatchOutcome {
-    let (_, outcomes) = commit(rig, sealed_ms, vec![(to, vec![batch])]).await;
+    let (_, outcomes) = commit(harness, sealed_ms, vec![(to, vec![batch])]).await;
     outcomes[0].batches[0]
 }
 
@@ -50,8 +50,8 @@ fn at(base_offset: i64) -> BatchOutcome {
     BatchOutcome::Committed { base_offset }
 }
 
-async fn attachment(rig: &dyn Rig) {
-    let subject = rig.subject();
+async fn attachment(harness: &dyn Harness) {
+    let subject = harness.subject();
     assert_attached(&subject.attach("cluster", "zone-a").await.expect("attach"), 0, &["zone-a"]);
     let both = ["zone-a", "zone-b"];
     assert_attached(&subject.attach("cluster", "zone-b").await.expect("attach"), 1, &both);
@@ -66,54 +66,55 @@ async fn attachment(rig: &dyn Rig) {
     assert_attached(&after, 1, &both);
 }
 
-async fn registry(rig: &dyn Rig) {
-    use BindRule::{FirstWins, Switch};
-    use TopicKind::{Classic, Diskless, Switching};
-    let subject = rig.subject();
-    let register = async |kind, rule| {
-        let binding = TopicBinding { topic: TopicId([10; 16]), name: "naïve".to_owned(), kind };
+async fn registry(harness: &dyn Harness) {
+    use BindRule::{FirstWins, Migrate};
+    use TopicType::{Classic, Diskless, Migrating};
+    let subject = harness.subject();
+    let register = async |topic_type, rule| {
+        let binding =
+            TopicBinding { topic: TopicId([10; 16]), name: "naïve".to_owned(), topic_type };
         let bound = subject.register(vec![Registration { binding, rule }]).await.expect("register");
         let bound: Vec<_> = bound.into_iter().map(|b| b.expect("it is bound")).collect();
         assert_eq!((bound.len(), bound[0].name.as_str()), (1, "naïve"));
-        bound[0].kind
+        bound[0].topic_type
     };
     assert_eq!(register(Classic, FirstWins).await, Classic);
     assert_eq!(register(Diskless, FirstWins).await, Classic);
     // Not at one stroke, and back as long as it is not done.
-    assert_eq!(register(Diskless, Switch).await, Classic);
-    assert_eq!(register(Switching, FirstWins).await, Classic);
-    assert_eq!(register(Switching, Switch).await, Switching);
-    assert_eq!(register(Diskless, FirstWins).await, Switching);
-    assert_eq!(register(Switching, Switch).await, Switching);
-    assert_eq!(register(Classic, Switch).await, Classic);
-    assert_eq!(register(Switching, Switch).await, Switching);
-    assert_eq!(register(Diskless, Switch).await, Diskless);
-    assert_eq!(register(Classic, Switch).await, Diskless);
-    assert_eq!(register(Switching, Switch).await, Diskless);
+    assert_eq!(register(Diskless, Migrate).await, Classic);
+    assert_eq!(register(Migrating, FirstWins).await, Classic);
+    assert_eq!(register(Migrating, Migrate).await, Migrating);
+    assert_eq!(register(Diskless, FirstWins).await, Migrating);
+    assert_eq!(register(Migrating, Migrate).await, Migrating);
+    assert_eq!(register(Classic, Migrate).await, Classic);
+    assert_eq!(register(Migrating, Migrate).await, Migrating);
+    assert_eq!(register(Diskless, Migrate).await, Diskless);
+    assert_eq!(register(Classic, Migrate).await, Diskless);
+    assert_eq!(register(Migrating, Migrate).await, Diskless);
     assert_eq!(register(Classic, FirstWins).await, Diskless);
     assert_eq!(subject.topics().await.expect("topics").len(), 1);
 }
 
-async fn repeated_commit(rig: &mut dyn Rig) {
+async fn repeated_commit(harness: &mut dyn Harness) {
     let to: Vec<_> = (0..6).map(|p| (partition(11, p), vec![plain(10, 3, 1)])).collect();
-    let (commit, first) = commit(rig, EPOCH_MS, to).await;
+    let (commit, first) = commit(harness, EPOCH_MS, to).await;
     assert!(first.iter().all(|part| part.batches == [at(0)]));
-    let again = rig.subject().commit(&commit).await.expect("a repeat");
+    let again = harness.subject().commit(&commit).await.expect("a repeat");
     assert_eq!(again, first);
-    let found = rig.subject().find(vec![find_all(partition(11, 5))]).await.expect("find");
+    let found = harness.subject().find(vec![find_all(partition(11, 5))]).await.expect("find");
     let bounds = Watermarks { log_start_offset: 0, high_watermark: 3, bytes: 10 };
     assert_eq!((found[0].watermarks, found[0].runs.len()), (bounds, 1));
 }
 
-async fn idempotence(rig: &mut dyn Rig) {
+async fn idempotence(harness: &mut dyn Harness) {
     let to = partition(12, 0);
     let out_of_order = BatchOutcome::Refused(Refusal::OutOfOrderSequence);
     for i in 0..6_i32 {
-        let outcome = commit_one(rig, EPOCH_MS, to, idempotent(5, 1, 40 + i, 1)).await;
+        let outcome = commit_one(harness, EPOCH_MS, to, idempotent(5, 1, 40 + i, 1)).await;
         assert_eq!(outcome, at(i64::from(i)));
     }
     for i in 1..6_i32 {
-        let again = commit_one(rig, EPOCH_MS, to, idempotent(5, 1, 40 + i, 1)).await;
+        let again = commit_one(harness, EPOCH_MS, to, idempotent(5, 1, 40 + i, 1)).await;
         let max_timestamp = EPOCH_MS + i64::from(40 + i);
         assert_eq!(again, BatchOutcome::Duplicate { base_offset: i64::from(i), max_timestamp });
     }
@@ -130,35 +131,35 @@ async fn idempotence(rig: &mut dyn Rig) {
         (idempotent(i64::MAX, i16::MAX, 7, 1), at(14)),
     ];
     for (batch, expected) in cases {
-        assert_eq!(commit_one(rig, EPOCH_MS, to, batch).await, expected, "{batch:?}");
+        assert_eq!(commit_one(harness, EPOCH_MS, to, batch).await, expected, "{batch:?}");
     }
-    let producers = rig.subject().producers(to).await.expect("producers");
+    let producers = harness.subject().producers(to).await.expect("producers");
     let seen: Vec<_> = producers.iter().map(|p| (p.id, p.epoch, p.last_sequence)).collect();
     assert_eq!(seen, [(5, 2, 0), (6, 0, 2), (7, 0, 0), (i64::MAX, i16::MAX, 7)]);
 }
 
-async fn expiry(rig: &mut dyn Rig) {
+async fn expiry(harness: &mut dyn Harness) {
     const DAY_MS: i64 = 86_400_000;
     let to = partition(13, 0);
-    assert_eq!(commit_one(rig, EPOCH_MS, to, idempotent(5, 0, 0, 1)).await, at(0));
-    let early = commit_one(rig, EPOCH_MS + DAY_MS - 1, to, idempotent(5, 0, 9, 1)).await;
+    assert_eq!(commit_one(harness, EPOCH_MS, to, idempotent(5, 0, 0, 1)).await, at(0));
+    let early = commit_one(harness, EPOCH_MS + DAY_MS - 1, to, idempotent(5, 0, 9, 1)).await;
     assert_eq!(early, BatchOutcome::Refused(Refusal::OutOfOrderSequence));
-    assert_eq!(commit_one(rig, EPOCH_MS + DAY_MS, to, plain(1, 1, 0)).await, at(1));
-    assert_eq!(rig.subject().producers(to).await.expect("producers"), []);
+    assert_eq!(commit_one(harness, EPOCH_MS + DAY_MS, to, plain(1, 1, 0)).await, at(1));
+    assert_eq!(harness.subject().producers(to).await.expect("producers"), []);
     // A seal time before the others: the partition's clock does not go back.
-    assert_eq!(commit_one(rig, EPOCH_MS, to, idempotent(5, 0, 9, 1)).await, at(2));
+    assert_eq!(commit_one(harness, EPOCH_MS, to, idempotent(5, 0, 9, 1)).await, at(2));
 }
 
-async fn runs_and_trims(rig: &mut dyn Rig) {
+async fn runs_and_trims(harness: &mut dyn Harness) {
     let to = partition(14, 0);
     let batches = vec![plain(10, 2, 7), plain(20, 3, i64::MAX), idempotent(8, 0, 3, 1)];
-    commit(rig, EPOCH_MS, vec![(to, batches)]).await;
+    commit(harness, EPOCH_MS, vec![(to, batches)]).await;
     let batches = vec![plain(30, 1, 2), idempotent(8, 0, 3, 1), plain(40, 1, -1)];
-    let (_, outcomes) = commit(rig, EPOCH_MS, vec![(to, batches)]).await;
+    let (_, outcomes) = commit(harness, EPOCH_MS, vec![(to, batches)]).await;
     let max_timestamp = EPOCH_MS + 3;
     let again = BatchOutcome::Duplicate { base_offset: 5, max_timestamp };
     assert_eq!(outcomes[0].batches, [at(6), again, at(7)]);
-    let subject = rig.subject();
+    let subject = harness.subject();
     let find = async |from| {
         let request = FindRequest { from, ..find_all(to) };
         let found = subject.find(vec![request]).await.expect("find").remove(0);
@@ -178,33 +179,33 @@ async fn runs_and_trims(rig: &mut dyn Rig) {
     assert_eq!(find(FindFrom::Offset(i64::MAX)).await.1, []);
     let bounds = subject.trim(vec![(to, i64::MAX), (to, 2)]).await.expect("trim");
     assert!(bounds.iter().all(|b| (b.log_start_offset, b.high_watermark, b.bytes) == (8, 8, 0)));
-    assert_eq!(commit_one(rig, EPOCH_MS, to, idempotent(8, 0, 4, 1)).await, at(8));
+    assert_eq!(commit_one(harness, EPOCH_MS, to, idempotent(8, 0, 4, 1)).await, at(8));
 }
 
 /// Every run is found by its own timestamp, also those beside a boundary of an index.
-async fn rising_times(rig: &mut dyn Rig) {
+async fn rising_times(harness: &mut dyn Harness) {
     let to = partition(18, 0);
     for i in 0..200_i64 {
-        commit(rig, EPOCH_MS, vec![(to, vec![plain(1, 1, i * 10)])]).await;
+        commit(harness, EPOCH_MS, vec![(to, vec![plain(1, 1, i * 10)])]).await;
     }
     let requests = (0..200_i64).map(|i| FindRequest {
         from: FindFrom::Timestamp(i * 10 - 5),
         runs_max: 1,
         ..find_all(to)
     });
-    let found = rig.subject().find(requests.collect()).await.expect("find");
+    let found = harness.subject().find(requests.collect()).await.expect("find");
     let bases: Vec<_> = found.iter().map(|f| f.runs[0].base_offset).collect();
     assert_eq!(bases, (0..200).collect::<Vec<_>>());
 }
 
 /// More runs than one window of any index, with a timestamp that breaks the order.
-async fn time_index(rig: &mut dyn Rig) {
+async fn time_index(harness: &mut dyn Harness) {
     let to = partition(15, 0);
     for i in 0..150_i64 {
         let timestamp = if i == 20 { 5_000 } else { i * 10 };
-        commit(rig, EPOCH_MS, vec![(to, vec![plain(1, 1, timestamp)])]).await;
+        commit(harness, EPOCH_MS, vec![(to, vec![plain(1, 1, timestamp)])]).await;
     }
-    let subject = rig.subject();
+    let subject = harness.subject();
     let first = async |from| {
         let request = FindRequest { runs_max: 1, from, ..find_all(to) };
         let found = subject.find(vec![request]).await.expect("find").remove(0);
@@ -220,18 +221,18 @@ async fn time_index(rig: &mut dyn Rig) {
     assert_eq!(first(FindFrom::Timestamp(1_491)).await, None);
 }
 
-async fn forgotten_topic(rig: &mut dyn Rig) {
+async fn deleted_topic(harness: &mut dyn Harness) {
     let topic = TopicId([16; 16]);
-    let binding = TopicBinding { topic, name: "gone".to_owned(), kind: TopicKind::Diskless };
+    let binding = TopicBinding { topic, name: "gone".to_owned(), topic_type: TopicType::Diskless };
     let registration = Registration { binding, rule: BindRule::FirstWins };
-    let subject = rig.subject();
+    let subject = harness.subject();
     subject.register(vec![registration.clone()]).await.expect("register");
     let parts = || (0..40).map(|p| (partition(16, p), vec![idempotent(1, 0, 5, 2)])).collect();
-    let (before, outcomes) = commit(rig, EPOCH_MS, parts()).await;
-    subject.forget(topic).await.expect("forget");
-    subject.forget(topic).await.expect("a repeat");
+    let (before, outcomes) = commit(harness, EPOCH_MS, parts()).await;
+    subject.delete_topic(topic).await.expect("forget");
+    subject.delete_topic(topic).await.expect("a repeat");
     assert!(subject.topics().await.expect("topics").iter().all(|b| b.topic != topic));
-    let (_, late) = commit(rig, EPOCH_MS, parts()).await;
+    let (_, late) = commit(harness, EPOCH_MS, parts()).await;
     let deleted = BatchOutcome::Refused(Refusal::TopicDeleted);
     assert!(late.iter().all(|part| part.batches == [deleted] && part.log_start_offset == 0));
     assert_eq!(subject.commit(&before).await.expect("a repeat"), outcomes);
@@ -243,23 +244,23 @@ async fn forgotten_topic(rig: &mut dyn Rig) {
     let asked = [
         registration.clone(),
         Registration { binding: other.clone(), rule: BindRule::FirstWins },
-        Registration { rule: BindRule::Switch, ..registration },
+        Registration { rule: BindRule::Migrate, ..registration },
     ];
     let bound = subject.register(asked.to_vec()).await.expect("an answer");
     assert_eq!(bound, [None, Some(other), None]);
     assert!(subject.topics().await.expect("topics").iter().all(|b| b.topic != topic));
-    let (_, late) = commit(rig, EPOCH_MS, parts()).await;
+    let (_, late) = commit(harness, EPOCH_MS, parts()).await;
     assert!(late.iter().all(|part| part.batches == [deleted]));
-    subject.forget(TopicId([20; 16])).await.expect("forget");
+    subject.delete_topic(TopicId([20; 16])).await.expect("forget");
 }
 
-async fn followers(rig: &mut dyn Rig) {
-    let subject = rig.subject();
+async fn subscribers(harness: &mut dyn Harness) {
+    let subject = harness.subject();
     let (mut a, mut b) =
-        (subject.follow().await.expect("follow"), subject.follow().await.expect("follow"));
+        (subject.subscribe().await.expect("follow"), subject.subscribe().await.expect("follow"));
     let to =
         vec![(partition(17, 0), vec![plain(5, 1, 0)]), (partition(17, 1), vec![plain(6, 1, 0)])];
-    let (commit, _) = commit(rig, EPOCH_MS, to).await;
+    let (commit, _) = commit(harness, EPOCH_MS, to).await;
     subject.commit(&commit).await.expect("a repeat tells nothing");
     subject.trim(vec![(partition(17, 1), 1)]).await.expect("trim");
     let events = next_events(&mut a, 3).await;

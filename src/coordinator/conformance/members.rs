@@ -12,7 +12,7 @@ fn member(replica: &str, incarnation: u64, zone: u16) -> Member {
     Member {
         replica: replica.to_owned(),
         incarnation,
-        replica_tag: 0xffff_fff0,
+        process_id: 0xffff_fff0,
         zone,
         zone_name: format!("zone-{zone}"),
         peer: (zone == 0).then(|| format!("{replica}.example:9190")),
@@ -27,8 +27,8 @@ fn member(replica: &str, incarnation: u64, zone: u16) -> Member {
 
 /// A zone keeps the most that was asked for and who was there last; who hosts nothing changes
 /// nothing.
-async fn check_zones(rig: &dyn Rig) {
-    let subject = rig.subject();
+async fn check_zones(harness: &dyn Harness) {
+    let subject = harness.subject();
     let hear = async |member: &Member, ttl| -> Vec<ZoneRecord> {
         let zones = subject.renew(member, ttl).await.expect("a lease").zones;
         let names = zones.iter().map(|zone| zone.name.as_str());
@@ -61,9 +61,9 @@ async fn check_zones(rig: &dyn Rig) {
     assert_eq!(told.zones[1].last, Some(asking("f", 1)));
 }
 
-pub(super) async fn check(rig: &dyn Rig) {
-    let subject = rig.subject();
-    check_zones(rig).await;
+pub(super) async fn check(harness: &dyn Harness) {
+    let subject = harness.subject();
+    check_zones(harness).await;
     let renew = async |member: &Member, ttl| -> Membership {
         subject.renew(member, ttl).await.expect("a lease")
     };
@@ -79,7 +79,7 @@ pub(super) async fn check(rig: &dyn Rig) {
     assert_eq!(renew(&newer, LONG).await.members, [newer.clone(), b.clone()]);
     assert_eq!(renew(&a, LONG).await.members, [newer.clone(), b.clone()]);
     assert_eq!(renew(&a, Duration::ZERO).await.members, [newer.clone(), b.clone()]);
-    let tagged = Member { replica_tag: u32::MAX, ..newer.clone() };
+    let tagged = Member { process_id: u32::MAX, ..newer.clone() };
     assert_eq!(renew(&tagged, LONG).await.members, [tagged.clone(), b.clone()]);
 
     // Whoever leaves is gone at once, also for a second time, and may come back.

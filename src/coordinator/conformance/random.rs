@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::coordinator::{BindRule, Registration, TopicBinding, TopicKind};
+use crate::coordinator::{BindRule, Registration, TopicBinding, TopicType};
 use crate::entropy::Entropy;
 use crate::log::batch::add_sequence;
 
@@ -17,22 +17,22 @@ const REPEATED_COMMITS: usize = 8;
 ///
 /// # Panics
 /// When an answer or an event differs from the model's.
-pub async fn check_random(rig: &mut dyn Rig, seed: u64, steps: usize) {
+pub async fn check_random(harness: &mut dyn Harness, seed: u64, steps: usize) {
     let model = model().await;
-    rig.subject().attach("cluster", "zone-a").await.expect("attach");
+    harness.subject().attach("cluster", "zone-a").await.expect("attach");
     let mut world = World::new(seed);
-    let mut expected = model.follow().await.expect("the model never fails");
-    let mut followed = rig.subject().follow().await.expect("follow");
+    let mut expected = model.subscribe().await.expect("the model never fails");
+    let mut followed = harness.subject().subscribe().await.expect("follow");
     for step in 0..steps {
         let context = format!("seed {seed}, step {step}");
-        if world.dice.below(100) == 0 && rig.restart().await {
+        if world.rng.below(100) == 0 && harness.restart().await {
             world.recent.clear();
-            rig.subject().attach("cluster", "zone-a").await.expect("attach");
-            followed = rig.subject().follow().await.expect("follow");
-            assert_equal_everywhere(&model, &*rig.subject(), &world, &context).await;
+            harness.subject().attach("cluster", "zone-a").await.expect("attach");
+            followed = harness.subject().subscribe().await.expect("follow");
+            assert_equal_everywhere(&model, &*harness.subject(), &world, &context).await;
             continue;
         }
-        world.step(&model, rig, &context).await;
+        world.step(&model, harness, &context).await;
         let mut events = Vec::new();
         while let Ok(event) = expected.try_recv() {
             events.push(event);
@@ -42,12 +42,12 @@ pub async fn check_random(rig: &mut dyn Rig, seed: u64, steps: usize) {
         assert_no_event(&mut followed);
     }
     let context = format!("seed {seed}, end");
-    assert_equal_everywhere(&model, &*rig.subject(), &world, &context).await;
+    assert_equal_everywhere(&model, &*harness.subject(), &world, &context).await;
 }
 
-struct Dice(Entropy);
+struct Rng(Entropy);
 
-impl Dice {
+impl Rng {
     fn below(&self, bound: u64) -> u64 {
         self.0.next_u64() % bound
     }
@@ -58,7 +58,7 @@ impl Dice {
 }
 
 struct World {
-    dice: Dice,
+    rng: Rng,
     /// The first of the topics in use; those below it were given up.
     first_topic: u64,
     sealed_ms: i64,
@@ -66,13 +66,13 @@ struct World {
     /// The newest epoch and the next sequence that each producer believes in.
     producers: BTreeMap<(TopicPartition, i64), (i16, i32)>,
     /// Batches sent, to be sent again.
-    sent: BTreeMap<TopicPartition, Vec<BatchClaim>>,
+    sent: BTreeMap<TopicPartition, Vec<BatchMetadata>>,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
         Self {
-            dice: Dice(Entropy::from_seed(seed)),
+            rng: Rng(Entropy::from_seed(seed)),
             first_topic: 1,
             sealed_ms: EPOCH_MS,
             recent: Vec::new(),
@@ -81,12 +81,12 @@ impl World {
         }
     }
 
-    async fn step(&mut self, model: &dyn Coordinator, rig: &mut dyn Rig, context: &str) {
-        let subject = rig.subject();
-        match self.dice.below(100) {
+    async fn step(&mut self, model: &dyn Coordinator, harness: &mut dyn Harness, context: &str) {
+        let subject = harness.subject();
+        match self.rng.below(100) {
             0..50 => {
-                let commit = self.commit(rig.next_object());
-                rig.put(&commit).await;
+                let commit = self.commit(harness.next_object());
+                harness.put(&commit).await;
                 let answers = (model.commit(&commit).await, subject.commit(&commit).await);
                 assert_same(answers, context);
                 self.recent.push(commit);
@@ -101,13 +101,13 @@ impl World {
                 }
             }
             58..80 => {
-                let requests: Vec<_> = (0..=self.dice.below(4)).map(|_| self.request()).collect();
+                let requests: Vec<_> = (0..=self.rng.below(4)).map(|_| self.request()).collect();
                 let answers = (model.find(requests.clone()).await, subject.find(requests).await);
                 assert_same(answers, context);
             }
             80..87 => {
-                let starts: Vec<_> = (0..=self.dice.below(2))
-                    .map(|_| (self.partition(), self.dice.below(60).cast_signed() - 2))
+                let starts: Vec<_> = (0..=self.rng.below(2))
+                    .map(|_| (self.partition(), self.rng.below(60).cast_signed() - 2))
                     .collect();
                 let answers = (model.trim(starts.clone()).await, subject.trim(starts).await);
                 assert_same(answers, context);
@@ -119,13 +119,16 @@ impl World {
                 assert_same(answers, context);
             }
             91..97 => {
-                let asked: Vec<_> = (0..=self.dice.below(2)).map(|_| self.registration()).collect();
+                let asked: Vec<_> = (0..=self.rng.below(2)).map(|_| self.registration()).collect();
                 let answers = (model.register(asked.clone()).await, subject.register(asked).await);
                 assert_same(answers, context);
             }
             97 => {
                 let topic = self.partition().topic;
-                assert_same((model.forget(topic).await, subject.forget(topic).await), context);
+                assert_same(
+                    (model.delete_topic(topic).await, subject.delete_topic(topic).await),
+                    context,
+                );
                 self.first_topic = (self.first_topic + 1).min(250);
             }
             _ => assert_same((model.topics().await, subject.topics().await), context),
@@ -134,19 +137,19 @@ impl World {
 
     fn partition(&self) -> TopicPartition {
         let topic =
-            u8::try_from(self.first_topic + self.dice.below(TOPICS)).expect("a small number");
-        partition(topic, i32::try_from(self.dice.below(PARTITIONS)).expect("a small number"))
+            u8::try_from(self.first_topic + self.rng.below(TOPICS)).expect("a small number");
+        partition(topic, i32::try_from(self.rng.below(PARTITIONS)).expect("a small number"))
     }
 
     fn commit(&mut self, object: ObjectId) -> Commit {
-        self.sealed_ms += match self.dice.below(40) {
+        self.sealed_ms += match self.rng.below(40) {
             0 => 25 * 3_600_000,
             1 => -500,
-            _ => self.dice.below(2_000).cast_signed(),
+            _ => self.rng.below(2_000).cast_signed(),
         };
-        let parts = (0..=self.dice.below(4)).map(|_| {
+        let parts = (0..=self.rng.below(4)).map(|_| {
             let partition = self.partition();
-            (partition, (0..=self.dice.below(3)).map(|_| self.batch(partition)).collect())
+            (partition, (0..=self.rng.below(3)).map(|_| self.batch(partition)).collect())
         });
         let parts = parts.collect::<Vec<_>>();
         if self.recent.last().is_some_and(|last| self.sealed_ms - last.sealed_ms > 3_600_000) {
@@ -155,34 +158,34 @@ impl World {
         commit_of(object, self.sealed_ms, parts)
     }
 
-    fn batch(&mut self, to: TopicPartition) -> BatchClaim {
-        let count = i32::try_from(1 + self.dice.below(4)).expect("a small number");
-        let bytes = u32::try_from(60 + self.dice.below(1_000)).expect("a small number");
-        let around = self.sealed_ms + self.dice.below(10_000).cast_signed() - 9_000;
-        let max_timestamp = match self.dice.below(12) {
-            0 => self.dice.pick(&[-1, 0, i64::MAX, i64::MAX - 1, (1 << 53) + 1, 1 << 53]),
+    fn batch(&mut self, to: TopicPartition) -> BatchMetadata {
+        let count = i32::try_from(1 + self.rng.below(4)).expect("a small number");
+        let bytes = u32::try_from(60 + self.rng.below(1_000)).expect("a small number");
+        let around = self.sealed_ms + self.rng.below(10_000).cast_signed() - 9_000;
+        let max_timestamp = match self.rng.below(12) {
+            0 => self.rng.pick(&[-1, 0, i64::MAX, i64::MAX - 1, (1 << 53) + 1, 1 << 53]),
             _ => around,
         };
-        let mut batch = BatchClaim { bytes, offset_count: count, max_timestamp, producer: None };
-        if self.dice.below(4) == 0 {
+        let mut batch = BatchMetadata { bytes, offset_count: count, max_timestamp, producer: None };
+        if self.rng.below(4) == 0 {
             return batch;
         }
         let sent = self.sent.entry(to).or_default();
-        if !sent.is_empty() && self.dice.below(4) == 0 {
-            let back = usize::try_from(self.dice.below(32)).expect("a small number");
+        if !sent.is_empty() && self.rng.below(4) == 0 {
+            let back = usize::try_from(self.rng.below(32)).expect("a small number");
             return sent[sent.len().saturating_sub(1 + back)];
         }
-        let id = self.dice.pick(&[0, 7, 1 << 60, i64::MAX]);
-        let first = self.dice.pick(&[0, 5, i32::MAX - 1, i32::MAX]);
+        let id = self.rng.pick(&[0, 7, 1 << 60, i64::MAX]);
+        let first = self.rng.pick(&[0, 5, i32::MAX - 1, i32::MAX]);
         let (epoch, next) = self.producers.entry((to, id)).or_insert((0, first));
-        let (claimed_epoch, base_sequence) = match self.dice.below(12) {
+        let (claimed_epoch, base_sequence) = match self.rng.below(12) {
             0 => (*epoch, add_sequence(*next, 1)),
             1 => (epoch.saturating_sub(1).max(0), *next),
             2 => (*epoch + 1, 0),
             3 => (*epoch + 1, 1),
             _ => (*epoch, *next),
         };
-        batch.producer = Some(ProducerClaim { id, epoch: claimed_epoch, base_sequence });
+        batch.producer = Some(ProducerSequence { id, epoch: claimed_epoch, base_sequence });
         if base_sequence == *next || (claimed_epoch > *epoch && base_sequence == 0) {
             *epoch = claimed_epoch.max(*epoch);
             *next = add_sequence(base_sequence, count);
@@ -192,25 +195,26 @@ impl World {
     }
 
     fn request(&self) -> FindRequest {
-        let timestamp = self.sealed_ms - self.dice.below(100_000).cast_signed();
-        let from = match self.dice.below(8) {
-            0..4 => FindFrom::Offset(self.dice.below(200).cast_signed() - 5),
-            4 => FindFrom::Offset(self.dice.pick(&[i64::MIN, i64::MAX])),
+        let timestamp = self.sealed_ms - self.rng.below(100_000).cast_signed();
+        let from = match self.rng.below(8) {
+            0..4 => FindFrom::Offset(self.rng.below(200).cast_signed() - 5),
+            4 => FindFrom::Offset(self.rng.pick(&[i64::MIN, i64::MAX])),
             5 => FindFrom::Timestamp(timestamp),
-            6 => FindFrom::Timestamp(self.dice.pick(&[i64::MAX, (1 << 53) + 1, -1, 0])),
+            6 => FindFrom::Timestamp(self.rng.pick(&[i64::MAX, (1 << 53) + 1, -1, 0])),
             _ => FindFrom::MaxTimestamp,
         };
-        let bytes_max = self.dice.pick(&[0, 1, 500, 5_000, u64::MAX]);
-        let runs_max = self.dice.pick(&[0, 1, 3, u32::MAX]);
+        let bytes_max = self.rng.pick(&[0, 1, 500, 5_000, u64::MAX]);
+        let runs_max = self.rng.pick(&[0, 1, 3, u32::MAX]);
         FindRequest { partition: self.partition(), from, bytes_max, runs_max }
     }
 
     fn registration(&self) -> Registration {
         let topic = self.partition().topic;
-        let kind = self.dice.pick(&[TopicKind::Classic, TopicKind::Diskless, TopicKind::Switching]);
-        let rule = self.dice.pick(&[BindRule::FirstWins, BindRule::Switch]);
-        let name = format!("topic {}", self.dice.below(1_000));
-        Registration { binding: TopicBinding { topic, name, kind }, rule }
+        let topic_type =
+            self.rng.pick(&[TopicType::Classic, TopicType::Diskless, TopicType::Migrating]);
+        let rule = self.rng.pick(&[BindRule::FirstWins, BindRule::Migrate]);
+        let name = format!("topic {}", self.rng.below(1_000));
+        Registration { binding: TopicBinding { topic, name, topic_type }, rule }
     }
 }
 

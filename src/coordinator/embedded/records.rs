@@ -14,7 +14,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::coordinator::{CoordinatorError, TopicBinding, TopicKind};
+use crate::coordinator::{CoordinatorError, TopicBinding, TopicType};
 use crate::log::ids::{ObjectId, TopicId};
 use crate::store::{Certainty, ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
 
@@ -43,7 +43,7 @@ impl Position {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ClusterRecord {
     format: u32,
-    pub(super) generation: String,
+    pub(super) metadata_id: String,
     pub(super) cluster_id: Option<String>,
     /// By index.
     pub(super) zones: Vec<String>,
@@ -53,8 +53,8 @@ pub(super) struct ClusterRecord {
 }
 
 impl ClusterRecord {
-    pub(super) fn new(generation: String) -> Self {
-        Self { format: FORMAT, generation, cluster_id: None, zones: Vec::new(), nodes: Vec::new() }
+    pub(super) fn new(metadata_id: String) -> Self {
+        Self { format: FORMAT, metadata_id, cluster_id: None, zones: Vec::new(), nodes: Vec::new() }
     }
 }
 
@@ -63,8 +63,8 @@ impl ClusterRecord {
 enum TopicState {
     Classic,
     Diskless,
-    Switching,
-    Forgotten,
+    Migrating,
+    TopicDeleted,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -79,28 +79,28 @@ pub(super) struct TopicRecord {
 
 impl TopicRecord {
     pub(super) fn bound(binding: &TopicBinding, since: Position) -> Self {
-        let state = match binding.kind {
-            TopicKind::Classic => TopicState::Classic,
-            TopicKind::Diskless => TopicState::Diskless,
-            TopicKind::Switching => TopicState::Switching,
+        let state = match binding.topic_type {
+            TopicType::Classic => TopicState::Classic,
+            TopicType::Diskless => TopicState::Diskless,
+            TopicType::Migrating => TopicState::Migrating,
         };
         Self { format: FORMAT, name: binding.name.clone(), state, since }
     }
 
-    pub(super) fn forgotten() -> Self {
-        let (name, state) = (String::new(), TopicState::Forgotten);
+    pub(super) fn deleted() -> Self {
+        let (name, state) = (String::new(), TopicState::TopicDeleted);
         Self { format: FORMAT, name, state, since: Position::START }
     }
 
     /// `None` for a forgotten topic.
     pub(super) fn binding(&self, topic: TopicId) -> Option<TopicBinding> {
-        let kind = match self.state {
-            TopicState::Classic => TopicKind::Classic,
-            TopicState::Diskless => TopicKind::Diskless,
-            TopicState::Switching => TopicKind::Switching,
-            TopicState::Forgotten => return None,
+        let topic_type = match self.state {
+            TopicState::Classic => TopicType::Classic,
+            TopicState::Diskless => TopicType::Diskless,
+            TopicState::Migrating => TopicType::Migrating,
+            TopicState::TopicDeleted => return None,
         };
-        Some(TopicBinding { topic, name: self.name.clone(), kind })
+        Some(TopicBinding { topic, name: self.name.clone(), topic_type })
     }
 }
 
@@ -130,7 +130,7 @@ impl TrimRecord {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Adopted {
     pub(super) incarnation: u64,
-    pub(super) replica: u32,
+    pub(super) process_id: u32,
     /// Its objects 0 to this, exclusive, count; what landed later does not.
     pub(super) sequences: u32,
 }
@@ -139,7 +139,7 @@ pub(super) struct Adopted {
 #[serde(rename_all = "camelCase")]
 pub(super) struct IncarnationRecord {
     format: u32,
-    pub(super) replica: u32,
+    pub(super) process_id: u32,
     /// Earlier incarnations, ascending; one that is not named is not adopted at all.
     pub(super) adopted: Vec<Adopted>,
 }
@@ -224,7 +224,9 @@ impl Records {
     ) -> Result<IncarnationRecord, CoordinatorError> {
         let key = incarnation_key(incarnation);
         let record = self.load(&key).await?;
-        record.ok_or_else(|| CoordinatorError::Lost(format!("{key} vanished while it was read")))
+        record.ok_or_else(|| {
+            CoordinatorError::MetadataLost(format!("{key} vanished while it was read"))
+        })
     }
 
     /// Claims an incarnation; exactly one process can.
@@ -234,7 +236,7 @@ impl Records {
         adopted: Vec<Adopted>,
     ) -> Result<(), CoordinatorError> {
         let key = incarnation_key(first.incarnation);
-        let record = IncarnationRecord { format: FORMAT, replica: first.replica, adopted };
+        let record = IncarnationRecord { format: FORMAT, process_id: first.process_id, adopted };
         let Err(error) = self.save(&key, &record, PutMode::Create).await else { return Ok(()) };
         if error.kind != StoreErrorKind::AlreadyExists {
             return Err(store_error(error));

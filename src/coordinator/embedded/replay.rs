@@ -34,14 +34,16 @@ pub(super) async fn replay(
     let mut state = State::default();
     replay_cluster(&mut state, cluster)?;
     let in_order = adopted.iter().flat_map(|a| {
-        let id = |sequence| ObjectId { incarnation: a.incarnation, replica: a.replica, sequence };
+        let id =
+            |sequence| ObjectId { incarnation: a.incarnation, process_id: a.process_id, sequence };
         (0..a.sequences).map(id)
     });
     let reads: Vec<_> = in_order.map(|object| (object, objects.get(&object).copied())).collect();
     // In order and bounded: as many footers in memory as are read at once.
     let mut footers = stream::iter(reads)
         .map(|(object, size)| async move {
-            let missing = || CoordinatorError::Lost(format!("{} is missing", wal_key(object)));
+            let missing =
+                || CoordinatorError::MetadataLost(format!("{} is missing", wal_key(object)));
             read_footer(records, object, size.ok_or_else(missing)?).await
         })
         .buffered(CONCURRENCY);
@@ -67,7 +69,7 @@ async fn list_objects(
         if incarnations.binary_search(&object.incarnation).is_err() {
             let detail =
                 format!("{} was not written in embedded mode, or embedded/ is gone", meta.key);
-            return Err(CoordinatorError::Lost(detail));
+            return Err(CoordinatorError::MetadataLost(detail));
         }
         objects.insert(object, meta.size);
     }
@@ -84,11 +86,11 @@ async fn plan_adoption(
     let Some(&newest) = incarnations.last() else { return Ok(Vec::new()) };
     let record = records.incarnation(newest).await?;
     let mut adopted = record.adopted;
-    let id = |sequence| ObjectId { incarnation: newest, replica: record.replica, sequence };
+    let id = |sequence| ObjectId { incarnation: newest, process_id: record.process_id, sequence };
     let sequences = (0..u32::MAX).take_while(|s| objects.contains_key(&id(*s))).count();
     let sequences = u32::try_from(sequences).unwrap_or(u32::MAX);
     if sequences > 0 {
-        adopted.push(Adopted { incarnation: newest, replica: record.replica, sequences });
+        adopted.push(Adopted { incarnation: newest, process_id: record.process_id, sequences });
     }
     Ok(adopted)
 }
@@ -118,7 +120,9 @@ async fn read_footer(
         let key = key.clone();
         async move {
             records.store().get(&key, Some(from..size)).await.map_err(|error| match error.kind {
-                StoreErrorKind::NotFound => CoordinatorError::Lost(format!("{key} is missing")),
+                StoreErrorKind::NotFound => {
+                    CoordinatorError::MetadataLost(format!("{key} is missing"))
+                }
                 _ => store_error(error),
             })
         }
@@ -164,7 +168,7 @@ fn replay_topics(state: &mut State, topics: &BTreeMap<TopicId, TopicRecord>) {
                 let registration = Registration { binding, rule: BindRule::FirstWins };
                 state.register(vec![registration]);
             }
-            None => state.forget(*topic),
+            None => state.delete_topic(*topic),
         }
     }
 }

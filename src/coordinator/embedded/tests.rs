@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::coordinator::conformance::{Rig, check_cases, check_random};
+use crate::coordinator::conformance::{Harness, check_cases, check_random};
 use crate::coordinator::memory::MemoryCoordinator;
-use crate::coordinator::{BatchOutcome, BindRule, FindFrom, TopicKind};
-use crate::log::batch::{BatchClaim, Part, ProducerClaim};
+use crate::coordinator::{BatchOutcome, BindRule, FindFrom, TopicType};
+use crate::log::batch::{BatchMetadata, Part, ProducerSequence};
 use crate::log::object_format::{Footer, HEADER, encode_footer, wal_key};
 use crate::store::{Certainty, ObjectMeta, PutMode, StoreError, StoreErrorKind};
 
@@ -94,13 +94,13 @@ async fn put_object(store: &TestStore, commit: &Commit) {
     store.put(&wal_key(commit.object), body, PutMode::Create).await.unwrap();
 }
 
-struct EmbeddedRig {
+struct EmbeddedHarness {
     store: Arc<TestStore>,
     subject: Arc<EmbeddedCoordinator>,
     next: u32,
 }
 
-impl EmbeddedRig {
+impl EmbeddedHarness {
     async fn new() -> Self {
         let store = Arc::new(TestStore::default());
         let subject = Arc::new(open(&store).await.unwrap());
@@ -109,7 +109,7 @@ impl EmbeddedRig {
 }
 
 #[async_trait]
-impl Rig for EmbeddedRig {
+impl Harness for EmbeddedHarness {
     fn subject(&self) -> Arc<dyn Coordinator> {
         Arc::<EmbeddedCoordinator>::clone(&self.subject)
     }
@@ -117,8 +117,8 @@ impl Rig for EmbeddedRig {
     fn next_object(&mut self) -> ObjectId {
         let sequence = self.next;
         self.next += 1;
-        let (incarnation, replica) = (self.subject.incarnation(), self.subject.replica());
-        ObjectId { incarnation, replica, sequence }
+        let (incarnation, replica) = (self.subject.incarnation(), self.subject.process_id());
+        ObjectId { incarnation, process_id: replica, sequence }
     }
 
     async fn put(&mut self, commit: &Commit) {
@@ -134,13 +134,13 @@ impl Rig for EmbeddedRig {
 
 #[tokio::test]
 async fn answers_as_the_cases_demand() {
-    check_cases(&mut EmbeddedRig::new().await).await;
+    check_cases(&mut EmbeddedHarness::new().await).await;
 }
 
 #[tokio::test]
 async fn equals_the_model_across_restarts() {
     for seed in 0..10 {
-        check_random(&mut EmbeddedRig::new().await, seed, 800).await;
+        check_random(&mut EmbeddedHarness::new().await, seed, 800).await;
     }
 }
 
@@ -150,11 +150,11 @@ fn topic_partition() -> TopicPartition {
 
 /// An object with one idempotent batch of two records, `position` batches into the producer's life.
 fn object(coordinator: &EmbeddedCoordinator, sequence: u32, position: i32) -> Commit {
-    let producer = Some(ProducerClaim { id: 1, epoch: 0, base_sequence: 2 * position });
-    let batch = BatchClaim { bytes: 50, offset_count: 2, max_timestamp: 9, producer };
+    let producer = Some(ProducerSequence { id: 1, epoch: 0, base_sequence: 2 * position });
+    let batch = BatchMetadata { bytes: 50, offset_count: 2, max_timestamp: 9, producer };
     let part = Part { index: 0, partition: topic_partition(), start: 8, batches: vec![batch] };
-    let (incarnation, replica) = (coordinator.incarnation(), coordinator.replica());
-    let object = ObjectId { incarnation, replica, sequence };
+    let (incarnation, replica) = (coordinator.incarnation(), coordinator.process_id());
+    let object = ObjectId { incarnation, process_id: replica, sequence };
     Commit { object, sealed_ms: 5_000, parts: vec![part] }
 }
 
@@ -210,7 +210,7 @@ async fn objects_commit_whole_and_in_order() {
     part.parts[0].index = 1;
     refused(coordinator.commit(&part).await);
     let mut foreign = object(&coordinator, 0, 0);
-    foreign.object.replica ^= 1;
+    foreign.object.process_id ^= 1;
     refused(coordinator.commit(&foreign).await);
     coordinator.commit(&object(&coordinator, 0, 0)).await.unwrap();
     refused(coordinator.commit(&object(&coordinator, 2, 1)).await);
@@ -229,7 +229,7 @@ async fn damage_is_named_and_nothing_starts_again_at_zero() {
     let whole = store.objects().clone();
     let key = wal_key(object(&coordinator, 1, 1).object);
     let lost = |result: Result<_, CoordinatorError>, what: &str| match result {
-        Err(CoordinatorError::Lost(detail)) => assert!(detail.contains(what), "{detail}"),
+        Err(CoordinatorError::MetadataLost(detail)) => assert!(detail.contains(what), "{detail}"),
         other => panic!("{other:?}"),
     };
     store.objects().remove(&key);
@@ -261,14 +261,14 @@ async fn bindings_zones_and_generation_survive() {
     let binding = TopicBinding {
         topic: TopicId([3; 16]),
         name: "clicks".to_owned(),
-        kind: TopicKind::Diskless,
+        topic_type: TopicType::Diskless,
     };
     let registration = Registration { binding: binding.clone(), rule: BindRule::FirstWins };
     first.register(vec![registration]).await.unwrap();
     let second = open(&store).await.unwrap();
     assert_eq!(second.topics().await.unwrap(), [binding]);
     let again = second.attach("cluster", "zone-b").await.unwrap();
-    assert_eq!((again.zone_index, &again.generation), (1, &attached.generation));
+    assert_eq!((again.zone_index, &again.metadata_id), (1, &attached.metadata_id));
     let other = second.attach("other", "zone-b").await;
     assert!(matches!(other, Err(CoordinatorError::OtherCluster { .. })));
 }
@@ -279,7 +279,7 @@ async fn a_zone_keeps_its_nodes_over_restarts() {
     let member = |nodes| Member {
         replica: "only".to_owned(),
         incarnation: 1,
-        replica_tag: 1,
+        process_id: 1,
         zone: 0,
         zone_name: "zone-a".to_owned(),
         peer: None,

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::mpsc;
 
-use super::followers::Followers;
 use super::outcomes::Outcomes;
+use super::subscribers::Subscribers;
 use crate::coordinator::{
     BatchOutcome, BindRule, Commit, CoordinatorError, Event, FindFrom, FindRequest, Found,
-    PartOutcome, ProducerSnapshot, Refusal, Registration, TopicBinding, TopicKind, Watermarks,
+    PartOutcome, ProducerSnapshot, Refusal, Registration, TopicBinding, TopicType, Watermarks,
 };
 use crate::log::batch::Part;
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
@@ -19,10 +19,10 @@ pub(in crate::coordinator) struct State {
     cluster_id: Option<String>,
     zones: Vec<String>,
     bindings: BTreeMap<TopicId, TopicBinding>,
-    forgotten: BTreeSet<TopicId>,
+    deleted: BTreeSet<TopicId>,
     partitions: BTreeMap<TopicPartition, PartitionLog>,
     outcomes: Outcomes,
-    followers: Followers,
+    subscribers: Subscribers,
 }
 
 impl State {
@@ -69,7 +69,7 @@ impl State {
         let mut changed: BTreeMap<TopicId, TopicBinding> = BTreeMap::new();
         for registration in registrations {
             let topic = registration.binding.topic;
-            if self.is_forgotten(topic) {
+            if self.is_deleted(topic) {
                 continue;
             }
             let bound = changed.get(&topic).or_else(|| self.bindings.get(&topic));
@@ -84,12 +84,12 @@ impl State {
         self.bindings.values().cloned().collect()
     }
 
-    pub(in crate::coordinator) fn is_forgotten(&self, topic: TopicId) -> bool {
-        self.forgotten.contains(&topic)
+    pub(in crate::coordinator) fn is_deleted(&self, topic: TopicId) -> bool {
+        self.deleted.contains(&topic)
     }
 
-    pub(in crate::coordinator) fn forget(&mut self, topic: TopicId) {
-        if !self.forgotten.insert(topic) {
+    pub(in crate::coordinator) fn delete_topic(&mut self, topic: TopicId) {
+        if !self.deleted.insert(topic) {
             return;
         }
         self.bindings.remove(&topic);
@@ -99,7 +99,7 @@ impl State {
         for partition in gone {
             self.partitions.remove(&partition);
         }
-        self.followers.tell(&Event::Forgotten(topic));
+        self.subscribers.tell(&Event::TopicDeleted(topic));
     }
 
     pub(in crate::coordinator) fn commit(&mut self, commit: &Commit) -> Vec<PartOutcome> {
@@ -139,7 +139,7 @@ impl State {
         let Some(log) = self.partitions.get_mut(&partition) else { return Watermarks::default() };
         if log.trim(start) {
             let log_start_offset = log.log_start_offset();
-            self.followers.tell(&Event::Trimmed { partition, log_start_offset });
+            self.subscribers.tell(&Event::Trimmed { partition, log_start_offset });
         }
         self.watermarks(partition)
     }
@@ -161,13 +161,13 @@ impl State {
         snapshots.collect()
     }
 
-    pub(in crate::coordinator) fn follow(&mut self) -> mpsc::Receiver<Event> {
-        self.followers.follow()
+    pub(in crate::coordinator) fn subscribe(&mut self) -> mpsc::Receiver<Event> {
+        self.subscribers.subscribe()
     }
 
     /// `None` for a topic that was forgotten.
     fn register_one(&mut self, registration: Registration) -> Option<TopicBinding> {
-        if self.is_forgotten(registration.binding.topic) {
+        if self.is_deleted(registration.binding.topic) {
             return None;
         }
         let bound = self.bindings.get(&registration.binding.topic);
@@ -175,7 +175,7 @@ impl State {
             return Some(bound.cloned().unwrap_or(registration.binding));
         };
         self.bindings.insert(binding.topic, binding.clone());
-        self.followers.tell(&Event::Bound(binding.clone()));
+        self.subscribers.tell(&Event::Bound(binding.clone()));
         Some(binding)
     }
 
@@ -183,7 +183,7 @@ impl State {
         if let Some(stored) = self.outcomes.stored(object, part.index) {
             return stored.clone();
         }
-        let outcome = if self.is_forgotten(part.partition.topic) {
+        let outcome = if self.is_deleted(part.partition.topic) {
             let refused = BatchOutcome::Refused(Refusal::TopicDeleted);
             let batches = vec![refused; part.batches.len()];
             PartOutcome { index: part.index, batches, log_start_offset: 0 }
@@ -199,7 +199,7 @@ impl State {
         let (answers, runs) = log.commit(object, sealed_ms, part);
         let log_start_offset = log.log_start_offset();
         if !runs.is_empty() {
-            self.followers.tell(&Event::Committed { partition: part.partition, runs });
+            self.subscribers.tell(&Event::Committed { partition: part.partition, runs });
         }
         let batches = answers.into_iter().map(outcome).collect();
         PartOutcome { index: part.index, batches, log_start_offset }
@@ -212,12 +212,12 @@ pub(in crate::coordinator) fn resolve(
     registration: &Registration,
 ) -> Option<TopicBinding> {
     let Some(bound) = bound else { return Some(registration.binding.clone()) };
-    match (registration.rule, bound.kind, registration.binding.kind) {
-        (BindRule::Switch, TopicKind::Classic, TopicKind::Switching)
-        | (BindRule::Switch, TopicKind::Switching, TopicKind::Diskless | TopicKind::Classic) => {
-            Some(TopicBinding { kind: registration.binding.kind, ..bound.clone() })
+    match (registration.rule, bound.topic_type, registration.binding.topic_type) {
+        (BindRule::Migrate, TopicType::Classic, TopicType::Migrating)
+        | (BindRule::Migrate, TopicType::Migrating, TopicType::Diskless | TopicType::Classic) => {
+            Some(TopicBinding { topic_type: registration.binding.topic_type, ..bound.clone() })
         }
-        (BindRule::FirstWins | BindRule::Switch, _, _) => None,
+        (BindRule::FirstWins | BindRule::Migrate, _, _) => None,
     }
 }
 

@@ -1,24 +1,24 @@
-use super::followers::{FOLLOWER_EVENTS_MAX, Followers};
 use super::outcomes::{OUTCOME_RETENTION_MS, Outcomes};
+use super::subscribers::{SUBSCRIBER_EVENTS_MAX, Subscribers};
 use super::*;
 use crate::log::ids::ObjectId;
 
 #[test]
 fn a_slow_follower_is_told_of_a_gap_and_then_follows_again() {
-    let mut followers = Followers::default();
-    let mut slow = followers.follow();
+    let mut subscribers = Subscribers::default();
+    let mut slow = subscribers.subscribe();
     let event = |n: usize| Event::Trimmed {
         partition: TopicPartition { topic: TopicId([1; 16]), partition: 0 },
         log_start_offset: i64::try_from(n).unwrap(),
     };
-    for n in 0..FOLLOWER_EVENTS_MAX + 10 {
-        followers.tell(&event(n));
+    for n in 0..SUBSCRIBER_EVENTS_MAX + 10 {
+        subscribers.tell(&event(n));
     }
-    for n in 0..FOLLOWER_EVENTS_MAX {
+    for n in 0..SUBSCRIBER_EVENTS_MAX {
         assert_eq!(slow.try_recv(), Ok(event(n)));
     }
     assert_eq!(slow.try_recv(), Ok(Event::Gap));
-    followers.tell(&event(7));
+    subscribers.tell(&event(7));
     assert_eq!(slow.try_recv(), Ok(event(7)));
     assert!(slow.try_recv().is_err());
 }
@@ -26,7 +26,7 @@ fn a_slow_follower_is_told_of_a_gap_and_then_follows_again() {
 #[test]
 fn outcomes_are_kept_for_an_hour_of_seal_time() {
     let mut outcomes = Outcomes::default();
-    let object = |sequence| ObjectId { incarnation: 1, replica: 1, sequence };
+    let object = |sequence| ObjectId { incarnation: 1, process_id: 1, sequence };
     let outcome = PartOutcome { index: 3, batches: Vec::new(), log_start_offset: 0 };
     outcomes.keep(object(0), 1_000, outcome.clone());
     outcomes.keep(object(1), 1_000 + OUTCOME_RETENTION_MS, outcome.clone());

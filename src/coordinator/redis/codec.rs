@@ -5,7 +5,7 @@ use bytes::{Buf, BufMut};
 use crate::coordinator::ProducerSnapshot;
 use crate::coordinator::{
     BatchOutcome, CoordinatorError, Event, Found, Member, PartOutcome, Refusal, TopicBinding,
-    TopicKind, Watermarks,
+    TopicType, Watermarks,
 };
 use crate::log::batch::{Part, Run};
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
@@ -50,7 +50,7 @@ pub(super) fn encode_part(part: &Part) -> Vec<u8> {
 pub(super) fn encode_member(member: &Member) -> Vec<u8> {
     let mut out = Vec::new();
     out.put_u64(member.incarnation);
-    out.put_u32(member.replica_tag);
+    out.put_u32(member.process_id);
     out.put_u16(member.zone);
     out.put_u16(member.node_ports);
     let peer = member.peer.as_deref().unwrap_or_default();
@@ -147,7 +147,7 @@ impl<'a> Packed<'a> {
     /// What [`encode_member`] wrote; a later version may have written more, an earlier one less.
     pub(super) fn member(mut self) -> Result<Member, CoordinatorError> {
         let incarnation = u64::from_be_bytes(self.array()?);
-        let replica_tag = u32::from_be_bytes(self.array()?);
+        let process_id = u32::from_be_bytes(self.array()?);
         let (zone, node_ports) = (self.u16()?, self.u16()?);
         let (replica, zone_name) = (self.text()?, self.text()?);
         let (advertised_host, peer) = (self.text()?, self.text()?);
@@ -163,7 +163,7 @@ impl<'a> Packed<'a> {
         Ok(Member {
             replica,
             incarnation,
-            replica_tag,
+            process_id,
             zone,
             zone_name,
             peer,
@@ -184,14 +184,14 @@ impl<'a> Packed<'a> {
 
     /// Kind and name as `topics` keeps them.
     pub(super) fn binding(mut self, topic: TopicId) -> Result<TopicBinding, CoordinatorError> {
-        let kind = match self.u8()? {
-            b'c' => TopicKind::Classic,
-            b'd' => TopicKind::Diskless,
-            b's' => TopicKind::Switching,
+        let topic_type = match self.u8()? {
+            b'c' => TopicType::Classic,
+            b'd' => TopicType::Diskless,
+            b's' => TopicType::Migrating,
             _ => return Err(self.corrupt()),
         };
         let name = std::str::from_utf8(self.rest).map_err(|_| self.corrupt())?.to_owned();
-        Ok(TopicBinding { topic, name, kind })
+        Ok(TopicBinding { topic, name, topic_type })
     }
 
     fn event(&mut self) -> Result<Event, CoordinatorError> {
@@ -212,7 +212,7 @@ impl<'a> Packed<'a> {
                 let bytes = self.take(length)?;
                 Ok(Event::Bound(Packed::new(self.what, bytes).binding(topic)?))
             }
-            4 => Ok(Event::Forgotten(TopicId(self.array()?))),
+            4 => Ok(Event::TopicDeleted(TopicId(self.array()?))),
             _ => Err(self.corrupt()),
         }
     }
@@ -310,7 +310,7 @@ mod tests {
         Member {
             replica: "a-0".to_owned(),
             incarnation: 0x0102_0304_0506_0708,
-            replica_tag: 9,
+            process_id: 9,
             zone: 3,
             zone_name: "a".to_owned(),
             peer: None,

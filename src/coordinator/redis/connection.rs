@@ -323,7 +323,9 @@ fn host_port(text: &str, default_port: u16) -> Option<ConnectionAddr> {
 pub(super) fn redis_error(error: &RedisError) -> CoordinatorError {
     let detail = error.to_string();
     match error.code() {
-        Some("ODRADEKLOST") => CoordinatorError::Lost(error.detail().unwrap_or(&detail).to_owned()),
+        Some("ODRADEKLOST") => {
+            CoordinatorError::MetadataLost(error.detail().unwrap_or(&detail).to_owned())
+        }
         Some("WRONGTYPE") => CoordinatorError::Corrupt(detail),
         Some(
             "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "READONLY" | "OOM" | "BUSY" | "TRYAGAIN"
@@ -379,7 +381,7 @@ mod tests {
         };
         assert!(matches!(error("-OOM no\r\n"), CoordinatorError::Unavailable(_)));
         assert!(matches!(error("-READONLY no\r\n"), CoordinatorError::Unavailable(_)));
-        assert!(matches!(error("-ODRADEKLOST gone\r\n"), CoordinatorError::Lost(_)));
+        assert!(matches!(error("-ODRADEKLOST gone\r\n"), CoordinatorError::MetadataLost(_)));
         assert!(matches!(error("-ERR something broke\r\n"), CoordinatorError::Unknown(_)));
     }
 }

@@ -7,36 +7,36 @@ use parking_lot::{Mutex, MutexGuard};
 /// The greatest sequence seen of one shard in one of its lives. A Redis is right only if it lived
 /// that life at least so far.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Floor {
+pub struct ObservedPosition {
     /// The life: Redis' replication id.
-    pub life: String,
+    pub replication_id: String,
     /// The sequence.
     pub sequence: u64,
 }
 
 /// What one replica has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Floors {
+pub struct ObservedPositions {
     /// The generation of the metadata.
-    pub generation: String,
+    pub metadata_id: String,
     /// Of the registry, then of each shard; `None` where nothing was seen yet.
-    pub tags: Vec<Option<Floor>>,
+    pub tags: Vec<Option<ObservedPosition>>,
 }
 
 /// Keeps floors where no Redis forgets them.
 #[async_trait]
-pub trait FloorStore: Send + Sync + std::fmt::Debug {
+pub trait ObservedPositionStore: Send + Sync + std::fmt::Debug {
     /// Keeps what this replica has seen, in the place of what it kept before.
     ///
     /// # Errors
     /// What the store said; for people.
-    async fn keep(&self, floors: &Floors) -> Result<(), String>;
+    async fn keep(&self, floors: &ObservedPositions) -> Result<(), String>;
 
     /// What all replicas kept.
     ///
     /// # Errors
     /// What the store said; for people.
-    async fn all(&self) -> Result<Vec<Floors>, String>;
+    async fn all(&self) -> Result<Vec<ObservedPositions>, String>;
 }
 
 /// What this process has seen of one shard.
@@ -46,43 +46,43 @@ pub(super) struct Seen(Mutex<State>);
 #[derive(Clone, Debug, Default)]
 struct State {
     /// The life in which the shard is known to be settled; empty before the first.
-    life: String,
+    replication_id: String,
     /// The sequence at which that life began.
     base: u64,
     /// The greatest sequence seen in it.
     sequence: u64,
     /// The last life before it in which a change was seen.
-    before: Option<Floor>,
+    before: Option<ObservedPosition>,
 }
 
 impl Seen {
     /// The life in which the shard is known to be settled, and the greatest sequence seen in it.
     pub(super) fn known(&self) -> (String, u64) {
         let state = self.lock();
-        (state.life.clone(), state.sequence)
+        (state.replication_id.clone(), state.sequence)
     }
 
     /// Takes note of a sequence, unless it belongs to another life than the one that is known, of
-    /// which `life` is the beginning at least.
-    pub(super) fn raise(&self, life: &str, sequence: u64) {
+    /// which `replication_id` is the beginning at least.
+    pub(super) fn raise(&self, replication_id: &str, sequence: u64) {
         let mut state = self.lock();
-        if !life.is_empty() && state.life.starts_with(life) {
+        if !replication_id.is_empty() && state.replication_id.starts_with(replication_id) {
             state.sequence = state.sequence.max(sequence);
         }
     }
 
     /// The shard is settled in this life, which began at `base`.
-    pub(super) fn settled(&self, life: String, base: u64, sequence: u64) {
+    pub(super) fn settled(&self, replication_id: String, base: u64, sequence: u64) {
         let mut state = self.lock();
-        if state.life == life {
+        if state.replication_id == replication_id {
             state.sequence = state.sequence.max(sequence);
         } else {
             let before = state.floor();
-            *state = State { life, base, sequence, before };
+            *state = State { replication_id, base, sequence, before };
         }
     }
 
-    pub(super) fn floor(&self) -> Option<Floor> {
+    pub(super) fn floor(&self) -> Option<ObservedPosition> {
         self.lock().floor()
     }
 
@@ -94,9 +94,12 @@ impl Seen {
 impl State {
     /// A life in which no change was seen binds nobody: its beginning may itself be lost, and with
     /// it nothing else.
-    fn floor(&self) -> Option<Floor> {
+    fn floor(&self) -> Option<ObservedPosition> {
         if self.sequence > self.base {
-            Some(Floor { life: self.life.clone(), sequence: self.sequence })
+            Some(ObservedPosition {
+                replication_id: self.replication_id.clone(),
+                sequence: self.sequence,
+            })
         } else {
             self.before.clone()
         }
@@ -107,8 +110,8 @@ impl State {
 mod tests {
     use super::*;
 
-    fn floor(life: &str, sequence: u64) -> Floor {
-        Floor { life: life.to_owned(), sequence }
+    fn floor(replication_id: &str, sequence: u64) -> ObservedPosition {
+        ObservedPosition { replication_id: replication_id.to_owned(), sequence }
     }
 
     #[test]

@@ -119,11 +119,11 @@ impl Followed {
                 };
                 let expected = self.position + 1;
                 self.position = sequence.unwrap_or(expected);
-                if let (Some(Value::BulkString(life)), false) =
+                if let (Some(Value::BulkString(replication_id)), false) =
                     (entry.map.get("l"), self.shell.link.waits())
                 {
-                    let life = String::from_utf8_lossy(life);
-                    self.attached.seen(self.tag).raise(&life, self.position);
+                    let replication_id = String::from_utf8_lossy(replication_id);
+                    self.attached.seen(self.tag).raise(&replication_id, self.position);
                 }
                 if self.position != expected {
                     self.tell(Event::Gap).await?;

@@ -6,7 +6,7 @@
 //!
 //! | Key: after `odradek:{<cluster>:<shard>}:` | Value |
 //! |---|---|
-//! | `meta` | hash: `generation`, `sequence`, `life`, `condemned`, `proof` |
+//! | `meta` | hash: `metadata_id`, `sequence`, `replication_id`, `condemned`, `proof` |
 //! | `lives` | list: each life in which it was settled, and the sequence at which it began |
 //! | `settling` | hash: in which life, since when, and who has told what he has seen |
 //! | `p:<partition>` | string: its counters, packed (`scripts/partition.lua`) |
@@ -20,7 +20,7 @@
 //!
 //! | Key: after `odradek:{<cluster>:registry}:` | Value |
 //! |---|---|
-//! | `meta` | hash: `generation`, `sequence`, `cluster`, `shards`, `ready`, `secret`; `life`, `condemned`, `proof` |
+//! | `meta` | hash: `metadata_id`, `sequence`, `cluster`, `shards`, `ready`, `secret`; `replication_id`, `condemned`, `proof` |
 //! | `lives`, `settling` | as a shard's |
 //! | `zones` | list: zones by index |
 //! | `topics` | hash: topic id to kind (`c`, `d`, or `s` while it switches) and name |

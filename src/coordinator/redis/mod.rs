@@ -16,9 +16,9 @@ use crate::log::ids::TopicPartition;
 
 mod codec;
 mod connection;
+pub mod diagnostics;
 pub mod floors;
 mod follow;
-pub mod inspect;
 mod keys;
 mod replies;
 mod scripts;
@@ -27,7 +27,7 @@ mod verbs;
 mod watching;
 
 use connection::Link;
-use floors::{FloorStore, Floors, Seen};
+use floors::{ObservedPositionStore, ObservedPositions, Seen};
 use keys::{Keys, Tag, shard_of};
 use replies::Reply;
 use scripts::{Script, Scripts};
@@ -46,15 +46,15 @@ pub struct RedisSettings {
     /// Number of shards, if this is the first attach ever; afterwards what was stored counts.
     pub shards: u16,
     /// The generation known from elsewhere: anything else in Redis is
-    /// [`CoordinatorError::Lost`]. `None` only when no life of the metadata is known.
-    pub generation: Option<String>,
+    /// [`CoordinatorError::MetadataLost`]. `None` only when no life of the metadata is known.
+    pub metadata_id: Option<String>,
     /// How long one call may take; after that its outcome is unknown.
     pub timeout: Duration,
     /// The name by which the members know this replica.
     pub replica: String,
     /// Whether its word settles a life of Redis. Not of one that cannot read what others kept: it
     /// waits until somebody else has settled it.
-    pub settles: bool,
+    pub may_verify: bool,
     /// How long a Redis that began anew waits for replicas that were alive before, to hear what
     /// they have seen of it.
     pub lease: Duration,
@@ -62,7 +62,7 @@ pub struct RedisSettings {
     /// them its outcome is unknown.
     pub replicas: u8,
     /// Where replicas keep what they have seen; `None`: only as long as they live.
-    pub floors: Option<Arc<dyn FloorStore>>,
+    pub floors: Option<Arc<dyn ObservedPositionStore>>,
 }
 
 impl std::fmt::Debug for RedisSettings {
@@ -71,10 +71,10 @@ impl std::fmt::Debug for RedisSettings {
         f.debug_struct("RedisSettings")
             .field("cluster", &self.cluster)
             .field("shards", &self.shards)
-            .field("generation", &self.generation)
+            .field("generation", &self.metadata_id)
             .field("timeout", &self.timeout)
             .field("replica", &self.replica)
-            .field("settles", &self.settles)
+            .field("settles", &self.may_verify)
             .field("replicas", &self.replicas)
             .finish_non_exhaustive()
     }
@@ -109,21 +109,21 @@ struct Shell {
     keys: Keys,
     scripts: Scripts,
     replica: String,
-    settles: bool,
+    may_verify: bool,
     lease: Duration,
-    floors: Option<Arc<dyn FloorStore>>,
+    floors: Option<Arc<dyn ObservedPositionStore>>,
 }
 
 /// What the first attach learned, and the sequences seen since.
 #[derive(Debug)]
 struct Attached {
-    generation: String,
+    metadata_id: String,
     shards: u16,
     /// What was seen of the registry, then of each shard. A Redis that has less has lost what was
     /// acknowledged.
     seen: Vec<Seen>,
     /// How often every shard was settled.
-    settlements: AtomicU64,
+    verifications: AtomicU64,
     settling: tokio::sync::Mutex<()>,
     /// What was kept of it last, and when to keep more.
     kept: tokio::sync::Mutex<watching::Kept>,
@@ -147,7 +147,7 @@ impl RedisCoordinator {
             keys,
             scripts: Scripts::new(),
             replica: settings.replica.clone(),
-            settles: settings.settles,
+            may_verify: settings.may_verify,
             lease: settings.lease,
             floors: settings.floors.clone(),
         });
@@ -187,19 +187,19 @@ impl RedisCoordinator {
         is_ready: bool,
     ) -> Result<(), CoordinatorError> {
         let shell = &self.shell;
-        let generation = &attached.generation;
+        let metadata_id = &attached.metadata_id;
         let each = (0..attached.shards).map(|shard| async move {
             let tag = Tag::Shard(shard);
             if is_ready {
                 return shell.call(attached, tag, &shell.scripts.touch, Vec::new()).await.map(drop);
             }
             let key = shell.keys.meta(tag);
-            let args = [generation.clone().into_bytes()];
+            let args = [metadata_id.clone().into_bytes()];
             let found = shell.link.run(&shell.scripts.adopt, &key, &args).await?;
-            if Reply::of(found).text()? == *generation {
+            if Reply::of(found).text()? == *metadata_id {
                 Ok(())
             } else {
-                Err(CoordinatorError::Lost(format!("{key} is of another generation")))
+                Err(CoordinatorError::MetadataLost(format!("{key} is of another generation")))
             }
         });
         merge(join_all(each).await)?;
@@ -237,10 +237,10 @@ impl Shell {
         args: &[Vec<u8>],
     ) -> Result<Option<Reply>, CoordinatorError> {
         let seen = attached.seen(tag);
-        let (life, sequence) = seen.known();
+        let (replication_id, sequence) = seen.known();
         let proof = u8::from(self.link.proves(script));
-        let known = format!("{sequence} {life} {proof}");
-        let mut all = vec![attached.generation.clone().into_bytes(), known.into_bytes()];
+        let known = format!("{sequence} {replication_id} {proof}");
+        let mut all = vec![attached.metadata_id.clone().into_bytes(), known.into_bytes()];
         all.extend_from_slice(args);
         let mut reply = Reply::of(self.link.run(script, &self.keys.meta(tag), &all).await?);
         let first = reply.next()?.text()?;
@@ -249,7 +249,7 @@ impl Shell {
         }
         // What is not known to be on enough replicas of Redis may be lost without harm.
         if !self.link.waits() || self.link.proves(script) {
-            seen.raise(&life, Reply::parse(&first)?);
+            seen.raise(&replication_id, Reply::parse(&first)?);
         }
         Ok(Some(reply))
     }
@@ -289,12 +289,12 @@ impl Shell {
 }
 
 impl Attached {
-    fn new(generation: String, shards: u16) -> Self {
+    fn new(metadata_id: String, shards: u16) -> Self {
         Self {
-            generation,
+            metadata_id,
             shards,
             seen: (0..=shards).map(|_| Seen::default()).collect(),
-            settlements: AtomicU64::new(0),
+            verifications: AtomicU64::new(0),
             settling: tokio::sync::Mutex::default(),
             kept: tokio::sync::Mutex::default(),
         }
@@ -312,9 +312,9 @@ impl Attached {
         &self.seen[Self::index(tag)]
     }
 
-    fn floors(&self) -> Floors {
+    fn floors(&self) -> ObservedPositions {
         let tags = self.seen.iter().map(Seen::floor).collect();
-        Floors { generation: self.generation.clone(), tags }
+        ObservedPositions { metadata_id: self.metadata_id.clone(), tags }
     }
 
     fn tags(&self) -> impl Iterator<Item = Tag> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use super::floors::{Floor, Floors};
+use super::floors::{ObservedPosition, ObservedPositions};
 use super::keys::Tag;
 use super::replies::Reply;
 use super::{Attached, Shell, merge};
@@ -33,11 +33,11 @@ impl Shell {
     ///
     /// # Errors
     /// [`CoordinatorError::Unavailable`] while others are waited for, or while the floors cannot
-    /// be read; [`CoordinatorError::Lost`] when something that was seen is missing.
+    /// be read; [`CoordinatorError::MetadataLost`] when something that was seen is missing.
     pub(super) async fn settle(&self, attached: &Attached) -> Result<(), CoordinatorError> {
-        let before = attached.settlements.load(Ordering::Acquire);
+        let before = attached.verifications.load(Ordering::Acquire);
         let _one_at_a_time = attached.settling.lock().await;
-        if attached.settlements.load(Ordering::Acquire) != before {
+        if attached.verifications.load(Ordering::Acquire) != before {
             // Somebody did it while we waited for our turn.
             return Ok(());
         }
@@ -46,7 +46,7 @@ impl Shell {
         loop {
             let missing = self.tell(attached, &floors).await?;
             if missing.is_empty() {
-                attached.settlements.fetch_add(1, Ordering::AcqRel);
+                attached.verifications.fetch_add(1, Ordering::AcqRel);
                 return Ok(());
             }
             if Instant::now() >= deadline {
@@ -59,7 +59,10 @@ impl Shell {
     }
 
     /// Keeps our own floors, so that others see them should we die now, and reads everyone's.
-    async fn all_floors(&self, attached: &Attached) -> Result<Vec<Floors>, CoordinatorError> {
+    async fn all_floors(
+        &self,
+        attached: &Attached,
+    ) -> Result<Vec<ObservedPositions>, CoordinatorError> {
         let own = attached.floors();
         let mut all = vec![own.clone()];
         if let Some(store) = &self.floors {
@@ -68,7 +71,7 @@ impl Shell {
                 store.keep(&own).await.map_err(failed)?;
             }
             let kept = store.all().await.map_err(failed)?;
-            all.extend(kept.into_iter().filter(|kept| kept.generation == own.generation));
+            all.extend(kept.into_iter().filter(|kept| kept.metadata_id == own.metadata_id));
         }
         Ok(all)
     }
@@ -77,7 +80,7 @@ impl Shell {
     async fn tell(
         &self,
         attached: &Attached,
-        floors: &[Floors],
+        floors: &[ObservedPositions],
     ) -> Result<BTreeSet<String>, CoordinatorError> {
         // The registry knows who was there.
         let registry = self.tell_one(attached, Tag::Registry, floors, &[]).await?;
@@ -93,31 +96,34 @@ impl Shell {
         &self,
         attached: &Attached,
         tag: Tag,
-        floors: &[Floors],
+        floors: &[ObservedPositions],
         alive: &[String],
     ) -> Result<Told, CoordinatorError> {
         let seen = attached.seen(tag);
-        let (life, _) = seen.known();
+        let (replication_id, _) = seen.known();
         let of_tag = floors.iter().filter_map(|all| all.tags.get(Attached::index(tag))?.as_ref());
-        let of_tag: BTreeSet<(&str, u64)> =
-            of_tag.map(|Floor { life, sequence }| (life.as_str(), *sequence)).collect();
+        let of_tag: BTreeSet<(&str, u64)> = of_tag
+            .map(|ObservedPosition { replication_id, sequence }| {
+                (replication_id.as_str(), *sequence)
+            })
+            .collect();
         let mut args = vec![
-            attached.generation.clone().into_bytes(),
-            life.into_bytes(),
+            attached.metadata_id.clone().into_bytes(),
+            replication_id.into_bytes(),
             self.replica.clone().into_bytes(),
-            u8::from(self.settles).to_string().into_bytes(),
+            u8::from(self.may_verify).to_string().into_bytes(),
             self.lease.as_millis().to_string().into_bytes(),
             of_tag.len().to_string().into_bytes(),
         ];
-        for (life, sequence) in of_tag {
-            args.push(life.to_owned().into_bytes());
+        for (replication_id, sequence) in of_tag {
+            args.push(replication_id.to_owned().into_bytes());
             args.push(sequence.to_string().into_bytes());
         }
         args.extend(alive.iter().map(|name| name.clone().into_bytes()));
         let key = self.keys.meta(tag);
         let mut reply = Reply::of(self.link.run(&self.scripts.settle, &key, &args).await?);
         let is_settled = reply.next()?.text()? == "settled";
-        let life = reply.next()?.text()?;
+        let replication_id = reply.next()?.text()?;
         let (base, sequence) = (reply.next()?.number()?, reply.next()?.number()?);
         let expected = reply.next()?.rest().map(Reply::text).collect::<Result<_, _>>()?;
         let missing: Vec<_> = reply.next()?.rest().map(Reply::text).collect::<Result<_, _>>()?;
@@ -125,7 +131,7 @@ impl Shell {
             if !missing.is_empty() {
                 tracing::warn!(?tag, ?missing, "settled without replicas that were there");
             }
-            seen.settled(life, base, sequence);
+            seen.settled(replication_id, base, sequence);
         }
         Ok(Told { is_settled, expected, missing })
     }

@@ -14,12 +14,12 @@ use super::{Attached, RedisCoordinator, follow, merge};
 use crate::coordinator::{
     Attachment, BindRule, Commit, CommitOrder, Coordinator, CoordinatorError, Event, FindFrom,
     FindRequest, Found, LEASE_MAX, Member, Membership, PartOutcome, ProducerSnapshot, Registration,
-    TopicBinding, TopicKind, Watermarks, ZoneRecord,
+    TopicBinding, TopicType, Watermarks, ZoneRecord,
 };
 use crate::log::batch::Part;
 use crate::log::ids::{TopicId, TopicPartition};
 
-/// Partitions that one run of `forget.lua` drops: about a millisecond of the server's time.
+/// Partitions that one run of `delete_topic.lua` drops: about a millisecond of the server's time.
 const FORGET_PARTITIONS: u32 = 500;
 
 /// Greatest number that a double holds exactly; Lua and sorted sets know no other numbers.
@@ -33,8 +33,8 @@ impl Coordinator for RedisCoordinator {
 
     async fn attach(&self, cluster_id: &str, zone: &str) -> Result<Attachment, CoordinatorError> {
         let known = self.attached().ok();
-        let known_generation = known.as_ref().map(|a| a.generation.clone());
-        let expected = known_generation.or_else(|| self.settings.generation.clone());
+        let cached_metadata_id = known.as_ref().map(|a| a.metadata_id.clone());
+        let expected = cached_metadata_id.or_else(|| self.settings.metadata_id.clone());
         let mut reply = self.ask_to_attach(cluster_id, zone, expected.clone()).await?;
         let mut said = reply.next()?.text()?;
         let known = match said.as_str() {
@@ -57,17 +57,18 @@ impl Coordinator for RedisCoordinator {
             }
             _ => return Err(CoordinatorError::Unavailable("Redis began anew".to_owned())),
         }
-        let generation = reply.next()?.text()?;
+        let metadata_id = reply.next()?.text()?;
         let shards: u16 = reply.next()?.number()?;
         let is_ready = reply.next()?.text()? == "1";
         let zone_index = reply.next()?.number()?;
         let zones = reply.rest().map(Reply::text).collect::<Result<_, _>>()?;
-        let attached = known.unwrap_or_else(|| Arc::new(Attached::new(generation.clone(), shards)));
+        let attached =
+            known.unwrap_or_else(|| Arc::new(Attached::new(metadata_id.clone(), shards)));
         self.adopt_shards(&attached, is_ready).await?;
         let mut current = self.attached.write();
         // The first one stays: it remembers the sequences.
         current.get_or_insert(attached);
-        Ok(Attachment { zone_index, zones, generation })
+        Ok(Attachment { zone_index, zones, metadata_id })
     }
 
     async fn register(
@@ -107,7 +108,7 @@ impl Coordinator for RedisCoordinator {
         Ok(topics)
     }
 
-    async fn forget(&self, topic: TopicId) -> Result<(), CoordinatorError> {
+    async fn delete_topic(&self, topic: TopicId) -> Result<(), CoordinatorError> {
         let attached = self.attached()?;
         let shell = &self.shell;
         let each = (0..attached.shards).map(|shard| {
@@ -115,7 +116,7 @@ impl Coordinator for RedisCoordinator {
             async move {
                 loop {
                     let args = vec![text(topic), text(FORGET_PARTITIONS)];
-                    let script = &shell.scripts.forget;
+                    let script = &shell.scripts.delete_topic;
                     let mut reply = shell.call(attached, Tag::Shard(shard), script, args).await?;
                     if reply.next()?.number::<u64>()? == 0 {
                         return Ok(());
@@ -200,7 +201,7 @@ impl Coordinator for RedisCoordinator {
         Ok(producers)
     }
 
-    async fn follow(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
+    async fn subscribe(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
         follow::follow(Arc::clone(&self.shell), self.attached()?).await
     }
 
@@ -242,14 +243,14 @@ fn zone_record(mut reply: Reply) -> Result<ZoneRecord, CoordinatorError> {
 
 fn registration_args(registration: &Registration) -> [Vec<u8>; 5] {
     let binding = &registration.binding;
-    let kind = match binding.kind {
-        TopicKind::Classic => "c",
-        TopicKind::Diskless => "d",
-        TopicKind::Switching => "s",
+    let kind = match binding.topic_type {
+        TopicType::Classic => "c",
+        TopicType::Diskless => "d",
+        TopicType::Migrating => "s",
     };
     let rule = match registration.rule {
         BindRule::FirstWins => "first",
-        BindRule::Switch => "switch",
+        BindRule::Migrate => "switch",
     };
     [text(binding.topic), binding.topic.0.to_vec(), text(kind), text(&binding.name), text(rule)]
 }

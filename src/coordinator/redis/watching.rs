@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use super::floors::Floors;
+use super::floors::ObservedPositions;
 use super::{RedisCoordinator, merge};
 use crate::coordinator::CoordinatorError;
 
@@ -16,14 +16,14 @@ const KEPT_EVERY: Duration = Duration::from_secs(10);
 
 /// What was kept last, and when.
 #[derive(Debug, Default)]
-pub(super) struct Kept(Option<(Floors, Instant)>);
+pub(super) struct Kept(Option<(ObservedPositions, Instant)>);
 
 impl RedisCoordinator {
     /// Asks every shard whether all that this replica has seen is there still, and tells a Redis
     /// that began to live anew what that was, busy or not.
     ///
     /// # Errors
-    /// [`CoordinatorError::Lost`] until the right Redis is back; anything else says nothing about
+    /// [`CoordinatorError::MetadataLost`] until the right Redis is back; anything else says nothing about
     /// the metadata.
     pub async fn check(&self) -> Result<(), CoordinatorError> {
         let attached = self.attached()?;
@@ -34,8 +34,8 @@ impl RedisCoordinator {
     }
 
     /// How often a Redis that began to live anew was settled.
-    pub fn settlements(&self) -> u64 {
-        self.attached().map_or(0, |attached| attached.settlements.load(Ordering::Acquire))
+    pub fn verifications(&self) -> u64 {
+        self.attached().map_or(0, |attached| attached.verifications.load(Ordering::Acquire))
     }
 
     /// Keeps what was seen where no Redis forgets it, if there is more of it than was kept; not
@@ -43,7 +43,7 @@ impl RedisCoordinator {
     ///
     /// # Errors
     /// [`CoordinatorError::Unavailable`] when it is not kept.
-    pub async fn keep_floors(&self, is_urgent: bool) -> Result<(), CoordinatorError> {
+    pub async fn save_observed_positions(&self, is_urgent: bool) -> Result<(), CoordinatorError> {
         let Some(store) = &self.shell.floors else { return Ok(()) };
         let attached = self.attached()?;
         let mut kept = attached.kept.lock().await;

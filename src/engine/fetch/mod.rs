@@ -229,7 +229,7 @@ impl Fetcher {
                 );
                 None
             }
-            Err(CoordinatorError::Lost(detail)) => {
+            Err(CoordinatorError::MetadataLost(detail)) => {
                 tracing::debug!(detail, "find refused");
                 None
             }

@@ -125,7 +125,7 @@ impl Tail {
                     true
                 });
             }
-            Event::Forgotten(topic) => {
+            Event::TopicDeleted(topic) => {
                 state.partitions.retain(|partition, entry| match entry {
                     Entry::Known(_) => partition.topic != *topic,
                     Entry::Asked { overtaken, .. } => {

@@ -86,7 +86,7 @@ impl Wakeups {
                 }
             }
             Event::Gap => self.lock().values().for_each(|waiters| wake(waiters)),
-            Event::Bound(_) | Event::Forgotten(_) => {}
+            Event::Bound(_) | Event::TopicDeleted(_) => {}
         }
     }
 

@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use futures::future::join_all;
 
 use super::*;
-use crate::log::batch::{BatchClaim, Part};
+use crate::log::batch::{BatchMetadata, Part};
 use crate::log::ids::TopicId;
 use crate::log::object_format::{Footer, HEADER, encode_footer};
 
 fn object(sequence: u32) -> ObjectId {
-    ObjectId { incarnation: 1, replica: 1, sequence }
+    ObjectId { incarnation: 1, process_id: 1, sequence }
 }
 
 /// Gives bytes by their position, of objects of one size; counts what it is asked.
@@ -140,7 +140,7 @@ impl Source for One {
 /// Where the footer of an object of two parts lies among the blocks, to a byte.
 #[tokio::test(start_paused = true)]
 async fn the_owner_is_found_wherever_the_footer_lies() {
-    let claim = |bytes: u64| BatchClaim {
+    let claim = |bytes: u64| BatchMetadata {
         bytes: bytes as u32,
         offset_count: 1,
         max_timestamp: 0,

@@ -26,7 +26,7 @@ use super::Components;
 use super::budget::{Budget, Closed, Room};
 use super::objects::Objects;
 use crate::coordinator::BatchOutcome;
-use crate::log::batch::BatchClaim;
+use crate::log::batch::BatchMetadata;
 use crate::log::ids::TopicPartition;
 use crate::metrics::Metrics;
 use crate::tasks;
@@ -63,7 +63,7 @@ pub struct ProduceSettings {
     /// Names the process in object ids: see [`crate::log::ids::ObjectId`].
     pub incarnation: u64,
     /// Random tag of the process in object ids.
-    pub replica_tag: u32,
+    pub process_id: u32,
 }
 
 /// What an operator may turn while the replica runs; see [`ProduceSettings`].
@@ -85,7 +85,7 @@ pub struct AppendRow {
     /// How long it may wait for company.
     pub profile: SealProfile,
     /// What it claims.
-    pub claim: BatchClaim,
+    pub claim: BatchMetadata,
     /// The batch, as it will lie in the object.
     pub batch: Bytes,
 }

@@ -222,7 +222,7 @@ impl Pipeline {
     fn seal(&mut self) {
         let id = ObjectId {
             incarnation: self.settings.incarnation,
-            replica: self.settings.replica_tag,
+            process_id: self.settings.process_id,
             sequence: self.sequence_next,
         };
         self.sequence_next += 1;
@@ -359,7 +359,7 @@ async fn commit_until_known(
                 tokio::time::sleep(components.backoff(attempt)).await;
             }
             // Said once for all, by whoever watches the metadata.
-            Err(CoordinatorError::Lost(detail)) => {
+            Err(CoordinatorError::MetadataLost(detail)) => {
                 tracing::debug!(object = %commit.object, detail, "commit refused");
                 return None;
             }

@@ -2,7 +2,7 @@
 //! reserved for it.
 
 use super::{Field, Footer, FormatError, HEADER, JournalEntry, JournalOutcome};
-use crate::log::batch::{BatchClaim, Part, ProducerClaim};
+use crate::log::batch::{BatchMetadata, Part, ProducerSequence};
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
 
 /// The fewest bytes that a topic, a part with one batch, a batch, a journal entry and an outcome
@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
         Ok(parts)
     }
 
-    fn batches(&mut self, sealed_ms: i64) -> Result<Vec<BatchClaim>, FormatError> {
+    fn batches(&mut self, sealed_ms: i64) -> Result<Vec<BatchMetadata>, FormatError> {
         let count = self.count(BATCH_BYTES_MIN)?;
         if count == 0 {
             return Err(FormatError::Invalid(Field::Count));
@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
         Ok(batches)
     }
 
-    fn batch(&mut self, sealed_ms: i64) -> Result<BatchClaim, FormatError> {
+    fn batch(&mut self, sealed_ms: i64) -> Result<BatchMetadata, FormatError> {
         let invalid = FormatError::Invalid(Field::Batch);
         let bytes = u32::try_from(self.varint()?).map_err(|_| invalid)?;
         let offset_count = self.positive_i32(Field::Batch)?;
@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
         let [flag] = self.array()?;
         let producer = match flag {
             0 => None,
-            1 => Some(ProducerClaim {
+            1 => Some(ProducerSequence {
                 id: i64::try_from(self.varint()?).map_err(|_| invalid)?,
                 epoch: i16::try_from(self.varint()?).map_err(|_| invalid)?,
                 base_sequence: self.positive_i32(Field::Batch)?,
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
         if bytes == 0 || offset_count == 0 {
             return Err(invalid);
         }
-        Ok(BatchClaim { bytes, offset_count, max_timestamp, producer })
+        Ok(BatchMetadata { bytes, offset_count, max_timestamp, producer })
     }
 
     fn journal(&mut self) -> Result<Vec<JournalEntry>, FormatError> {

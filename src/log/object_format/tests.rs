@@ -1,14 +1,14 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::log::batch::{BatchClaim, ProducerClaim};
+use crate::log::batch::{BatchMetadata, ProducerSequence};
 use crate::log::ids::{TopicId, TopicPartition};
 
 fn example() -> Footer {
-    let object = ObjectId { incarnation: 0x0123_4567_89ab, replica: 0xfeed_beef, sequence: 7 };
+    let object = ObjectId { incarnation: 0x0123_4567_89ab, process_id: 0xfeed_beef, sequence: 7 };
     let sealed_ms = 1_700_000_000_000;
-    let producer = Some(ProducerClaim { id: 4_000, epoch: 3, base_sequence: i32::MAX });
-    let batch = |bytes, producer| BatchClaim {
+    let producer = Some(ProducerSequence { id: 4_000, epoch: 3, base_sequence: i32::MAX });
+    let batch = |bytes, producer| BatchMetadata {
         bytes,
         offset_count: 5,
         max_timestamp: sealed_ms - 20,
@@ -97,11 +97,11 @@ fn counts_are_bounded_by_the_bytes_that_remain() {
     assert_eq!(decode_footer(1 << 20, &body), Err(FormatError::Invalid(Field::Count)));
 }
 
-fn batch() -> impl Strategy<Value = BatchClaim> {
+fn batch() -> impl Strategy<Value = BatchMetadata> {
     let producer = (0..=i64::MAX, 0..=i16::MAX, 0..=i32::MAX)
-        .prop_map(|(id, epoch, base_sequence)| ProducerClaim { id, epoch, base_sequence });
+        .prop_map(|(id, epoch, base_sequence)| ProducerSequence { id, epoch, base_sequence });
     (1..=u32::MAX, 1..=i32::MAX, any::<i64>(), proptest::option::of(producer)).prop_map(
-        |(bytes, offset_count, max_timestamp, producer)| BatchClaim {
+        |(bytes, offset_count, max_timestamp, producer)| BatchMetadata {
             bytes,
             offset_count,
             max_timestamp,
@@ -131,7 +131,8 @@ fn footer() -> impl Strategy<Value = Footer> {
             let mut free = HEADER.len() as u64;
             let parts = (0..).zip(parts).map(|(index, (topic, partition, gap, batches))| {
                 let start = free + gap;
-                free = start + batches.iter().map(|b: &BatchClaim| u64::from(b.bytes)).sum::<u64>();
+                free =
+                    start + batches.iter().map(|b: &BatchMetadata| u64::from(b.bytes)).sum::<u64>();
                 let partition = TopicPartition { topic: TopicId([topic; 16]), partition };
                 Part { index, partition, start, batches }
             });

@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::{Footer, JournalOutcome};
-use crate::log::batch::{BatchClaim, Part};
+use crate::log::batch::{BatchMetadata, Part};
 use crate::log::ids::TopicId;
 
 pub(super) fn write(out: &mut BytesMut, footer: &Footer) {
@@ -48,7 +48,7 @@ fn topics_of(parts: &[Part]) -> Vec<TopicId> {
     topics
 }
 
-fn write_batch(out: &mut BytesMut, batch: &BatchClaim, sealed_ms: i64) {
+fn write_batch(out: &mut BytesMut, batch: &BatchMetadata, sealed_ms: i64) {
     varint(out, u64::from(batch.bytes));
     varint(out, u64::from(batch.offset_count.unsigned_abs()));
     // Timestamps are mostly those of the last seconds: as a distance they take three bytes.

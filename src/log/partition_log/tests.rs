@@ -1,23 +1,23 @@
 use super::*;
-use crate::log::batch::ProducerClaim;
+use crate::log::batch::ProducerSequence;
 use crate::log::ids::{TopicId, TopicPartition};
 
 fn object(sequence: u32) -> ObjectId {
-    ObjectId { incarnation: 1, replica: 2, sequence }
+    ObjectId { incarnation: 1, process_id: 2, sequence }
 }
 
-fn part(start: u64, batches: Vec<BatchClaim>) -> Part {
+fn part(start: u64, batches: Vec<BatchMetadata>) -> Part {
     let partition = TopicPartition { topic: TopicId([1; 16]), partition: 0 };
     Part { index: 0, partition, start, batches }
 }
 
-fn plain(bytes: u32, offset_count: i32, max_timestamp: i64) -> BatchClaim {
-    BatchClaim { bytes, offset_count, max_timestamp, producer: None }
+fn plain(bytes: u32, offset_count: i32, max_timestamp: i64) -> BatchMetadata {
+    BatchMetadata { bytes, offset_count, max_timestamp, producer: None }
 }
 
-fn idempotent(base_sequence: i32) -> BatchClaim {
-    let producer = Some(ProducerClaim { id: 9, epoch: 0, base_sequence });
-    BatchClaim { bytes: 100, offset_count: 1, max_timestamp: 5, producer }
+fn idempotent(base_sequence: i32) -> BatchMetadata {
+    let producer = Some(ProducerSequence { id: 9, epoch: 0, base_sequence });
+    BatchMetadata { bytes: 100, offset_count: 1, max_timestamp: 5, producer }
 }
 
 /// Three runs: offsets 0..3 (ts 50), 3..5 (ts 20), 5..9 (ts 50), of 10, 20 and 40 bytes.

@@ -2,7 +2,7 @@ use super::*;
 
 /// Sends `(epoch, base sequence, records)` and appends what is let through at `offset`.
 fn send(producers: &mut Producers, epoch: i16, base: i32, count: i32, offset: i64) -> Verdict {
-    let claim = ProducerClaim { id: 7, epoch, base_sequence: base };
+    let claim = ProducerSequence { id: 7, epoch, base_sequence: base };
     let last = add_sequence(base, count - 1);
     let verdict = producers.check(claim, last);
     if verdict == Verdict::Append {

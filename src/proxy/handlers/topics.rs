@@ -13,7 +13,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::configs::{DISKLESS_ENABLE, SOURCE_TOPIC, is_flag, parse_flag};
 use super::{Request, Step, topic_id};
-use crate::coordinator::TopicKind;
+use crate::coordinator::TopicType;
 use crate::log::ids::TopicId;
 use crate::proxy::Proxy;
 use crate::proxy::error_reply::ErrorCode;
@@ -69,7 +69,7 @@ pub(super) async fn edit_create(
         response.topics.append(&mut refused);
         let place = |row: &CreatableTopicResult| order.iter().position(|name| *name == row.name);
         response.topics.sort_by_key(place);
-        drop::<HashMap<String, (TopicKind, Option<Intent>)>>(intents);
+        drop::<HashMap<String, (TopicType, Option<Intent>)>>(intents);
         response
     })
 }
@@ -96,7 +96,7 @@ async fn creatable(
 
 /// Takes our flag out of the topic's configs; the kind to bind it to, if that is decided by the
 /// request or the YAML, or why it cannot be created.
-fn plan(proxy: &Proxy, topic: &mut CreatableTopic) -> Result<Option<TopicKind>, String> {
+fn plan(proxy: &Proxy, topic: &mut CreatableTopic) -> Result<Option<TopicType>, String> {
     let mut flag = None;
     for config in topic.configs.iter().filter(|config| is_flag(&config.name)) {
         flag = Some(parse_flag(&config.name, config.value.as_deref())?);
@@ -115,14 +115,14 @@ fn plan(proxy: &Proxy, topic: &mut CreatableTopic) -> Result<Option<TopicKind>, 
         Some(true) if compacted => Err(format!(
             "topic {name} cannot be diskless with cleanup.policy=compact; use cleanup.policy=delete"
         )),
-        Some(true) => Ok(Some(TopicKind::Diskless)),
-        Some(false) => Ok(Some(TopicKind::Classic)),
+        Some(true) => Ok(Some(TopicType::Diskless)),
+        Some(false) => Ok(Some(TopicType::Classic)),
         None if !proxy.topics.wanted_diskless(name) => Ok(None),
         None if compacted => {
             tracing::warn!(topic = name, "compacted: stays classic although the YAML names it");
-            Ok(Some(TopicKind::Classic))
+            Ok(Some(TopicType::Classic))
         }
-        None => Ok(Some(TopicKind::Diskless)),
+        None => Ok(Some(TopicType::Diskless)),
     }
 }
 
@@ -130,10 +130,10 @@ fn plan(proxy: &Proxy, topic: &mut CreatableTopic) -> Result<Option<TopicKind>, 
 async fn bind(
     proxy: &Proxy,
     topic: &mut CreatableTopicResult,
-    kind: TopicKind,
+    kind: TopicType,
     validate_only: bool,
 ) {
-    if let (Some(configs), TopicKind::Diskless) = (&mut topic.configs, kind) {
+    if let (Some(configs), TopicType::Diskless) = (&mut topic.configs, kind) {
         configs.push(
             CreatableTopicConfigs::default()
                 .with_name(StrBytes::from_static_str(DISKLESS_ENABLE))

@@ -11,7 +11,7 @@ fn member(name: &str, zone: u16, nodes: u16) -> Member {
     Member {
         replica: name.to_owned(),
         incarnation: 1,
-        replica_tag: 1,
+        process_id: 1,
         zone,
         zone_name: format!("zone-{zone}"),
         peer: None,

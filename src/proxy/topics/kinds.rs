@@ -3,7 +3,7 @@
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 
 use super::{Topics, id_of, placeholder};
-use crate::coordinator::{BindRule, CoordinatorError, Registration, TopicBinding, TopicKind};
+use crate::coordinator::{BindRule, CoordinatorError, Registration, TopicBinding, TopicType};
 use crate::proxy::upstream::UpstreamError;
 
 /// Why a topic could not be made diskless.
@@ -53,11 +53,12 @@ impl Topics {
             // One that switches is bound already: this asks only whether it is done.
             let switching = self.read().switching.contains_key(&id_of(topic));
             let kind = match switching {
-                true => Some(TopicKind::Classic),
+                true => Some(TopicType::Classic),
                 false => self.wanted_kind(name, topic.is_internal).await,
             };
             let Some(kind) = kind else { continue };
-            let binding = TopicBinding { topic: id_of(topic), name: name.to_owned(), kind };
+            let binding =
+                TopicBinding { topic: id_of(topic), name: name.to_owned(), topic_type: kind };
             registrations.push(Registration { binding, rule: BindRule::FirstWins });
         }
         if registrations.is_empty() {
@@ -73,24 +74,24 @@ impl Topics {
     }
 
     /// What a new topic should be; `None` when that cannot be found out now.
-    async fn wanted_kind(&self, name: &str, internal: bool) -> Option<TopicKind> {
+    async fn wanted_kind(&self, name: &str, internal: bool) -> Option<TopicType> {
         let intended = self.intents().get(name).map(|(_, kind)| *kind);
         let wanted = match intended {
-            Some(kind) => kind == TopicKind::Diskless,
+            Some(kind) => kind == TopicType::Diskless,
             None => self.wanted_diskless(name),
         };
         if internal || !wanted {
-            return Some(TopicKind::Classic);
+            return Some(TopicType::Classic);
         }
         match placeholder::check(&self.cluster, name).await {
-            Ok(()) => Some(TopicKind::Diskless),
+            Ok(()) => Some(TopicType::Diskless),
             Err(
                 error @ (MakeDisklessError::HasRecords(_)
                 | MakeDisklessError::Compacted(_)
                 | MakeDisklessError::Internal(_)),
             ) => {
                 tracing::warn!(topic = name, %error, "the topic stays classic");
-                Some(TopicKind::Classic)
+                Some(TopicType::Classic)
             }
             Err(error) => {
                 tracing::warn!(topic = name, %error, "kind unknown for now");

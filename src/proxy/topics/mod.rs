@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use super::cluster::Cluster;
 use super::error_reply::ErrorCode;
 use super::upstream::UpstreamError;
-use crate::config::{TopicKind as WantedKind, TopicRules};
+use crate::config::{TopicRules, TopicType as WantedKind};
 use crate::coordinator::{
-    BindRule, Coordinator, CoordinatorError, Event, Registration, TopicBinding, TopicKind,
+    BindRule, Coordinator, CoordinatorError, Event, Registration, TopicBinding, TopicType,
 };
 use crate::engine::produce::SealProfile;
 use crate::log::ids::{TopicId, TopicPartition};
@@ -43,7 +43,7 @@ pub struct Topic {
     /// Its name.
     pub name: String,
     /// Its kind.
-    pub kind: TopicKind,
+    pub kind: TopicType,
     /// The leader epoch of each partition, by partition index.
     pub leader_epochs: Vec<i32>,
     /// The configs that we obey.
@@ -53,7 +53,7 @@ pub struct Topic {
 impl Topic {
     /// Whether we keep it.
     pub fn is_diskless(&self) -> bool {
-        self.kind == TopicKind::Diskless
+        self.kind == TopicType::Diskless
     }
 
     /// The partition, if the topic has it.
@@ -72,9 +72,9 @@ impl Topic {
 struct Known {
     by_id: HashMap<TopicId, Arc<Topic>>,
     ids: HashMap<String, TopicId>,
-    bindings: HashMap<TopicId, TopicKind>,
+    bindings: HashMap<TopicId, TopicType>,
     configs: HashMap<TopicId, TopicConfig>,
-    forgotten: Forgotten,
+    forgotten: TopicDeleted,
     /// Names of topics on their way from classic to diskless, and since when we know. They have no
     /// kind as yet: nobody may write to them.
     switching: HashMap<TopicId, (String, Instant)>,
@@ -91,7 +91,7 @@ pub struct Topics {
     /// Held while a kind is decided, so that one topic is decided once.
     deciding: Mutex<()>,
     /// Names that a request at hand creates as diskless: see [`Topics::intend`].
-    intents: parking_lot::Mutex<HashMap<String, (u64, TopicKind)>>,
+    intents: parking_lot::Mutex<HashMap<String, (u64, TopicType)>>,
     /// Tells intents apart.
     intents_made: AtomicU64,
     /// Raised whenever a known classic topic becomes diskless, or is about to.
@@ -145,8 +145,9 @@ impl Topics {
     pub async fn load(&self) -> Result<(), CoordinatorError> {
         let bindings = self.coordinator.topics().await?;
         let (switching, bindings): (Vec<_>, Vec<_>) =
-            bindings.into_iter().partition(|b| b.kind == TopicKind::Switching);
-        let bindings: HashMap<_, _> = bindings.into_iter().map(|b| (b.topic, b.kind)).collect();
+            bindings.into_iter().partition(|b| b.topic_type == TopicType::Migrating);
+        let bindings: HashMap<_, _> =
+            bindings.into_iter().map(|b| (b.topic, b.topic_type)).collect();
         let mut known = self.write();
         let ids: HashSet<_> = switching.iter().map(|b| b.topic).collect();
         known.switching.retain(|id, _| ids.contains(id));
@@ -195,7 +196,7 @@ impl Topics {
 
     /// Until the intent is dropped, a topic of this name that is seen for the first time is bound
     /// to this kind: its creation is on the way.
-    pub fn intend(self: &Arc<Self>, name: &str, kind: TopicKind) -> Intent {
+    pub fn intend(self: &Arc<Self>, name: &str, kind: TopicType) -> Intent {
         let number = self.intents_made.fetch_add(1, Ordering::Relaxed);
         self.intents().insert(name.to_owned(), (number, kind));
         Intent { topics: Arc::clone(self), name: name.to_owned(), number }
@@ -257,9 +258,9 @@ impl Topics {
         &self,
         id: TopicId,
         name: &str,
-        kind: TopicKind,
+        kind: TopicType,
     ) -> Result<(), MakeDisklessError> {
-        let binding = TopicBinding { topic: id, name: name.to_owned(), kind };
+        let binding = TopicBinding { topic: id, name: name.to_owned(), topic_type: kind };
         let registration = Registration { binding, rule: BindRule::FirstWins };
         // What holds, not what was asked: another replica may have seen the topic first, or
         // even its end.
@@ -268,8 +269,8 @@ impl Topics {
             bound.map_err(|error| MakeDisklessError::Coordinator(name.to_owned(), error))?;
         let mut is_other = false;
         for bound in self.take_over(&[id], bound) {
-            tracing::info!(topic = name, %id, kind = ?bound.kind, "topic created");
-            is_other = kind == TopicKind::Diskless && bound.kind != kind;
+            tracing::info!(topic = name, %id, kind = ?bound.topic_type, "topic created");
+            is_other = kind == TopicType::Diskless && bound.topic_type != kind;
         }
         // It may have records already, by way of whoever saw it first.
         if is_other { self.make_diskless(name, Check::ThenDo).await } else { Ok(()) }
@@ -277,7 +278,7 @@ impl Topics {
 
     /// Forgets a topic that was deleted.
     pub async fn forget(&self, id: TopicId) -> Result<(), CoordinatorError> {
-        self.coordinator.forget(id).await?;
+        self.coordinator.delete_topic(id).await?;
         self.drop_known(id);
         Ok(())
     }
@@ -286,7 +287,7 @@ impl Topics {
     pub fn apply(&self, event: &Event) {
         match event {
             Event::Bound(binding) => self.bind(binding),
-            Event::Forgotten(id) => self.drop_known(*id),
+            Event::TopicDeleted(id) => self.drop_known(*id),
             Event::Committed { .. } | Event::Trimmed { .. } | Event::Gap => {}
         }
     }
@@ -296,12 +297,12 @@ impl Topics {
     }
 
     fn bind(&self, binding: &TopicBinding) {
-        let (id, kind) = (binding.topic, binding.kind);
+        let (id, kind) = (binding.topic, binding.topic_type);
         let mut known = self.write();
         if known.forgotten.contains(id) {
             return;
         }
-        if kind == TopicKind::Switching {
+        if kind == TopicType::Migrating {
             known.bindings.remove(&id);
             known.by_id.remove(&id);
             known.switching.entry(id).or_insert_with(|| (binding.name.clone(), Instant::now()));
@@ -314,7 +315,7 @@ impl Topics {
             let topic = Topic { kind, ..Topic::clone(topic) };
             known.by_id.insert(id, Arc::new(topic));
         }
-        if was_switching || (before == Some(TopicKind::Classic) && kind == TopicKind::Diskless) {
+        if was_switching || (before == Some(TopicType::Classic) && kind == TopicType::Diskless) {
             self.switches.fetch_add(1, Ordering::AcqRel);
         }
     }
@@ -355,19 +356,19 @@ impl Topics {
         self.known.write()
     }
 
-    fn intents(&self) -> parking_lot::MutexGuard<'_, HashMap<String, (u64, TopicKind)>> {
+    fn intents(&self) -> parking_lot::MutexGuard<'_, HashMap<String, (u64, TopicType)>> {
         self.intents.lock()
     }
 }
 
 /// Topics that were deleted. Kafka never gives an id twice.
 #[derive(Debug, Default)]
-struct Forgotten {
+struct TopicDeleted {
     ids: HashSet<TopicId>,
     order: VecDeque<TopicId>,
 }
 
-impl Forgotten {
+impl TopicDeleted {
     /// Brokers hear of a deletion within seconds; so many are not deleted meanwhile.
     const IDS_MAX: usize = 65_536;
 

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::{Topic, Topics, placeholder};
-use crate::coordinator::{BindRule, Registration, TopicBinding, TopicKind};
+use crate::coordinator::{BindRule, Registration, TopicBinding, TopicType};
 use crate::log::ids::TopicId;
 use crate::tasks;
 
@@ -61,7 +61,7 @@ impl Topics {
     pub async fn may_relay(self: &Arc<Self>, topics: &[(TopicId, &str)]) -> bool {
         let known = topics.iter().filter_map(|(id, name)| self.by_id_or_name(*id, name));
         let doubtful: Vec<_> = known
-            .filter(|topic| topic.kind == TopicKind::Classic && !topic.name.starts_with("__"))
+            .filter(|topic| topic.kind == TopicType::Classic && !topic.name.starts_with("__"))
             .filter(|topic| !self.relays.allows(topic.id))
             .collect();
         if doubtful.is_empty() {
@@ -73,7 +73,7 @@ impl Topics {
             binding: TopicBinding {
                 topic: topic.id,
                 name: topic.name.clone(),
-                kind: TopicKind::Classic,
+                topic_type: TopicType::Classic,
             },
             rule: BindRule::FirstWins,
         };
@@ -87,7 +87,7 @@ impl Topics {
             return all;
         };
         let bound = self.take_over(&ids, bound);
-        let classic = bound.iter().filter(|binding| binding.kind == TopicKind::Classic);
+        let classic = bound.iter().filter(|binding| binding.topic_type == TopicType::Classic);
         let classic = classic.map(|b| self.relays.note(b.topic, Relay::Verified(asked_at))).count();
         let topics = Arc::clone(self);
         tasks::spawn("look at logs", async move {

@@ -14,7 +14,7 @@ use super::kinds::{Check, MakeDisklessError};
 use super::relays::VERIFIED;
 use super::{Topics, placeholder};
 use crate::coordinator::{
-    BindRule, CommitOrder, CoordinatorError, Registration, TopicBinding, TopicKind,
+    BindRule, CommitOrder, CoordinatorError, Registration, TopicBinding, TopicType,
 };
 use crate::log::ids::TopicId;
 
@@ -41,18 +41,18 @@ impl Topics {
         self.look_up(&[name], &[]).await.map_err(upstream)?;
         let (id, kind) = match (self.by_name(name), self.switching_by_name(name)) {
             (Some(topic), _) => (topic.id, topic.kind),
-            (None, Some(id)) => (id, TopicKind::Switching),
+            (None, Some(id)) => (id, TopicType::Migrating),
             (None, None) => return Err(MakeDisklessError::Unknown(name.to_owned())),
         };
-        if kind == TopicKind::Diskless {
+        if kind == TopicType::Diskless {
             return Ok(());
         }
         placeholder::check(&self.cluster, name).await?;
         if check == Check::Only {
             return Ok(());
         }
-        let bound = self.step(id, name, TopicKind::Switching).await?;
-        if bound == Some(TopicKind::Switching) {
+        let bound = self.step(id, name, TopicType::Migrating).await?;
+        if bound == Some(TopicType::Migrating) {
             self.finish(id, name, Instant::now() + self.wait()).await?;
         }
         self.refresh_configs().await;
@@ -90,14 +90,14 @@ impl Topics {
         tokio::time::sleep_until(at).await;
         let checked = placeholder::check(&self.cluster, name).await;
         let kind = match &checked {
-            Ok(()) => TopicKind::Diskless,
+            Ok(()) => TopicType::Diskless,
             Err(MakeDisklessError::HasRecords(_) | MakeDisklessError::Compacted(_)) => {
-                TopicKind::Classic
+                TopicType::Classic
             }
             // Whoever looks later finishes it.
             Err(_) => return checked,
         };
-        if self.step(id, name, kind).await? == Some(TopicKind::Diskless) {
+        if self.step(id, name, kind).await? == Some(TopicType::Diskless) {
             tracing::info!(topic = name, %id, "topic is diskless from now on");
             return Ok(());
         }
@@ -109,16 +109,16 @@ impl Topics {
         &self,
         id: TopicId,
         name: &str,
-        kind: TopicKind,
-    ) -> Result<Option<TopicKind>, MakeDisklessError> {
-        let binding = TopicBinding { topic: id, name: name.to_owned(), kind };
-        let registration = Registration { binding, rule: BindRule::Switch };
+        kind: TopicType,
+    ) -> Result<Option<TopicType>, MakeDisklessError> {
+        let binding = TopicBinding { topic: id, name: name.to_owned(), topic_type: kind };
+        let registration = Registration { binding, rule: BindRule::Migrate };
         let bound = self.coordinator.register(vec![registration]).await;
         let bound = bound.map_err(|error: CoordinatorError| {
             // It may have been bound all the same: the kind is unknown until the next look.
             self.unbind(id);
             MakeDisklessError::Coordinator(name.to_owned(), error)
         })?;
-        Ok(self.take_over(&[id], bound).first().map(|binding| binding.kind))
+        Ok(self.take_over(&[id], bound).first().map(|binding| binding.topic_type))
     }
 }

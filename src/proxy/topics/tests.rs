@@ -4,7 +4,7 @@ use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
 
 use super::*;
-use crate::coordinator::faulty::{Fault, FaultyCoordinator, Verb};
+use crate::coordinator::faulty::{Fault, FaultyCoordinator, Operation};
 use crate::coordinator::memory::MemoryCoordinator;
 
 fn seen(id: u8, name: &str) -> MetadataResponseTopic {
@@ -24,9 +24,10 @@ async fn over(coordinator: Arc<dyn Coordinator>) -> Topics {
     Topics::new(cluster, coordinator, TopicRules::default(), SealProfile::Fast)
 }
 
-async fn switch(topics: &Topics, kind: TopicKind) -> TopicBinding {
-    let binding = TopicBinding { topic: TopicId([1; 16]), name: "empty".to_owned(), kind };
-    let registration = Registration { binding, rule: BindRule::Switch };
+async fn switch(topics: &Topics, kind: TopicType) -> TopicBinding {
+    let binding =
+        TopicBinding { topic: TopicId([1; 16]), name: "empty".to_owned(), topic_type: kind };
+    let registration = Registration { binding, rule: BindRule::Migrate };
     let bound = topics.coordinator.register(vec![registration]).await.unwrap();
     bound.into_iter().flatten().next().expect("it is bound")
 }
@@ -47,10 +48,10 @@ async fn a_broker_that_lags_behind_brings_no_deleted_topic_back() {
 #[tokio::test]
 async fn what_another_replica_deleted_is_dead_here_too() {
     let topics = topics().await;
-    topics.coordinator.forget(TopicId([1; 16])).await.unwrap();
+    topics.coordinator.delete_topic(TopicId([1; 16])).await.unwrap();
     topics.observe(&[seen(1, "gone")]).await;
     assert_eq!(topics.by_name("gone"), None);
-    topics.bind_created(TopicId([1; 16]), "gone", TopicKind::Diskless).await.unwrap();
+    topics.bind_created(TopicId([1; 16]), "gone", TopicType::Diskless).await.unwrap();
     topics.observe(&[seen(1, "gone")]).await;
     assert_eq!(topics.by_name("gone"), None);
     assert_eq!(topics.coordinator.topics().await.unwrap(), []);
@@ -59,10 +60,10 @@ async fn what_another_replica_deleted_is_dead_here_too() {
 #[tokio::test]
 async fn an_intent_outlives_an_older_one_of_the_same_name() {
     let topics = Arc::new(topics().await);
-    let older = topics.intend("twice", TopicKind::Classic);
-    let newer = topics.intend("twice", TopicKind::Diskless);
+    let older = topics.intend("twice", TopicType::Classic);
+    let newer = topics.intend("twice", TopicType::Diskless);
     drop(older);
-    assert_eq!(topics.intents().get("twice").map(|(_, kind)| *kind), Some(TopicKind::Diskless));
+    assert_eq!(topics.intents().get("twice").map(|(_, kind)| *kind), Some(TopicType::Diskless));
     drop(newer);
     assert!(topics.intents().is_empty());
 }
@@ -76,7 +77,7 @@ async fn records_for_an_empty_topic_are_relayed_only_while_it_is_sure_to_be_clas
     let empty = [(TopicId::ZERO, "empty")];
     assert!(topics.may_relay(&empty).await);
     // Another replica begins a switch, and nobody tells us.
-    assert_eq!(switch(&topics, TopicKind::Switching).await.kind, TopicKind::Switching);
+    assert_eq!(switch(&topics, TopicType::Migrating).await.topic_type, TopicType::Migrating);
     tokio::time::advance(Duration::from_millis(2_900)).await;
     assert!(topics.may_relay(&empty).await, "as was made sure of just before");
     tokio::time::advance(Duration::from_millis(200)).await;
@@ -85,11 +86,11 @@ async fn records_for_an_empty_topic_are_relayed_only_while_it_is_sure_to_be_clas
     topics.observe(&[seen(1, "empty")]).await;
     assert_eq!(topics.by_name("empty"), None);
     // The switch is given up.
-    topics.bind(&switch(&topics, TopicKind::Classic).await);
+    topics.bind(&switch(&topics, TopicType::Classic).await);
     topics.observe(&[seen(1, "empty")]).await;
     assert!(topics.may_relay(&empty).await);
     // Without a word of the coordinator there is no being sure.
-    faulty.set_standing(Verb::Register, Some(Fault::REFUSED));
+    faulty.set_standing(Operation::Register, Some(Fault::REFUSED));
     assert!(topics.may_relay(&empty).await);
     tokio::time::advance(Duration::from_secs(3)).await;
     assert!(!topics.may_relay(&empty).await);
@@ -100,9 +101,9 @@ async fn a_switch_ends_the_sessions_that_may_hold_the_topic() {
     let topics = topics().await;
     topics.observe(&[seen(1, "empty")]).await;
     let before = topics.switches();
-    topics.bind(&switch(&topics, TopicKind::Switching).await);
+    topics.bind(&switch(&topics, TopicType::Migrating).await);
     assert_eq!(topics.switches(), before + 1);
-    topics.bind(&switch(&topics, TopicKind::Diskless).await);
+    topics.bind(&switch(&topics, TopicType::Diskless).await);
     assert_eq!(topics.switches(), before + 2);
     topics.observe(&[seen(1, "empty")]).await;
     assert!(topics.by_name("empty").unwrap().is_diskless());

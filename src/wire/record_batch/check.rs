@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::log::batch::{BatchClaim, ProducerClaim};
+use crate::log::batch::{BatchMetadata, ProducerSequence};
 
 use super::{Attributes, Compression, RecordBatch, size_of_next};
 
@@ -22,7 +22,7 @@ pub struct ProduceLimits {
 #[derive(Clone, Debug)]
 pub struct ProduceBatch {
     /// What it claims.
-    pub claim: BatchClaim,
+    pub claim: BatchMetadata,
     /// Its attributes: transactional batches and append times are the caller's matter.
     pub attributes: Attributes,
     /// The batch alone, a slice of what was sent.
@@ -172,21 +172,23 @@ pub fn check_produce(records: &Bytes, limits: ProduceLimits) -> Result<ProduceBa
 }
 
 /// `LogValidator.validateBatch`
-fn claim(batch: &RecordBatch<'_>) -> Result<BatchClaim, BatchError> {
+fn claim(batch: &RecordBatch<'_>) -> Result<BatchMetadata, BatchError> {
     let (records, last_offset_delta) = (batch.record_count(), batch.last_offset_delta());
     if records <= 0 || last_offset_delta.checked_add(1) != Some(records) {
         return Err(BatchError::Count { records, last_offset_delta });
     }
     let producer = match (batch.producer_id(), batch.producer_epoch(), batch.base_sequence()) {
         (..0, ..) => None,
-        (id, epoch @ 0.., base_sequence @ 0..) => Some(ProducerClaim { id, epoch, base_sequence }),
+        (id, epoch @ 0.., base_sequence @ 0..) => {
+            Some(ProducerSequence { id, epoch, base_sequence })
+        }
         _ => return Err(BatchError::Sequence),
     };
     if batch.attributes().is_control() {
         return Err(BatchError::Control);
     }
     let bytes = batch.bytes().len();
-    Ok(BatchClaim {
+    Ok(BatchMetadata {
         bytes: u32::try_from(bytes).map_err(|_| BatchError::TooLarge(bytes))?,
         offset_count: records,
         max_timestamp: batch.max_timestamp(),

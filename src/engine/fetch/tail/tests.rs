@@ -8,7 +8,7 @@ fn partition(partition: i32) -> TopicPartition {
 }
 
 fn run(base_offset: i64, offset_count: i64) -> Run {
-    let object = ObjectId { incarnation: 1, replica: 1, sequence: 0 };
+    let object = ObjectId { incarnation: 1, process_id: 1, sequence: 0 };
     Run { base_offset, offset_count, object, start: 8, bytes: 100, max_timestamp: 0 }
 }
 
@@ -65,7 +65,7 @@ fn events_carry_on_from_an_answer() {
 #[test]
 fn what_was_missed_throws_the_partition_out() {
     let tail = following();
-    for event in [committed(&[run(11, 1)]), Event::Gap, Event::Forgotten(TopicId([1; 16]))] {
+    for event in [committed(&[run(11, 1)]), Event::Gap, Event::TopicDeleted(TopicId([1; 16]))] {
         learn(&tail, &found(0, &[run(0, 10)]));
         assert!(look(&tail, 10).is_some());
         tail.apply(&event);

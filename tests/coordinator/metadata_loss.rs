@@ -5,7 +5,7 @@ use std::time::Duration;
 use odradek::coordinator::{
     BatchOutcome, Commit, Coordinator, CoordinatorError, Event, FindFrom, FindRequest,
 };
-use odradek::log::batch::{BatchClaim, Part};
+use odradek::log::batch::{BatchMetadata, Part};
 use odradek::log::ids::{ObjectId, TopicId, TopicPartition};
 
 use crate::redis_server::{RedisServer, free_port};
@@ -13,21 +13,21 @@ use crate::{RedisSettings, connect, settings};
 
 pub(crate) fn one_batch(sequence: u32, partition: i32) -> Commit {
     let partition = TopicPartition { topic: TopicId([9; 16]), partition };
-    let batch = BatchClaim { bytes: 10, offset_count: 1, max_timestamp: 1, producer: None };
+    let batch = BatchMetadata { bytes: 10, offset_count: 1, max_timestamp: 1, producer: None };
     let part = Part { index: 0, partition, start: 8, batches: vec![batch] };
-    let object = ObjectId { incarnation: 1, replica: 1, sequence };
+    let object = ObjectId { incarnation: 1, process_id: 1, sequence };
     Commit { object, sealed_ms: 1_000, parts: vec![part] }
 }
 
 pub(crate) fn is_lost<T: std::fmt::Debug>(result: Result<T, CoordinatorError>) {
-    assert!(matches!(result, Err(CoordinatorError::Lost(_))), "{result:?}");
+    assert!(matches!(result, Err(CoordinatorError::MetadataLost(_))), "{result:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flushed_redis_is_refused() {
     let Some(server) = RedisServer::start() else { return };
     let coordinator = connect(settings(&server.url(), "c"));
-    let generation = coordinator.attach("cluster", "a").await.unwrap().generation;
+    let metadata_id = coordinator.attach("cluster", "a").await.unwrap().metadata_id;
     coordinator.commit(&one_batch(0, 0)).await.unwrap();
     server.ask::<String>(&["FLUSHALL"]);
     is_lost(coordinator.commit(&one_batch(1, 0)).await);
@@ -37,9 +37,9 @@ async fn a_flushed_redis_is_refused() {
     let request = FindRequest { partition, from: FindFrom::Offset(0), bytes_max: 1, runs_max: 1 };
     is_lost(coordinator.find(vec![request]).await);
     is_lost(coordinator.trim(vec![(partition, 1)]).await);
-    is_lost(coordinator.forget(partition.topic).await);
+    is_lost(coordinator.delete_topic(partition.topic).await);
     is_lost(coordinator.attach("cluster", "a").await);
-    let known = RedisSettings { generation: Some(generation), ..settings(&server.url(), "c") };
+    let known = RedisSettings { metadata_id: Some(metadata_id), ..settings(&server.url(), "c") };
     is_lost(connect(known).attach("cluster", "a").await);
     assert_eq!(server.ask::<i64>(&["DBSIZE"]), 0, "nothing was begun anew");
 }
@@ -105,7 +105,7 @@ async fn a_follower_whose_connection_broke_is_told_of_a_gap() {
     let Some(server) = RedisServer::start() else { return };
     let coordinator = connect(RedisSettings { shards: 1, ..settings(&server.url(), "c") });
     coordinator.attach("cluster", "a").await.unwrap();
-    let mut events = coordinator.follow().await.unwrap();
+    let mut events = coordinator.subscribe().await.unwrap();
     coordinator.commit(&one_batch(0, 0)).await.unwrap();
     assert!(matches!(events.recv().await, Some(Event::Committed { .. })));
     server.ask::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
@@ -124,7 +124,7 @@ async fn a_follower_that_missed_entries_is_told_of_a_gap() {
     let Some(server) = RedisServer::start() else { return };
     let coordinator = connect(RedisSettings { shards: 1, ..settings(&server.url(), "c") });
     coordinator.attach("cluster", "a").await.unwrap();
-    let mut events = coordinator.follow().await.unwrap();
+    let mut events = coordinator.subscribe().await.unwrap();
     // As if entries had come and been cut away.
     server.ask::<i64>(&["HINCRBY", "odradek:{c:0}:meta", "sequence", "3"]);
     coordinator.commit(&one_batch(0, 0)).await.unwrap();
@@ -137,17 +137,17 @@ async fn a_topic_of_many_partitions_is_forgotten_whole() {
     let Some(server) = RedisServer::start() else { return };
     let coordinator = connect(settings(&server.url(), "c"));
     coordinator.attach("cluster", "a").await.unwrap();
-    let batch = BatchClaim { bytes: 10, offset_count: 1, max_timestamp: 1, producer: None };
+    let batch = BatchMetadata { bytes: 10, offset_count: 1, max_timestamp: 1, producer: None };
     let parts = (0..3_000_u32).map(|index| Part {
         index,
         partition: TopicPartition { topic: TopicId([9; 16]), partition: index.cast_signed() },
         start: 8 + u64::from(index) * 10,
         batches: vec![batch],
     });
-    let object = ObjectId { incarnation: 1, replica: 1, sequence: 0 };
+    let object = ObjectId { incarnation: 1, process_id: 1, sequence: 0 };
     let commit = Commit { object, sealed_ms: 1_000, parts: parts.collect() };
     coordinator.commit(&commit).await.unwrap();
-    coordinator.forget(TopicId([9; 16])).await.unwrap();
+    coordinator.delete_topic(TopicId([9; 16])).await.unwrap();
     let left: Vec<String> = server.ask(&["KEYS", "odradek:{c:*}:[pitdk]:*"]);
     assert_eq!(left, [""; 0]);
 }

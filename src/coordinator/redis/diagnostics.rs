@@ -17,7 +17,7 @@ const PINGS: u32 = 10;
 
 /// What a Redis says of itself. What it does not say is `None`: a Cluster answers for each node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Inspection {
+pub struct RedisDiagnostics {
     /// Its version, as `8.0.3`.
     pub version: Option<String>,
     /// What it does when its memory is full, as `noeviction`.
@@ -43,7 +43,7 @@ pub struct Inspection {
 ///
 /// # Errors
 /// It does not answer, refuses the login, or runs no scripts.
-pub async fn inspect(url: &str, cluster: &str) -> Result<Inspection, CoordinatorError> {
+pub async fn diagnose(url: &str, cluster: &str) -> Result<RedisDiagnostics, CoordinatorError> {
     let asking = async {
         let link = Link::new(url, WITHIN, 0)?;
         ask(link.dedicated().await?, &Keys::new(cluster)).await
@@ -54,7 +54,7 @@ pub async fn inspect(url: &str, cluster: &str) -> Result<Inspection, Coordinator
     }
 }
 
-async fn ask(mut redis: Dedicated, keys: &Keys) -> RedisResult<Inspection> {
+async fn ask(mut redis: Dedicated, keys: &Keys) -> RedisResult<RedisDiagnostics> {
     redis.query(cmd("EVAL").arg("return 1").arg(0)).await?;
     let info = match redis.query(&cmd("INFO")).await? {
         Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -72,7 +72,7 @@ async fn ask(mut redis: Dedicated, keys: &Keys) -> RedisResult<Inspection> {
     let rows: Vec<Vec<u8>> = from_redis_value(redis.query(cmd("HVALS").arg(members)).await?)?;
     let zones = from_redis_value(redis.query(cmd("LRANGE").arg(zones).arg(0).arg(-1)).await?)?;
     let members = rows.iter().filter_map(|row| holds(row, now_ms)).collect();
-    Ok(Inspection { latency, now_ms: Some(now_ms), members, zones, ..read(&info) })
+    Ok(RedisDiagnostics { latency, now_ms: Some(now_ms), members, zones, ..read(&info) })
 }
 
 /// A member whose lease holds; what cannot be read is none.
@@ -83,17 +83,17 @@ fn holds(row: &[u8], now_ms: i64) -> Option<Member> {
 }
 
 /// From the answer to INFO.
-fn read(info: &str) -> Inspection {
+fn read(info: &str) -> RedisDiagnostics {
     let rows: HashMap<&str, &str> =
         info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
     let text = |key: &str| rows.get(key).map(|value| (*value).to_owned());
-    Inspection {
+    RedisDiagnostics {
         version: text("valkey_version").or_else(|| text("redis_version")),
         eviction: text("maxmemory_policy"),
         append_only: text("aof_enabled").map(|value| value == "1"),
         is_master: text("role").map(|value| value == "master"),
         replicas: text("connected_slaves").and_then(|value| value.parse().ok()),
-        ..Inspection::default()
+        ..RedisDiagnostics::default()
     }
 }
 
@@ -105,15 +105,15 @@ mod tests {
     fn info_is_read_whatever_it_lacks() {
         let info = "# Server\r\nredis_version:7.2.4\r\nvalkey_version:8.0.3\r\nrole:slave\r\n\
                     aof_enabled:1\r\nconnected_slaves:2\r\nmaxmemory_policy:noeviction\r\n";
-        let read_all = Inspection {
+        let read_all = RedisDiagnostics {
             version: Some("8.0.3".to_owned()),
             eviction: Some("noeviction".to_owned()),
             append_only: Some(true),
             is_master: Some(false),
             replicas: Some(2),
-            ..Inspection::default()
+            ..RedisDiagnostics::default()
         };
         assert_eq!(read(info), read_all);
-        assert_eq!(read(""), Inspection::default());
+        assert_eq!(read(""), RedisDiagnostics::default());
     }
 }

@@ -6,35 +6,35 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use odradek::coordinator::redis::RedisCoordinator;
-use odradek::coordinator::redis::floors::{FloorStore, Floors};
+use odradek::coordinator::redis::floors::{ObservedPositionStore, ObservedPositions};
 use odradek::coordinator::{BatchOutcome, Coordinator, CoordinatorError, Member};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use crate::lost_metadata::{is_lost, one_batch};
+use crate::metadata_loss::{is_lost, one_batch};
 use crate::redis_server::RedisServer;
 use crate::{RedisSettings, connect, settings};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(700);
 
-type Kept = Arc<Mutex<BTreeMap<String, Floors>>>;
+type Kept = Arc<Mutex<BTreeMap<String, ObservedPositions>>>;
 
 /// Floors that outlive every process of the test.
 #[derive(Debug)]
-struct KeptFloors {
+struct SharedPositions {
     replica: String,
     kept: Kept,
 }
 
 #[async_trait]
-impl FloorStore for KeptFloors {
-    async fn keep(&self, floors: &Floors) -> Result<(), String> {
+impl ObservedPositionStore for SharedPositions {
+    async fn keep(&self, floors: &ObservedPositions) -> Result<(), String> {
         self.kept.lock().insert(self.replica.clone(), floors.clone());
         Ok(())
     }
 
-    async fn all(&self) -> Result<Vec<Floors>, String> {
+    async fn all(&self) -> Result<Vec<ObservedPositions>, String> {
         Ok(self.kept.lock().values().cloned().collect())
     }
 }
@@ -54,7 +54,7 @@ impl Cluster {
     /// A process; it remembers nothing but what is kept.
     fn process(&self, replica: &str) -> Arc<RedisCoordinator> {
         let kept = Arc::clone(&self.kept);
-        let floors = Some(Arc::new(KeptFloors { replica: replica.to_owned(), kept }) as _);
+        let floors = Some(Arc::new(SharedPositions { replica: replica.to_owned(), kept }) as _);
         connect(RedisSettings { floors, ..self.without_floors(replica) })
     }
 
@@ -76,7 +76,7 @@ fn member(replica: &str) -> Member {
     Member {
         replica: replica.to_owned(),
         incarnation: 1,
-        replica_tag: 1,
+        process_id: 1,
         zone: 0,
         zone_name: "a".to_owned(),
         peer: None,
@@ -102,7 +102,7 @@ async fn committed(of: &RedisCoordinator, sequence: u32) -> i64 {
     loop {
         match commit(of, sequence).await {
             Ok(offset) => return offset,
-            Err(CoordinatorError::Lost(detail)) => panic!("lost: {detail}"),
+            Err(CoordinatorError::MetadataLost(detail)) => panic!("lost: {detail}"),
             Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "{error}"),
         }
     }
@@ -141,7 +141,7 @@ async fn a_restart_that_kept_everything_goes_on_once_all_have_told() {
     is_waiting(&a, 1).await;
     checked(&b).await.unwrap();
     assert_eq!(committed(&a, 1).await, 1);
-    assert_eq!((a.settlements(), b.settlements()), (2, 2));
+    assert_eq!((a.verifications(), b.verifications()), (2, 2));
     // Once settled, a third one need not ask the others.
     assert_eq!(committed(&*cluster.member("c").await, 2).await, 2);
 }
@@ -217,7 +217,7 @@ async fn an_old_snapshot_is_refused_by_processes_that_never_saw_more() {
     assert_eq!(committed(&a, 0).await, 0);
     let before = cluster.server.snapshot();
     assert_eq!(committed(&a, 1).await, 1);
-    a.keep_floors(true).await.unwrap();
+    a.save_observed_positions(true).await.unwrap();
     let whole = cluster.server.snapshot();
     drop(a);
     cluster.server.restore(&before);
@@ -239,13 +239,13 @@ async fn floors_are_kept_when_there_is_more_and_not_too_often() {
     let a = cluster.member("a").await;
     let kept = || cluster.kept.lock().get("a").map(|floors| floors.tags.clone());
     committed(&a, 0).await;
-    a.keep_floors(false).await.unwrap();
+    a.save_observed_positions(false).await.unwrap();
     let first = kept().unwrap();
     assert_eq!(first[1].as_ref().unwrap().sequence, 1);
     committed(&a, 1).await;
-    a.keep_floors(false).await.unwrap();
+    a.save_observed_positions(false).await.unwrap();
     assert_eq!(kept().unwrap(), first, "so soon again");
-    a.keep_floors(true).await.unwrap();
+    a.save_observed_positions(true).await.unwrap();
     assert_eq!(kept().unwrap()[1].as_ref().unwrap().sequence, 2);
 }
 
@@ -253,7 +253,7 @@ async fn floors_are_kept_when_there_is_more_and_not_too_often() {
 async fn what_is_heard_in_the_stream_counts_as_seen() {
     let Some(mut cluster) = Cluster::start(LONG) else { return };
     let (a, b) = (cluster.member("a").await, cluster.member("b").await);
-    let mut heard = a.follow().await.unwrap();
+    let mut heard = a.subscribe().await.unwrap();
     let before = cluster.server.snapshot();
     committed(&b, 0).await;
     heard.recv().await.unwrap();
@@ -303,7 +303,7 @@ async fn no_zone_gets_a_number_that_was_given_and_forgotten() {
     let before = cluster.server.snapshot();
     let b = cluster.process("b");
     assert_eq!(b.attach("cluster", "zone-b").await.unwrap().zone_index, 1);
-    b.keep_floors(true).await.unwrap();
+    b.save_observed_positions(true).await.unwrap();
     drop((a, b));
     cluster.server.restore(&before);
     is_lost(cluster.process("c").attach("cluster", "zone-c").await);
@@ -316,7 +316,7 @@ async fn no_zone_gets_a_number_that_was_given_and_forgotten() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_without_a_writer_waits_until_another_has_settled_the_life() {
     let Some(cluster) = Cluster::start(SHORT) else { return };
-    let sidecar = connect(RedisSettings { settles: false, ..cluster.without_floors("sidecar") });
+    let sidecar = connect(RedisSettings { may_verify: false, ..cluster.without_floors("sidecar") });
     let Err(CoordinatorError::Unavailable(detail)) = sidecar.attach("cluster", "a").await else {
         panic!("it settled what it knows nothing of");
     };
