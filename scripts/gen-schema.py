@@ -119,8 +119,8 @@ def main():
           "//! `scripts/gen-schema.py kafka-clients-4.3.1.jar > src/wire/guard/schema.rs`. Do not edit.\n"
           "//!\n"
           "//! `f(kind, first version, last)`, `127` = every later version; `s(decoded bytes, fields)`.\n"
-          "\nuse super::table::Kind::{Blob, Fixed, Struct, Text};\n"
-          "use super::table::{Message, Row, f, m, s};\n")
+          "\nuse super::table::FieldType::{Blob, Fixed, Struct, Text};\n"
+          "use super::table::{MessageSchema, StructSchema, f, m, s};\n")
     for kind in ("request", "response"):
         rows = tables[kind]
         print(f"pub(super) static {kind.upper()}S: [Message; {len(rows)}] = [")

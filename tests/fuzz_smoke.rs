@@ -17,18 +17,18 @@ fn from_env(name: &str, default: u64) -> u64 {
 }
 
 #[expect(clippy::print_stderr, reason = "the input is what a failure is about")]
-fn run(door: fn(&[u8]), mut draw: impl FnMut(&mut StdRng) -> Vec<u8>) {
+fn run(target: fn(&[u8]), mut draw: impl FnMut(&mut StdRng) -> Vec<u8>) {
     let seed = from_env("FUZZ_SEED", 1);
     let mut rng = StdRng::seed_from_u64(seed);
     let end = Instant::now() + Duration::from_secs(from_env("FUZZ_SECONDS", 3));
     let mut inputs = 0_u64;
     while Instant::now() < end {
         let mut data = draw(&mut rng);
-        door(&data);
+        target(&data);
         for _ in 0..8 {
             mutate(&mut rng, &mut data);
             // What makes a door panic is shown, not only the place of the panic.
-            if let Err(panic) = std::panic::catch_unwind(|| door(&data)) {
+            if let Err(panic) = std::panic::catch_unwind(|| target(&data)) {
                 eprintln!("seed {seed}, input {inputs}: {data:02x?}");
                 std::panic::resume_unwind(panic);
             }

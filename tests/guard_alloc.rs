@@ -55,7 +55,7 @@ fn mutate(rng: &mut StdRng, body: &mut Vec<u8>) {
 
 /// One test, so that no other thread's memory is counted.
 #[test]
-fn decoding_stays_within_the_promised_memory() {
+fn decoding_stays_within_the_memory_bound() {
     let mut rng = StdRng::seed_from_u64(1);
     let mut tally = Tally::default();
     for round in 0..20 {

@@ -13,7 +13,7 @@ const TOPIC_IDS: i16 = 13;
 
 /// One partition of the response.
 #[derive(Clone, Debug)]
-pub struct Partition {
+pub struct ResponsePartition {
     /// The partition index.
     pub index: i32,
     /// A Kafka error code.
@@ -32,39 +32,39 @@ pub struct Partition {
 
 /// Consecutive partitions of one topic.
 #[derive(Clone, Debug)]
-pub struct Topic {
+pub struct ResponseTopic {
     /// The topic id, for version 13 and above.
     pub id: TopicId,
     /// The topic name, for version 12 and below.
     pub name: String,
     /// Its partitions.
-    pub partitions: Vec<Partition>,
+    pub partitions: Vec<ResponsePartition>,
 }
 
 /// The whole body.
 #[derive(Clone, Debug, Default)]
-pub struct Body {
+pub struct ResponseBody {
     /// A Kafka error code that concerns the fetch session.
     pub error_code: i16,
     /// The fetch session; 0 for none.
     pub session_id: i32,
     /// The topics in the order in which they were served.
-    pub topics: Vec<Topic>,
+    pub topics: Vec<ResponseTopic>,
 }
 
 /// A slice of the frame.
 #[derive(Clone, Debug)]
-pub struct Slice {
+pub struct FrameSlice {
     /// The bytes.
     pub bytes: Bytes,
-    /// Whether it is one of [`Partition::records`]; all of those are there, in the order of the
+    /// Whether it is one of [`ResponsePartition::records`]; all of those are there, in the order of the
     /// partitions.
     pub is_records: bool,
 }
 
 /// Appends the body to `head`, a frame begun with an empty length prefix and the response header;
 /// returns the frame as slices, its length filled in. `None` when it is longer than a frame can be.
-pub fn encode(body: Body, version: i16, head: BytesMut) -> Option<Vec<Slice>> {
+pub fn encode(body: ResponseBody, version: i16, head: BytesMut) -> Option<Vec<FrameSlice>> {
     let flexible = version >= FLEXIBLE;
     let mut out = Slices { done: Vec::new(), open: head };
     out.open.put_i32(0); // throttle_time_ms
@@ -89,7 +89,7 @@ pub fn encode(body: Body, version: i16, head: BytesMut) -> Option<Vec<Slice>> {
     out.finish()
 }
 
-fn put_partition(out: &mut Slices, partition: Partition, version: i16) -> Option<()> {
+fn put_partition(out: &mut Slices, partition: ResponsePartition, version: i16) -> Option<()> {
     let flexible = version >= FLEXIBLE;
     out.open.put_i32(partition.index);
     out.open.put_i16(partition.error_code);
@@ -117,24 +117,24 @@ fn put_partition(out: &mut Slices, partition: Partition, version: i16) -> Option
 
 /// Slices in the making: small fields gather in `open`, records pass as they are.
 struct Slices {
-    done: Vec<Slice>,
+    done: Vec<FrameSlice>,
     open: BytesMut,
 }
 
 impl Slices {
     fn push(&mut self, records: Bytes) {
         self.close();
-        self.done.push(Slice { bytes: records, is_records: true });
+        self.done.push(FrameSlice { bytes: records, is_records: true });
     }
 
     fn close(&mut self) {
         if !self.open.is_empty() {
             let bytes = self.open.split().freeze();
-            self.done.push(Slice { bytes, is_records: false });
+            self.done.push(FrameSlice { bytes, is_records: false });
         }
     }
 
-    fn finish(mut self) -> Option<Vec<Slice>> {
+    fn finish(mut self) -> Option<Vec<FrameSlice>> {
         self.close();
         let total: usize = self.done.iter().map(|slice| slice.bytes.len()).sum();
         let length = i32::try_from(total.checked_sub(4)?).ok()?;
@@ -191,7 +191,7 @@ mod tests {
     use crate::wire::guard;
 
     #[test]
-    fn every_version_decodes_as_it_was_meant() {
+    fn every_version_decodes_to_the_encoded_fields() {
         for version in 4..=18 {
             for lists_aborted in [false, true] {
                 check(version, lists_aborted);
@@ -201,7 +201,7 @@ mod tests {
 
     fn check(version: i16, lists_aborted: bool) {
         let records = vec![Bytes::from_static(b"0123"), Bytes::from(vec![7; 300])];
-        let partition = |index, records| Partition {
+        let partition = |index, records| ResponsePartition {
             index,
             error_code: 3,
             high_watermark: 1 << 40,
@@ -210,12 +210,12 @@ mod tests {
             lists_aborted,
             records,
         };
-        let topic = Topic {
+        let topic = ResponseTopic {
             id: TopicId([5; 16]),
             name: "clicks".to_owned(),
             partitions: vec![partition(4, records), partition(5, Vec::new())],
         };
-        let body = Body { error_code: 0, session_id: 77, topics: vec![topic] };
+        let body = ResponseBody { error_code: 0, session_id: 77, topics: vec![topic] };
         let mut head = BytesMut::new();
         head.put_i32(0);
         let slices = encode(body, version, head).unwrap();

@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 /// The space that is kept free for the next read.
-const STEP_BYTES: usize = 64 << 10;
+const READ_BYTES: usize = 64 << 10;
 const PREFIX_BYTES: usize = 4;
 
 /// Cuts a stream of bytes into frames.
@@ -47,14 +47,14 @@ impl FrameReader {
     }
 
     /// Sets another limit: a peer may send more once it is authenticated.
-    pub fn limit(&mut self, frame_bytes_max: usize) {
+    pub fn set_frame_bytes_max(&mut self, frame_bytes_max: usize) {
         self.frame_bytes_max = frame_bytes_max;
     }
 
     /// Where to read to, with free space: append what arrived.
     pub fn buffer(&mut self) -> &mut BytesMut {
-        if self.buffer.capacity() - self.buffer.len() < STEP_BYTES / 4 {
-            self.buffer.reserve(STEP_BYTES);
+        if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
+            self.buffer.reserve(READ_BYTES);
         }
         &mut self.buffer
     }
@@ -74,12 +74,12 @@ impl FrameReader {
 
     /// The length of a frame that has begun to arrive; of use once [`FrameReader::next_frame`] said
     /// that it is not whole.
-    pub fn announced(&self) -> Option<usize> {
+    pub fn pending_frame_bytes(&self) -> Option<usize> {
         self.length().ok().flatten()
     }
 
     /// Gives the buffer back while nothing is in it: idle connections are many.
-    pub fn rest(&mut self) {
+    pub fn release_buffer(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }
@@ -96,7 +96,7 @@ impl FrameReader {
         };
         let read = i32::from_be_bytes(*prefix);
         match usize::try_from(read) {
-            Ok(bytes) if bytes > self.frame_bytes_max => Err(foreign(*prefix)
+            Ok(bytes) if bytes > self.frame_bytes_max => Err(detect_other_protocol(*prefix)
                 .unwrap_or(FrameError::TooLarge { bytes, bytes_max: self.frame_bytes_max })),
             Ok(bytes @ 1..) => Ok(Some(bytes)),
             _ => Err(FrameError::NotPositive(read)),
@@ -105,7 +105,7 @@ impl FrameReader {
 }
 
 /// Read as a length, the first bytes of other protocols are hundreds of megabytes.
-fn foreign(prefix: [u8; PREFIX_BYTES]) -> Option<FrameError> {
+fn detect_other_protocol(prefix: [u8; PREFIX_BYTES]) -> Option<FrameError> {
     match &prefix {
         [0x16, 0x03, ..] => Some(FrameError::Tls),
         b"GET " | b"POST" | b"HEAD" | b"PUT " | b"OPTI" | b"HTTP" | b"PRI " => {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_at_the_length() {
+    fn rejects_invalid_lengths() {
         let too_large = |bytes| Err(FrameError::TooLarge { bytes, bytes_max: MAX });
         assert_eq!(read(&[0x06, 0x40, 0, 1]), too_large(MAX + 1));
         assert_eq!(read(&[0x06, 0x40, 0, 0]), Ok(None));
@@ -150,30 +150,30 @@ mod tests {
     }
 
     #[test]
-    fn knows_other_protocols_by_their_first_bytes() {
+    fn detects_other_protocols_by_their_first_bytes() {
         assert_eq!(read(b"\x16\x03\x01\x02\x00\x01"), Err(FrameError::Tls));
         assert_eq!(read(b"GET / HTTP/1.1"), Err(FrameError::Http));
         assert_eq!(read(b"POST /x HTTP/1.1"), Err(FrameError::Http));
     }
 
     #[test]
-    fn promised_bytes_reserve_nothing() {
+    fn announced_bytes_reserve_no_memory() {
         let mut reader = FrameReader::new(MAX);
         reader.buffer().extend_from_slice(&(MAX as i32).to_be_bytes());
         assert_eq!(reader.next_frame(), Ok(None));
-        assert!(reader.buffer().capacity() <= 2 * STEP_BYTES);
+        assert!(reader.buffer().capacity() <= 2 * READ_BYTES);
         // A large frame in small pieces: the buffer stays within twice what has arrived.
         for _ in 0..512 {
             reader.buffer().extend_from_slice(&[7; 4 << 10]);
             assert_eq!(reader.next_frame(), Ok(None));
             let arrived = reader.buffer.len();
-            assert!(reader.buffer().capacity() <= 2 * (arrived + STEP_BYTES));
+            assert!(reader.buffer().capacity() <= 2 * (arrived + READ_BYTES));
         }
     }
 
     proptest! {
         #[test]
-        fn the_pieces_do_not_matter(
+        fn frames_are_independent_of_read_sizes(
             frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..8),
             piece in 1_usize..50,
         ) {

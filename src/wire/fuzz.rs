@@ -8,7 +8,8 @@ use super::frame::FrameReader;
 use super::guard::{DecodeError, GuardError, decode_request, decode_response};
 use super::header::{RequestHeader, ResponseHeader};
 use super::record_batch::{
-    ProduceLimits, RecordBatch, TimestampType, batches, check_produce, rewritten_prefix, with_times,
+    ProduceLimits, RecordBatch, TimestampType, batches, check_produce, placed_prefix,
+    with_timestamps,
 };
 use super::records::{Codec, RecordRules, first_at_or_after, max_timestamp_record, validate};
 
@@ -69,13 +70,13 @@ pub fn record_batch(data: &[u8]) {
         let _ = max_timestamp_record(&batch, 0);
         let _ = first_at_or_after(&batch, batch.base_timestamp(), 0);
         let bytes = Bytes::copy_from_slice(batch.bytes());
-        let stamped = with_times(&bytes, TimestampType::LogAppendTime, 1);
+        let stamped = with_timestamps(&bytes, TimestampType::LogAppendTime, 1);
         let stamped = RecordBatch::parse(&stamped).expect("a stamped batch is a batch");
         // One that has these times already is left as it is.
-        assert!(stamped.crc_holds() || !batch.crc_holds());
+        assert!(stamped.is_crc_valid() || !batch.is_crc_valid());
         assert_eq!(stamped.max_timestamp(), 1);
         assert_eq!(
-            rewritten_prefix(batch.base_offset(), batch.leader_epoch(), &batch),
+            placed_prefix(batch.base_offset(), batch.leader_epoch(), &batch),
             batch.bytes()[..16]
         );
     }
@@ -94,7 +95,7 @@ fn check_validated(sent: &Bytes, codec: Option<Codec>) {
     let Ok(valid) = validate(sent, &rules, 0, 1 << 20) else { return };
     let count = RecordBatch::parse(sent).map(|batch| batch.record_count());
     let stored = RecordBatch::parse(&valid.bytes).expect("a valid batch is a batch");
-    assert!(stored.crc_holds() && stored.max_timestamp() == valid.max_timestamp);
+    assert!(stored.is_crc_valid() && stored.max_timestamp() == valid.max_timestamp);
     assert_eq!(count, Ok(stored.record_count()));
 }
 

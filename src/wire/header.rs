@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn header_versions_are_those_of_the_crate() {
+    fn header_versions_match_kafka_protocol() {
         for key in ApiKey::iter() {
             let number = key as i16;
             let range = key.valid_versions();
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_to_api_versions_have_the_old_header() {
+    fn api_versions_response_has_header_version_0() {
         assert_eq!(response_header_version(18, 4), Some(0));
         assert_eq!(request_header_version(18, 99), Some(2));
         let mut out = BytesMut::new();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn lying_lengths_are_refused() {
+    fn wrong_lengths_are_rejected() {
         let parse = RequestHeader::parse;
         assert_eq!(parse(&[0, 3, 0]), Err(HeaderError::Truncated));
         assert_eq!(parse(&[0, 3, 0, 1, 0, 0, 0, 9, 0, 5, b'a']), Err(HeaderError::Truncated));
@@ -219,7 +219,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reads_what_the_crate_writes(version in 0_i16..14, id: i32, name in "[a-z]{0,9}") {
+        fn reads_headers_written_by_kafka_protocol(version in 0_i16..14, id: i32, name in "[a-z]{0,9}") {
             let client_id = (!name.is_empty()).then(|| StrBytes::from_string(name.clone()));
             let header = CrateHeader::default()
                 .with_request_api_key(3)

@@ -9,7 +9,7 @@ use crate::bed::{Bed, cache, repository, require};
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::requests::{append, fetch};
-use crate::raw::{Topic, zone};
+use crate::raw::{Topic, zone_cache};
 
 fn check(arguments: &[&str]) {
     require(Path::new("node"));
@@ -51,8 +51,8 @@ fn a_replica_with_traffic_shows_where_the_time_goes() {
         checked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
     let port = u16::try_from(admin).expect("a port");
-    let page = zone::get(port, "/");
+    let page = zone_cache::get(port, "/");
     let policy = "content-security-policy: default-src 'none'";
     assert!(page.contains(policy) && page.contains("text/html"), "{page}");
-    assert!(zone::get(port, "/nothing").starts_with("HTTP/1.1 404"));
+    assert!(zone_cache::get(port, "/nothing").starts_with("HTTP/1.1 404"));
 }

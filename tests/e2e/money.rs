@@ -12,7 +12,7 @@ use crate::bed::replica::{DISKLESS_PREFIX, InZone, Replica};
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::requests::{append, fetch, fetched};
-use crate::raw::{Topic, zone};
+use crate::raw::{Topic, zone_cache};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Requests of each topic.
@@ -22,7 +22,7 @@ const GIB: f64 = 1_073_741_824.0;
 
 fn admin(replica: &Replica, path: &str) -> String {
     let port = u16::try_from(replica.ports().start + 1).expect("a port");
-    zone::get(port, path)
+    zone_cache::get(port, path)
 }
 
 fn status(replica: &Replica) -> Value {

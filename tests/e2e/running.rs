@@ -17,7 +17,7 @@ use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::requests::append;
-use crate::raw::{NODE_0, Topic, zone};
+use crate::raw::{NODE_0, Topic, zone_cache};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -41,7 +41,7 @@ fn put(replica: &Replica, path: &str, body: &str) -> (u16, String) {
 }
 
 fn has(replica: &Replica, row: &str) -> bool {
-    zone::get(admin(replica), "/metrics").lines().any(|line| line == row)
+    zone_cache::get(admin(replica), "/metrics").lines().any(|line| line == row)
 }
 
 /// Changes the text of the replica's file as an editor does: the new file takes its place.
@@ -62,7 +62,7 @@ fn hang_up(replica: &Replica) {
 fn logs_are_json_and_their_level_changes_at_run_time() {
     let extra = "log: {format: json, level: \"info,odradek=info\"}\n";
     let replica = Replica::start(Backends::Embedded, extra);
-    let shown = || zone::get(admin(&replica), "/log");
+    let shown = || zone_cache::get(admin(&replica), "/log");
     assert!(shown().ends_with("\r\n\r\ninfo,odradek=info\n"), "{}", shown());
     let sealed = || replica.log().contains("\"message\":\"sealed\"");
     let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}logged"));

@@ -6,7 +6,7 @@ use crate::bed::Bed;
 use crate::bed::kafka::tool;
 use crate::bed::process::wait_until;
 use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
-use crate::raw::{Topic, zone};
+use crate::raw::{Topic, zone_cache};
 
 #[test]
 fn a_java_producer_is_asked_and_tells_the_size_of_its_batches() {
@@ -24,7 +24,7 @@ fn a_java_producer_is_asked_and_tells_the_size_of_its_batches() {
             tool("kafka-producer-perf-test", &all);
         });
         wait_until("the producer's figures", Duration::from_secs(60), || {
-            let text = zone::get(admin, "/metrics");
+            let text = zone_cache::get(admin, "/metrics");
             let value = |name: &str| {
                 let row = format!("odradek_client_{name}{{client_id=\"chatty\"}} ");
                 let mut lines = text.lines();

@@ -17,7 +17,7 @@ use crate::bed::{Bed, repository, require};
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::requests::{append, fetch};
-use crate::raw::{Topic, zone};
+use crate::raw::{Topic, zone_cache};
 
 const FILES: &str = "helm/odradek/files";
 
@@ -125,14 +125,14 @@ fn prometheus(dir: &Path, admins: &[i32]) -> (u16, Process) {
     let mut process = Process::start("prometheus", dir, &command);
     let is_ready = || {
         std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-            && zone::get(port, "/-/ready").starts_with("HTTP/1.1 200")
+            && zone_cache::get(port, "/-/ready").starts_with("HTTP/1.1 200")
     };
     process.wait_while_alive("readiness", Duration::from_secs(60), is_ready);
     (port, process)
 }
 
 fn ask(port: u16, path: &str) -> Value {
-    let answer = zone::get(port, path);
+    let answer = zone_cache::get(port, path);
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
     // Large answers come in chunks, whose sizes stand on lines of their own.
     let body = match head.to_ascii_lowercase().contains("transfer-encoding: chunked") {

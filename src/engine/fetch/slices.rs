@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::log::batch::Run;
-use crate::wire::record_batch::{PREFIX_BYTES, batches, rewritten_prefix};
+use crate::wire::record_batch::{PREFIX_BYTES, batches, placed_prefix};
 
 /// The bytes that a fetch may still give.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ pub(super) fn slice_run(
         if !budget.take(range.len()) {
             return Ok(More::No);
         }
-        let prefix = rewritten_prefix(base_offset, leader_epoch, &batch);
+        let prefix = placed_prefix(base_offset, leader_epoch, &batch);
         out.push(Bytes::copy_from_slice(&prefix));
         out.push(bytes.slice(range.start + PREFIX_BYTES..range.end));
     }

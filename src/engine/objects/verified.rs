@@ -50,7 +50,7 @@ impl Verified {
 pub(super) fn check_batches(run: &[u8]) -> Result<(), String> {
     for batch in record_batch::batches(run) {
         match batch {
-            Ok(batch) if batch.crc_holds() => {}
+            Ok(batch) if batch.is_crc_valid() => {}
             Ok(_) => return Err("a batch does not have its checksum".to_owned()),
             Err(error) => return Err(error.to_string()),
         }

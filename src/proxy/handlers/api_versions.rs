@@ -47,7 +47,7 @@ fn serve(request: &Request, k: u16) -> Result<Step, Close> {
     let version = request.version();
     if version == WITH_NODE_ID {
         let malformed = || Close::Client("ApiVersions version 5 is malformed".to_owned());
-        let meant = node_id_meant(request.body.clone()).ok_or_else(malformed)?;
+        let meant = requested_node_id(request.body.clone()).ok_or_else(malformed)?;
         if meant >= 0 && meant != node_id(request.proxy.nodes.zone(), k) {
             let code = ErrorCode::REBOOTSTRAP_REQUIRED;
             return answer(request, MAX, &ApiVersionsResponse::default().with_error_code(code.0));
@@ -98,7 +98,7 @@ fn table(proxy: &Proxy, features: ApiVersionsResponse) -> ApiVersionsResponse {
 
 /// Reads the fields of version 5: software name, software version, cluster id (all compact
 /// strings, the last nullable), node id.
-fn node_id_meant(mut body: Bytes) -> Option<i32> {
+fn requested_node_id(mut body: Bytes) -> Option<i32> {
     for _ in 0..3 {
         let length = read_varint(&mut body)?.saturating_sub(1) as usize;
         if body.len() < length {
@@ -129,10 +129,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_node_id_of_version_5_is_read_behind_three_strings() {
+    fn node_id_follows_three_strings_in_version_5() {
         let body = b"\x03ab\x02c\x00\x3b\x9a\xca\x01\x00";
-        assert_eq!(node_id_meant(Bytes::from_static(body)), Some(1_000_000_001));
-        assert_eq!(node_id_meant(Bytes::from_static(&body[..8])), None);
-        assert_eq!(node_id_meant(Bytes::from_static(b"\xff\xff\xff\xff\xff\xff")), None);
+        assert_eq!(requested_node_id(Bytes::from_static(body)), Some(1_000_000_001));
+        assert_eq!(requested_node_id(Bytes::from_static(&body[..8])), None);
+        assert_eq!(requested_node_id(Bytes::from_static(b"\xff\xff\xff\xff\xff\xff")), None);
     }
 }

@@ -6,8 +6,11 @@ use futures::FutureExt;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
 
-use super::fetch_rows::{Asked, Row, fetch_rows, group};
-use super::{Names, Request, SessionState, Step, frame_head, names_diskless, not_led, topic_id};
+use super::fetch_partitions::{FetchContext, PartitionResult, fetch_partitions, group_by_topic};
+use super::{
+    Request, RequestTopics, SessionState, Step, begin_response_frame, classify_topics,
+    not_leader_error, topic_id,
+};
 use crate::engine::budget::Share;
 use crate::engine::fetch::Reading;
 use crate::log::ids::TopicId;
@@ -18,7 +21,7 @@ use crate::proxy::error_reply::ErrorCode;
 use crate::proxy::fetch_sessions::{Naming, Position, SessionError, Wanted};
 use crate::proxy::reply::{Again, Close, Reply};
 use crate::proxy::session::ClientBroker;
-use crate::wire::fetch_response::{Body, Slice, encode};
+use crate::wire::fetch_response::{FrameSlice, ResponseBody, encode};
 
 /// The last version whose answers carry no addresses.
 const WITHOUT_ADDRESSES: i16 = 15;
@@ -45,9 +48,9 @@ pub(super) async fn guard(
     }
     session.switches = switches;
     let named = named(&fetch);
-    match names_diskless(&request.proxy, named.iter().copied()).await {
-        Names::ClassicOnly if request.version() <= WITHOUT_ADDRESSES => Ok(request.relay()),
-        Names::ClassicOnly => {
+    match classify_topics(&request.proxy, named.iter().copied()).await {
+        RequestTopics::ClassicOnly if request.version() <= WITHOUT_ADDRESSES => Ok(request.relay()),
+        RequestTopics::ClassicOnly => {
             let to = request.directions();
             Ok(request.forward::<FetchRequest, _>(move |_, mut response| async move {
                 for node in &mut response.node_endpoints {
@@ -56,10 +59,10 @@ pub(super) async fn guard(
                 response
             }))
         }
-        Names::Diskless => {
+        RequestTopics::Diskless => {
             let permits = broker.permits(&named).await?;
-            let codes = permits.into_iter().map(|permit| not_led(permit, Operation::Read));
-            request.answer(&refuse_all(&fetch, codes))
+            let codes = permits.into_iter().map(|permit| not_leader_error(permit, Operation::Read));
+            request.answer(&error_response(&fetch, codes))
         }
     }
 }
@@ -68,7 +71,7 @@ fn named(fetch: &FetchRequest) -> Vec<(TopicId, &str)> {
     fetch.topics.iter().map(|t| (topic_id(&t.topic_id), t.topic.as_str())).collect()
 }
 
-fn refuse_all(fetch: &FetchRequest, codes: impl Iterator<Item = ErrorCode>) -> FetchResponse {
+fn error_response(fetch: &FetchRequest, codes: impl Iterator<Item = ErrorCode>) -> FetchResponse {
     let mut response = FetchResponse::default();
     for (topic, code) in fetch.topics.iter().zip(codes) {
         let refuse = |p: &kafka_protocol::messages::fetch_request::FetchPartition| {
@@ -100,10 +103,10 @@ pub(super) async fn serve(
     let is_follower = fetch.replica_id.0 >= 0 || fetch.replica_state.replica_id.0 >= 0;
     if is_follower && !broker.cluster_allows(Operation::ClusterAction).await? {
         let code = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
-        return request.answer(&refuse_all(&fetch, std::iter::repeat(code)));
+        return request.answer(&error_response(&fetch, std::iter::repeat(code)));
     }
     if !matches!(fetch.isolation_level, 0 | 1) {
-        return request.answer(&refuse_whole(&fetch, request.version()));
+        return request.answer(&request_error_response(&fetch, request.version()));
     }
     let naming = if request.version() >= WITH_IDS { Naming::Ids } else { Naming::Names };
     let (wanted, forgotten) = wanted_of(&fetch);
@@ -134,19 +137,19 @@ pub(super) async fn serve(
     let (fetched, memory) = (Arc::clone(&session.fetched), Arc::clone(&session.responses));
     Ok(Step::AnswerInTurn(
         async move {
-            let asked = Asked { fetch: &fetch, naming, is_follower, elsewhere };
+            let asked = FetchContext { fetch: &fetch, naming, is_follower, elsewhere };
             let (rows, room, reading) =
-                fetch_rows(&proxy, &asked, &plan, &permits, &fetched, &memory).await;
-            for code in rows.iter().filter_map(Row::error) {
+                fetch_partitions(&proxy, &asked, &plan, &permits, &fetched, &memory).await;
+            for code in rows.iter().filter_map(PartitionResult::error) {
                 proxy.metrics.clients.partition_error(ApiKind::fetch, code.0);
             }
             let told: Vec<_> = rows.iter().map(|row| (row.told(), row.gives_records())).collect();
             let named = proxy.fetch_sessions.finish(&plan, &told);
             let named_rows =
                 plan.partitions.iter().zip(rows).zip(named).filter(|(_, named)| *named);
-            let (topics, order) = group(named_rows.map(|(row, _)| row), &asked);
-            let body = Body { error_code: 0, session_id: plan.session_id, topics };
-            let slices = encode(body, header.api_version, frame_head(&header))
+            let (topics, order) = group_by_topic(named_rows.map(|(row, _)| row), &asked);
+            let body = ResponseBody { error_code: 0, session_id: plan.session_id, topics };
+            let slices = encode(body, header.api_version, begin_response_frame(&header))
                 .ok_or_else(|| Close::Ours("a Fetch answer too large for a frame".to_owned()))?;
             let again = reading.map(|reading| read_again(proxy, memory, &slices, reading, order));
             let slices = slices.into_iter().map(|slice| slice.bytes).collect();
@@ -161,7 +164,7 @@ pub(super) async fn serve(
 fn read_again(
     proxy: Arc<Proxy>,
     memory: Arc<Share>,
-    slices: &[Slice],
+    slices: &[FrameSlice],
     reading: Reading,
     order: Vec<usize>,
 ) -> Again {
@@ -196,11 +199,11 @@ fn zone_of_reader(request: &Request, fetch: &FetchRequest) -> Option<u16> {
 
 /// What a broker says to a request that it cannot go into at all: until version 12 of every
 /// partition, too.
-fn refuse_whole(fetch: &FetchRequest, version: i16) -> FetchResponse {
+fn request_error_response(fetch: &FetchRequest, version: i16) -> FetchResponse {
     let code = ErrorCode::UNKNOWN_SERVER_ERROR;
     let response = match version {
         WITH_IDS.. => FetchResponse::default(),
-        _ => refuse_all(fetch, std::iter::repeat(code)),
+        _ => error_response(fetch, std::iter::repeat(code)),
     };
     match version {
         WITH_SESSIONS.. => response.with_error_code(code.0),

@@ -1,22 +1,22 @@
 //! What becomes of a request: one module for each family of APIs.
 
-mod addresses;
-mod altering;
+mod add_partitions_to_txn;
+mod alter_configs;
 mod api_versions;
-mod batches;
-mod configs;
+mod create_topics;
+mod delete_records;
+mod describe_configs;
+mod describe_log_dirs;
+mod describe_producers;
 mod fetch;
-mod fetch_rows;
-mod groups;
-mod log_dirs;
+mod fetch_partitions;
+mod find_coordinator;
+mod list_offsets;
 mod metadata;
-mod offsets;
 mod produce;
-mod producers;
-mod records;
-mod telemetry;
-mod topics;
-mod transactions;
+mod produce_validation;
+mod push_telemetry;
+mod share_group_heartbeat;
 
 use std::sync::Arc;
 
@@ -91,7 +91,7 @@ pub(crate) struct SessionState {
     /// [`Topics::switches`] when the connection's fetch sessions were last checked whole.
     switches: u64,
     /// Partitions that the client fetched from this replica on this connection.
-    fetched: Arc<fetch_rows::Fetched>,
+    fetched: Arc<fetch_partitions::FetchedPartitions>,
     /// The connection's share of the memory for answers to fetches.
     responses: Arc<Share>,
 }
@@ -147,7 +147,7 @@ pub(crate) async fn dispatch(
         return Err(Close::Client(format!("{} version {version} is not served", api.name)));
     }
     if let (71 | 72, Some(telemetry)) = (key, request.proxy.telemetry.clone()) {
-        return telemetry::serve(request, &telemetry, broker).await;
+        return push_telemetry::serve(request, &telemetry, broker).await;
     }
     let on = match request.endpoint {
         Endpoint::Bootstrap | Endpoint::Broker(_) => api.classic,
@@ -175,12 +175,12 @@ async fn guarded(
     match request.header.api_key {
         0 => produce::guard(request, broker).await,
         1 => fetch::guard(request, session, broker).await,
-        2 => offsets::guard_list_offsets(request, broker).await,
-        21 => records::guard_delete_records(request, broker).await,
-        23 => offsets::guard_leader_epoch(request, broker).await,
-        24 => transactions::guard_add_partitions(request, broker).await,
-        61 => producers::guard(request, broker).await,
-        76 => groups::guard_share_heartbeat(request, broker).await,
+        2 => list_offsets::guard_list_offsets(request, broker).await,
+        21 => delete_records::guard_delete_records(request, broker).await,
+        23 => list_offsets::guard_leader_epoch(request, broker).await,
+        24 => add_partitions_to_txn::guard_add_partitions(request, broker).await,
+        61 => describe_producers::guard(request, broker).await,
+        76 => share_group_heartbeat::guard_share_heartbeat(request, broker).await,
         key => Err(Close::Ours(format!("api key {key} has no guard"))),
     }
 }
@@ -188,17 +188,17 @@ async fn guarded(
 async fn edited(request: Request, broker: &mut ClientBroker) -> Result<Step, Close> {
     match request.header.api_key {
         3 => metadata::edit(&request),
-        10 => addresses::edit_find_coordinator(request),
-        19 => topics::edit_create(&request, broker).await,
-        20 => topics::edit_delete(request),
-        32 => configs::edit_describe(&request, broker).await,
-        33 => altering::edit_alter(&request, broker).await,
-        35 => log_dirs::edit(request),
-        44 => altering::edit_incremental_alter(&request, broker).await,
-        60 => addresses::edit_describe_cluster(request),
+        10 => find_coordinator::edit_find_coordinator(request),
+        19 => create_topics::edit_create(&request, broker).await,
+        20 => create_topics::edit_delete(request),
+        32 => describe_configs::edit_describe(&request, broker).await,
+        33 => alter_configs::edit_alter(&request, broker).await,
+        35 => describe_log_dirs::edit(request),
+        44 => alter_configs::edit_incremental_alter(&request, broker).await,
+        60 => find_coordinator::edit_describe_cluster(request),
         75 => metadata::edit_describe_topic_partitions(request),
-        78 => addresses::edit_share_fetch(request),
-        79 => addresses::edit_share_acknowledge(request),
+        78 => find_coordinator::edit_share_fetch(request),
+        79 => find_coordinator::edit_share_acknowledge(request),
         key => Err(Close::Ours(format!("api key {key} has no editor"))),
     }
 }
@@ -211,14 +211,14 @@ async fn served(
     match request.header.api_key {
         0 => produce::serve(request, broker).await,
         1 => fetch::serve(request, session, broker).await,
-        2 => offsets::serve_list_offsets(&request, broker).await,
-        16 => groups::serve_list_groups(&request),
-        21 => records::serve_delete_records(&request, broker).await,
-        23 => offsets::serve_leader_epoch(&request, broker).await,
-        27 => transactions::serve_write_markers(&request, broker).await,
-        35 => log_dirs::serve(&request, broker).await,
-        61 => producers::serve(&request, broker).await,
-        66 => groups::serve_list_transactions(&request),
+        2 => list_offsets::serve_list_offsets(&request, broker).await,
+        16 => share_group_heartbeat::serve_list_groups(&request),
+        21 => delete_records::serve_delete_records(&request, broker).await,
+        23 => list_offsets::serve_leader_epoch(&request, broker).await,
+        27 => add_partitions_to_txn::serve_write_markers(&request, broker).await,
+        35 => describe_log_dirs::serve(&request, broker).await,
+        61 => describe_producers::serve(&request, broker).await,
+        66 => share_group_heartbeat::serve_list_transactions(&request),
         key => Err(Close::Ours(format!("api key {key} has no handler"))),
     }
 }
@@ -342,7 +342,7 @@ where
 
 /// What a request names, seen from where it arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Names {
+enum RequestTopics {
     /// Nothing diskless: the broker's business.
     ClassicOnly,
     /// Something diskless, or something whose kind cannot be known now.
@@ -350,21 +350,25 @@ enum Names {
 }
 
 /// Whether any of the topics is diskless. A topic never seen is looked up first.
-async fn names_diskless<'a>(
+async fn classify_topics<'a>(
     proxy: &Proxy,
     topics: impl Iterator<Item = (TopicId, &'a str)> + Clone,
-) -> Names {
+) -> RequestTopics {
     let unknown: Vec<_> = topics
         .clone()
         .filter(|(id, name)| proxy.topics.by_id_or_name(*id, name).is_none())
         .filter(|(_, name)| !name.starts_with("__"))
         .collect();
     if !unknown.is_empty() && !look_up(proxy, &unknown).await {
-        return Names::Diskless;
+        return RequestTopics::Diskless;
     }
     let diskless =
         |(id, name)| proxy.topics.by_id_or_name(id, name).is_some_and(|topic| topic.is_diskless());
-    if topics.into_iter().any(diskless) { Names::Diskless } else { Names::ClassicOnly }
+    if topics.into_iter().any(diskless) {
+        RequestTopics::Diskless
+    } else {
+        RequestTopics::ClassicOnly
+    }
 }
 
 /// Asks the brokers for topics; whether every one that exists has a kind now.
@@ -382,7 +386,7 @@ async fn look_up(proxy: &Proxy, unknown: &[(TopicId, &str)]) -> bool {
 
 /// The diskless topic that a request on a diskless node names, or the code that says why not.
 /// A partition that is not known yet is looked up once: it may be new.
-async fn resolve(
+async fn resolve_diskless_topic(
     proxy: &Proxy,
     id: TopicId,
     name: &str,
@@ -414,8 +418,8 @@ fn is_legal_name(name: &str) -> bool {
     (1..=249).contains(&name.len()) && !matches!(name, "." | "..") && name.bytes().all(is_legal)
 }
 
-/// As [`resolve`] by name, for a client that may do this; whoever may not learns nothing else.
-async fn permitted(
+/// As [`resolve_diskless_topic`] by name, for a client that may do this; whoever may not learns nothing else.
+async fn authorize_and_resolve(
     proxy: &Proxy,
     permit: Permit,
     operation: Operation,
@@ -423,17 +427,17 @@ async fn permitted(
     partitions: impl Iterator<Item = i32> + Clone,
 ) -> Result<Arc<Topic>, ErrorCode> {
     permit.check(operation)?;
-    resolve(proxy, TopicId::ZERO, name, partitions).await
+    resolve_diskless_topic(proxy, TopicId::ZERO, name, partitions).await
 }
 
 /// The rows of topics that a classic endpoint does not lead: what a broker would say that does
 /// not lead them either, and so nothing at all to whom the topic is none of his business.
-fn not_led(permit: Permit, operation: Operation) -> ErrorCode {
+fn not_leader_error(permit: Permit, operation: Operation) -> ErrorCode {
     permit.check(operation).err().unwrap_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)
 }
 
 /// An empty length prefix and the header, for an answer whose body is written by hand.
-fn frame_head(header: &Head) -> BytesMut {
+fn begin_response_frame(header: &Head) -> BytesMut {
     let mut out = BytesMut::new();
     out.put_i32(0);
     put_response_header(&mut out, header.api_key, header.api_version, header.correlation_id);

@@ -9,8 +9,11 @@ use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use tokio::time::Instant;
 use tracing::{Instrument as _, trace_span};
 
-use super::batches::{self, Refused};
-use super::{Names, OnResponse, Request, Step, names_diskless, not_led, resolve, topic_id};
+use super::produce_validation::{self, ProduceError};
+use super::{
+    OnResponse, Request, RequestTopics, Step, classify_topics, not_leader_error,
+    resolve_diskless_topic, topic_id,
+};
 use crate::coordinator::{BatchOutcome, Refusal};
 use crate::engine::produce::{AppendRow, RowOutcome};
 use crate::log::ids::{TopicId, TopicPartition};
@@ -38,16 +41,16 @@ const WITH_TOPIC_IDS: i16 = 13;
 pub(super) async fn guard(request: Request, broker: &mut ClientBroker) -> Result<Step, Close> {
     let produce: ProduceRequest = request.decode()?;
     let named = named(&produce);
-    let mut names = names_diskless(&request.proxy, named.iter().copied()).await;
-    if names == Names::ClassicOnly && !request.proxy.topics.may_relay(&named).await {
-        names = Names::Diskless;
+    let mut names = classify_topics(&request.proxy, named.iter().copied()).await;
+    if names == RequestTopics::ClassicOnly && !request.proxy.topics.may_relay(&named).await {
+        names = RequestTopics::Diskless;
     }
     match (names, produce.acks) {
-        (Names::ClassicOnly, 0) => {
+        (RequestTopics::ClassicOnly, 0) => {
             Ok(Step::Forward { frames: request.frames(), response: OnResponse::Nothing })
         }
-        (Names::ClassicOnly, _) if request.version() < 10 => Ok(request.relay()),
-        (Names::ClassicOnly, _) => {
+        (RequestTopics::ClassicOnly, _) if request.version() < 10 => Ok(request.relay()),
+        (RequestTopics::ClassicOnly, _) => {
             let to = request.directions();
             Ok(request.forward::<ProduceRequest, _>(move |_, mut response| async move {
                 for node in &mut response.node_endpoints {
@@ -56,11 +59,11 @@ pub(super) async fn guard(request: Request, broker: &mut ClientBroker) -> Result
                 response
             }))
         }
-        (Names::Diskless, 0) => Err(Close::SilentFailure),
-        (Names::Diskless, _) => {
+        (RequestTopics::Diskless, 0) => Err(Close::SilentFailure),
+        (RequestTopics::Diskless, _) => {
             let permits = broker.permits(&named).await?;
-            let code = |permit: &Permit| not_led(*permit, Operation::Write).into();
-            request.answer(&refuse_all(&produce, permits.iter().map(code)))
+            let code = |permit: &Permit| not_leader_error(*permit, Operation::Write).into();
+            request.answer(&error_response(&produce, permits.iter().map(code)))
         }
     }
 }
@@ -70,8 +73,11 @@ fn named(produce: &ProduceRequest) -> Vec<(TopicId, &str)> {
 }
 
 /// Every row is refused, all of a topic alike.
-fn refuse_all(produce: &ProduceRequest, refused: impl Iterator<Item = Refused>) -> ProduceResponse {
-    let refuse = |(topic, refused): (&TopicProduceData, Refused)| {
+fn error_response(
+    produce: &ProduceRequest,
+    refused: impl Iterator<Item = ProduceError>,
+) -> ProduceResponse {
+    let refuse = |(topic, refused): (&TopicProduceData, ProduceError)| {
         TopicProduceResponse::default()
             .with_name(topic.name.clone())
             .with_topic_id(topic.topic_id)
@@ -84,22 +90,22 @@ fn refuse_all(produce: &ProduceRequest, refused: impl Iterator<Item = Refused>) 
 }
 
 fn error_row(index: i32, code: ErrorCode) -> PartitionProduceResponse {
-    Refused::from(code).row(index)
+    ProduceError::from(code).row(index)
 }
 
 /// A row of the answer: decided already, or waiting for a row of the append.
 enum Row {
-    Refused { row: PartitionProduceResponse, log: Option<TopicPartition> },
+    ProduceError { row: PartitionProduceResponse, log: Option<TopicPartition> },
     Appended { index: i32, row: usize, append_time: i64 },
 }
 
 /// Diskless nodes: checks every batch, admits the good ones, and answers when they are committed.
 pub(super) async fn serve(mut request: Request, broker: &mut ClientBroker) -> Result<Step, Close> {
     let mut produce: ProduceRequest = request.decode()?;
-    match (batches::refuses_all(&produce, request.version()), produce.acks) {
+    match (produce_validation::check_request_batches(&produce, request.version()), produce.acks) {
         (Some(_), 0) => return Err(Close::SilentFailure),
         (Some(refused), _) => {
-            return request.answer(&refuse_all(&produce, std::iter::repeat(refused)));
+            return request.answer(&error_response(&produce, std::iter::repeat(refused)));
         }
         (None, _) => {}
     }
@@ -129,7 +135,7 @@ pub(super) async fn serve(mut request: Request, broker: &mut ClientBroker) -> Re
             // them, and an idempotent producer's are recognised.
             let outcomes = tokio::time::timeout(deadline, outcomes).await.ok().and_then(Result::ok);
             if acks != 0 {
-                tell_log_starts(&proxy, &mut topics).await;
+                set_log_start_offsets(&proxy, &mut topics).await;
                 let throttle_ms = i32::try_from(throttled.as_millis()).unwrap_or(0);
                 let response = respond(topics, outcomes.as_deref());
                 let response = response.with_throttle_time_ms(throttle_ms);
@@ -176,7 +182,7 @@ async fn check_topic(
     let id = topic_id(&data.topic_id);
     // The ACLs come first: who may not write learns nothing else.
     let topic = match permit.check(Operation::Write) {
-        Ok(()) => resolve(&request.proxy, id, data.name.as_str(), partitions).await,
+        Ok(()) => resolve_diskless_topic(&request.proxy, id, data.name.as_str(), partitions).await,
         Err(code) => Err(code),
     };
     let topic = match topic {
@@ -191,10 +197,10 @@ async fn check_topic(
     for partition in &mut data.partition_data {
         let (index, records) = (partition.index, partition.records.take());
         let checked = match &topic {
-            Err(code) => Err(Refused::from(*code)),
+            Err(code) => Err(ProduceError::from(*code)),
             Ok(topic) => match topic.partition(index) {
                 None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.into()),
-                Some(at) => batches::check(request, acks, topic, at, records).await,
+                Some(at) => produce_validation::check(request, acks, topic, at, records).await,
             },
         };
         rows.push(match checked {
@@ -204,17 +210,17 @@ async fn check_topic(
                 appends.push(append);
                 Row::Appended { index, row: appends.len() - 1, append_time }
             }
-            Err(refused) => Row::Refused { log: refused.log, row: refused.row(index) },
+            Err(refused) => Row::ProduceError { log: refused.log, row: refused.row(index) },
         });
     }
     rows
 }
 
 /// Where the logs start that refused something, as far as that can be found out.
-async fn tell_log_starts(proxy: &Proxy, topics: &mut [(TopicProduceData, Vec<Row>)]) {
+async fn set_log_start_offsets(proxy: &Proxy, topics: &mut [(TopicProduceData, Vec<Row>)]) {
     let rows = topics.iter_mut().flat_map(|(_, rows)| rows);
     let refused = rows.filter_map(|row| match row {
-        Row::Refused { row, log: Some(log) } => Some((row, *log)),
+        Row::ProduceError { row, log: Some(log) } => Some((row, *log)),
         _ => None,
     });
     let (rows, logs): (Vec<_>, Vec<_>) = refused.unzip();
@@ -233,7 +239,7 @@ fn respond(
     outcomes: Option<&[RowOutcome]>,
 ) -> ProduceResponse {
     let row = |row: Row| match row {
-        Row::Refused { row, .. } => row,
+        Row::ProduceError { row, .. } => row,
         Row::Appended { index, row, append_time } => {
             match outcomes.and_then(|outcomes| outcomes.get(row)) {
                 Some(outcome) => decided(index, append_time, outcome),

@@ -105,7 +105,7 @@ impl Reader {
     /// Reads what there is, once there is memory for the frame that it belongs to; `Some` when
     /// nothing more will come or is wanted.
     async fn read_more(&mut self) -> Option<End> {
-        let announced = self.frames.announced().filter(|bytes| *bytes > FREE_BYTES);
+        let announced = self.frames.pending_frame_bytes().filter(|bytes| *bytes > FREE_BYTES);
         if let (Some(bytes), None) = (announced, &self.room) {
             let room = tokio::select! {
                 biased;
@@ -117,7 +117,7 @@ impl Reader {
             self.room = Some((room, Instant::now() + within));
         }
         let deadline = self.room.as_ref().map(|(_, deadline)| *deadline);
-        self.frames.rest();
+        self.frames.release_buffer();
         tokio::select! {
             biased;
             _ = self.drain.wait_for(|drain| *drain) => return Some(End::Finish),

@@ -27,7 +27,7 @@ mod walk;
 use bytes::Bytes;
 use kafka_protocol::protocol::{Decodable, Request};
 
-use table::Message;
+use table::MessageSchema;
 use walk::Walker;
 
 /// The most memory that one decoded request may take, whatever its length.
@@ -133,7 +133,7 @@ pub fn decode_response<T: Request>(version: i16, body: Bytes) -> Result<T::Respo
 }
 
 fn check(
-    table: &[Message],
+    table: &[MessageSchema],
     api_key: i16,
     version: i16,
     body: &[u8],

@@ -1,7 +1,7 @@
 //! Messages drawn from the schema, for tests: well formed in every key and version.
 
 use super::schema::{REQUESTS, RESPONSES, STRUCTS};
-use super::table::{Field, Kind, Message, Row};
+use super::table::{Field, FieldType, MessageSchema, StructSchema};
 
 /// Requests or responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub enum Direction {
 
 /// Every (key, version) that the guard walks.
 pub fn versions(direction: Direction) -> Vec<(i16, i16)> {
-    let all = |m: &Message| -> Vec<_> {
+    let all = |m: &MessageSchema| -> Vec<_> {
         (0..=i16::from(i8::MAX)).filter(|&v| m.versions.contain(v)).map(|v| (m.key, v)).collect()
     };
     table(direction).iter().flat_map(all).collect()
@@ -34,7 +34,7 @@ pub fn message(
     writer.out
 }
 
-fn table(direction: Direction) -> &'static [Message] {
+fn table(direction: Direction) -> &'static [MessageSchema] {
     match direction {
         Direction::Request => &REQUESTS,
         Direction::Response => &RESPONSES,
@@ -50,7 +50,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn structure(&mut self, row: &Row) {
+    fn structure(&mut self, row: &StructSchema) {
         let version = self.version;
         let (mut plain, mut tagged) = (Vec::new(), Vec::new());
         for field in row.fields {
@@ -93,44 +93,44 @@ impl Writer<'_> {
 
     fn field(&mut self, field: &Field) {
         let null = field.nullable.contain(self.version) && (self.choose)(3) == 0;
-        match (field.array, field.kind) {
+        match (field.array, field.field_type) {
             (true, _) if null => self.count(None, 4),
-            (true, kind) => {
+            (true, field_type) => {
                 let count = (self.choose)(self.elements);
                 self.count(Some(count), 4);
                 for _ in 0..count {
-                    self.value(kind, false);
+                    self.value(field_type, false);
                 }
             }
-            (false, Kind::Struct(_)) if null => self.out.push(0xff),
-            (false, kind @ Kind::Struct(_)) if field.nullable.contain(self.version) => {
+            (false, FieldType::Struct(_)) if null => self.out.push(0xff),
+            (false, field_type @ FieldType::Struct(_)) if field.nullable.contain(self.version) => {
                 self.out.push(1);
-                self.value(kind, false);
+                self.value(field_type, false);
             }
-            (false, kind) => self.value(kind, null),
+            (false, field_type) => self.value(field_type, null),
         }
     }
 
-    fn value(&mut self, kind: Kind, null: bool) {
-        let width = if matches!(kind, Kind::Text) { 2 } else { 4 };
-        match kind {
-            Kind::Fixed(1) => {
+    fn value(&mut self, field_type: FieldType, null: bool) {
+        let width = if matches!(field_type, FieldType::Text) { 2 } else { 4 };
+        match field_type {
+            FieldType::Fixed(1) => {
                 let byte = u8::from((self.choose)(2) == 1);
                 self.out.push(byte);
             }
-            Kind::Fixed(bytes) => {
+            FieldType::Fixed(bytes) => {
                 for _ in 0..bytes {
                     let byte = (self.choose)(256) as u8;
                     self.out.push(byte);
                 }
             }
-            Kind::Text | Kind::Blob if null => self.count(None, width),
-            Kind::Text | Kind::Blob => {
+            FieldType::Text | FieldType::Blob if null => self.count(None, width),
+            FieldType::Text | FieldType::Blob => {
                 let length = (self.choose)(5);
                 self.count(Some(length), width);
                 self.out.extend_from_slice(&b"abcde"[..length]);
             }
-            Kind::Struct(index) => self.structure(&STRUCTS[usize::from(index)]),
+            FieldType::Struct(index) => self.structure(&STRUCTS[usize::from(index)]),
         }
     }
 

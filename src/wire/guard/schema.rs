@@ -1,12 +1,12 @@
 //! Generated from Apache Kafka 4.3.1's message definitions (Apache License 2.0) by
 //! `scripts/gen-schema.py kafka-clients-4.3.1.jar > src/wire/guard/schema.rs`. Do not edit.
 //!
-//! `f(kind, first version, last)`, `127` = every later version; `s(decoded bytes, fields)`.
+//! `f(field_type, first version, last)`, `127` = every later version; `s(decoded bytes, fields)`.
 
-use super::table::Kind::{Blob, Fixed, Struct, Text};
-use super::table::{Message, Row, f, m, s};
+use super::table::FieldType::{Blob, Fixed, Struct, Text};
+use super::table::{MessageSchema, StructSchema, f, m, s};
 
-pub(super) static REQUESTS: [Message; 31] = [
+pub(super) static REQUESTS: [MessageSchema; 31] = [
     m(0,3,13,9,2),
     m(1,4,18,12,13),
     m(2,1,11,6,24),
@@ -40,7 +40,7 @@ pub(super) static REQUESTS: [Message; 31] = [
     m(79,1,2,0,164),
 ];
 
-pub(super) static RESPONSES: [Message; 31] = [
+pub(super) static RESPONSES: [MessageSchema; 31] = [
     m(0,3,13,9,8),
     m(1,4,18,12,21),
     m(2,1,11,6,27),
@@ -167,7 +167,7 @@ pub(in crate::wire) static FIRST_FLEXIBLE: [(i16, i16, i16); 89] = [
     (92, 0, 0),
 ];
 
-pub(super) static STRUCTS: [Row; 170] = [
+pub(super) static STRUCTS: [StructSchema; 170] = [
     // 0 ProduceRequest.TopicProduceData.PartitionProduceData
     s(64, &[f(Fixed(4),0,127), f(Blob,0,127).null(0,127)]),
     // 1 ProduceRequest.TopicProduceData

@@ -2,7 +2,7 @@
 
 /// How one value lies on the wire; a flexible version writes lengths as varints (KIP-482).
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(super) enum FieldType {
     /// So many bytes.
     Fixed(u8),
     /// A string.
@@ -28,7 +28,7 @@ impl Versions {
 /// A field of a struct.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Field {
-    pub(super) kind: Kind,
+    pub(super) field_type: FieldType,
     pub(super) array: bool,
     pub(super) present: Versions,
     pub(super) nullable: Versions,
@@ -54,14 +54,14 @@ impl Field {
 /// A struct: what one takes in memory when the crate has decoded it, at most, and its fields in
 /// the order of the wire.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Row {
+pub(super) struct StructSchema {
     pub(super) decoded_bytes: usize,
     pub(super) fields: &'static [Field],
 }
 
 /// A request or a response.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Message {
+pub(super) struct MessageSchema {
     pub(super) key: i16,
     pub(super) versions: Versions,
     pub(super) first_flexible: i16,
@@ -69,9 +69,9 @@ pub(super) struct Message {
     pub(super) root: u16,
 }
 
-pub(super) const fn f(kind: Kind, first: i8, last: i8) -> Field {
+pub(super) const fn f(field_type: FieldType, first: i8, last: i8) -> Field {
     Field {
-        kind,
+        field_type,
         array: false,
         present: Versions(first, last),
         nullable: Versions::NONE,
@@ -80,10 +80,16 @@ pub(super) const fn f(kind: Kind, first: i8, last: i8) -> Field {
     }
 }
 
-pub(super) const fn s(decoded_bytes: usize, fields: &'static [Field]) -> Row {
-    Row { decoded_bytes, fields }
+pub(super) const fn s(decoded_bytes: usize, fields: &'static [Field]) -> StructSchema {
+    StructSchema { decoded_bytes, fields }
 }
 
-pub(super) const fn m(key: i16, first: i8, last: i8, first_flexible: i16, root: u16) -> Message {
-    Message { key, versions: Versions(first, last), first_flexible, root }
+pub(super) const fn m(
+    key: i16,
+    first: i8,
+    last: i8,
+    first_flexible: i16,
+    root: u16,
+) -> MessageSchema {
+    MessageSchema { key, versions: Versions(first, last), first_flexible, root }
 }

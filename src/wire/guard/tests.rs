@@ -20,7 +20,7 @@ fn check_direction(direction: Direction, at: (i16, i16), body: &[u8]) -> Result<
 }
 
 /// Versions that Kafka 4.3.1 has and the crate, made from 4.1, does not.
-fn newer_than_the_crate(direction: Direction, at: (i16, i16)) -> bool {
+fn newer_than_kafka_protocol(direction: Direction, at: (i16, i16)) -> bool {
     matches!(at, (2, 11) | (27, 2) | (35, 5) | (78 | 79, 2))
         || (direction == Direction::Request && at == (22, 6))
 }
@@ -36,7 +36,7 @@ fn splitmix(mut state: u64) -> impl FnMut(usize) -> usize {
 
 /// The crate aborts the process on each of them.
 #[test]
-fn refuses_counts_that_the_bytes_do_not_back() {
+fn rejects_counts_beyond_the_remaining_bytes() {
     let request = |key, version, text| check_request(key, version, &hex(text));
     assert_eq!(
         request(3, 12, "ff ff ff ff 0f"),
@@ -68,7 +68,7 @@ fn refuses_counts_that_the_bytes_do_not_back() {
 }
 
 #[test]
-fn refuses_what_the_crate_reads_otherwise_than_a_broker() {
+fn rejects_what_kafka_protocol_and_a_broker_read_differently() {
     // DescribeTopicPartitions v0: no topics, limit 0, then the presence byte of the cursor.
     assert_eq!(check_request(75, 0, &hex("01 00000000 02 00")), Err(GuardError::Presence(2)));
     assert_eq!(check_request(75, 0, &hex("01 00000000 ff 00")), Ok(7));
@@ -94,7 +94,7 @@ fn refuses_what_the_crate_reads_otherwise_than_a_broker() {
 }
 
 #[test]
-fn refuses_unknown_apis_and_versions() {
+fn rejects_unknown_apis_and_versions() {
     assert_eq!(check_request(8, 9, b""), Err(GuardError::UnknownApi(8)));
     assert_eq!(check_request(-1, 0, b""), Err(GuardError::UnknownApi(-1)));
     let unknown = |api_key, version| Err(GuardError::UnknownVersion { api_key, version });
@@ -140,8 +140,8 @@ fn bounds_the_memory_of_one_message() {
 }
 
 #[test]
-fn the_decoded_sizes_of_the_table_hold() {
-    let root = |table: &[Message], key: i16| {
+fn decoded_sizes_of_the_schema_are_upper_bounds() {
+    let root = |table: &[MessageSchema], key: i16| {
         let m = table.iter().find(|m| m.key == key).unwrap();
         schema::STRUCTS[usize::from(m.root)].decoded_bytes
     };
@@ -175,7 +175,7 @@ proptest! {
 
     /// Guard, crate and schema agree on every key and version.
     #[test]
-    fn the_crate_reads_what_the_guard_walks(seed: u64) {
+    fn kafka_protocol_decodes_what_the_guard_accepts(seed: u64) {
         let mut choose = splitmix(seed);
         for direction in [Direction::Request, Direction::Response] {
             for at in versions(direction) {
@@ -185,7 +185,7 @@ proptest! {
                     Direction::Request => decode_any_request(at.0, at.1, body.clone().into()),
                     Direction::Response => decode_any_response(at.0, at.1, body.clone().into()),
                 };
-                if newer_than_the_crate(direction, at) {
+                if newer_than_kafka_protocol(direction, at) {
                     prop_assert!(matches!(decoded, Err(DecodeError::Codec(_))), "{:?} {:?} {:?}", direction, at, decoded);
                 } else {
                     prop_assert!(decoded.is_ok(), "{:?} {:?}: {:?}", direction, at, decoded);

@@ -2,7 +2,7 @@
 
 use super::GuardError;
 use super::schema::STRUCTS;
-use super::table::{Field, Kind, Row};
+use super::table::{Field, FieldType, StructSchema};
 
 /// What a decoded string or byte slice takes: an `Option` of the `bytes` crate's handle.
 const HANDLE_BYTES: usize = 32;
@@ -32,7 +32,7 @@ impl<'a> Walker<'a> {
     }
 
     /// The recursion is as deep as the schema, whose structs do not contain themselves.
-    fn structure(&mut self, row: &'static Row) -> Result<(), GuardError> {
+    fn structure(&mut self, row: &'static StructSchema) -> Result<(), GuardError> {
         let version = self.version;
         for field in row.fields {
             if field.present.contain(version) && !field.tagged.contain(version) {
@@ -45,28 +45,28 @@ impl<'a> Walker<'a> {
     fn field(&mut self, field: &'static Field) -> Result<(), GuardError> {
         let nullable = field.nullable.contain(self.version);
         if field.array {
-            return self.array(field.kind, nullable);
+            return self.array(field.field_type, nullable);
         }
-        match field.kind {
+        match field.field_type {
             // The crate takes every presence byte but 1 for null, a broker every one from 0 up
             // for present: only 1 and −1, which clients send, mean the same to both.
-            Kind::Struct(index) if nullable => match self.take::<1>()?[0] {
+            FieldType::Struct(index) if nullable => match self.take::<1>()?[0] {
                 1 => self.structure(row(index)),
                 0xff => Ok(()),
                 found => Err(GuardError::Presence(found)),
             },
-            kind => self.value(kind, nullable),
+            field_type => self.value(field_type, nullable),
         }
     }
 
-    fn value(&mut self, kind: Kind, nullable: bool) -> Result<(), GuardError> {
-        let length = match kind {
-            Kind::Fixed(bytes) => Some(usize::from(bytes)),
-            Kind::Text if self.flexible => self.compact_length()?,
-            Kind::Text => length(i16::from_be_bytes(self.take()?).into())?,
-            Kind::Blob if self.flexible => self.compact_length()?,
-            Kind::Blob => length(i32::from_be_bytes(self.take()?))?,
-            Kind::Struct(index) => return self.structure(row(index)),
+    fn value(&mut self, field_type: FieldType, nullable: bool) -> Result<(), GuardError> {
+        let length = match field_type {
+            FieldType::Fixed(bytes) => Some(usize::from(bytes)),
+            FieldType::Text if self.flexible => self.compact_length()?,
+            FieldType::Text => length(i16::from_be_bytes(self.take()?).into())?,
+            FieldType::Blob if self.flexible => self.compact_length()?,
+            FieldType::Blob => length(i32::from_be_bytes(self.take()?))?,
+            FieldType::Struct(index) => return self.structure(row(index)),
         };
         match length {
             Some(length) => self.skip(length),
@@ -75,7 +75,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn array(&mut self, kind: Kind, nullable: bool) -> Result<(), GuardError> {
+    fn array(&mut self, field_type: FieldType, nullable: bool) -> Result<(), GuardError> {
         let count = if self.flexible {
             self.compact_length()?
         } else {
@@ -88,12 +88,12 @@ impl<'a> Walker<'a> {
         if count > self.remaining() {
             return Err(GuardError::Count { count, remaining: self.remaining() });
         }
-        self.charge(count.saturating_mul(decoded_bytes(kind)))?;
-        if let Kind::Fixed(bytes) = kind {
+        self.charge(count.saturating_mul(decoded_bytes(field_type)))?;
+        if let FieldType::Fixed(bytes) = field_type {
             return self.skip(count.saturating_mul(usize::from(bytes)));
         }
         for _ in 0..count {
-            self.value(kind, false)?;
+            self.value(field_type, false)?;
         }
         Ok(())
     }
@@ -101,7 +101,7 @@ impl<'a> Walker<'a> {
     /// The tagged fields of KIP-482. Like a broker and the crate, takes them in any order and more
     /// than once; a field of the schema must fill exactly the size that it announces, since both
     /// read it without looking at the size and would go on from another place than we.
-    fn tags(&mut self, row: &'static Row) -> Result<(), GuardError> {
+    fn tags(&mut self, row: &'static StructSchema) -> Result<(), GuardError> {
         let count = self.varint()? as usize;
         if count > self.remaining() / 2 {
             return Err(GuardError::Count { count, remaining: self.remaining() });
@@ -181,15 +181,15 @@ fn length(read: i32) -> Result<Option<usize>, GuardError> {
     usize::try_from(read).map(Some).map_err(|_| GuardError::Negative(read))
 }
 
-fn row(index: u16) -> &'static Row {
+fn row(index: u16) -> &'static StructSchema {
     &STRUCTS[usize::from(index)]
 }
 
 /// What one element of an array takes in memory, at most.
-fn decoded_bytes(kind: Kind) -> usize {
-    match kind {
-        Kind::Fixed(bytes) => usize::from(bytes),
-        Kind::Text | Kind::Blob => HANDLE_BYTES,
-        Kind::Struct(index) => row(index).decoded_bytes,
+fn decoded_bytes(field_type: FieldType) -> usize {
+    match field_type {
+        FieldType::Fixed(bytes) => usize::from(bytes),
+        FieldType::Text | FieldType::Blob => HANDLE_BYTES,
+        FieldType::Struct(index) => row(index).decoded_bytes,
     }
 }

@@ -37,7 +37,7 @@ pub enum BatchError {
     Truncated,
     /// More than the one batch that a partition of a Produce request may hold.
     #[error("more than one record batch")]
-    Several,
+    Multiple,
     /// The formats before v2.
     #[error("magic {0}, older than 2")]
     OldMagic(u8),
@@ -83,7 +83,7 @@ pub enum BatchError {
 
 impl BatchError {
     /// Whether a broker finds it only when it appends, and so tells the log start offset as well.
-    pub fn is_of_the_log(self) -> bool {
+    pub fn is_log_error(self) -> bool {
         matches!(
             self,
             Self::BaseOffset(_)
@@ -107,7 +107,7 @@ impl BatchError {
             Self::Codec(_) | Self::Overflow => UNKNOWN_SERVER_ERROR,
             Self::ZstdTooEarly => UNSUPPORTED_COMPRESSION_TYPE,
             Self::Truncated
-            | Self::Several
+            | Self::Multiple
             | Self::OldMagic(_)
             | Self::BaseOffset(_)
             | Self::Count { .. }
@@ -143,7 +143,7 @@ pub fn check_request(records: &[u8], produce_version: i16) -> Result<RecordBatch
     }
     let rest = records.get(batch.bytes().len()..).unwrap_or_default();
     if size_of_next(rest)?.is_some() {
-        return Err(BatchError::Several);
+        return Err(BatchError::Multiple);
     }
     Ok(batch)
 }
@@ -162,7 +162,7 @@ pub fn check_produce(records: &Bytes, limits: ProduceLimits) -> Result<ProduceBa
     if size > limits.batch_bytes_max {
         return Err(BatchError::TooLarge(size));
     }
-    if !batch.crc_holds() {
+    if !batch.is_crc_valid() {
         return Err(BatchError::Crc);
     }
     if attributes.compression().is_none() {

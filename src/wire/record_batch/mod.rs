@@ -19,7 +19,7 @@ pub use check::{
 pub const HEADER_BYTES: usize = 61;
 /// What `batchLength` does not count: the base offset and itself.
 const LENGTH_PREFIX_BYTES: usize = 12;
-/// The base offset, the length and the leader epoch: what [`rewritten_prefix`] replaces.
+/// The base offset, the length and the leader epoch: what [`placed_prefix`] replaces.
 pub const PREFIX_BYTES: usize = 16;
 /// A broker's `LegacyRecord.RECORD_OVERHEAD_V0`, the least length of any format.
 const LENGTH_MIN: i32 = 14;
@@ -32,7 +32,7 @@ const LOG_APPEND_TIME_BIT: i16 = 1 << 3;
 const TRANSACTIONAL_BIT: i16 = 1 << 4;
 /// What a broker keeps of the attributes when it writes them anew, but for the timestamp type:
 /// codec, transactional, control, delete horizon (`DefaultRecordBatch.computeAttributes`).
-const KEPT_ATTRIBUTES: i16 = 0b0111_0111;
+const RETAINED_ATTRIBUTES: i16 = 0b0111_0111;
 
 /// A batch that lies whole in its bytes and has magic 2. The CRC is checked only on demand.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +81,7 @@ impl<'a> RecordBatch<'a> {
     }
 
     /// Whether the CRC is that of the bytes.
-    pub fn crc_holds(&self) -> bool {
+    pub fn is_crc_valid(&self) -> bool {
         self.crc() == crc32_iscsi(self.bytes.get(ATTRIBUTES_AT..).unwrap_or_default())
     }
 
@@ -162,7 +162,7 @@ impl<'a> Iterator for Batches<'a> {
 
 /// The first 16 bytes of `batch` with its place in the log; followed by the rest of the batch,
 /// untouched, they are what a consumer gets.
-pub fn rewritten_prefix(
+pub fn placed_prefix(
     base_offset: i64,
     leader_epoch: i32,
     batch: &RecordBatch<'_>,
@@ -178,18 +178,18 @@ pub fn rewritten_prefix(
 /// the records and the base timestamp stay, and a copy loses attributes that have no meaning.
 ///
 /// With [`TimestampType::LogAppendTime`], `max_timestamp` is every record's time.
-pub fn with_times(batch: &Bytes, timestamp_type: TimestampType, max_timestamp: i64) -> Bytes {
+pub fn with_timestamps(batch: &Bytes, timestamp_type: TimestampType, max_timestamp: i64) -> Bytes {
     let Ok(before) = RecordBatch::parse(batch) else { return batch.clone() };
     let attributes = before.attributes();
     if (attributes.timestamp_type(), before.max_timestamp()) == (timestamp_type, max_timestamp) {
         return batch.clone();
     }
     let mut out = BytesMut::from(before.bytes);
-    let kept = attributes.0 & KEPT_ATTRIBUTES;
+    let kept = attributes.0 & RETAINED_ATTRIBUTES;
     let marked = kept | timestamp_type_bit(timestamp_type);
     out[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&marked.to_be_bytes());
     out[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&max_timestamp.to_be_bytes());
-    seal(&mut out);
+    write_crc(&mut out);
     out.freeze()
 }
 
@@ -229,7 +229,7 @@ pub(super) fn put_header(out: &mut [u8], sent: &RecordBatch<'_>, new: NewHeader)
     rest.put_i32(sent.base_sequence());
     rest.put_i32(new.record_count);
     out[..HEADER_BYTES].copy_from_slice(&header);
-    seal(out);
+    write_crc(out);
 }
 
 fn timestamp_type_bit(timestamp_type: TimestampType) -> i16 {
@@ -239,7 +239,7 @@ fn timestamp_type_bit(timestamp_type: TimestampType) -> i16 {
     }
 }
 
-fn seal(batch: &mut [u8]) {
+fn write_crc(batch: &mut [u8]) {
     let crc = crc32_iscsi(&batch[ATTRIBUTES_AT..]);
     batch[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
 }

@@ -48,7 +48,7 @@ fn reads_every_field() {
         (batch.producer_id(), batch.producer_epoch(), batch.base_sequence()),
         (4_711, 3, 77)
     );
-    assert!(batch.crc_holds());
+    assert!(batch.is_crc_valid());
     assert_eq!(batch.records(), b"opaque");
     let produced = check_produce(&bytes.freeze(), LIMITS).unwrap();
     assert_eq!((produced.claim.bytes, produced.claim.offset_count), (67, 3));
@@ -59,7 +59,7 @@ fn reads_every_field() {
 
 /// The table of what a stock broker answers.
 #[test]
-fn answers_as_a_broker() {
+fn error_codes_match_a_broker() {
     let whole = batch(|_| ());
     assert_eq!(code(whole.clone()), 0);
     assert_eq!(code(&b""[..]), 87, "zero bytes");
@@ -110,7 +110,7 @@ fn zstd_needs_produce_7() {
 }
 
 #[test]
-fn walks_a_run() {
+fn iterates_over_consecutive_batches() {
     let run = [batch(|_| ()), set(23, &[0; 4]), batch(|_| ())].concat();
     let deltas: Vec<_> = batches(&run).map(|b| b.unwrap().last_offset_delta()).collect();
     assert_eq!(deltas, [2, 0, 2]);
@@ -120,23 +120,24 @@ fn walks_a_run() {
 }
 
 #[test]
-fn a_new_place_keeps_the_crc() {
+fn new_base_offset_keeps_the_crc() {
     let bytes = batch(|_| ());
     let parsed = RecordBatch::parse(&bytes).unwrap();
-    let prefix = rewritten_prefix(1 << 40, 9, &parsed);
+    let prefix = placed_prefix(1 << 40, 9, &parsed);
     let moved = [&prefix[..], &bytes[PREFIX_BYTES..]].concat();
     let moved = RecordBatch::parse(&moved).unwrap();
-    assert!(moved.crc_holds());
+    assert!(moved.is_crc_valid());
     assert_eq!((moved.base_offset(), moved.leader_epoch()), (1 << 40, 9));
     assert_eq!(moved.bytes().len(), bytes.len());
 }
 
 #[test]
-fn append_time_gets_a_crc_of_its_own() {
+fn append_time_updates_the_crc() {
     let bytes = batch(|_| ());
-    let stamped = with_times(&Bytes::copy_from_slice(&bytes), TimestampType::LogAppendTime, 5_000);
+    let stamped =
+        with_timestamps(&Bytes::copy_from_slice(&bytes), TimestampType::LogAppendTime, 5_000);
     let stamped = RecordBatch::parse(&stamped).unwrap();
-    assert!(stamped.crc_holds());
+    assert!(stamped.is_crc_valid());
     assert_eq!(stamped.max_timestamp(), 5_000);
     assert_eq!(stamped.base_timestamp(), 1_000);
     assert_eq!(stamped.attributes().timestamp_type(), TimestampType::LogAppendTime);
@@ -145,7 +146,7 @@ fn append_time_gets_a_crc_of_its_own() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_answered(bytes: Vec<u8>, at in 0_usize..67, byte: u8) {
+    fn arbitrary_bytes_never_panic(bytes: Vec<u8>, at in 0_usize..67, byte: u8) {
         let _ = batches(&bytes).count();
         let _ = code(&bytes[..]);
         let mut changed = batch(|out| out[at] = byte);

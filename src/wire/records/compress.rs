@@ -26,14 +26,14 @@ pub enum Codec {
 
 /// Bytes up to a limit; what comes after it is counted and dropped.
 #[derive(Debug)]
-pub(super) struct Capped {
+pub(super) struct CappedWriter {
     pub(super) out: Vec<u8>,
     /// How many bytes there would be.
     pub(super) bytes: usize,
     bytes_max: usize,
 }
 
-impl Write for Capped {
+impl Write for CappedWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.bytes = self.bytes.saturating_add(bytes.len());
         if self.bytes <= self.bytes_max {
@@ -49,17 +49,17 @@ impl Write for Capped {
 
 /// Compresses what is written to it.
 pub(super) enum Encoder {
-    Plain(Capped),
-    Gzip(flate2::write::GzEncoder<Capped>),
-    Snappy { block: Vec<u8>, out: Capped },
-    Lz4(Box<FrameEncoder<Capped>>),
-    Zstd(zstd::Encoder<'static, Capped>),
+    Plain(CappedWriter),
+    Gzip(flate2::write::GzEncoder<CappedWriter>),
+    Snappy { block: Vec<u8>, out: CappedWriter },
+    Lz4(Box<FrameEncoder<CappedWriter>>),
+    Zstd(zstd::Encoder<'static, CappedWriter>),
 }
 
 impl Encoder {
     /// Writes behind `head`, which counts; at most `bytes_max` bytes in all are kept.
     pub(super) fn new(codec: Codec, head: &[u8], bytes_max: usize) -> io::Result<Self> {
-        let capped = Capped { out: head.to_vec(), bytes: head.len(), bytes_max };
+        let capped = CappedWriter { out: head.to_vec(), bytes: head.len(), bytes_max };
         Ok(match codec {
             Codec::None => Self::Plain(capped),
             Codec::Gzip(level) => {
@@ -79,7 +79,7 @@ impl Encoder {
         })
     }
 
-    pub(super) fn finish(self) -> io::Result<Capped> {
+    pub(super) fn finish(self) -> io::Result<CappedWriter> {
         match self {
             Self::Plain(out) => Ok(out),
             Self::Gzip(encoder) => encoder.finish(),
@@ -118,7 +118,7 @@ impl Write for Encoder {
     }
 }
 
-fn write_block(block: &[u8], out: &mut Capped) -> io::Result<()> {
+fn write_block(block: &[u8], out: &mut CappedWriter) -> io::Result<()> {
     if block.is_empty() {
         return Ok(());
     }

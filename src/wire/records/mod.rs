@@ -10,16 +10,18 @@
 //! allowed. Records that are not compressed are walked where they lie.
 
 mod compress;
-mod open;
+mod decompress;
 mod reader;
-mod rebuild;
+mod recompress;
 mod record;
+mod traverse;
 mod validate;
 mod varint;
-mod walk;
 
 pub use compress::Codec;
-pub use validate::{FAULTS_MAX, Fault, Faults, RecordRules, ValidBatch, validate};
+pub use validate::{
+    INVALID_RECORDS_MAX, InvalidRecord, InvalidRecords, RecordRules, ValidBatch, validate,
+};
 
 use super::record_batch::{RecordBatch, TimestampType};
 
@@ -30,7 +32,7 @@ pub const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
 
 /// A record found by its timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Located {
+pub struct FoundRecord {
     /// The record's offset less the base offset of its batch.
     pub offset_delta: i32,
     /// Its timestamp in milliseconds.
@@ -55,7 +57,7 @@ pub enum RecordsError {
     Malformed,
     /// Records that a topic's rules refuse.
     #[error("{} records are refused, the first because {}", .0.rows.len(), first(.0))]
-    Refused(Faults),
+    Refused(InvalidRecords),
     /// Built anew, the batch is larger than the topic allows.
     #[error("a batch of {0} bytes, under the topic's codec, is too large")]
     BatchTooLarge(usize),
@@ -67,7 +69,7 @@ pub enum RecordsError {
     OffsetOrder,
 }
 
-fn first(faults: &Faults) -> String {
+fn first(faults: &InvalidRecords) -> String {
     faults.rows.first().map(|(_, fault)| fault.to_string()).unwrap_or_default()
 }
 
@@ -77,7 +79,7 @@ pub fn first_at_or_after(
     batch: &RecordBatch<'_>,
     timestamp: i64,
     delta_min: i32,
-) -> Result<Option<Located>, RecordsError> {
+) -> Result<Option<FoundRecord>, RecordsError> {
     // The header bounds what the records may hold, and opening is dear.
     if batch.max_timestamp() < timestamp {
         return Ok(None);
@@ -96,8 +98,8 @@ pub fn first_at_or_after(
 pub fn max_timestamp_record(
     batch: &RecordBatch<'_>,
     delta_min: i32,
-) -> Result<Option<Located>, RecordsError> {
-    let mut found: Option<Located> = None;
+) -> Result<Option<FoundRecord>, RecordsError> {
+    let mut found: Option<FoundRecord> = None;
     for record in records(batch)? {
         let record = record?;
         if record.offset_delta < delta_min {
@@ -121,7 +123,7 @@ fn records<'a>(batch: &RecordBatch<'a>) -> Result<Records<'a>, RecordsError> {
     };
     let attributes = batch.attributes();
     let codec = attributes.compression().ok_or_else(|| RecordsError::Codec(attributes.codec()))?;
-    let stream = open::open(codec, batch.records(), DECOMPRESSED_BYTES_MAX)?;
+    let stream = decompress::open(codec, batch.records(), DECOMPRESSED_BYTES_MAX)?;
     Ok(Records::new(stream, batch.record_count(), batch.base_timestamp(), append_time))
 }
 

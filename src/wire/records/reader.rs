@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use super::{Located, RecordsError};
+use super::{FoundRecord, RecordsError};
 
 /// The largest varint (a `varlong`) takes ten bytes.
 const VARLONG_BYTES: u32 = 10;
@@ -31,7 +31,7 @@ impl<'a> Records<'a> {
 
     /// The layout of a record: length, attributes, timestamp delta, offset delta, then key, value
     /// and headers, which are stepped over.
-    fn read(&mut self) -> Result<Located, RecordsError> {
+    fn read(&mut self) -> Result<FoundRecord, RecordsError> {
         let (length, _) = self.varint(VARINT_BYTES)?;
         let length = u64::try_from(length).map_err(|_| RecordsError::Malformed)?;
         self.byte()?;
@@ -43,7 +43,7 @@ impl<'a> Records<'a> {
         let sum = self.base_timestamp.wrapping_add(timestamp_delta);
         let timestamp = self.append_time.unwrap_or(sum);
         let offset_delta = offset_delta as i32;
-        Ok(Located { offset_delta, timestamp })
+        Ok(FoundRecord { offset_delta, timestamp })
     }
 
     /// A zigzag varint and the bytes it took.
@@ -81,7 +81,7 @@ impl<'a> Records<'a> {
 }
 
 impl Iterator for Records<'_> {
-    type Item = Result<Located, RecordsError>;
+    type Item = Result<FoundRecord, RecordsError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.left <= 0 {

@@ -83,12 +83,12 @@ pub(super) fn each_codec(records: &[u8]) -> [(i16, Vec<u8>); 6] {
     ]
 }
 
-fn at(offset_delta: i32, timestamp: i64) -> Option<Located> {
-    Some(Located { offset_delta, timestamp })
+fn at(offset_delta: i32, timestamp: i64) -> Option<FoundRecord> {
+    Some(FoundRecord { offset_delta, timestamp })
 }
 
 #[test]
-fn finds_by_time_under_every_codec() {
+fn finds_by_timestamp_under_every_codec() {
     let deltas = [5, 3, 9, 9, 7, -2];
     for (codec, bytes) in each_codec(&records(&deltas, &[b'v'; 300])) {
         let bytes = batch(codec, deltas.len(), 1_009, &bytes);
@@ -102,7 +102,7 @@ fn finds_by_time_under_every_codec() {
 }
 
 #[test]
-fn an_append_time_is_every_records_time() {
+fn append_time_applies_to_every_record() {
     let bytes = batch(1 << 3, 3, 5_000, &records(&[1, 2, 3], b"v"));
     let batch = RecordBatch::parse(&bytes).unwrap();
     assert_eq!(first_at_or_after(&batch, 4_000, 0), Ok(at(0, 5_000)));
@@ -110,7 +110,7 @@ fn an_append_time_is_every_records_time() {
 }
 
 #[test]
-fn lying_records_are_errors() {
+fn malformed_records_are_rejected() {
     let max = |bytes: Vec<u8>| max_timestamp_record(&RecordBatch::parse(&bytes).unwrap(), 0);
     let eof = Err(RecordsError::Unreadable(ErrorKind::UnexpectedEof));
     assert_eq!(max(batch(0, 9, 0, &records(&[1], b"v"))), eof);
@@ -123,10 +123,10 @@ fn lying_records_are_errors() {
 }
 
 #[test]
-fn bombs_stop_at_the_limit() {
+fn decompression_stops_at_the_limit() {
     const LIMIT: usize = 256 << 10;
     let opened = |codec, bytes: &[u8]| {
-        let mut stream = open::open(codec, bytes, LIMIT)?;
+        let mut stream = decompress::open(codec, bytes, LIMIT)?;
         Ok(std::io::copy(&mut stream, &mut std::io::sink())?)
     };
     let bomb = vec![0; 2 * LIMIT];
@@ -148,7 +148,7 @@ fn bombs_stop_at_the_limit() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_answered(
+    fn arbitrary_bytes_never_panic(
         codec in 0_i16..8,
         count: i32,
         body: Vec<u8>,

@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 
-use crate::wire::record_batch::{Compression, RecordBatch, TimestampType, with_times};
+use crate::wire::record_batch::{Compression, RecordBatch, TimestampType, with_timestamps};
 
 use super::compress::Codec;
-use super::rebuild::Rebuild;
-use super::walk::{Stream, through_plain};
-use super::{RecordsError, open};
+use super::recompress::Recompressor;
+use super::traverse::{RecordStream, traverse_uncompressed};
+use super::{RecordsError, decompress};
 
 /// Faults of this many records are kept; a broker names all.
-pub const FAULTS_MAX: usize = 1_000;
+pub const INVALID_RECORDS_MAX: usize = 1_000;
 
 /// A topic's rules for records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct ValidBatch {
 
 /// Why a record is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum InvalidRecord {
     /// On a topic that asks for keys.
     #[error("a compacted topic takes no record without a key")]
     NoKey,
@@ -54,15 +54,15 @@ pub enum Fault {
 
 /// The records of a batch that are refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Faults {
-    /// Their place in the batch, and why: the first [`FAULTS_MAX`].
-    pub rows: Vec<(i32, Fault)>,
+pub struct InvalidRecords {
+    /// Their place in the batch, and why: the first [`INVALID_RECORDS_MAX`].
+    pub rows: Vec<(i32, InvalidRecord)>,
     /// Whether a timestamp is among the reasons.
     pub timestamps: bool,
 }
 
 /// Checks the records of a batch whose header and checksum were checked; `now_ms` is the append
-/// time. Opens to at most `opened_bytes_max`.
+/// time. Opens to at most `decompressed_bytes_max`.
 ///
 /// # Errors
 /// [`RecordsError`]; on [`RecordsError::TooLarge`] a higher limit may do.
@@ -70,7 +70,7 @@ pub fn validate(
     sent: &Bytes,
     rules: &RecordRules,
     now_ms: i64,
-    opened_bytes_max: usize,
+    decompressed_bytes_max: usize,
 ) -> Result<ValidBatch, RecordsError> {
     let batch = RecordBatch::parse(sent).map_err(|_| RecordsError::Malformed)?;
     let attributes = batch.attributes();
@@ -78,8 +78,9 @@ pub fn validate(
     let mut check = Check::new(&batch, rules, now_ms);
     let count = batch.record_count();
     let target = rules.codec.filter(|codec| !is_same(source, *codec));
-    let mut rebuild = target.map(|codec| Rebuild::new(codec, rules.batch_bytes_max)).transpose()?;
-    let mut see = |record: &super::record::Record<'_>| {
+    let mut rebuild =
+        target.map(|codec| Recompressor::new(codec, rules.batch_bytes_max)).transpose()?;
+    let mut visit = |record: &super::record::Record<'_>| {
         let timestamp =
             check.record(record.timestamp_delta, record.offset_delta, record.key.is_some());
         match &mut rebuild {
@@ -88,13 +89,14 @@ pub fn validate(
         }
     };
     if source == Compression::None {
-        through_plain(batch.records(), count, see)?;
+        traverse_uncompressed(batch.records(), count, visit)?;
     } else {
-        let stream = Stream::new(open::open(source, batch.records(), opened_bytes_max)?);
+        let stream =
+            RecordStream::new(decompress::open(source, batch.records(), decompressed_bytes_max)?);
         if target.is_some() {
-            stream.read_through(count, &mut see)?;
+            stream.traverse_whole(count, &mut visit)?;
         } else {
-            stream.skip_through(count, |r| {
+            stream.traverse_skipping(count, |r| {
                 check.record(r.timestamp_delta, r.offset_delta, r.has_key);
             })?;
         }
@@ -115,7 +117,7 @@ pub fn validate(
         None if source != Compression::None && !check.in_order => {
             return Err(RecordsError::OffsetOrder);
         }
-        None => with_times(sent, rules.timestamp_type, max_timestamp),
+        None => with_timestamps(sent, rules.timestamp_type, max_timestamp),
     };
     Ok(ValidBatch { bytes, max_timestamp })
 }
@@ -141,7 +143,7 @@ struct Check<'r> {
     index: i32,
     in_order: bool,
     max_timestamp: i64,
-    faults: Faults,
+    faults: InvalidRecords,
 }
 
 impl<'r> Check<'r> {
@@ -158,7 +160,7 @@ impl<'r> Check<'r> {
             index: 0,
             in_order: true,
             max_timestamp: -1,
-            faults: Faults::default(),
+            faults: InvalidRecords::default(),
         }
     }
 
@@ -167,8 +169,8 @@ impl<'r> Check<'r> {
         let sum = self.base_timestamp.wrapping_add(timestamp_delta);
         let timestamp = self.append_time.unwrap_or(sum);
         if let Some(fault) = self.fault(timestamp, has_key) {
-            self.faults.timestamps |= fault != Fault::NoKey;
-            if self.faults.rows.len() < FAULTS_MAX {
+            self.faults.timestamps |= fault != InvalidRecord::NoKey;
+            if self.faults.rows.len() < INVALID_RECORDS_MAX {
                 self.faults.rows.push((self.index, fault));
             }
         }
@@ -178,16 +180,16 @@ impl<'r> Check<'r> {
         timestamp
     }
 
-    fn fault(&self, timestamp: i64, has_key: bool) -> Option<Fault> {
+    fn fault(&self, timestamp: i64, has_key: bool) -> Option<InvalidRecord> {
         if self.rules.keys_required && !has_key {
-            return Some(Fault::NoKey);
+            return Some(InvalidRecord::NoKey);
         }
         if self.rules.timestamp_type == TimestampType::CreateTime && timestamp != -1 {
             let age = self.now_ms.wrapping_sub(timestamp);
             let out =
                 age > self.rules.before_max_ms || age.wrapping_neg() > self.rules.after_max_ms;
-            return out.then_some(Fault::OutOfBounds(timestamp));
+            return out.then_some(InvalidRecord::OutOfBounds(timestamp));
         }
-        self.append_time.is_some().then_some(Fault::AppendTime)
+        self.append_time.is_some().then_some(InvalidRecord::AppendTime)
     }
 }

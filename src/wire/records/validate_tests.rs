@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::tests::{batch, each_codec, records};
 use super::*;
-use crate::wire::record_batch::with_times;
+use crate::wire::record_batch::with_timestamps;
 
 const OPENED_MAX: usize = 1 << 20;
 const NOW: i64 = 5_000;
@@ -27,7 +27,7 @@ const TARGETS: [Codec; 5] =
     [Codec::None, Codec::Gzip(Some(1)), Codec::Snappy, Codec::Lz4, Codec::Zstd(1)];
 
 #[test]
-fn what_is_right_is_stored_as_it_came() {
+fn valid_batches_are_stored_unchanged() {
     for (codec, payload) in each_codec(&records(&[5, 3, 9], b"value")) {
         let sent = Bytes::from(batch(codec, 3, 1_009, &payload));
         let valid = validate(&sent, &rules(None), NOW, OPENED_MAX).unwrap();
@@ -37,10 +37,10 @@ fn what_is_right_is_stored_as_it_came() {
 }
 
 #[test]
-fn what_a_header_says_wrongly_is_corrected() {
+fn wrong_header_timestamps_are_corrected() {
     let valid = checked(batch(0, 2, 77, &records(&[5, 3], b"v")), &rules(None)).unwrap();
     let stored = RecordBatch::parse(&valid.bytes).unwrap();
-    assert!(stored.crc_holds());
+    assert!(stored.is_crc_valid());
     assert_eq!((stored.max_timestamp(), valid.max_timestamp), (1_005, 1_005));
     let append = RecordRules { timestamp_type: TimestampType::LogAppendTime, ..rules(None) };
     let valid = checked(batch(0, 2, 77, &records(&[5, 3], b"v")), &append).unwrap();
@@ -50,7 +50,7 @@ fn what_a_header_says_wrongly_is_corrected() {
 }
 
 #[test]
-fn every_codec_becomes_every_other() {
+fn every_codec_converts_to_every_other() {
     // More than a block of any codec.
     let plain = records(&[0, 8, 3, 1], &[b'v'; 40_000]);
     let expected = checked(batch(0, 4, 0, &plain), &rules(None)).unwrap();
@@ -58,9 +58,10 @@ fn every_codec_becomes_every_other() {
         for target in TARGETS {
             let there = checked(batch(codec, 4, 0, &payload), &rules(Some(target))).unwrap();
             let back = checked(there.bytes.to_vec(), &rules(Some(Codec::None))).unwrap();
-            let back = with_times(&back.bytes, TimestampType::CreateTime, expected.max_timestamp);
+            let back =
+                with_timestamps(&back.bytes, TimestampType::CreateTime, expected.max_timestamp);
             let back = RecordBatch::parse(&back).unwrap();
-            assert!(back.crc_holds());
+            assert!(back.is_crc_valid());
             assert_eq!(back.records(), plain, "{codec} to {target:?} and back");
             assert_eq!((back.base_timestamp(), back.record_count()), (1_000, 4));
         }
@@ -83,20 +84,21 @@ fn memory_is_bounded() {
 }
 
 #[test]
-fn faults_are_named_up_to_a_limit() {
+fn invalid_records_are_listed_up_to_a_limit() {
     let strict = RecordRules { keys_required: true, ..rules(None) };
-    let many = records(&[0; 3 * FAULTS_MAX], b"");
-    let Err(RecordsError::Refused(faults)) = checked(batch(0, 3 * FAULTS_MAX, 0, &many), &strict)
+    let many = records(&[0; 3 * INVALID_RECORDS_MAX], b"");
+    let Err(RecordsError::Refused(faults)) =
+        checked(batch(0, 3 * INVALID_RECORDS_MAX, 0, &many), &strict)
     else {
         panic!("keys are missing");
     };
-    assert_eq!(faults.rows.len(), FAULTS_MAX);
+    assert_eq!(faults.rows.len(), INVALID_RECORDS_MAX);
     assert!(!faults.timestamps);
 }
 
 proptest! {
     #[test]
-    fn any_records_are_answered(
+    fn arbitrary_records_never_panic(
         count in 1_i32..6,
         body: Vec<u8>,
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),

@@ -38,12 +38,12 @@ fn call_without_leak<R: Request>(client: &mut Client, request: &R, version: i16)
 }
 
 #[track_caller]
-fn is_ours(host: &str, port: i32) {
+fn assert_proxy_address(host: &str, port: i32) {
     assert!(host == "127.0.0.1" && replica().ports().contains(&port), "{host}:{port}");
 }
 
 #[test]
-fn metadata_names_our_addresses_in_every_version() {
+fn metadata_advertises_proxy_addresses_in_every_version() {
     let (ours, theirs) = (Topic::diskless("metadata", 12), Topic::classic("metadata", 3));
     let mut stable = None;
     for address in endpoints() {
@@ -81,7 +81,7 @@ fn check_nodes(response: &MetadataResponse) {
     assert_eq!(ids.len(), 3 + usize::from(NODES), "{ids:?}");
     let mut ports: Vec<i32> = response.brokers.iter().map(|b| b.port).collect();
     for broker in &response.brokers {
-        is_ours(&broker.host, broker.port);
+        assert_proxy_address(&broker.host, broker.port);
     }
     ports.sort_unstable();
     ports.dedup();
@@ -104,7 +104,7 @@ fn check_diskless(topic: &MetadataResponseTopic, version: i16) -> Vec<i32> {
 }
 
 #[test]
-fn all_topics_and_no_topics_can_be_asked_for() {
+fn metadata_lists_all_or_no_topics_on_request() {
     let topic = Topic::diskless("all", 1);
     let mut client = Client::connect(&replica().bootstrap());
     for version in [0, 1, 4, 12] {
@@ -128,7 +128,7 @@ fn all_topics_and_no_topics_can_be_asked_for() {
 }
 
 #[test]
-fn describe_cluster_lists_brokers_and_nodes_at_our_addresses() {
+fn describe_cluster_advertises_proxy_addresses() {
     for address in endpoints() {
         let mut client = Client::connect(&address);
         for version in 0..=2 {
@@ -143,14 +143,14 @@ fn describe_cluster_lists_brokers_and_nodes_at_our_addresses() {
             let nodes = (0..i32::from(NODES)).map(|k| NODE_0 + k);
             assert_eq!(ids, [1, 2, 3].into_iter().chain(nodes).collect::<Vec<_>>());
             for broker in &response.brokers {
-                is_ours(&broker.host, broker.port);
+                assert_proxy_address(&broker.host, broker.port);
             }
         }
     }
 }
 
 #[test]
-fn coordinators_are_found_at_our_addresses() {
+fn find_coordinator_advertises_proxy_addresses() {
     for address in endpoints() {
         let mut client = Client::connect(&address);
         for version in 0..=6 {
@@ -176,7 +176,7 @@ fn coordinators_are_found_at_our_addresses() {
             });
             assert_eq!(found.len(), if version < 4 { 1 } else { 2 });
             for (_, host, port) in found {
-                is_ours(&host, port);
+                assert_proxy_address(&host, port);
             }
         }
     }
@@ -184,7 +184,7 @@ fn coordinators_are_found_at_our_addresses() {
 
 /// Produce 10 and Fetch 16 tell a client who misses the leader where the leader is.
 #[test]
-fn leaders_are_named_at_our_addresses_to_those_who_missed_them() {
+fn node_endpoints_advertise_proxy_addresses() {
     let topic = Topic::classic("missed", 1);
     let at = topic.partition(0);
     append(&mut topic.client(), at, Batch::of(&["a"]).bytes());
@@ -196,7 +196,7 @@ fn leaders_are_named_at_our_addresses_to_those_who_missed_them() {
         let response = call_without_leak(&mut client, &request, version);
         assert_eq!(produced(&response).error_code, 6, "v{version}");
         for node in &response.node_endpoints {
-            is_ours(&node.host, node.port);
+            assert_proxy_address(&node.host, node.port);
         }
         assert_eq!(response.node_endpoints.len(), 1, "the leader is named in v{version}");
     }
@@ -206,13 +206,13 @@ fn leaders_are_named_at_our_addresses_to_those_who_missed_them() {
         assert_eq!(fetched(&response).error_code, 6, "v{version}");
         assert_eq!(response.node_endpoints.len(), usize::from(version >= 16), "v{version}");
         for node in &response.node_endpoints {
-            is_ours(&node.host, node.port);
+            assert_proxy_address(&node.host, node.port);
         }
     }
 }
 
 #[test]
-fn described_partitions_have_the_leaders_that_metadata_names() {
+fn describe_topic_partitions_agrees_with_metadata() {
     let topic = Topic::diskless("described", 3);
     let request = DescribeTopicPartitionsRequest::default()
         .with_topics(vec![TopicRequest::default().with_name(topic_name(&topic.name))])
@@ -232,7 +232,7 @@ fn described_partitions_have_the_leaders_that_metadata_names() {
 
 /// The check above would not see a leak if it could not see one where there is one.
 #[test]
-fn a_broker_itself_names_its_own_port() {
+fn leak_check_detects_a_broker_port() {
     let address = &brokers()[0];
     let port: i32 = address.rsplit(':').next().and_then(|p| p.parse().ok()).expect("a port");
     let mut client = Client::connect(address);

@@ -29,7 +29,7 @@ fn table(response: &ApiVersionsResponse) -> Vec<(i16, i16, i16)> {
 }
 
 #[test]
-fn every_endpoint_has_the_same_table() {
+fn every_endpoint_advertises_the_same_versions() {
     let first = ask(&replica().bootstrap(), 0);
     assert_eq!(first.error_code, 0);
     let nodes = [0, 3].map(|k| replica().node(k));
@@ -44,7 +44,7 @@ fn every_endpoint_has_the_same_table() {
 }
 
 #[test]
-fn nothing_is_advertised_beyond_the_broker_and_our_own_table() {
+fn advertised_versions_are_supported_by_broker_and_proxy() {
     let (ours, theirs) = (table(&ask(&replica().bootstrap(), 3)), table(&ask(&brokers()[0], 3)));
     assert!(ours.contains(&(1, 4, 15)) && ours.contains(&(0, 0, 13)), "{ours:?}");
     for (key, min, max) in ours {
@@ -55,7 +55,7 @@ fn nothing_is_advertised_beyond_the_broker_and_our_own_table() {
 }
 
 #[test]
-fn transactions_are_of_version_1() {
+fn transaction_version_is_clamped_to_1() {
     let level = |address: &str| {
         let response = ask(address, 4);
         let name = |f: &&kafka_protocol::messages::api_versions_response::FinalizedFeatureKey| {
@@ -91,7 +91,7 @@ fn put_compact(body: &mut BytesMut, string: &str) {
 }
 
 #[test]
-fn a_node_knows_whether_it_is_the_one_that_was_meant() {
+fn api_versions_5_checks_the_node_id() {
     let mut client = Client::connect(&replica().node(1));
     let mut ask = |meant, cluster_id| {
         client.send_body(KEY, 5, &version_5(meant, cluster_id));
@@ -109,7 +109,7 @@ fn a_node_knows_whether_it_is_the_one_that_was_meant() {
 }
 
 #[test]
-fn versions_that_nobody_has_are_answered_in_version_0() {
+fn unsupported_api_versions_are_answered_in_version_0() {
     let asked = [
         (replica().bootstrap(), 5),
         (replica().broker(1), 5),

@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 const CRC_AT: usize = 17;
 const ATTRIBUTES_AT: usize = 21;
 /// Where the bytes begin that a broker may not change: everything behind the leader epoch.
-const KEPT_FROM: usize = 16;
+const STORED_FROM: usize = 16;
 pub(crate) const TRANSACTIONAL: i16 = 0x10;
 
 /// What a batch says in its header, and the values of its records.
@@ -105,7 +105,7 @@ pub(crate) fn corrupt(batch: &Bytes) -> Bytes {
 /// checksum verified. A broker may cut the last batch off anywhere; readers pass over it.
 pub(crate) fn read(mut records: &[u8]) -> Vec<(i64, Bytes)> {
     let mut batches = Vec::new();
-    while records.len() > KEPT_FROM {
+    while records.len() > STORED_FROM {
         let field = |at: usize| records[at..at + 4].try_into().map(u32::from_be_bytes);
         let length = 12 + field(8).expect("four bytes") as usize;
         if length > records.len() {
@@ -114,13 +114,13 @@ pub(crate) fn read(mut records: &[u8]) -> Vec<(i64, Bytes)> {
         let batch = &records[..length];
         assert_eq!(field(CRC_AT).expect("four bytes"), crc_of(batch), "a broken checksum");
         let base = i64::from_be_bytes(batch[..8].try_into().expect("eight bytes"));
-        batches.push((base, Bytes::copy_from_slice(&batch[KEPT_FROM..])));
+        batches.push((base, Bytes::copy_from_slice(&batch[STORED_FROM..])));
         records = &records[length..];
     }
     batches
 }
 
 /// What a reader must get of a batch that was produced.
-pub(crate) fn kept(batch: &Bytes) -> Bytes {
-    batch.slice(KEPT_FROM..)
+pub(crate) fn stored_bytes(batch: &Bytes) -> Bytes {
+    batch.slice(STORED_FROM..)
 }

@@ -15,13 +15,13 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// What a peer does.
 #[derive(Debug)]
-pub(crate) enum Heard {
+pub(crate) enum Received {
     /// It answers: a frame without its length.
     Frame(Bytes),
     /// It closes the connection.
     Closed,
     /// Neither, in the time given.
-    Nothing,
+    Timeout,
 }
 
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl Client {
     }
 
     /// What the peer does next, within a time.
-    pub(crate) fn listen(&mut self, time: Duration) -> Heard {
+    pub(crate) fn receive_within(&mut self, time: Duration) -> Received {
         self.stream.set_read_timeout(Some(time)).expect("a limit");
         let mut length = [0; 4];
         let read = self.stream.read_exact(&mut length);
@@ -119,10 +119,10 @@ impl Client {
             Ok(()) => {
                 let mut frame = vec![0; u32::from_be_bytes(length) as usize];
                 self.stream.read_exact(&mut frame).expect("a whole frame");
-                Heard::Frame(frame.into())
+                Received::Frame(frame.into())
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Heard::Nothing,
-            Err(_) => Heard::Closed,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Received::Timeout,
+            Err(_) => Received::Closed,
         }
     }
 

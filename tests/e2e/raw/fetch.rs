@@ -10,7 +10,7 @@ use super::batch::{Batch, read};
 use super::requests::{append, fetch, fetch_of, fetch_partition, fetched, topic_name};
 
 #[test]
-fn a_waiting_fetch_is_woken_by_a_produce_of_another_connection() {
+fn waiting_fetch_is_woken_by_a_produce_of_another_connection() {
     let (ours, theirs) = (Topic::diskless("wake", 1), Topic::classic("wake", 1));
     for topic in [ours, theirs] {
         let at = topic.partition(0);
@@ -29,7 +29,7 @@ fn a_waiting_fetch_is_woken_by_a_produce_of_another_connection() {
 }
 
 #[test]
-fn an_empty_fetch_waits_and_gives_empty_records() {
+fn empty_fetch_waits_and_returns_empty_records() {
     let (ours, theirs) = (Topic::diskless("empty", 1), Topic::classic("empty", 1));
     for topic in [ours, theirs] {
         let mut client = topic.client();
@@ -46,7 +46,7 @@ fn an_empty_fetch_waits_and_gives_empty_records() {
 }
 
 #[test]
-fn an_offset_out_of_range_is_said_at_once() {
+fn offset_out_of_range_is_returned_at_once() {
     let (ours, theirs) = (Topic::diskless("range", 1), Topic::classic("range", 1));
     for topic in [ours, theirs] {
         let mut client = topic.client();
@@ -65,7 +65,7 @@ fn an_offset_out_of_range_is_said_at_once() {
 }
 
 #[test]
-fn an_offset_within_a_batch_gives_the_batch() {
+fn offset_within_a_batch_returns_the_whole_batch() {
     let (ours, theirs) = (Topic::diskless("middle", 1), Topic::classic("middle", 1));
     for topic in [ours, theirs] {
         let mut client = topic.client();
@@ -82,7 +82,7 @@ fn an_offset_within_a_batch_gives_the_batch() {
 }
 
 #[test]
-fn a_budget_of_nothing_still_gives_one_batch() {
+fn zero_max_bytes_still_returns_one_batch() {
     let topic = Topic::diskless("budget", 2);
     let mut client = topic.client();
     let at = |partition| topic.partition(partition);
@@ -104,7 +104,7 @@ fn batches(response: &FetchResponse) -> Vec<(i32, usize)> {
 }
 
 #[test]
-fn a_follower_is_sent_away() {
+fn follower_fetches_are_rejected() {
     let topic = Topic::diskless("follower", 1);
     let mut client = topic.client();
     let old = fetch(topic.partition(0), 12, 0).with_replica_id(BrokerId(1));
@@ -116,7 +116,7 @@ fn a_follower_is_sent_away() {
 
 /// The same steps on both, with the same answers.
 #[test]
-fn sessions_are_kafkas() {
+fn fetch_sessions_follow_kip_227() {
     let (ours, theirs) = (Topic::diskless("session", 2), Topic::classic("session", 1));
     session_steps(&ours, ours.is_diskless());
     session_steps(&theirs, false);
@@ -174,7 +174,7 @@ fn session_steps(topic: &Topic, two: bool) {
 }
 
 #[test]
-fn partitions_that_are_not_there_do_not_end_the_wait() {
+fn unknown_partitions_do_not_end_the_wait() {
     let topic = Topic::diskless("absent", 1);
     let mut client = topic.client();
     let both = vec![fetch_partition(0, 0), fetch_partition(77, 0)];

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kafka_protocol::messages::ProduceRequest;
 
 use super::Topic;
-use super::batch::{Batch, kept, read};
+use super::batch::{Batch, read, stored_bytes};
 use super::client::Client;
 use super::requests::{append, fetch, fetched, produce, produced};
 use crate::bed::Bed;
@@ -26,7 +26,7 @@ fn topic_of(replica: &Replica) -> Topic {
 /// Killed and started again on embedded backends, a replica knows its topics, offsets, producers
 /// and addresses; a fetch session is gone, and says so.
 #[test]
-fn a_replica_that_comes_back_goes_on() {
+fn restarted_replica_resumes() {
     let mut replica = Replica::start(Backends::Embedded, "flush: {interval: 20ms}\n");
     let topic = topic_of(&replica);
     let (address, at) = (topic.address(&replica, 0), topic.partition(0));
@@ -47,12 +47,13 @@ fn a_replica_that_comes_back_goes_on() {
     assert_eq!(append(&mut client, at, batches[1].clone()), 1, "a duplicate is still known");
     assert_eq!(append(&mut client, at, batches[2].clone()), 2);
     let response = client.call(&fetch(at, 12, 0), 12);
-    let expected: Vec<_> = batches.iter().enumerate().map(|(n, b)| (n as i64, kept(b))).collect();
+    let expected: Vec<_> =
+        batches.iter().enumerate().map(|(n, b)| (n as i64, stored_bytes(b))).collect();
     assert_eq!(read(fetched(&response).records.as_ref().expect("records")), expected);
 }
 
 #[test]
-fn a_drain_answers_what_was_asked() {
+fn drain_answers_requests_in_flight() {
     // So slow that the request is in flight when the signal comes.
     let slow = "flush: {interval: 1500ms, profile: cheap}\n";
     let mut replica = Replica::start(Backends::Embedded, slow);
@@ -72,7 +73,7 @@ fn a_drain_answers_what_was_asked() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn second_signal_exits_at_once() {
     let store = SlowS3::start(&[]);
     let mut replica = Replica::start_on(&store.yaml(), &Bed::get().redis().yaml(), "");
     let topic = topic_of(&replica);
@@ -91,7 +92,7 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-fn a_file_with_mistakes_is_refused_with_all_of_them() {
+fn invalid_configuration_reports_every_problem() {
     let file = Bed::get().test_dir("mistakes").join("odradek.yaml");
     let text = "zone: 7\nreplika: r\nstore: ftp://somewhere\ncoordinator: sqlite\n\
                 kafka: {bootstrapServers: []}\n\

@@ -25,7 +25,7 @@ use super::{Topic, brokers, replica};
 const NOT_LEADER: i16 = 6;
 
 #[test]
-fn a_diskless_topic_is_not_led_by_brokers() {
+fn broker_endpoints_do_not_lead_diskless_topics() {
     let topic = Topic::diskless("misrouted", 1);
     let at = topic.partition(0);
     append(&mut topic.client(), at, Batch::of(&["kept"]).bytes());
@@ -41,7 +41,7 @@ fn a_diskless_topic_is_not_led_by_brokers() {
 }
 
 #[test]
-fn a_classic_topic_is_not_led_by_nodes() {
+fn diskless_nodes_do_not_lead_classic_topics() {
     let topic = Topic::classic("misrouted", 1);
     for k in [0, 3] {
         let mut client = Client::connect(&replica().node(k));
@@ -51,7 +51,7 @@ fn a_classic_topic_is_not_led_by_nodes() {
 }
 
 #[test]
-fn what_does_not_exist_is_unknown_on_every_endpoint() {
+fn unknown_topics_are_reported_on_every_endpoint() {
     let id = Uuid::from_u128(0x0dd);
     let nothing = Target { name: "no-such-topic", id, partition: 0 };
     for address in [replica().node(0), replica().broker(1), replica().bootstrap()] {

@@ -2,27 +2,27 @@
 //! broker answers where that is the measure.
 
 mod addresses;
-pub(crate) mod altering;
+mod admin_requests;
+pub(crate) mod alter_configs;
 mod api_versions;
 pub(crate) mod batch;
-mod becoming;
 pub(crate) mod client;
 mod differential;
 mod differential_fetch;
+mod edge_cases;
 mod faults;
 mod fetch;
-mod guards;
-pub(crate) mod hostile;
+mod fetch_faults;
 mod lifecycle;
-mod listing;
+pub(crate) mod malformed_requests;
 pub(crate) mod misrouted;
-mod odd;
-mod offsets;
+mod offset_lookups;
 mod produce;
-mod reading;
 pub(crate) mod requests;
 mod slow_store;
-pub(crate) mod zone;
+mod topic_creation;
+mod unsupported_features;
+pub(crate) mod zone_cache;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

@@ -8,7 +8,7 @@ use kafka_protocol::messages::{
     FetchRequest, InitProducerIdRequest, ProduceRequest, ProducerId, TransactionalId,
 };
 
-use super::batch::{Batch, TRANSACTIONAL, corrupt, kept, read};
+use super::batch::{Batch, TRANSACTIONAL, corrupt, read, stored_bytes};
 use super::client::Client;
 use super::lifecycle::LIMIT;
 use super::requests::{LATEST, append, fetch, fetched, offset_of, produce, produced, text};
@@ -16,7 +16,7 @@ use super::{Topic, replica};
 use crate::bed::process::wait_until;
 
 #[test]
-fn every_version_is_written_and_read_back() {
+fn every_version_round_trips() {
     let topic = Topic::diskless("versions", 1);
     let mut client = topic.client();
     let mut sent = Vec::new();
@@ -27,7 +27,7 @@ fn every_version_is_written_and_read_back() {
         let row = produced(&response);
         assert_eq!((row.error_code, row.base_offset), (0, sent.len() as i64 * 3), "v{version}");
         assert_eq!(row.log_append_time_ms, -1, "v{version}");
-        sent.push((row.base_offset, kept(&batch)));
+        sent.push((row.base_offset, stored_bytes(&batch)));
     }
     for version in 4..=18 {
         let response = client.call(&fetch(topic.partition(0), version, 0), version);
@@ -39,7 +39,7 @@ fn every_version_is_written_and_read_back() {
 }
 
 #[test]
-fn a_refusal_can_be_said_in_every_version() {
+fn errors_are_reported_in_every_version() {
     let (ours, theirs) = (Topic::diskless("refusals", 1), Topic::classic("refusals", 1));
     let bad = corrupt(&Batch::of(&["x"]).bytes());
     for topic in [ours, theirs] {
@@ -55,7 +55,7 @@ fn a_refusal_can_be_said_in_every_version() {
 
 /// What a stock broker says of a bad batch, we say too.
 #[test]
-fn bad_batches_are_called_what_a_broker_calls_them() {
+fn invalid_batches_get_the_error_codes_of_a_broker() {
     let (ours, theirs) = (Topic::diskless("bad", 1), Topic::classic("bad", 1));
     let good = Batch::of(&["x", "y"]).bytes();
     let transactional =
@@ -85,7 +85,7 @@ fn bad_batches_are_called_what_a_broker_calls_them() {
 }
 
 #[test]
-fn a_transaction_is_refused_for_good() {
+fn transactional_produce_fails_permanently() {
     let topic = Topic::diskless("transaction", 1);
     let batch = Batch { attributes: TRANSACTIONAL, ..Batch::of(&["x"]).by(1, 0, 0) }.bytes();
     let id = TransactionalId(text("t"));
@@ -97,7 +97,7 @@ fn a_transaction_is_refused_for_good() {
 }
 
 #[test]
-fn acks_are_what_a_broker_takes_them_for() {
+fn acks_behave_as_at_a_broker() {
     let (ours, theirs) = (Topic::diskless("acks", 1), Topic::classic("acks", 1));
     let batch = Batch::of(&["x"]).bytes();
     for topic in [ours, theirs] {
@@ -123,7 +123,7 @@ fn acks_are_what_a_broker_takes_them_for() {
 }
 
 #[test]
-fn requests_in_flight_are_answered_in_order_and_share_objects() {
+fn pipelined_requests_are_answered_in_order_and_share_objects() {
     const REQUESTS: i64 = 20;
     let topic = Topic::diskless("pipeline", 1);
     let mut client = topic.client();
@@ -171,7 +171,7 @@ fn wal_objects(dir: &Path) -> Vec<Vec<u8>> {
 
 /// The same steps on both, with the same answers.
 #[test]
-fn idempotence_is_kafkas() {
+fn idempotent_produce_matches_a_broker() {
     let (ours, theirs) = (Topic::diskless("idempotent", 1), Topic::classic("idempotent", 1));
     for topic in [ours, theirs] {
         let mut client = topic.client();

@@ -103,7 +103,7 @@ fn hosted(nodes: &Places, replica: &Replica) -> Vec<i32> {
 /// The value of a metric, with its labels as they are printed.
 fn metric(replica: &Replica, name: &str) -> Option<u64> {
     let admin = u16::try_from(replica.ports().start + 1).expect("a port");
-    let text = crate::raw::zone::get(admin, "/metrics");
+    let text = crate::raw::zone_cache::get(admin, "/metrics");
     let value = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
     value.map(|value| value.parse().expect("a number"))
 }

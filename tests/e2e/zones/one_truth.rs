@@ -16,9 +16,9 @@ use super::{A, B, Installation};
 use crate::bed::process::{run, wait_until};
 use crate::bed::replica::Replica;
 use crate::bed::{Bed, require};
-use crate::raw::altering::set_at;
+use crate::raw::alter_configs::enable_diskless_at;
 use crate::raw::client::Client;
-use crate::raw::hostile::chooser;
+use crate::raw::malformed_requests::random_choices;
 use crate::raw::{NODE_0, requests};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -204,7 +204,7 @@ impl Truth {
             }
             if matches!(birth, Birth::Altered) {
                 // Done or refused, as whoever came first.
-                set_at(&self.bootstrap(), &self.topic);
+                enable_diskless_at(&self.bootstrap(), &self.topic);
             }
             for restart in 0..RESTARTS {
                 let slot = self.choose(replicas.len());
@@ -241,7 +241,7 @@ fn twenty_restarts_with_yaml_that_disagrees_leave_one_truth() {
     let truth = Truth {
         at: Installation::new(),
         topic: Bed::get().unique("truth"),
-        choose: Mutex::new(Box::new(chooser(20))),
+        choose: Mutex::new(Box::new(random_choices(20))),
         alive: Mutex::default(),
         books: Mutex::default(),
     };

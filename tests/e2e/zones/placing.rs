@@ -18,7 +18,7 @@ use crate::bed::ports::free_ports;
 use crate::bed::process::{run, wait_until};
 use crate::bed::replica::{DISKLESS_PREFIX, Replica};
 use crate::bed::{Bed, require};
-use crate::raw::batch::{Batch, kept, read};
+use crate::raw::batch::{Batch, read, stored_bytes};
 use crate::raw::client::Client;
 use crate::raw::requests::{append, fetch, fetched, produce, produced};
 use crate::raw::{NODE_0, Topic};
@@ -114,7 +114,7 @@ fn a_consumer_is_sent_to_the_rack_that_it_names() {
     let mut client = Client::connect(&topic.address(a, 0));
     let batch = Batch::of(&["near", "far"]).bytes();
     append(&mut client, topic.partition(0), batch.clone());
-    let whole = [(0, kept(&batch))];
+    let whole = [(0, stored_bytes(&batch))];
     let there = partitions(&b.bootstrap(), "raw", &topic.name)[0].0;
     for version in [10, 11, 12] {
         for (rack, sent) in

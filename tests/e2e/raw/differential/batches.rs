@@ -3,33 +3,34 @@
 use bytes::Bytes;
 
 use super::Findings;
-use super::bytes::{CODECS, CONTROL, GZIP, Raw, TRANSACTIONAL, ZSTD, rec, three};
-use super::pair::{Case, Pair, To, case, of_bytes};
+use super::raw_batch::{CODECS, CONTROL, GZIP, RawBatch, TRANSACTIONAL, ZSTD, raw_record, three};
+use super::side_by_side::{Case, SideBySide, TopicRef, case, of_bytes};
 
 pub(super) fn run(findings: &mut Findings) {
-    findings.compare(&mut Pair::new("versions", &[]), &versions());
-    findings.compare(&mut Pair::new("headers", &[]), &headers());
-    findings.compare(&mut Pair::new("sizes", &[("max.message.bytes", "2000")]), &sizes());
-    findings.compare(&mut Pair::new("requests", &[]), &requests());
+    findings.compare(&mut SideBySide::new("versions", &[]), &versions());
+    findings.compare(&mut SideBySide::new("headers", &[]), &headers());
+    findings.compare(&mut SideBySide::new("sizes", &[("max.message.bytes", "2000")]), &sizes());
+    findings.compare(&mut SideBySide::new("requests", &[]), &requests());
 }
 
 fn versions() -> Vec<Case> {
-    let bad = Raw { bad_crc: true, ..Raw::two() };
+    let bad = RawBatch { bad_crc: true, ..RawBatch::two() };
     let mut cases = Vec::new();
     for version in 3..=13 {
-        let good = |what: &str| case(format!("{what} v{version}"), &Raw::two()).version(version);
+        let good =
+            |what: &str| case(format!("{what} v{version}"), &RawBatch::two()).version(version);
         cases.push(good("good"));
         cases.push(case(format!("corrupt v{version}"), &bad).version(version));
-        cases.push(good("nobody's topic").to(To::Nobody, 0));
-        cases.push(good("no topic").to(To::Zero, 0));
-        cases.push(good("no partition").to(To::Topic, 7));
-        cases.push(good("negative partition").to(To::Topic, -1));
+        cases.push(good("nobody's topic").to(TopicRef::Unknown, 0));
+        cases.push(good("no topic").to(TopicRef::Zero, 0));
+        cases.push(good("no partition").to(TopicRef::Topic, 7));
+        cases.push(good("negative partition").to(TopicRef::Topic, -1));
         for (name, codec) in CODECS {
-            let batch = Raw::of(three()).codec(codec);
+            let batch = RawBatch::of(three()).codec(codec);
             cases.push(case(format!("{name} v{version}"), &batch).version(version));
         }
         for codec in 5..8 {
-            let batch = Raw::two().codec(codec);
+            let batch = RawBatch::two().codec(codec);
             cases.push(case(format!("codec {codec} v{version}"), &batch).version(version));
         }
     }
@@ -37,36 +38,40 @@ fn versions() -> Vec<Case> {
 }
 
 fn headers() -> Vec<Case> {
-    let two = Raw::two;
+    let two = RawBatch::two;
     let mut cases = Vec::new();
     for magic in [0, 1, 3, 127, -1] {
-        cases.push(case(format!("magic {magic}"), &Raw { magic, ..two() }));
+        cases.push(case(format!("magic {magic}"), &RawBatch { magic, ..two() }));
     }
     for count in [-1, 0, 1, 3, i32::MAX, i32::MIN] {
-        cases.push(case(format!("count {count}"), &Raw { count: Some(count), ..two() }));
+        cases.push(case(format!("count {count}"), &RawBatch { count: Some(count), ..two() }));
         let last_delta = Some(count);
-        cases.push(case(format!("last delta {count}"), &Raw { last_delta, ..two() }));
-        let both = Raw { last_delta: Some(count.wrapping_sub(1)), count: Some(count), ..two() };
+        cases.push(case(format!("last delta {count}"), &RawBatch { last_delta, ..two() }));
+        let both =
+            RawBatch { last_delta: Some(count.wrapping_sub(1)), count: Some(count), ..two() };
         cases.push(case(format!("count and delta {count}"), &both));
         let compressed = both.codec(GZIP);
         cases.push(case(format!("compressed count and delta {count}"), &compressed));
     }
     for length in [-1, 0, 13, 14, 48, 49, 60, 1_000, i32::MAX] {
-        cases.push(case(format!("length {length}"), &Raw { length: Some(length), ..two() }));
+        cases.push(case(format!("length {length}"), &RawBatch { length: Some(length), ..two() }));
     }
     for base_offset in [-1, 1, i64::MAX] {
-        cases.push(case(format!("base offset {base_offset}"), &Raw { base_offset, ..two() }));
+        cases.push(case(format!("base offset {base_offset}"), &RawBatch { base_offset, ..two() }));
     }
-    let marked = |attributes| Raw { attributes, ..two() };
+    let marked = |attributes| RawBatch { attributes, ..two() };
     cases.push(case("control", &marked(CONTROL)));
     cases.push(case("control of a producer", &marked(CONTROL).by(5, 0, 0)));
     cases.push(case("unknown attributes", &marked(0x7f80)));
     cases.push(case(
         "unknown attributes and a wrong max",
-        &Raw { max_time: Some(9), ..marked(0x7f80) },
+        &RawBatch { max_time: Some(9), ..marked(0x7f80) },
     ));
     cases.push(case("delete horizon", &marked(0x40)));
-    cases.push(case("delete horizon and a wrong max", &Raw { max_time: Some(9), ..marked(0x40) }));
+    cases.push(case(
+        "delete horizon and a wrong max",
+        &RawBatch { max_time: Some(9), ..marked(0x40) },
+    ));
     cases.push(case("transactional", &marked(TRANSACTIONAL).by(5, 0, 0)));
     cases.push(case("transactional of nobody", &marked(TRANSACTIONAL)));
     let id = Some("same-txn");
@@ -85,9 +90,9 @@ fn headers() -> Vec<Case> {
     }
     cases.push(of_bytes("zeros behind", Some([&good[..], &[0; 40]].concat().into())));
     cases.push(of_bytes("two batches", Some([&good[..], &good[..]].concat().into())));
-    let other = Raw { magic: 1, ..two() }.bytes();
+    let other = RawBatch { magic: 1, ..two() }.bytes();
     cases.push(of_bytes("a batch and an old one", Some([&good[..], &other[..]].concat().into())));
-    let other = Raw { magic: 9, ..two() }.bytes();
+    let other = RawBatch { magic: 9, ..two() }.bytes();
     cases.push(of_bytes(
         "a batch and an unknown one",
         Some([&good[..], &other[..]].concat().into()),
@@ -97,11 +102,11 @@ fn headers() -> Vec<Case> {
 
 fn sizes() -> Vec<Case> {
     let sized = |bytes: usize| {
-        let empty = Raw::of(vec![rec(0, &"x".repeat(1_000))]).bytes().len() - 1_000;
-        Raw::of(vec![rec(0, &"x".repeat(bytes - empty))])
+        let empty = RawBatch::of(vec![raw_record(0, &"x".repeat(1_000))]).bytes().len() - 1_000;
+        RawBatch::of(vec![raw_record(0, &"x".repeat(bytes - empty))])
     };
-    let bad = |batch: Raw| Raw { bad_crc: true, ..batch };
-    let repetitive = Raw::of(vec![rec(0, &"x".repeat(100_000))]);
+    let bad = |batch: RawBatch| RawBatch { bad_crc: true, ..batch };
+    let repetitive = RawBatch::of(vec![raw_record(0, &"x".repeat(100_000))]);
     vec![
         case("the largest", &sized(2_000)),
         case("one too many", &sized(2_001)),
@@ -113,12 +118,14 @@ fn sizes() -> Vec<Case> {
 }
 
 fn requests() -> Vec<Case> {
-    let (good, bad) = (Raw::two().bytes(), Raw { bad_crc: true, ..Raw::two() }.bytes());
-    let unknown = Raw { magic: 9, ..Raw::two() }.bytes();
-    let old = Raw { magic: 1, ..Raw::two() }.bytes();
-    let codec = Raw::two().codec(6).bytes();
-    let late = Raw { count: Some(3), last_delta: Some(2), ..Raw::two() }.bytes();
-    let transactional = Raw { attributes: TRANSACTIONAL, ..Raw::two() }.by(5, 0, 0).bytes();
+    let (good, bad) =
+        (RawBatch::two().bytes(), RawBatch { bad_crc: true, ..RawBatch::two() }.bytes());
+    let unknown = RawBatch { magic: 9, ..RawBatch::two() }.bytes();
+    let old = RawBatch { magic: 1, ..RawBatch::two() }.bytes();
+    let codec = RawBatch::two().codec(6).bytes();
+    let late = RawBatch { count: Some(3), last_delta: Some(2), ..RawBatch::two() }.bytes();
+    let transactional =
+        RawBatch { attributes: TRANSACTIONAL, ..RawBatch::two() }.by(5, 0, 0).bytes();
     let first = |what: &str| of_bytes(what, Some(good.clone()));
     let mut cases = Vec::new();
     for acks in [-1, 0, 1, 2, -2, 127, i16::MIN] {
@@ -126,7 +133,7 @@ fn requests() -> Vec<Case> {
         cases.push(of_bytes(format!("corrupt acks={acks}"), Some(bad.clone())).acks(acks));
         cases.push(of_bytes(format!("old acks={acks}"), Some(old.clone())).acks(acks));
         let fated = first(&format!("nobody's acks={acks}")).acks(acks);
-        cases.push(fated.to(To::Nobody, 0));
+        cases.push(fated.to(TopicRef::Unknown, 0));
         let mixed = first(&format!("good and bad acks={acks}")).acks(acks);
         cases.push(mixed.and(1, bad.clone()).and(9, good.clone()).and(2, old.clone()));
     }
@@ -145,7 +152,10 @@ fn requests() -> Vec<Case> {
     cases.push(first("an old one and a transaction").and(1, old).and(2, transactional));
     cases.push(Case { parts: Vec::new(), ..first("no topic at all") });
     cases.push(Case {
-        parts: vec![(To::Nobody, 0, Some(good.clone())), (To::Topic, 1, Some(good.clone()))],
+        parts: vec![
+            (TopicRef::Unknown, 0, Some(good.clone())),
+            (TopicRef::Topic, 1, Some(good.clone())),
+        ],
         ..first("nobody's topic and ours")
     });
     cases

@@ -3,16 +3,16 @@
 //! That a producer expires takes `producer.id.expiration.ms`, a day: `log/producer_state` tests it.
 
 use super::Findings;
-use super::bytes::{GZIP, Raw, rec};
-use super::pair::{Case, Pair, case};
+use super::raw_batch::{GZIP, RawBatch, raw_record};
+use super::side_by_side::{Case, SideBySide, case};
 
 pub(super) fn run(findings: &mut Findings) {
-    findings.compare(&mut Pair::new("sequences", &[]), &sequences());
-    findings.compare(&mut Pair::new("wraps", &[]), &wraps());
-    findings.compare(&mut Pair::new("epochs", &[]), &epochs());
-    findings.compare(&mut Pair::new("producers", &[]), &producers());
+    findings.compare(&mut SideBySide::new("sequences", &[]), &sequences());
+    findings.compare(&mut SideBySide::new("wraps", &[]), &wraps());
+    findings.compare(&mut SideBySide::new("epochs", &[]), &epochs());
+    findings.compare(&mut SideBySide::new("producers", &[]), &producers());
     let rebuilt = [("compression.type", "zstd")];
-    findings.compare(&mut Pair::new("rebuilt sequences", &rebuilt), &sequences());
+    findings.compare(&mut SideBySide::new("rebuilt sequences", &rebuilt), &sequences());
 }
 
 /// Two records from a sequence on.
@@ -21,7 +21,7 @@ pub(super) fn of(id: i64, epoch: i16, sequence: i32) -> Case {
 }
 
 pub(super) fn sized(id: i64, epoch: i16, sequence: i32, records: i64) -> Case {
-    let batch = Raw::of((0..records).map(|n| rec(n, "v")).collect());
+    let batch = RawBatch::of((0..records).map(|n| raw_record(n, "v")).collect());
     case(
         format!("producer {id} epoch {epoch} sequence {sequence}+{records}"),
         &batch.by(id, epoch, sequence),
@@ -53,22 +53,30 @@ fn sequences() -> Vec<Case> {
         of(2, 0, 77),
         of(2, 0, 0),
         of(2, 0, 79),
-        case("other content", &Raw::of(vec![rec(0, "other"), rec(1, "x")]).by(2, 0, 79)),
-        case("other codec", &Raw::two().codec(GZIP).by(2, 0, 79)),
-        case("other time", &Raw::two().at(5).by(2, 0, 79)),
-        case("corrupt and a duplicate", &Raw { bad_crc: true, ..Raw::two() }.by(2, 0, 79)),
+        case(
+            "other content",
+            &RawBatch::of(vec![raw_record(0, "other"), raw_record(1, "x")]).by(2, 0, 79),
+        ),
+        case("other codec", &RawBatch::two().codec(GZIP).by(2, 0, 79)),
+        case("other time", &RawBatch::two().at(5).by(2, 0, 79)),
+        case(
+            "corrupt and a duplicate",
+            &RawBatch { bad_crc: true, ..RawBatch::two() }.by(2, 0, 79),
+        ),
         of(2, 0, 81).acks(0),
         of(2, 0, 81),
         of(2, 0, 90).acks(0),
         of(2, 0, 83).acks(1),
     ]);
     for partition in 1..3 {
-        cases.push(of(1, 0, 19).to(super::pair::To::Topic, partition));
+        cases.push(of(1, 0, 19).to(super::side_by_side::TopicRef::Topic, partition));
     }
-    let twice = of(3, 0, 0).and(1, Raw::two().by(3, 0, 0).bytes());
-    cases.push(twice.and(2, Raw::two().by(3, 0, 9).bytes()));
+    let twice = of(3, 0, 0).and(1, RawBatch::two().by(3, 0, 0).bytes());
+    cases.push(twice.and(2, RawBatch::two().by(3, 0, 9).bytes()));
     cases.push(
-        of(3, 0, 2).and(1, Raw::two().by(3, 0, 7).bytes()).and(2, Raw::two().by(3, 0, 9).bytes()),
+        of(3, 0, 2)
+            .and(1, RawBatch::two().by(3, 0, 7).bytes())
+            .and(2, RawBatch::two().by(3, 0, 9).bytes()),
     );
     numbered(cases)
 }

@@ -1,26 +1,26 @@
 //! One stream of Produce requests, sent to a classic topic at its broker and to a diskless one
 //! through us: the answers are equal, and so is what a consumer reads afterwards.
 //!
-//! Where they differ on purpose, [`known::KNOWN`] says so with both answers; `docs/protocol.md`
+//! Where they differ on purpose, [`known::EXPECTED_DIFFERENCES`] says so with both answers; `docs/protocol.md`
 //! has the reasons. Any other difference fails, and so does a listed one that is gone.
 
-mod apart;
 mod batches;
-pub(super) mod bytes;
-mod changes;
-mod codecs;
-mod frames;
+mod compression;
+mod config_changes;
+mod diverging_logs;
+mod expected_differences;
 mod idempotence;
-mod inner;
-mod known;
-mod pair;
-mod seen;
-mod times;
+mod malformed_frames;
+pub(super) mod raw_batch;
+mod read_log;
+mod record_contents;
+mod side_by_side;
+mod timestamps;
 
 use std::fmt::Write as _;
 
-use known::{KNOWN, Known};
-use pair::{Case, Pair};
+use expected_differences::{EXPECTED_DIFFERENCES, ExpectedDifference};
+use side_by_side::{Case, SideBySide};
 
 /// What was found, and which of the known differences were seen.
 #[derive(Default)]
@@ -31,23 +31,23 @@ struct Findings {
 }
 
 #[test]
-fn a_broker_and_we_say_and_store_the_same() {
+fn produce_responses_and_logs_match_a_broker() {
     let mut findings = Findings::default();
     batches::run(&mut findings);
-    frames::run(&mut findings);
-    inner::run(&mut findings);
-    times::run(&mut findings);
+    malformed_frames::run(&mut findings);
+    record_contents::run(&mut findings);
+    timestamps::run(&mut findings);
     idempotence::run(&mut findings);
-    codecs::run(&mut findings);
-    apart::run(&mut findings);
-    let gone = KNOWN.iter().filter(|known| !findings.seen.contains(&known.case));
+    compression::run(&mut findings);
+    diverging_logs::run(&mut findings);
+    let gone = EXPECTED_DIFFERENCES.iter().filter(|known| !findings.seen.contains(&known.case));
     for known in gone {
         let _ = writeln!(findings.differences, "{}: listed, but not seen", known.case);
     }
     findings.report();
     // Waits for configs to be followed, and so cannot be reached while much is wrong.
     let mut findings = Findings::default();
-    changes::run(&mut findings);
+    config_changes::run(&mut findings);
     findings.report();
 }
 
@@ -58,18 +58,18 @@ impl Findings {
     }
 
     /// Sends every case to both, then reads both.
-    fn compare(&mut self, pair: &mut Pair, cases: &[Case]) {
+    fn compare(&mut self, sides: &mut SideBySide, cases: &[Case]) {
         for case in cases {
-            self.compare_one(pair, case);
+            self.compare_one(sides, case);
         }
-        self.compare_logs(pair);
+        self.compare_logs(sides);
     }
 
-    fn compare_one(&mut self, pair: &mut Pair, case: &Case) {
-        let (ours, theirs) = pair.ask(case);
+    fn compare_one(&mut self, sides: &mut SideBySide, case: &Case) {
+        let (ours, theirs) = sides.ask(case);
         self.cases += 1;
-        let name = format!("{}: {}", pair.name, case.what);
-        if let Some(known) = KNOWN.iter().find(|known| known.case == name) {
+        let name = format!("{}: {}", sides.name, case.what);
+        if let Some(known) = EXPECTED_DIFFERENCES.iter().find(|known| known.case == name) {
             self.seen.push(known.case);
             if !known.is(&ours, &theirs) {
                 self.differ(&format!("{name} (known otherwise)"), &ours, &theirs);
@@ -80,13 +80,13 @@ impl Findings {
     }
 
     /// What a consumer reads of both topics.
-    fn compare_logs(&mut self, pair: &mut Pair) {
-        let (ours, theirs) = pair.read();
+    fn compare_logs(&mut self, sides: &mut SideBySide) {
+        let (ours, theirs) = sides.read();
         for at in 0..ours.len().max(theirs.len()) {
             let of = |log: &[String]| log.get(at).map_or("nothing", String::as_str).to_owned();
             if of(&ours) != of(&theirs) {
                 self.differ(
-                    &format!("{}: batch {at} of the log", pair.name),
+                    &format!("{}: batch {at} of the log", sides.name),
                     &of(&ours),
                     &of(&theirs),
                 );
@@ -109,7 +109,7 @@ fn is_same(ours: &str, theirs: &str) -> bool {
     ours.len() == theirs.len() && ours.iter().zip(&theirs).all(same)
 }
 
-impl Known {
+impl ExpectedDifference {
     fn is(&self, ours: &str, theirs: &str) -> bool {
         is_same(ours, self.ours) && theirs == self.theirs
     }

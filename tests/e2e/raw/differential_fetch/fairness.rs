@@ -7,20 +7,20 @@ use kafka_protocol::messages::fetch_request::FetchPartition;
 
 use super::super::requests::fetch_partition;
 use super::Findings;
-use super::asking::fetch_parts;
-use super::pair::{Pair, Side, To};
-use super::seen::batches;
-use super::stock::batch;
+use super::describe::batches;
+use super::request_builders::fetch_parts;
+use super::side_by_side::{Side, SideBySide, TopicRef};
+use super::topic_contents::batch;
 
 const PARTITIONS: i32 = 50;
 const BATCHES: i64 = 3;
 
 pub(super) fn run(findings: &mut Findings) {
-    let mut pair = Pair::new("fairness", PARTITIONS, &[]);
+    let mut sides = SideBySide::new("fairness", PARTITIONS, &[]);
     let one = batch(0, 2, 1);
     for partition in 0..PARTITIONS {
         for _ in 0..BATCHES {
-            pair.append(To::Main, partition, &one);
+            sides.append(TopicRef::Main, partition, &one);
         }
     }
     let size = i32::try_from(one.len()).expect("small");
@@ -33,11 +33,11 @@ pub(super) fn run(findings: &mut Findings) {
         ("nothing", 0, 0),
     ] {
         for moves in [true, false] {
-            let [ours, theirs] = [&mut pair.ours, &mut pair.theirs]
+            let [ours, theirs] = [&mut sides.ours, &mut sides.theirs]
                 .map(|side| rounds(side, partition_bytes, bytes, moves));
             let how = if moves { "reading on" } else { "staying" };
             for (round, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
-                findings.compare(pair.name, &format!("{what}, {how}, {round}"), ours, theirs);
+                findings.compare(sides.name, &format!("{what}, {how}, {round}"), ours, theirs);
             }
         }
     }
@@ -52,7 +52,7 @@ fn rounds(side: &mut Side, partition_bytes: i32, bytes: i32, moves: bool) -> Vec
         (0..PARTITIONS).map(|index| (index, part(index, 0))).collect();
     let (mut id, mut progressed, mut rounds) = (0, BTreeMap::new(), Vec::new());
     for epoch in 0..ROUNDS {
-        let parts: Vec<_> = moved.values().map(|part| (To::Main, part.clone())).collect();
+        let parts: Vec<_> = moved.values().map(|part| (TopicRef::Main, part.clone())).collect();
         let request = fetch_parts(side, 12, &parts).with_max_bytes(bytes);
         let request = request.with_session_id(id).with_session_epoch(epoch);
         let response = side.client.call::<FetchRequest>(&request, 12);

@@ -5,59 +5,62 @@ use kafka_protocol::messages::{BrokerId, FetchRequest};
 
 use super::super::requests::{fetch_partition, text};
 use super::Findings;
-use super::asking::{fetch, fetch_parts};
-use super::pair::{Pair, Side, To};
-use super::stock::fill;
+use super::request_builders::{fetch, fetch_parts};
+use super::side_by_side::{Side, SideBySide, TopicRef};
+use super::topic_contents::fill;
 
 pub(super) fn run(findings: &mut Findings) {
-    let mut pair = Pair::new("fetches", 5, &[]);
-    fill(&mut pair);
+    let mut sides = SideBySide::new("fetches", 5, &[]);
+    fill(&mut sides);
     for version in 4..=18 {
-        names(findings, &mut pair, version);
-        limits(findings, &mut pair, version);
+        names(findings, &mut sides, version);
+        limits(findings, &mut sides, version);
     }
-    offsets(findings, &mut pair);
-    many_limits(findings, &mut pair);
-    leader_epochs(findings, &mut pair);
-    followers(findings, &mut pair);
+    offsets(findings, &mut sides);
+    many_limits(findings, &mut sides);
+    leader_epochs(findings, &mut sides);
+    followers(findings, &mut sides);
 }
 
-const ALL: [(To, i32, i64); 6] = [
-    (To::Main, 0, 0),
-    (To::Main, 1, 0),
-    (To::Main, 2, 6),
-    (To::Main, 3, 0),
-    (To::Main, 4, 2),
-    (To::Second, 0, 0),
+const ALL: [(TopicRef, i32, i64); 6] = [
+    (TopicRef::Main, 0, 0),
+    (TopicRef::Main, 1, 0),
+    (TopicRef::Main, 2, 6),
+    (TopicRef::Main, 3, 0),
+    (TopicRef::Main, 4, 2),
+    (TopicRef::Second, 0, 0),
 ];
 
-fn names(findings: &mut Findings, pair: &mut Pair, version: i16) {
-    let mut ask = |what: &str, parts: &[(To, i32, i64)]| {
-        findings.ask(pair, what, version, |side| fetch(side, version, parts));
+fn names(findings: &mut Findings, sides: &mut SideBySide, version: i16) {
+    let mut ask = |what: &str, parts: &[(TopicRef, i32, i64)]| {
+        findings.ask(sides, what, version, |side| fetch(side, version, parts));
     };
     ask("all", &ALL);
     ask("nothing", &[]);
-    ask("an empty partition", &[(To::Main, 1, 0)]);
-    ask("an unknown partition", &[(To::Main, 77, 0)]);
-    ask("a negative partition", &[(To::Main, -1, 0)]);
-    ask("nobody's topic", &[(To::Nobody, 0, 0)]);
-    ask("no topic", &[(To::Zero, 0, 0)]);
-    ask("an illegal topic", &[(To::Illegal, 0, 0)]);
-    ask("one good and one unknown", &[(To::Main, 0, 0), (To::Main, 77, 0)]);
-    ask("one unknown and one good", &[(To::Main, 77, 0), (To::Main, 0, 0)]);
-    ask("one topic good and one nobody's", &[(To::Nobody, 0, 0), (To::Main, 0, 0)]);
-    ask("twice the same", &[(To::Main, 0, 0), (To::Main, 0, 0)]);
-    ask("twice, from two offsets", &[(To::Main, 0, 0), (To::Main, 0, 6)]);
-    ask("twice, apart", &[(To::Main, 0, 0), (To::Main, 3, 0), (To::Main, 0, 6)]);
-    ask("twice, another between", &[(To::Main, 0, 3), (To::Second, 0, 0), (To::Main, 3, 0)]);
-    ask("the end", &[(To::Main, 0, 30), (To::Main, 3, 51), (To::Main, 4, 2)]);
-    ask("out of range", &[(To::Main, 0, 31), (To::Main, 2, 5), (To::Main, 1, 1)]);
-    ask("mid-batch", &[(To::Main, 0, 1), (To::Main, 2, 7), (To::Main, 3, 30)]);
+    ask("an empty partition", &[(TopicRef::Main, 1, 0)]);
+    ask("an unknown partition", &[(TopicRef::Main, 77, 0)]);
+    ask("a negative partition", &[(TopicRef::Main, -1, 0)]);
+    ask("nobody's topic", &[(TopicRef::Unknown, 0, 0)]);
+    ask("no topic", &[(TopicRef::Zero, 0, 0)]);
+    ask("an illegal topic", &[(TopicRef::Illegal, 0, 0)]);
+    ask("one good and one unknown", &[(TopicRef::Main, 0, 0), (TopicRef::Main, 77, 0)]);
+    ask("one unknown and one good", &[(TopicRef::Main, 77, 0), (TopicRef::Main, 0, 0)]);
+    ask("one topic good and one nobody's", &[(TopicRef::Unknown, 0, 0), (TopicRef::Main, 0, 0)]);
+    ask("twice the same", &[(TopicRef::Main, 0, 0), (TopicRef::Main, 0, 0)]);
+    ask("twice, from two offsets", &[(TopicRef::Main, 0, 0), (TopicRef::Main, 0, 6)]);
+    ask("twice, apart", &[(TopicRef::Main, 0, 0), (TopicRef::Main, 3, 0), (TopicRef::Main, 0, 6)]);
+    ask(
+        "twice, another between",
+        &[(TopicRef::Main, 0, 3), (TopicRef::Second, 0, 0), (TopicRef::Main, 3, 0)],
+    );
+    ask("the end", &[(TopicRef::Main, 0, 30), (TopicRef::Main, 3, 51), (TopicRef::Main, 4, 2)]);
+    ask("out of range", &[(TopicRef::Main, 0, 31), (TopicRef::Main, 2, 5), (TopicRef::Main, 1, 1)]);
+    ask("mid-batch", &[(TopicRef::Main, 0, 1), (TopicRef::Main, 2, 7), (TopicRef::Main, 3, 30)]);
 }
 
-fn limits(findings: &mut Findings, pair: &mut Pair, version: i16) {
+fn limits(findings: &mut Findings, sides: &mut SideBySide, version: i16) {
     let mut ask = |what: &str, edit: fn(FetchRequest) -> FetchRequest| {
-        findings.ask(pair, what, version, |side| edit(fetch(side, version, &ALL)));
+        findings.ask(sides, what, version, |side| edit(fetch(side, version, &ALL)));
     };
     for level in [-1, 1, 2] {
         let edit: fn(FetchRequest) -> FetchRequest = match level {
@@ -67,12 +70,17 @@ fn limits(findings: &mut Findings, pair: &mut Pair, version: i16) {
         };
         ask(&format!("isolation level {level}"), edit);
     }
-    findings.ask(pair, "out of range, committed", version, |side| {
-        let odd = [(To::Main, 2, 0), (To::Main, 0, 0), (To::Main, 77, 0), (To::Nobody, 0, 0)];
+    findings.ask(sides, "out of range, committed", version, |side| {
+        let odd = [
+            (TopicRef::Main, 2, 0),
+            (TopicRef::Main, 0, 0),
+            (TopicRef::Main, 77, 0),
+            (TopicRef::Unknown, 0, 0),
+        ];
         fetch(side, version, &odd).with_isolation_level(1)
     });
     let mut ask = |what: &str, edit: fn(FetchRequest) -> FetchRequest| {
-        findings.ask(pair, what, version, |side| edit(fetch(side, version, &ALL)));
+        findings.ask(sides, what, version, |side| edit(fetch(side, version, &ALL)));
     };
     ask("at most 0 bytes", |f| f.with_max_bytes(0));
     ask("at most -1 byte", |f| f.with_max_bytes(-1));
@@ -84,44 +92,44 @@ fn limits(findings: &mut Findings, pair: &mut Pair, version: i16) {
     }
 }
 
-fn offsets(findings: &mut Findings, pair: &mut Pair) {
+fn offsets(findings: &mut Findings, sides: &mut SideBySide) {
     for (partition, end) in [(0, 30), (1, 0), (2, 16), (3, 51), (4, 2)] {
         for offset in (-2..=end + 2).chain([i64::MIN, i64::MAX, 1 << 40]) {
-            let parts = [(To::Main, partition, offset)];
+            let parts = [(TopicRef::Main, partition, offset)];
             let what = format!("partition {partition} from {offset}");
-            findings.ask(pair, &what, 12, |side| fetch(side, 12, &parts));
+            findings.ask(sides, &what, 12, |side| fetch(side, 12, &parts));
         }
     }
 }
 
-fn many_limits(findings: &mut Findings, pair: &mut Pair) {
+fn many_limits(findings: &mut Findings, sides: &mut SideBySide) {
     for bytes in [i32::MIN, -1, 0, 1, 60, 61, 100, 400, 543, 544, 1000, 5000, i32::MAX] {
         let sized = |part: FetchPartition| part.with_partition_max_bytes(bytes);
-        let one = |index| (To::Main, sized(fetch_partition(index, 0)));
+        let one = |index| (TopicRef::Main, sized(fetch_partition(index, 0)));
         let parts: Vec<_> =
             ALL.iter().map(|&(to, index, at)| (to, sized(fetch_partition(index, at)))).collect();
-        let first: Vec<_> = [(To::Main, fetch_partition(1, 0)), one(0), one(3)].into();
-        findings.ask(pair, &format!("partitions of {bytes} bytes"), 12, |side| {
+        let first: Vec<_> = [(TopicRef::Main, fetch_partition(1, 0)), one(0), one(3)].into();
+        findings.ask(sides, &format!("partitions of {bytes} bytes"), 12, |side| {
             fetch_parts(side, 12, &parts)
         });
-        findings.ask(pair, &format!("an empty one, then {bytes} bytes"), 12, |side| {
+        findings.ask(sides, &format!("an empty one, then {bytes} bytes"), 12, |side| {
             fetch_parts(side, 12, &first)
         });
-        findings.ask(pair, &format!("no more than {bytes} bytes"), 12, |side| {
+        findings.ask(sides, &format!("no more than {bytes} bytes"), 12, |side| {
             fetch(side, 12, &ALL).with_max_bytes(bytes)
         });
     }
     let mixed = [(0, -1), (2, 1000), (3, 1 << 20)].map(|(index, bytes)| {
         let at = if index == 2 { 6 } else { 0 };
-        (To::Main, fetch_partition(index, at).with_partition_max_bytes(bytes))
+        (TopicRef::Main, fetch_partition(index, at).with_partition_max_bytes(bytes))
     });
-    findings.ask(pair, "one negative limit", 12, |side| fetch_parts(side, 12, &mixed));
+    findings.ask(sides, "one negative limit", 12, |side| fetch_parts(side, 12, &mixed));
 }
 
-fn leader_epochs(findings: &mut Findings, pair: &mut Pair) {
+fn leader_epochs(findings: &mut Findings, sides: &mut SideBySide) {
     let mut ask = |what: String, version, part: FetchPartition| {
-        let parts = [(To::Main, part), (To::Second, fetch_partition(0, 0))];
-        findings.ask(pair, &what, version, |side: &Side| fetch_parts(side, version, &parts));
+        let parts = [(TopicRef::Main, part), (TopicRef::Second, fetch_partition(0, 0))];
+        findings.ask(sides, &what, version, |side: &Side| fetch_parts(side, version, &parts));
     };
     let at = |offset| fetch_partition(0, offset);
     for version in [9, 11, 12, 15, 17] {
@@ -140,11 +148,16 @@ fn leader_epochs(findings: &mut Findings, pair: &mut Pair) {
     }
 }
 
-fn followers(findings: &mut Findings, pair: &mut Pair) {
-    let parts = [(To::Main, 0, 0), (To::Main, 77, 0), (To::Nobody, 0, 0), (To::Second, 0, 9)];
+fn followers(findings: &mut Findings, sides: &mut SideBySide) {
+    let parts = [
+        (TopicRef::Main, 0, 0),
+        (TopicRef::Main, 77, 0),
+        (TopicRef::Unknown, 0, 0),
+        (TopicRef::Second, 0, 9),
+    ];
     for version in [4, 7, 11, 12, 13, 14] {
         for id in [-3, -2, 0, 1, 2, 77] {
-            findings.ask(pair, &format!("replica {id}"), version, |side| {
+            findings.ask(sides, &format!("replica {id}"), version, |side| {
                 fetch(side, version, &parts).with_replica_id(BrokerId(id))
             });
         }
@@ -152,7 +165,7 @@ fn followers(findings: &mut Findings, pair: &mut Pair) {
     for version in [15, 16, 17, 18] {
         for id in [-3, -2, 0, 1, 2, 77] {
             let state = ReplicaState::default().with_replica_id(BrokerId(id)).with_replica_epoch(1);
-            findings.ask(pair, &format!("replica {id}"), version, |side| {
+            findings.ask(sides, &format!("replica {id}"), version, |side| {
                 fetch(side, version, &parts).with_replica_state(state.clone())
             });
         }

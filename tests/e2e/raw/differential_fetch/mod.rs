@@ -1,32 +1,32 @@
 //! One stream of Fetch requests and lookups, sent to classic topics at their broker and to
 //! diskless ones with the same content through us: the answers are equal.
 //!
-//! Where they differ on purpose, [`known::KNOWN`] says so with both answers; `docs/protocol.md`
+//! Where they differ on purpose, [`known::EXPECTED_DIFFERENCES`] says so with both answers; `docs/protocol.md`
 //! has the reasons. Any other difference fails, and so does a listed one that is gone.
 
-mod asking;
-mod deletions;
-mod epochs;
+mod delete_records;
+mod describe;
+mod describe_producers;
+mod expected_differences;
 mod fairness;
 mod fetches;
-mod frames;
-mod known;
-mod lookups;
-mod pair;
-mod producers;
-mod seen;
+mod leader_epochs;
+mod list_offsets;
+mod malformed_frames;
+mod offsets_by_timestamp;
+mod request_builders;
 mod sessions;
-mod stock;
-mod times;
+mod side_by_side;
+mod topic_contents;
 mod waits;
 
 use std::fmt::Write as _;
 
 use kafka_protocol::protocol::Request;
 
-use known::KNOWN;
-use pair::{Pair, Side};
-use seen::Describe;
+use describe::Describe;
+use expected_differences::EXPECTED_DIFFERENCES;
+use side_by_side::{Side, SideBySide};
 
 /// What was found, and which of the known differences were seen.
 #[derive(Default)]
@@ -42,19 +42,19 @@ const AREAS: &[fn(&mut Findings)] = &[
     sessions::run,
     waits::run,
     fairness::run,
-    frames::run,
-    lookups::run,
-    times::run,
-    epochs::run,
-    producers::run,
-    deletions::run,
+    malformed_frames::run,
+    list_offsets::run,
+    offsets_by_timestamp::run,
+    leader_epochs::run,
+    describe_producers::run,
+    delete_records::run,
 ];
 
 #[test]
-fn a_broker_and_we_give_and_find_the_same() {
+fn fetches_and_lookups_match_a_broker() {
     let mut findings = Findings::default();
     AREAS.iter().for_each(|run| run(&mut findings));
-    for known in KNOWN.iter().filter(|known| !findings.seen.contains(&known.case)) {
+    for known in EXPECTED_DIFFERENCES.iter().filter(|known| !findings.seen.contains(&known.case)) {
         let _ = writeln!(findings.differences, "{}: listed, but not seen", known.case);
     }
     let (requests, differences) = (findings.requests, findings.differences);
@@ -87,18 +87,23 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 impl Findings {
     /// Sends a request to both, and compares what they say.
-    fn ask<R>(&mut self, pair: &mut Pair, what: &str, version: i16, build: impl Fn(&Side) -> R)
-    where
+    fn ask<R>(
+        &mut self,
+        sides: &mut SideBySide,
+        what: &str,
+        version: i16,
+        build: impl Fn(&Side) -> R,
+    ) where
         R: Request,
         R::Response: Describe,
     {
-        self.ask_edited(pair, what, version, build, None);
+        self.ask_edited(sides, what, version, build, None);
     }
 
     /// As [`Findings::ask`], with a frame that is changed before it is sent.
     fn ask_edited<R>(
         &mut self,
-        pair: &mut Pair,
+        sides: &mut SideBySide,
         what: &str,
         version: i16,
         build: impl Fn(&Side) -> R,
@@ -107,18 +112,18 @@ impl Findings {
         R: Request,
         R::Response: Describe,
     {
-        let (ours, theirs) = pair.ask(version, build, edit);
-        self.compare(pair.name, &format!("{what} v{version}"), &ours, &theirs);
+        let (ours, theirs) = sides.ask(version, build, edit);
+        self.compare(sides.name, &format!("{what} v{version}"), &ours, &theirs);
     }
 
-    fn compare(&mut self, pair: &str, what: &str, ours: &str, theirs: &str) {
+    fn compare(&mut self, sides: &str, what: &str, ours: &str, theirs: &str) {
         self.requests += 1;
-        let name = format!("{pair}: {what}");
+        let name = format!("{sides}: {what}");
         if ours == theirs {
             return;
         }
         let (only_ours, only_theirs) = apart(ours, theirs);
-        if let Some(known) = KNOWN.iter().find(|known| matches(known.case, &name)) {
+        if let Some(known) = EXPECTED_DIFFERENCES.iter().find(|known| matches(known.case, &name)) {
             self.seen.push(known.case);
             if (known.ours, known.theirs) != (&only_ours, &only_theirs) {
                 self.differ(&format!("{name} (known otherwise)"), &only_ours, &only_theirs);

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use kafka_protocol::messages::FetchRequest;
 
 use super::Findings;
-use super::asking::{fetch, in_session};
-use super::pair::{Pair, Side, To};
-use super::stock::{batch, fill};
+use super::request_builders::{fetch, in_session};
+use super::side_by_side::{Side, SideBySide, TopicRef};
+use super::topic_contents::{batch, fill};
 
 const WAIT_MS: i32 = 1_500;
 /// Long enough that a slow machine does not mistake one for the other.
@@ -22,34 +22,34 @@ enum End {
 }
 
 pub(super) fn run(findings: &mut Findings) {
-    let mut pair = Pair::new("waits", 5, &[]);
-    fill(&mut pair);
+    let mut sides = SideBySide::new("waits", 5, &[]);
+    fill(&mut sides);
     for version in [4, 12, 15] {
-        alone(findings, &mut pair, version);
+        alone(findings, &mut sides, version);
     }
-    news(findings, &mut pair);
-    sessions(findings, &mut pair);
+    news(findings, &mut sides);
+    sessions(findings, &mut sides);
 }
 
 /// Compares the answers, and when they come: `LONG_MS` for those that come at once.
 fn ask(
     findings: &mut Findings,
-    pair: &mut Pair,
+    sides: &mut SideBySide,
     what: &str,
     version: i16,
     end: &End,
     build: &dyn Fn(&Side) -> FetchRequest,
 ) {
     let wait = if matches!(end, End::Now) { LONG_MS } else { WAIT_MS };
-    for side in pair.each() {
+    for side in sides.each() {
         let request = build(side).with_max_wait_ms(wait);
         side.send(&request, version, None);
     }
     let begun = Instant::now();
     // The one that is heard second may have answered long before.
-    let theirs = pair.theirs.hear::<FetchRequest>(version);
+    let theirs = sides.theirs.receive::<FetchRequest>(version);
     let their_time = begun.elapsed();
-    let ours = pair.ours.hear::<FetchRequest>(version);
+    let ours = sides.ours.receive::<FetchRequest>(version);
     let our_time = begun.elapsed();
     let waited = |time: Duration| match time.as_millis() as i32 + 100 >= wait {
         true => "waited",
@@ -57,59 +57,59 @@ fn ask(
     };
     let (ours, theirs) =
         (format!("{} {ours}", waited(our_time)), format!("{} {theirs}", waited(their_time)));
-    findings.compare(pair.name, &format!("{what} v{version}"), &ours, &theirs);
+    findings.compare(sides.name, &format!("{what} v{version}"), &ours, &theirs);
     let expected = if matches!(end, End::Now) { "at once" } else { "waited" };
     assert!(theirs.starts_with(expected), "{what}: not what a broker does: {theirs}");
 }
 
-fn alone(findings: &mut Findings, pair: &mut Pair, version: i16) {
-    let mut at = |what: &str, end: End, parts: &[(To, i32, i64)], min: i32, max: i32| {
+fn alone(findings: &mut Findings, sides: &mut SideBySide, version: i16) {
+    let mut at = |what: &str, end: End, parts: &[(TopicRef, i32, i64)], min: i32, max: i32| {
         let build =
             |side: &Side| fetch(side, version, parts).with_min_bytes(min).with_max_bytes(max);
-        ask(findings, pair, what, version, &end, &build);
+        ask(findings, sides, what, version, &end, &build);
     };
-    let empty = (To::Main, 1, 0);
+    let empty = (TopicRef::Main, 1, 0);
     let max = 50 << 20;
     at("an empty one", End::Time, &[empty], 1, max);
     at("an empty one, at least 0", End::Now, &[empty], 0, max);
     at("an empty one, at least -1", End::Now, &[empty], -1, max);
     at("an empty one, at most 0", End::Now, &[empty], 1, 0);
-    at("the end of all", End::Time, &[(To::Main, 0, 30), (To::Main, 2, 16)], 1, max);
-    at("an unknown one", End::Now, &[(To::Main, 77, 0)], 1, max);
-    at("an unknown one beside an empty one", End::Time, &[empty, (To::Main, 77, 0)], 1, max);
-    at("nobody's beside an empty one", End::Time, &[(To::Nobody, 0, 0), empty], 1, max);
-    at("out of range beside an empty one", End::Now, &[empty, (To::Main, 0, 99)], 1, max);
-    at("below the start beside an empty one", End::Now, &[empty, (To::Main, 2, 0)], 1, max);
+    at("the end of all", End::Time, &[(TopicRef::Main, 0, 30), (TopicRef::Main, 2, 16)], 1, max);
+    at("an unknown one", End::Now, &[(TopicRef::Main, 77, 0)], 1, max);
+    at("an unknown one beside an empty one", End::Time, &[empty, (TopicRef::Main, 77, 0)], 1, max);
+    at("nobody's beside an empty one", End::Time, &[(TopicRef::Unknown, 0, 0), empty], 1, max);
+    at("out of range beside an empty one", End::Now, &[empty, (TopicRef::Main, 0, 99)], 1, max);
+    at("below the start beside an empty one", End::Now, &[empty, (TopicRef::Main, 2, 0)], 1, max);
     at("nothing", End::Now, &[], 1, max);
-    at("some", End::Now, &[empty, (To::Main, 0, 0)], 1, max);
-    at("some, too few", End::Time, &[empty, (To::Main, 3, 0)], 1 << 20, max);
-    at("some, as many as allowed", End::Now, &[empty, (To::Main, 3, 0)], 1 << 20, 1000);
-    at("some, as many as allowed, all", End::Now, &[(To::Main, 0, 0)], 1 << 20, 1);
+    at("some", End::Now, &[empty, (TopicRef::Main, 0, 0)], 1, max);
+    at("some, too few", End::Time, &[empty, (TopicRef::Main, 3, 0)], 1 << 20, max);
+    at("some, as many as allowed", End::Now, &[empty, (TopicRef::Main, 3, 0)], 1 << 20, 1000);
+    at("some, as many as allowed, all", End::Now, &[(TopicRef::Main, 0, 0)], 1 << 20, 1);
 }
 
 /// What is appended meanwhile.
-fn news(findings: &mut Findings, pair: &mut Pair) {
+fn news(findings: &mut Findings, sides: &mut SideBySide) {
     let small = batch(0, 1, 1);
     let size = i32::try_from(small.len()).expect("small");
     for (what, min_bytes, batches) in
         [("one", 1, 1), ("two of two", 2 * size, 2), ("three of a few", 2 * size + 1, 3)]
     {
         let mut offsets = [0, 0];
-        for (side, offset) in pair.each().into_iter().zip(&mut offsets) {
+        for (side, offset) in sides.each().into_iter().zip(&mut offsets) {
             *offset = super::super::requests::offset_of(
                 &mut side.client,
                 side.topics[0].partition(1),
                 super::super::requests::LATEST,
             )
             .offset;
-            let request = fetch(side, 12, &[(To::Main, 1, *offset), (To::Main, 77, 0)]);
+            let request = fetch(side, 12, &[(TopicRef::Main, 1, *offset), (TopicRef::Main, 77, 0)]);
             let request = request.with_max_wait_ms(LONG_MS).with_min_bytes(min_bytes);
             side.send(&request, 12, None);
             assert!(side.client.is_silent_for(Duration::from_millis(200)), "{what}");
         }
         let begun = Instant::now();
         for n in 1..=batches {
-            for side in pair.each() {
+            for side in sides.each() {
                 let mut writer = super::super::client::Client::connect(side.address());
                 let at = side.topics[0].partition(1);
                 super::super::requests::append(&mut writer, at, small.clone());
@@ -118,26 +118,26 @@ fn news(findings: &mut Findings, pair: &mut Pair) {
                 }
             }
         }
-        let ours = pair.ours.hear::<FetchRequest>(12);
-        let theirs = pair.theirs.hear::<FetchRequest>(12);
-        findings.compare(pair.name, &format!("new data: {what}"), &ours, &theirs);
+        let ours = sides.ours.receive::<FetchRequest>(12);
+        let theirs = sides.theirs.receive::<FetchRequest>(12);
+        findings.compare(sides.name, &format!("new data: {what}"), &ours, &theirs);
         assert!(begun.elapsed() < Duration::from_secs(5), "{what}: {:?}", begun.elapsed());
     }
 }
 
 /// Waits in a session: an answer that names nothing takes its time too.
-fn sessions(findings: &mut Findings, pair: &mut Pair) {
-    let parts = [(To::Main, 4, 2), (To::Second, 1, 0)];
-    ask(findings, pair, "a session begins", 12, &End::Time, &|side| {
+fn sessions(findings: &mut Findings, sides: &mut SideBySide) {
+    let parts = [(TopicRef::Main, 4, 2), (TopicRef::Second, 1, 0)];
+    ask(findings, sides, "a session begins", 12, &End::Time, &|side| {
         fetch(side, 12, &parts).with_session_epoch(0)
     });
-    ask(findings, pair, "a session goes on", 12, &End::Time, &|side| in_session(side, 12, 1, &[]));
-    ask(findings, pair, "a session has an unknown one", 12, &End::Time, &|side| {
-        in_session(side, 12, 2, &[(To::Main, 77, 0)])
+    ask(findings, sides, "a session goes on", 12, &End::Time, &|side| in_session(side, 12, 1, &[]));
+    ask(findings, sides, "a session has an unknown one", 12, &End::Time, &|side| {
+        in_session(side, 12, 2, &[(TopicRef::Main, 77, 0)])
     });
-    ask(findings, pair, "a session is out of range", 12, &End::Now, &|side| {
-        in_session(side, 12, 3, &[(To::Main, 4, 9)])
+    ask(findings, sides, "a session is out of range", 12, &End::Now, &|side| {
+        in_session(side, 12, 3, &[(TopicRef::Main, 4, 9)])
     });
-    ask(findings, pair, "a session is wrong", 12, &End::Now, &|side| in_session(side, 12, 9, &[]));
-    ask(findings, pair, "a session closes", 12, &End::Now, &|side| in_session(side, 12, -1, &[]));
+    ask(findings, sides, "a session is wrong", 12, &End::Now, &|side| in_session(side, 12, 9, &[]));
+    ask(findings, sides, "a session closes", 12, &End::Now, &|side| in_session(side, 12, -1, &[]));
 }

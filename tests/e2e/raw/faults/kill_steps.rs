@@ -44,14 +44,14 @@ enum Arrives {
     AfterTheRepetition,
 }
 
-struct Rig {
+struct Harness {
     store: SlowS3,
     redis: RedisProxy,
     victim: Replica,
     other: Replica,
 }
 
-impl Rig {
+impl Harness {
     /// Two replicas of one cluster and zone; only the victim's Redis can fail.
     fn start(step: Step) -> Self {
         let store = SlowS3::start(&[]);
@@ -101,45 +101,45 @@ impl Rig {
 }
 
 fn check(step: Step, arrives: Arrives) {
-    let mut rig = Rig::start(step);
-    let producer = Producer::new(&rig.other);
+    let mut harness = Harness::start(step);
+    let producer = Producer::new(&harness.other);
     for sequence in 0..2 {
-        assert_eq!(producer.write(&rig.other, sequence), i64::from(sequence));
+        assert_eq!(producer.write(&harness.other, sequence), i64::from(sequence));
     }
     // With a patient victim, the next object is sealed an interval later.
-    assert_eq!(producer.write(&rig.victim, 2), 2, "the victim serves");
-    rig.arm(step);
-    let mut client = producer.connect(&rig.victim);
+    assert_eq!(producer.write(&harness.victim, 2), 2, "the victim serves");
+    harness.arm(step);
+    let mut client = producer.connect(&harness.victim);
     let sent: Vec<i32> = [3, 4].map(|sequence| producer.send(&mut client, sequence)).to_vec();
     if step == Step::Answered {
         for (correlation_id, at) in sent.into_iter().zip([3, 4]) {
             assert_eq!(producer.receive(&mut client, correlation_id), (0, at));
         }
     }
-    rig.wait_for(step);
-    rig.victim.kill9();
+    harness.wait_for(step);
+    harness.victim.kill9();
     if step == Step::Uploading || step == Step::Uploaded {
         // The other replica's PUTs are not to meet the rule.
-        rig.store.control("lift");
+        harness.store.control("lift");
     }
     if arrives == Arrives::BeforeTheRepetition {
-        rig.release();
+        harness.release();
     }
     for sequence in 3..6 {
-        let offset = producer.write(&rig.other, sequence);
+        let offset = producer.write(&harness.other, sequence);
         assert_eq!(offset, i64::from(sequence), "{step:?}, {arrives:?}");
     }
-    producer.check_log(&rig.other, 6);
-    rig.release();
-    producer.check_log(&rig.other, 6);
-    rig.victim.restart();
-    producer.check_log(&rig.victim, 6);
-    assert_eq!(producer.write(&rig.victim, 6), 6, "{step:?}, {arrives:?}");
-    producer.check_log(&rig.victim, 7);
+    producer.check_log(&harness.other, 6);
+    harness.release();
+    producer.check_log(&harness.other, 6);
+    harness.victim.restart();
+    producer.check_log(&harness.victim, 6);
+    assert_eq!(producer.write(&harness.victim, 6), 6, "{step:?}, {arrives:?}");
+    producer.check_log(&harness.victim, 7);
 }
 
 #[test]
-fn killed_at_any_step_nothing_is_lost_and_nothing_is_there_twice() {
+fn kill_at_any_step_neither_loses_nor_duplicates_records() {
     std::thread::scope(|scope| {
         for step in STEPS {
             scope.spawn(move || check(step, Arrives::BeforeTheRepetition));
@@ -148,7 +148,7 @@ fn killed_at_any_step_nothing_is_lost_and_nothing_is_there_twice() {
 }
 
 #[test]
-fn what_a_dead_replica_sent_may_arrive_late() {
+fn late_writes_of_a_killed_replica_are_not_duplicated() {
     std::thread::scope(|scope| {
         for step in [Step::Uploading, Step::Committing] {
             scope.spawn(move || check(step, Arrives::AfterTheRepetition));
@@ -157,14 +157,14 @@ fn what_a_dead_replica_sent_may_arrive_late() {
 }
 
 #[test]
-fn a_stop_seals_uploads_commits_and_answers_at_once() {
-    let rig = Rig::start(Step::Open);
-    let producer = Producer::new(&rig.other);
-    assert_eq!(producer.write(&rig.victim, 0), 0);
-    let mut client = producer.connect(&rig.victim);
+fn shutdown_commits_and_answers_buffered_requests_at_once() {
+    let harness = Harness::start(Step::Open);
+    let producer = Producer::new(&harness.other);
+    assert_eq!(producer.write(&harness.victim, 0), 0);
+    let mut client = producer.connect(&harness.victim);
     let sent: Vec<i32> = (1..4).map(|sequence| producer.send(&mut client, sequence)).collect();
-    rig.wait_for(Step::Open);
-    let Rig { mut victim, other, store, .. } = rig;
+    harness.wait_for(Step::Open);
+    let Harness { mut victim, other, store, .. } = harness;
     let begun = Instant::now();
     victim.process().send_sigterm();
     for (correlation_id, at) in sent.into_iter().zip(1..) {

@@ -22,7 +22,7 @@ const PIPELINED: usize = 5;
 const LASTS: Duration = Duration::from_secs(20);
 
 #[test]
-fn memory_is_flat_while_the_store_is_slow_and_everybody_produces() {
+fn memory_stays_bounded_while_the_store_is_slow() {
     let store = SlowS3::start(&["--put", "1500/5000", "--keep-bytes", "64MiB"]);
     let small = "flush: {size: 4MiB}\nmemory: {requests: 32MiB, connection: 8MiB, cache: 16MiB}\n";
     // Beyond its limit an allocation fails, and with it the process.

@@ -1,15 +1,15 @@
 //! Produce while the store, Redis or the replica itself fails: one outcome for each failure
 //! (`docs/failure-modes.md`), and afterwards neither gap nor duplicate.
 
-mod cells;
+mod error_codes;
 mod kill_steps;
-mod lost;
 pub(super) mod memory;
+mod metadata_loss;
 
 use kafka_protocol::messages::{InitProducerIdRequest, ProduceRequest, ProducerId};
 
 use super::Topic;
-use super::batch::{Batch, kept, read};
+use super::batch::{Batch, read, stored_bytes};
 use super::client::Client;
 use super::lifecycle::LIMIT;
 use super::requests::{fetch, fetched, produce, produced};
@@ -87,7 +87,8 @@ impl Producer {
         let response = client.call(&fetch(self.topic.partition(0), 12, 0), 12);
         let row = fetched(&response);
         let log = row.records.as_ref().map(|records| read(records)).unwrap_or_default();
-        let expected: Vec<_> = (0..records).map(|n| (i64::from(n), kept(&self.batch(n)))).collect();
+        let expected: Vec<_> =
+            (0..records).map(|n| (i64::from(n), stored_bytes(&self.batch(n)))).collect();
         assert_eq!(log, expected, "neither gap nor duplicate");
     }
 }

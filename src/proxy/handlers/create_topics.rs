@@ -1,0 +1,200 @@
+//! CreateTopics (19) and DeleteTopics (20).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::create_topics_response::{
+    CreatableTopicConfigs, CreatableTopicResult,
+};
+use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest};
+use kafka_protocol::protocol::StrBytes;
+
+use super::describe_configs::{
+    DISKLESS_ENABLE, SOURCE_TOPIC, is_diskless_flag, parse_diskless_flag,
+};
+use super::{Request, Step, topic_id};
+use crate::coordinator::TopicType;
+use crate::log::ids::TopicId;
+use crate::proxy::Proxy;
+use crate::proxy::error_reply::ErrorCode;
+use crate::proxy::reply::Close;
+use crate::proxy::session::ClientBroker;
+use crate::proxy::topics::Intent;
+use crate::tasks;
+
+/// The version whose answers carry topic ids.
+const WITH_TOPIC_IDS: i16 = 7;
+
+pub(super) async fn edit_create(
+    request: &Request,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
+    let mut create: CreateTopicsRequest = request.decode()?;
+    let validate_only = create.validate_only;
+    let creatable = match validate_only {
+        true => HashSet::new(),
+        false => creatable(&create, broker).await?,
+    };
+    let order: Vec<_> = create.topics.iter().map(|topic| topic.name.clone()).collect();
+    let (mut refused, mut intents) = (Vec::new(), HashMap::new());
+    create.topics.retain_mut(|topic| match plan(&request.proxy, topic) {
+        Ok(None) => true,
+        Ok(Some(kind)) => {
+            let name = topic.name.as_str().to_owned();
+            // Whom the broker refuses marks no name, not for a moment: another's topic may be
+            // about to get it.
+            let intent =
+                creatable.contains(&name).then(|| request.proxy.topics.intend(&name, kind));
+            intents.insert(name, (kind, intent));
+            true
+        }
+        Err(message) => {
+            let row = CreatableTopicResult::default()
+                .with_name(topic.name.clone())
+                .with_error_code(ErrorCode::INVALID_CONFIG.0)
+                .with_error_message(Some(StrBytes::from_string(message)));
+            refused.push(row);
+            false
+        }
+    });
+    if create.topics.is_empty() && !refused.is_empty() {
+        return request.answer(&CreateTopicsResponse::default().with_topics(refused));
+    }
+    request.forward_as(&create, WITH_TOPIC_IDS, move |proxy, mut response| async move {
+        for topic in response.topics.iter_mut().filter(|topic| topic.error_code == 0) {
+            if let Some((kind, _)) = intents.get(topic.name.as_str()) {
+                bind(&proxy, topic, *kind, validate_only).await;
+            }
+        }
+        response.topics.append(&mut refused);
+        let place = |row: &CreatableTopicResult| order.iter().position(|name| *name == row.name);
+        response.topics.sort_by_key(place);
+        drop::<HashMap<String, (TopicType, Option<Intent>)>>(intents);
+        response
+    })
+}
+
+/// The topics with a flag of ours that the broker would create for this client.
+async fn creatable(
+    create: &CreateTopicsRequest,
+    broker: &mut ClientBroker,
+) -> Result<HashSet<String>, Close> {
+    let flagged = |topic: &&CreatableTopic| topic.configs.iter().any(|c| is_diskless_flag(&c.name));
+    let mut topics: Vec<_> = create.topics.iter().filter(flagged).cloned().collect();
+    if topics.is_empty() {
+        return Ok(HashSet::new());
+    }
+    topics
+        .iter_mut()
+        .for_each(|topic| topic.configs.retain(|config| !is_diskless_flag(&config.name)));
+    let asked = CreateTopicsRequest::default()
+        .with_topics(topics)
+        .with_timeout_ms(create.timeout_ms)
+        .with_validate_only(true);
+    let response = broker.ask(&asked, WITH_TOPIC_IDS).await?;
+    let allowed = response.topics.iter().filter(|topic| topic.error_code == 0);
+    Ok(allowed.map(|topic| topic.name.as_str().to_owned()).collect())
+}
+
+/// Takes our flag out of the topic's configs; the kind to bind it to, if that is decided by the
+/// request or the YAML, or why it cannot be created.
+fn plan(proxy: &Proxy, topic: &mut CreatableTopic) -> Result<Option<TopicType>, String> {
+    let mut flag = None;
+    for config in topic.configs.iter().filter(|config| is_diskless_flag(&config.name)) {
+        flag = Some(parse_diskless_flag(&config.name, config.value.as_deref())?);
+    }
+    topic.configs.retain(|config| !is_diskless_flag(&config.name));
+    let name = topic.name.as_str();
+    let compacted = |config: &CreatableTopicConfig| {
+        config.name.as_str() == "cleanup.policy"
+            && config.value.as_deref().is_some_and(|v| v.split(',').any(|p| p.trim() == "compact"))
+    };
+    let compacted = topic.configs.iter().any(compacted);
+    match flag {
+        Some(true) if name.starts_with("__") => {
+            Err(format!("topic {name} cannot be diskless: names that begin with __ are Kafka's"))
+        }
+        Some(true) if compacted => Err(format!(
+            "topic {name} cannot be diskless with cleanup.policy=compact; use cleanup.policy=delete"
+        )),
+        Some(true) => Ok(Some(TopicType::Diskless)),
+        Some(false) => Ok(Some(TopicType::Classic)),
+        None if !proxy.topics.wanted_diskless(name) => Ok(None),
+        None if compacted => {
+            tracing::warn!(topic = name, "compacted: stays classic although the YAML names it");
+            Ok(Some(TopicType::Classic))
+        }
+        None => Ok(Some(TopicType::Diskless)),
+    }
+}
+
+/// The topic exists on the brokers; binds its id.
+async fn bind(
+    proxy: &Proxy,
+    topic: &mut CreatableTopicResult,
+    kind: TopicType,
+    validate_only: bool,
+) {
+    if let (Some(configs), TopicType::Diskless) = (&mut topic.configs, kind) {
+        configs.push(
+            CreatableTopicConfigs::default()
+                .with_name(StrBytes::from_static_str(DISKLESS_ENABLE))
+                .with_value(Some(StrBytes::from_static_str("true")))
+                .with_config_source(SOURCE_TOPIC),
+        );
+    }
+    if validate_only {
+        return;
+    }
+    let name = topic.name.as_str();
+    if let Err(error) = proxy.topics.bind_created(topic_id(&topic.topic_id), name, kind).await {
+        let message = format!(
+            "topic {name} was created, but could not be made diskless: {error}; \
+             delete it, or set {DISKLESS_ENABLE}=true with kafka-configs --alter"
+        );
+        tracing::error!(topic = name, %error, "created, but not bound");
+        topic.error_code = ErrorCode::KAFKA_STORAGE_ERROR.0;
+        topic.error_message = Some(StrBytes::from_string(message));
+    }
+}
+
+pub(super) fn edit_delete(request: Request) -> Result<Step, Close> {
+    let delete: DeleteTopicsRequest = request.decode()?;
+    // Before version 6 the answer has no ids: whom the names meant is noted before they are gone.
+    let mut ids = HashMap::new();
+    let named = delete.topics.iter().filter_map(|topic| topic.name.as_ref());
+    for name in delete.topic_names.iter().chain(named) {
+        if let Some(topic) = request.proxy.topics.by_name(name.as_str()) {
+            ids.insert(name.clone(), topic.id);
+        }
+    }
+    Ok(request.forward::<DeleteTopicsRequest, _>(move |proxy, response| async move {
+        for result in response.responses.iter().filter(|result| result.error_code == 0) {
+            let answered = topic_id(&result.topic_id);
+            let noted = result.name.as_ref().and_then(|name| ids.get(name)).copied();
+            if let Some(id) = Some(answered).filter(|id| !id.is_zero()).or(noted) {
+                forget(&proxy, id).await;
+            }
+        }
+        response
+    }))
+}
+
+/// Forgets at once if possible, else as soon as the coordinator can be asked: the topic is gone
+/// on the brokers whatever we do.
+async fn forget(proxy: &Arc<Proxy>, id: TopicId) {
+    let Err(error) = proxy.topics.forget(id).await else { return };
+    tracing::warn!(%id, %error, "a deleted topic is not forgotten yet");
+    let topics = Arc::clone(&proxy.topics);
+    tasks::spawn("forget", async move {
+        for attempt in 0_u64..1000 {
+            tokio::time::sleep(Duration::from_millis(500 * (attempt + 1).min(60))).await;
+            if topics.forget(id).await.is_ok() {
+                return;
+            }
+        }
+        tracing::error!(%id, "a deleted topic was never forgotten; its records stay stored");
+    });
+}

@@ -1,0 +1,115 @@
+//! DeleteRecords (21).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use kafka_protocol::messages::delete_records_request::DeleteRecordsTopic;
+use kafka_protocol::messages::delete_records_response::{
+    DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
+};
+use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+
+use super::{
+    Request, RequestTopics, Step, authorize_and_resolve, classify_topics, not_leader_error,
+};
+use crate::engine::lookup::Position;
+use crate::log::ids::{TopicId, TopicPartition};
+use crate::proxy::Proxy;
+use crate::proxy::authorization::Operation;
+use crate::proxy::error_reply::{self, ErrorCode};
+use crate::proxy::reply::Close;
+use crate::proxy::session::{ClientBroker, Permit};
+
+/// Asks for everything up to the high watermark.
+const HIGH_WATERMARK: i64 = -1;
+
+pub(super) async fn guard_delete_records(
+    request: Request,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
+    let asked: DeleteRecordsRequest = request.decode()?;
+    let named: Vec<_> =
+        asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
+    if classify_topics(&request.proxy, named.iter().copied()).await == RequestTopics::ClassicOnly {
+        return Ok(request.relay());
+    }
+    let permits = broker.permits(&named).await?;
+    let refuse = |(topic, permit): (&DeleteRecordsTopic, Permit)| {
+        let code = not_leader_error(permit, Operation::Delete);
+        let rows = topic.partitions.iter().map(|p| row(p.partition_index, Err(code)));
+        DeleteRecordsTopicResult::default()
+            .with_name(topic.name.clone())
+            .with_partitions(rows.collect())
+    };
+    let topics = asked.topics.iter().zip(permits).map(refuse).collect();
+    request.answer(&DeleteRecordsResponse::default().with_topics(topics))
+}
+
+pub(super) async fn serve_delete_records(
+    request: &Request,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
+    let mut asked: DeleteRecordsRequest = request.decode()?;
+    keep_last(&mut asked);
+    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
+    let permits = broker.permits(&named.collect::<Vec<_>>()).await?;
+    let proxy = Arc::clone(&request.proxy);
+    Ok(request.answer_later(async move {
+        let mut topics = Vec::with_capacity(asked.topics.len());
+        for (topic, permit) in asked.topics.into_iter().zip(permits) {
+            let indexes = topic.partitions.iter().map(|p| p.partition_index);
+            let known =
+                authorize_and_resolve(&proxy, permit, Operation::Delete, &topic.name, indexes)
+                    .await;
+            let mut rows = Vec::with_capacity(topic.partitions.len());
+            for asked in &topic.partitions {
+                let trimmed = async {
+                    let known = known.as_ref().map_err(|&code| code)?;
+                    let partition = known
+                        .partition(asked.partition_index)
+                        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+                    trim(&proxy, partition, asked.offset).await
+                };
+                rows.push(row(asked.partition_index, trimmed.await));
+            }
+            let result = DeleteRecordsTopicResult::default();
+            topics.push(result.with_name(topic.name).with_partitions(rows));
+        }
+        DeleteRecordsResponse::default().with_topics(topics)
+    }))
+}
+
+/// Of a partition that is named twice, the last offset holds, as with a broker.
+fn keep_last(asked: &mut DeleteRecordsRequest) {
+    let mut seen = HashSet::new();
+    for topic in asked.topics.iter_mut().rev() {
+        let name = &topic.name;
+        let mut kept: Vec<_> = topic.partitions.drain(..).rev().collect();
+        kept.retain(|p| seen.insert((name.clone(), p.partition_index)));
+        kept.reverse();
+        topic.partitions = kept;
+    }
+    asked.topics.retain(|topic| !topic.partitions.is_empty());
+}
+
+async fn trim(proxy: &Proxy, partition: TopicPartition, offset: i64) -> Result<i64, ErrorCode> {
+    let end = proxy.lookup.locate(partition, Position::Latest).await;
+    let end = end.map_err(|error| error_reply::of_lookup(&error))?.offset;
+    let start = if offset == HIGH_WATERMARK { end } else { offset };
+    if start < 0 || start > end {
+        return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+    }
+    match proxy.coordinator.trim(vec![(partition, start)]).await.as_deref() {
+        Ok([watermarks]) => Ok(watermarks.log_start_offset),
+        Ok(_) => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
+        Err(error) => Err(error_reply::of_coordinator(error)),
+    }
+}
+
+fn row(index: i32, low_watermark: Result<i64, ErrorCode>) -> DeleteRecordsPartitionResult {
+    let row = DeleteRecordsPartitionResult::default().with_partition_index(index);
+    match low_watermark {
+        Ok(low_watermark) => row.with_low_watermark(low_watermark),
+        Err(code) => row.with_low_watermark(-1).with_error_code(code.0),
+    }
+}

@@ -1,0 +1,138 @@
+//! DescribeConfigs (32): `diskless.enable` is ours, every other config is the broker's.
+
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult,
+};
+use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{Request, Step};
+use crate::proxy::Proxy;
+use crate::proxy::advertise::node_id;
+use crate::proxy::authorization::Operation;
+use crate::proxy::error_reply::ErrorCode;
+use crate::proxy::reply::Close;
+use crate::proxy::session::{ClientBroker, Endpoint};
+
+/// The config that makes a topic diskless.
+pub(super) const DISKLESS_ENABLE: &str = "diskless.enable";
+/// The name that it has with Inkless.
+const INKLESS_ENABLE: &str = "inkless.enable";
+
+/// `ConfigSource` of a topic's own config and of a node's own file.
+pub(super) const SOURCE_TOPIC: i8 = 1;
+const SOURCE_STATIC_BROKER: i8 = 4;
+/// `ConfigType`.
+const TYPE_BOOLEAN: i8 = 1;
+const TYPE_STRING: i8 = 2;
+/// `ConfigResource.Type`.
+pub(super) const RESOURCE_TOPIC: i8 = 2;
+const RESOURCE_BROKER: i8 = 4;
+
+/// Whether a config is ours.
+pub(super) fn is_diskless_flag(name: &str) -> bool {
+    matches!(name, DISKLESS_ENABLE | INKLESS_ENABLE)
+}
+
+/// Reads the flag's value as Kafka reads booleans.
+pub(super) fn parse_diskless_flag(name: &str, value: Option<&str>) -> Result<bool, String> {
+    let value = value.unwrap_or_default().trim();
+    match value.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(format!("{name}={value} is neither true nor false")),
+    }
+}
+
+pub(super) async fn edit_describe(
+    request: &Request,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
+    let mut describe: DescribeConfigsRequest = request.decode()?;
+    let own_id = match request.endpoint {
+        Endpoint::Node(k) => Some(node_id(request.proxy.nodes.zone(), k).to_string()),
+        Endpoint::Bootstrap | Endpoint::Broker(_) => None,
+    };
+    let order = describe.resources.clone();
+    let is_own = |resource: &DescribeConfigsResource| {
+        resource.resource_type == RESOURCE_BROKER
+            && own_id.as_deref() == Some(resource.resource_name.as_str())
+    };
+    let own = match describe.resources.iter().find(|r| is_own(r)) {
+        Some(r) if broker.cluster_allows(Operation::DescribeConfigs).await? => {
+            Some(own_configs(&request.proxy, r))
+        }
+        Some(r) => Some(
+            DescribeConfigsResult::default()
+                .with_error_code(ErrorCode::CLUSTER_AUTHORIZATION_FAILED.0)
+                .with_error_message(Some(StrBytes::from_static_str(
+                    "Cluster authorization failed.",
+                )))
+                .with_resource_type(r.resource_type)
+                .with_resource_name(r.resource_name.clone()),
+        ),
+        None => None,
+    };
+    describe.resources.retain(|resource| !is_own(resource));
+    if let (Some(own), true) = (&own, describe.resources.is_empty()) {
+        return request.answer(&DescribeConfigsResponse::default().with_results(vec![own.clone()]));
+    }
+    request.forward_as(&describe, request.version(), move |proxy, mut response| async move {
+        response.results.extend(own);
+        for result in response.results.iter_mut().filter(|result| result.error_code == 0) {
+            let asked = order.iter().find(|asked| {
+                (asked.resource_type, &asked.resource_name)
+                    == (result.resource_type, &result.resource_name)
+            });
+            show_flag(&proxy, asked, result);
+        }
+        response
+    })
+}
+
+/// No keys at all stand for all of them, as with a broker.
+fn wants(asked: &DescribeConfigsResource, name: &str) -> bool {
+    let keys = asked.configuration_keys.as_deref().unwrap_or_default();
+    keys.is_empty() || keys.iter().any(|key| key.as_str() == name)
+}
+
+fn show_flag(
+    proxy: &Proxy,
+    asked: Option<&DescribeConfigsResource>,
+    result: &mut DescribeConfigsResult,
+) {
+    let wanted = asked.is_none_or(|asked| wants(asked, DISKLESS_ENABLE));
+    let topic = proxy.topics.by_name(result.resource_name.as_str());
+    if wanted && result.resource_type == RESOURCE_TOPIC && topic.is_some_and(|t| t.is_diskless()) {
+        result.configs.push(
+            DescribeConfigsResourceResult::default()
+                .with_name(StrBytes::from_static_str(DISKLESS_ENABLE))
+                .with_value(Some(StrBytes::from_static_str("true")))
+                .with_config_source(SOURCE_TOPIC)
+                .with_config_type(TYPE_BOOLEAN),
+        );
+    }
+}
+
+/// What a diskless node says of itself.
+fn own_configs(proxy: &Proxy, asked: &DescribeConfigsResource) -> DescribeConfigsResult {
+    let settings = [
+        ("odradek.version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("odradek.zone", proxy.settings.zone.clone()),
+        ("odradek.store", proxy.settings.store_name.clone()),
+    ];
+    let wanted = |name: &str| wants(asked, name);
+    let config = |(name, value): (&'static str, String)| {
+        DescribeConfigsResourceResult::default()
+            .with_name(StrBytes::from_static_str(name))
+            .with_value(Some(StrBytes::from_string(value)))
+            .with_read_only(true)
+            .with_config_source(SOURCE_STATIC_BROKER)
+            .with_config_type(TYPE_STRING)
+    };
+    DescribeConfigsResult::default()
+        .with_resource_type(asked.resource_type)
+        .with_resource_name(asked.resource_name.clone())
+        .with_configs(settings.into_iter().filter(|(name, _)| wanted(name)).map(config).collect())
+}

@@ -1,0 +1,86 @@
+//! DescribeProducers (61): KIP-664.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::describe_producers_request::TopicRequest;
+use kafka_protocol::messages::describe_producers_response::{
+    PartitionResponse, ProducerState, TopicResponse,
+};
+use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
+
+use super::{
+    Request, RequestTopics, Step, authorize_and_resolve, classify_topics, is_legal_name,
+    not_leader_error,
+};
+use crate::coordinator::ProducerSnapshot;
+use crate::log::ids::TopicId;
+use crate::proxy::authorization::Operation;
+use crate::proxy::error_reply::{self, ErrorCode};
+use crate::proxy::reply::Close;
+use crate::proxy::session::{ClientBroker, Permit};
+
+pub(super) async fn guard(request: Request, broker: &mut ClientBroker) -> Result<Step, Close> {
+    let asked: DescribeProducersRequest = request.decode()?;
+    let named: Vec<_> =
+        asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
+    if classify_topics(&request.proxy, named.iter().copied()).await == RequestTopics::ClassicOnly {
+        return Ok(request.relay());
+    }
+    let permits = broker.permits(&named).await?;
+    let refuse = |(topic, permit): (&TopicRequest, Permit)| {
+        let code = not_leader_error(permit, Operation::Read);
+        let rows = topic.partition_indexes.iter().map(|&index| row(index, Err(code)));
+        TopicResponse::default().with_name(topic.name.clone()).with_partitions(rows.collect())
+    };
+    let topics = asked.topics.iter().zip(permits).map(refuse).collect();
+    request.answer(&DescribeProducersResponse::default().with_topics(topics))
+}
+
+pub(super) async fn serve(request: &Request, broker: &mut ClientBroker) -> Result<Step, Close> {
+    let asked: DescribeProducersRequest = request.decode()?;
+    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
+    let permits = broker.permits(&named.collect::<Vec<_>>()).await?;
+    let proxy = Arc::clone(&request.proxy);
+    Ok(request.answer_later(async move {
+        let mut topics = Vec::with_capacity(asked.topics.len());
+        for (topic, permit) in asked.topics.into_iter().zip(permits) {
+            let indexes = topic.partition_indexes.iter().copied();
+            let known =
+                authorize_and_resolve(&proxy, permit, Operation::Read, &topic.name, indexes).await;
+            let mut rows = Vec::with_capacity(topic.partition_indexes.len());
+            for &index in &topic.partition_indexes {
+                let producers = async {
+                    // A broker looks at the name here, and at no other request of these.
+                    if !is_legal_name(&topic.name) {
+                        return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
+                    }
+                    let known = known.as_ref().map_err(|&code| code)?;
+                    let partition =
+                        known.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+                    let producers = proxy.coordinator.producers(partition).await;
+                    producers.map_err(|error| error_reply::of_coordinator(&error))
+                };
+                rows.push(row(index, producers.await));
+            }
+            topics.push(TopicResponse::default().with_name(topic.name).with_partitions(rows));
+        }
+        DescribeProducersResponse::default().with_topics(topics)
+    }))
+}
+
+fn row(index: i32, producers: Result<Vec<ProducerSnapshot>, ErrorCode>) -> PartitionResponse {
+    let row = PartitionResponse::default().with_partition_index(index);
+    let state = |producer: ProducerSnapshot| {
+        ProducerState::default()
+            .with_producer_id(ProducerId(producer.id))
+            .with_producer_epoch(i32::from(producer.epoch))
+            .with_last_sequence(producer.last_sequence)
+            .with_last_timestamp(producer.last_timestamp)
+            .with_coordinator_epoch(-1)
+            .with_current_txn_start_offset(-1)
+    };
+    match producers {
+        Ok(producers) => row.with_active_producers(producers.into_iter().map(state).collect()),
+        Err(code) => row.with_error_code(code.0),
+    }
+}

@@ -1,0 +1,293 @@
+//! Fetch (key 1): what each partition's row says.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::messages::FetchRequest;
+use parking_lot::Mutex;
+
+use super::resolve_diskless_topic;
+use crate::coordinator::Watermarks;
+use crate::engine::budget::{Room, Share};
+use crate::engine::fetch as engine;
+use crate::log::ids::TopicPartition;
+use crate::proxy::Proxy;
+use crate::proxy::authorization::Operation;
+use crate::proxy::error_reply::{self, ErrorCode};
+use crate::proxy::fetch_sessions::{Naming, Plan, Position, Told, Wanted};
+use crate::proxy::session::Permit;
+use crate::wire::fetch_response::{ResponsePartition, ResponseTopic};
+
+/// A broker's `fetch.max.bytes` by default.
+const BYTES_MAX: usize = 55 << 20;
+
+/// The partitions that were fetched on a connection. The first fetch of each asks the coordinator:
+/// the client may come from another replica that was further on, and no high watermark that it was
+/// told may go back.
+#[derive(Debug, Default)]
+pub(super) struct FetchedPartitions(Mutex<HashSet<TopicPartition>>);
+
+impl FetchedPartitions {
+    /// So many are remembered; the others are always asked for.
+    const PARTITIONS_MAX: usize = 16_384;
+
+    fn is_first(&self, partition: TopicPartition) -> bool {
+        let mut seen = self.0.lock();
+        match seen.len() < Self::PARTITIONS_MAX {
+            true => seen.insert(partition),
+            false => !seen.contains(&partition),
+        }
+    }
+}
+
+/// What a partition's row will say.
+pub(super) struct PartitionResult {
+    error: ErrorCode,
+    fetched: engine::FetchedPartition,
+    /// Its place among those that the engine was asked for.
+    position: Option<usize>,
+    /// The node that the consumer had better read from.
+    preferred: Option<i32>,
+}
+
+impl PartitionResult {
+    /// What is wrong with the partition, if anything.
+    pub(super) fn error(&self) -> Option<ErrorCode> {
+        Some(self.error).filter(|error| *error != ErrorCode::NONE)
+    }
+
+    fn refused(error: ErrorCode) -> Self {
+        let fetched = engine::FetchedPartition::default();
+        Self { error, fetched, position: None, preferred: None }
+    }
+
+    /// A partition that the consumer is sent elsewhere for: nothing is read, as with a broker.
+    fn elsewhere(watermarks: Watermarks, offset: i64, preferred: Option<i32>) -> Self {
+        let readable = watermarks.log_start_offset..=watermarks.high_watermark;
+        if !readable.contains(&offset) {
+            return Self::refused(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        let watermarks = Some(watermarks);
+        let fetched = engine::FetchedPartition { watermarks, ..Default::default() };
+        Self { error: ErrorCode::NONE, fetched, position: None, preferred }
+    }
+
+    /// Whether it says what must be said: records, or where they are.
+    pub(super) fn gives_records(&self) -> bool {
+        !self.fetched.records.is_empty() || self.preferred.is_some()
+    }
+
+    pub(super) fn told(&self) -> Told {
+        let (high_watermark, log_start_offset) = self.ends();
+        Told { error_code: self.error.0, high_watermark, log_start_offset }
+    }
+
+    /// A broker lists them where it looked into no log, whatever the isolation level.
+    fn lists_aborted(&self, read_committed: bool) -> bool {
+        match self.error {
+            ErrorCode::NONE => read_committed,
+            error => is_not_found(error),
+        }
+    }
+
+    /// High watermark and log start offset; −1 where they are not known or an error hides them.
+    fn ends(&self) -> (i64, i64) {
+        match self.fetched.watermarks {
+            Some(ends) if self.error == ErrorCode::NONE => {
+                (ends.high_watermark, ends.log_start_offset)
+            }
+            _ => (-1, -1),
+        }
+    }
+}
+
+/// A request, and what was found out of it.
+pub(super) struct FetchContext<'a> {
+    pub(super) fetch: &'a FetchRequest,
+    pub(super) naming: Naming,
+    pub(super) is_follower: bool,
+    /// The zone that the consumer is in, where that is another one whose nodes it can read from.
+    pub(super) elsewhere: Option<u16>,
+}
+
+pub(super) async fn fetch_partitions(
+    proxy: &Arc<Proxy>,
+    asked: &FetchContext<'_>,
+    plan: &Plan,
+    permits: &[Permit],
+    fetched: &FetchedPartitions,
+    memory: &Share,
+) -> (Vec<PartitionResult>, Option<Room>, Option<engine::Reading>) {
+    let mut rows = Vec::with_capacity(plan.partitions.len());
+    let mut partitions = Vec::new();
+    for ((wanted, position), permit) in plan.partitions.iter().zip(permits) {
+        let planned = match permit.check(Operation::Read) {
+            Ok(()) => plan_partition(proxy, asked, wanted, *position).await,
+            Err(code) => Err(code),
+        };
+        match planned {
+            Ok(mut partition) => {
+                partition.fresh = fetched.is_first(partition.partition);
+                partitions.push(partition);
+                rows.push(None);
+            }
+            Err(code) => rows.push(Some(PartitionResult::refused(code))),
+        }
+    }
+    if let Some(zone) = asked.elsewhere {
+        return (redirect_to_zone(proxy, zone, rows, &partitions).await, None, None);
+    }
+    // What is wrong with a partition that was found ends the wait of all; what was not found
+    // does not, unless nothing is left.
+    let is_wrong = rows.iter().flatten().any(|row: &PartitionResult| !is_not_found(row.error));
+    let bytes_max = BYTES_MAX.min(proxy.settings.response_bytes_max);
+    let asked = within_limits(asked.fetch, partitions, is_wrong, bytes_max);
+    let answer = proxy.fetcher.fetch(&asked, memory).await;
+    let mut fetched = answer.partitions.into_iter().enumerate();
+    let row = |row: Option<PartitionResult>| {
+        row.unwrap_or_else(|| match fetched.next() {
+            Some((position, fetched)) => {
+                let error = fetched.error.map_or(ErrorCode::NONE, error_reply::of_fetch);
+                PartitionResult { error, fetched, position: Some(position), preferred: None }
+            }
+            None => PartitionResult::refused(ErrorCode::KAFKA_STORAGE_ERROR),
+        })
+    };
+    (rows.into_iter().map(row).collect(), answer.room, answer.reading)
+}
+
+/// Rows for a consumer of another zone: its zone's node for each partition (KIP-392).
+async fn redirect_to_zone(
+    proxy: &Proxy,
+    zone: u16,
+    rows: Vec<Option<PartitionResult>>,
+    partitions: &[engine::FetchPartition],
+) -> Vec<PartitionResult> {
+    let map = proxy.nodes.map();
+    let ids: Vec<_> = partitions.iter().map(|asked| asked.partition).collect();
+    let found = proxy.lookup.watermarks(&ids).await;
+    let found = found.map_err(|error| error_reply::of_coordinator(&error));
+    let mut asked = partitions.iter().enumerate();
+    let row = |row: Option<PartitionResult>| {
+        row.unwrap_or_else(|| match (asked.next(), &found) {
+            (Some((index, asked)), Ok(found)) if index < found.len() => {
+                let node = map.leader(zone, asked.partition);
+                PartitionResult::elsewhere(found[index], asked.offset, node)
+            }
+            (_, Err(code)) => PartitionResult::refused(*code),
+            (_, Ok(_)) => PartitionResult::refused(ErrorCode::KAFKA_STORAGE_ERROR),
+        })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+/// As a broker: no more than its `fetch.max.bytes`, and nothing to wait for where that is nothing.
+fn within_limits(
+    fetch: &FetchRequest,
+    partitions: Vec<engine::FetchPartition>,
+    is_wrong: bool,
+    bytes_max: usize,
+) -> engine::FetchRequest {
+    let bytes_max = usize::try_from(fetch.max_bytes).unwrap_or(0).min(bytes_max);
+    let wait = match partitions.is_empty() || is_wrong {
+        true => Duration::ZERO,
+        false => Duration::from_millis(u64::try_from(fetch.max_wait_ms).unwrap_or(0)),
+    };
+    let bytes_min = usize::try_from(fetch.min_bytes).unwrap_or(0).min(bytes_max);
+    engine::FetchRequest { partitions, bytes_min, bytes_max, wait }
+}
+
+async fn plan_partition(
+    proxy: &Proxy,
+    asked: &FetchContext<'_>,
+    wanted: &Wanted,
+    position: Position,
+) -> Result<engine::FetchPartition, ErrorCode> {
+    if asked.naming == Naming::Ids && wanted.topic_id.is_zero() {
+        return Err(ErrorCode::UNKNOWN_TOPIC_ID);
+    }
+    let index = std::iter::once(wanted.partition);
+    let topic = resolve_diskless_topic(proxy, wanted.topic_id, &wanted.name, index).await?;
+    let partition =
+        topic.partition(wanted.partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    if asked.is_follower {
+        return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    }
+    let bytes_max = match usize::try_from(position.bytes_max) {
+        Ok(bytes_max) => bytes_max,
+        Err(_) => check_negative_max_bytes(proxy, partition, position.offset).await?,
+    };
+    Ok(engine::FetchPartition {
+        partition,
+        offset: position.offset,
+        bytes_max,
+        leader_epoch: topic.leader_epoch(wanted.partition),
+        fresh: true,
+    })
+}
+
+/// A broker stumbles over a negative limit where there is something to read, and only there.
+async fn check_negative_max_bytes(
+    proxy: &Proxy,
+    partition: TopicPartition,
+    offset: i64,
+) -> Result<usize, ErrorCode> {
+    let found = proxy.lookup.watermarks(&[partition]).await;
+    let found = found.map_err(|error| error_reply::of_coordinator(&error))?;
+    let has_some =
+        |ends: &Watermarks| (ends.log_start_offset..ends.high_watermark).contains(&offset);
+    if found.iter().any(has_some) { Err(ErrorCode::UNKNOWN_SERVER_ERROR) } else { Ok(0) }
+}
+
+/// What a broker says before it looks into any log.
+fn is_not_found(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            | ErrorCode::UNKNOWN_TOPIC_ID
+            | ErrorCode::TOPIC_AUTHORIZATION_FAILED
+    )
+}
+
+/// Rows in the order of a broker: what was read, then what was not found, for a consumer with the
+/// unknown ids first.
+/// Neighbours of one topic share its entry. Also the engine's positions of those that were read, in
+/// this order.
+pub(super) fn group_by_topic<'a>(
+    rows: impl Iterator<Item = (&'a (Wanted, Position), PartitionResult)>,
+    asked: &FetchContext<'_>,
+) -> (Vec<ResponseTopic>, Vec<usize>) {
+    let mut rows: Vec<_> = rows.collect();
+    rows.sort_by_key(|(_, row)| match row.error {
+        ErrorCode::UNKNOWN_TOPIC_ID if !asked.is_follower => 1,
+        error if is_not_found(error) => 2,
+        _ => 0,
+    });
+    let read_committed = asked.fetch.isolation_level == 1;
+    let order = rows.iter().filter_map(|(_, row)| row.position).collect();
+    let mut topics: Vec<ResponseTopic> = Vec::new();
+    for ((wanted, _), row) in rows {
+        let (high_watermark, log_start_offset) = row.ends();
+        let partition = ResponsePartition {
+            index: wanted.partition,
+            error_code: row.error.0,
+            high_watermark,
+            log_start_offset,
+            preferred_read_replica: row.preferred.unwrap_or(-1),
+            lists_aborted: row.lists_aborted(read_committed),
+            records: row.fetched.records,
+        };
+        match topics.last_mut() {
+            Some(last) if (last.id, &last.name) == (wanted.topic_id, &wanted.name) => {
+                last.partitions.push(partition);
+            }
+            _ => topics.push(ResponseTopic {
+                id: wanted.topic_id,
+                name: wanted.name.clone(),
+                partitions: vec![partition],
+            }),
+        }
+    }
+    (topics, order)
+}

@@ -1,0 +1,272 @@
+//! ListOffsets (2) and OffsetForLeaderEpoch (23).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
+use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderTopic;
+use kafka_protocol::messages::offset_for_leader_epoch_response::{
+    EpochEndOffset, OffsetForLeaderTopicResult,
+};
+use kafka_protocol::messages::{
+    ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse, TopicName,
+};
+
+use super::{
+    Request, RequestTopics, Step, authorize_and_resolve, classify_topics, not_leader_error,
+};
+use crate::engine::lookup::{Located, Position};
+use crate::log::ids::TopicId;
+use crate::proxy::Proxy;
+use crate::proxy::authorization::Operation;
+use crate::proxy::error_reply::{self, ErrorCode};
+use crate::proxy::reply::Close;
+use crate::proxy::session::{ClientBroker, Permit};
+
+/// The first version whose answers carry leader epochs; earlier ones cannot be written with one.
+const WITH_LEADER_EPOCHS: i16 = 4;
+
+/// What a client says that knows no epoch.
+const NO_EPOCH: i32 = -1;
+
+/// The special timestamps of `ListOffsetsRequest` (KIP-734, KIP-405, KIP-1005).
+mod special {
+    pub(super) const LATEST: i64 = -1;
+    pub(super) const EARLIEST: i64 = -2;
+    pub(super) const MAX_TIMESTAMP: i64 = -3;
+    pub(super) const EARLIEST_LOCAL: i64 = -4;
+    pub(super) const LATEST_TIERED: i64 = -5;
+}
+
+pub(super) async fn guard_list_offsets(
+    request: Request,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
+    let asked: ListOffsetsRequest = request.decode()?;
+    let named: Vec<_> =
+        asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
+    if classify_topics(&request.proxy, named.iter().copied()).await == RequestTopics::ClassicOnly {
+        return Ok(request.relay());
+    }
+    let permits = broker.permits(&named).await?;
+    let refuse = |(topic, permit): (&ListOffsetsTopic, Permit)| {
+        let code = not_leader_error(permit, Operation::Describe);
+        let rows = topic.partitions.iter().map(|p| offset_row(p.partition_index, Err(code)));
+        ListOffsetsTopicResponse::default()
+            .with_name(topic.name.clone())
+            .with_partitions(rows.collect())
+    };
+    let topics = asked.topics.iter().zip(permits).map(refuse).collect();
+    request.answer(&ListOffsetsResponse::default().with_topics(topics))
+}
+
+pub(super) async fn serve_list_offsets(
+    request: &Request,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
+    let mut asked: ListOffsetsRequest = request.decode()?;
+    let twice = take_duplicates(&mut asked);
+    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
+    let permits = broker.permits(&named.collect::<Vec<_>>()).await?;
+    if !matches!(asked.isolation_level, 0 | 1) {
+        return request.answer(&request_error_response(&asked));
+    }
+    let proxy = Arc::clone(&request.proxy);
+    let version = request.version();
+    let with_epochs = version >= WITH_LEADER_EPOCHS;
+    Ok(request.answer_later(async move {
+        let topics = join_all(
+            asked
+                .topics
+                .into_iter()
+                .zip(permits)
+                .map(|(topic, permit)| list_topic(&proxy, version, &twice, topic, permit)),
+        );
+        let mut response = ListOffsetsResponse::default().with_topics(topics.await);
+        if !with_epochs {
+            let rows = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+            rows.for_each(|row| row.leader_epoch = -1);
+        }
+        response
+    }))
+}
+
+/// Isolation levels that are none: a broker does not go into the request.
+fn request_error_response(asked: &ListOffsetsRequest) -> ListOffsetsResponse {
+    let refuse = |topic: &ListOffsetsTopic| {
+        let code = ErrorCode::UNKNOWN_SERVER_ERROR;
+        let rows = topic.partitions.iter().map(|p| offset_row(p.partition_index, Err(code)));
+        ListOffsetsTopicResponse::default()
+            .with_name(topic.name.clone())
+            .with_partitions(rows.collect())
+    };
+    ListOffsetsResponse::default().with_topics(asked.topics.iter().map(refuse).collect())
+}
+
+/// Leaves one of each partition, and says which were named more than once: those are refused.
+fn take_duplicates(asked: &mut ListOffsetsRequest) -> HashSet<(TopicName, i32)> {
+    let (mut seen, mut twice) = (HashSet::new(), HashSet::new());
+    for topic in &mut asked.topics {
+        let name = &topic.name;
+        topic.partitions.retain(|p| {
+            let partition = (name.clone(), p.partition_index);
+            let is_first = seen.insert(partition.clone());
+            if !is_first {
+                twice.insert(partition);
+            }
+            is_first
+        });
+    }
+    twice
+}
+
+/// Whether a version knows the timestamp, where it is special.
+fn is_known(timestamp: i64, version: i16) -> bool {
+    match timestamp {
+        0.. | special::LATEST | special::EARLIEST => true,
+        special::MAX_TIMESTAMP => version >= 7,
+        special::EARLIEST_LOCAL => version >= 8,
+        special::LATEST_TIERED => version >= 9,
+        _ => false,
+    }
+}
+
+async fn list_topic(
+    proxy: &Proxy,
+    version: i16,
+    twice: &HashSet<(TopicName, i32)>,
+    topic: ListOffsetsTopic,
+    permit: Permit,
+) -> ListOffsetsTopicResponse {
+    let indexes = topic.partitions.iter().map(|p| p.partition_index);
+    let known =
+        authorize_and_resolve(proxy, permit, Operation::Describe, &topic.name, indexes).await;
+    let locate = async |asked: &ListOffsetsPartition| {
+        let index = asked.partition_index;
+        if !is_known(asked.timestamp, version) {
+            return Err(ErrorCode::UNSUPPORTED_VERSION);
+        }
+        let known = known.as_ref().map_err(|&code| code)?;
+        let partition = known.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let position = match asked.timestamp {
+            special::LATEST => Position::Latest,
+            // Nothing of a diskless topic is local or tiered: its one log begins and ends there.
+            special::EARLIEST | special::EARLIEST_LOCAL => Position::Earliest,
+            special::MAX_TIMESTAMP => Position::MaxTimestamp,
+            special::LATEST_TIERED => return Ok((Located { timestamp: -1, offset: -1 }, -1)),
+            timestamp if timestamp >= 0 => Position::Timestamp(timestamp),
+            _ => return Err(ErrorCode::UNSUPPORTED_VERSION),
+        };
+        let located = proxy.lookup.locate(partition, position).await;
+        let located = located.map_err(|error| error_reply::of_lookup(&error))?;
+        let epoch = if located.offset < 0 { -1 } else { known.leader_epoch(index) };
+        Ok((located, epoch))
+    };
+    let mut rows = Vec::with_capacity(topic.partitions.len());
+    for asked in &topic.partitions {
+        let index = asked.partition_index;
+        // Whoever may not look learns nothing else.
+        let located = match known {
+            Err(code @ ErrorCode::TOPIC_AUTHORIZATION_FAILED) => Err(code),
+            _ if twice.contains(&(topic.name.clone(), index)) => Err(ErrorCode::INVALID_REQUEST),
+            _ => locate(asked).await,
+        };
+        rows.push(offset_row(index, located));
+    }
+    ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(rows)
+}
+
+fn offset_row(
+    index: i32,
+    located: Result<(Located, i32), ErrorCode>,
+) -> ListOffsetsPartitionResponse {
+    let row = ListOffsetsPartitionResponse::default().with_partition_index(index);
+    match located {
+        Ok((located, epoch)) => row
+            .with_timestamp(located.timestamp)
+            .with_offset(located.offset)
+            .with_leader_epoch(epoch),
+        Err(code) => {
+            row.with_error_code(code.0).with_timestamp(-1).with_offset(-1).with_leader_epoch(-1)
+        }
+    }
+}
+
+pub(super) async fn guard_leader_epoch(
+    request: Request,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
+    let asked: OffsetForLeaderEpochRequest = request.decode()?;
+    let named: Vec<_> =
+        asked.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str())).collect();
+    if classify_topics(&request.proxy, named.iter().copied()).await == RequestTopics::ClassicOnly {
+        return Ok(request.relay());
+    }
+    let permits = broker.permits(&named).await?;
+    let refuse = |(topic, permit): (&OffsetForLeaderTopic, Permit)| {
+        let code = not_leader_error(permit, Operation::Describe);
+        let rows = topic.partitions.iter().map(|p| epoch_row(p.partition, Err(code)));
+        OffsetForLeaderTopicResult::default()
+            .with_topic(topic.topic.clone())
+            .with_partitions(rows.collect())
+    };
+    let topics = asked.topics.iter().zip(permits).map(refuse).collect();
+    request.answer(&OffsetForLeaderEpochResponse::default().with_topics(topics))
+}
+
+/// A diskless log is never truncated, so whatever epoch is asked for, it ends at the high
+/// watermark: no client ever sees a divergence. No epoch has no end, and what came before the
+/// first one ended where the log begins.
+pub(super) async fn serve_leader_epoch(
+    request: &Request,
+    broker: &mut ClientBroker,
+) -> Result<Step, Close> {
+    let asked: OffsetForLeaderEpochRequest = request.decode()?;
+    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str()));
+    let permits = broker.permits(&named.collect::<Vec<_>>()).await?;
+    let proxy = Arc::clone(&request.proxy);
+    Ok(request.answer_later(async move {
+        let mut topics = Vec::with_capacity(asked.topics.len());
+        for (topic, permit) in asked.topics.into_iter().zip(permits) {
+            let indexes = topic.partitions.iter().map(|p| p.partition);
+            let known =
+                authorize_and_resolve(&proxy, permit, Operation::Describe, &topic.topic, indexes)
+                    .await;
+            let mut rows = Vec::with_capacity(topic.partitions.len());
+            for asked in &topic.partitions {
+                let end = async {
+                    let known = known.as_ref().map_err(|&code| code)?;
+                    let partition = known
+                        .partition(asked.partition)
+                        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+                    let position = match asked.leader_epoch {
+                        NO_EPOCH => return Ok((NO_EPOCH, -1)),
+                        i32::MIN..0 => Position::Earliest,
+                        0.. => Position::Latest,
+                    };
+                    let located = proxy.lookup.locate(partition, position).await;
+                    let located = located.map_err(|error| error_reply::of_lookup(&error))?;
+                    Ok((asked.leader_epoch, located.offset))
+                };
+                rows.push(epoch_row(asked.partition, end.await));
+            }
+            topics.push(
+                OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(rows),
+            );
+        }
+        OffsetForLeaderEpochResponse::default().with_topics(topics)
+    }))
+}
+
+fn epoch_row(partition: i32, end: Result<(i32, i64), ErrorCode>) -> EpochEndOffset {
+    let row = EpochEndOffset::default().with_partition(partition);
+    match end {
+        Ok((epoch, offset)) => row.with_leader_epoch(epoch).with_end_offset(offset),
+        Err(code) => row.with_error_code(code.0).with_leader_epoch(-1).with_end_offset(-1),
+    }
+}

@@ -1,0 +1,143 @@
+//! What is checked of a Produce request before anything of it is appended.
+
+use bytes::Bytes;
+use kafka_protocol::messages::ProduceRequest;
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::Request;
+use crate::engine::produce::AppendRow;
+use crate::log::ids::TopicPartition;
+use crate::proxy::error_reply::{self, ErrorCode};
+use crate::proxy::topics::Topic;
+use crate::wire::record_batch::{
+    BatchError, ProduceLimits, check_produce, check_request, is_transactional,
+};
+use crate::wire::records::{InvalidRecords, RecordsError};
+
+/// Why the records of a partition are refused.
+#[derive(Clone, Debug)]
+pub(super) struct ProduceError {
+    pub(super) code: ErrorCode,
+    message: Option<String>,
+    record_errors: Vec<BatchIndexAndErrorMessage>,
+    /// Where a broker has its log at hand by then, it tells where the log starts.
+    pub(super) log: Option<TopicPartition>,
+}
+
+impl From<ErrorCode> for ProduceError {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, message: None, record_errors: Vec::new(), log: None }
+    }
+}
+
+impl ProduceError {
+    fn of_batch(error: BatchError, partition: TopicPartition) -> Self {
+        Self {
+            message: Some(error.to_string()),
+            log: error.is_log_error().then_some(partition),
+            ..error_reply::of_batch(&error).into()
+        }
+    }
+
+    fn of_records(error: &RecordsError, partition: TopicPartition) -> Self {
+        let code = error_reply::of_records(error);
+        let record_errors = match error {
+            RecordsError::Refused(faults) => rows(faults),
+            _ => Vec::new(),
+        };
+        let log = (code != ErrorCode::MESSAGE_TOO_LARGE).then_some(partition);
+        Self { code, message: Some(error.to_string()), record_errors, log }
+    }
+
+    /// The row of the answer.
+    pub(super) fn row(self, index: i32) -> PartitionProduceResponse {
+        PartitionProduceResponse::default()
+            .with_index(index)
+            .with_error_code(self.code.0)
+            .with_base_offset(-1)
+            .with_log_append_time_ms(-1)
+            .with_log_start_offset(-1)
+            .with_record_errors(self.record_errors)
+            .with_error_message(self.message.map(StrBytes::from_string))
+    }
+}
+
+fn rows(faults: &InvalidRecords) -> Vec<BatchIndexAndErrorMessage> {
+    let row = |(index, fault): &(i32, crate::wire::records::InvalidRecord)| {
+        BatchIndexAndErrorMessage::default()
+            .with_batch_index(*index)
+            .with_batch_index_error_message(Some(StrBytes::from_string(fault.to_string())))
+    };
+    faults.rows.iter().map(row).collect()
+}
+
+/// What refuses every partition of a request, whatever the others hold.
+pub(super) fn check_request_batches(
+    produce: &ProduceRequest,
+    version: i16,
+) -> Option<ProduceError> {
+    let of = |error: BatchError| ProduceError {
+        message: Some(error.to_string()),
+        ..error_reply::of_batch(&error).into()
+    };
+    let records = || {
+        let partitions = produce.topic_data.iter().flat_map(|topic| &topic.partition_data);
+        partitions.filter_map(|partition| partition.records.as_ref())
+    };
+    // A broker stops at the first transactional batch, and does not see what is wrong behind it.
+    for records in records() {
+        match is_transactional(records) {
+            Err(error) => return Some(of(error)),
+            Ok(true) if produce.transactional_id.is_none() => {
+                return Some(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED.into());
+            }
+            Ok(true) => break,
+            Ok(false) => {}
+        }
+    }
+    // A broker looks up the name of the codec in old versions, and finds none.
+    let codec = |records: &Bytes| match check_request(records, version) {
+        Err(error @ BatchError::Codec(_)) => Some(of(error)),
+        _ => None,
+    };
+    records().find_map(codec)
+}
+
+/// A batch that may be appended.
+pub(super) async fn check(
+    request: &Request,
+    acks: i16,
+    topic: &Topic,
+    partition: TopicPartition,
+    records: Option<Bytes>,
+) -> Result<AppendRow, ProduceError> {
+    let refused = |error| ProduceError::of_batch(error, partition);
+    // Null records are no batch; a stock broker leaves such a request without any answer.
+    let records = records.unwrap_or_default();
+    check_request(&records, request.version()).map_err(refused)?;
+    if !(-1..=1).contains(&acks) {
+        return Err(ErrorCode::INVALID_REQUIRED_ACKS.into());
+    }
+    let limits = ProduceLimits {
+        produce_version: request.version(),
+        batch_bytes_max: topic.config.max_message_bytes,
+    };
+    let checked = check_produce(&records, limits).map_err(refused)?;
+    if checked.attributes.is_transactional() {
+        // Fatal to the producer: retrying cannot help.
+        let message = Some("diskless topics do not support transactions yet".to_owned());
+        return Err(ProduceError { message, ..ErrorCode::INVALID_TXN_STATE.into() });
+    }
+    let (rules, now_ms) = (topic.config.record_rules(), request.proxy.clock.now_ms());
+    let valid = request.proxy.validation.validate(&checked, rules, now_ms).await;
+    let valid = valid.map_err(|error| ProduceError::of_records(&error, partition))?;
+    let mut claim = checked.claim;
+    claim.max_timestamp = valid.max_timestamp;
+    // Built anew it is no larger than the topic's limit, which is an int.
+    claim.bytes = u32::try_from(valid.bytes.len()).unwrap_or(u32::MAX);
+    let profile = request.proxy.topics.profile(&topic.name);
+    Ok(AppendRow { partition, profile, claim, batch: valid.bytes })
+}

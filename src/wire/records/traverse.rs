@@ -1,0 +1,145 @@
+//! Goes through the records of a produced batch, in the three ways in which a broker does.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+
+use super::RecordsError;
+use super::record::Record;
+use super::varint::{self, VarintError, zigzag};
+
+/// A buffer of the size that most decoders hand out at least.
+const BUFFER_BYTES: usize = 8 << 10;
+const VARINT_BYTES: u32 = 5;
+const VARLONG_BYTES: u32 = 10;
+
+/// What a skipping walk sees of a record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RecordSummary {
+    pub(super) timestamp_delta: i64,
+    pub(super) offset_delta: i32,
+    pub(super) has_key: bool,
+}
+
+/// Records that are not compressed (`DefaultRecordBatch.uncompressedIterator`): every length is
+/// checked, and nothing may follow the last record.
+pub(super) fn traverse_uncompressed<'a>(
+    mut rest: &'a [u8],
+    count: i32,
+    mut visit: impl FnMut(&Record<'a>) -> Result<(), RecordsError>,
+) -> Result<(), RecordsError> {
+    for _ in 0..count {
+        let length = match varint::varint(&mut rest) {
+            Ok(length) => length,
+            Err(VarintError::End) => return Err(RecordsError::Malformed),
+            // Only here does a broker not take a bad varint for an invalid record.
+            Err(VarintError::Long) => return Err(RecordsError::Unreadable(ErrorKind::InvalidData)),
+        };
+        let length = usize::try_from(length).map_err(|_| RecordsError::Malformed)?;
+        let (body, after) = rest.split_at_checked(length).ok_or(RecordsError::Malformed)?;
+        rest = after;
+        visit(&Record::parse(body).ok_or(RecordsError::Malformed)?)?;
+    }
+    if rest.is_empty() { Ok(()) } else { Err(RecordsError::Malformed) }
+}
+
+/// The opened records of a batch.
+pub(super) struct RecordStream<'a> {
+    inner: BufReader<Box<dyn Read + 'a>>,
+}
+
+impl<'a> RecordStream<'a> {
+    pub(super) fn new(opened: Box<dyn Read + 'a>) -> Self {
+        Self { inner: BufReader::with_capacity(BUFFER_BYTES, opened) }
+    }
+
+    /// For a batch that is stored as it came (`skipKeyValueIterator`): keys, values and headers
+    /// are stepped over, and a record's own length counts for nothing.
+    pub(super) fn traverse_skipping(
+        mut self,
+        count: i32,
+        mut visit: impl FnMut(RecordSummary),
+    ) -> Result<(), RecordsError> {
+        for _ in 0..count {
+            self.varint()?;
+            let _attributes = self.byte()?;
+            let timestamp_delta = zigzag(self.pattern(VARLONG_BYTES)?);
+            let offset_delta = self.varint()?;
+            let has_key = self.skip_nullable()?;
+            self.skip_nullable()?;
+            let headers = self.varint()?;
+            if headers < 0 {
+                return Err(RecordsError::Malformed);
+            }
+            for _ in 0..headers {
+                if !self.skip_nullable()? {
+                    return Err(RecordsError::Malformed);
+                }
+                self.skip_nullable()?;
+            }
+            visit(RecordSummary { timestamp_delta, offset_delta, has_key });
+        }
+        self.end()
+    }
+
+    /// For a batch that is built anew (`streamingIterator`): as [`traverse_uncompressed`]. A record is
+    /// held in memory, one at a time.
+    pub(super) fn traverse_whole(
+        mut self,
+        count: i32,
+        mut visit: impl FnMut(&Record<'_>) -> Result<(), RecordsError>,
+    ) -> Result<(), RecordsError> {
+        let mut body = Vec::new();
+        for _ in 0..count {
+            let length = u64::try_from(self.varint()?).map_err(|_| RecordsError::Malformed)?;
+            body.clear();
+            // Grows with what is there, not with what is claimed.
+            self.inner.by_ref().take(length).read_to_end(&mut body)?;
+            if body.len() as u64 != length {
+                return Err(RecordsError::Malformed);
+            }
+            visit(&Record::parse(&body).ok_or(RecordsError::Malformed)?)?;
+        }
+        self.end()
+    }
+
+    fn end(mut self) -> Result<(), RecordsError> {
+        if self.inner.fill_buf()?.is_empty() { Ok(()) } else { Err(RecordsError::Malformed) }
+    }
+
+    fn varint(&mut self) -> Result<i32, RecordsError> {
+        Ok(zigzag(self.pattern(VARINT_BYTES)? & u64::from(u32::MAX)) as i32)
+    }
+
+    fn pattern(&mut self, bytes_max: u32) -> Result<u64, RecordsError> {
+        let mut value = 0_u64;
+        for index in 0..bytes_max {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << (7 * index);
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(RecordsError::Malformed)
+    }
+
+    fn byte(&mut self) -> Result<u8, RecordsError> {
+        let byte = *self.inner.fill_buf()?.first().ok_or(RecordsError::Malformed)?;
+        self.inner.consume(1);
+        Ok(byte)
+    }
+
+    /// Steps over bytes behind their length; whether they are not null.
+    fn skip_nullable(&mut self) -> Result<bool, RecordsError> {
+        let length = self.varint()?;
+        let mut left = usize::try_from(length).unwrap_or(0);
+        while left > 0 {
+            let ready = self.inner.fill_buf()?.len();
+            if ready == 0 {
+                return Err(RecordsError::Malformed);
+            }
+            let step = ready.min(left);
+            self.inner.consume(step);
+            left -= step;
+        }
+        Ok(length >= 0)
+    }
+}

@@ -1,0 +1,282 @@
+//! A classic topic at its broker and a diskless one at our node, sent the same.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::create_topics_request::CreatableReplicaAssignment;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::produce_response::PartitionProduceResponse;
+use kafka_protocol::messages::{ApiVersionsRequest, BrokerId, ProduceRequest, TransactionalId};
+use kafka_protocol::protocol::Encodable;
+use odradek::wire::guard::decode_response;
+use odradek::wire::header::ResponseHeader;
+use uuid::Uuid;
+
+use super::super::client::{Client, Received, frame};
+use super::super::lifecycle::LIMIT;
+use super::super::requests::{self, text, topic_name};
+use super::super::{Topic, brokers, replica};
+use super::raw_batch::RawBatch;
+use super::read_log::read_log;
+use crate::bed::Bed;
+use crate::bed::process::wait_until;
+use crate::bed::replica::DISKLESS_PREFIX;
+
+const PRODUCE: i16 = 0;
+const PARTITIONS: i32 = 5;
+/// An answer that takes longer counts as none; a broker answers within milliseconds.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Which topic a part of a request names.
+#[derive(Clone, Copy)]
+pub(super) enum TopicRef {
+    Topic,
+    /// A name, or from version 13 on an id, that nobody has.
+    Unknown,
+    /// No name, or the id of zeros.
+    Zero,
+}
+
+/// One request.
+#[derive(Clone)]
+pub(super) struct Case {
+    pub(super) what: String,
+    pub(super) version: i16,
+    pub(super) acks: i16,
+    pub(super) transactional_id: Option<&'static str>,
+    pub(super) parts: Vec<(TopicRef, i32, Option<Bytes>)>,
+    /// Changes the frame, its length included, before it is sent.
+    pub(super) edit: Option<fn(Vec<u8>) -> Vec<u8>>,
+}
+
+/// A batch for partition 0 in version 9.
+pub(super) fn case(what: impl Into<String>, batch: &RawBatch) -> Case {
+    of_bytes(what, Some(batch.bytes()))
+}
+
+/// Any bytes for partition 0 in version 9.
+pub(super) fn of_bytes(what: impl Into<String>, records: Option<Bytes>) -> Case {
+    Case {
+        what: what.into(),
+        version: 9,
+        acks: -1,
+        transactional_id: None,
+        parts: vec![(TopicRef::Topic, 0, records)],
+        edit: None,
+    }
+}
+
+impl Case {
+    pub(super) fn version(self, version: i16) -> Self {
+        Self { version, ..self }
+    }
+
+    pub(super) fn acks(self, acks: i16) -> Self {
+        Self { acks, ..self }
+    }
+
+    pub(super) fn to(mut self, to: TopicRef, partition: i32) -> Self {
+        self.parts[0].0 = to;
+        self.parts[0].1 = partition;
+        self
+    }
+
+    pub(super) fn and(mut self, partition: i32, records: Bytes) -> Self {
+        self.parts.push((TopicRef::Topic, partition, Some(records)));
+        self
+    }
+
+    pub(super) fn edited(self, edit: fn(Vec<u8>) -> Vec<u8>) -> Self {
+        Self { edit: Some(edit), ..self }
+    }
+}
+
+pub(super) struct Side {
+    topic: Topic,
+    address: String,
+    client: Client,
+}
+
+/// Ours and the broker's.
+pub(super) struct SideBySide {
+    pub(super) name: &'static str,
+    pub(super) ours: Side,
+    pub(super) theirs: Side,
+}
+
+impl SideBySide {
+    /// Two new topics with the same configs.
+    pub(super) fn new(name: &'static str, configs: &[(&str, &str)]) -> Self {
+        let stem = format!("same-{}", name.replace(' ', "-"));
+        // What is read must not depend on what a broker deletes or rolls meanwhile.
+        let retention = [("retention.ms", "-1"), ("segment.ms", "9223372036854775807")];
+        let configs = [configs, &retention].concat();
+        let ours = create(&format!("{DISKLESS_PREFIX}{stem}"), &configs);
+        let theirs = create(&format!("classic-{stem}"), &configs);
+        assert!(ours.is_diskless() && !theirs.is_diskless());
+        let (address, broker) = (ours.address(replica(), 0), brokers()[0].clone());
+        let mut client = Client::connect(&broker);
+        wait_until("the broker to lead", LIMIT, || {
+            (0..PARTITIONS).all(|partition| {
+                let at = theirs.partition(partition);
+                requests::offset_of(&mut client, at, requests::LATEST).error_code == 0
+            })
+        });
+        Self { name, ours: Side::new(ours, address), theirs: Side::new(theirs, broker) }
+    }
+
+    /// What each says to a request: ours, and the broker's.
+    pub(super) fn ask(&mut self, case: &Case) -> (String, String) {
+        (self.ours.ask(case), self.theirs.ask(case))
+    }
+
+    /// What a consumer reads of each in partition 0.
+    pub(super) fn read(&mut self) -> (Vec<String>, Vec<String>) {
+        (self.ours.read(), self.theirs.read())
+    }
+
+    pub(super) fn names(&self) -> [&str; 2] {
+        [&self.ours.topic.name, &self.theirs.topic.name]
+    }
+}
+
+/// A topic with all of its partitions at broker 1.
+fn create(stem: &str, configs: &[(&str, &str)]) -> Topic {
+    let name = Bed::get().unique(stem);
+    let mut request = requests::create(&name, -1, configs);
+    let topic = &mut request.topics[0];
+    topic.replication_factor = -1;
+    let at_1 = |index| {
+        CreatableReplicaAssignment::default()
+            .with_partition_index(index)
+            .with_broker_ids(vec![BrokerId(1)])
+    };
+    topic.assignments = (0..PARTITIONS).map(at_1).collect();
+    let response = Client::connect(&replica().bootstrap()).call(&request, 7);
+    let row = &response.topics[0];
+    assert_eq!(row.error_code, 0, "{name}: {:?}", row.error_message);
+    Topic::look_up(replica(), &name)
+}
+
+impl Side {
+    fn new(topic: Topic, address: String) -> Self {
+        let client = Client::connect(&address);
+        Self { topic, address, client }
+    }
+
+    fn read(&mut self) -> Vec<String> {
+        read_log(&mut self.client, self.topic.partition(0))
+    }
+
+    fn request(&self, case: &Case) -> ProduceRequest {
+        let mut topics: Vec<(Option<Uuid>, TopicProduceData)> = Vec::new();
+        for (to, partition, records) in &case.parts {
+            let (name, id) = match to {
+                TopicRef::Topic => (self.topic.name.as_str(), self.topic.id),
+                TopicRef::Unknown => ("diskless-nobody", Uuid::from_u128(7 << 64 | 7)),
+                TopicRef::Zero => ("", Uuid::nil()),
+            };
+            let data = PartitionProduceData::default()
+                .with_index(*partition)
+                .with_records(records.clone());
+            match topics.iter_mut().find(|(known, _)| *known == Some(id)) {
+                Some((_, topic)) => topic.partition_data.push(data),
+                None => {
+                    let topic = TopicProduceData::default().with_partition_data(vec![data]);
+                    let topic = match case.version >= 13 {
+                        true => topic.with_topic_id(id),
+                        false => topic.with_name(topic_name(name)),
+                    };
+                    topics.push((Some(id), topic));
+                }
+            }
+        }
+        ProduceRequest::default()
+            .with_acks(case.acks)
+            .with_timeout_ms(20_000)
+            .with_transactional_id(case.transactional_id.map(|id| TransactionalId(text(id))))
+            .with_topic_data(topics.into_iter().map(|(_, topic)| topic).collect())
+    }
+
+    fn ask(&mut self, case: &Case) -> String {
+        let mut body = BytesMut::new();
+        self.request(case).encode(&mut body, case.version).expect("it can be said");
+        let sent = frame(PRODUCE, case.version, 77, &body);
+        let sent = case.edit.map_or_else(|| sent.to_vec(), |edit| edit(sent.to_vec()));
+        self.client.send_bytes(&sent);
+        if case.acks == 0 {
+            return self.probe();
+        }
+        let said = match self.client.receive_within(RESPONSE_TIMEOUT) {
+            Received::Frame(frame) => rows(&frame, case.version),
+            Received::Closed => "closed".to_owned(),
+            Received::Timeout => "silent".to_owned(),
+        };
+        if said == "closed" {
+            self.client = Client::connect(&self.address);
+            return said;
+        }
+        let alive = self.probe();
+        if alive == "alive" { said } else { format!("{said}, then {alive}") }
+    }
+
+    /// Whether the connection answers still; it is a new one afterwards if it does not.
+    fn probe(&mut self) -> String {
+        let mut body = BytesMut::new();
+        ApiVersionsRequest::default().encode(&mut body, 0).expect("it can be said");
+        self.client.try_send_bytes(&frame(18, 0, 78, &body));
+        let said = match self.client.receive_within(RESPONSE_TIMEOUT) {
+            Received::Frame(frame) if frame[..4] == 78_i32.to_be_bytes() => {
+                return "alive".to_owned();
+            }
+            Received::Frame(frame) => format!("out of step: {frame:?}"),
+            Received::Closed => "closed".to_owned(),
+            Received::Timeout => "silent".to_owned(),
+        };
+        self.client = Client::connect(&self.address);
+        said
+    }
+}
+
+/// The rows of an answer in the order of their partitions; a broker has none.
+fn rows(frame: &Bytes, version: i16) -> String {
+    let header = ResponseHeader::parse(frame, PRODUCE, version).expect("a header");
+    let body = frame.slice(header.bytes..);
+    let response = decode_response::<ProduceRequest>(version, body).expect("an answer");
+    let mut rows: Vec<(i32, String)> = Vec::new();
+    for topic in &response.responses {
+        rows.extend(topic.partition_responses.iter().map(|row| (row.index, describe(row))));
+    }
+    rows.sort();
+    let throttled = if response.throttle_time_ms == 0 { "" } else { "throttled " };
+    let rows: Vec<String> = rows.into_iter().map(|(_, row)| row).collect();
+    format!("{throttled}{}", rows.join("; "))
+}
+
+fn describe(row: &PartitionProduceResponse) -> String {
+    let time = if row.log_append_time_ms == -1 { "unset" } else { "set" };
+    let errors: Vec<String> = row
+        .record_errors
+        .iter()
+        .map(|e| {
+            format!(
+                "{}{}",
+                e.batch_index,
+                if said(&e.batch_index_error_message) { "" } else { "?" }
+            )
+        })
+        .collect();
+    format!(
+        "{}: code {} base {} time {time} start {}{}{}",
+        row.index,
+        row.error_code,
+        row.base_offset,
+        row.log_start_offset,
+        if errors.is_empty() { String::new() } else { format!(" records {}", errors.join(",")) },
+        if said(&row.error_message) { " said" } else { "" },
+    )
+}
+
+fn said(message: &Option<kafka_protocol::protocol::StrBytes>) -> bool {
+    message.as_ref().is_some_and(|m| !m.is_empty())
+}

@@ -1,0 +1,217 @@
+//! Classic topics at their broker and diskless ones at our node, asked the same.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::create_topics_request::CreatableReplicaAssignment;
+use kafka_protocol::messages::{BrokerId, CreateTopicsRequest};
+use kafka_protocol::protocol::Request;
+use odradek::wire::guard::decode_response;
+use odradek::wire::header::ResponseHeader;
+use uuid::Uuid;
+
+use super::super::client::{Client, Received, frame};
+use super::super::lifecycle::LIMIT;
+use super::super::requests::{self, append};
+use super::super::{Topic, brokers, replica};
+use super::describe::Describe;
+use crate::bed::Bed;
+use crate::bed::process::wait_until;
+use crate::bed::replica::DISKLESS_PREFIX;
+
+/// An answer that takes longer counts as none; the longest wait asked for is shorter.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(8);
+/// Nobody's.
+const UNKNOWN_TOPIC: (&str, Uuid) = ("diskless-nobody", Uuid::from_u128(7 << 64 | 7));
+
+/// Which topic a request names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TopicRef {
+    Main,
+    Second,
+    /// A name or an id that no topic has.
+    Unknown,
+    /// No name, or the id of zeros.
+    Zero,
+    /// A name that no topic can have.
+    Illegal,
+}
+
+/// One of the two, with the session that it gave last.
+pub(super) struct Side {
+    pub(super) topics: [Topic; 2],
+    address: String,
+    pub(super) client: Client,
+    pub(super) session: i32,
+}
+
+/// Ours and the broker's.
+pub(super) struct SideBySide {
+    pub(super) name: &'static str,
+    pub(super) ours: Side,
+    pub(super) theirs: Side,
+}
+
+impl SideBySide {
+    /// Two new topics on either side, with so many partitions and the same configs.
+    pub(super) fn new(name: &'static str, partitions: i32, configs: &[(&str, &str)]) -> Self {
+        let of = |prefix: &str| {
+            ["main", "second"].map(|role| {
+                create(
+                    &format!("{prefix}read-{}-{role}", name.replace(' ', "-")),
+                    partitions,
+                    configs,
+                )
+            })
+        };
+        let (ours, theirs) = (of(DISKLESS_PREFIX), of("classic-"));
+        assert!(ours[0].is_diskless() && !theirs[0].is_diskless());
+        let (address, broker) = (ours[0].address(replica(), 0), brokers()[0].clone());
+        let mut client = Client::connect(&broker);
+        wait_until("the broker to lead", LIMIT, || {
+            theirs.iter().all(|topic| {
+                (0..partitions).all(|partition| {
+                    let at = topic.partition(partition);
+                    requests::offset_of(&mut client, at, requests::LATEST).error_code == 0
+                })
+            })
+        });
+        Self { name, ours: Side::new(ours, address), theirs: Side::new(theirs, broker) }
+    }
+
+    pub(super) fn each(&mut self) -> [&mut Side; 2] {
+        [&mut self.ours, &mut self.theirs]
+    }
+
+    /// Appends the same to both.
+    pub(super) fn append(&mut self, to: TopicRef, partition: i32, batch: &Bytes) {
+        for side in self.each() {
+            let topic = &side.topics[usize::from(to == TopicRef::Second)];
+            append(&mut side.client, topic.partition(partition), batch.clone());
+        }
+    }
+
+    /// What each says: ours, and the broker's.
+    pub(super) fn ask<R>(
+        &mut self,
+        version: i16,
+        build: impl Fn(&Side) -> R,
+        edit: Option<fn(Vec<u8>) -> Vec<u8>>,
+    ) -> (String, String)
+    where
+        R: Request,
+        R::Response: Describe,
+    {
+        for side in self.each() {
+            let request = build(side);
+            side.send(&request, version, edit);
+        }
+        // Both are asked before either is heard, so that waits pass side by side.
+        (self.ours.receive::<R>(version), self.theirs.receive::<R>(version))
+    }
+
+    /// A connection anew for both.
+    pub(super) fn reconnect(&mut self) {
+        self.each().into_iter().for_each(Side::reconnect);
+    }
+}
+
+/// A topic with all of its partitions at broker 1.
+fn create(stem: &str, partitions: i32, configs: &[(&str, &str)]) -> Topic {
+    let name = Bed::get().unique(stem);
+    // What is read must not depend on what a broker deletes or rolls meanwhile.
+    let retention = [("retention.ms", "-1"), ("segment.ms", "9223372036854775807")];
+    let mut request = requests::create(&name, -1, &[configs, &retention].concat());
+    let topic = &mut request.topics[0];
+    topic.replication_factor = -1;
+    let at_1 = |index| {
+        CreatableReplicaAssignment::default()
+            .with_partition_index(index)
+            .with_broker_ids(vec![BrokerId(1)])
+    };
+    topic.assignments = (0..partitions).map(at_1).collect();
+    let response = Client::connect(&replica().bootstrap()).call::<CreateTopicsRequest>(&request, 7);
+    let row = &response.topics[0];
+    assert_eq!(row.error_code, 0, "{name}: {:?}", row.error_message);
+    Topic::look_up(replica(), &name)
+}
+
+impl Side {
+    fn new(topics: [Topic; 2], address: String) -> Self {
+        let client = Client::connect(&address);
+        Self { topics, address, client, session: 0 }
+    }
+
+    pub(super) fn reconnect(&mut self) {
+        self.client = Client::connect(&self.address);
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(super) fn name_and_id(&self, to: TopicRef) -> (&str, Uuid) {
+        match to {
+            TopicRef::Main | TopicRef::Second => {
+                let topic = &self.topics[usize::from(to == TopicRef::Second)];
+                (&topic.name, topic.id)
+            }
+            TopicRef::Unknown => UNKNOWN_TOPIC,
+            TopicRef::Zero => ("", Uuid::nil()),
+            TopicRef::Illegal => ("no/topic", Uuid::from_u128(9 << 64 | 9)),
+        }
+    }
+
+    /// What a name or an id stands for.
+    pub(super) fn role(&self, name: &str, id: Uuid) -> String {
+        let roles = [TopicRef::Main, TopicRef::Second, TopicRef::Unknown, TopicRef::Illegal];
+        let is = |to: &TopicRef| {
+            let (its_name, its_id) = self.name_and_id(*to);
+            name == its_name || (name.is_empty() && id == its_id)
+        };
+        let role = roles.into_iter().find(is);
+        role.map_or_else(|| format!("{name:?}"), |to| format!("{to:?}"))
+    }
+
+    pub(super) fn send<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+        edit: Option<fn(Vec<u8>) -> Vec<u8>>,
+    ) {
+        let mut body = BytesMut::new();
+        request.encode(&mut body, version).unwrap_or_else(|e| panic!("{} v{version}: {e}", R::KEY));
+        let sent = frame(R::KEY, version, 77, &body).to_vec();
+        let sent = match edit {
+            Some(edit) => edit(sent),
+            None => sent,
+        };
+        self.client.try_send_bytes(&sent);
+    }
+
+    pub(super) fn receive<R>(&mut self, version: i16) -> String
+    where
+        R: Request,
+        R::Response: Describe,
+    {
+        let (said, session) = match self.client.receive_within(RESPONSE_TIMEOUT) {
+            Received::Frame(frame) => {
+                let header = ResponseHeader::parse(&frame, R::KEY, version).expect("a header");
+                assert_eq!(header.correlation_id, 77);
+                let body = frame.slice(header.bytes..);
+                let response = decode_response::<R>(version, body).expect("an answer");
+                (response.describe(self), response.session())
+            }
+            Received::Closed => {
+                self.reconnect();
+                ("closed".to_owned(), None)
+            }
+            Received::Timeout => {
+                self.reconnect();
+                ("silent".to_owned(), None)
+            }
+        };
+        self.session = session.unwrap_or(self.session);
+        said
+    }
+}

@@ -1,0 +1,155 @@
+//! Fetch while the store, Redis or the reader itself fails: what is there is served, what is not
+//! is a passing error, and nothing wrong is ever given.
+
+mod slow_readers;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::FetchRequest;
+
+use super::Topic;
+use super::batch::{Batch, read, stored_bytes};
+use super::client::Client;
+use super::requests::{append, fetch, fetched};
+use crate::bed::Bed;
+use crate::bed::process::wait_until;
+use crate::bed::redis_proxy::{Mode, RedisProxy};
+use crate::bed::replica::{DISKLESS_PREFIX, Replica};
+use crate::bed::slow_s3::SlowS3;
+
+const NONE: i16 = 0;
+const KAFKA_STORAGE_ERROR: i16 = 56;
+const LIMIT: Duration = Duration::from_secs(30);
+const RECORDS: usize = 4;
+
+/// A log whose writer is gone, so that every byte of it comes from the store.
+fn check(name: &str, rule: &str, expected_code: i16) {
+    let store = SlowS3::start(&[]);
+    let (coordinator, cluster) = (Bed::get().redis().yaml(), Bed::get().unique("reading"));
+    let writer = Replica::start_of(&cluster, &store.yaml(), &coordinator, "");
+    let topic = Bed::get().unique(&format!("{DISKLESS_PREFIX}reading"));
+    let topic = Topic::create(&writer, &topic, 1, &[]);
+    let batches = [0; RECORDS].map(|_| Batch::of(&["a record of a log"]).bytes());
+    let mut client = Client::connect(&topic.address(&writer, 0));
+    for (offset, batch) in (0..).zip(&batches) {
+        assert_eq!(append(&mut client, topic.partition(0), batch.clone()), offset);
+    }
+    let reader = Replica::start_of(&cluster, &store.yaml(), &coordinator, "");
+    let mut client = Client::connect(&topic.address(&reader, 0));
+    let ask = |client: &mut Client| {
+        let response = client.call(&fetch(topic.partition(0), 12, 0), 12);
+        let row = fetched(&response);
+        let ends = if row.error_code == NONE { (0, RECORDS as i64) } else { (-1, -1) };
+        assert_eq!((row.log_start_offset, row.high_watermark), ends, "{name}");
+        (row.error_code, row.records.as_ref().map(|r| read(r)).unwrap_or_default())
+    };
+    let expected: Vec<_> =
+        (0..).zip(&batches).map(|(at, batch)| (at, stored_bytes(batch))).collect();
+
+    store.control(&format!("fault?verb=get&contains=/wal/&{rule}"));
+    let begun = Instant::now();
+    let (code, records) = ask(&mut client);
+    assert_eq!(code, expected_code, "{name}");
+    assert_eq!(records, expected[..if expected_code == NONE { RECORDS } else { 0 }], "{name}");
+    assert!(begun.elapsed() < LIMIT, "{name}: {:?}", begun.elapsed());
+    store.control("lift");
+    store.control("release");
+    // On the same connection, as a consumer does that retries.
+    wait_until(name, LIMIT, || ask(&mut client) == (NONE, expected.clone()));
+}
+
+#[test]
+fn store_failures_map_to_fetch_error_codes() {
+    let cells = [
+        ("gone", "status=404&code=NoSuchKey", KAFKA_STORAGE_ERROR),
+        ("refused", "refuse", KAFKA_STORAGE_ERROR),
+        ("told to slow down", "status=503&code=SlowDown", KAFKA_STORAGE_ERROR),
+        ("denied", "status=403&code=AccessDenied", KAFKA_STORAGE_ERROR),
+        ("truncated", "partial", KAFKA_STORAGE_ERROR),
+        ("wrong bytes", "corrupt", KAFKA_STORAGE_ERROR),
+        ("hanging", "hang-before=never", KAFKA_STORAGE_ERROR),
+        ("slow", "hang-before=1500", NONE),
+        ("wrong bytes once", "corrupt&next=1", NONE),
+        ("truncated once", "partial&next=1", NONE),
+        ("refused once", "refuse&next=1", NONE),
+    ];
+    std::thread::scope(|scope| {
+        for (name, rule, expected_code) in cells {
+            scope.spawn(move || check(name, rule, expected_code));
+        }
+    });
+}
+
+/// A reader's replica loses Redis; meanwhile records are written, and what the commit stream said
+/// of them is gone when it is back.
+#[test]
+fn gap_in_the_commit_stream_loses_no_records() {
+    let store = SlowS3::start(&[]);
+    let redis = Bed::get().redis();
+    let cluster = Bed::get().unique("gap");
+    let writer = Replica::start_of(&cluster, &store.yaml(), &redis.yaml(), "");
+    let proxy = RedisProxy::start(redis.port());
+    let reader = Replica::start_of(&cluster, &store.yaml(), &proxy.yaml(), "");
+    let topic = Bed::get().unique(&format!("{DISKLESS_PREFIX}gap"));
+    let topic = Topic::create(&writer, &topic, 1, &[]);
+    let at = topic.partition(0);
+    let mut produces = Client::connect(&topic.address(&writer, 0));
+    let mut reads = Client::connect(&topic.address(&reader, 0));
+    let batch = Batch::of(&["before"]).bytes();
+    assert_eq!(append(&mut produces, at, batch.clone()), 0);
+    let give = |reads: &mut Client, offset: i64, wait_ms: i32| {
+        let request = fetch(at, 12, offset).with_max_wait_ms(wait_ms);
+        let correlation_id = reads.send(&request, 12);
+        let response = reads.receive::<FetchRequest>(correlation_id, 12);
+        let row = fetched(&response);
+        (row.error_code, row.records.as_ref().map(|r| read(r)).unwrap_or_default())
+    };
+    assert_eq!(give(&mut reads, 0, 10_000), (NONE, vec![(0, stored_bytes(&batch))]));
+
+    proxy.set(Mode::Refuse);
+    for offset in 1..4 {
+        assert_eq!(append(&mut produces, at, batch.clone()), offset);
+    }
+    // What the reader knows is served all the while, and where it knows nothing it says nothing
+    // wrong.
+    assert_eq!(give(&mut reads, 0, 0), (NONE, vec![(0, stored_bytes(&batch))]));
+    let (code, records) = give(&mut reads, 1, 0);
+    assert!(records.is_empty() && [NONE, KAFKA_STORAGE_ERROR].contains(&code), "{code}");
+    let (code, _) = give(&mut reads, 3, 0);
+    assert_eq!(code, KAFKA_STORAGE_ERROR, "never OFFSET_OUT_OF_RANGE");
+    for shard in 0..4 {
+        let key = format!("odradek:{{{cluster}:{shard}}}:log");
+        redis_call(redis.port(), &["XTRIM", &key, "MAXLEN", "0"]);
+    }
+
+    // Asked while it is still cut off, answered by what is found when it is not.
+    let waiting = fetch(at, 12, 1).with_max_wait_ms(25_000);
+    let correlation_id = reads.send(&waiting, 12);
+    std::thread::sleep(Duration::from_secs(1));
+    let begun = Instant::now();
+    proxy.set(Mode::Pass);
+    let response = reads.receive::<FetchRequest>(correlation_id, 12);
+    let row = fetched(&response);
+    let records = row.records.as_ref().map(|r| read(r)).unwrap_or_default();
+    let all: Vec<_> = (1..4).map(|offset| (offset, stored_bytes(&batch))).collect();
+    assert_eq!((row.error_code, records), (NONE, all));
+    assert!(begun.elapsed() < Duration::from_secs(15), "found, not waited for");
+    // And what comes now wakes it as ever.
+    let correlation_id = reads.send(&fetch(at, 12, 4).with_max_wait_ms(25_000), 12);
+    assert_eq!(append(&mut produces, at, batch.clone()), 4);
+    let response = reads.receive::<FetchRequest>(correlation_id, 12);
+    let records = fetched(&response).records.as_ref().map(|r| read(r)).unwrap_or_default();
+    assert_eq!(records, [(4, stored_bytes(&batch))]);
+}
+
+fn redis_call(port: u16, words: &[&str]) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("Redis is there");
+    let words_of = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+    let command = format!("*{}\r\n{}", words.len(), words_of.collect::<String>());
+    stream.write_all(command.as_bytes()).expect("it reads");
+    let mut answer = [0; 1];
+    stream.read_exact(&mut answer).expect("it answers");
+    assert_eq!(answer, *b":", "a number");
+}
