@@ -15,14 +15,16 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 mod backends;
-mod figures;
-mod floors;
-mod lost;
+mod gauges;
+mod membership;
+mod membership_view;
+mod metadata_health;
+mod observed_positions;
 mod reload;
-mod roster;
-mod zone;
 
-use backends::{Ordering, Watched, attach, open_coordinator, open_store, store_metadata_id};
+use backends::{
+    MonitoredRedis, OpenedCoordinator, attach, open_coordinator, open_store, store_metadata_id,
+};
 
 use crate::admin::{self, Pages, Readiness};
 use crate::clock::{SystemClock, WallClock};
@@ -53,13 +55,13 @@ use crate::proxy::{Proxy, ProxySettings};
 use crate::tasks;
 
 /// How often brokers and topics are asked for, for what did not come by way of a client.
-const WATCH_INTERVAL: Duration = Duration::from_secs(5);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 /// Pause between two tries of something that start-up cannot do without.
-const RETRY_PAUSE: Duration = Duration::from_secs(2);
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 /// How long a drain may take; what is not answered by then is cut off.
-const DRAIN_MAX: Duration = Duration::from_secs(60);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest request: `socket.request.max.bytes` of a stock broker.
-const FRAME_BYTES_MAX: usize = 100 << 20;
+const MAX_FRAME_BYTES: usize = 100 << 20;
 /// Runs a replica until it is told to stop, and follows its file meanwhile.
 ///
 /// # Errors
@@ -69,7 +71,7 @@ pub async fn serve(
     file: PathBuf,
     logging: Option<Logging>,
 ) -> anyhow::Result<()> {
-    let mut stop = Stop::new()?;
+    let mut stop = ShutdownSignal::new()?;
     let readiness = Arc::new(Readiness::default());
     let metrics = Arc::new(Metrics::default());
     metrics.identify(&settings.replica, &settings.zone);
@@ -82,18 +84,19 @@ pub async fn serve(
         running = start(&settings, Arc::clone(&metrics), &readiness) => running?,
     };
     console.attach(Arc::clone(&running.proxy));
-    let (proxy, told) = (Arc::clone(&running.proxy), Arc::clone(&running.told));
-    let parts = reload::Parts { proxy, console, logging, metrics, told };
+    let (proxy, settings_digest) =
+        (Arc::clone(&running.proxy), Arc::clone(&running.settings_digest));
+    let parts = reload::ReloadTargets { proxy, console, logging, metrics, settings_digest };
     reload::follow(file, settings.clone(), parts)?;
     readiness.set_ready(true);
-    let doubted = settings.clone();
-    tasks::spawn("doctor", async move { doctor::log_doubts(&doubted).await });
+    let checked = settings.clone();
+    tasks::spawn("doctor", async move { doctor::log_warnings(&checked).await });
     stop.wait().await;
     tracing::info!("draining");
     readiness.set_ready(false);
     tokio::select! {
         () = stop.wait() => tracing::warn!("stopped without draining"),
-        drained = tokio::time::timeout(DRAIN_MAX, running.drain()) => match drained {
+        drained = tokio::time::timeout(DRAIN_TIMEOUT, running.drain()) => match drained {
             Ok(()) => tracing::info!("drained"),
             Err(_) => tracing::warn!("not drained in time; connections are cut"),
         },
@@ -102,12 +105,12 @@ pub async fn serve(
 }
 
 /// SIGTERM and SIGINT.
-struct Stop {
+struct ShutdownSignal {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
 
-impl Stop {
+impl ShutdownSignal {
     fn new() -> anyhow::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -124,26 +127,26 @@ impl Stop {
 }
 
 /// A replica that serves.
-struct Running {
+struct RunningReplica {
     proxy: Arc<Proxy>,
     listeners: Arc<Listeners>,
     drain: watch::Sender<bool>,
-    lease: zone::Lease,
+    lease: membership::Lease,
     /// What the others are told of the settings.
-    told: Arc<AtomicU64>,
-    hosts: bool,
-    redis: Option<Watched>,
+    settings_digest: Arc<AtomicU64>,
+    is_writer: bool,
+    redis: Option<MonitoredRedis>,
 }
 
-impl Running {
+impl RunningReplica {
     /// Leaves the map of nodes, and serves on until all who were sent here can have heard of it;
     /// then takes nothing new, answers what was asked, and makes durable what was taken.
     async fn drain(&mut self) {
-        if self.hosts {
+        if self.is_writer {
             self.proxy.nodes.leave();
             self.lease.end().await;
             if self.proxy.nodes.is_succeeded() {
-                tokio::time::sleep(zone::NOTICE).await;
+                tokio::time::sleep(membership::LEAVE_PROPAGATION).await;
             }
         }
         self.drain.send_replace(true);
@@ -152,7 +155,7 @@ impl Running {
         self.listeners.drained().await;
         self.proxy.producer.drain().await;
         if let Some(redis) = &self.redis {
-            lost::keep(redis).await;
+            metadata_health::keep(redis).await;
         }
     }
 }
@@ -161,22 +164,22 @@ async fn start(
     settings: &Settings,
     metrics: Arc<Metrics>,
     readiness: &Arc<Readiness>,
-) -> anyhow::Result<Running> {
+) -> anyhow::Result<RunningReplica> {
     let clock: Arc<dyn WallClock> = Arc::new(SystemClock);
     let entropy = Arc::new(Entropy::from_os());
     let (store, uploads) = open_store(settings, &entropy, &metrics).await?;
-    let ordering = open_coordinator(settings, &store, &clock, &entropy, &metrics).await?;
-    let coordinator = Arc::clone(&ordering.coordinator);
+    let opened = open_coordinator(settings, &store, &clock, &entropy, &metrics).await?;
+    let coordinator = Arc::clone(&opened.coordinator);
 
     let servers = settings.kafka.bootstrap_servers.iter().map(ToString::to_string).collect();
     let cluster = Arc::new(Cluster::new(servers, login(settings, &entropy)));
-    let metadata = until_ok("Kafka", || cluster.refresh()).await;
+    let metadata = retry_until_ok("Kafka", || cluster.refresh()).await;
     metrics.successes.note(Success::kafka);
     let cluster_id = cluster.view().cluster_id.clone();
     let attachment = attach(settings, &*coordinator, &cluster_id, readiness).await?;
     store_metadata_id(settings, &*store, &attachment).await?;
-    if let Some(redis) = &ordering.redis {
-        lost::watch(redis, Arc::clone(readiness), Arc::clone(&metrics));
+    if let Some(redis) = &opened.redis {
+        metadata_health::watch(redis, Arc::clone(readiness), Arc::clone(&metrics));
     }
 
     let topics = Arc::new(Topics::new(
@@ -188,31 +191,32 @@ async fn start(
     let components = Components { store, uploads, coordinator, clock, entropy };
     let wakeups = Arc::new(Wakeups::counting(Arc::clone(&metrics)));
     follow(&components.coordinator, &wakeups, &topics).await;
-    until_ok("the batch coordinator", || topics.load()).await;
+    retry_until_ok("the batch coordinator", || topics.load()).await;
 
-    let member = zone::member(settings, &attachment, &ordering);
+    let member = membership::member(settings, &attachment, &opened);
     let zone = Arc::new(Zone::new(member.clone()));
-    let objects = zone::objects(settings, &components, &zone, &metrics).await?;
+    let objects = membership::objects(settings, &components, &zone, &metrics).await?;
     let (coordinator, entropy) =
         (Arc::clone(&components.coordinator), Arc::clone(&components.entropy));
     let nodes = Arc::new(Nodes::new(&member));
-    let engine = Engine { components, objects, wakeups, metrics: Arc::clone(&metrics) };
-    let proxy = build_proxy(settings, Arc::clone(&nodes), engine, &ordering, &topics);
+    let engine = EngineParts { components, objects, wakeups, metrics: Arc::clone(&metrics) };
+    let proxy = build_proxy(settings, Arc::clone(&nodes), engine, &opened, &topics);
     let (drain, draining) = watch::channel(false);
     let listeners = Arc::new(Listeners::new(Arc::clone(&proxy), draining));
     topics.observe_all(&metadata.topics).await;
     topics.refresh_configs().await;
-    let ears = zone::Ears {
+    let subscribers = membership::MembershipSubscribers {
         zone,
         nodes: Arc::clone(&nodes),
         listeners: Arc::clone(&listeners),
         metrics: Arc::clone(&metrics),
-        nodes_heard: AtomicU16::new(0),
+        nodes_reported: AtomicU16::new(0),
     };
-    let mut keeper = zone::Keeper::new(coordinator, member, Arc::new(ears), entropy, metrics);
-    keeper.listen().await;
-    let told = keeper.settings();
-    let lease = open(settings, &listeners, keeper, &nodes).await?;
+    let mut renewer =
+        membership::LeaseRenewer::new(coordinator, member, Arc::new(subscribers), entropy, metrics);
+    renewer.read_members().await;
+    let settings_digest = renewer.settings();
+    let lease = open_listeners(settings, &listeners, renewer, &nodes).await?;
     tasks::spawn_critical("watch", watch(Arc::clone(&proxy), Arc::clone(&listeners), cluster_id));
     let listen = &proxy.settings;
     tracing::info!(
@@ -222,18 +226,18 @@ async fn start(
         zone = listen.zone,
         "ready"
     );
-    let (hosts, redis) = (settings.writer, ordering.redis);
-    Ok(Running { proxy, listeners, drain, lease, told, hosts, redis })
+    let (is_writer, redis) = (settings.writer, opened.redis);
+    Ok(RunningReplica { proxy, listeners, drain, lease, settings_digest, is_writer, redis })
 }
 
 /// Opens the ports: first those that others send clients to, then takes the lease by which they
 /// do, and last those where clients start.
-async fn open(
+async fn open_listeners(
     settings: &Settings,
     listeners: &Arc<Listeners>,
-    mut keeper: zone::Keeper,
+    mut renewer: membership::LeaseRenewer,
     nodes: &Nodes,
-) -> anyhow::Result<zone::Lease> {
+) -> anyhow::Result<membership::Lease> {
     if settings.writer {
         // More may be open already, if the zone has more; these are what this replica asks for.
         let nodes = settings.diskless.nodes_per_zone.into();
@@ -242,11 +246,11 @@ async fn open(
     while !settings.writer && nodes.map().nodes().next().is_none() {
         // Where nobody ever wrote, the metadata may be one that was lost, and began anew by us.
         tracing::warn!("waiting for a replica with a writer");
-        tokio::time::sleep(RETRY_PAUSE).await;
-        keeper.listen().await;
+        tokio::time::sleep(RETRY_DELAY).await;
+        renewer.read_members().await;
     }
     listeners.open_brokers().await;
-    let lease = keeper.take().await;
+    let lease = renewer.acquire().await;
     listeners.open_bootstrap().await?;
     Ok(lease)
 }
@@ -264,7 +268,7 @@ pub(crate) fn login(settings: &Settings, entropy: &Arc<Entropy>) -> Option<Login
 }
 
 /// What the use cases share.
-struct Engine {
+struct EngineParts {
     components: Components,
     objects: Arc<Objects>,
     wakeups: Arc<Wakeups>,
@@ -274,28 +278,28 @@ struct Engine {
 fn build_proxy(
     settings: &Settings,
     nodes: Arc<Nodes>,
-    engine: Engine,
-    ordering: &Ordering,
+    engine: EngineParts,
+    opened: &OpenedCoordinator,
     topics: &Arc<Topics>,
 ) -> Arc<Proxy> {
-    let Engine { components, objects, wakeups, metrics } = engine;
+    let EngineParts { components, objects, wakeups, metrics } = engine;
     let memory = &settings.memory;
     let budget = |bytes| Budget::new(in_memory(bytes), Arc::clone(&metrics));
     let (diskless, classic) = (budget(memory.requests), budget(memory.requests));
     let responses = budget(memory.responses);
-    figures::budget(&metrics, BudgetName::requests, &diskless);
-    figures::budget(&metrics, BudgetName::classic, &classic);
-    figures::budget(&metrics, BudgetName::responses, &responses);
-    figures::cache(&metrics, &objects);
-    figures::topics(&metrics, topics);
+    gauges::budget(&metrics, BudgetName::requests, &diskless);
+    gauges::budget(&metrics, BudgetName::classic, &classic);
+    gauges::budget(&metrics, BudgetName::responses, &responses);
+    gauges::cache(&metrics, &objects);
+    gauges::topics(&metrics, topics);
     let produce = ProduceSettings {
         interval: settings.flush.interval,
         object_bytes: in_memory(settings.flush.size_bytes),
         puts_per_second_max: settings.flush.puts_per_second_max,
         upload: UploadSettings::STANDARD,
         replica: settings.replica.clone(),
-        incarnation: ordering.incarnation,
-        process_id: ordering.process_id,
+        incarnation: opened.incarnation,
+        process_id: opened.process_id,
     };
     let producer = Producer::start(
         components.clone(),
@@ -316,7 +320,7 @@ fn build_proxy(
             connection_bytes_max: in_memory(memory.connection),
             // So that some clients that take nothing do not keep the others from reading.
             response_bytes_max: in_memory(memory.responses / 8),
-            frame_bytes_max: FRAME_BYTES_MAX,
+            frame_bytes_max: MAX_FRAME_BYTES,
             store_name: settings.objects_url().to_string(),
         },
         nodes,
@@ -365,7 +369,7 @@ fn seal_profile(profile: Profile) -> SealProfile {
 }
 
 /// Tries until it works; says so each time that it does not.
-async fn until_ok<T, E, F>(what: &str, mut attempt: impl FnMut() -> F) -> T
+async fn retry_until_ok<T, E, F>(what: &str, mut attempt: impl FnMut() -> F) -> T
 where
     E: std::fmt::Display,
     F: Future<Output = Result<T, E>>,
@@ -375,13 +379,13 @@ where
             Ok(done) => return done,
             Err(error) => tracing::warn!(%error, "waiting for {what}"),
         }
-        tokio::time::sleep(RETRY_PAUSE).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
 /// Follows the coordinator's events for waiting fetches and topic kinds.
 async fn follow(coordinator: &Arc<dyn Coordinator>, wakeups: &Arc<Wakeups>, topics: &Arc<Topics>) {
-    let events = until_ok("the batch coordinator", || coordinator.subscribe()).await;
+    let events = retry_until_ok("the batch coordinator", || coordinator.subscribe()).await;
     let (wakeups, topics) = (Arc::clone(wakeups), Arc::clone(topics));
     tasks::spawn_critical("follow", async move {
         let also = |event: &Event| {
@@ -403,7 +407,7 @@ async fn follow(coordinator: &Arc<dyn Coordinator>, wakeups: &Arc<Wakeups>, topi
 async fn watch(proxy: Arc<Proxy>, listeners: Arc<Listeners>, cluster_id: String) {
     let mut last = Instant::now();
     loop {
-        tokio::time::sleep_until(last + WATCH_INTERVAL).await;
+        tokio::time::sleep_until(last + REFRESH_INTERVAL).await;
         last = Instant::now();
         let metadata = match proxy.cluster.refresh().await {
             Ok(metadata) => metadata,

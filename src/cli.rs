@@ -29,9 +29,9 @@ pub enum Command {
     /// Check a configuration file; name every mistake and exit with 78 if there is one.
     Validate(ConfigFile),
     /// Examine what a configuration file names: brokers, store, Redis, addresses, topics.
-    Doctor(Doctor),
+    Doctor(DoctorArgs),
     /// Say what diskless traffic costs and saves, as running replicas know it.
-    Cost(Cost),
+    Cost(CostArgs),
     /// Look after topics.
     #[command(subcommand)]
     Topic(TopicCommand),
@@ -67,7 +67,7 @@ pub struct ConfigFile {
 
 /// What to examine, and how to say it.
 #[derive(Clone, Debug, Args)]
-pub struct Doctor {
+pub struct DoctorArgs {
     /// The configuration file.
     pub file: PathBuf,
     /// Print the findings as JSON.
@@ -83,7 +83,7 @@ pub struct Doctor {
 
 /// Whom to ask, and how to say it.
 #[derive(Clone, Debug, Args)]
-pub struct Cost {
+pub struct CostArgs {
     /// The configuration file.
     pub file: PathBuf,
     /// A replica's admin port, as http://10.0.0.7:9180; may be given several times. Without it, the
@@ -99,12 +99,12 @@ pub struct Cost {
 #[derive(Clone, Debug, Subcommand)]
 pub enum TopicCommand {
     /// Create a diskless topic, whatever the rules of the file say.
-    Create(TopicCreate),
+    Create(TopicCreateArgs),
 }
 
 /// A topic to create.
 #[derive(Clone, Debug, Args)]
-pub struct TopicCreate {
+pub struct TopicCreateArgs {
     /// The configuration file.
     pub file: PathBuf,
     /// The topic's name.
@@ -148,7 +148,7 @@ pub fn run_docs(document: Document) -> ExitCode {
 }
 
 /// Says everything that is wrong with a file.
-pub fn config_is_wrong(problems: &Problems) -> ExitCode {
+pub fn report_config_problems(problems: &Problems) -> ExitCode {
     // The exit code says it as well, should nobody read the output.
     let _unread = writeln!(io::stderr().lock(), "{problems}");
     ExitCode::from(EXIT_CONFIG)

@@ -13,7 +13,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde::Serialize;
 
-use crate::cli::Cost;
+use crate::cli::CostArgs;
 use crate::config::Settings;
 use crate::console::status::Status;
 use crate::costs::MONTH_SECONDS;
@@ -51,15 +51,15 @@ struct Row {
 ///
 /// # Errors
 /// A replica that cannot be asked.
-pub async fn run(settings: Settings, asked: Cost) -> anyhow::Result<ExitCode> {
+pub async fn run(settings: Settings, args: CostArgs) -> anyhow::Result<ExitCode> {
     let own = || vec![format!("http://{}", settings.admin.bind)];
-    let replicas = if asked.replicas.is_empty() { own() } else { asked.replicas.clone() };
+    let replicas = if args.replicas.is_empty() { own() } else { args.replicas.clone() };
     let mut answers = Vec::with_capacity(replicas.len());
     for replica in &replicas {
         answers.push(ask(replica).await?);
     }
     let report = report(&answers);
-    let text = match asked.json {
+    let text = match args.json {
         true => format!("{}\n", serde_json::to_string_pretty(&report)?),
         false => show(&report, answers.len()),
     };

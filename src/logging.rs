@@ -34,11 +34,11 @@ impl Format {
 
 /// Spans of this target go to the collector, and to no log: they are of level TRACE, so that
 /// without a collector nobody makes them.
-pub const SPANS: &str = "odradek::span";
+pub const SPAN_TARGET: &str = "odradek::span";
 
 /// Who the spans are of.
 #[derive(Clone, Copy, Debug)]
-pub struct Traces<'a> {
+pub struct TraceExport<'a> {
     /// The collector, as `http://collector:4318`.
     pub endpoint: &'a str,
     /// The replica's name.
@@ -51,9 +51,9 @@ pub struct Traces<'a> {
 #[derive(Clone)]
 pub struct Logging {
     filter: reload::Handle<EnvFilter, Registry>,
-    shown: Arc<Mutex<String>>,
+    current_level: Arc<Mutex<String>>,
     /// The environment says what is logged, whatever the file says.
-    is_fixed: bool,
+    is_set_by_env: bool,
     spans: Option<SdkTracerProvider>,
 }
 
@@ -78,10 +78,10 @@ pub fn parse_filter(text: &str) -> Result<EnvFilter, String> {
 
 /// Begins to log to standard error. `ODRADEK_LOG` and `ODRADEK_LOG_FORMAT` come before what is
 /// asked for.
-pub fn start(format: Format, level: &str, traces: Option<Traces<'_>>) -> Logging {
+pub fn start(format: Format, level: &str, traces: Option<TraceExport<'_>>) -> Logging {
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let told = env("ODRADEK_LOG").filter(|text| parse_filter(text).is_ok());
-    let level = told.clone().unwrap_or_else(|| level.to_owned());
+    let from_env = env("ODRADEK_LOG").filter(|text| parse_filter(text).is_ok());
+    let level = from_env.clone().unwrap_or_else(|| level.to_owned());
     let filter = parse_filter(&level).unwrap_or_else(|_| EnvFilter::new("info"));
     let named = env("ODRADEK_LOG_FORMAT")
         .and_then(|name| Format::NAMES.iter().find(|(known, _)| *known == name).copied());
@@ -92,7 +92,7 @@ pub fn start(format: Format, level: &str, traces: Option<Traces<'_>>) -> Logging
     let exported = provider.as_ref().map(|provider| {
         let tracer: SdkTracer = provider.tracer("odradek");
         let layer = tracing_opentelemetry::layer().with_tracer(tracer);
-        layer.with_filter(filter_fn(|metadata| metadata.target() == SPANS))
+        layer.with_filter(filter_fn(|metadata| metadata.target() == SPAN_TARGET))
     });
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
@@ -106,12 +106,14 @@ pub fn start(format: Format, level: &str, traces: Option<Traces<'_>>) -> Logging
     if let Err(error) = spans {
         tracing::error!(%error, "log.traces: no spans are sent");
     }
-    let (shown, is_fixed) = (Arc::new(Mutex::new(level)), told.is_some());
-    Logging { filter: handle, shown, is_fixed, spans: provider }
+    let (current_level, is_set_by_env) = (Arc::new(Mutex::new(level)), from_env.is_some());
+    Logging { filter: handle, current_level, is_set_by_env, spans: provider }
 }
 
 /// Sends spans in batches, from a thread of its own; what a collector does not take is dropped.
-fn tracer(traces: Traces<'_>) -> Result<SdkTracerProvider, opentelemetry_otlp::ExporterBuildError> {
+fn tracer(
+    traces: TraceExport<'_>,
+) -> Result<SdkTracerProvider, opentelemetry_otlp::ExporterBuildError> {
     let endpoint = format!("{}/v1/traces", traces.endpoint.trim_end_matches('/'));
     let exporter = SpanExporter::builder().with_http().with_endpoint(endpoint).build()?;
     let resource = Resource::builder().with_service_name("odradek").with_attributes([
@@ -125,7 +127,7 @@ fn tracer(traces: Traces<'_>) -> Result<SdkTracerProvider, opentelemetry_otlp::E
 
 impl Logging {
     /// Sends the spans that are left; the process ends.
-    pub fn finish(&self) {
+    pub fn flush_spans(&self) {
         if let Some(spans) = &self.spans {
             // The collector may be gone, and nobody is left to be told.
             let _unsent = spans.shutdown();
@@ -134,7 +136,7 @@ impl Logging {
 
     /// What is logged now.
     pub fn level(&self) -> String {
-        self.shown.lock().clone()
+        self.current_level.lock().clone()
     }
 
     /// From now on this is logged.
@@ -144,13 +146,13 @@ impl Logging {
     pub fn set_level(&self, text: &str) -> Result<(), String> {
         let filter = parse_filter(text)?;
         self.filter.reload(filter).map_err(|error| error.to_string())?;
-        text.trim().clone_into(&mut self.shown.lock());
+        text.trim().clone_into(&mut self.current_level.lock());
         Ok(())
     }
 
     /// What the file says now; whether it counts, for the environment comes first.
-    pub fn follow_file(&self, level: &str) -> bool {
-        !self.is_fixed && self.set_level(level).is_ok()
+    pub fn apply_file_level(&self, level: &str) -> bool {
+        !self.is_set_by_env && self.set_level(level).is_ok()
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use odradek::cli::{self, Cli, Command, TopicCommand};
 use odradek::config::Settings;
-use odradek::logging::{self, Logging, Traces};
+use odradek::logging::{self, Logging, TraceExport};
 use odradek::{app, cost_command, doctor, topic_command};
 
 fn main() -> ExitCode {
@@ -52,7 +52,7 @@ where
 {
     let settings = match Settings::load(file) {
         Ok(settings) => settings,
-        Err(problems) => return cli::config_is_wrong(&problems),
+        Err(problems) => return cli::report_config_problems(&problems),
     };
     // The one TLS provider of the process: several libraries link their own, and would panic.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
@@ -60,7 +60,7 @@ where
     let endpoint = settings.log.traces.clone().or_else(|| from_env.filter(|url| !url.is_empty()));
     let level = level.unwrap_or(&settings.log.level);
     let (replica, zone) = (settings.replica.as_str(), settings.zone.as_str());
-    let traces = endpoint.as_deref().map(|endpoint| Traces { endpoint, replica, zone });
+    let traces = endpoint.as_deref().map(|endpoint| TraceExport { endpoint, replica, zone });
     let logging = logging::start(settings.log.format, level, traces);
     let finished = logging.clone();
     for warning in settings.warnings() {
@@ -71,7 +71,7 @@ where
         Ok(runtime) => runtime.block_on(run(settings, logging)),
         Err(error) => Err(error.into()),
     };
-    finished.finish();
+    finished.flush_spans();
     match done {
         Ok(code) => code,
         Err(error) => {

@@ -11,7 +11,7 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::protocol::StrBytes;
 
 use crate::app;
-use crate::cli::TopicCreate;
+use crate::cli::TopicCreateArgs;
 use crate::config::Settings;
 use crate::entropy::Entropy;
 use crate::proxy::upstream::BrokerConnection;
@@ -23,7 +23,7 @@ const TIMEOUT_MS: i32 = 10_000;
 ///
 /// # Errors
 /// No replica answers at the configured address, or the topic is refused; says why.
-pub async fn create(settings: Settings, create: TopicCreate) -> anyhow::Result<()> {
+pub async fn create(settings: Settings, create: TopicCreateArgs) -> anyhow::Result<()> {
     let listeners = &settings.listeners;
     let address = format!("{}:{}", listeners.advertised_host, listeners.bootstrap_port);
     let enable = [("diskless.enable".to_owned(), "true".to_owned())];

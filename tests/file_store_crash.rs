@@ -27,11 +27,11 @@ async fn writes_until_it_is_killed() {
     let Some(root) = std::env::var_os(ROOT) else { return };
     let root = Path::new(&root);
     let store = FileStore::open(&root.join("store")).unwrap();
-    let mut told = OpenOptions::new().append(true).open(root.join("told")).unwrap();
+    let mut acknowledged = OpenOptions::new().append(true).open(root.join("told")).unwrap();
     for number in 0.. {
         let (key, body) = object(number);
         store.put(&key, vec![body], PutMode::Create).await.unwrap();
-        writeln!(told, "{number}").unwrap();
+        writeln!(acknowledged, "{number}").unwrap();
     }
 }
 
@@ -43,7 +43,7 @@ fn start(root: &Path) -> Child {
     command.spawn().unwrap()
 }
 
-fn told(root: &Path) -> usize {
+fn acknowledged(root: &Path) -> usize {
     std::fs::read_to_string(root.join("told")).unwrap().lines().count()
 }
 
@@ -52,19 +52,22 @@ async fn a_killed_process_leaves_whole_objects_and_all_that_it_was_told_of() {
     for wanted in [1, 40, 150] {
         let root = tempfile::tempdir().unwrap();
         let mut child = start(root.path());
-        while told(root.path()) < wanted {
+        while acknowledged(root.path()) < wanted {
             assert!(child.try_wait().unwrap().is_none(), "it writes until it is killed");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         child.kill().unwrap();
         child.wait().unwrap();
 
-        let told = told(root.path()) as u64;
+        let acknowledged = acknowledged(root.path()) as u64;
         let store = FileStore::open(&root.path().join("store")).unwrap();
         let rows = store.list("", None, usize::MAX).await.unwrap();
         // One PUT may have been under way: it is there as a whole or not at all.
         let found = rows.len() as u64;
-        assert!((told..=told + 1).contains(&found), "told of {told}, found {found}");
+        assert!(
+            (acknowledged..=acknowledged + 1).contains(&found),
+            "told of {acknowledged}, found {found}"
+        );
         for number in 0..found {
             let (key, body) = object(number);
             assert!(store.get(&key, None).await.unwrap() == body, "{key} is torn");

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use odradek::entropy::Entropy;
 use odradek::store::conformance::{self, pattern};
-use odradek::store::probe::{Honours, probe};
+use odradek::store::probe::{StoreCapabilities, probe};
 use odradek::store::retry::{RetryPolicy, RetryStore};
 use odradek::store::s3::{S3Credentials, S3Options, S3Store};
 use odradek::store::{Certainty, PutMode, Store, StoreError, StoreErrorKind};
@@ -26,7 +26,7 @@ fn retrying(store: S3Store) -> Arc<dyn Store> {
     Arc::new(RetryStore::new(Arc::new(store), RetryPolicy::STANDARD, entropy))
 }
 
-fn judged(result: Result<impl Sized, StoreError>) -> (StoreErrorKind, Certainty) {
+fn failure(result: Result<impl Sized, StoreError>) -> (StoreErrorKind, Certainty) {
     let Err(error) = result else { panic!("it went through") };
     (error.kind, error.certainty)
 }
@@ -36,23 +36,26 @@ async fn minio_conforms() {
     let Some(server) = S3Server::minio().await else { return };
     conformance::run(&retrying(server.store("some/prefix"))).await;
     conformance::run(&retrying(server.store(""))).await;
-    refusals(&server).await;
-    foreign_objects(&server).await;
+    requests_are_denied(&server).await;
+    objects_of_other_writers(&server).await;
 }
 
 /// What a replica asks at its start.
-async fn honours(server: &S3Server) -> Honours {
+async fn capabilities(server: &S3Server) -> StoreCapabilities {
     let s3 = Arc::new(server.store("probed"));
     let store = retrying(server.store("probed"));
-    let honours = probe(&*store, Some(&s3), "meta/probe").await.unwrap();
+    let capabilities = probe(&*store, Some(&s3), "meta/probe").await.unwrap();
     assert!(store.list("", None, 10).await.unwrap().is_empty(), "nothing is left behind");
-    honours
+    capabilities
 }
 
 #[tokio::test]
 async fn minio_checks_the_checksum_that_was_signed() {
     let Some(server) = S3Server::minio().await else { return };
-    assert_eq!(honours(&server).await, Honours { create: true, checksums: true });
+    assert_eq!(
+        capabilities(&server).await,
+        StoreCapabilities { conditional_create: true, checksums: true }
+    );
     // The real checksum of another body: what a bit flipped on its way looks like.
     let status = put_with_checksum_of(&server, b"what was meant", b"what arrives").await;
     assert_eq!(status, 400);
@@ -64,14 +67,17 @@ async fn minio_checks_the_checksum_that_was_signed() {
 async fn radosgw_conforms() {
     let Some(server) = S3Server::radosgw().await else { return };
     conformance::run(&retrying(server.store("some/prefix"))).await;
-    refusals(&server).await;
+    requests_are_denied(&server).await;
     let status = put_with_checksum_of(&server, b"what was meant", b"what arrives").await;
     assert_eq!(status, 200, "radosgw checks checksums now: say so in docs/adr/0002");
-    assert_eq!(honours(&server).await, Honours { create: true, checksums: false });
+    assert_eq!(
+        capabilities(&server).await,
+        StoreCapabilities { conditional_create: true, checksums: false }
+    );
 }
 
 /// A wrong secret must be refused, else the server checks no signatures and proves nothing.
-async fn refusals(server: &S3Server) {
+async fn requests_are_denied(server: &S3Server) {
     let denied = (StoreErrorKind::Denied, Certainty::Determinate);
     let mut wrong = server.options();
     if let S3Credentials::Keys { secret_access_key, .. } = &mut wrong.credentials {
@@ -79,25 +85,25 @@ async fn refusals(server: &S3Server) {
     }
     let store = S3Store::new(BUCKET, "", &wrong).unwrap();
     let body = vec![Bytes::from_static(b"x")];
-    assert_eq!(judged(store.put("a", body.clone(), PutMode::Overwrite).await), denied);
-    assert_eq!(judged(store.get("a", None).await), denied);
-    assert_eq!(judged(store.get("a", Some(0..1)).await), denied);
-    assert_eq!(judged(store.head("a").await), denied);
-    assert_eq!(judged(store.list("", None, 1).await), denied);
-    assert_eq!(judged(store.delete("a").await), denied);
+    assert_eq!(failure(store.put("a", body.clone(), PutMode::Overwrite).await), denied);
+    assert_eq!(failure(store.get("a", None).await), denied);
+    assert_eq!(failure(store.get("a", Some(0..1)).await), denied);
+    assert_eq!(failure(store.head("a").await), denied);
+    assert_eq!(failure(store.list("", None, 1).await), denied);
+    assert_eq!(failure(store.delete("a").await), denied);
     let error = store.put("a", body.clone(), PutMode::Overwrite).await.unwrap_err();
     let shown = format!("{error:?} {error} {store:?} {wrong:?}");
     assert!(shown.contains("SignatureDoesNotMatch"), "{shown}");
     assert!(!shown.contains("WRONGSECRET") && !shown.contains("X-Amz-Signature"), "{shown}");
 
     let nowhere = S3Store::new("no-such-bucket", "", &server.options()).unwrap();
-    assert_eq!(judged(nowhere.put("a", body, PutMode::Overwrite).await), denied);
-    assert_eq!(judged(nowhere.get("a", None).await), denied);
-    assert_eq!(judged(nowhere.list("", None, 1).await), denied);
+    assert_eq!(failure(nowhere.put("a", body, PutMode::Overwrite).await), denied);
+    assert_eq!(failure(nowhere.get("a", None).await), denied);
+    assert_eq!(failure(nowhere.list("", None, 1).await), denied);
 }
 
 /// What others put beside ours is not listed, and does not end a listing early.
-async fn foreign_objects(server: &S3Server) {
+async fn objects_of_other_writers(server: &S3Server) {
     let bucket = server.bucket();
     bucket.put_object("/foreign/a b&c<d>", b"theirs").await.unwrap();
     let store = server.store("foreign");
@@ -121,7 +127,7 @@ async fn put_with_checksum_of(server: &S3Server, meant: &[u8], sent: &'static [u
     sent.status().as_u16()
 }
 
-fn impatient(endpoint: String) -> S3Store {
+fn with_short_timeout(endpoint: String) -> S3Store {
     let options = S3Options {
         endpoint: Some(endpoint),
         region: "us-east-1".to_owned(),
@@ -138,19 +144,19 @@ fn impatient(endpoint: String) -> S3Store {
 #[tokio::test]
 async fn a_connection_refused_changed_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let store = impatient(format!("http://{}", listener.local_addr().unwrap()));
+    let store = with_short_timeout(format!("http://{}", listener.local_addr().unwrap()));
     drop(listener);
     let expected = (StoreErrorKind::Unavailable, Certainty::Determinate);
     let body = vec![Bytes::from_static(b"x")];
-    assert_eq!(judged(store.put("a", body, PutMode::Overwrite).await), expected);
-    assert_eq!(judged(store.delete("a").await), expected);
-    assert_eq!(judged(store.get("a", None).await), expected);
-    assert_eq!(judged(store.head("a").await), expected);
-    assert_eq!(judged(store.list("", None, 1).await), expected);
+    assert_eq!(failure(store.put("a", body, PutMode::Overwrite).await), expected);
+    assert_eq!(failure(store.delete("a").await), expected);
+    assert_eq!(failure(store.get("a", None).await), expected);
+    assert_eq!(failure(store.head("a").await), expected);
+    assert_eq!(failure(store.list("", None, 1).await), expected);
 }
 
 /// Takes one connection after another, reads what comes, and answers with `answer`, or never.
-async fn misbehaving(answer: Option<&'static str>) -> S3Store {
+async fn misbehaving_server(answer: Option<&'static str>) -> S3Store {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     odradek::tasks::spawn("misbehaving", async move {
@@ -165,7 +171,7 @@ async fn misbehaving(answer: Option<&'static str>) -> S3Store {
             }
         }
     });
-    impatient(endpoint)
+    with_short_timeout(endpoint)
 }
 
 #[tokio::test]
@@ -183,42 +189,42 @@ async fn a_write_that_gets_no_whole_answer_is_in_doubt_and_a_read_is_not() {
         (Some(slow_down), SlowDown),
     ];
     for (answer, kind) in answers {
-        let store = misbehaving(answer).await;
-        let doubt = (kind, Certainty::Indeterminate);
-        let certain = (kind, Certainty::Determinate);
+        let store = misbehaving_server(answer).await;
+        let indeterminate = (kind, Certainty::Indeterminate);
+        let determinate = (kind, Certainty::Determinate);
         let body = vec![Bytes::from_static(b"x")];
         let put = store.put("a", body.clone(), PutMode::Overwrite).await;
-        assert_eq!(judged(put), doubt, "PUT {answer:?}");
+        assert_eq!(failure(put), indeterminate, "PUT {answer:?}");
         let create = store.put("a", body, PutMode::Create).await;
-        assert_eq!(judged(create), doubt, "CREATE {answer:?}");
-        assert_eq!(judged(store.delete("a").await), doubt, "DELETE {answer:?}");
-        assert_eq!(judged(store.get("a", None).await), certain, "GET {answer:?}");
-        assert_eq!(judged(store.head("a").await), certain, "HEAD {answer:?}");
-        assert_eq!(judged(store.list("", None, 1).await), certain, "LIST {answer:?}");
+        assert_eq!(failure(create), indeterminate, "CREATE {answer:?}");
+        assert_eq!(failure(store.delete("a").await), indeterminate, "DELETE {answer:?}");
+        assert_eq!(failure(store.get("a", None).await), determinate, "GET {answer:?}");
+        assert_eq!(failure(store.head("a").await), determinate, "HEAD {answer:?}");
+        assert_eq!(failure(store.list("", None, 1).await), determinate, "LIST {answer:?}");
     }
 }
 
 #[tokio::test]
 async fn a_body_that_ends_early_is_not_an_object() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\nhalf";
-    let store = misbehaving(Some(answer)).await;
+    let store = misbehaving_server(Some(answer)).await;
     let expected = (StoreErrorKind::Unavailable, Certainty::Determinate);
-    assert_eq!(judged(store.get("a", None).await), expected);
+    assert_eq!(failure(store.get("a", None).await), expected);
 }
 
 #[tokio::test]
 async fn a_conflict_with_nothing_to_show_for_it_may_be_tried_again() {
     let answer = "HTTP/1.1 409 Conflict\r\nContent-Length: 59\r\nConnection: close\r\n\r\n\
                   <Error><Code>ConditionalRequestConflict</Code>      </Error>";
-    let store = misbehaving(Some(answer)).await;
+    let store = misbehaving_server(Some(answer)).await;
     let put = store.put("a", vec![Bytes::from_static(b"x")], PutMode::Create).await;
-    assert_eq!(judged(put), (StoreErrorKind::Unavailable, Certainty::Determinate));
+    assert_eq!(failure(put), (StoreErrorKind::Unavailable, Certainty::Determinate));
 }
 
 /// Answers every request with 200, and gives back the heads of those that came.
-async fn recording() -> (S3Store, tokio::sync::mpsc::Receiver<String>) {
+async fn recording_server() -> (S3Store, tokio::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let store = impatient(format!("http://{}", listener.local_addr().unwrap()));
+    let store = with_short_timeout(format!("http://{}", listener.local_addr().unwrap()));
     let (heads, recorded) = tokio::sync::mpsc::channel(16);
     odradek::tasks::spawn("recording", async move {
         while let Ok((mut socket, _)) = listener.accept().await {
@@ -236,7 +242,7 @@ async fn recording() -> (S3Store, tokio::sync::mpsc::Receiver<String>) {
 
 #[tokio::test]
 async fn a_put_says_its_length_and_signs_its_checksum_and_its_condition() {
-    let (store, mut recorded) = recording().await;
+    let (store, mut recorded) = recording_server().await;
     let chunks = vec![Bytes::from_static(b"1234"), Bytes::from_static(b"56789")];
     store.put("a", chunks, PutMode::Create).await.unwrap();
     let head = recorded.recv().await.unwrap();

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::floors::ObservedPositionObjects;
-use super::lost;
-use super::zone::LEASE;
-use super::{RETRY_PAUSE, until_ok};
+use super::membership::LEASE_DURATION;
+use super::metadata_health;
+use super::observed_positions::ObservedPositionObjects;
+use super::{RETRY_DELAY, retry_until_ok};
 use crate::admin::Readiness;
 use crate::clock::WallClock;
 use crate::config::{CoordinatorSettings, Settings};
@@ -20,7 +20,7 @@ use crate::coordinator::{Attachment, Coordinator, CoordinatorError};
 use crate::entropy::Entropy;
 use crate::metrics::Metrics;
 use crate::store::memory::MemoryStore;
-use crate::store::open::Opened;
+use crate::store::open::OpenedStore;
 use crate::store::probe::probe;
 use crate::store::{PutMode, Store, StoreErrorKind};
 
@@ -34,18 +34,18 @@ const PROBE_PREFIX: &str = "meta/probe-";
 const EMBEDDED_KEY: &str = "embedded/cluster.json";
 
 /// The coordinator, with the way to name new objects.
-pub(super) struct Ordering {
+pub(super) struct OpenedCoordinator {
     pub(super) coordinator: Arc<dyn Coordinator>,
     pub(super) incarnation: u64,
     pub(super) process_id: u32,
     /// Where the metadata may be lost; `None` where it lies with the objects.
-    pub(super) redis: Option<Watched>,
+    pub(super) redis: Option<MonitoredRedis>,
 }
 
 /// A Redis, and what is kept of it beside the objects.
-pub(super) struct Watched {
+pub(super) struct MonitoredRedis {
     pub(super) coordinator: Arc<RedisCoordinator>,
-    pub(super) floors: Arc<ObservedPositionObjects>,
+    pub(super) positions: Arc<ObservedPositionObjects>,
 }
 
 /// The store as it is read, and bare, as it is written. A replica without a writer has none, and
@@ -66,26 +66,26 @@ pub(super) async fn open_store(
     });
     let opened = opening.await?.with_context(|| format!("store {}", settings.objects_url()))?;
     check_store(settings, &opened, entropy).await?;
-    Ok((opened.store, opened.bare))
+    Ok((opened.store, opened.without_retries))
 }
 
 /// Asks the store what it honours, and refuses to rely on what it does not.
 async fn check_store(
     settings: &Settings,
-    opened: &Opened,
+    opened: &OpenedStore,
     entropy: &Entropy,
 ) -> anyhow::Result<()> {
     let key = format!("{PROBE_PREFIX}{:016x}", entropy.next_u64());
     let attempt = || probe(&*opened.store, opened.s3.as_ref(), &key);
-    let honours = until_ok("the object store", attempt).await;
-    if !honours.create {
+    let capabilities = retry_until_ok("the object store", attempt).await;
+    if !capabilities.conditional_create {
         bail!(
             "{} overwrites objects that it was told to leave alone (PUT with If-None-Match), so \
              two replicas could take it for theirs; choose a store that honours it",
             settings.objects_url()
         );
     }
-    if !honours.checksums {
+    if !capabilities.checksums {
         tracing::warn!(
             store = %settings.objects_url(),
             "the store does not check the CRC32C of what it is sent: damage on the way to it will \
@@ -101,7 +101,7 @@ pub(super) async fn open_coordinator(
     clock: &Arc<dyn WallClock>,
     entropy: &Arc<Entropy>,
     metrics: &Arc<Metrics>,
-) -> anyhow::Result<Ordering> {
+) -> anyhow::Result<OpenedCoordinator> {
     let measured = |coordinator: Arc<dyn Coordinator>| -> Arc<dyn Coordinator> {
         Arc::new(MeasuredCoordinator::new(coordinator, Arc::clone(metrics)))
     };
@@ -111,10 +111,10 @@ pub(super) async fn open_coordinator(
             let coordinator = opened.context("the embedded coordinator cannot begin")?;
             let (incarnation, process_id) = (coordinator.incarnation(), coordinator.process_id());
             let coordinator = measured(Arc::new(coordinator));
-            Ok(Ordering { coordinator, incarnation, process_id, redis: None })
+            Ok(OpenedCoordinator { coordinator, incarnation, process_id, redis: None })
         }
         CoordinatorSettings::Redis { url, replicas } => {
-            if until_ok("the object store", || exists(&**store, EMBEDDED_KEY)).await {
+            if retry_until_ok("the object store", || exists(&**store, EMBEDDED_KEY)).await {
                 bail!(
                     "{} belongs to an embedded coordinator: its offsets are not in Redis; choose \
                      another store prefix or cluster name, or coordinator: embedded",
@@ -122,25 +122,26 @@ pub(super) async fn open_coordinator(
                 );
             }
             let (kept, clock_of) = (Arc::clone(store), Arc::clone(clock));
-            let floors = Arc::new(ObservedPositionObjects::new(kept, clock_of, &settings.replica));
+            let positions =
+                Arc::new(ObservedPositionObjects::new(kept, clock_of, &settings.replica));
             let redis = RedisSettings {
                 url: url.expose().to_owned(),
                 cluster: settings.cluster.clone(),
-                metadata_id: until_ok("the object store", || metadata_id(&**store)).await,
+                metadata_id: retry_until_ok("the object store", || metadata_id(&**store)).await,
                 shards: SHARDS_DEFAULT,
                 timeout: REDIS_TIMEOUT,
                 replica: settings.replica.clone(),
                 may_verify: settings.writer,
-                lease: LEASE,
+                lease: LEASE_DURATION,
                 replicas: *replicas,
-                floors: Some(Arc::clone(&floors) as Arc<dyn ObservedPositionStore>),
+                floors: Some(Arc::clone(&positions) as Arc<dyn ObservedPositionStore>),
             };
             let coordinator = Arc::new(RedisCoordinator::new(entropy, redis)?);
-            Ok(Ordering {
+            Ok(OpenedCoordinator {
                 coordinator: measured(Arc::clone(&coordinator) as Arc<dyn Coordinator>),
                 incarnation: u64::try_from(clock.now_ms()).unwrap_or(0),
                 process_id: (entropy.next_u64() >> 32) as u32,
-                redis: Some(Watched { coordinator, floors }),
+                redis: Some(MonitoredRedis { coordinator, positions }),
             })
         }
     }
@@ -156,7 +157,7 @@ pub(super) async fn attach(
 ) -> anyhow::Result<Attachment> {
     loop {
         let attached = coordinator.attach(cluster_id, &settings.zone).await;
-        lost::note(readiness, attached.as_ref().err());
+        metadata_health::note(readiness, attached.as_ref().err());
         match attached {
             Ok(attachment) => return Ok(attachment),
             Err(error @ CoordinatorError::OtherCluster { .. }) => {
@@ -169,7 +170,7 @@ pub(super) async fn attach(
             Err(CoordinatorError::MetadataLost(_)) => {}
             Err(error) => tracing::error!(%error, "waiting for the batch coordinator"),
         }
-        tokio::time::sleep(RETRY_PAUSE).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
@@ -190,9 +191,9 @@ pub(super) async fn store_metadata_id(
             Err(error) if error.kind == StoreErrorKind::AlreadyExists => break,
             Err(error) => tracing::error!(%error, "waiting for the object store"),
         }
-        tokio::time::sleep(RETRY_PAUSE).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
-    let kept = until_ok("the object store", || metadata_id(store)).await;
+    let kept = retry_until_ok("the object store", || metadata_id(store)).await;
     if kept.as_deref() != Some(attachment.metadata_id.as_str()) {
         bail!(
             "Redis and {} belong to different lives of the metadata: point the coordinator at the \

@@ -20,43 +20,47 @@ use crate::tasks;
 /// How often the file is looked at.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Keys, and sections of them, that a running replica takes over.
-const LIVE: &[&str] = &["diskless.topics", "flush", "costs", "metrics.perTopic", "log.level"];
+const RELOADABLE: &[&str] = &["diskless.topics", "flush", "costs", "metrics.perTopic", "log.level"];
 /// Of these lists only what ends so is taken over: their ports are open already.
-const LIVE_ENDS: &[(&str, &str)] = &[("clients.zones", "cidrs")];
+const RELOADABLE_IN_LISTS: &[(&str, &str)] = &[("clients.zones", "cidrs")];
 
 /// What changes when the file does.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct ReloadTargets {
     pub(super) proxy: Arc<Proxy>,
     pub(super) console: Arc<Console>,
     pub(super) logging: Option<Logging>,
     pub(super) metrics: Arc<Metrics>,
     /// What the other replicas are told of the settings.
-    pub(super) told: Arc<AtomicU64>,
+    pub(super) settings_digest: Arc<AtomicU64>,
 }
 
 /// Follows the file for as long as the process lives.
 ///
 /// # Errors
 /// The signal cannot be had.
-pub(super) fn follow(file: PathBuf, settings: Settings, parts: Parts) -> anyhow::Result<()> {
+pub(super) fn follow(
+    file: PathBuf,
+    settings: Settings,
+    targets: ReloadTargets,
+) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     tasks::spawn_critical("configuration", async move {
-        let mut follower = Follower {
-            seen: std::fs::read(&file).ok(),
+        let mut watcher = ConfigWatcher {
+            last_bytes: std::fs::read(&file).ok(),
             file,
-            runs: settings.clone(),
+            started_with: settings.clone(),
             settings,
-            parts,
+            targets,
         };
         loop {
             tokio::select! {
                 received = hangup.recv() => {
                     if received.is_some() {
-                        follower.reload();
+                        watcher.reload();
                     }
                 }
-                () = tokio::time::sleep(INTERVAL) => follower.look(),
+                () = tokio::time::sleep(INTERVAL) => watcher.poll(),
             }
         }
     });
@@ -64,30 +68,30 @@ pub(super) fn follow(file: PathBuf, settings: Settings, parts: Parts) -> anyhow:
 }
 
 #[derive(Debug)]
-struct Follower {
+struct ConfigWatcher {
     file: PathBuf,
     /// The file's bytes when it was last read.
-    seen: Option<Vec<u8>>,
+    last_bytes: Option<Vec<u8>>,
     /// What the file said last.
     settings: Settings,
     /// What it said when the replica started, for what has stayed as it was then.
-    runs: Settings,
-    parts: Parts,
+    started_with: Settings,
+    targets: ReloadTargets,
 }
 
-impl Follower {
+impl ConfigWatcher {
     /// Reads the file again if it has changed. One that is being replaced is missing for a moment.
-    fn look(&mut self) {
+    fn poll(&mut self) {
         let Ok(bytes) = std::fs::read(&self.file) else { return };
-        if self.seen.as_ref() != Some(&bytes) {
+        if self.last_bytes.as_ref() != Some(&bytes) {
             self.reload();
         }
     }
 
     fn reload(&mut self) {
-        self.seen = std::fs::read(&self.file).ok();
+        self.last_bytes = std::fs::read(&self.file).ok();
         let outcome = match Settings::load(&self.file) {
-            Ok(settings) => self.take_over(settings),
+            Ok(settings) => self.apply_changes(settings),
             Err(problems) => {
                 for problem in problems.to_string().lines() {
                     tracing::error!(problem, "the configuration is wrong; the old one stays");
@@ -95,35 +99,39 @@ impl Follower {
                 ReloadOutcome::refused
             }
         };
-        self.parts.metrics.reloaded(outcome);
+        self.targets.metrics.reloaded(outcome);
     }
 
-    fn take_over(&mut self, settings: Settings) -> ReloadOutcome {
+    fn apply_changes(&mut self, settings: Settings) -> ReloadOutcome {
         let changed = settings.written.changed_from(&self.settings.written);
         if changed.is_empty() {
             tracing::info!("the configuration is read again, and says what it said");
             return ReloadOutcome::unchanged;
         }
-        let live: Vec<_> = changed.iter().filter(|key| is_live(key)).cloned().collect();
+        let reloadable: Vec<_> = changed.iter().filter(|key| is_reloadable(key)).cloned().collect();
         self.apply(&settings);
-        let waits = settings.written.changed_from(&self.runs.written);
-        let waits: Vec<_> = waits.into_iter().filter(|key| !is_live(key)).collect();
-        self.parts.metrics.restart_needed(!waits.is_empty());
+        let needs_restart = settings.written.changed_from(&self.started_with.written);
+        let needs_restart: Vec<_> =
+            needs_restart.into_iter().filter(|key| !is_reloadable(key)).collect();
+        self.targets.metrics.restart_needed(!needs_restart.is_empty());
         self.settings = settings;
-        if !live.is_empty() {
-            tracing::info!(keys = live.join(", "), "the configuration has changed: taken over");
+        if !reloadable.is_empty() {
+            tracing::info!(
+                keys = reloadable.join(", "),
+                "the configuration has changed: taken over"
+            );
         }
-        if waits.is_empty() {
+        if needs_restart.is_empty() {
             return ReloadOutcome::applied;
         }
-        let keys = waits.join(", ");
+        let keys = needs_restart.join(", ");
         tracing::warn!(keys, "these keys have changed, and count after a restart only");
         ReloadOutcome::restart_needed
     }
 
     fn apply(&self, settings: &Settings) {
-        let Parts { proxy, console, logging, told, .. } = &self.parts;
-        told.store(settings.digest(), Ordering::Relaxed);
+        let ReloadTargets { proxy, console, logging, settings_digest, .. } = &self.targets;
+        settings_digest.store(settings.digest(), Ordering::Relaxed);
         proxy
             .topics
             .set_rules(settings.diskless.topics.clone(), seal_profile(settings.flush.profile));
@@ -138,7 +146,7 @@ impl Follower {
         console.follow(settings);
         if let Some(logging) = logging
             && settings.log.level != self.settings.log.level
-            && !logging.follow_file(&settings.log.level)
+            && !logging.apply_file_level(&settings.log.level)
         {
             tracing::warn!("ODRADEK_LOG is set, and comes before log.level");
         }
@@ -146,15 +154,16 @@ impl Follower {
 }
 
 /// Whether a running replica takes a key over.
-fn is_live(key: &str) -> bool {
+fn is_reloadable(key: &str) -> bool {
     let below = |section: &&&str| {
         key.strip_prefix(**section)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
-    let inside = |(list, end): &&(&str, &str)| {
+    let in_list = |(list, end): &&(&str, &str)| {
         key.starts_with(list) && key.split(['.', '[']).any(|part| part == *end)
     };
-    LIVE.iter().any(|section| below(&section)) || LIVE_ENDS.iter().any(|pair| inside(&pair))
+    RELOADABLE.iter().any(|section| below(&section))
+        || RELOADABLE_IN_LISTS.iter().any(|pair| in_list(&pair))
 }
 
 #[cfg(test)]
@@ -163,7 +172,7 @@ mod tests {
 
     #[test]
     fn keys_are_live_or_wait_for_a_restart() {
-        for live in [
+        for reloadable in [
             "diskless.topics",
             "diskless.topics[3].match",
             "flush.interval",
@@ -171,12 +180,12 @@ mod tests {
             "clients.zones[0].cidrs[1]",
             "log.level",
         ] {
-            assert!(is_live(live), "{live}");
+            assert!(is_reloadable(reloadable), "{reloadable}");
         }
-        for waits in
+        for needs_restart in
             ["zone", "diskless.nodesPerZone", "flushes", "clients.zones[0].port", "log.format"]
         {
-            assert!(!is_live(waits), "{waits}");
+            assert!(!is_reloadable(needs_restart), "{needs_restart}");
         }
     }
 }

@@ -348,7 +348,7 @@ impl Settings {
 
     /// Where this cluster's objects lie: several may share a bucket or a directory.
     pub fn objects_url(&self) -> StoreUrl {
-        self.store.url.beneath(&self.cluster)
+        self.store.url.join(&self.cluster)
     }
 
     /// A digest of that in which all replicas of a cluster must agree: which topics are diskless,

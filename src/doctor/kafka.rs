@@ -23,31 +23,31 @@ const TOPIC_RESOURCE: i8 = 2;
 /// Topics whose configs are asked for, at most.
 const TOPICS_MAX: usize = 1_000;
 
-pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
+pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
     let mut findings = Vec::new();
     let servers: Vec<String> =
         settings.kafka.bootstrap_servers.iter().map(ToString::to_string).collect();
     for server in &servers {
         if let Err(error) = connect(server).await {
-            let why = "a replica that starts while the others are down waits for it";
-            let fix = "see kafka.bootstrapServers, and that the broker runs";
-            findings.push(Finding::doubtful(KAFKA, error.to_string(), why).fix(fix));
+            let impact = "a replica that starts while the others are down waits for it";
+            let remedy = "see kafka.bootstrapServers, and that the broker runs";
+            findings.push(Finding::warn(KAFKA, error.to_string(), impact).remedy(remedy));
         }
     }
     let cluster = cluster(settings, servers);
     let metadata = match cluster.refresh().await {
         Ok(metadata) => metadata,
         Err(error) => {
-            let why = "a replica waits for a broker before it serves anything";
-            let fix = "see kafka.bootstrapServers, and kafka.sasl if the brokers want a login";
-            findings.push(Finding::wrong(KAFKA, error.to_string(), why).fix(fix));
+            let impact = "a replica waits for a broker before it serves anything";
+            let remedy = "see kafka.bootstrapServers, and kafka.sasl if the brokers want a login";
+            findings.push(Finding::fail(KAFKA, error.to_string(), impact).remedy(remedy));
             return findings;
         }
     };
     let view = cluster.view();
-    findings.extend(brokers(settings, &cluster, &view).await);
-    findings.extend(listeners(settings, &view).await);
-    findings.extend(topics(settings, &cluster, &metadata).await);
+    findings.extend(check_brokers(settings, &cluster, &view).await);
+    findings.extend(check_listeners(settings, &view).await);
+    findings.extend(check_topics(settings, &cluster, &metadata).await);
     findings
 }
 
@@ -55,21 +55,21 @@ fn cluster(settings: &Settings, servers: Vec<String>) -> Cluster {
     Cluster::new(servers, app::login(settings, &Arc::new(Entropy::from_os())))
 }
 
-async fn brokers(settings: &Settings, cluster: &Cluster, view: &View) -> Vec<Finding> {
-    let what = format!("cluster {}, {} brokers", view.cluster_id, view.brokers.len());
-    let mut findings = vec![Finding::fine(KAFKA, what)];
+async fn check_brokers(settings: &Settings, cluster: &Cluster, view: &View) -> Vec<Finding> {
+    let summary = format!("cluster {}, {} brokers", view.cluster_id, view.brokers.len());
+    let mut findings = vec![Finding::ok(KAFKA, summary)];
     if cluster.version_for::<MetadataRequest>(12).is_ok_and(|version| version < TOPIC_IDS_SINCE) {
-        let why = "a topic's kind is bound to its id";
-        let found = Finding::wrong(KAFKA, "the brokers know no topic ids", why);
-        findings.push(found.fix("Kafka 2.8 at least"));
+        let impact = "a topic's kind is bound to its id";
+        let found = Finding::fail(KAFKA, "the brokers know no topic ids", impact);
+        findings.push(found.remedy("Kafka 2.8 at least"));
     }
     for broker in view.brokers.values() {
         if let Err(error) = connect(&broker.address()).await {
-            let what = format!("broker {}: {error}", broker.id);
-            let why = "its classic partitions cannot be reached through this replica";
+            let summary = format!("broker {}: {error}", broker.id);
+            let impact = "its classic partitions cannot be reached through this replica";
             findings.push(
-                Finding::wrong(KAFKA, what, why)
-                    .fix("its advertised.listeners must be reachable from here"),
+                Finding::fail(KAFKA, summary, impact)
+                    .remedy("its advertised.listeners must be reachable from here"),
             );
         }
     }
@@ -77,43 +77,46 @@ async fn brokers(settings: &Settings, cluster: &Cluster, view: &View) -> Vec<Fin
     let highest = view.brokers.keys().max().copied().unwrap_or_default();
     let last = i64::from(ports.broker_ports) + i64::from(highest);
     if ports.broker_ports < ports.node_ports && last >= i64::from(ports.node_ports) {
-        let what = format!("broker {highest} takes port {last}, which is a diskless node's");
-        let fix = "raise listeners.nodePorts";
-        findings.push(Finding::wrong(LISTENERS, what, "one of the two is not served").fix(fix));
+        let summary = format!("broker {highest} takes port {last}, which is a diskless node's");
+        let remedy = "raise listeners.nodePorts";
+        findings
+            .push(Finding::fail(LISTENERS, summary, "one of the two is not served").remedy(remedy));
     }
     let racks: Vec<&str> = view.brokers.values().filter_map(|b| b.rack.as_deref()).collect();
     if !racks.is_empty() && !racks.contains(&settings.zone.as_str()) {
-        let what =
+        let summary =
             format!("zone is {}, the brokers' racks are {}", settings.zone, racks.join(", "));
-        let why = "if the same place has two names, its traffic counts as crossing zones";
-        let fix = "one naming for both: zone ids (use1-az1) or zone names (us-east-1a)";
-        findings.push(Finding::doubtful(KAFKA, what, why).fix(fix));
+        let impact = "if the same place has two names, its traffic counts as crossing zones";
+        let remedy = "one naming for both: zone ids (use1-az1) or zone names (us-east-1a)";
+        findings.push(Finding::warn(KAFKA, summary, impact).remedy(remedy));
     }
     findings
 }
 
 /// Whether who follows the advertised address comes to this cluster.
-async fn listeners(settings: &Settings, view: &View) -> Vec<Finding> {
+async fn check_listeners(settings: &Settings, view: &View) -> Vec<Finding> {
     let (host, port) = (&settings.listeners.advertised_host, settings.listeners.bootstrap_port);
     if let Err(error) = tokio::net::lookup_host((host.as_str(), port)).await {
-        let what = format!("advertisedHost {host}: {error}");
-        let fix = "a name that clients can resolve, or an address";
-        return vec![Finding::wrong(LISTENERS, what, "clients are told to connect there").fix(fix)];
+        let summary = format!("advertisedHost {host}: {error}");
+        let remedy = "a name that clients can resolve, or an address";
+        return vec![
+            Finding::fail(LISTENERS, summary, "clients are told to connect there").remedy(remedy),
+        ];
     }
     let address = format!("{host}:{port}");
-    let there = cluster(settings, vec![address.clone()]);
-    let found = match there.refresh().await {
+    let advertised = cluster(settings, vec![address.clone()]);
+    let found = match advertised.refresh().await {
         Err(error) => {
-            let what = format!("no replica answers at {address}: {error}");
-            let fix = "nothing, if none runs yet; else see advertisedHost and the firewall";
-            Finding::doubtful(LISTENERS, what, "clients are told to connect there").fix(fix)
+            let summary = format!("no replica answers at {address}: {error}");
+            let remedy = "nothing, if none runs yet; else see advertisedHost and the firewall";
+            Finding::warn(LISTENERS, summary, "clients are told to connect there").remedy(remedy)
         }
-        Ok(_) if there.view().cluster_id != view.cluster_id => {
-            let what = format!("{address} leads to cluster {}", there.view().cluster_id);
-            let why = "clients would write to another cluster than this file names";
-            Finding::wrong(LISTENERS, what, why).fix("see advertisedHost and bootstrapPort")
+        Ok(_) if advertised.view().cluster_id != view.cluster_id => {
+            let summary = format!("{address} leads to cluster {}", advertised.view().cluster_id);
+            let impact = "clients would write to another cluster than this file names";
+            Finding::fail(LISTENERS, summary, impact).remedy("see advertisedHost and bootstrapPort")
         }
-        Ok(_) => Finding::fine(LISTENERS, format!("{address} leads back to the cluster")),
+        Ok(_) => Finding::ok(LISTENERS, format!("{address} leads back to the cluster")),
     };
     vec![found]
 }
@@ -123,7 +126,7 @@ fn is_diskless(settings: &Settings, topic: &str) -> bool {
 }
 
 /// Topics that a rule would have diskless, and that cannot be.
-async fn topics(
+async fn check_topics(
     settings: &Settings,
     cluster: &Cluster,
     metadata: &MetadataResponse,
@@ -131,8 +134,8 @@ async fn topics(
     let names = metadata.topics.iter().filter_map(|topic| topic.name.clone());
     let matched = names.filter(|n| is_diskless(settings, n.as_str()));
     let matched: Vec<_> = matched.take(TOPICS_MAX).collect();
-    let what = format!("{} existing topics match rules of diskless.topics", matched.len());
-    let mut findings = vec![Finding::fine(TOPICS, what)];
+    let summary = format!("{} existing topics match rules of diskless.topics", matched.len());
+    let mut findings = vec![Finding::ok(TOPICS, summary)];
     let resource = |name: &kafka_protocol::messages::TopicName| {
         DescribeConfigsResource::default()
             .with_resource_type(TOPIC_RESOURCE)
@@ -151,24 +154,26 @@ async fn topics(
     let described = match asked {
         Ok(described) => described,
         Err(error) => {
-            let why = "configs of diskless topics are read from the brokers";
-            findings.push(Finding::wrong(TOPICS, error.to_string(), why));
+            let impact = "configs of diskless topics are read from the brokers";
+            findings.push(Finding::fail(TOPICS, error.to_string(), impact));
             return findings;
         }
     };
     for result in described.results {
         let name = result.resource_name.as_str();
         if result.error_code != 0 {
-            let what = format!("{name}: configs are refused (error {})", result.error_code);
-            let fix = "DescribeConfigs on topics for the user of kafka.sasl";
-            findings.push(Finding::wrong(TOPICS, what, "they decide how it is written").fix(fix));
+            let summary = format!("{name}: configs are refused (error {})", result.error_code);
+            let remedy = "DescribeConfigs on topics for the user of kafka.sasl";
+            findings.push(
+                Finding::fail(TOPICS, summary, "they decide how it is written").remedy(remedy),
+            );
         }
         let policy = result.configs.iter().find_map(|config| config.value.as_deref());
         if policy.is_some_and(|policy| policy.contains("compact")) {
-            let what = format!("{name} matches a rule, and is compacted");
-            let why = "diskless topics are not compacted; it stays as it is";
-            let fix = "exclude: true for it, before the rule that matches";
-            findings.push(Finding::doubtful(TOPICS, what, why).fix(fix));
+            let summary = format!("{name} matches a rule, and is compacted");
+            let impact = "diskless topics are not compacted; it stays as it is";
+            let remedy = "exclude: true for it, before the rule that matches";
+            findings.push(Finding::warn(TOPICS, summary, impact).remedy(remedy));
         }
     }
     findings

@@ -11,7 +11,7 @@ mod store;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::cli::Doctor;
+use crate::cli::DoctorArgs;
 use crate::config::Settings;
 
 pub use report::{Finding, Level, Report};
@@ -21,10 +21,10 @@ pub use report::{Finding, Level, Report};
 ///
 /// # Errors
 /// The outputs are closed.
-pub async fn run(settings: Settings, asked: Doctor) -> anyhow::Result<ExitCode> {
+pub async fn run(settings: Settings, args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
-    if asked.policy {
-        return match store::policy(&settings) {
+    if args.policy {
+        return match store::iam_policy(&settings) {
             Some(policy) => Ok(writeln!(out, "{policy:#}").map(|()| ExitCode::SUCCESS)?),
             None => {
                 writeln!(std::io::stderr(), "store: a policy is for s3:// alone")?;
@@ -32,29 +32,26 @@ pub async fn run(settings: Settings, asked: Doctor) -> anyhow::Result<ExitCode> 
             }
         };
     }
-    let report = examine(&settings).await;
-    if asked.json {
+    let report = check(&settings).await;
+    if args.json {
         report.print_json(&mut out)?
     } else {
         report.print(&mut out)?
     }
     Ok(ExitCode::from(match report.worst() {
-        Level::Wrong => 1,
-        Level::Doubtful if asked.strict => 2,
-        Level::Doubtful | Level::Fine => 0,
+        Level::Fail => 1,
+        Level::Warn if args.strict => 2,
+        Level::Warn | Level::Ok => 0,
     }))
 }
 
 /// All checks.
-pub async fn examine(settings: &Settings) -> Report {
-    let (kafka, store, coordinator) = tokio::join!(
-        kafka::examine(settings),
-        store::examine(settings),
-        coordinator::examine(settings)
-    );
+pub async fn check(settings: &Settings) -> Report {
+    let (kafka, store, coordinator) =
+        tokio::join!(kafka::check(settings), store::check(settings), coordinator::check(settings));
     let written = settings.warnings().into_iter().map(|warning| {
-        Finding::doubtful("configuration", warning, "it works, and is likely not what is wanted")
-            .fix("see docs/configuration.md")
+        Finding::warn("configuration", warning, "it works, and is likely not what is wanted")
+            .remedy("see docs/configuration.md")
     });
     Report(written.chain(kafka).chain(store).chain(coordinator).collect())
 }
@@ -62,12 +59,12 @@ pub async fn examine(settings: &Settings) -> Report {
 /// Logs what is doubtful about brokers, addresses, topics and the coordinator, once at the start of
 /// a replica: nothing shows it before the day when it costs records. What the store honours was
 /// asked before.
-pub async fn log_doubts(settings: &Settings) {
-    let (kafka, coordinator) =
-        tokio::join!(kafka::examine(settings), coordinator::examine(settings));
-    for Finding { level, subject, what, why, fix } in kafka.into_iter().chain(coordinator) {
-        if level != Level::Fine {
-            tracing::warn!(why, fix, "{subject}: {what}");
+pub async fn log_warnings(settings: &Settings) {
+    let (kafka, coordinator) = tokio::join!(kafka::check(settings), coordinator::check(settings));
+    for Finding { level, subject, summary, impact, remedy } in kafka.into_iter().chain(coordinator)
+    {
+        if level != Level::Ok {
+            tracing::warn!(impact, remedy, "{subject}: {summary}");
         }
     }
 }

@@ -9,11 +9,11 @@ use serde::Serialize;
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// As it should be.
-    Fine,
+    Ok,
     /// It works, and may cost records, money or sleep.
-    Doubtful,
+    Warn,
     /// A replica cannot serve so.
-    Wrong,
+    Fail,
 }
 
 /// What one check found.
@@ -24,38 +24,42 @@ pub struct Finding {
     /// Of whom: `kafka`, `listeners`, `store`, `coordinator`, `topics`, `zones`, `configuration`.
     pub subject: &'static str,
     /// What was found.
-    pub what: String,
+    pub summary: String,
     /// Why it matters; empty when it is fine.
-    pub why: String,
+    pub impact: String,
     /// What to do; empty when it is fine.
-    pub fix: String,
+    pub remedy: String,
 }
 
 impl Finding {
     /// As it should be.
-    pub fn fine(subject: &'static str, what: impl Into<String>) -> Self {
-        let (level, why, fix) = (Level::Fine, String::new(), String::new());
-        Self { level, subject, what: what.into(), why, fix }
+    pub fn ok(subject: &'static str, summary: impl Into<String>) -> Self {
+        let (level, impact, remedy) = (Level::Ok, String::new(), String::new());
+        Self { level, subject, summary: summary.into(), impact, remedy }
     }
 
     /// Doubtful, and why.
-    pub fn doubtful(
+    pub fn warn(
         subject: &'static str,
-        what: impl Into<String>,
-        why: impl Into<String>,
+        summary: impl Into<String>,
+        impact: impl Into<String>,
     ) -> Self {
-        Self { level: Level::Doubtful, why: why.into(), ..Self::fine(subject, what) }
+        Self { level: Level::Warn, impact: impact.into(), ..Self::ok(subject, summary) }
     }
 
     /// Wrong, and why.
-    pub fn wrong(subject: &'static str, what: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { level: Level::Wrong, why: why.into(), ..Self::fine(subject, what) }
+    pub fn fail(
+        subject: &'static str,
+        summary: impl Into<String>,
+        impact: impl Into<String>,
+    ) -> Self {
+        Self { level: Level::Fail, impact: impact.into(), ..Self::ok(subject, summary) }
     }
 
     /// What to do about it.
     #[must_use]
-    pub fn fix(self, fix: impl Into<String>) -> Self {
-        Self { fix: fix.into(), ..self }
+    pub fn remedy(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: remedy.into(), ..self }
     }
 }
 
@@ -66,7 +70,7 @@ pub struct Report(pub Vec<Finding>);
 impl Report {
     /// How bad the worst of it is.
     pub fn worst(&self) -> Level {
-        self.0.iter().map(|finding| finding.level).max().unwrap_or(Level::Fine)
+        self.0.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
     }
 
     /// For people.
@@ -74,25 +78,25 @@ impl Report {
     /// # Errors
     /// `out` is closed.
     pub fn print(&self, out: &mut dyn Write) -> io::Result<()> {
-        for Finding { level, subject, what, why, fix } in &self.0 {
+        for Finding { level, subject, summary, impact, remedy } in &self.0 {
             let mark = match level {
-                Level::Fine => "ok",
-                Level::Doubtful => "DOUBT",
-                Level::Wrong => "WRONG",
+                Level::Ok => "ok",
+                Level::Warn => "WARN",
+                Level::Fail => "FAIL",
             };
-            writeln!(out, "{mark:<6} {subject:<14} {what}")?;
-            for (label, text) in [("why", why), ("fix", fix)] {
+            writeln!(out, "{mark:<6} {subject:<14} {summary}")?;
+            for (label, text) in [("why", impact), ("fix", remedy)] {
                 if !text.is_empty() {
                     writeln!(out, "       {label:>14} {text}")?;
                 }
             }
         }
         let count = |level| self.0.iter().filter(|finding| finding.level == level).count();
-        let (wrong, doubtful) = (count(Level::Wrong), count(Level::Doubtful));
-        writeln!(out, "{wrong} wrong, {doubtful} doubtful, {} as it should be", count(Level::Fine))
+        let (fail, warn) = (count(Level::Fail), count(Level::Warn));
+        writeln!(out, "{fail} wrong, {warn} doubtful, {} as it should be", count(Level::Ok))
     }
 
-    /// For programs: an array of objects with `level`, `subject`, `what`, `why` and `fix`.
+    /// For programs: an array of objects with `level`, `subject`, `summary`, `impact` and `remedy`.
     ///
     /// # Errors
     /// `out` is closed.

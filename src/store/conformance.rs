@@ -41,7 +41,7 @@ pub fn pattern(seed: u64, len: usize) -> Bytes {
 }
 
 #[track_caller]
-fn refused<T>(result: Result<T, StoreError>, kind: StoreErrorKind, what: &str) {
+fn assert_refused<T>(result: Result<T, StoreError>, kind: StoreErrorKind, what: &str) {
     let Err(error) = result else { panic!("{what}: went through, expected {kind:?}") };
     assert_eq!((error.kind, error.certainty), (kind, Certainty::Determinate), "{what}: {error}");
 }
@@ -84,20 +84,24 @@ async fn ranges(store: &dyn Store) {
         assert_eq!(got, body.slice(9_990..), "9990..{end}");
     }
     for (start, end) in [(10_000, 10_001), (10_000, 10_000), (1 << 40, u64::MAX)] {
-        refused(store.get("range/a", Some(start..end)).await, InvalidRange, "beyond the end");
+        assert_refused(
+            store.get("range/a", Some(start..end)).await,
+            InvalidRange,
+            "beyond the end",
+        );
     }
     #[expect(clippy::reversed_empty_ranges, reason = "this is the mistake that is tried")]
     let backwards = 9..3;
-    refused(store.get("range/a", Some(backwards)).await, InvalidRange, "a backwards range");
+    assert_refused(store.get("range/a", Some(backwards)).await, InvalidRange, "a backwards range");
     put(store, "range/empty", Vec::new()).await;
-    refused(store.get("range/empty", Some(0..1)).await, InvalidRange, "a range of nothing");
+    assert_refused(store.get("range/empty", Some(0..1)).await, InvalidRange, "a range of nothing");
 }
 
 async fn deletes(store: &dyn Store) {
     put(store, "del/a/b", vec![pattern(1, 10)]).await;
     put(store, "del/a/c", vec![pattern(2, 10)]).await;
     store.delete("del/a/c").await.expect("DELETE");
-    refused(store.get("del/a/c", None).await, NotFound, "a deleted object");
+    assert_refused(store.get("del/a/c", None).await, NotFound, "a deleted object");
     assert_eq!(read(store, "del/a/b").await, pattern(1, 10), "its neighbour stays");
     store.delete("del/a/c").await.expect("a second DELETE is no error");
     store.delete("del/never/was").await.expect("nor is one of an object that never was");
@@ -108,10 +112,10 @@ async fn deletes(store: &dyn Store) {
 }
 
 async fn missing(store: &dyn Store) {
-    refused(store.get("not/there", None).await, NotFound, "GET of nothing");
-    refused(store.get("not/there", Some(0..9)).await, NotFound, "range of nothing");
-    refused(store.get("not/there", Some(4..4)).await, NotFound, "empty range of nothing");
-    refused(store.head("not/there").await, NotFound, "HEAD of nothing");
+    assert_refused(store.get("not/there", None).await, NotFound, "GET of nothing");
+    assert_refused(store.get("not/there", Some(0..9)).await, NotFound, "range of nothing");
+    assert_refused(store.get("not/there", Some(4..4)).await, NotFound, "empty range of nothing");
+    assert_refused(store.head("not/there").await, NotFound, "HEAD of nothing");
     assert_eq!(store.list("not/", None, 10).await.expect("LIST"), []);
 }
 
@@ -142,14 +146,14 @@ async fn hostile_keys(store: &dyn Store) {
         &segment,
     ];
     for key in hostile {
-        refused(store.put(key, Vec::new(), PutMode::Overwrite).await, Denied, key);
-        refused(store.get(key, None).await, Denied, key);
-        refused(store.head(key).await, Denied, key);
-        refused(store.delete(key).await, Denied, key);
+        assert_refused(store.put(key, Vec::new(), PutMode::Overwrite).await, Denied, key);
+        assert_refused(store.get(key, None).await, Denied, key);
+        assert_refused(store.head(key).await, Denied, key);
+        assert_refused(store.delete(key).await, Denied, key);
     }
     for bound in ["../", "a\0", "a b"] {
-        refused(store.list(bound, None, 1).await, Denied, bound);
-        refused(store.list("", Some(bound), 1).await, Denied, bound);
+        assert_refused(store.list(bound, None, 1).await, Denied, bound);
+        assert_refused(store.list("", Some(bound), 1).await, Denied, bound);
     }
     let longest = format!("{}ab", "abcd/".repeat(102));
     assert_eq!(longest.len(), 512);
@@ -176,8 +180,8 @@ async fn listing_order_and_paging(store: &dyn Store) {
     let rows: Vec<ObjectMeta> =
         keys.iter().map(|key| ObjectMeta { key: key.clone(), size: key.len() as u64 }).collect();
     // More than the thousand that S3 gives at once.
-    same_rows(&store.list("list/", None, usize::MAX).await.expect("LIST"), &rows);
-    same_rows(&store.list("list/", None, 1_005).await.expect("LIST"), &rows[..1_005]);
+    assert_same_rows(&store.list("list/", None, usize::MAX).await.expect("LIST"), &rows);
+    assert_same_rows(&store.list("list/", None, 1_005).await.expect("LIST"), &rows[..1_005]);
     assert_eq!(store.list("list/", None, 0).await.expect("LIST"), []);
 
     let (mut paged, mut after) = (Vec::new(), None::<String>);
@@ -187,13 +191,13 @@ async fn listing_order_and_paging(store: &dyn Store) {
         let Some(last) = page.last().filter(|_| page.len() == 97) else { break };
         after = Some(last.key.clone());
     }
-    same_rows(&paged, &rows);
+    assert_same_rows(&paged, &rows);
     listing_bounds(store, &keys).await;
 }
 
 /// Thousands of rows are not for people to compare: says where they part.
 #[track_caller]
-fn same_rows(got: &[ObjectMeta], expected: &[ObjectMeta]) {
+fn assert_same_rows(got: &[ObjectMeta], expected: &[ObjectMeta]) {
     for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
         assert_eq!(got, expected, "row {index}");
     }
@@ -221,7 +225,7 @@ async fn create_keeps_the_first(store: &dyn Store) {
     let first = store.put("create/a", vec![Bytes::from_static(b"first")], PutMode::Create).await;
     first.expect("nobody was there");
     let second = store.put("create/a", vec![Bytes::from_static(b"second")], PutMode::Create).await;
-    refused(second, AlreadyExists, "a second CREATE");
+    assert_refused(second, AlreadyExists, "a second CREATE");
     assert_eq!(read(store, "create/a").await, "first");
     store.delete("create/a").await.expect("DELETE");
     let third = store.put("create/a", vec![Bytes::from_static(b"third")], PutMode::Create).await;
@@ -232,18 +236,18 @@ async fn create_race(store: &Arc<dyn Store>) {
     for round in 0..5 {
         let key = format!("race/{round}");
         let tasks: Vec<_> = (0..16)
-            .map(|who| {
+            .map(|writer| {
                 let (store, key) = (Arc::clone(store), key.clone());
                 tasks::spawn("create", async move {
-                    let put = store.put(&key, vec![pattern(who, 5_000)], PutMode::Create).await;
-                    (who, put)
+                    let put = store.put(&key, vec![pattern(writer, 5_000)], PutMode::Create).await;
+                    (writer, put)
                 })
             })
             .collect();
         let mut winners = Vec::new();
         for task in tasks {
             match task.await.expect("the task ends") {
-                (who, Ok(())) => winners.push(who),
+                (writer, Ok(())) => winners.push(writer),
                 (_, Err(error)) if error.kind == AlreadyExists => {}
                 // A store may ask the loser of a conflict to come again.
                 (_, Err(error)) if error.certainty == Certainty::Determinate => {}
@@ -270,8 +274,8 @@ async fn overwrite_is_atomic(store: &Arc<dyn Store>) {
             let (store, versions) = (Arc::clone(store), Arc::clone(&versions));
             tasks::spawn("reader", async move {
                 for _ in 0..30 {
-                    let seen = read(store.as_ref(), "atomic").await;
-                    assert!(versions.contains(&seen), "a torn object");
+                    let body = read(store.as_ref(), "atomic").await;
+                    assert!(versions.contains(&body), "a torn object");
                 }
             })
         })

@@ -27,7 +27,7 @@ use super::{Certainty, ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
 
 /// A verb of the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verb {
+pub enum StoreOperation {
     /// [`Store::put`].
     Put,
     /// [`Store::get`].
@@ -40,7 +40,7 @@ pub enum Verb {
     Delete,
 }
 
-impl Verb {
+impl StoreOperation {
     /// As errors name it.
     pub fn name(self) -> &'static str {
         match self {
@@ -57,9 +57,9 @@ impl Verb {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// It does.
-    Happens,
+    Applied,
     /// It does not.
-    Lost,
+    NotApplied,
 }
 
 /// What the caller is told.
@@ -67,7 +67,7 @@ pub enum Effect {
 pub enum Report {
     /// What the store said; of a write that was lost, that it went well; of a read that was lost,
     /// that the store is unavailable.
-    Truth,
+    Accurate,
     /// This error instead.
     Error(StoreErrorKind, Certainty),
     /// Nothing, ever.
@@ -90,8 +90,8 @@ pub struct Fault {
 impl Fault {
     /// No fault at all.
     pub const NONE: Self = Self {
-        effect: Effect::Happens,
-        report: Report::Truth,
+        effect: Effect::Applied,
+        report: Report::Accurate,
         before: Duration::ZERO,
         after: Duration::ZERO,
     };
@@ -101,15 +101,15 @@ impl Fault {
         ..Self::NONE
     };
     /// It does not happen, but nobody can tell.
-    pub const REQUEST_LOST: Self = Self { effect: Effect::Lost, ..Self::REPLY_LOST };
+    pub const REQUEST_LOST: Self = Self { effect: Effect::NotApplied, ..Self::REPLY_LOST };
     /// It does not happen, and the error says so.
     pub const REFUSED: Self = Self {
-        effect: Effect::Lost,
+        effect: Effect::NotApplied,
         report: Report::Error(StoreErrorKind::Unavailable, Certainty::Determinate),
         ..Self::NONE
     };
     /// It does not happen and is said to have gone well: no store may do this.
-    pub const LIE: Self = Self { effect: Effect::Lost, ..Self::NONE };
+    pub const FALSE_SUCCESS: Self = Self { effect: Effect::NotApplied, ..Self::NONE };
     /// It happens and the caller waits for ever.
     pub const HANG: Self = Self { report: Report::Hang, ..Self::NONE };
 
@@ -123,13 +123,13 @@ impl Fault {
 #[derive(Debug)]
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
-    script: Mutex<BTreeMap<Verb, Script>>,
+    script: Mutex<BTreeMap<StoreOperation, Script>>,
 }
 
 #[derive(Debug, Default)]
 struct Script {
-    next: VecDeque<Fault>,
-    standing: Option<Fault>,
+    scripted: VecDeque<Fault>,
+    persistent: Option<Fault>,
     calls: u64,
 }
 
@@ -139,52 +139,52 @@ impl FaultyStore {
         Self { inner, script: Mutex::default() }
     }
 
-    /// The next calls of `verb` meet these faults, one each, after those scripted before.
-    pub fn script(&self, verb: Verb, faults: impl IntoIterator<Item = Fault>) {
-        self.scripts().entry(verb).or_default().next.extend(faults);
+    /// The next calls of `operation` meet these faults, one each, after those scripted before.
+    pub fn script(&self, operation: StoreOperation, faults: impl IntoIterator<Item = Fault>) {
+        self.scripts().entry(operation).or_default().scripted.extend(faults);
     }
 
-    /// Every call of `verb` that has no scripted fault meets this one, until it is lifted.
-    pub fn set_standing(&self, verb: Verb, fault: Option<Fault>) {
-        self.scripts().entry(verb).or_default().standing = fault;
+    /// Every call of `operation` that has no scripted fault meets this one, until it is lifted.
+    pub fn set_persistent(&self, operation: StoreOperation, fault: Option<Fault>) {
+        self.scripts().entry(operation).or_default().persistent = fault;
     }
 
-    /// How often `verb` was called.
-    pub fn calls(&self, verb: Verb) -> u64 {
-        self.scripts().get(&verb).map_or(0, |script| script.calls)
+    /// How often `operation` was called.
+    pub fn calls(&self, operation: StoreOperation) -> u64 {
+        self.scripts().get(&operation).map_or(0, |script| script.calls)
     }
 
-    fn scripts(&self) -> MutexGuard<'_, BTreeMap<Verb, Script>> {
+    fn scripts(&self) -> MutexGuard<'_, BTreeMap<StoreOperation, Script>> {
         self.script.lock()
     }
 
-    fn next_fault(&self, verb: Verb) -> Fault {
+    fn next_fault(&self, operation: StoreOperation) -> Fault {
         let mut scripts = self.scripts();
-        let script = scripts.entry(verb).or_default();
+        let script = scripts.entry(operation).or_default();
         script.calls += 1;
-        script.next.pop_front().or(script.standing).unwrap_or(Fault::NONE)
+        script.scripted.pop_front().or(script.persistent).unwrap_or(Fault::NONE)
     }
 
-    async fn meet<T>(
+    async fn with_fault<T>(
         &self,
-        verb: Verb,
+        operation: StoreOperation,
         key: &str,
         call: impl Future<Output = Result<T, StoreError>>,
         lost: impl FnOnce() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let fault = self.next_fault(verb);
+        let fault = self.next_fault(operation);
         sleep(fault.before).await;
-        let truth = match fault.effect {
-            Effect::Happens => call.await,
-            Effect::Lost => lost(),
+        let accurate = match fault.effect {
+            Effect::Applied => call.await,
+            Effect::NotApplied => lost(),
         };
         sleep(fault.after).await;
         match fault.report {
-            Report::Truth => truth,
+            Report::Accurate => accurate,
             Report::Hang => std::future::pending().await,
             Report::Error(kind, certainty) => {
-                let (verb, detail) = (verb.name(), "a fault was injected".to_owned());
-                Err(StoreError { kind, certainty, verb, key: key.to_owned(), detail })
+                let (operation, detail) = (operation.name(), "a fault was injected".to_owned());
+                Err(StoreError { kind, certainty, operation, key: key.to_owned(), detail })
             }
         }
     }
@@ -197,23 +197,29 @@ async fn sleep(duration: Duration) {
     }
 }
 
-fn unread<T>(verb: Verb, key: &str) -> Result<T, StoreError> {
+fn lost_read<T>(operation: StoreOperation, key: &str) -> Result<T, StoreError> {
     let kind = StoreErrorKind::Unavailable;
-    Err(StoreError::determinate(kind, verb.name(), key, "a read was lost"))
+    Err(StoreError::determinate(kind, operation.name(), key, "a read was lost"))
 }
 
 #[async_trait]
 impl Store for FaultyStore {
     async fn put(&self, key: &str, body: Vec<Bytes>, mode: PutMode) -> Result<(), StoreError> {
-        self.meet(Verb::Put, key, self.inner.put(key, body, mode), || Ok(())).await
+        self.with_fault(StoreOperation::Put, key, self.inner.put(key, body, mode), || Ok(())).await
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
-        self.meet(Verb::Get, key, self.inner.get(key, range), || unread(Verb::Get, key)).await
+        self.with_fault(StoreOperation::Get, key, self.inner.get(key, range), || {
+            lost_read(StoreOperation::Get, key)
+        })
+        .await
     }
 
     async fn head(&self, key: &str) -> Result<u64, StoreError> {
-        self.meet(Verb::Head, key, self.inner.head(key), || unread(Verb::Head, key)).await
+        self.with_fault(StoreOperation::Head, key, self.inner.head(key), || {
+            lost_read(StoreOperation::Head, key)
+        })
+        .await
     }
 
     async fn list(
@@ -223,11 +229,14 @@ impl Store for FaultyStore {
         limit: usize,
     ) -> Result<Vec<ObjectMeta>, StoreError> {
         let call = self.inner.list(prefix, after, limit);
-        self.meet(Verb::List, prefix, call, || unread(Verb::List, prefix)).await
+        self.with_fault(StoreOperation::List, prefix, call, || {
+            lost_read(StoreOperation::List, prefix)
+        })
+        .await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.meet(Verb::Delete, key, self.inner.delete(key), || Ok(())).await
+        self.with_fault(StoreOperation::Delete, key, self.inner.delete(key), || Ok(())).await
     }
 }
 
@@ -249,34 +258,34 @@ mod tests {
         let rows = [
             (Fault::NONE, true, None),
             (Fault::REPLY_LOST, true, Some(Certainty::Indeterminate)),
-            (Fault::LIE, false, None),
+            (Fault::FALSE_SUCCESS, false, None),
             (Fault::REQUEST_LOST, false, Some(Certainty::Indeterminate)),
             (Fault::REFUSED, false, Some(Certainty::Determinate)),
             (Fault::slow(Duration::from_secs(3)), true, None),
         ];
-        for (fault, happens, reported) in rows {
+        for (fault, is_applied, reported) in rows {
             let memory = Arc::new(MemoryStore::new());
             let store = FaultyStore::new(Arc::clone(&memory) as Arc<dyn Store>);
-            store.script(Verb::Put, [fault]);
+            store.script(StoreOperation::Put, [fault]);
             let start = tokio::time::Instant::now();
             let put = store.put("a", vec![Bytes::from_static(b"x")], PutMode::Create).await;
             assert_eq!(start.elapsed(), fault.before, "{fault:?}");
             assert_eq!(put.err().map(|error| error.certainty), reported, "{fault:?}");
-            assert_eq!(memory.head("a").await.is_ok(), happens, "{fault:?}");
+            assert_eq!(memory.head("a").await.is_ok(), is_applied, "{fault:?}");
             store.put("b", Vec::new(), PutMode::Create).await.expect("the script is at its end");
-            assert_eq!(store.calls(Verb::Put), 2);
+            assert_eq!(store.calls(StoreOperation::Put), 2);
         }
     }
 
     #[tokio::test]
     async fn a_standing_fault_stays_until_it_is_lifted() {
         let store = FaultyStore::new(Arc::new(MemoryStore::new()));
-        store.set_standing(Verb::Get, Some(Fault::LIE));
+        store.set_persistent(StoreOperation::Get, Some(Fault::FALSE_SUCCESS));
         for _ in 0..3 {
             let error = store.get("a", None).await.unwrap_err();
             assert_eq!(error.kind, StoreErrorKind::Unavailable, "a lost read tells no lies");
         }
-        store.set_standing(Verb::Get, None);
+        store.set_persistent(StoreOperation::Get, None);
         assert_eq!(store.get("a", None).await.unwrap_err().kind, StoreErrorKind::NotFound);
     }
 }

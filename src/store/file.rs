@@ -43,10 +43,10 @@ struct Tree {
     tmp: PathBuf,
     tmp_next: AtomicU64,
     /// Directories whose own names are known to be synced.
-    durable: Mutex<HashSet<PathBuf>>,
+    synced_directories: Mutex<HashSet<PathBuf>>,
     /// Held shared while a PUT makes directories and puts a name into them, and exclusively
     /// while a DELETE takes empty ones away.
-    directories: RwLock<()>,
+    directory_lock: RwLock<()>,
     /// The lock on the root lives as long as this file is open.
     _lock: File,
 }
@@ -79,17 +79,17 @@ impl FileStore {
     /// Runs blocking work off the runtime's workers.
     async fn blocking<T: Send + 'static>(
         &self,
-        verb: &'static str,
+        operation: &'static str,
         key: &str,
         work: impl FnOnce(&Tree, &str) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        check_key(verb, key)?;
+        check_key(operation, key)?;
         let (tree, owned) = (Arc::clone(&self.tree), key.to_owned());
         let task = tokio::task::spawn_blocking(move || work(&tree, &owned));
         // The task fails only when it panics, or when the runtime ends before it has begun.
         task.await.unwrap_or_else(|error| {
-            let doubt = StoreError::in_doubt(verb, key, error.to_string());
-            Err(match verb {
+            let doubt = StoreError::indeterminate(operation, key, error.to_string());
+            Err(match operation {
                 "get" | "head" => StoreError { certainty: Certainty::Determinate, ..doubt },
                 _ => doubt,
             })
@@ -116,7 +116,7 @@ impl Store for FileStore {
     async fn head(&self, key: &str) -> Result<u64, StoreError> {
         let size = |tree: &Tree, key: &str| fs::metadata(tree.path(key)).map(|meta| meta.len());
         self.blocking("head", key, move |tree, key| {
-            size(tree, key).map_err(|error| read_error("head", key, &error))
+            size(tree, key).map_err(|error| read_failure("head", key, &error))
         })
         .await
     }
@@ -141,7 +141,7 @@ impl Store for FileStore {
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.blocking("delete", key, |tree, key| {
-            tree.delete(key).map_err(|error| write_error("delete", key, &error))
+            tree.delete(key).map_err(|error| write_failure("delete", key, &error))
         })
         .await
     }
@@ -167,8 +167,8 @@ impl Tree {
             objects,
             tmp,
             tmp_next: AtomicU64::new(0),
-            durable: Mutex::default(),
-            directories: RwLock::default(),
+            synced_directories: Mutex::default(),
+            directory_lock: RwLock::default(),
             _lock: lock,
         })
     }
@@ -179,29 +179,29 @@ impl Tree {
 
     fn put(&self, key: &str, body: &[Bytes], mode: PutMode) -> Result<(), StoreError> {
         let tmp = self.tmp.join(self.tmp_next.fetch_add(1, Ordering::Relaxed).to_string());
-        let put = self.put_by_way_of(&tmp, key, body, mode);
+        let put = self.put_via(&tmp, key, body, mode);
         // After a rename nothing is left to remove; whatever else stays is swept at the next open.
         let _swept_later = fs::remove_file(&tmp);
         put
     }
 
-    fn put_by_way_of(
+    fn put_via(
         &self,
         tmp: &Path,
         key: &str,
         body: &[Bytes],
         mode: PutMode,
     ) -> Result<(), StoreError> {
-        let unnamed = |error: io::Error| StoreError {
+        let before_rename = |error: io::Error| StoreError {
             certainty: Certainty::Determinate,
-            ..write_error("put", key, &error)
+            ..write_failure("put", key, &error)
         };
-        write_synced(tmp, body).map_err(unnamed)?;
+        write_synced(tmp, body).map_err(before_rename)?;
 
         let path = self.path(key);
         let parent = path.parent().unwrap_or(&self.objects);
-        let _no_pruning = self.directories.read();
-        fs::create_dir_all(parent).map_err(unnamed)?;
+        let _no_pruning = self.directory_lock.read();
+        fs::create_dir_all(parent).map_err(before_rename)?;
         let named = match mode {
             PutMode::Overwrite => fs::rename(tmp, &path),
             // A link never replaces a file, whoever races for the name.
@@ -212,32 +212,34 @@ impl Tree {
                 let (kind, detail) = (StoreErrorKind::AlreadyExists, "the object exists");
                 return Err(StoreError::determinate(kind, "put", key, detail));
             }
-            named => named.map_err(unnamed)?,
+            named => named.map_err(before_rename)?,
         }
         sync_directory(parent)
             .and_then(|()| self.sync_ancestors(parent))
-            .map_err(|error| write_error("put", key, &error))
+            .map_err(|error| write_failure("put", key, &error))
     }
 
     /// Syncs the names of a directory and of those above it that are not known to be synced:
     /// this PUT or one that has not yet returned made them.
     fn sync_ancestors(&self, directory: &Path) -> io::Result<()> {
         for directory in directory.ancestors().take_while(|path| *path != self.objects) {
-            let known = |durable: &Mutex<HashSet<PathBuf>>| durable.lock().contains(directory);
-            if known(&self.durable) {
+            let is_synced = |synced_directories: &Mutex<HashSet<PathBuf>>| {
+                synced_directories.lock().contains(directory)
+            };
+            if is_synced(&self.synced_directories) {
                 continue;
             }
             if let Some(parent) = directory.parent() {
                 sync_directory(parent)?;
             }
-            let mut durable = self.durable.lock();
-            durable.insert(directory.to_owned());
+            let mut synced_directories = self.synced_directories.lock();
+            synced_directories.insert(directory.to_owned());
         }
         Ok(())
     }
 
     fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
-        let failed = |error: io::Error| read_error("get", key, &error);
+        let failed = |error: io::Error| read_failure("get", key, &error);
         // An open file stays the object that it was, whatever takes its name meanwhile.
         let file = File::open(self.path(key)).map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
@@ -265,12 +267,12 @@ impl Tree {
 
     /// Takes empty directories away, from the given one up; one that stays costs little.
     fn prune(&self, directory: &Path) {
-        let Some(_no_puts) = self.directories.try_write() else { return };
+        let Some(_no_puts) = self.directory_lock.try_write() else { return };
         for directory in directory.ancestors().take_while(|path| *path != self.objects) {
             if fs::remove_dir(directory).is_err() {
                 return;
             }
-            self.durable.lock().remove(directory);
+            self.synced_directories.lock().remove(directory);
         }
     }
 }
@@ -300,17 +302,17 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
-fn read_error(verb: &'static str, key: &str, error: &io::Error) -> StoreError {
-    StoreError { certainty: Certainty::Determinate, ..write_error(verb, key, error) }
+fn read_failure(operation: &'static str, key: &str, error: &io::Error) -> StoreError {
+    StoreError { certainty: Certainty::Determinate, ..write_failure(operation, key, error) }
 }
 
-fn write_error(verb: &'static str, key: &str, error: &io::Error) -> StoreError {
+fn write_failure(operation: &'static str, key: &str, error: &io::Error) -> StoreError {
     let kind = match error.kind() {
         ErrorKind::NotFound => StoreErrorKind::NotFound,
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreErrorKind::Denied,
         _ => StoreErrorKind::Unavailable,
     };
-    StoreError { kind, ..StoreError::in_doubt(verb, key, error.to_string()) }
+    StoreError { kind, ..StoreError::indeterminate(operation, key, error.to_string()) }
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ const SEGMENT_BYTES_MAX: usize = 200;
 ///
 /// # Errors
 /// [`StoreErrorKind::Denied`], certainly without effect.
-pub(super) fn check_key(verb: &'static str, key: &str) -> Result<(), StoreError> {
-    match fault(key) {
+pub(super) fn check_key(operation: &'static str, key: &str) -> Result<(), StoreError> {
+    match violation(key) {
         None => Ok(()),
-        Some(fault) => Err(refusal(verb, key, fault)),
+        Some(violation) => Err(invalid_key(operation, key, violation)),
     }
 }
 
@@ -25,8 +25,8 @@ pub(super) fn check_key(verb: &'static str, key: &str) -> Result<(), StoreError>
 /// [`StoreErrorKind::Denied`], certainly without effect.
 pub(super) fn check_listing(prefix: &str, after: Option<&str>) -> Result<(), StoreError> {
     for bound in [Some(prefix), after].into_iter().flatten() {
-        if bound.len() > KEY_BYTES_MAX || !bound.bytes().all(allowed) || bound.contains("..") {
-            return Err(refusal("list", bound, "no key begins like this"));
+        if bound.len() > KEY_BYTES_MAX || !bound.bytes().all(is_allowed) || bound.contains("..") {
+            return Err(invalid_key("list", bound, "no key begins like this"));
         }
     }
     Ok(())
@@ -34,17 +34,17 @@ pub(super) fn check_listing(prefix: &str, after: Option<&str>) -> Result<(), Sto
 
 /// Whether a key that a listing found is one that we could have written.
 pub(super) fn is_valid(key: &str) -> bool {
-    fault(key).is_none()
+    violation(key).is_none()
 }
 
-fn fault(key: &str) -> Option<&'static str> {
+fn violation(key: &str) -> Option<&'static str> {
     if key.is_empty() {
         return Some("a key is never empty");
     }
     if key.len() > KEY_BYTES_MAX {
         return Some("a key has at most 512 bytes");
     }
-    if !key.bytes().all(allowed) {
+    if !key.bytes().all(is_allowed) {
         return Some("a key consists of [A-Za-z0-9._/-]");
     }
     if key.contains("..") {
@@ -61,12 +61,12 @@ fn fault(key: &str) -> Option<&'static str> {
     None
 }
 
-fn allowed(byte: u8) -> bool {
+fn is_allowed(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-')
 }
 
-fn refusal(verb: &'static str, key: &str, fault: &str) -> StoreError {
+fn invalid_key(operation: &'static str, key: &str, violation: &str) -> StoreError {
     // What was refused may be hostile or huge; a person needs to recognise it only.
     let shown: String = key.escape_debug().take(80).collect();
-    StoreError::determinate(StoreErrorKind::Denied, verb, &shown, fault)
+    StoreError::determinate(StoreErrorKind::Denied, operation, &shown, violation)
 }

@@ -26,22 +26,26 @@ impl MeasuredStore {
 
     async fn call<T>(
         &self,
-        verb: StoreVerb,
+        operation: StoreVerb,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let mut counted =
-            Counted { metrics: &self.metrics, verb, begun: Instant::now(), end: None };
-        let done = call.await;
-        counted.end =
-            Some(done.as_ref().map_or_else(|error| outcome(error.kind), |_| StoreOutcome::ok));
-        if done.is_ok() {
-            match verb {
+        let mut measured_call = MeasuredCall {
+            metrics: &self.metrics,
+            operation,
+            started: Instant::now(),
+            outcome: None,
+        };
+        let result = call.await;
+        measured_call.outcome =
+            Some(result.as_ref().map_or_else(|error| outcome(error.kind), |_| StoreOutcome::ok));
+        if result.is_ok() {
+            match operation {
                 StoreVerb::put => self.metrics.successes.note(Success::put),
                 StoreVerb::get => self.metrics.successes.note(Success::get),
                 StoreVerb::head | StoreVerb::list | StoreVerb::delete => {}
             }
         }
-        done
+        result
     }
 }
 
@@ -58,17 +62,21 @@ fn outcome(kind: StoreErrorKind) -> StoreOutcome {
 }
 
 /// Counts a call at its end, also when it is dropped before.
-struct Counted<'a> {
+struct MeasuredCall<'a> {
     metrics: &'a Metrics,
-    verb: StoreVerb,
-    begun: Instant,
-    end: Option<StoreOutcome>,
+    operation: StoreVerb,
+    started: Instant,
+    outcome: Option<StoreOutcome>,
 }
 
-impl Drop for Counted<'_> {
+impl Drop for MeasuredCall<'_> {
     fn drop(&mut self) {
-        let took = self.end.map(|_| self.begun.elapsed());
-        self.metrics.store.ended(self.verb, self.end.unwrap_or(StoreOutcome::abandoned), took);
+        let elapsed = self.outcome.map(|_| self.started.elapsed());
+        self.metrics.store.ended(
+            self.operation,
+            self.outcome.unwrap_or(StoreOutcome::abandoned),
+            elapsed,
+        );
     }
 }
 
@@ -125,7 +133,7 @@ mod tests {
         store.get("a/b", Some(0..3)).await.unwrap();
         store.get("a/c", None).await.unwrap_err();
         drop(store.get("a/b", None));
-        let count = |verb, outcome| metrics.store.count(verb, outcome);
+        let count = |operation, outcome| metrics.store.count(operation, outcome);
         assert_eq!(count(StoreVerb::put, StoreOutcome::ok), 1);
         assert_eq!(count(StoreVerb::put, StoreOutcome::exists), 1);
         assert_eq!(count(StoreVerb::get, StoreOutcome::not_found), 1);

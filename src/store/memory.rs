@@ -29,11 +29,11 @@ impl MemoryStore {
         self.objects.lock()
     }
 
-    fn find(&self, verb: &'static str, key: &str) -> Result<Bytes, StoreError> {
-        check_key(verb, key)?;
+    fn find(&self, operation: &'static str, key: &str) -> Result<Bytes, StoreError> {
+        check_key(operation, key)?;
         let found = self.objects().get(key).cloned();
         found.ok_or_else(|| {
-            StoreError::determinate(StoreErrorKind::NotFound, verb, key, "no such object")
+            StoreError::determinate(StoreErrorKind::NotFound, operation, key, "no such object")
         })
     }
 }

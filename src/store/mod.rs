@@ -68,14 +68,14 @@ pub enum Certainty {
 
 /// A call that failed.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{verb} {key}: {detail}")]
+#[error("{operation} {key}: {detail}")]
 pub struct StoreError {
     /// What went wrong.
     pub kind: StoreErrorKind,
     /// Whether it may have happened.
     pub certainty: Certainty,
     /// The verb that failed.
-    pub verb: &'static str,
+    pub operation: &'static str,
     /// The key that it concerned.
     pub key: String,
     /// What the store said; for people.
@@ -84,7 +84,7 @@ pub struct StoreError {
 
 impl StoreErrorKind {
     /// Whether asking again may help.
-    pub fn is_passing(self) -> bool {
+    pub fn is_transient(self) -> bool {
         matches!(self, Self::Unavailable | Self::SlowDown)
     }
 }
@@ -93,18 +93,18 @@ impl StoreError {
     /// A call that certainly changed nothing.
     pub fn determinate(
         kind: StoreErrorKind,
-        verb: &'static str,
+        operation: &'static str,
         key: &str,
         detail: impl Into<String>,
     ) -> Self {
         let certainty = Certainty::Determinate;
-        Self { kind, certainty, verb, key: key.to_owned(), detail: detail.into() }
+        Self { kind, certainty, operation, key: key.to_owned(), detail: detail.into() }
     }
 
     /// A passing fault of a call that may have happened.
-    pub fn in_doubt(verb: &'static str, key: &str, detail: impl Into<String>) -> Self {
+    pub fn indeterminate(operation: &'static str, key: &str, detail: impl Into<String>) -> Self {
         let (kind, certainty) = (StoreErrorKind::Unavailable, Certainty::Indeterminate);
-        Self { kind, certainty, verb, key: key.to_owned(), detail: detail.into() }
+        Self { kind, certainty, operation, key: key.to_owned(), detail: detail.into() }
     }
 }
 

@@ -91,7 +91,7 @@ impl fmt::Display for StoreUrl {
 
 impl StoreUrl {
     /// The place below this one that belongs to `name`, such as a cluster.
-    pub fn beneath(&self, name: &str) -> Self {
+    pub fn join(&self, name: &str) -> Self {
         match self {
             Self::Memory => Self::Memory,
             Self::File(path) => Self::File(path.join(name)),
@@ -106,11 +106,11 @@ impl StoreUrl {
 
 /// A store that was opened.
 #[derive(Clone, Debug)]
-pub struct Opened {
+pub struct OpenedStore {
     /// Decorated for use: calls that meet a passing fault are repeated.
     pub store: Arc<dyn Store>,
     /// The adapter alone, for who repeats by himself.
-    pub bare: Arc<dyn Store>,
+    pub without_retries: Arc<dyn Store>,
     /// The adapter, where it is S3: to be asked what its server honours.
     pub s3: Option<Arc<S3Store>>,
 }
@@ -126,23 +126,24 @@ pub fn open(
     s3: &S3Options,
     entropy: Arc<Entropy>,
     metrics: &Arc<Metrics>,
-) -> Result<Opened, StoreError> {
+) -> Result<OpenedStore, StoreError> {
     let measured = |store: Arc<dyn Store>| -> Arc<dyn Store> {
         Arc::new(MeasuredStore::new(store, Arc::clone(metrics)))
     };
     // Neither memory nor a directory has passing faults: what fails there fails again.
     let local = |store: Arc<dyn Store>| {
-        let bare = measured(store);
-        Opened { store: Arc::clone(&bare), bare, s3: None }
+        let without_retries = measured(store);
+        OpenedStore { store: Arc::clone(&without_retries), without_retries, s3: None }
     };
     match url {
         StoreUrl::Memory => Ok(local(Arc::new(MemoryStore::new()))),
         StoreUrl::File(path) => Ok(local(Arc::new(FileStore::open(path)?))),
         StoreUrl::S3 { bucket, prefix } => {
             let s3 = Arc::new(S3Store::new(bucket, prefix, s3)?);
-            let bare = measured(Arc::clone(&s3) as Arc<dyn Store>);
-            let retrying = RetryStore::new(Arc::clone(&bare), RetryPolicy::STANDARD, entropy);
-            Ok(Opened { store: Arc::new(retrying), bare, s3: Some(s3) })
+            let without_retries = measured(Arc::clone(&s3) as Arc<dyn Store>);
+            let retrying =
+                RetryStore::new(Arc::clone(&without_retries), RetryPolicy::STANDARD, entropy);
+            Ok(OpenedStore { store: Arc::new(retrying), without_retries, s3: Some(s3) })
         }
     }
 }
@@ -178,7 +179,7 @@ mod tests {
             }
         }
         assert_eq!("s3://logs/a/".parse(), Ok(s3("logs", "a")));
-        assert_eq!(s3("logs", "").beneath("prod"), s3("logs", "prod"));
-        assert_eq!(s3("logs", "a").beneath("prod"), s3("logs", "a/prod"));
+        assert_eq!(s3("logs", "").join("prod"), s3("logs", "prod"));
+        assert_eq!(s3("logs", "a").join("prod"), s3("logs", "a/prod"));
     }
 }

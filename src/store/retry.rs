@@ -25,22 +25,22 @@ use crate::entropy::Entropy;
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPolicy {
     /// How often a call is made, the first time included; at least once.
-    pub attempts_max: u32,
+    pub max_attempts: u32,
     /// The longest pause before the second attempt; it doubles with each further one.
-    pub pause_base: Duration,
+    pub base_delay: Duration,
     /// No pause is longer than this.
-    pub pause_max: Duration,
+    pub max_delay: Duration,
     /// No attempt begins later than this after the first.
-    pub begin_within: Duration,
+    pub total_delay: Duration,
 }
 
 impl RetryPolicy {
     /// Five attempts within 30 s, pauses of at most 50, 100, 200, 400 ms.
     pub const STANDARD: Self = Self {
-        attempts_max: 5,
-        pause_base: Duration::from_millis(50),
-        pause_max: Duration::from_secs(2),
-        begin_within: Duration::from_secs(30),
+        max_attempts: 5,
+        base_delay: Duration::from_millis(50),
+        max_delay: Duration::from_secs(2),
+        total_delay: Duration::from_secs(30),
     };
 }
 
@@ -63,38 +63,38 @@ impl RetryStore {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let deadline = Instant::now() + self.policy.begin_within;
-        let mut earlier = Certainty::Determinate;
+        let deadline = Instant::now() + self.policy.total_delay;
+        let mut earlier_certainty = Certainty::Determinate;
         let mut attempts = 0;
         loop {
             let result = attempt().await;
             attempts += 1;
             let error = match result {
-                Err(error) if error.kind.is_passing() => error,
-                done => return (done, earlier),
+                Err(error) if error.kind.is_transient() => error,
+                done => return (done, earlier_certainty),
             };
-            let pause = self.pause(attempts);
-            if attempts >= self.policy.attempts_max || Instant::now() + pause > deadline {
-                return (Err(error), earlier);
+            let delay = self.delay(attempts);
+            if attempts >= self.policy.max_attempts || Instant::now() + delay > deadline {
+                return (Err(error), earlier_certainty);
             }
             tracing::debug!(attempts, %error, "asking the store again");
             if error.certainty == Certainty::Indeterminate {
-                earlier = Certainty::Indeterminate;
+                earlier_certainty = Certainty::Indeterminate;
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(delay).await;
         }
     }
 
     /// A pause drawn evenly from nothing up to a bound that doubles: callers that failed
     /// together do not come back together.
-    fn pause(&self, attempts: u32) -> Duration {
-        let doubled = self.policy.pause_base.saturating_mul(1 << (attempts - 1).min(16));
-        let bound = doubled.min(self.policy.pause_max).as_micros() as u64;
+    fn delay(&self, attempts: u32) -> Duration {
+        let doubled = self.policy.base_delay.saturating_mul(1 << (attempts - 1).min(16));
+        let bound = doubled.min(self.policy.max_delay).as_micros() as u64;
         Duration::from_micros(self.entropy.next_u64() % (bound + 1))
     }
 
     /// Whether the object at `key` is the one that we meant to create.
-    async fn is_ours(&self, key: &str, body: Vec<Bytes>) -> Result<bool, StoreError> {
+    async fn is_own_object(&self, key: &str, body: Vec<Bytes>) -> Result<bool, StoreError> {
         let ours = concat(body);
         let (size, _) = self.call(|| self.inner.head(key)).await;
         if size? != ours.len() as u64 {
@@ -106,10 +106,13 @@ impl RetryStore {
 }
 
 /// What a write came to when an attempt before its last one may have happened.
-fn overall<T>(result: Result<T, StoreError>, earlier: Certainty) -> Result<T, StoreError> {
-    result.map_err(|error| match earlier {
+fn combine_certainty<T>(
+    result: Result<T, StoreError>,
+    earlier_certainty: Certainty,
+) -> Result<T, StoreError> {
+    result.map_err(|error| match earlier_certainty {
         Certainty::Determinate => error,
-        Certainty::Indeterminate => StoreError { certainty: earlier, ..error },
+        Certainty::Indeterminate => StoreError { certainty: earlier_certainty, ..error },
     })
 }
 
@@ -122,19 +125,19 @@ impl fmt::Debug for RetryStore {
 #[async_trait]
 impl Store for RetryStore {
     async fn put(&self, key: &str, body: Vec<Bytes>, mode: PutMode) -> Result<(), StoreError> {
-        let (put, earlier) = self.call(|| self.inner.put(key, body.clone(), mode)).await;
-        let in_doubt = earlier == Certainty::Indeterminate;
-        let error = match overall(put, earlier) {
-            Err(error) if error.kind == StoreErrorKind::AlreadyExists && in_doubt => error,
+        let (put, earlier_certainty) = self.call(|| self.inner.put(key, body.clone(), mode)).await;
+        let indeterminate = earlier_certainty == Certainty::Indeterminate;
+        let error = match combine_certainty(put, earlier_certainty) {
+            Err(error) if error.kind == StoreErrorKind::AlreadyExists && indeterminate => error,
             done => return done,
         };
-        match self.is_ours(key, body).await {
+        match self.is_own_object(key, body).await {
             Ok(true) => Ok(()),
             // Somebody else's object stands there: had ours been there first, theirs could not.
             Ok(false) => Err(StoreError { certainty: Certainty::Determinate, ..error }),
             Err(cause) => {
                 let detail = format!("{}, and whose it is cannot be told: {cause}", error.detail);
-                Err(StoreError::in_doubt("put", key, detail))
+                Err(StoreError::indeterminate("put", key, detail))
             }
         }
     }
@@ -157,8 +160,8 @@ impl Store for RetryStore {
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        let (deleted, earlier) = self.call(|| self.inner.delete(key)).await;
-        overall(deleted, earlier)
+        let (deleted, earlier_certainty) = self.call(|| self.inner.delete(key)).await;
+        combine_certainty(deleted, earlier_certainty)
     }
 }
 

@@ -135,34 +135,34 @@ impl S3Store {
     /// Sends a request and judges its status; the answer's body is still to be read.
     async fn send(
         &self,
-        verb: &'static str,
+        operation: &'static str,
         key: &str,
         request: RequestBuilder,
     ) -> Result<Response, StoreError> {
         let sent = request.timeout(self.request_timeout).send().await;
-        let response = sent.map_err(|error| error::of_transport(verb, key, error))?;
+        let response = sent.map_err(|error| error::from_transport(operation, key, error))?;
         if response.status().is_success() {
             return Ok(response);
         }
         let status = response.status().as_u16();
         let text = body::read_text(response).await;
-        Err(error::of_status(verb, key, status, &text))
+        Err(error::from_status(operation, key, status, &text))
     }
 
     /// The size of an object.
-    async fn size(&self, verb: &'static str, key: &str) -> Result<u64, StoreError> {
+    async fn size(&self, operation: &'static str, key: &str) -> Result<u64, StoreError> {
         let head = self.bucket.head_object(self.path(key)).await;
-        let (head, _) = head.map_err(|error| error::of_signer(verb, key, error))?;
+        let (head, _) = head.map_err(|error| error::from_signer(operation, key, error))?;
         let size = head.content_length.and_then(|length| u64::try_from(length).ok());
         size.ok_or_else(|| {
             let detail = "the store did not say how large the object is";
-            StoreError::determinate(StoreErrorKind::Unavailable, verb, key, detail)
+            StoreError::determinate(StoreErrorKind::Unavailable, operation, key, detail)
         })
     }
 
     /// What a conflict between two conditional PUTs came to: an object stands there, or the
     /// store wants us to come again.
-    async fn settle_conflict(&self, key: &str, conflict: StoreError) -> StoreError {
+    async fn resolve_conflict(&self, key: &str, conflict: StoreError) -> StoreError {
         match self.size("put", key).await {
             Ok(_) => {
                 let (kind, detail) = (StoreErrorKind::AlreadyExists, "the object exists");
@@ -188,11 +188,11 @@ impl S3Store {
         }
         let signed =
             self.bucket.presign_put(self.path(key), URL_EXPIRY_SECS, Some(headers.clone()), None);
-        let url = signed.await.map_err(|error| error::of_signing("put", key, error))?;
+        let url = signed.await.map_err(|error| error::from_signing("put", key, error))?;
         // Said aloud, because the HTTP client leaves it out when there is no body at all, which
         // some stores refuse.
         headers.insert(CONTENT_LENGTH, body.iter().map(Bytes::len).sum::<usize>().into());
-        let request = self.client.put(url).headers(headers).body(body::wrap(body));
+        let request = self.client.put(url).headers(headers).body(body::request_body(body));
         self.send("put", key, request).await.map(|_| ())
     }
 
@@ -229,9 +229,14 @@ impl S3Store {
             let range = clip(key, &range, whole.len() as u64)?;
             return Ok(whole.slice(range.start as usize..range.end as usize));
         }
-        let told = response.headers().get(CONTENT_RANGE).and_then(|told| told.to_str().ok());
-        if !told.is_some_and(|told| told.starts_with(&format!("bytes {}-", range.start))) {
-            let detail = format!("asked for {}.. and was given {told:?}", range.start);
+        let content_range = response
+            .headers()
+            .get(CONTENT_RANGE)
+            .and_then(|content_range| content_range.to_str().ok());
+        if !content_range.is_some_and(|content_range| {
+            content_range.starts_with(&format!("bytes {}-", range.start))
+        }) {
+            let detail = format!("asked for {}.. and was given {content_range:?}", range.start);
             let kind = StoreErrorKind::Unavailable;
             return Err(StoreError::determinate(kind, "get", key, detail));
         }
@@ -256,7 +261,7 @@ impl Store for S3Store {
         let checksum = body::checksum(&body);
         match self.put_checked(key, body, mode, checksum).await {
             Err(refusal) if mode == PutMode::Create && error::is_conflict(&refusal) => {
-                Err(self.settle_conflict(key, refusal).await)
+                Err(self.resolve_conflict(key, refusal).await)
             }
             done => done,
         }
@@ -265,7 +270,7 @@ impl Store for S3Store {
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
         check_key("get", key)?;
         let signed = self.bucket.presign_get(self.path(key), URL_EXPIRY_SECS, None).await;
-        let url = signed.map_err(|error| error::of_signing("get", key, error))?;
+        let url = signed.map_err(|error| error::from_signing("get", key, error))?;
         match range {
             Some(range) => self.get_range(key, url, range).await,
             None => {
@@ -297,7 +302,8 @@ impl Store for S3Store {
                 start_after.take(),
                 Some((limit - rows.len()).min(LIST_PAGE_ROWS_MAX)),
             );
-            let (page, _) = page.await.map_err(|error| error::of_signer("list", prefix, error))?;
+            let (page, _) =
+                page.await.map_err(|error| error::from_signer("list", prefix, error))?;
             // Pages go on from the last key rather than by token: it is the same to S3, and
             // stores differ in what their tokens may contain.
             start_after = page.contents.last().map(|row| row.key.clone());
@@ -317,7 +323,7 @@ impl Store for S3Store {
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
         check_key("delete", key)?;
         let signed = self.bucket.presign_delete(self.path(key), URL_EXPIRY_SECS).await;
-        let url = signed.map_err(|error| error::of_signing("delete", key, error))?;
+        let url = signed.map_err(|error| error::from_signing("delete", key, error))?;
         match self.send("delete", key, self.client.delete(url)).await {
             Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
             deleted => deleted.map(|_| ()),

@@ -45,16 +45,16 @@ fn doctor(file: &Path, more: &[&str]) -> (Option<i32>, Vec<Value>) {
 }
 
 #[track_caller]
-fn has(findings: &[Value], level: &str, subject: &str, what: &str) {
+fn assert_finding(findings: &[Value], level: &str, subject: &str, what: &str) {
     let is_it = |finding: &Value| {
-        let says = finding["what"].as_str().is_some_and(|text| text.contains(what));
-        let explains = level == "fine" || finding["why"].as_str().is_some_and(|t| !t.is_empty());
+        let says = finding["summary"].as_str().is_some_and(|text| text.contains(what));
+        let explains = level == "ok" || finding["impact"].as_str().is_some_and(|t| !t.is_empty());
         finding["level"] == level && finding["subject"] == subject && says && explains
     };
     assert!(findings.iter().any(is_it), "no {level} {subject} `{what}` in {findings:#?}");
 }
 
-fn redis_is_told(redis: &Redis, command: &str) {
+fn configure_redis(redis: &Redis, command: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", redis.port())).expect("it listens");
     stream.write_all(format!("{command}\r\n").as_bytes()).expect("it reads");
     let mut answer = [0; 5];
@@ -74,26 +74,26 @@ fn the_doctor_finds_what_is_wrong_and_leaves_alone_what_is_not() {
     wait_until("all is well", Duration::from_secs(30), || doctor(&good, &[]).0 == Some(0));
     let (status, findings) = doctor(&good, &[]);
     assert_eq!(status, Some(0), "{findings:#?}");
-    has(&findings, "fine", "kafka", "brokers");
-    has(&findings, "fine", "store", "writes, reads, lists and deletes");
-    has(&findings, "fine", "store", "a PUT of 64 KiB takes");
-    has(&findings, "fine", "store", "its clock is within");
-    has(&findings, "fine", "coordinator", "its clock is within");
-    has(&findings, "fine", "zones", "seen: ");
-    has(&findings, "fine", "coordinator", "runs scripts");
-    has(&findings, "doubtful", "coordinator", "appendonly is off");
-    has(&findings, "doubtful", "listeners", "no replica answers");
-    has(&findings, "doubtful", "topics", "doctor-keys matches a rule, and is compacted");
+    assert_finding(&findings, "ok", "kafka", "brokers");
+    assert_finding(&findings, "ok", "store", "writes, reads, lists and deletes");
+    assert_finding(&findings, "ok", "store", "a PUT of 64 KiB takes");
+    assert_finding(&findings, "ok", "store", "its clock is within");
+    assert_finding(&findings, "ok", "coordinator", "its clock is within");
+    assert_finding(&findings, "ok", "zones", "seen: ");
+    assert_finding(&findings, "ok", "coordinator", "runs scripts");
+    assert_finding(&findings, "warn", "coordinator", "appendonly is off");
+    assert_finding(&findings, "warn", "listeners", "no replica answers");
+    assert_finding(&findings, "warn", "topics", "doctor-keys matches a rule, and is compacted");
     assert_eq!(doctor(&good, &["--strict"]).0, Some(2));
 
-    redis_is_told(&redis, "CONFIG SET maxmemory-policy allkeys-lru");
+    configure_redis(&redis, "CONFIG SET maxmemory-policy allkeys-lru");
     let (status, findings) = doctor(&good, &[]);
     assert_eq!(status, Some(1));
-    has(&findings, "wrong", "coordinator", "maxmemory-policy is allkeys-lru");
-    redis_is_told(&redis, "CONFIG SET maxmemory-policy noeviction");
-    redis_is_told(&redis, "CONFIG SET appendonly yes");
+    assert_finding(&findings, "fail", "coordinator", "maxmemory-policy is allkeys-lru");
+    configure_redis(&redis, "CONFIG SET maxmemory-policy noeviction");
+    configure_redis(&redis, "CONFIG SET appendonly yes");
     let (_, findings) = doctor(&good, &[]);
-    assert!(!findings.iter().any(|f| f["what"] == "appendonly is off"), "{findings:#?}");
+    assert!(!findings.iter().any(|f| f["summary"] == "appendonly is off"), "{findings:#?}");
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn the_doctor_names_each_part_that_is_away() {
         let file = file(&dir, &redis, &[(from, to)]);
         let (status, findings) = doctor(&file, &[]);
         assert_eq!(status, Some(1), "{subject}: {findings:#?}");
-        let wrong = findings.iter().filter(|f| f["level"] == "wrong");
+        let wrong = findings.iter().filter(|f| f["level"] == "fail");
         let wrong: Vec<_> = wrong.filter_map(|f| f["subject"].as_str()).collect();
         assert_eq!(wrong, [subject], "{findings:#?}");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use odradek::coordinator::faulty::{self, Operation as Call};
 use odradek::engine::produce::{ProduceSettings, RowOutcome, SealProfile, UploadSettings};
-use odradek::store::faulty::{Fault, Verb};
+use odradek::store::faulty::{Fault, StoreOperation};
 use odradek::store::{Certainty, StoreErrorKind};
 use tokio::time::{Instant, timeout};
 
@@ -114,8 +114,9 @@ async fn check(name: &str, allowed: &[Told], begin: impl Fn(&Replica), end: impl
 
 /// A fault of the store that stands, and is lifted.
 async fn store(name: &str, allowed: &[Told], fault: Fault) {
-    let begin = |replica: &Replica| replica.store.set_standing(Verb::Put, Some(fault));
-    check(name, allowed, begin, |replica| replica.store.set_standing(Verb::Put, None)).await;
+    let begin = |replica: &Replica| replica.store.set_persistent(StoreOperation::Put, Some(fault));
+    check(name, allowed, begin, |replica| replica.store.set_persistent(StoreOperation::Put, None))
+        .await;
 }
 
 #[tokio::test(start_paused = true)]

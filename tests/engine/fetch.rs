@@ -8,7 +8,7 @@ use odradek::engine::produce::SealProfile;
 use odradek::log::batch::Part;
 use odradek::log::ids::ObjectId;
 use odradek::log::object_format::{HEADER, parse_wal_key};
-use odradek::store::faulty::{Fault, Verb};
+use odradek::store::faulty::{Fault, StoreOperation};
 use odradek::store::{PutMode, Store};
 use tokio::time::{Duration, Instant};
 
@@ -141,15 +141,15 @@ async fn own_writes_and_shared_runs_are_read_once_at_most() {
     writer.send(1, rows).await.await.unwrap();
     let answers = writer.fetch(fetch(&[(0, 0)], Duration::ZERO)).await;
     assert_eq!(records(&answers[0].records).len(), 10);
-    assert_eq!(writer.store.calls(Verb::Get), 0, "a replica remembers what it wrote");
+    assert_eq!(writer.store.calls(StoreOperation::Get), 0, "a replica remembers what it wrote");
 
     let reader = writer.beside(Follow::Yes).await;
-    reader.store.script(Verb::Get, [Fault::slow(SECOND)]);
+    reader.store.script(StoreOperation::Get, [Fault::slow(SECOND)]);
     let fetches = (0..20).map(|offset| reader.fetch(fetch(&[(0, offset % 10)], SECOND)));
     for (at, answers) in (0..).zip(futures::future::join_all(fetches).await) {
         assert_eq!(records(&answers[0].records).len(), 10 - at % 10);
     }
-    assert_eq!(reader.store.calls(Verb::Get), 1, "one GET for all readers of a run");
+    assert_eq!(reader.store.calls(StoreOperation::Get), 1, "one GET for all readers of a run");
 }
 
 /// A reader that gives up leaves the GET to the others.
@@ -158,7 +158,7 @@ async fn a_reader_that_gives_up_takes_nobody_along() {
     let writer = Replica::new().await;
     writer.write(1, fast(0, "x")).await;
     let reader = writer.beside(Follow::Yes).await;
-    reader.store.script(Verb::Get, [Fault::slow(9 * SECOND)]);
+    reader.store.script(StoreOperation::Get, [Fault::slow(9 * SECOND)]);
     let impatient = tokio::time::timeout(SECOND, reader.read(0, 0));
     let (gave_up, read) = tokio::join!(impatient, reader.read(0, 0));
     assert!(gave_up.is_err());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use odradek::engine::fetch::FetchError;
-use odradek::store::faulty::{Fault, Verb};
+use odradek::store::faulty::{Fault, StoreOperation};
 use tokio::time::Instant;
 
 use crate::batches::{fast, records};
@@ -43,10 +43,10 @@ async fn replay(replica: &Replica, from: i32) {
 #[tokio::test(start_paused = true)]
 async fn five_groups_that_replay_everything_cost_a_get_for_each_object() {
     let reader = Arc::new(written().await.beside(Follow::Yes).await);
-    reader.store.set_standing(Verb::Get, Some(Fault::slow(Duration::from_millis(20))));
+    reader.store.set_persistent(StoreOperation::Get, Some(Fault::slow(Duration::from_millis(20))));
     let groups = (0..5).flat_map(|_| 0..PARTITIONS);
     join_all(groups.map(|partition| replay(&reader, partition))).await;
-    assert_eq!(reader.store.calls(Verb::Get), OBJECTS as u64);
+    assert_eq!(reader.store.calls(StoreOperation::Get), OBJECTS as u64);
 }
 
 /// A reader of history goes as fast as the store gives, not as fast as it answers.
@@ -61,7 +61,7 @@ async fn history_is_read_ahead() {
     }
     let reader = writer.beside(Follow::Yes).await;
     let latency = Duration::from_millis(100);
-    reader.store.set_standing(Verb::Get, Some(Fault::slow(latency)));
+    reader.store.set_persistent(StoreOperation::Get, Some(Fault::slow(latency)));
     let start = Instant::now();
     for next in 0..LARGE as i64 {
         let mut request = fetch(&[(0, next)], SECOND);
@@ -70,14 +70,14 @@ async fn history_is_read_ahead() {
         assert_eq!(records(&answer.records).len(), 1);
     }
     assert!(start.elapsed() < latency * LARGE as u32 * 2 / 3, "{:?}", start.elapsed());
-    assert_eq!(reader.store.calls(Verb::Get), LARGE as u64, "nothing is read twice");
+    assert_eq!(reader.store.calls(StoreOperation::Get), LARGE as u64, "nothing is read twice");
 }
 
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_for_a_failing_get_fails_with_it() {
     let reader = Arc::new(written().await.beside(Follow::Yes).await);
     let slow = Fault { before: 5 * SECOND, ..Fault::REFUSED };
-    reader.store.set_standing(Verb::Get, Some(slow));
+    reader.store.set_persistent(StoreOperation::Get, Some(slow));
     let start = Instant::now();
     let one = async |partition| {
         let answer = reader.fetch(fetch(&[(partition, 0)], SECOND)).await.remove(0);
@@ -85,14 +85,14 @@ async fn whoever_waits_for_a_failing_get_fails_with_it() {
     };
     join_all((0..20).map(|n| one(n % PARTITIONS))).await;
     assert!(start.elapsed() < 7 * SECOND, "not one after the other: {:?}", start.elapsed());
-    reader.store.set_standing(Verb::Get, None);
+    reader.store.set_persistent(StoreOperation::Get, None);
     replay(&reader, 0).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_get_that_hangs_is_given_up_in_time() {
     let reader = written().await.beside(Follow::Yes).await;
-    reader.store.set_standing(Verb::Get, Some(Fault::HANG));
+    reader.store.set_persistent(StoreOperation::Get, Some(Fault::HANG));
     let start = Instant::now();
     let answer = reader.fetch(fetch(&[(0, 0)], SECOND)).await.remove(0);
     assert_eq!(answer.error, Some(FetchError::Storage));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use odradek::coordinator::faulty::{self, Operation as Call};
 use odradek::engine::produce::SealProfile;
-use odradek::store::faulty::{Effect, Fault, Report, Verb};
+use odradek::store::faulty::{Effect, Fault, Report, StoreOperation};
 use odradek::store::memory::MemoryStore;
 use odradek::store::{PutMode, Store};
 use tokio::time::Duration;
@@ -49,8 +49,8 @@ async fn first_life(memory: &Arc<MemoryStore>, step: Step) {
     let decided_never = faulty::Fault { after: NEVER, ..faulty::Fault::NONE };
     match step {
         Step::AfterAppend => {}
-        Step::DuringPut => replica.store.script(Verb::Put, [Fault::slow(NEVER)]),
-        Step::AfterPut => replica.store.script(Verb::Put, [reported_never]),
+        Step::DuringPut => replica.store.script(StoreOperation::Put, [Fault::slow(NEVER)]),
+        Step::AfterPut => replica.store.script(StoreOperation::Put, [reported_never]),
         Step::BeforeCommit => {
             replica.coordinator.script(Call::Commit, [faulty::Fault::slow(NEVER)]);
         }
@@ -141,15 +141,17 @@ fn acknowledged_records_outlive_every_kill() {
                 odradek::store::Certainty::Indeterminate,
             );
             let lost = Fault { report: in_doubt, before: INTERVAL, ..Fault::NONE };
-            replica.store.script(Verb::Put, [lost, Fault::REQUEST_LOST, Fault::NONE, lost]);
+            replica
+                .store
+                .script(StoreOperation::Put, [lost, Fault::REQUEST_LOST, Fault::NONE, lost]);
             let mut written = Vec::new();
             for step in 0..4 {
                 let value = format!("{generation}:{step}");
                 let reply = replica.send(step, vec![fast(0, &value)]).await;
                 written.push((offset(reply.await.unwrap()[0]), value));
             }
-            let dies = Fault { effect: Effect::Lost, before: NEVER, ..Fault::NONE };
-            replica.store.script(Verb::Put, [dies]);
+            let dies = Fault { effect: Effect::NotApplied, before: NEVER, ..Fault::NONE };
+            replica.store.script(StoreOperation::Put, [dies]);
             let _never = replica.send(9, vec![fast(0, "never")]).await;
             tokio::time::sleep(SECOND).await;
             written

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use odradek::store::faulty::{Fault, Verb};
+use odradek::store::faulty::{Fault, StoreOperation};
 use odradek::store::memory::MemoryStore;
 use tokio::time::Instant;
 
@@ -29,7 +29,7 @@ async fn rows_sent_together_ride_in_one_object() {
 #[tokio::test(start_paused = true)]
 async fn a_hanging_put_delays_only_who_rides_in_it_and_their_successors() {
     let replica = Replica::new().await;
-    replica.store.script(Verb::Put, [Fault::slow(25 * SECOND)]);
+    replica.store.script(StoreOperation::Put, [Fault::slow(25 * SECOND)]);
     let start = Instant::now();
     let mut first = replica.send(1, vec![fast(0, "1-first")]).await;
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -53,7 +53,7 @@ async fn a_hanging_put_delays_only_who_rides_in_it_and_their_successors() {
 #[tokio::test(start_paused = true)]
 async fn in_the_order_of_objects_everyone_waits_for_the_oldest() {
     let replica = Replica::embedded(&Arc::new(MemoryStore::new())).await;
-    replica.store.script(Verb::Put, [Fault::slow(25 * SECOND)]);
+    replica.store.script(StoreOperation::Put, [Fault::slow(25 * SECOND)]);
     let mut first = replica.send(1, vec![fast(0, "1")]).await;
     tokio::time::sleep(Duration::from_millis(1)).await;
     let mut stranger = replica.send(2, vec![fast(1, "2")]).await;
@@ -75,7 +75,7 @@ async fn in_the_order_of_objects_everyone_waits_for_the_oldest() {
 async fn order_holds_when_puts_finish_out_of_order() {
     for replica in [Replica::new().await, Replica::embedded(&Arc::default()).await] {
         let slow = |n: u64| Fault::slow(Duration::from_millis(n * 7_919 % 3_000));
-        replica.store.script(Verb::Put, (1..40).map(slow));
+        replica.store.script(StoreOperation::Put, (1..40).map(slow));
         let mut replies = Vec::new();
         for step in 0..30 {
             for connection in 0..4 {

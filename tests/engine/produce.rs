@@ -2,7 +2,7 @@
 
 use odradek::coordinator::faulty::{Fault as CallFault, Operation as Call};
 use odradek::engine::produce::{ProduceSettings, SealProfile};
-use odradek::store::faulty::{Fault, Verb};
+use odradek::store::faulty::{Fault, StoreOperation};
 use tokio::time::{Duration, Instant};
 
 use crate::batches::{Batch, fast};
@@ -12,9 +12,9 @@ use crate::rig::{INTERVAL, Replica, SECOND, is_answered, offset, settings};
 async fn an_idle_pipeline_asks_nothing_of_anyone() {
     let replica = Replica::new().await;
     replica.write(1, fast(0, "x")).await;
-    let puts = replica.store.calls(Verb::Put);
+    let puts = replica.store.calls(StoreOperation::Put);
     tokio::time::sleep(3_600 * SECOND).await;
-    assert_eq!((puts, replica.store.calls(Verb::Put)), (1, 1));
+    assert_eq!((puts, replica.store.calls(StoreOperation::Put)), (1, 1));
     assert_eq!(replica.coordinator.calls(Call::Commit), 1);
     assert_eq!(replica.coordinator.calls(Call::Find), 0);
 }
@@ -38,7 +38,7 @@ async fn fast_does_not_wait_and_cheap_waits_for_the_interval() {
 #[tokio::test(start_paused = true)]
 async fn company_is_waited_for_while_a_put_is_in_flight() {
     let replica = Replica::new().await;
-    replica.store.script(Verb::Put, [Fault::slow(100 * INTERVAL / 1_000)]);
+    replica.store.script(StoreOperation::Put, [Fault::slow(100 * INTERVAL / 1_000)]);
     let first = replica.send(1, vec![fast(0, "a")]).await;
     tokio::time::sleep(Duration::from_millis(1)).await;
     let start = Instant::now();
@@ -48,7 +48,7 @@ async fn company_is_waited_for_while_a_put_is_in_flight() {
     second.await.unwrap();
     third.await.unwrap();
     assert!(start.elapsed() < INTERVAL, "the landing of the first seals the next");
-    assert_eq!(replica.store.calls(Verb::Put), 2);
+    assert_eq!(replica.store.calls(StoreOperation::Put), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,7 +73,7 @@ async fn appends_beyond_the_budget_wait_for_answers() {
     // Room for three.
     let replica = Replica::with_budget(settings(), 4_000).await;
     // A hanging PUT holds its own bytes, and nobody else's for longer than their answer.
-    replica.store.script(Verb::Put, [Fault::slow(30 * SECOND)]);
+    replica.store.script(StoreOperation::Put, [Fault::slow(30 * SECOND)]);
     let stuck = replica.send(1, vec![fast(0, "stuck")]).await;
     tokio::time::sleep(Duration::from_millis(1)).await;
     let behind = replica.send(1, vec![fast(0, "behind")]).await;
@@ -93,7 +93,7 @@ async fn appends_beyond_the_budget_wait_for_answers() {
 #[tokio::test(start_paused = true)]
 async fn drain_answers_everything_and_then_refuses() {
     let replica = Replica::new().await;
-    replica.store.script(Verb::Put, [Fault::slow(10 * SECOND)]);
+    replica.store.script(StoreOperation::Put, [Fault::slow(10 * SECOND)]);
     replica.coordinator.script(Call::Commit, [CallFault::REPLY_LOST]);
     let mut first = replica.send(1, vec![fast(0, "a")]).await;
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -119,7 +119,7 @@ async fn nothing_to_append_is_answered_and_blocks_nobody() {
     let mut nothing = replica.send(1, Vec::new()).await;
     assert!(is_answered(&mut nothing).await);
     tokio::time::sleep(SECOND).await;
-    assert_eq!(replica.store.calls(Verb::Put), 0);
+    assert_eq!(replica.store.calls(StoreOperation::Put), 0);
     assert_eq!(replica.write(1, fast(0, "x")).await, 0);
     replica.producer.drain().await;
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use odradek::engine::produce::{ProduceSettings, SealProfile, UploadSettings};
-use odradek::store::faulty::{Effect, Fault, Report, Verb};
+use odradek::store::faulty::{Effect, Fault, Report, StoreOperation};
 use odradek::store::{Certainty, StoreErrorKind};
 use odradek::tasks;
 use tokio::time::Instant;
@@ -22,7 +22,7 @@ fn standard() -> ProduceSettings {
 /// A store that usually takes 60 ms, and 100 PUTs by which the replica has learnt it.
 async fn used_to_the_store(settings: ProduceSettings) -> Replica {
     let replica = Replica::with(settings).await;
-    replica.store.set_standing(Verb::Put, Some(Fault::slow(60 * MS)));
+    replica.store.set_persistent(StoreOperation::Put, Some(Fault::slow(60 * MS)));
     for _ in 0..100 {
         replica.write(99, fast(9, "x")).await;
     }
@@ -37,13 +37,13 @@ fn hangs(before: Duration) -> Fault {
 #[tokio::test(start_paused = true)]
 async fn a_late_put_gets_a_second_one_beside_it() {
     let replica = used_to_the_store(standard()).await;
-    let before = replica.store.calls(Verb::Put);
-    replica.store.script(Verb::Put, [hangs(15 * SECOND)]);
+    let before = replica.store.calls(StoreOperation::Put);
+    replica.store.script(StoreOperation::Put, [hangs(15 * SECOND)]);
     let start = Instant::now();
     replica.write(1, fast(0, "a")).await;
     // The p99 is that of a steady store: the hedge begins after 60 ms and takes as long.
     assert!(start.elapsed() < 150 * MS, "{:?}", start.elapsed());
-    assert_eq!(replica.store.calls(Verb::Put) - before, 2);
+    assert_eq!(replica.store.calls(StoreOperation::Put) - before, 2);
     assert_eq!(replica.read(0, 0).await.len(), 1, "both wrote the same bytes to the same key");
 }
 
@@ -51,7 +51,7 @@ async fn a_late_put_gets_a_second_one_beside_it() {
 async fn without_hedges_left_the_deadline_ends_it() {
     let upload = UploadSettings { hedges_burst: 0, ..UploadSettings::STANDARD };
     let replica = used_to_the_store(ProduceSettings { upload, ..settings() }).await;
-    replica.store.script(Verb::Put, [hangs(Duration::ZERO)]);
+    replica.store.script(StoreOperation::Put, [hangs(Duration::ZERO)]);
     let start = Instant::now();
     replica.write(1, fast(0, "a")).await;
     assert!((5 * SECOND..6 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
@@ -61,12 +61,12 @@ async fn without_hedges_left_the_deadline_ends_it() {
 async fn a_store_that_is_slow_as_a_whole_is_not_asked_twice_for_everything() {
     let upload = UploadSettings { hedges_burst: 3, ..UploadSettings::STANDARD };
     let replica = used_to_the_store(ProduceSettings { upload, ..settings() }).await;
-    replica.store.set_standing(Verb::Put, Some(Fault::slow(3 * SECOND)));
-    let before = replica.store.calls(Verb::Put);
+    replica.store.set_persistent(StoreOperation::Put, Some(Fault::slow(3 * SECOND)));
+    let before = replica.store.calls(StoreOperation::Put);
     for _ in 0..60 {
         replica.write(1, fast(0, "x")).await;
     }
-    let extra = replica.store.calls(Verb::Put) - before - 60;
+    let extra = replica.store.calls(StoreOperation::Put) - before - 60;
     // Three at once, and one more for twenty uploads.
     assert!((1..=6).contains(&extra), "{extra} PUTs too many");
 }
@@ -79,13 +79,15 @@ async fn nobody_waits_for_a_stranger() {
     let mut unlucky = Vec::new();
     for n in 0..2 {
         let hang = hangs(15 * SECOND);
-        replica.store.script(Verb::Put, [hang, hang]);
+        replica.store.script(StoreOperation::Put, [hang, hang]);
         unlucky.push(replica.send(n, vec![fast(n as i32, "unlucky")]).await);
         // Its object is sealed and late, and so is the hedge.
         tokio::time::sleep(130 * MS).await;
     }
     let lost = Fault { before: 60 * MS, ..Fault::REPLY_LOST };
-    replica.store.script(Verb::Put, [Fault::slow(60 * MS), lost, Fault::slow(60 * MS), lost]);
+    replica
+        .store
+        .script(StoreOperation::Put, [Fault::slow(60 * MS), lost, Fault::slow(60 * MS), lost]);
     let mut took = Vec::new();
     let reader = tasks::spawn("reader", read_live(Arc::clone(&replica), 2 + 400));
     for round in 0..20 {
@@ -133,7 +135,7 @@ async fn read_live(replica: Arc<Replica>, records: usize) {
 #[tokio::test(start_paused = true)]
 async fn a_put_delayed_by_four_seconds_hides_nothing_from_a_live_reader() {
     let replica = Arc::new(Replica::new().await);
-    replica.store.script(Verb::Put, [Fault::slow(4 * SECOND)]);
+    replica.store.script(StoreOperation::Put, [Fault::slow(4 * SECOND)]);
     let late = replica.send(1, vec![fast(0, "late")]).await;
     tokio::time::sleep(MS).await;
     let reader = tasks::spawn("reader", read_live(Arc::clone(&replica), 41));
@@ -150,7 +152,7 @@ async fn who_comes_behind_a_late_put_waits_no_longer_than_is_usual() {
     let upload = UploadSettings { hedges_burst: 0, ..UploadSettings::STANDARD };
     let interval = 10 * SECOND;
     let replica = used_to_the_store(ProduceSettings { upload, interval, ..settings() }).await;
-    replica.store.script(Verb::Put, [Fault::slow(4 * SECOND)]);
+    replica.store.script(StoreOperation::Put, [Fault::slow(4 * SECOND)]);
     let _late = replica.send(1, vec![fast(0, "late")]).await;
     tokio::time::sleep(10 * MS).await;
     let start = Instant::now();
@@ -161,7 +163,7 @@ async fn who_comes_behind_a_late_put_waits_no_longer_than_is_usual() {
 
 fn slow_down() -> Fault {
     let report = Report::Error(StoreErrorKind::SlowDown, Certainty::Determinate);
-    Fault { effect: Effect::Lost, report, ..Fault::NONE }
+    Fault { effect: Effect::NotApplied, report, ..Fault::NONE }
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,18 +171,18 @@ async fn slow_down_means_fewer_uploads_at_once() {
     let one_each = ProduceSettings { object_bytes: 1, ..standard() };
     let replica = used_to_the_store(one_each).await;
     // Complaints for as long as it takes to come down to one.
-    replica.store.set_standing(Verb::Put, Some(slow_down()));
+    replica.store.set_persistent(StoreOperation::Put, Some(slow_down()));
     let first = replica.send(1, vec![fast(0, "x")]).await;
     tokio::time::sleep(30 * SECOND).await;
-    replica.store.set_standing(Verb::Put, Some(Fault::slow(SECOND)));
+    replica.store.set_persistent(StoreOperation::Put, Some(Fault::slow(SECOND)));
     offset(first.await.expect("an answer")[0]);
-    let before = replica.store.calls(Verb::Put);
+    let before = replica.store.calls(StoreOperation::Put);
     let mut replies = Vec::new();
     for connection in 0..8 {
         replies.push(replica.send(connection, vec![fast(0, "x")]).await);
         tokio::time::sleep(MS).await;
     }
-    let at_once = replica.store.calls(Verb::Put) - before;
+    let at_once = replica.store.calls(StoreOperation::Put) - before;
     assert!((1..=2).contains(&at_once), "{at_once} uploads at once");
     for reply in replies {
         offset(reply.await.expect("an answer")[0]);
@@ -208,7 +210,7 @@ async fn the_cap_of_puts_holds_and_nothing_is_lost() {
             offset(reply.await.expect("an answer")[0]);
         }
         let seconds = start.elapsed().as_secs_f64();
-        let puts = replica.store.calls(Verb::Put) as f64;
+        let puts = replica.store.calls(StoreOperation::Put) as f64;
         assert!(puts <= 2.0 * seconds + 1.0, "{puts} PUTs in {seconds} s, {profile:?}");
         assert!(puts >= 1.5 * seconds, "{puts} PUTs in {seconds} s: less than is allowed");
         // Stopping waits for no cap.
@@ -236,7 +238,7 @@ async fn hurry_ends_the_wait_for_company() {
 #[tokio::test(start_paused = true)]
 async fn a_burst_behind_a_landing_is_not_torn() {
     let replica = used_to_the_store(standard()).await;
-    let puts = replica.store.calls(Verb::Put);
+    let puts = replica.store.calls(StoreOperation::Put);
     let start = Instant::now();
     for _ in 0..20 {
         let mut replies = Vec::new();
@@ -248,7 +250,7 @@ async fn a_burst_behind_a_landing_is_not_torn() {
             offset(reply.await.expect("an answer")[0]);
         }
     }
-    assert_eq!(replica.store.calls(Verb::Put) - puts, 20);
+    assert_eq!(replica.store.calls(StoreOperation::Put) - puts, 20);
     assert!(start.elapsed() < 20 * 75 * MS, "{:?}", start.elapsed());
     // Endless company is not waited for.
     let begun = Instant::now();

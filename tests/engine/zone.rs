@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use hyper::Method;
 use odradek::peers::Key;
-use odradek::store::faulty::{Fault, Verb};
+use odradek::store::faulty::{Fault, StoreOperation};
 use odradek::store::memory::MemoryStore;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -164,7 +164,7 @@ async fn who_is_first_wins() {
     let peer = BadPeer::start(Answer::Says(pause, ok(&right, right.len()))).await;
     let reader = Replica::start("reader", 1, &store).await;
     reader.hear(&[reader.member.clone(), member("late", 99, &peer.address)]);
-    reader.store.script(Verb::Get, [Fault::HANG]);
+    reader.store.script(StoreOperation::Get, [Fault::HANG]);
     assert_eq!(reader.read(&written).await.expect("the peer has it"), written.bytes);
     assert_eq!((reader.outcomes("late"), reader.gets()), (1, 1));
 }

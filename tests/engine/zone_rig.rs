@@ -14,7 +14,7 @@ use odradek::log::ids::ObjectId;
 use odradek::log::object_format::{HEADER, wal_key};
 use odradek::metrics::Metrics;
 use odradek::peers::{FromZone, Server, Zone};
-use odradek::store::faulty::{FaultyStore, Verb};
+use odradek::store::faulty::{FaultyStore, StoreOperation};
 use odradek::store::memory::MemoryStore;
 use odradek::store::{PutMode, Store, StoreError};
 use odradek::tasks;
@@ -91,7 +91,7 @@ impl Replica {
     }
 
     pub(crate) fn gets(&self) -> u64 {
-        self.store.calls(Verb::Get)
+        self.store.calls(StoreOperation::Get)
     }
 
     pub(crate) async fn read(&self, written: &Written) -> Result<Bytes, StoreError> {

@@ -81,7 +81,7 @@ impl RemoteStore {
             Err(NoAnswer::NeverSent) => {
                 Err(StoreError::determinate(StoreErrorKind::Unavailable, verb, key, "no way"))
             }
-            Err(NoAnswer::Unknown) => Err(StoreError::in_doubt(verb, key, "no answer")),
+            Err(NoAnswer::Unknown) => Err(StoreError::indeterminate(verb, key, "no answer")),
         }
     }
 }

@@ -23,7 +23,7 @@ impl TestStore {
 
 fn failed(kind: StoreErrorKind, verb: &'static str, key: &str) -> StoreError {
     let (certainty, detail) = (Certainty::Determinate, String::new());
-    StoreError { kind, certainty, verb, key: key.to_owned(), detail }
+    StoreError { kind, certainty, operation: verb, key: key.to_owned(), detail }
 }
 
 #[async_trait]

@@ -281,7 +281,7 @@ fn cut(blocks: &[Block], range: &Range<u64>) -> Bytes {
 
 fn error(kind: StoreErrorKind, object: ObjectId, detail: String) -> StoreError {
     let (certainty, key) = (Certainty::Determinate, wal_key(object));
-    StoreError { kind, certainty, verb: "get", key, detail }
+    StoreError { kind, certainty, operation: "get", key, detail }
 }
 
 #[cfg(test)]

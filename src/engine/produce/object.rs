@@ -12,7 +12,7 @@ use crate::engine::budget::Room;
 use crate::log::batch::Part;
 use crate::log::ids::{ObjectId, TopicPartition};
 use crate::log::object_format::{Footer, HEADER, JournalEntry, encode_footer};
-use crate::logging::SPANS;
+use crate::logging::SPAN_TARGET;
 
 /// One part's place in its partition's order.
 pub(crate) type ChainKey = (TopicPartition, ConnectionId);
@@ -190,7 +190,7 @@ impl OpenObject {
             journal,
         };
         body.extend_from_slice(&encode_footer(&footer));
-        let span = trace_span!(target: SPANS, "object", object = %id, bytes = body.len(), partitions = parts.len());
+        let span = trace_span!(target: SPAN_TARGET, "object", object = %id, bytes = body.len(), partitions = parts.len());
         self.waiters.iter().for_each(|waiter| {
             span.follows_from(&waiter.span);
         });

@@ -18,7 +18,7 @@ use crate::engine::Components;
 use crate::engine::objects::Objects;
 use crate::log::ids::ObjectId;
 use crate::log::object_format::{JournalEntry, JournalOutcome};
-use crate::logging::SPANS;
+use crate::logging::SPAN_TARGET;
 use crate::metrics::Metrics;
 use crate::tasks;
 
@@ -244,7 +244,7 @@ impl Pipeline {
         self.latest = Some((object.id.sequence, Instant::now()));
         let (uploader, events) = (Arc::clone(&self.uploader), self.events.clone());
         let (id, bytes) = (object.id, object.bytes.clone());
-        let span = trace_span!(target: SPANS, parent: &object.span, "upload");
+        let span = trace_span!(target: SPAN_TARGET, parent: &object.span, "upload");
         let uploading = async move {
             uploader.upload(id, &bytes).await;
             // The pipeline ends only with the process.
@@ -268,7 +268,7 @@ impl Pipeline {
             };
             let (components, events) = (self.components.clone(), self.events.clone());
             let metrics = Arc::clone(&self.metrics);
-            let span = trace_span!(target: SPANS, parent: &object.span, "commit");
+            let span = trace_span!(target: SPAN_TARGET, parent: &object.span, "commit");
             let committing = async move {
                 let outcomes = commit_until_known(&components, &commit, &metrics).await;
                 let _gone = events.send(Event::Decided { sequence, parts, outcomes }).await;

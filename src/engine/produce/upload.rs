@@ -157,7 +157,7 @@ impl Uploader {
         };
         let done = tokio::time::timeout(deadline, puts).await.unwrap_or_else(|_| {
             let detail = format!("no answer within {} ms", deadline.as_millis());
-            Err(StoreError::in_doubt("put", key, detail))
+            Err(StoreError::indeterminate("put", key, detail))
         });
         if done.is_ok() {
             // A hedge's own time would hide that the first PUT was late.

@@ -17,7 +17,7 @@ use super::{
 use crate::coordinator::{BatchOutcome, Refusal};
 use crate::engine::produce::{AppendRow, RowOutcome};
 use crate::log::ids::{TopicId, TopicPartition};
-use crate::logging::SPANS;
+use crate::logging::SPAN_TARGET;
 use crate::metrics::{ApiKind, Metrics, ProduceStage};
 use crate::proxy::Proxy;
 use crate::proxy::authorization::Operation;
@@ -120,7 +120,7 @@ pub(super) async fn serve(mut request: Request, broker: &mut ClientBroker) -> Re
     let room = request.room.take().ok_or_else(|| Close::Ours("no room".to_owned()))?;
     let throttled = room.waited.min(THROTTLE_MAX);
     let client_id = request.header.client_id.as_deref();
-    let span = trace_span!(target: SPANS, "produce", client_id, batches = appends.len());
+    let span = trace_span!(target: SPAN_TARGET, "produce", client_id, batches = appends.len());
     let appending = request.proxy.producer.append(request.connection, appends, room);
     let appended = appending.instrument(span.clone()).await;
     let outcomes = appended.map_err(|error| Close::Upstream(error.to_string()))?;

@@ -44,7 +44,7 @@ impl<'a> Walk<'a> {
                 Some(name) => format!("{base}{name}"),
                 None => format!("{base}{name}/"),
             };
-            if self.concerns(&child) {
+            if self.may_match(&child) {
                 children.push(child);
             }
         }
@@ -63,7 +63,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether a key, or some key below a directory, may belong to the listing.
-    fn concerns(&self, child: &str) -> bool {
+    fn may_match(&self, child: &str) -> bool {
         if child.ends_with('/') {
             return (child.starts_with(self.prefix) || self.prefix.starts_with(child))
                 && (child >= self.after || self.after.starts_with(child));

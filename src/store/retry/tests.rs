@@ -1,22 +1,22 @@
 use super::*;
 use crate::store::conformance;
-use crate::store::faulty::{Fault, FaultyStore, Report, Verb};
+use crate::store::faulty::{Fault, FaultyStore, Report, StoreOperation};
 use crate::store::memory::MemoryStore;
 
 const KEY: &str = "a/b";
 
-struct Bench {
+struct Harness {
     memory: Arc<MemoryStore>,
     faulty: Arc<FaultyStore>,
     store: RetryStore,
 }
 
-fn bench() -> Bench {
+fn harness() -> Harness {
     let memory = Arc::new(MemoryStore::new());
     let faulty = Arc::new(FaultyStore::new(Arc::clone(&memory) as Arc<dyn Store>));
     let entropy = Arc::new(Entropy::from_seed(1));
     let inner = Arc::clone(&faulty) as Arc<dyn Store>;
-    Bench { memory, faulty, store: RetryStore::new(inner, RetryPolicy::STANDARD, entropy) }
+    Harness { memory, faulty, store: RetryStore::new(inner, RetryPolicy::STANDARD, entropy) }
 }
 
 fn body(text: &'static str) -> Vec<Bytes> {
@@ -27,35 +27,47 @@ fn body(text: &'static str) -> Vec<Bytes> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conforms() {
-    let Bench { store, .. } = bench();
+    let Harness { store, .. } = harness();
     conformance::run(&(Arc::new(store) as Arc<dyn Store>)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_verb_asks_again() {
-    let Bench { faulty, store, .. } = bench();
-    for verb in [Verb::Put, Verb::Get, Verb::Head, Verb::List, Verb::Delete] {
-        faulty.script(verb, [Fault::REFUSED, Fault::REQUEST_LOST]);
+    let Harness { faulty, store, .. } = harness();
+    for operation in [
+        StoreOperation::Put,
+        StoreOperation::Get,
+        StoreOperation::Head,
+        StoreOperation::List,
+        StoreOperation::Delete,
+    ] {
+        faulty.script(operation, [Fault::REFUSED, Fault::REQUEST_LOST]);
     }
     store.put(KEY, body("one"), PutMode::Overwrite).await.unwrap();
     assert_eq!(store.get(KEY, None).await.unwrap(), "one");
     assert_eq!(store.head(KEY).await.unwrap(), 3);
     assert_eq!(store.list("", None, 9).await.unwrap().len(), 1);
     store.delete(KEY).await.unwrap();
-    for verb in [Verb::Put, Verb::Get, Verb::Head, Verb::List, Verb::Delete] {
-        assert_eq!(faulty.calls(verb), 3, "{verb:?}");
+    for operation in [
+        StoreOperation::Put,
+        StoreOperation::Get,
+        StoreOperation::Head,
+        StoreOperation::List,
+        StoreOperation::Delete,
+    ] {
+        assert_eq!(faulty.calls(operation), 3, "{operation:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn gives_up_and_keeps_the_doubt_of_an_earlier_attempt() {
-    let Bench { faulty, store, .. } = bench();
-    faulty.script(Verb::Put, [Fault::REQUEST_LOST]);
-    faulty.set_standing(Verb::Put, Some(Fault::REFUSED));
+    let Harness { faulty, store, .. } = harness();
+    faulty.script(StoreOperation::Put, [Fault::REQUEST_LOST]);
+    faulty.set_persistent(StoreOperation::Put, Some(Fault::REFUSED));
     let error = store.put(KEY, body("one"), PutMode::Overwrite).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Unavailable);
     assert_eq!(error.certainty, Certainty::Indeterminate, "the first attempt may have happened");
-    assert_eq!(faulty.calls(Verb::Put), 5);
+    assert_eq!(faulty.calls(StoreOperation::Put), 5);
 
     let error = store.put(KEY, body("one"), PutMode::Overwrite).await.unwrap_err();
     assert_eq!(error.certainty, Certainty::Determinate, "no attempt of this call is in doubt");
@@ -63,39 +75,42 @@ async fn gives_up_and_keeps_the_doubt_of_an_earlier_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn what_fails_for_good_is_not_repeated() {
-    let Bench { faulty, store, .. } = bench();
+    let Harness { faulty, store, .. } = harness();
     let denied = Report::Error(StoreErrorKind::Denied, Certainty::Determinate);
-    faulty.script(Verb::Put, [Fault { report: denied, ..Fault::REFUSED }]);
+    faulty.script(StoreOperation::Put, [Fault { report: denied, ..Fault::REFUSED }]);
     store.put(KEY, body("one"), PutMode::Overwrite).await.unwrap_err();
-    assert_eq!(faulty.calls(Verb::Put), 1);
+    assert_eq!(faulty.calls(StoreOperation::Put), 1);
     store.head("not/there").await.unwrap_err();
-    assert_eq!(faulty.calls(Verb::Head), 1);
+    assert_eq!(faulty.calls(StoreOperation::Head), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_denial_after_an_attempt_in_doubt_leaves_the_doubt() {
-    let Bench { faulty, store, .. } = bench();
+    let Harness { faulty, store, .. } = harness();
     let denied = Report::Error(StoreErrorKind::Denied, Certainty::Determinate);
-    faulty.script(Verb::Put, [Fault::REPLY_LOST, Fault { report: denied, ..Fault::REFUSED }]);
+    faulty.script(
+        StoreOperation::Put,
+        [Fault::REPLY_LOST, Fault { report: denied, ..Fault::REFUSED }],
+    );
     let error = store.put(KEY, body("one"), PutMode::Overwrite).await.unwrap_err();
     assert_eq!((error.kind, error.certainty), (StoreErrorKind::Denied, Certainty::Indeterminate));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_create_whose_reply_was_lost_knows_its_own_object() {
-    let Bench { faulty, store, memory } = bench();
-    faulty.script(Verb::Put, [Fault::REPLY_LOST]);
+    let Harness { faulty, store, memory } = harness();
+    faulty.script(StoreOperation::Put, [Fault::REPLY_LOST]);
     store.put(KEY, body("mine"), PutMode::Create).await.unwrap();
-    assert_eq!(faulty.calls(Verb::Put), 2);
+    assert_eq!(faulty.calls(StoreOperation::Put), 2);
     assert_eq!(memory.get(KEY, None).await.unwrap(), "mine");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_create_whose_request_was_lost_does_not_take_anothers_object_for_its_own() {
     for theirs in ["them", "longer"] {
-        let Bench { faulty, store, memory } = bench();
+        let Harness { faulty, store, memory } = harness();
         memory.put(KEY, body(theirs), PutMode::Create).await.unwrap();
-        faulty.script(Verb::Put, [Fault::REQUEST_LOST]);
+        faulty.script(StoreOperation::Put, [Fault::REQUEST_LOST]);
         let error = store.put(KEY, body("mine"), PutMode::Create).await.unwrap_err();
         let expected = (StoreErrorKind::AlreadyExists, Certainty::Determinate);
         assert_eq!((error.kind, error.certainty), expected);
@@ -104,9 +119,9 @@ async fn a_create_whose_request_was_lost_does_not_take_anothers_object_for_its_o
 
 #[tokio::test(start_paused = true)]
 async fn a_create_that_cannot_tell_whose_object_it_found_stays_in_doubt() {
-    let Bench { faulty, store, .. } = bench();
-    faulty.script(Verb::Put, [Fault::REPLY_LOST]);
-    faulty.set_standing(Verb::Head, Some(Fault::REFUSED));
+    let Harness { faulty, store, .. } = harness();
+    faulty.script(StoreOperation::Put, [Fault::REPLY_LOST]);
+    faulty.set_persistent(StoreOperation::Head, Some(Fault::REFUSED));
     let error = store.put(KEY, body("mine"), PutMode::Create).await.unwrap_err();
     let expected = (StoreErrorKind::Unavailable, Certainty::Indeterminate);
     assert_eq!((error.kind, error.certainty), expected);
@@ -114,17 +129,17 @@ async fn a_create_that_cannot_tell_whose_object_it_found_stays_in_doubt() {
 
 #[tokio::test(start_paused = true)]
 async fn no_attempt_begins_after_the_time_is_used_up() {
-    let Bench { faulty, store, .. } = bench();
+    let Harness { faulty, store, .. } = harness();
     let slow = Fault { before: Duration::from_secs(20), ..Fault::REFUSED };
-    faulty.set_standing(Verb::Get, Some(slow));
+    faulty.set_persistent(StoreOperation::Get, Some(slow));
     store.get(KEY, None).await.unwrap_err();
-    assert_eq!(faulty.calls(Verb::Get), 2, "at 0 s and at 20 s; at 40 s it is too late");
+    assert_eq!(faulty.calls(StoreOperation::Get), 2, "at 0 s and at 20 s; at 40 s it is too late");
 }
 
 #[tokio::test]
 async fn a_caller_may_put_its_own_bound_on_a_store_that_hangs() {
-    let Bench { faulty, store, memory } = bench();
-    faulty.script(Verb::Put, [Fault::HANG]);
+    let Harness { faulty, store, memory } = harness();
+    faulty.script(StoreOperation::Put, [Fault::HANG]);
     let put = store.put(KEY, body("one"), PutMode::Overwrite);
     tokio::time::timeout(Duration::from_millis(5), put).await.unwrap_err();
     assert_eq!(memory.get(KEY, None).await.unwrap(), "one", "a dropped PUT may still happen");

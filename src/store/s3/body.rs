@@ -35,16 +35,16 @@ pub(super) fn checksum(chunks: &[Bytes]) -> HeaderValue {
 }
 
 /// Chunks as a request's body, without copying them.
-pub(super) fn wrap(chunks: Vec<Bytes>) -> reqwest::Body {
-    let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-    reqwest::Body::wrap(Chunks { chunks: chunks.into(), left })
+pub(super) fn request_body(chunks: Vec<Bytes>) -> reqwest::Body {
+    let remaining = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+    reqwest::Body::wrap(Chunks { chunks: chunks.into(), remaining })
 }
 
 /// Chunks laid end to end. The exact size hint makes the HTTP client send Content-Length, which
 /// S3 insists on.
 struct Chunks {
     chunks: VecDeque<Bytes>,
-    left: u64,
+    remaining: u64,
 }
 
 impl Body for Chunks {
@@ -56,7 +56,7 @@ impl Body for Chunks {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let chunk = self.chunks.pop_front();
-        self.left -= chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        self.remaining -= chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
         Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
     }
 
@@ -65,7 +65,7 @@ impl Body for Chunks {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        SizeHint::with_exact(self.remaining)
     }
 }
 
@@ -78,8 +78,8 @@ pub(super) async fn read(
     let bytes_max = bytes_max.min(READ_BYTES_MAX);
     // Copied as they come, while the processor's caches have them, so that the client reads the
     // next chunk into the same memory instead of as much again that the kernel must clear first.
-    let told = response.content_length().unwrap_or(0).min(RESERVED_BYTES_MAX);
-    let mut whole = BytesMut::with_capacity(bytes_max.min(told as usize));
+    let content_length = response.content_length().unwrap_or(0).min(RESERVED_BYTES_MAX);
+    let mut whole = BytesMut::with_capacity(bytes_max.min(content_length as usize));
     loop {
         match response.chunk().await {
             Ok(None) => return Ok(whole.freeze()),
@@ -91,7 +91,7 @@ pub(super) async fn read(
                 }
                 whole.extend_from_slice(&chunk);
             }
-            Err(error) => return Err(error::of_transport("get", key, error)),
+            Err(error) => return Err(error::from_transport("get", key, error)),
         }
     }
 }
@@ -121,8 +121,8 @@ mod tests {
 
     #[test]
     fn the_size_of_chunks_is_known_beforehand() {
-        let body = wrap(vec![Bytes::from_static(b"ab"), Bytes::from_static(b"cde")]);
+        let body = request_body(vec![Bytes::from_static(b"ab"), Bytes::from_static(b"cde")]);
         assert_eq!(body.size_hint().exact(), Some(5));
-        assert_eq!(wrap(Vec::new()).size_hint().exact(), Some(0));
+        assert_eq!(request_body(Vec::new()).size_hint().exact(), Some(0));
     }
 }

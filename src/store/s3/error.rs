@@ -13,9 +13,14 @@ const CONFLICT: &str = "ConditionalRequestConflict";
 const MESSAGE_CHARS_MAX: usize = 200;
 
 /// An answer that says no. `text` is its body: XML, or anything.
-pub(super) fn of_status(verb: &'static str, key: &str, status: u16, text: &str) -> StoreError {
+pub(super) fn from_status(
+    operation: &'static str,
+    key: &str,
+    status: u16,
+    text: &str,
+) -> StoreError {
     let (code, message) = (element(text, "Code"), element(text, "Message"));
-    let (kind, certainty) = judge(verb, status, code);
+    let (kind, certainty) = classify(operation, status, code);
     // Never the whole text: some stores repeat there what was signed.
     let message: String = message.chars().take(MESSAGE_CHARS_MAX).collect();
     let detail = match (code, message.as_str()) {
@@ -23,7 +28,7 @@ pub(super) fn of_status(verb: &'static str, key: &str, status: u16, text: &str) 
         (code, "") => format!("{code} (HTTP {status})"),
         (code, message) => format!("{code} (HTTP {status}): {message}"),
     };
-    StoreError { kind, certainty, verb, key: key.to_owned(), detail }
+    StoreError { kind, certainty, operation, key: key.to_owned(), detail }
 }
 
 /// Whether two conditional PUTs met, so that neither is known to have won.
@@ -38,32 +43,38 @@ pub(super) fn is_checksum_mismatch(error: &StoreError) -> bool {
 }
 
 /// A request that got no answer, or only the beginning of one.
-pub(super) fn of_transport(verb: &'static str, key: &str, error: reqwest::Error) -> StoreError {
+pub(super) fn from_transport(
+    operation: &'static str,
+    key: &str,
+    error: reqwest::Error,
+) -> StoreError {
     let sent = !error.is_connect() && !error.is_builder();
-    let certainty = if sent { doubt(verb) } else { Certainty::Determinate };
+    let certainty = if sent { certainty_once_sent(operation) } else { Certainty::Determinate };
     let kind =
         if error.is_builder() { StoreErrorKind::Denied } else { StoreErrorKind::Unavailable };
     let detail = describe_transport(error);
-    StoreError { kind, certainty, verb, key: key.to_owned(), detail }
+    StoreError { kind, certainty, operation, key: key.to_owned(), detail }
 }
 
 /// A call that the signer sent itself: a read.
-pub(super) fn of_signer(verb: &'static str, key: &str, error: S3Error) -> StoreError {
+pub(super) fn from_signer(operation: &'static str, key: &str, error: S3Error) -> StoreError {
     match error {
-        S3Error::HttpFailWithBody(status, text) => {
-            StoreError { certainty: Certainty::Determinate, ..of_status(verb, key, status, &text) }
-        }
-        S3Error::Reqwest(error) => {
-            StoreError { certainty: Certainty::Determinate, ..of_transport(verb, key, error) }
-        }
-        error => of_signing(verb, key, error),
+        S3Error::HttpFailWithBody(status, text) => StoreError {
+            certainty: Certainty::Determinate,
+            ..from_status(operation, key, status, &text)
+        },
+        S3Error::Reqwest(error) => StoreError {
+            certainty: Certainty::Determinate,
+            ..from_transport(operation, key, error)
+        },
+        error => from_signing(operation, key, error),
     }
 }
 
 /// A request that was never sent, because it could not be signed.
-pub(super) fn of_signing(verb: &'static str, key: &str, error: S3Error) -> StoreError {
+pub(super) fn from_signing(operation: &'static str, key: &str, error: S3Error) -> StoreError {
     // Credentials that cannot be renewed now may be renewed later.
-    StoreError::determinate(StoreErrorKind::Unavailable, verb, key, describe(error))
+    StoreError::determinate(StoreErrorKind::Unavailable, operation, key, describe(error))
 }
 
 /// What the signer says went wrong, without URLs.
@@ -88,13 +99,13 @@ fn describe_transport(error: reqwest::Error) -> String {
     detail
 }
 
-fn judge(verb: &'static str, status: u16, code: &str) -> (StoreErrorKind, Certainty) {
+fn classify(operation: &'static str, status: u16, code: &str) -> (StoreErrorKind, Certainty) {
     use StoreErrorKind::{AlreadyExists, Denied, InvalidRange, NotFound, SlowDown, Unavailable};
     let certain = |kind| (kind, Certainty::Determinate);
     match (status, code) {
         (404, "NoSuchBucket") => certain(Denied),
         // Of an object that is not there; a PUT or a listing has no use for the answer.
-        (404, _) if matches!(verb, "get" | "head" | "delete") => certain(NotFound),
+        (404, _) if matches!(operation, "get" | "head" | "delete") => certain(NotFound),
         (404, _) => certain(Denied),
         (412, _) => certain(AlreadyExists),
         (416, _) => certain(InvalidRange),
@@ -106,16 +117,16 @@ fn judge(verb: &'static str, status: u16, code: &str) -> (StoreErrorKind, Certai
             certain(Unavailable)
         }
         (429, _) | (503, "SlowDown") => certain(SlowDown),
-        (503, _) => (SlowDown, doubt(verb)),
+        (503, _) => (SlowDown, certainty_once_sent(operation)),
         (501, _) => certain(Denied),
-        (408 | 500..=599, _) => (Unavailable, doubt(verb)),
+        (408 | 500..=599, _) => (Unavailable, certainty_once_sent(operation)),
         _ => certain(Denied),
     }
 }
 
 /// The certainty of a call that was sent and not answered: a read changes nothing.
-fn doubt(verb: &'static str) -> Certainty {
-    match verb {
+fn certainty_once_sent(operation: &'static str) -> Certainty {
+    match operation {
         "put" | "delete" => Certainty::Indeterminate,
         _ => Certainty::Determinate,
     }
@@ -169,9 +180,9 @@ mod tests {
             ("get", 503, "SlowDown", SlowDown, Determinate),
             ("list", 500, "", Unavailable, Determinate),
         ];
-        for (verb, status, code, kind, certainty) in rows {
-            let error = of_status(verb, "k", status, &xml(code));
-            let row = format!("{verb} {status} {code}");
+        for (operation, status, code, kind, certainty) in rows {
+            let error = from_status(operation, "k", status, &xml(code));
+            let row = format!("{operation} {status} {code}");
             assert_eq!((error.kind, error.certainty), (kind, certainty), "{row}");
             assert_eq!(is_conflict(&error), code == CONFLICT, "{row}");
         }
@@ -181,8 +192,8 @@ mod tests {
     fn an_error_keeps_the_code_and_the_message_and_nothing_else() {
         let text = "<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message>\
                     <StringToSign>secret</StringToSign></Error>";
-        let error = of_status("put", "k", 403, text);
+        let error = from_status("put", "k", 403, text);
         assert_eq!(error.to_string(), "put k: SignatureDoesNotMatch (HTTP 403): no");
-        assert_eq!(of_status("get", "k", 502, "<html>").to_string(), "get k: HTTP 502");
+        assert_eq!(from_status("get", "k", 502, "<html>").to_string(), "get k: HTTP 502");
     }
 }

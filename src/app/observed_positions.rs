@@ -16,7 +16,7 @@ const PREFIX: &str = "meta/observed/";
 const FORMAT: u32 = 1;
 const PAGE_KEYS: usize = 1_000;
 /// What a replica kept so long ago is deleted once another has kept as much.
-const OLD_MS: i64 = 24 * 3_600_000;
+const MAX_AGE_MS: i64 = 24 * 3_600_000;
 
 /// Keeps floors in the object store.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl ObservedPositionObjects {
         let Some((_, own)) = records.iter().find(|(key, _)| *key == self.key) else {
             return Ok(());
         };
-        let old = self.clock.now_ms() - OLD_MS;
+        let old = self.clock.now_ms() - MAX_AGE_MS;
         for (key, record) in &records {
             if *key != self.key && record.written_ms < old && record.is_covered_by(own) {
                 self.store.delete(key).await?;
@@ -100,15 +100,15 @@ impl Record {
 
 #[async_trait]
 impl ObservedPositionStore for ObservedPositionObjects {
-    async fn keep(&self, floors: &ObservedPositions) -> Result<(), String> {
+    async fn keep(&self, positions: &ObservedPositions) -> Result<(), String> {
         let tag = |floor: &Option<ObservedPosition>| {
             floor.as_ref().map(|f| (f.replication_id.clone(), f.sequence))
         };
         let record = Record {
             format: FORMAT,
-            metadata_id: floors.metadata_id.clone(),
+            metadata_id: positions.metadata_id.clone(),
             written_ms: self.clock.now_ms(),
-            tags: floors.tags.iter().map(tag).collect(),
+            tags: positions.tags.iter().map(tag).collect(),
         };
         let json = serde_json::to_vec(&record).map_err(|error| error.to_string())?;
         let put = self.store.put(&self.key, vec![json.into()], PutMode::Overwrite).await;
@@ -118,11 +118,11 @@ impl ObservedPositionStore for ObservedPositionObjects {
     async fn all(&self) -> Result<Vec<ObservedPositions>, String> {
         let records = self.records().await.map_err(|error| error.to_string())?;
         let floor = |(replication_id, sequence)| ObservedPosition { replication_id, sequence };
-        let floors = |(_, record): (String, Record)| ObservedPositions {
+        let positions = |(_, record): (String, Record)| ObservedPositions {
             metadata_id: record.metadata_id,
             tags: record.tags.into_iter().map(|tag| tag.map(floor)).collect(),
         };
-        Ok(records.into_iter().map(floors).collect())
+        Ok(records.into_iter().map(positions).collect())
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
         }
     }
 
-    fn floors(tags: &[Option<u64>]) -> ObservedPositions {
+    fn positions(tags: &[Option<u64>]) -> ObservedPositions {
         let floor = |sequence| ObservedPosition { replication_id: "a1".to_owned(), sequence };
         let tags = tags.iter().map(|tag| tag.map(floor)).collect();
         ObservedPositions { metadata_id: "g".to_owned(), tags }
@@ -152,18 +152,22 @@ mod tests {
         let of = |replica, at| {
             ObservedPositionObjects::new(Arc::clone(&store), Arc::new(At(at)), replica)
         };
-        of("gone", 0).keep(&floors(&[Some(7), None])).await.unwrap();
-        of("more", 0).keep(&floors(&[Some(7), Some(1)])).await.unwrap();
-        of("late", OLD_MS).keep(&floors(&[Some(7), None])).await.unwrap();
-        let me = of("me", OLD_MS + 1);
+        of("gone", 0).keep(&positions(&[Some(7), None])).await.unwrap();
+        of("more", 0).keep(&positions(&[Some(7), Some(1)])).await.unwrap();
+        of("late", MAX_AGE_MS).keep(&positions(&[Some(7), None])).await.unwrap();
+        let me = of("me", MAX_AGE_MS + 1);
         me.sweep().await.unwrap();
         assert_eq!(me.all().await.unwrap().len(), 3, "nothing before we kept our own");
-        me.keep(&floors(&[Some(9), None])).await.unwrap();
+        me.keep(&positions(&[Some(9), None])).await.unwrap();
         me.sweep().await.unwrap();
         let left = me.all().await.unwrap();
         assert_eq!(
             left,
-            [floors(&[Some(7), None]), floors(&[Some(9), None]), floors(&[Some(7), Some(1)])]
+            [
+                positions(&[Some(7), None]),
+                positions(&[Some(9), None]),
+                positions(&[Some(7), Some(1)])
+            ]
         );
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering as Atomic};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::RETRY_PAUSE;
-use super::backends::Ordering;
-use super::roster::Roster;
+use super::RETRY_DELAY;
+use super::backends::OpenedCoordinator;
+use super::membership_view::MembershipView;
 use crate::config::Settings;
 use crate::coordinator::{Attachment, Coordinator, Member, Membership};
 use crate::engine::Components;
@@ -27,23 +27,27 @@ use crate::proxy::nodes::Nodes;
 use crate::tasks;
 
 /// How long a replica counts as alive after it was last heard of.
-pub(super) const LEASE: Duration = Duration::from_secs(6);
+pub(super) const LEASE_DURATION: Duration = Duration::from_secs(6);
 /// Between two renewals, more or less: one that takes its whole time may fail before the lease
 /// ends.
-const RENEWAL: Duration = Duration::from_secs(2);
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 /// Added at random, so that replicas that started together do not renew in step.
 const JITTER_MS: u64 = 250;
 /// How long a drain waits for the lease's end; after that it ends by itself.
-const LEAVE_MAX: Duration = Duration::from_secs(2);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// So long after a lease was ended everybody has heard of it: one renewal and a moment.
-pub(super) const NOTICE: Duration = Duration::from_millis(3_250);
+pub(super) const LEAVE_PROPAGATION: Duration = Duration::from_millis(3_250);
 
 /// What this replica tells others of itself.
-pub(super) fn member(settings: &Settings, attachment: &Attachment, ordering: &Ordering) -> Member {
+pub(super) fn member(
+    settings: &Settings,
+    attachment: &Attachment,
+    opened: &OpenedCoordinator,
+) -> Member {
     Member {
         replica: settings.replica.clone(),
-        incarnation: ordering.incarnation,
-        process_id: ordering.process_id,
+        incarnation: opened.incarnation,
+        process_id: opened.process_id,
         zone: attachment.zone_index,
         zone_name: settings.zone.clone(),
         peer: settings.peers.as_ref().map(crate::config::PeerSettings::address),
@@ -95,38 +99,38 @@ pub(super) async fn objects(
 
 /// What the coordinator said of who is there.
 #[derive(Debug)]
-pub(super) struct News {
+pub(super) struct MembershipUpdate {
     /// As it said it.
-    pub(super) told: Membership,
+    pub(super) reported: Membership,
     /// Until when its members' leases hold at least, had they been renewed when it was asked.
-    pub(super) until: Instant,
+    pub(super) valid_until: Instant,
     /// With those whom an outage may have cost their leases.
-    pub(super) kept: Membership,
+    pub(super) effective: Membership,
 }
 
 /// Whoever wants to know.
 #[async_trait]
-pub(super) trait Hears: Send + Sync + Debug {
-    async fn hear(&self, news: News);
+pub(super) trait MembershipObserver: Send + Sync + Debug {
+    async fn observe(&self, update: MembershipUpdate);
 }
 
 /// The parts of this replica that want to know.
 #[derive(Debug)]
-pub(super) struct Ears {
+pub(super) struct MembershipSubscribers {
     pub(super) zone: Arc<Zone>,
     pub(super) nodes: Arc<Nodes>,
     pub(super) listeners: Arc<Listeners>,
     pub(super) metrics: Arc<Metrics>,
     /// The greatest number of nodes that was heard of.
-    pub(super) nodes_heard: AtomicU16,
+    pub(super) nodes_reported: AtomicU16,
 }
 
 #[async_trait]
-impl Hears for Ears {
-    async fn hear(&self, news: News) {
+impl MembershipObserver for MembershipSubscribers {
+    async fn observe(&self, update: MembershipUpdate) {
         let me = self.zone.me();
-        let own = news.told.zones.get(usize::from(me.zone)).map_or(0, |zone| zone.nodes);
-        if me.hosts() && own > self.nodes_heard.swap(own, Atomic::AcqRel) && own > me.nodes {
+        let own = update.reported.zones.get(usize::from(me.zone)).map_or(0, |zone| zone.nodes);
+        if me.hosts() && own > self.nodes_reported.swap(own, Ordering::AcqRel) && own > me.nodes {
             let asked = me.nodes;
             tracing::warn!(
                 "diskless.nodesPerZone is {asked} here, and zone {} has {own} nodes, which never \
@@ -140,38 +144,46 @@ impl Hears for Ears {
         {
             tracing::error!(%error, "a diskless node is not open; others send clients there");
         }
-        for (index, zone) in (0..).zip(&news.told.zones) {
-            let here = news.told.members.iter().filter(|member| member.zone == index);
+        for (index, zone) in (0..).zip(&update.reported.zones) {
+            let here = update.reported.members.iter().filter(|member| member.zone == index);
             self.metrics.clients.members(&zone.name, here.count());
         }
-        self.nodes.hear(news.kept);
-        self.zone.hear(news.told, news.until);
+        self.nodes.hear(update.effective);
+        self.zone.hear(update.reported, update.valid_until);
     }
 }
 
 /// Renews, and tells what it hears by it.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct LeaseRenewer {
     coordinator: Arc<dyn Coordinator>,
     me: Member,
-    roster: Roster,
-    hears: Arc<dyn Hears>,
+    membership_view: MembershipView,
+    observer: Arc<dyn MembershipObserver>,
     entropy: Arc<Entropy>,
     metrics: Arc<Metrics>,
     /// [`Member::settings`], which may change.
     settings: Arc<AtomicU64>,
 }
 
-impl Keeper {
+impl LeaseRenewer {
     pub(super) fn new(
         coordinator: Arc<dyn Coordinator>,
         me: Member,
-        hears: Arc<dyn Hears>,
+        observer: Arc<dyn MembershipObserver>,
         entropy: Arc<Entropy>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let settings = Arc::new(AtomicU64::new(me.settings));
-        Self { coordinator, me, roster: Roster::default(), hears, entropy, metrics, settings }
+        Self {
+            coordinator,
+            me,
+            membership_view: MembershipView::default(),
+            observer,
+            entropy,
+            metrics,
+            settings,
+        }
     }
 
     /// What is told of the settings from the next renewal on.
@@ -181,28 +193,28 @@ impl Keeper {
 
     /// This replica as it is now.
     fn me(&self) -> Member {
-        Member { settings: self.settings.load(Atomic::Relaxed), ..self.me.clone() }
+        Member { settings: self.settings.load(Ordering::Relaxed), ..self.me.clone() }
     }
 
     /// Hears who is there without being counted in, however long the coordinator is away.
-    pub(super) async fn listen(&mut self) {
+    pub(super) async fn read_members(&mut self) {
         let guest = Member { nodes: 0, ..self.me.clone() };
-        while self.ask(&guest, LEASE).await.is_none() {
-            tokio::time::sleep(RETRY_PAUSE).await;
+        while self.request(&guest, LEASE_DURATION).await.is_none() {
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 
     /// Takes the lease, however long the coordinator is away, and keeps it from then on.
-    pub(super) async fn take(mut self) -> Lease {
+    pub(super) async fn acquire(mut self) -> Lease {
         while !self.renew().await {
-            tokio::time::sleep(RETRY_PAUSE).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
         let (end, mut ended) = watch::channel(false);
-        let keeper = tasks::spawn("lease", async move {
+        let renewer = tasks::spawn("lease", async move {
             loop {
                 let jitter = Duration::from_millis(self.entropy.next_u64() % JITTER_MS);
                 tokio::select! {
-                    () = tokio::time::sleep(RENEWAL + jitter) => {
+                    () = tokio::time::sleep(RENEWAL_INTERVAL + jitter) => {
                         self.renew().await;
                     }
                     // Also when nobody can end it any more.
@@ -210,18 +222,18 @@ impl Keeper {
                 }
             }
             let me = self.me();
-            if me.hosts() && self.ask(&me, Duration::ZERO).await.is_none() {
+            if me.hosts() && self.request(&me, Duration::ZERO).await.is_none() {
                 tracing::warn!("the lease was not ended; it ends by itself");
             }
         });
-        Lease { end, keeper }
+        Lease { end, renewer }
     }
 
     async fn renew(&mut self) -> bool {
         let me = self.me();
-        let Some(told) = self.ask(&me, LEASE).await else { return false };
+        let Some(reported) = self.request(&me, LEASE_DURATION).await else { return false };
         self.metrics.coordinator.lease_renewals.inc();
-        if me.hosts() && !told.members.contains(&me) {
+        if me.hosts() && !reported.members.contains(&me) {
             tracing::error!(
                 replica = me.replica,
                 "another replica has this name and is the newer one, so nobody is sent here; give \
@@ -232,18 +244,24 @@ impl Keeper {
     }
 
     /// What the coordinator told; `None` when it could not be asked.
-    async fn ask(&mut self, member: &Member, ttl: Duration) -> Option<Membership> {
+    async fn request(&mut self, member: &Member, ttl: Duration) -> Option<Membership> {
         // What is heard is as old as the question.
-        let until = Instant::now() + LEASE;
+        let valid_until = Instant::now() + LEASE_DURATION;
         match self.coordinator.renew(member, ttl).await {
-            Ok(told) => {
-                let kept = self.roster.heard(&told);
-                self.hears.hear(News { told: told.clone(), until, kept }).await;
-                Some(told)
+            Ok(reported) => {
+                let effective = self.membership_view.merge(&reported);
+                self.observer
+                    .observe(MembershipUpdate {
+                        reported: reported.clone(),
+                        valid_until,
+                        effective,
+                    })
+                    .await;
+                Some(reported)
             }
             Err(error) => {
                 tracing::warn!(%error, "the lease was not renewed");
-                self.roster.failed();
+                self.membership_view.failed();
                 None
             }
         }
@@ -254,14 +272,14 @@ impl Keeper {
 #[derive(Debug)]
 pub(super) struct Lease {
     end: watch::Sender<bool>,
-    keeper: JoinHandle<()>,
+    renewer: JoinHandle<()>,
 }
 
 impl Lease {
     /// Tells the others that this replica is gone, while it may still answer them.
     pub(super) async fn end(&mut self) {
         self.end.send_replace(true);
-        let _ends_by_itself = timeout(LEAVE_MAX, &mut self.keeper).await;
+        let _ends_by_itself = timeout(LEAVE_TIMEOUT, &mut self.renewer).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backends::Watched;
+use super::backends::MonitoredRedis;
 use crate::admin::Readiness;
 use crate::coordinator::CoordinatorError;
 use crate::metrics::Metrics;
@@ -12,7 +12,7 @@ use crate::tasks;
 /// Between two looks. Also how soon an idle replica tells a Redis that began anew what it has seen.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a drain waits for what was seen to be kept.
-const KEEP_MAX: Duration = Duration::from_secs(2);
+const SAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What an operator is told; behind it stands what is missing.
 const REMEDY: &str = "bring the Redis back that has it (fail back to the old master, or restore its \
@@ -38,8 +38,9 @@ pub(super) fn note(readiness: &Readiness, error: Option<&CoordinatorError>) {
 }
 
 /// Looks after the metadata for as long as the process lives.
-pub(super) fn watch(watched: &Watched, readiness: Arc<Readiness>, metrics: Arc<Metrics>) {
-    let (coordinator, floors) = (Arc::clone(&watched.coordinator), Arc::clone(&watched.floors));
+pub(super) fn watch(monitored: &MonitoredRedis, readiness: Arc<Readiness>, metrics: Arc<Metrics>) {
+    let (coordinator, positions) =
+        (Arc::clone(&monitored.coordinator), Arc::clone(&monitored.positions));
     tasks::spawn_critical("metadata", async move {
         let (mut settlements, mut swept) = (0, false);
         loop {
@@ -47,15 +48,15 @@ pub(super) fn watch(watched: &Watched, readiness: Arc<Readiness>, metrics: Arc<M
             let was_lost = readiness.is_lost();
             note(&readiness, checked.as_ref().err());
             metrics.coordinator.lost.set(i64::from(readiness.is_lost()));
-            let settled = coordinator.verifications();
-            metrics.coordinator.settlements.inc_by(settled.saturating_sub(settlements));
-            settlements = settled;
+            let verified = coordinator.verifications();
+            metrics.coordinator.settlements.inc_by(verified.saturating_sub(settlements));
+            settlements = verified;
             // At a loss at once: we may be the only one who knows.
             let is_urgent = readiness.is_lost() && !was_lost;
             match coordinator.save_observed_positions(is_urgent).await {
                 Ok(()) if !swept => {
                     swept = true;
-                    if let Err(error) = floors.sweep().await {
+                    if let Err(error) = positions.sweep().await {
                         tracing::warn!(%error, "old floors were not swept");
                     }
                 }
@@ -68,9 +69,10 @@ pub(super) fn watch(watched: &Watched, readiness: Arc<Readiness>, metrics: Arc<M
 }
 
 /// Keeps what was seen before the process ends.
-pub(super) async fn keep(watched: &Watched) {
+pub(super) async fn keep(monitored: &MonitoredRedis) {
     let kept =
-        tokio::time::timeout(KEEP_MAX, watched.coordinator.save_observed_positions(true)).await;
+        tokio::time::timeout(SAVE_TIMEOUT, monitored.coordinator.save_observed_positions(true))
+            .await;
     if !matches!(kept, Ok(Ok(()))) {
         tracing::warn!("what was seen of the metadata was not kept at the end");
     }

@@ -12,27 +12,27 @@ pub(super) fn budget(metrics: &Metrics, name: BudgetName, budget: &Arc<Budget>) 
     let (bytes, used) = metrics.clients.budget(name);
     let budget = Arc::clone(budget);
     metrics.at_scrape(move || {
-        bytes.set(whole(budget.bytes()));
-        used.set(whole(budget.bytes().saturating_sub(budget.available())));
+        bytes.set(gauge_value(budget.bytes()));
+        used.set(gauge_value(budget.bytes().saturating_sub(budget.available())));
     });
 }
 
 /// The cache.
 pub(super) fn cache(metrics: &Metrics, objects: &Arc<Objects>) {
-    let (kept, objects) = (metrics.fetch.cache_bytes.clone(), Arc::clone(objects));
+    let (retained, objects) = (metrics.fetch.cache_bytes.clone(), Arc::clone(objects));
     metrics.at_scrape(move || {
-        kept.set(i64::try_from(objects.bytes_kept()).unwrap_or(i64::MAX));
+        retained.set(i64::try_from(objects.bytes_kept()).unwrap_or(i64::MAX));
     });
 }
 
 /// The topics.
 pub(super) fn topics(metrics: &Metrics, topics: &Arc<Topics>) {
-    let (known, topics) = (metrics.clients.diskless_topics.clone(), Arc::clone(topics));
+    let (cached, topics) = (metrics.clients.diskless_topics.clone(), Arc::clone(topics));
     metrics.at_scrape(move || {
-        known.set(whole(topics.diskless().len()));
+        cached.set(gauge_value(topics.diskless().len()));
     });
 }
 
-fn whole(number: usize) -> i64 {
+fn gauge_value(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,0 +1,144 @@
+//! Leases in virtual time: who is believed to be there while the coordinator comes and goes.
+
+use parking_lot::Mutex;
+
+use super::*;
+use crate::coordinator::faulty::{Fault, FaultyCoordinator, Operation};
+use crate::coordinator::memory::MemoryCoordinator;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+fn member(name: &str) -> Member {
+    Member {
+        replica: name.to_owned(),
+        incarnation: 1,
+        process_id: 1,
+        zone: 0,
+        zone_name: "z".to_owned(),
+        peer: None,
+        advertised_host: format!("{name}.example"),
+        node_ports: 9300,
+        broker_ports: 9100,
+        nodes: 4,
+        version: String::new(),
+        settings: 3,
+    }
+}
+
+/// The names that were handed on last.
+#[derive(Debug, Default)]
+struct LastMembers(Mutex<Vec<String>>);
+
+#[async_trait]
+impl MembershipObserver for LastMembers {
+    async fn observe(&self, update: MembershipUpdate) {
+        let names = update.effective.members.into_iter().map(|member| member.replica).collect();
+        *self.0.lock() = names;
+    }
+}
+
+impl LastMembers {
+    fn names(&self) -> Vec<String> {
+        self.0.lock().clone()
+    }
+}
+
+struct Harness {
+    memory: Arc<MemoryCoordinator>,
+    faulty: Vec<Arc<FaultyCoordinator>>,
+    observers: Vec<Arc<LastMembers>>,
+    leases: Vec<Lease>,
+}
+
+impl Harness {
+    /// Three replicas of one coordinator, each with its own way to it.
+    async fn start() -> Self {
+        let memory = Arc::new(MemoryCoordinator::new("model"));
+        memory.attach("cluster", "z").await.unwrap();
+        let mut harness = Self { memory, faulty: vec![], observers: vec![], leases: vec![] };
+        for (seed, name) in (1..).zip(NAMES) {
+            let inner = Arc::clone(&harness.memory) as Arc<dyn Coordinator>;
+            let faulty = Arc::new(FaultyCoordinator::new(inner));
+            let observers = Arc::new(LastMembers::default());
+            let renewer = LeaseRenewer::new(
+                Arc::clone(&faulty) as Arc<dyn Coordinator>,
+                member(name),
+                Arc::clone(&observers) as Arc<dyn MembershipObserver>,
+                Arc::new(Entropy::from_seed(seed)),
+                Arc::default(),
+            );
+            harness.leases.push(renewer.acquire().await);
+            harness.faulty.push(faulty);
+            harness.observers.push(observers);
+        }
+        tokio::time::sleep(RENEWAL_INTERVAL * 2).await;
+        harness.all_know(&NAMES);
+        harness
+    }
+
+    fn all_know(&self, names: &[&str]) {
+        for observers in &self.observers {
+            assert_eq!(observers.names(), names);
+        }
+    }
+
+    /// A replica reaches the coordinator no more, or again.
+    fn away(&self, replica: usize, is_away: bool) {
+        self.faulty[replica].set_standing(Operation::Renew, is_away.then_some(Fault::REFUSED));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_dies_is_noticed_within_a_lease_and_a_renewal() {
+    let mut harness = Harness::start().await;
+    harness.leases.remove(2).renewer.abort();
+    harness.observers.remove(2);
+    let died = Instant::now();
+    while harness.observers.iter().any(|observers| observers.names() == NAMES) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(
+        died.elapsed() > LEASE_DURATION - RENEWAL_INTERVAL - Duration::from_millis(JITTER_MS) * 2
+    );
+    assert!(
+        died.elapsed() < LEASE_DURATION + RENEWAL_INTERVAL + Duration::from_millis(JITTER_MS) * 2
+    );
+    tokio::time::sleep(LEASE_DURATION).await;
+    harness.all_know(&["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_is_gone_when_the_others_have_renewed() {
+    let mut harness = Harness::start().await;
+    harness.leases[2].end().await;
+    tokio::time::sleep(LEAVE_PROPAGATION).await;
+    harness.all_know(&["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_coordinator_is_away_nobody_is_dropped_nor_by_the_first_who_is_back() {
+    let harness = Harness::start().await;
+    (0..3).for_each(|replica| harness.away(replica, true));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    harness.all_know(&NAMES);
+    // One after the other finds back; c never does.
+    for replica in [0, 1] {
+        harness.away(replica, false);
+        let healed = Instant::now();
+        while healed.elapsed() < RENEWAL_INTERVAL + Duration::from_millis(JITTER_MS) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            harness.all_know(&NAMES);
+        }
+    }
+    let reported = harness
+        .memory
+        .renew(&Member { nodes: 0, ..member("guest") }, LEASE_DURATION)
+        .await
+        .unwrap();
+    assert_eq!(reported.members.len(), 2, "by its lease c is gone");
+    tokio::time::sleep(LEASE_DURATION + RENEWAL_INTERVAL * 2).await;
+    for observers in &harness.observers[..2] {
+        assert_eq!(observers.names(), ["a", "b"], "in the end it is dropped");
+    }
+    assert_eq!(harness.observers[2].names(), NAMES, "which cannot know, drops nobody");
+}
