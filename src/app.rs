@@ -42,15 +42,15 @@ use crate::entropy::Entropy;
 use crate::logging::Logging;
 use crate::metrics::{BudgetName, Metrics, Success};
 use crate::peers::Zone;
-use crate::proxy::cluster::Cluster;
+use crate::proxy::client_telemetry::ClientTelemetry;
+use crate::proxy::client_zone::ClientZoneRules;
+use crate::proxy::cluster::KafkaCluster;
 use crate::proxy::fetch_sessions::FetchSessions;
 use crate::proxy::listener::Listeners;
-use crate::proxy::login::{Login, Mechanism};
-use crate::proxy::nodes::Nodes;
-use crate::proxy::placement::ClientZones;
-use crate::proxy::telemetry::Telemetry;
-use crate::proxy::topics::Topics;
-use crate::proxy::validation::Validation;
+use crate::proxy::sasl::{Mechanism, SaslCredentials};
+use crate::proxy::topics::TopicRegistry;
+use crate::proxy::topology::SharedTopology;
+use crate::proxy::validation::RecordValidator;
 use crate::proxy::{Proxy, ProxySettings};
 use crate::tasks;
 
@@ -143,9 +143,9 @@ impl RunningReplica {
     /// then takes nothing new, answers what was asked, and makes durable what was taken.
     async fn drain(&mut self) {
         if self.is_writer {
-            self.proxy.nodes.leave();
+            self.proxy.topology.leave();
             self.lease.end().await;
-            if self.proxy.nodes.is_succeeded() {
+            if self.proxy.topology.has_successor() {
                 tokio::time::sleep(membership::LEAVE_PROPAGATION).await;
             }
         }
@@ -172,7 +172,7 @@ async fn start(
     let coordinator = Arc::clone(&opened.coordinator);
 
     let servers = settings.kafka.bootstrap_servers.iter().map(ToString::to_string).collect();
-    let cluster = Arc::new(Cluster::new(servers, login(settings, &entropy)));
+    let cluster = Arc::new(KafkaCluster::new(servers, login(settings, &entropy)));
     let metadata = retry_until_ok("Kafka", || cluster.refresh()).await;
     metrics.successes.note(Success::kafka);
     let cluster_id = cluster.view().cluster_id.clone();
@@ -182,7 +182,7 @@ async fn start(
         metadata_health::watch(redis, Arc::clone(readiness), Arc::clone(&metrics));
     }
 
-    let topics = Arc::new(Topics::new(
+    let topics = Arc::new(TopicRegistry::new(
         Arc::clone(&cluster),
         Arc::clone(&coordinator),
         settings.diskless.topics.clone(),
@@ -198,7 +198,7 @@ async fn start(
     let objects = membership::objects(settings, &components, &zone, &metrics).await?;
     let (coordinator, entropy) =
         (Arc::clone(&components.coordinator), Arc::clone(&components.entropy));
-    let nodes = Arc::new(Nodes::new(&member));
+    let nodes = Arc::new(SharedTopology::new(&member));
     let engine = EngineParts { components, objects, wakeups, metrics: Arc::clone(&metrics) };
     let proxy = build_proxy(settings, Arc::clone(&nodes), engine, &opened, &topics);
     let (drain, draining) = watch::channel(false);
@@ -236,14 +236,14 @@ async fn open_listeners(
     settings: &Settings,
     listeners: &Arc<Listeners>,
     mut renewer: membership::LeaseRenewer,
-    nodes: &Nodes,
+    nodes: &SharedTopology,
 ) -> anyhow::Result<membership::Lease> {
     if settings.writer {
         // More may be open already, if the zone has more; these are what this replica asks for.
         let nodes = settings.diskless.nodes_per_zone.into();
         listeners.open_nodes(nodes).await.context("listeners.nodePorts")?;
     }
-    while !settings.writer && nodes.map().nodes().next().is_none() {
+    while !settings.writer && nodes.current().nodes().next().is_none() {
         // Where nobody ever wrote, the metadata may be one that was lost, and began anew by us.
         tracing::warn!("waiting for a replica with a writer");
         tokio::time::sleep(RETRY_DELAY).await;
@@ -256,7 +256,7 @@ async fn open_listeners(
 }
 
 /// How our own connections to brokers, and those of our own commands, authenticate.
-pub(crate) fn login(settings: &Settings, entropy: &Arc<Entropy>) -> Option<Login> {
+pub(crate) fn login(settings: &Settings, entropy: &Arc<Entropy>) -> Option<SaslCredentials> {
     let sasl = settings.kafka.sasl.as_ref()?;
     let mechanism = match sasl.mechanism {
         SaslMechanism::Plain => Mechanism::Plain,
@@ -264,7 +264,7 @@ pub(crate) fn login(settings: &Settings, entropy: &Arc<Entropy>) -> Option<Login
         SaslMechanism::ScramSha512 => Mechanism::ScramSha512,
     };
     let entropy = Arc::clone(entropy);
-    Some(Login::new(mechanism, sasl.username.clone(), sasl.password.clone(), entropy))
+    Some(SaslCredentials::new(mechanism, sasl.username.clone(), sasl.password.clone(), entropy))
 }
 
 /// What the use cases share.
@@ -277,10 +277,10 @@ struct EngineParts {
 
 fn build_proxy(
     settings: &Settings,
-    nodes: Arc<Nodes>,
+    nodes: Arc<SharedTopology>,
     engine: EngineParts,
     opened: &OpenedCoordinator,
-    topics: &Arc<Topics>,
+    topics: &Arc<TopicRegistry>,
 ) -> Arc<Proxy> {
     let EngineParts { components, objects, wakeups, metrics } = engine;
     let memory = &settings.memory;
@@ -323,7 +323,7 @@ fn build_proxy(
             frame_bytes_max: MAX_FRAME_BYTES,
             store_name: settings.objects_url().to_string(),
         },
-        nodes,
+        topology: nodes,
         cluster: topics.cluster(),
         topics: Arc::clone(topics),
         coordinator: Arc::clone(&components.coordinator),
@@ -331,22 +331,22 @@ fn build_proxy(
         clock: Arc::clone(&components.clock),
         lookup: Lookup::new(components.clone(), Arc::clone(&objects)),
         fetcher: Fetcher::new(components, objects, wakeups).counting(Arc::clone(&metrics)),
-        budget: diskless,
-        responses,
-        classic_budget: classic,
+        produce_memory: diskless,
+        fetch_memory: responses,
+        classic_memory: classic,
         producer,
-        validation: Validation::new(),
-        telemetry: settings.telemetry.map(|interval| Telemetry::start(interval, &metrics)),
+        validation: RecordValidator::new(),
+        telemetry: settings.telemetry.map(|interval| ClientTelemetry::start(interval, &metrics)),
         metrics,
-        connections: AtomicU64::new(0),
+        last_connection_id: AtomicU64::new(0),
     })
 }
 
-fn client_zones(settings: &Settings) -> ClientZones {
+fn client_zones(settings: &Settings) -> ClientZoneRules {
     let of = |clients: &ClientZoneSettings| Arc::clone(&clients.zone);
     let all = &settings.client_zones;
     let ports = all.iter().filter_map(|clients| Some((clients.port?, of(clients))));
-    ClientZones { networks: client_networks(settings).into(), ports: ports.collect() }
+    ClientZoneRules { networks: client_networks(settings).into(), ports: ports.collect() }
 }
 
 fn client_networks(settings: &Settings) -> Vec<(IpNet, Arc<str>)> {
@@ -384,12 +384,16 @@ where
 }
 
 /// Follows the coordinator's events for waiting fetches and topic kinds.
-async fn follow(coordinator: &Arc<dyn Coordinator>, wakeups: &Arc<Wakeups>, topics: &Arc<Topics>) {
+async fn follow(
+    coordinator: &Arc<dyn Coordinator>,
+    wakeups: &Arc<Wakeups>,
+    topics: &Arc<TopicRegistry>,
+) {
     let events = retry_until_ok("the batch coordinator", || coordinator.subscribe()).await;
     let (wakeups, topics) = (Arc::clone(wakeups), Arc::clone(topics));
     tasks::spawn_critical("follow", async move {
         let also = |event: &Event| {
-            topics.apply(event);
+            topics.apply_event(event);
             if *event == Event::Gap {
                 let topics = Arc::clone(&topics);
                 tasks::spawn("reload", async move {
@@ -425,10 +429,10 @@ async fn watch(proxy: Arc<Proxy>, listeners: Arc<Listeners>, cluster_id: String)
             continue;
         }
         proxy.topics.observe_all(&metadata.topics).await;
-        proxy.topics.finish_switches().await;
+        proxy.topics.resume_migrations().await;
         proxy.topics.refresh_configs().await;
         proxy.metrics.successes.note(Success::kafka);
-        let written = proxy.topics.written_placeholders().await;
+        let written = proxy.topics.placeholders_with_records().await;
         proxy.metrics.clients.placeholders_written.set(i64::try_from(written).unwrap_or(i64::MAX));
         listeners.open_brokers().await;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::budget::Budget;
 use crate::engine::objects::Objects;
 use crate::metrics::{BudgetName, Metrics};
-use crate::proxy::topics::Topics;
+use crate::proxy::topics::TopicRegistry;
 
 /// A budget, under this name.
 pub(super) fn budget(metrics: &Metrics, name: BudgetName, budget: &Arc<Budget>) {
@@ -26,7 +26,7 @@ pub(super) fn cache(metrics: &Metrics, objects: &Arc<Objects>) {
 }
 
 /// The topics.
-pub(super) fn topics(metrics: &Metrics, topics: &Arc<Topics>) {
+pub(super) fn topics(metrics: &Metrics, topics: &Arc<TopicRegistry>) {
     let (cached, topics) = (metrics.clients.diskless_topics.clone(), Arc::clone(topics));
     metrics.at_scrape(move || {
         cached.set(gauge_value(topics.diskless().len()));

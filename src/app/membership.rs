@@ -23,7 +23,7 @@ use crate::entropy::Entropy;
 use crate::metrics::Metrics;
 use crate::peers::{FromZone, Server, Zone};
 use crate::proxy::listener::Listeners;
-use crate::proxy::nodes::Nodes;
+use crate::proxy::topology::SharedTopology;
 use crate::tasks;
 
 /// How long a replica counts as alive after it was last heard of.
@@ -118,7 +118,7 @@ pub(super) trait MembershipObserver: Send + Sync + Debug {
 #[derive(Debug)]
 pub(super) struct MembershipSubscribers {
     pub(super) zone: Arc<Zone>,
-    pub(super) nodes: Arc<Nodes>,
+    pub(super) nodes: Arc<SharedTopology>,
     pub(super) listeners: Arc<Listeners>,
     pub(super) metrics: Arc<Metrics>,
     /// The greatest number of nodes that was heard of.
@@ -148,7 +148,7 @@ impl MembershipObserver for MembershipSubscribers {
             let here = update.reported.members.iter().filter(|member| member.zone == index);
             self.metrics.clients.members(&zone.name, here.count());
         }
-        self.nodes.hear(update.effective);
+        self.nodes.update(update.effective);
         self.zone.hear(update.reported, update.valid_until);
     }
 }

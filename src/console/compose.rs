@@ -202,12 +202,12 @@ pub(super) fn cluster(proxy: &Proxy, name: &str) -> Cluster {
 }
 
 pub(super) fn zones(proxy: &Proxy) -> Vec<Zone> {
-    let map = proxy.nodes.map();
+    let map = proxy.topology.current();
     let zone = |(index, name): (u16, &str)| Zone {
         zone: name.to_owned(),
-        replicas: map.live(index).iter().map(|member| member.replica.clone()).collect(),
+        replicas: map.live_members(index).iter().map(|member| member.replica.clone()).collect(),
         nodes: map
-            .hosted(index)
+            .nodes_of_zone(index)
             .map(|(id, replica, address)| Node {
                 id,
                 host: replica.to_owned(),
@@ -216,5 +216,5 @@ pub(super) fn zones(proxy: &Proxy) -> Vec<Zone> {
             })
             .collect(),
     };
-    (0..).zip(map.names()).map(zone).collect()
+    (0..).zip(map.zone_names()).map(zone).collect()
 }

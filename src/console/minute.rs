@@ -41,7 +41,7 @@ impl Snapshot {
             let outcomes = StoreOutcome::ALL.iter();
             outcomes.map(|o| (*verb, *o, store.count(*verb, *o))).collect::<Vec<_>>()
         };
-        let of_coordinator = |verb: &CoordinatorVerb| {
+        let coordinator_calls = |verb: &CoordinatorVerb| {
             let outcomes = CoordinatorOutcome::ALL.iter();
             outcomes.map(|o| (*verb, *o, coordinator.count(*verb, *o))).collect::<Vec<_>>()
         };
@@ -55,7 +55,7 @@ impl Snapshot {
                 .iter()
                 .map(|verb| coordinator.seconds(*verb).read())
                 .collect(),
-            coordinator_calls: CoordinatorVerb::ALL.iter().flat_map(of_coordinator).collect(),
+            coordinator_calls: CoordinatorVerb::ALL.iter().flat_map(coordinator_calls).collect(),
             produce_requests: metrics.clients.requests_to_nodes("Produce"),
             fetch_requests: metrics.clients.requests_to_nodes("Fetch"),
             crossed_bytes: metrics.clients.crossed(),

@@ -120,9 +120,9 @@ impl Console {
     /// Brings the books up to date.
     fn enter(&self, books: &mut Books) -> Snapshot {
         let zones = self.proxy.get().map_or(1, |proxy| {
-            let map = proxy.nodes.map();
-            let lives = |zone: &usize| !map.live(*zone as u16).is_empty();
-            (0..map.names().count()).filter(lives).count().max(1)
+            let map = proxy.topology.current();
+            let lives = |zone: &usize| !map.live_members(*zone as u16).is_empty();
+            (0..map.zone_names().count()).filter(lives).count().max(1)
         });
         let counts = self.metrics.topics.read();
         let now = self.begun.elapsed();

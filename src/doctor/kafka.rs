@@ -10,7 +10,7 @@ use super::report::Finding;
 use crate::app;
 use crate::config::{Settings, TopicType};
 use crate::entropy::Entropy;
-use crate::proxy::cluster::{Cluster, View};
+use crate::proxy::cluster::{ClusterView, KafkaCluster};
 use crate::proxy::upstream::connect;
 
 const KAFKA: &str = "kafka";
@@ -51,11 +51,15 @@ pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-fn cluster(settings: &Settings, servers: Vec<String>) -> Cluster {
-    Cluster::new(servers, app::login(settings, &Arc::new(Entropy::from_os())))
+fn cluster(settings: &Settings, servers: Vec<String>) -> KafkaCluster {
+    KafkaCluster::new(servers, app::login(settings, &Arc::new(Entropy::from_os())))
 }
 
-async fn check_brokers(settings: &Settings, cluster: &Cluster, view: &View) -> Vec<Finding> {
+async fn check_brokers(
+    settings: &Settings,
+    cluster: &KafkaCluster,
+    view: &ClusterView,
+) -> Vec<Finding> {
     let summary = format!("cluster {}, {} brokers", view.cluster_id, view.brokers.len());
     let mut findings = vec![Finding::ok(KAFKA, summary)];
     if cluster.version_for::<MetadataRequest>(12).is_ok_and(|version| version < TOPIC_IDS_SINCE) {
@@ -94,7 +98,7 @@ async fn check_brokers(settings: &Settings, cluster: &Cluster, view: &View) -> V
 }
 
 /// Whether who follows the advertised address comes to this cluster.
-async fn check_listeners(settings: &Settings, view: &View) -> Vec<Finding> {
+async fn check_listeners(settings: &Settings, view: &ClusterView) -> Vec<Finding> {
     let (host, port) = (&settings.listeners.advertised_host, settings.listeners.bootstrap_port);
     if let Err(error) = tokio::net::lookup_host((host.as_str(), port)).await {
         let summary = format!("advertisedHost {host}: {error}");
@@ -128,7 +132,7 @@ fn is_diskless(settings: &Settings, topic: &str) -> bool {
 /// Topics that a rule would have diskless, and that cannot be.
 async fn check_topics(
     settings: &Settings,
-    cluster: &Cluster,
+    cluster: &KafkaCluster,
     metadata: &MetadataResponse,
 ) -> Vec<Finding> {
     let names = metadata.topics.iter().filter_map(|topic| topic.name.clone());

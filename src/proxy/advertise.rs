@@ -28,7 +28,7 @@ pub fn node_id(zone: u16, k: u16) -> i32 {
 
 /// Which of so many nodes of a zone leads a partition: the one with the highest weight (rendezvous
 /// hashing), so that a change of their number moves only the share of the nodes that change.
-pub fn leading(partition: TopicPartition, nodes: u16) -> Option<u16> {
+pub fn leader_index(partition: TopicPartition, nodes: u16) -> Option<u16> {
     (0..nodes).max_by_key(|k| weight(partition, u64::from(*k)))
 }
 
@@ -57,10 +57,10 @@ mod tests {
 
     use super::*;
     use crate::log::ids::TopicId;
-    use crate::proxy::placement::ClientZones;
+    use crate::proxy::client_zone::ClientZoneRules;
 
     #[test]
-    fn broker_ports_never_meet_other_listeners() {
+    fn broker_ports_never_collide_with_other_listeners() {
         let ports = vec![(9_107, Arc::from("b"))];
         let settings = ProxySettings {
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -69,7 +69,7 @@ mod tests {
             broker_ports: 9100,
             node_ports: 9300,
             zone: "a".to_owned(),
-            client_zones: ClientZones { ports, ..ClientZones::default() },
+            client_zones: ClientZoneRules { ports, ..ClientZoneRules::default() },
             frame_bytes_max: 1 << 20,
             connection_bytes_max: 1 << 20,
             response_bytes_max: 1 << 20,
@@ -85,17 +85,17 @@ mod tests {
     }
 
     #[test]
-    fn a_new_node_takes_only_its_own_share() {
+    fn new_node_takes_only_its_own_share() {
         let mut moved = 0;
         for p in 0..1000 {
             let partition = TopicPartition { topic: TopicId([7; 16]), partition: p };
-            let (was, is) = (leading(partition, 4), leading(partition, 5));
+            let (was, is) = (leader_index(partition, 4), leader_index(partition, 5));
             assert!(was == is || is == Some(4), "a partition moved between old nodes");
             moved += usize::from(was != is);
         }
         assert!((150..250).contains(&moved), "{moved} of 1000 moved to the fifth node");
         assert_eq!(node_id(2, 3), 1_000_000_131);
         let partition = TopicPartition { topic: TopicId([7; 16]), partition: 0 };
-        assert_eq!(leading(partition, 0), None);
+        assert_eq!(leader_index(partition, 0), None);
     }
 }

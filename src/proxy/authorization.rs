@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// What a broker said holds no longer than this, counted from when it was asked: so soon does a
 /// live connection feel that a permission was revoked.
-pub const VALID_MAX: Duration = Duration::from_secs(30);
+pub const DECISION_TTL: Duration = Duration::from_secs(30);
 /// What is older is asked for again while it still holds, so that no request waits for it.
 pub const REFRESH_AFTER: Duration = Duration::from_secs(20);
 /// Topics remembered for one connection; beyond, all are forgotten and asked for again.
@@ -55,85 +55,89 @@ impl Operations {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Said {
+struct CachedDecision {
     operations: Operations,
     /// When the broker was asked, not when it answered: the answer is at least as new.
-    asked: Instant,
+    requested_at: Instant,
     /// Whether anybody wanted to know since.
     used: bool,
 }
 
-impl Said {
-    fn holds(&self, now: Instant) -> bool {
-        now.duration_since(self.asked) < VALID_MAX
+impl CachedDecision {
+    fn is_valid(&self, now: Instant) -> bool {
+        now.duration_since(self.requested_at) < DECISION_TTL
     }
 }
 
 /// What the brokers said of one connection's principal.
 #[derive(Debug, Default)]
-pub struct Standing {
-    topics: HashMap<String, Said>,
-    cluster: Option<Said>,
+pub struct AuthorizationCache {
+    topics: HashMap<String, CachedDecision>,
+    cluster: Option<CachedDecision>,
     accepted: Option<Instant>,
 }
 
-impl Standing {
-    /// Notes what a broker, asked at `asked`, said of topics; that it answered at all means that
+impl AuthorizationCache {
+    /// Notes what a broker, asked at `requested_at`, said of topics; that it answered at all means that
     /// it accepts the connection.
-    pub fn learn_topics(
+    pub fn record_topics(
         &mut self,
-        asked: Instant,
-        said: impl IntoIterator<Item = (String, Operations)>,
+        requested_at: Instant,
+        decisions: impl IntoIterator<Item = (String, Operations)>,
     ) {
-        self.accepted = self.accepted.max(Some(asked));
-        for (name, operations) in said {
+        self.accepted = self.accepted.max(Some(requested_at));
+        for (name, operations) in decisions {
             if self.topics.len() >= TOPICS_MAX && !self.topics.contains_key(&name) {
                 self.topics.clear();
             }
             // An answer that was long under way takes nothing newer back.
-            if self.topics.get(&name).is_none_or(|before| before.asked <= asked) {
-                self.topics.insert(name, Said { operations, asked, used: false });
+            if self.topics.get(&name).is_none_or(|before| before.requested_at <= requested_at) {
+                self.topics.insert(name, CachedDecision { operations, requested_at, used: false });
             }
         }
     }
 
-    /// Notes what a broker, asked at `asked`, said of the cluster.
-    pub fn learn_cluster(&mut self, asked: Instant, operations: Operations) {
-        self.accepted = self.accepted.max(Some(asked));
-        self.cluster = Some(Said { operations, asked, used: false });
+    /// Notes what a broker, asked at `requested_at`, said of the cluster.
+    pub fn record_cluster(&mut self, requested_at: Instant, operations: Operations) {
+        self.accepted = self.accepted.max(Some(requested_at));
+        self.cluster = Some(CachedDecision { operations, requested_at, used: false });
     }
 
     /// Forgets everything: the connection is about to be somebody else's.
-    pub fn forget(&mut self) {
+    pub fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// Whether a broker answered this connection lately.
     pub fn is_accepted(&self, now: Instant) -> bool {
-        self.accepted.is_some_and(|asked| now.duration_since(asked) < VALID_MAX)
+        self.accepted.is_some_and(|requested_at| now.duration_since(requested_at) < DECISION_TTL)
     }
 
     /// What may be done with a topic; `None` when nobody said so lately.
     pub fn topic(&mut self, name: &str, now: Instant) -> Option<Operations> {
-        let said = self.topics.get_mut(name).filter(|said| said.holds(now))?;
-        said.used = true;
-        Some(said.operations)
+        let decisions = self.topics.get_mut(name).filter(|decisions| decisions.is_valid(now))?;
+        decisions.used = true;
+        Some(decisions.operations)
     }
 
     /// What may be done with the cluster; `None` when nobody said so lately.
     pub fn cluster(&self, now: Instant) -> Option<Operations> {
-        self.cluster.filter(|said| said.holds(now)).map(|said| said.operations)
+        self.cluster
+            .filter(|decisions| decisions.is_valid(now))
+            .map(|decisions| decisions.operations)
     }
 
     /// Topics to ask for again before their time is over: none until one that is in use comes of
     /// age, then all that are in use, so that a connection asks once and not topic by topic.
-    pub fn due(&mut self, now: Instant) -> Vec<String> {
-        let is_old = |said: &Said| now.duration_since(said.asked) >= REFRESH_AFTER;
-        if !self.topics.values().any(|said| said.used && is_old(said)) {
+    pub fn due_for_refresh(&mut self, now: Instant) -> Vec<String> {
+        let is_old = |decisions: &CachedDecision| {
+            now.duration_since(decisions.requested_at) >= REFRESH_AFTER
+        };
+        if !self.topics.values().any(|decisions| decisions.used && is_old(decisions)) {
             return Vec::new();
         }
-        self.topics.retain(|_, said| said.holds(now));
-        let used = self.topics.iter().filter(|(_, said)| said.used);
+        self.topics.retain(|_, decisions| decisions.is_valid(now));
+        let used = self.topics.iter().filter(|(_, decisions)| decisions.used);
         used.map(|(name, _)| name.clone()).collect()
     }
 }
@@ -148,12 +152,12 @@ mod tests {
         Operations::from_bits(1 << operation as i32)
     }
 
-    fn said(name: &str) -> [(String, Operations); 1] {
+    fn decisions(name: &str) -> [(String, Operations); 1] {
         [(name.to_owned(), only(Operation::Read))]
     }
 
     #[test]
-    fn bits_are_kafkas() {
+    fn operation_bits_match_kafka() {
         // `kafka-topics` of a user with Read, Write and so Describe.
         let some = Operations::from_bits(0b1_0001_1000);
         assert!(some.allow(Operation::Read) && some.allow(Operation::Write));
@@ -166,53 +170,53 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_holds_longer_than_thirty_seconds_after_it_was_asked() {
-        let mut standing = Standing::default();
-        let asked = Instant::now();
-        assert!(!standing.is_accepted(asked), "silence is no consent");
-        assert_eq!(standing.topic("t", asked), None);
-        standing.learn_topics(asked, said("t"));
-        standing.learn_cluster(asked, only(Operation::Describe));
-        let last = asked + VALID_MAX - Duration::from_millis(1);
-        assert_eq!(standing.topic("t", last), Some(only(Operation::Read)));
-        assert!(standing.is_accepted(last) && standing.cluster(last).is_some());
-        assert_eq!(standing.topic("t", asked + VALID_MAX), None);
-        assert!(!standing.is_accepted(asked + VALID_MAX));
-        assert_eq!(standing.cluster(asked + VALID_MAX), None);
-        assert_eq!(VALID_MAX, 30 * SECOND);
+    async fn decisions_expire_thirty_seconds_after_the_request() {
+        let mut cache = AuthorizationCache::default();
+        let requested_at = Instant::now();
+        assert!(!cache.is_accepted(requested_at), "silence is no consent");
+        assert_eq!(cache.topic("t", requested_at), None);
+        cache.record_topics(requested_at, decisions("t"));
+        cache.record_cluster(requested_at, only(Operation::Describe));
+        let last = requested_at + DECISION_TTL - Duration::from_millis(1);
+        assert_eq!(cache.topic("t", last), Some(only(Operation::Read)));
+        assert!(cache.is_accepted(last) && cache.cluster(last).is_some());
+        assert_eq!(cache.topic("t", requested_at + DECISION_TTL), None);
+        assert!(!cache.is_accepted(requested_at + DECISION_TTL));
+        assert_eq!(cache.cluster(requested_at + DECISION_TTL), None);
+        assert_eq!(DECISION_TTL, 30 * SECOND);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_in_use_is_asked_for_again_before_its_time_is_over() {
-        let mut standing = Standing::default();
-        let asked = Instant::now();
-        standing.learn_topics(asked, said("used"));
-        standing.learn_topics(asked + 5 * SECOND, said("younger"));
-        standing.learn_topics(asked, said("idle"));
-        standing.topic("used", asked + 6 * SECOND);
-        standing.topic("younger", asked + 6 * SECOND);
-        assert!(standing.due(asked + 19 * SECOND).is_empty());
-        let mut due = standing.due(asked + 20 * SECOND);
-        due.sort();
-        assert_eq!(due, ["used", "younger"]);
+    async fn decisions_in_use_are_refreshed_before_they_expire() {
+        let mut cache = AuthorizationCache::default();
+        let requested_at = Instant::now();
+        cache.record_topics(requested_at, decisions("used"));
+        cache.record_topics(requested_at + 5 * SECOND, decisions("younger"));
+        cache.record_topics(requested_at, decisions("idle"));
+        cache.topic("used", requested_at + 6 * SECOND);
+        cache.topic("younger", requested_at + 6 * SECOND);
+        assert!(cache.due_for_refresh(requested_at + 19 * SECOND).is_empty());
+        let mut due_for_refresh = cache.due_for_refresh(requested_at + 20 * SECOND);
+        due_for_refresh.sort();
+        assert_eq!(due_for_refresh, ["used", "younger"]);
 
-        standing.learn_topics(asked + 20 * SECOND, said("used"));
-        assert!(standing.topic("used", asked + 49 * SECOND).is_some());
-        assert_eq!(standing.topic("idle", asked + 30 * SECOND), None);
+        cache.record_topics(requested_at + 20 * SECOND, decisions("used"));
+        assert!(cache.topic("used", requested_at + 49 * SECOND).is_some());
+        assert_eq!(cache.topic("idle", requested_at + 30 * SECOND), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_late_answer_takes_nothing_back_and_the_memory_is_bounded() {
-        let mut standing = Standing::default();
-        let asked = Instant::now();
-        standing.learn_topics(asked + SECOND, [("t".to_owned(), Operations::from_bits(0))]);
-        standing.learn_topics(asked, said("t"));
-        assert_eq!(standing.topic("t", asked + SECOND), Some(Operations::from_bits(0)));
+    async fn late_response_does_not_replace_newer_decision_and_cache_is_bounded() {
+        let mut cache = AuthorizationCache::default();
+        let requested_at = Instant::now();
+        cache.record_topics(requested_at + SECOND, [("t".to_owned(), Operations::from_bits(0))]);
+        cache.record_topics(requested_at, decisions("t"));
+        assert_eq!(cache.topic("t", requested_at + SECOND), Some(Operations::from_bits(0)));
         for i in 0..3 * TOPICS_MAX {
-            standing.learn_topics(asked, said(&i.to_string()));
-            assert!(standing.topics.len() <= TOPICS_MAX);
+            cache.record_topics(requested_at, decisions(&i.to_string()));
+            assert!(cache.topics.len() <= TOPICS_MAX);
         }
-        standing.forget();
-        assert!(!standing.is_accepted(asked));
+        cache.clear();
+        assert!(!cache.is_accepted(requested_at));
     }
 }

@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
 use super::apis::{self, Versions};
-use super::login::Login;
+use super::sasl::SaslCredentials;
 use super::upstream::{BrokerConnection, UpstreamError};
 
 /// A broker as its cluster advertises it.
@@ -37,7 +37,7 @@ impl Broker {
 
 /// The cluster at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct View {
+pub struct ClusterView {
     /// The cluster id.
     pub cluster_id: String,
     /// The broker that admin requests for the controller go to; −1 when there is none.
@@ -52,27 +52,27 @@ pub struct View {
 
 /// The cluster: its view, and one control connection to it.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct KafkaCluster {
     bootstrap_servers: Vec<String>,
-    login: Option<Login>,
-    view: RwLock<Arc<View>>,
+    credentials: Option<SaslCredentials>,
+    view: RwLock<Arc<ClusterView>>,
     control: Mutex<Option<BrokerConnection>>,
 }
 
-impl Cluster {
-    /// Knows nothing until the first [`Cluster::refresh`]. With a login, our own connections
+impl KafkaCluster {
+    /// Knows nothing until the first [`KafkaCluster::refresh`]. With a login, our own connections
     /// authenticate.
-    pub fn new(bootstrap_servers: Vec<String>, login: Option<Login>) -> Self {
+    pub fn new(bootstrap_servers: Vec<String>, credentials: Option<SaslCredentials>) -> Self {
         let view = RwLock::new(Arc::default());
-        Self { bootstrap_servers, login, view, control: Mutex::new(None) }
+        Self { bootstrap_servers, credentials, view, control: Mutex::new(None) }
     }
 
     async fn open(&self, address: &str) -> Result<BrokerConnection, UpstreamError> {
-        BrokerConnection::open(address, self.login.as_ref()).await
+        BrokerConnection::open(address, self.credentials.as_ref()).await
     }
 
     /// The latest view.
-    pub fn view(&self) -> Arc<View> {
+    pub fn view(&self) -> Arc<ClusterView> {
         Arc::clone(&self.view.read())
     }
 
@@ -88,9 +88,9 @@ impl Cluster {
     }
 
     /// The version in which we ask for an API.
-    pub fn version_for<R: Request>(&self, wanted_max: i16) -> Result<i16, UpstreamError> {
+    pub fn version_for<R: Request>(&self, max: i16) -> Result<i16, UpstreamError> {
         match self.view().versions.get(&R::KEY) {
-            Some(&(min, max)) if min <= wanted_max => Ok(max.min(wanted_max)),
+            Some(&(min, max)) if min <= max => Ok(max.min(max)),
             _ => Err(UpstreamError::Unsupported(R::KEY)),
         }
     }
@@ -152,51 +152,54 @@ impl Cluster {
     pub async fn refresh(&self) -> Result<MetadataResponse, UpstreamError> {
         if self.view().versions.is_empty() {
             let versions = self.call(&api_versions_request(), 3).await?;
-            let mut view = View { versions: apis::intersect(&versions), ..View::default() };
+            let mut view =
+                ClusterView { versions: apis::intersect(&versions), ..ClusterView::default() };
             view.features = versions;
-            self.replace(view);
+            self.set_view(view);
         }
         let metadata = self.metadata(None).await?;
         let brokers = brokers_of(&metadata);
         let mut view = (*self.view()).clone();
         if view.brokers.keys().ne(brokers.keys()) {
-            let (versions, features) = self.versions_of(&brokers, &view).await;
+            let (versions, features) = self.common_versions(&brokers, &view).await;
             view.versions = versions;
             view.features = features;
         }
         view.brokers = brokers;
         view.controller = metadata.controller_id.0;
         view.cluster_id = metadata.cluster_id.as_deref().unwrap_or_default().to_owned();
-        self.replace(view);
+        self.set_view(view);
         Ok(metadata)
     }
 
     /// The versions that all of `brokers` serve; a broker that does not answer has no say.
-    async fn versions_of(
+    async fn common_versions(
         &self,
         brokers: &BTreeMap<i32, Broker>,
-        before: &View,
+        before: &ClusterView,
     ) -> (Versions, ApiVersionsResponse) {
-        let mut common: Option<(Versions, ApiVersionsResponse)> = None;
+        let mut intersect_versions: Option<(Versions, ApiVersionsResponse)> = None;
         for broker in brokers.values() {
-            let asked = async {
+            let response = async {
                 self.open(&broker.address()).await?.call(&api_versions_request(), 3).await
             };
-            match asked.await {
+            match response.await {
                 Ok(response) => {
                     let versions = apis::intersect(&response);
-                    common = Some(match common {
+                    intersect_versions = Some(match intersect_versions {
                         None => (versions, response),
-                        Some((so_far, features)) => (apis::common(&so_far, &versions), features),
+                        Some((so_far, features)) => {
+                            (apis::intersect_versions(&so_far, &versions), features)
+                        }
                     });
                 }
                 Err(error) => tracing::warn!(broker = broker.id, %error, "versions unknown"),
             }
         }
-        common.unwrap_or_else(|| (before.versions.clone(), before.features.clone()))
+        intersect_versions.unwrap_or_else(|| (before.versions.clone(), before.features.clone()))
     }
 
-    fn replace(&self, view: View) {
+    fn set_view(&self, view: ClusterView) {
         *self.view.write() = Arc::new(view);
     }
 }

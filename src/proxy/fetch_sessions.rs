@@ -18,7 +18,7 @@ pub const FINAL_EPOCH: i32 = -1;
 
 /// A partition as the client names it: by id from Fetch 13 on, by name before.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Wanted {
+pub struct SessionPartition {
     /// The topic id; zero before version 13.
     pub topic_id: TopicId,
     /// The topic name; empty from version 13 on.
@@ -38,7 +38,7 @@ pub enum Naming {
 
 /// What the client last said of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
+pub struct FetchPosition {
     /// The first offset wanted.
     pub offset: i64,
     /// Bytes wanted at most.
@@ -49,7 +49,7 @@ pub struct Position {
 
 /// What the client was last told of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct ReportedState {
     /// The error code.
     pub error_code: i16,
     /// The high watermark.
@@ -59,12 +59,12 @@ pub struct Told {
 }
 
 #[derive(Debug)]
-struct Session {
+struct FetchSession {
     epoch: i32,
     naming: Naming,
     last_used: u64,
     /// In the order in which they are served next; those that gave records move to the end.
-    partitions: Vec<(Wanted, Position, Option<Told>)>,
+    partitions: Vec<(SessionPartition, FetchPosition, Option<ReportedState>)>,
 }
 
 /// Why a session cannot go on; the client opens a new one.
@@ -80,11 +80,11 @@ pub enum SessionError {
 
 /// How a fetch is to be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct SessionPlan {
     /// The session id to answer with; 0 without a session.
     pub session_id: i32,
     /// What to fetch, in this order.
-    pub partitions: Vec<(Wanted, Position)>,
+    pub partitions: Vec<(SessionPartition, FetchPosition)>,
     /// Whether to leave out what has not changed.
     pub incremental: bool,
 }
@@ -93,19 +93,19 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct FetchSessions {
     entropy: Arc<Entropy>,
-    state: Mutex<State>,
+    table: Mutex<SessionTable>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    sessions: HashMap<i32, Session>,
+struct SessionTable {
+    sessions: HashMap<i32, FetchSession>,
     uses: u64,
 }
 
 impl FetchSessions {
     /// Session ids are drawn from `entropy`.
     pub fn new(entropy: Arc<Entropy>) -> Self {
-        Self { entropy, state: Mutex::default() }
+        Self { entropy, table: Mutex::default() }
     }
 
     /// Begins a fetch: opens, continues or closes the session that it names. A session is served
@@ -115,26 +115,27 @@ impl FetchSessions {
         session_id: i32,
         epoch: i32,
         naming: Naming,
-        wanted: Vec<(Wanted, Position)>,
-        forgotten: &[Wanted],
-    ) -> Result<Plan, SessionError> {
-        let mut state = self.state.lock();
-        state.uses += 1;
-        let now = state.uses;
+        requested: Vec<(SessionPartition, FetchPosition)>,
+        forgotten: &[SessionPartition],
+    ) -> Result<SessionPlan, SessionError> {
+        let mut table = self.table.lock();
+        table.uses += 1;
+        let now = table.uses;
         if epoch == FINAL_EPOCH || epoch == INITIAL_EPOCH {
-            state.sessions.remove(&session_id);
+            table.sessions.remove(&session_id);
             let mut partitions = Vec::new();
-            place(&mut partitions, wanted);
-            let wanted = partitions.iter().map(|(w, p, _)| (w.clone(), *p)).collect();
+            upsert(&mut partitions, requested);
+            let requested = partitions.iter().map(|(w, p, _)| (w.clone(), *p)).collect();
             let session_id = match epoch {
                 FINAL_EPOCH => 0,
-                _ => {
-                    self.open(&mut state, Session { epoch: 1, naming, last_used: now, partitions })
-                }
+                _ => self.open(
+                    &mut table,
+                    FetchSession { epoch: 1, naming, last_used: now, partitions },
+                ),
             };
-            return Ok(Plan { session_id, partitions: wanted, incremental: false });
+            return Ok(SessionPlan { session_id, partitions: requested, incremental: false });
         }
-        let session = state.sessions.get_mut(&session_id).ok_or(SessionError::NotFound)?;
+        let session = table.sessions.get_mut(&session_id).ok_or(SessionError::NotFound)?;
         if session.epoch != epoch {
             return Err(SessionError::InvalidEpoch);
         }
@@ -143,58 +144,58 @@ impl FetchSessions {
         }
         session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
         session.last_used = now;
-        place(&mut session.partitions, wanted);
+        upsert(&mut session.partitions, requested);
         // Last, as with a broker: what is named and forgotten in one request is forgotten.
         session.partitions.retain(|(w, _, _)| !forgotten.contains(w));
         let partitions: Vec<_> =
             session.partitions.iter().map(|(w, p, _)| (w.clone(), *p)).collect();
         // A session that is left with nothing ends.
         if partitions.is_empty() {
-            state.sessions.remove(&session_id);
-            return Ok(Plan { session_id: 0, partitions, incremental: false });
+            table.sessions.remove(&session_id);
+            return Ok(SessionPlan { session_id: 0, partitions, incremental: false });
         }
-        Ok(Plan { session_id, partitions, incremental: true })
+        Ok(SessionPlan { session_id, partitions, incremental: true })
     }
 
     /// Ends a fetch: notes what is told, and says of each partition whether the answer names it.
-    /// `told` is in the plan's order, with whether the partition gives records.
-    pub fn finish(&self, plan: &Plan, told: &[(Told, bool)]) -> Vec<bool> {
-        let mut state = self.state.lock();
-        let Some(session) = state.sessions.get_mut(&plan.session_id) else {
-            return told.iter().map(|_| true).collect();
+    /// `reported` is in the plan's order, with whether the partition gives records.
+    pub fn finish(&self, plan: &SessionPlan, reported: &[(ReportedState, bool)]) -> Vec<bool> {
+        let mut table = self.table.lock();
+        let Some(session) = table.sessions.get_mut(&plan.session_id) else {
+            return reported.iter().map(|_| true).collect();
         };
-        let mut answers: HashMap<&Wanted, (Told, bool)> =
-            plan.partitions.iter().map(|(w, _)| w).zip(told.iter().copied()).collect();
-        let mut named = HashMap::new();
+        let mut results: HashMap<&SessionPartition, (ReportedState, bool)> =
+            plan.partitions.iter().map(|(w, _)| w).zip(reported.iter().copied()).collect();
+        let mut included = HashMap::new();
         let (mut stay, mut rotate) = (Vec::new(), Vec::new());
-        for (wanted, position, before) in session.partitions.drain(..) {
-            let Some((now, records)) = answers.remove(&wanted) else {
-                stay.push((wanted, position, before));
+        for (requested, position, before) in session.partitions.drain(..) {
+            let Some((now, records)) = results.remove(&requested) else {
+                stay.push((requested, position, before));
                 continue;
             };
             // An error is told again and again, until the client does something about it.
             let name = !plan.incremental || records || now.error_code != 0 || before != Some(now);
-            named.insert(wanted.clone(), name);
-            let kept = (now.error_code == 0).then_some(now);
+            included.insert(requested.clone(), name);
+            let retained = (now.error_code == 0).then_some(now);
             // As a broker does, a full fetch leaves the order as it was asked for.
             let moves = records && plan.incremental;
-            (if moves { &mut rotate } else { &mut stay }).push((wanted, position, kept));
+            (if moves { &mut rotate } else { &mut stay }).push((requested, position, retained));
         }
         stay.append(&mut rotate);
         session.partitions = stay;
-        plan.partitions.iter().map(|(w, _)| named.get(w).copied().unwrap_or(true)).collect()
+        plan.partitions.iter().map(|(w, _)| included.get(w).copied().unwrap_or(true)).collect()
     }
 
-    fn open(&self, state: &mut State, session: Session) -> i32 {
-        if state.sessions.len() >= SESSIONS_MAX
-            && let Some(&idle) = state.sessions.iter().min_by_key(|(_, s)| s.last_used).map(|s| s.0)
+    fn open(&self, table: &mut SessionTable, session: FetchSession) -> i32 {
+        if table.sessions.len() >= SESSIONS_MAX
+            && let Some(&idle) = table.sessions.iter().min_by_key(|(_, s)| s.last_used).map(|s| s.0)
         {
-            state.sessions.remove(&idle);
+            table.sessions.remove(&idle);
         }
         loop {
             let id = (self.entropy.next_u64() & 0x7fff_ffff) as i32;
-            if id != 0 && !state.sessions.contains_key(&id) {
-                state.sessions.insert(id, session);
+            if id != 0 && !table.sessions.contains_key(&id) {
+                table.sessions.insert(id, session);
                 return id;
             }
         }
@@ -203,15 +204,18 @@ impl FetchSessions {
 
 /// Adds what is wanted; what is there already, or named twice, stays in its first place with the
 /// last position.
-fn place(partitions: &mut Vec<(Wanted, Position, Option<Told>)>, wanted: Vec<(Wanted, Position)>) {
-    let mut places: HashMap<Wanted, usize> =
+fn upsert(
+    partitions: &mut Vec<(SessionPartition, FetchPosition, Option<ReportedState>)>,
+    requested: Vec<(SessionPartition, FetchPosition)>,
+) {
+    let mut places: HashMap<SessionPartition, usize> =
         partitions.iter().enumerate().map(|(i, (w, _, _))| (w.clone(), i)).collect();
-    for (wanted, position) in wanted {
-        if let Some(&place) = places.get(&wanted) {
-            partitions[place].1 = position;
+    for (requested, position) in requested {
+        if let Some(&upsert) = places.get(&requested) {
+            partitions[upsert].1 = position;
         } else {
-            places.insert(wanted.clone(), partitions.len());
-            partitions.push((wanted, position, None));
+            places.insert(requested.clone(), partitions.len());
+            partitions.push((requested, position, None));
         }
     }
 }
@@ -220,51 +224,64 @@ fn place(partitions: &mut Vec<(Wanted, Position, Option<Told>)>, wanted: Vec<(Wa
 mod tests {
     use super::*;
 
-    fn wanted(partition: i32) -> Wanted {
-        Wanted { topic_id: TopicId([1; 16]), name: String::new(), partition }
+    fn requested(partition: i32) -> SessionPartition {
+        SessionPartition { topic_id: TopicId([1; 16]), name: String::new(), partition }
     }
 
-    fn at(offset: i64) -> Position {
-        Position { offset, bytes_max: 1000, current_leader_epoch: 0 }
+    fn at(offset: i64) -> FetchPosition {
+        FetchPosition { offset, bytes_max: 1000, current_leader_epoch: 0 }
     }
 
-    fn told(high_watermark: i64) -> Told {
-        Told { error_code: 0, high_watermark, log_start_offset: 0 }
+    fn reported(high_watermark: i64) -> ReportedState {
+        ReportedState { error_code: 0, high_watermark, log_start_offset: 0 }
     }
 
     #[test]
-    fn a_session_remembers_and_leaves_out_what_did_not_change() {
+    fn session_omits_unchanged_partitions() {
         let sessions = FetchSessions::new(Arc::new(Entropy::from_seed(1)));
-        let both = vec![(wanted(0), at(0)), (wanted(1), at(0))];
+        let both = vec![(requested(0), at(0)), (requested(1), at(0))];
         let full = sessions.begin(0, 0, Naming::Ids, both, &[]).unwrap();
         assert!(full.session_id > 0 && !full.incremental);
-        assert_eq!(sessions.finish(&full, &[(told(5), true), (told(0), false)]), [true, true]);
+        assert_eq!(
+            sessions.finish(&full, &[(reported(5), true), (reported(0), false)]),
+            [true, true]
+        );
 
         let id = full.session_id;
-        let next = sessions.begin(id, 1, Naming::Ids, vec![(wanted(0), at(5))], &[]).unwrap();
+        let next = sessions.begin(id, 1, Naming::Ids, vec![(requested(0), at(5))], &[]).unwrap();
         assert!(next.incremental);
         // Rotation begins with the first incremental fetch.
-        assert_eq!(next.partitions, [(wanted(0), at(5)), (wanted(1), at(0))]);
-        assert_eq!(sessions.finish(&next, &[(told(7), true), (told(0), false)]), [true, false]);
+        assert_eq!(next.partitions, [(requested(0), at(5)), (requested(1), at(0))]);
+        assert_eq!(
+            sessions.finish(&next, &[(reported(7), true), (reported(0), false)]),
+            [true, false]
+        );
 
         let third = sessions.begin(id, 2, Naming::Ids, vec![], &[]).unwrap();
-        assert_eq!(third.partitions, [(wanted(1), at(0)), (wanted(0), at(5))]);
-        assert_eq!(sessions.finish(&third, &[(told(0), false), (told(7), false)]), [false, false]);
+        assert_eq!(third.partitions, [(requested(1), at(0)), (requested(0), at(5))]);
+        assert_eq!(
+            sessions.finish(&third, &[(reported(0), false), (reported(7), false)]),
+            [false, false]
+        );
 
-        let fourth = sessions.begin(id, 3, Naming::Ids, vec![], &[wanted(1)]).unwrap();
-        assert_eq!(fourth.partitions, [(wanted(0), at(5))]);
-        assert_eq!(sessions.finish(&fourth, &[(told(8), false)]), [true], "a new high watermark");
+        let fourth = sessions.begin(id, 3, Naming::Ids, vec![], &[requested(1)]).unwrap();
+        assert_eq!(fourth.partitions, [(requested(0), at(5))]);
+        assert_eq!(
+            sessions.finish(&fourth, &[(reported(8), false)]),
+            [true],
+            "a new high watermark"
+        );
 
-        let empty = sessions.begin(id, 4, Naming::Ids, vec![], &[wanted(0)]).unwrap();
+        let empty = sessions.begin(id, 4, Naming::Ids, vec![], &[requested(0)]).unwrap();
         assert_eq!(empty.session_id, 0, "nothing is left of it");
         let gone = sessions.begin(id, 5, Naming::Ids, vec![], &[]);
         assert_eq!(gone, Err(SessionError::NotFound));
     }
 
     #[test]
-    fn epochs_and_ids_are_checked() {
+    fn session_epochs_and_ids_are_checked() {
         let sessions = FetchSessions::new(Arc::new(Entropy::from_seed(1)));
-        let plan = sessions.begin(0, 0, Naming::Ids, vec![(wanted(0), at(0))], &[]).unwrap();
+        let plan = sessions.begin(0, 0, Naming::Ids, vec![(requested(0), at(0))], &[]).unwrap();
         let id = plan.session_id;
         assert_eq!(
             sessions.begin(id, 2, Naming::Ids, vec![], &[]),
@@ -277,7 +294,7 @@ mod tests {
             Err(SessionError::NotFound)
         );
         let closing =
-            sessions.begin(id, FINAL_EPOCH, Naming::Ids, vec![(wanted(0), at(0))], &[]).unwrap();
+            sessions.begin(id, FINAL_EPOCH, Naming::Ids, vec![(requested(0), at(0))], &[]).unwrap();
         assert_eq!((closing.session_id, closing.incremental), (0, false));
         assert_eq!(sessions.begin(id, 1, Naming::Ids, vec![], &[]), Err(SessionError::NotFound));
     }

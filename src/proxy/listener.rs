@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore, watch};
 
 use super::Proxy;
-use super::placement::Client;
-use super::session::{self, Endpoint};
+use super::client_zone::ClientOrigin;
+use super::connection::{self, Endpoint};
 use crate::tasks;
 
 /// Client connections of a replica.
@@ -55,10 +55,10 @@ impl Listeners {
     /// Opens the ports of so many diskless nodes, as far as they are not open yet.
     pub async fn open_nodes(&self, nodes: u16) -> Result<(), ListenError> {
         let _one_at_a_time = self.brokers.lock().await;
-        for k in self.proxy.nodes.open()..nodes {
+        for k in self.proxy.topology.open_node_count()..nodes {
             let port = self.proxy.settings.node_ports.saturating_add(k);
             self.open(Endpoint::Node(k), port, None).await?;
-            self.proxy.nodes.opened(k + 1);
+            self.proxy.topology.set_open_node_count(k + 1);
         }
         Ok(())
     }
@@ -110,14 +110,14 @@ impl Listeners {
         tracing::debug!(%address, ?endpoint, "listening");
         let (proxy, drain) = (Arc::clone(&self.proxy), self.drain.clone());
         let connections = Arc::clone(&self.connections);
-        let door = Door { endpoint, zone, listener };
-        tasks::spawn_critical("listener", accept(proxy, door, drain, connections));
+        let socket = ListenerSocket { endpoint, zone, listener };
+        tasks::spawn_critical("listener", accept(proxy, socket, drain, connections));
         Ok(())
     }
 }
 
 /// An open port.
-struct Door {
+struct ListenerSocket {
     endpoint: Endpoint,
     /// The zone whose clients come here.
     zone: Option<Arc<str>>,
@@ -126,11 +126,11 @@ struct Door {
 
 async fn accept(
     proxy: Arc<Proxy>,
-    door: Door,
+    socket: ListenerSocket,
     mut drain: watch::Receiver<bool>,
     connections: Arc<Semaphore>,
 ) {
-    let Door { endpoint, zone, listener } = door;
+    let ListenerSocket { endpoint, zone, listener } = socket;
     loop {
         // Waiting connections stay in the kernel's bounded backlog.
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
@@ -141,9 +141,9 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let client = Client { address: peer.ip(), port_zone: zone.clone() };
+                let client = ClientOrigin { address: peer.ip(), port_zone: zone.clone() };
                 let session =
-                    session::serve(Arc::clone(&proxy), endpoint, stream, client, drain.clone());
+                    connection::serve(Arc::clone(&proxy), endpoint, stream, client, drain.clone());
                 tasks::spawn("session", async move {
                     session.await;
                     drop(permit);

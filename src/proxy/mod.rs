@@ -6,20 +6,20 @@
 pub mod advertise;
 pub mod apis;
 pub mod authorization;
+pub mod client_telemetry;
+pub mod client_zone;
 pub mod cluster;
+pub mod connection;
 pub mod differences;
-pub mod directions;
-pub mod error_reply;
+pub mod error_code;
 pub mod fetch_sessions;
 pub mod handlers;
 pub mod listener;
-pub mod login;
-pub mod nodes;
-pub mod placement;
-pub mod reply;
-pub mod session;
-pub mod telemetry;
+pub mod response;
+pub mod router;
+pub mod sasl;
 pub mod topics;
+pub mod topology;
 pub mod upstream;
 pub mod validation;
 
@@ -51,7 +51,7 @@ pub struct ProxySettings {
     /// The zone's name: the rack of its diskless nodes.
     pub zone: String,
     /// In which zones clients are.
-    pub client_zones: placement::ClientZones,
+    pub client_zones: client_zone::ClientZoneRules,
     /// What one connection may take of a budget, in bytes.
     pub connection_bytes_max: usize,
     /// What one connection may take of the memory for answers to fetches, in bytes.
@@ -68,23 +68,23 @@ pub struct Proxy {
     /// The operator's numbers.
     pub settings: ProxySettings,
     /// The brokers.
-    pub cluster: Arc<cluster::Cluster>,
+    pub cluster: Arc<cluster::KafkaCluster>,
     /// The diskless nodes of all zones.
-    pub nodes: Arc<nodes::Nodes>,
+    pub topology: Arc<topology::SharedTopology>,
     /// The topics and their kinds.
-    pub topics: Arc<topics::Topics>,
+    pub topics: Arc<topics::TopicRegistry>,
     /// The batch coordinator.
     pub coordinator: Arc<dyn Coordinator>,
     /// Memory for what is produced to diskless nodes.
-    pub budget: Arc<Budget>,
+    pub produce_memory: Arc<Budget>,
     /// Memory for answers to fetches.
-    pub responses: Arc<Budget>,
+    pub fetch_memory: Arc<Budget>,
     /// Memory for large frames on their way to brokers.
-    pub classic_budget: Arc<Budget>,
+    pub classic_memory: Arc<Budget>,
     /// The produce path.
     pub producer: Producer,
     /// The check of produced records.
-    pub validation: validation::Validation,
+    pub validation: validation::RecordValidator,
     /// The fetch path.
     pub fetcher: Fetcher,
     /// The offset lookups.
@@ -96,19 +96,19 @@ pub struct Proxy {
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// What clients tell of themselves, where they are asked.
-    pub telemetry: Option<Arc<telemetry::Telemetry>>,
+    pub telemetry: Option<Arc<client_telemetry::ClientTelemetry>>,
     /// The next connection's number.
-    pub connections: AtomicU64,
+    pub last_connection_id: AtomicU64,
 }
 
 impl Proxy {
     /// A number for a connection, never given before.
-    pub fn connection_id(&self) -> ConnectionId {
-        ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed))
+    pub fn next_connection_id(&self) -> ConnectionId {
+        ConnectionId(self.last_connection_id.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The port at which clients reach broker `id` here, if they can.
     pub fn broker_port(&self, id: i32) -> Option<u16> {
-        self.settings.broker_port(id, self.nodes.open())
+        self.settings.broker_port(id, self.topology.open_node_count())
     }
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::login::{Login, LoginError};
+use super::sasl::{SaslCredentials, SaslError};
 use crate::wire::frame::{FrameError, FrameReader};
 use crate::wire::guard::{DecodeError, decode_response};
 use crate::wire::header::{HeaderError, ResponseHeader};
@@ -35,11 +35,11 @@ pub enum UpstreamError {
     Timeout(String),
     /// The broker did not let us in, or is not the one that knows our password.
     #[error("broker {address} refuses the user of kafka.sasl: {source}")]
-    Login {
+    SaslCredentials {
         /// The broker's `host:port`.
         address: String,
         /// Why.
-        source: LoginError,
+        source: SaslError,
     },
     /// The answer is not one to the question.
     #[error("broker {0} answered another request")]
@@ -107,38 +107,41 @@ pub struct BrokerConnection {
 
 impl BrokerConnection {
     /// Connects to `host:port`, and authenticates if there is a login.
-    pub async fn open(address: &str, login: Option<&Login>) -> Result<Self, UpstreamError> {
+    pub async fn open(
+        address: &str,
+        credentials: Option<&SaslCredentials>,
+    ) -> Result<Self, UpstreamError> {
         let mut connection = Self {
             address: address.to_owned(),
             stream: connect(address).await?,
             reader: FrameReader::new(RESPONSE_BYTES_MAX),
             correlation_id: 0,
         };
-        if let Some(login) = login {
-            connection.authenticate(login).await?;
+        if let Some(credentials) = credentials {
+            connection.authenticate(credentials).await?;
         }
         Ok(connection)
     }
 
     /// SaslHandshake and as many SaslAuthenticate as the mechanism takes (KIP-152).
-    async fn authenticate(&mut self, login: &Login) -> Result<(), UpstreamError> {
+    async fn authenticate(&mut self, credentials: &SaslCredentials) -> Result<(), UpstreamError> {
         let address = self.address.clone();
-        let refused = |source| UpstreamError::Login { address: address.clone(), source };
-        let name = StrBytes::from_static_str(login.mechanism.name());
+        let refused = |source| UpstreamError::SaslCredentials { address: address.clone(), source };
+        let name = StrBytes::from_static_str(credentials.mechanism.name());
         let handshake = self.call(&SaslHandshakeRequest::default().with_mechanism(name), 1).await?;
         if handshake.error_code != 0 {
             let offered = handshake.mechanisms.iter().map(|name| name.as_str());
             let offered = offered.collect::<Vec<_>>().join(", ");
-            return Err(refused(LoginError::Mechanism(offered)));
+            return Err(refused(SaslError::Mechanism(offered)));
         }
-        let mut exchange = login.begin();
+        let mut round_trip = credentials.begin();
         let mut answer = Bytes::new();
-        while let Some(token) = exchange.next(&answer).map_err(refused)? {
+        while let Some(token) = round_trip.next(&answer).map_err(refused)? {
             let request = SaslAuthenticateRequest::default().with_auth_bytes(token);
             let response = self.call(&request, 1).await?;
             if response.error_code != 0 {
                 let message = response.error_message.as_deref().unwrap_or("no reason given");
-                return Err(refused(LoginError::Refused(message.to_owned())));
+                return Err(refused(SaslError::Refused(message.to_owned())));
             }
             answer = response.auth_bytes;
         }
@@ -151,13 +154,13 @@ impl BrokerConnection {
         request: &R,
         version: i16,
     ) -> Result<R::Response, UpstreamError> {
-        let body = timeout(CALL_TIMEOUT, self.exchange(request, version))
+        let body = timeout(CALL_TIMEOUT, self.round_trip(request, version))
             .await
             .map_err(|_| UpstreamError::Timeout(self.address.clone()))??;
         Ok(decode_response::<R>(version, body)?)
     }
 
-    async fn exchange<R: Request>(
+    async fn round_trip<R: Request>(
         &mut self,
         request: &R,
         version: i16,

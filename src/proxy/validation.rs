@@ -9,17 +9,17 @@ use crate::wire::records::{
 };
 
 /// A compressed batch up to this size is opened at once, if it opens to little.
-const AT_ONCE_BYTES_MAX: usize = 64 << 10;
+const INLINE_BYTES_MAX: usize = 64 << 10;
 /// What is little: a millisecond or so of any codec.
-const AT_ONCE_OPENED_BYTES_MAX: usize = 256 << 10;
+const INLINE_DECOMPRESSED_BYTES_MAX: usize = 256 << 10;
 
 /// Opens batches, only so many at a time: each takes a thread, and memory for its codec.
 #[derive(Debug)]
-pub struct Validation {
+pub struct RecordValidator {
     threads: Semaphore,
 }
 
-impl Validation {
+impl RecordValidator {
     /// Keeps at most as many threads busy as there are processors.
     pub fn new() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -38,8 +38,8 @@ impl Validation {
     ) -> Result<ValidBatch, RecordsError> {
         let is_plain = batch.attributes.compression() == Some(Compression::None)
             && matches!(rules.codec, None | Some(records::Codec::None));
-        if is_plain || batch.bytes.len() <= AT_ONCE_BYTES_MAX {
-            match validate(&batch.bytes, &rules, now_ms, AT_ONCE_OPENED_BYTES_MAX) {
+        if is_plain || batch.bytes.len() <= INLINE_BYTES_MAX {
+            match validate(&batch.bytes, &rules, now_ms, INLINE_DECOMPRESSED_BYTES_MAX) {
                 Err(RecordsError::TooLarge) => {}
                 decided => return decided,
             }
@@ -51,7 +51,7 @@ impl Validation {
     }
 }
 
-impl Default for Validation {
+impl Default for RecordValidator {
     fn default() -> Self {
         Self::new()
     }

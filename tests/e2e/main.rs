@@ -2,6 +2,7 @@
 //! `make setup` gets what is needed; a missing tool fails the test that needs it.
 #![expect(clippy::disallowed_methods, reason = "the bed waits for real processes in real time")]
 
+mod authorization;
 mod bed;
 mod checker;
 mod console;
@@ -12,7 +13,6 @@ mod matrix;
 mod money;
 mod raw;
 mod running;
-mod secured;
 mod telling;
 mod watching;
 mod zones;

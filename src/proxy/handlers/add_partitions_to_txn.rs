@@ -12,27 +12,27 @@ use kafka_protocol::messages::{
     WriteTxnMarkersResponse,
 };
 
-use super::{Request, RequestTopics, Step, classify_topics};
+use super::{Action, Request, RequestTopics, classify_topics};
 use crate::log::ids::TopicId;
 use crate::proxy::authorization::Operation;
-use crate::proxy::error_reply::ErrorCode;
-use crate::proxy::reply::Close;
-use crate::proxy::session::{ClientBroker, Permit};
+use crate::proxy::connection::{BrokerLink, TopicPermissions};
+use crate::proxy::error_code::ErrorCode;
+use crate::proxy::response::CloseReason;
 
 /// A transaction that names a diskless partition is refused before a record of it is written,
 /// with a code that is fatal to the producer: nothing that it can do would help.
 pub(super) async fn guard_add_partitions(
     request: Request,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let asked: AddPartitionsToTxnRequest = request.decode()?;
     let topics = &asked.v3_and_below_topics;
     let named: Vec<_> = topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
     if classify_topics(&request.proxy, named.iter().copied()).await == RequestTopics::ClassicOnly {
         return Ok(request.relay());
     }
-    let permits = broker.permits(&named).await?;
-    let refuse = |(topic, permit): (&AddPartitionsToTxnTopic, Permit)| {
+    let permits = broker.topic_permissions(&named).await?;
+    let refuse = |(topic, permit): (&AddPartitionsToTxnTopic, TopicPermissions)| {
         let known = request.proxy.topics.by_name(topic.name.as_str());
         let code = match known.is_none_or(|topic| topic.is_diskless()) {
             true => ErrorCode::INVALID_TXN_STATE,
@@ -56,8 +56,8 @@ pub(super) async fn guard_add_partitions(
 /// `kafka-transactions abort` sends this to the leader: there is no transaction to end.
 pub(super) async fn serve_write_markers(
     request: &Request,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let asked: WriteTxnMarkersRequest = request.decode()?;
     // As a broker has it: one of the two will do.
     let may = broker.cluster_allows(Operation::Alter).await?

@@ -22,12 +22,12 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::describe_configs::{RESOURCE_TOPIC, is_diskless_flag, parse_diskless_flag};
-use super::{Request, Step};
+use super::{Action, Request};
 use crate::proxy::Proxy;
-use crate::proxy::error_reply::ErrorCode;
-use crate::proxy::reply::Close;
-use crate::proxy::session::ClientBroker;
-use crate::proxy::topics::{Check, MakeDisklessError};
+use crate::proxy::connection::BrokerLink;
+use crate::proxy::error_code::ErrorCode;
+use crate::proxy::response::CloseReason;
+use crate::proxy::topics::{MakeDisklessError, MigrationMode};
 
 /// `AlterConfigOp.OpType`.
 const OP_SET: i8 = 0;
@@ -110,7 +110,7 @@ async fn apply_changes(
         )));
     }
     if let Some(true) = enable {
-        let check = if validate_only { Check::Only } else { Check::ThenDo };
+        let check = if validate_only { MigrationMode::ValidateOnly } else { MigrationMode::Apply };
         let made = proxy.topics.make_diskless(topic, check).await;
         made.map_err(|error| refusal(code_of(&error), error.to_string()))?;
     }
@@ -143,10 +143,10 @@ fn set<'a>(
 
 /// Configs of diskless topics may have changed: what was set, and not refused, holds from the
 /// answer on.
-async fn follow_configs(proxy: &Proxy, set: Set, refused: &[StrBytes]) {
+async fn await_config_change(proxy: &Proxy, set: Set, refused: &[StrBytes]) {
     let obeyed = |(topic, _): &&(String, _)| !refused.iter().any(|name| name.as_str() == topic);
     for (topic, set) in set.iter().filter(obeyed) {
-        proxy.topics.follow_configs(topic, set).await;
+        proxy.topics.await_config_change(topic, set).await;
     }
 }
 
@@ -169,8 +169,8 @@ impl BrokerVerdicts {
 
 pub(super) async fn edit_incremental_alter(
     request: &Request,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let mut asked: IncrementalAlterConfigsRequest = request.decode()?;
     let order: Vec<_> =
         asked.resources.iter().map(|r| (r.resource_type, r.resource_name.clone())).collect();
@@ -188,7 +188,7 @@ pub(super) async fn edit_incremental_alter(
     for resource in &mut question.resources {
         resource.configs.retain(|config| !is_diskless_flag(&config.name));
     }
-    let said = broker.ask(&question, request.version()).await?;
+    let said = broker.call(&question, request.version()).await?;
     let said = said.responses.into_iter();
     let verdicts =
         BrokerVerdicts::new(said.map(|r| (r.resource_name, r.error_code, r.error_message)));
@@ -227,7 +227,7 @@ fn forward_incremental(
     request: &Request,
     asked: &IncrementalAlterConfigsRequest,
     (mut ours, order): (Vec<AlterConfigsResourceResponse>, Vec<(i8, StrBytes)>),
-) -> Result<Step, Close> {
+) -> Result<Action, CloseReason> {
     if asked.resources.is_empty() && !ours.is_empty() {
         return request.answer(&IncrementalAlterConfigsResponse::default().with_responses(ours));
     }
@@ -237,7 +237,7 @@ fn forward_incremental(
     request.forward_as(asked, request.version(), move |proxy, mut response| async move {
         let refused = response.responses.iter().filter(|row| row.error_code != 0);
         let refused: Vec<_> = refused.map(|row| row.resource_name.clone()).collect();
-        follow_configs(&proxy, set, &refused).await;
+        await_config_change(&proxy, set, &refused).await;
         response.responses.append(&mut ours);
         response.responses.sort_by_key(|row| {
             order.iter().position(|(t, n)| (*t, n) == (row.resource_type, &row.resource_name))
@@ -250,8 +250,8 @@ fn forward_incremental(
 /// default, but for our flag, which is not a broker's and stays.
 pub(super) async fn edit_alter(
     request: &Request,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let mut asked: AlterConfigsRequest = request.decode()?;
     let (proxy, validate_only) = (&request.proxy, asked.validate_only);
     let concerns = |resource: &WholeResource| {
@@ -267,7 +267,7 @@ pub(super) async fn edit_alter(
     for resource in &mut question.resources {
         resource.configs.retain(|config| !is_diskless_flag(&config.name));
     }
-    let said = broker.ask(&question, request.version()).await?;
+    let said = broker.call(&question, request.version()).await?;
     let said = said.responses.into_iter();
     let verdicts =
         BrokerVerdicts::new(said.map(|r| (r.resource_name, r.error_code, r.error_message)));
@@ -303,7 +303,7 @@ fn forward_whole(
     request: &Request,
     asked: &AlterConfigsRequest,
     mut ours: Vec<whole::AlterConfigsResourceResponse>,
-) -> Result<Step, Close> {
+) -> Result<Action, CloseReason> {
     if asked.resources.is_empty() && !ours.is_empty() {
         return request.answer(&AlterConfigsResponse::default().with_responses(ours));
     }
@@ -313,7 +313,7 @@ fn forward_whole(
     request.forward_as(asked, request.version(), move |proxy, mut response| async move {
         let refused = response.responses.iter().filter(|row| row.error_code != 0);
         let refused: Vec<_> = refused.map(|row| row.resource_name.clone()).collect();
-        follow_configs(&proxy, set, &refused).await;
+        await_config_change(&proxy, set, &refused).await;
         response.responses.append(&mut ours);
         response
     })

@@ -6,12 +6,12 @@ use futures::FutureExt;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 
-use super::{Request, Step};
+use super::{Action, Request};
 use crate::proxy::Proxy;
 use crate::proxy::advertise::node_id;
-use crate::proxy::error_reply::ErrorCode;
-use crate::proxy::reply::{self, Close};
-use crate::proxy::session::Endpoint;
+use crate::proxy::connection::Endpoint;
+use crate::proxy::error_code::ErrorCode;
+use crate::proxy::response::{self, CloseReason};
 
 /// The highest version that is relayed and advertised.
 const MAX: i16 = 4;
@@ -23,10 +23,10 @@ const WITH_NODE_ID: i16 = 5;
 /// version 1 the client first names its partitions to the coordinator, where we can.
 const TRANSACTION_VERSION_MAX: i16 = 1;
 
-pub(super) fn handle(request: Request) -> Result<Step, Close> {
+pub(super) fn handle(request: Request) -> Result<Action, CloseReason> {
     let version = request.version();
     match request.endpoint {
-        _ if version < 0 => Err(Close::Client(format!("ApiVersions version {version}"))),
+        _ if version < 0 => Err(CloseReason::Client(format!("ApiVersions version {version}"))),
         Endpoint::Node(k) if version <= WITH_NODE_ID => serve(&request, k),
         Endpoint::Bootstrap | Endpoint::Broker(_) if version <= MAX => Ok(relay(request)),
         Endpoint::Bootstrap | Endpoint::Broker(_) | Endpoint::Node(_) => unsupported(&request),
@@ -34,7 +34,7 @@ pub(super) fn handle(request: Request) -> Result<Step, Close> {
 }
 
 /// The broker hears the client's name and version; the table in its answer is ours.
-fn relay(request: Request) -> Step {
+fn relay(request: Request) -> Action {
     request.forward::<ApiVersionsRequest, _>(|proxy, response| async move {
         match response.error_code {
             0 => table(&proxy, response),
@@ -43,12 +43,12 @@ fn relay(request: Request) -> Step {
     })
 }
 
-fn serve(request: &Request, k: u16) -> Result<Step, Close> {
+fn serve(request: &Request, k: u16) -> Result<Action, CloseReason> {
     let version = request.version();
     if version == WITH_NODE_ID {
-        let malformed = || Close::Client("ApiVersions version 5 is malformed".to_owned());
+        let malformed = || CloseReason::Client("ApiVersions version 5 is malformed".to_owned());
         let meant = requested_node_id(request.body.clone()).ok_or_else(malformed)?;
-        if meant >= 0 && meant != node_id(request.proxy.nodes.zone(), k) {
+        if meant >= 0 && meant != node_id(request.proxy.topology.zone(), k) {
             let code = ErrorCode::REBOOTSTRAP_REQUIRED;
             return answer(request, MAX, &ApiVersionsResponse::default().with_error_code(code.0));
         }
@@ -61,7 +61,7 @@ fn serve(request: &Request, k: u16) -> Result<Step, Close> {
 
 /// As a broker answers a version that it does not know: in version 0, with the versions that it
 /// does know of this very API (KIP-511).
-fn unsupported(request: &Request) -> Result<Step, Close> {
+fn unsupported(request: &Request) -> Result<Action, CloseReason> {
     let own = ApiVersion::default().with_api_key(18).with_min_version(0).with_max_version(MAX);
     let response = ApiVersionsResponse::default()
         .with_error_code(ErrorCode::UNSUPPORTED_VERSION.0)
@@ -70,9 +70,13 @@ fn unsupported(request: &Request) -> Result<Step, Close> {
 }
 
 /// The answer's header is version 0 in every version. Version 5 has the fields of version 4.
-fn answer(request: &Request, version: i16, response: &ApiVersionsResponse) -> Result<Step, Close> {
-    let reply = reply::encode_as(request.header.correlation_id, 0, version, response)?;
-    Ok(Step::Answer(std::future::ready(Ok(Some(reply))).boxed()))
+fn answer(
+    request: &Request,
+    version: i16,
+    response: &ApiVersionsResponse,
+) -> Result<Action, CloseReason> {
+    let reply = response::encode_as(request.header.correlation_id, 0, version, response)?;
+    Ok(Action::Respond(std::future::ready(Ok(Some(reply))).boxed()))
 }
 
 /// The common table, with the features of a broker's answer.

@@ -14,14 +14,14 @@ use kafka_protocol::protocol::StrBytes;
 use super::describe_configs::{
     DISKLESS_ENABLE, SOURCE_TOPIC, is_diskless_flag, parse_diskless_flag,
 };
-use super::{Request, Step, topic_id};
+use super::{Action, Request, topic_id};
 use crate::coordinator::TopicType;
 use crate::log::ids::TopicId;
 use crate::proxy::Proxy;
-use crate::proxy::error_reply::ErrorCode;
-use crate::proxy::reply::Close;
-use crate::proxy::session::ClientBroker;
-use crate::proxy::topics::Intent;
+use crate::proxy::connection::BrokerLink;
+use crate::proxy::error_code::ErrorCode;
+use crate::proxy::response::CloseReason;
+use crate::proxy::topics::PendingCreation;
 use crate::tasks;
 
 /// The version whose answers carry topic ids.
@@ -29,8 +29,8 @@ const WITH_TOPIC_IDS: i16 = 7;
 
 pub(super) async fn edit_create(
     request: &Request,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let mut create: CreateTopicsRequest = request.decode()?;
     let validate_only = create.validate_only;
     let creatable = match validate_only {
@@ -46,7 +46,7 @@ pub(super) async fn edit_create(
             // Whom the broker refuses marks no name, not for a moment: another's topic may be
             // about to get it.
             let intent =
-                creatable.contains(&name).then(|| request.proxy.topics.intend(&name, kind));
+                creatable.contains(&name).then(|| request.proxy.topics.begin_creation(&name, kind));
             intents.insert(name, (kind, intent));
             true
         }
@@ -69,9 +69,9 @@ pub(super) async fn edit_create(
             }
         }
         response.topics.append(&mut refused);
-        let place = |row: &CreatableTopicResult| order.iter().position(|name| *name == row.name);
-        response.topics.sort_by_key(place);
-        drop::<HashMap<String, (TopicType, Option<Intent>)>>(intents);
+        let position = |row: &CreatableTopicResult| order.iter().position(|name| *name == row.name);
+        response.topics.sort_by_key(position);
+        drop::<HashMap<String, (TopicType, Option<PendingCreation>)>>(intents);
         response
     })
 }
@@ -79,8 +79,8 @@ pub(super) async fn edit_create(
 /// The topics with a flag of ours that the broker would create for this client.
 async fn creatable(
     create: &CreateTopicsRequest,
-    broker: &mut ClientBroker,
-) -> Result<HashSet<String>, Close> {
+    broker: &mut BrokerLink,
+) -> Result<HashSet<String>, CloseReason> {
     let flagged = |topic: &&CreatableTopic| topic.configs.iter().any(|c| is_diskless_flag(&c.name));
     let mut topics: Vec<_> = create.topics.iter().filter(flagged).cloned().collect();
     if topics.is_empty() {
@@ -93,7 +93,7 @@ async fn creatable(
         .with_topics(topics)
         .with_timeout_ms(create.timeout_ms)
         .with_validate_only(true);
-    let response = broker.ask(&asked, WITH_TOPIC_IDS).await?;
+    let response = broker.call(&asked, WITH_TOPIC_IDS).await?;
     let allowed = response.topics.iter().filter(|topic| topic.error_code == 0);
     Ok(allowed.map(|topic| topic.name.as_str().to_owned()).collect())
 }
@@ -121,7 +121,7 @@ fn plan(proxy: &Proxy, topic: &mut CreatableTopic) -> Result<Option<TopicType>, 
         )),
         Some(true) => Ok(Some(TopicType::Diskless)),
         Some(false) => Ok(Some(TopicType::Classic)),
-        None if !proxy.topics.wanted_diskless(name) => Ok(None),
+        None if !proxy.topics.is_diskless_by_rules(name) => Ok(None),
         None if compacted => {
             tracing::warn!(topic = name, "compacted: stays classic although the YAML names it");
             Ok(Some(TopicType::Classic))
@@ -160,7 +160,7 @@ async fn bind(
     }
 }
 
-pub(super) fn edit_delete(request: Request) -> Result<Step, Close> {
+pub(super) fn edit_delete(request: Request) -> Result<Action, CloseReason> {
     let delete: DeleteTopicsRequest = request.decode()?;
     // Before version 6 the answer has no ids: whom the names meant is noted before they are gone.
     let mut ids = HashMap::new();
@@ -185,13 +185,13 @@ pub(super) fn edit_delete(request: Request) -> Result<Step, Close> {
 /// Forgets at once if possible, else as soon as the coordinator can be asked: the topic is gone
 /// on the brokers whatever we do.
 async fn forget(proxy: &Arc<Proxy>, id: TopicId) {
-    let Err(error) = proxy.topics.forget(id).await else { return };
+    let Err(error) = proxy.topics.delete_topic(id).await else { return };
     tracing::warn!(%id, %error, "a deleted topic is not forgotten yet");
     let topics = Arc::clone(&proxy.topics);
     tasks::spawn("forget", async move {
         for attempt in 0_u64..1000 {
             tokio::time::sleep(Duration::from_millis(500 * (attempt + 1).min(60))).await;
-            if topics.forget(id).await.is_ok() {
+            if topics.delete_topic(id).await.is_ok() {
                 return;
             }
         }

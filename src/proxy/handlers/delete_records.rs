@@ -10,31 +10,31 @@ use kafka_protocol::messages::delete_records_response::{
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::{
-    Request, RequestTopics, Step, authorize_and_resolve, classify_topics, not_leader_error,
+    Action, Request, RequestTopics, authorize_and_resolve, classify_topics, not_leader_error,
 };
 use crate::engine::lookup::Position;
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::proxy::Proxy;
 use crate::proxy::authorization::Operation;
-use crate::proxy::error_reply::{self, ErrorCode};
-use crate::proxy::reply::Close;
-use crate::proxy::session::{ClientBroker, Permit};
+use crate::proxy::connection::{BrokerLink, TopicPermissions};
+use crate::proxy::error_code::{self, ErrorCode};
+use crate::proxy::response::CloseReason;
 
 /// Asks for everything up to the high watermark.
 const HIGH_WATERMARK: i64 = -1;
 
 pub(super) async fn guard_delete_records(
     request: Request,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let asked: DeleteRecordsRequest = request.decode()?;
     let named: Vec<_> =
         asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
     if classify_topics(&request.proxy, named.iter().copied()).await == RequestTopics::ClassicOnly {
         return Ok(request.relay());
     }
-    let permits = broker.permits(&named).await?;
-    let refuse = |(topic, permit): (&DeleteRecordsTopic, Permit)| {
+    let permits = broker.topic_permissions(&named).await?;
+    let refuse = |(topic, permit): (&DeleteRecordsTopic, TopicPermissions)| {
         let code = not_leader_error(permit, Operation::Delete);
         let rows = topic.partitions.iter().map(|p| row(p.partition_index, Err(code)));
         DeleteRecordsTopicResult::default()
@@ -47,12 +47,12 @@ pub(super) async fn guard_delete_records(
 
 pub(super) async fn serve_delete_records(
     request: &Request,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let mut asked: DeleteRecordsRequest = request.decode()?;
     keep_last(&mut asked);
     let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
-    let permits = broker.permits(&named.collect::<Vec<_>>()).await?;
+    let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
     Ok(request.answer_later(async move {
         let mut topics = Vec::with_capacity(asked.topics.len());
@@ -94,7 +94,7 @@ fn keep_last(asked: &mut DeleteRecordsRequest) {
 
 async fn trim(proxy: &Proxy, partition: TopicPartition, offset: i64) -> Result<i64, ErrorCode> {
     let end = proxy.lookup.locate(partition, Position::Latest).await;
-    let end = end.map_err(|error| error_reply::of_lookup(&error))?.offset;
+    let end = end.map_err(|error| error_code::for_lookup(&error))?.offset;
     let start = if offset == HIGH_WATERMARK { end } else { offset };
     if start < 0 || start > end {
         return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
@@ -102,7 +102,7 @@ async fn trim(proxy: &Proxy, partition: TopicPartition, offset: i64) -> Result<i
     match proxy.coordinator.trim(vec![(partition, start)]).await.as_deref() {
         Ok([watermarks]) => Ok(watermarks.log_start_offset),
         Ok(_) => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
-        Err(error) => Err(error_reply::of_coordinator(error)),
+        Err(error) => Err(error_code::for_coordinator(error)),
     }
 }
 

@@ -7,13 +7,13 @@ use kafka_protocol::messages::describe_configs_response::{
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Request, Step};
+use super::{Action, Request};
 use crate::proxy::Proxy;
 use crate::proxy::advertise::node_id;
 use crate::proxy::authorization::Operation;
-use crate::proxy::error_reply::ErrorCode;
-use crate::proxy::reply::Close;
-use crate::proxy::session::{ClientBroker, Endpoint};
+use crate::proxy::connection::{BrokerLink, Endpoint};
+use crate::proxy::error_code::ErrorCode;
+use crate::proxy::response::CloseReason;
 
 /// The config that makes a topic diskless.
 pub(super) const DISKLESS_ENABLE: &str = "diskless.enable";
@@ -47,11 +47,11 @@ pub(super) fn parse_diskless_flag(name: &str, value: Option<&str>) -> Result<boo
 
 pub(super) async fn edit_describe(
     request: &Request,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let mut describe: DescribeConfigsRequest = request.decode()?;
     let own_id = match request.endpoint {
-        Endpoint::Node(k) => Some(node_id(request.proxy.nodes.zone(), k).to_string()),
+        Endpoint::Node(k) => Some(node_id(request.proxy.topology.zone(), k).to_string()),
         Endpoint::Bootstrap | Endpoint::Broker(_) => None,
     };
     let order = describe.resources.clone();

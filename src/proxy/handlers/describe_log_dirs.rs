@@ -8,20 +8,20 @@ use kafka_protocol::messages::describe_log_dirs_response::{
 use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Request, Step};
+use super::{Action, Request};
 use crate::log::ids::TopicPartition;
 use crate::proxy::Proxy;
 use crate::proxy::advertise::node_id;
 use crate::proxy::authorization::Operation;
-use crate::proxy::error_reply::{self, ErrorCode};
-use crate::proxy::reply::Close;
-use crate::proxy::session::{ClientBroker, Endpoint};
+use crate::proxy::connection::{BrokerLink, Endpoint};
+use crate::proxy::error_code::{self, ErrorCode};
+use crate::proxy::response::CloseReason;
 
 /// The first version whose answers can say more than that there is nothing (KIP-784).
 const WITH_ERROR_CODE: i16 = 3;
 
 /// Placeholders are empty; listed, they would show each partition twice.
-pub(super) fn edit(request: Request) -> Result<Step, Close> {
+pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
     Ok(request.forward::<DescribeLogDirsRequest, _>(|proxy, mut response| async move {
         for dir in &mut response.results {
             dir.topics.retain(|topic| {
@@ -33,7 +33,10 @@ pub(super) fn edit(request: Request) -> Result<Step, Close> {
 }
 
 /// One directory, the object store, with the partitions that this node leads.
-pub(super) async fn serve(request: &Request, broker: &mut ClientBroker) -> Result<Step, Close> {
+pub(super) async fn serve(
+    request: &Request,
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let asked: DescribeLogDirsRequest = request.decode()?;
     if !broker.cluster_allows(Operation::Describe).await? {
         let code = match request.version() >= WITH_ERROR_CODE {
@@ -43,9 +46,11 @@ pub(super) async fn serve(request: &Request, broker: &mut ClientBroker) -> Resul
         return request.answer(&DescribeLogDirsResponse::default().with_error_code(code.0));
     }
     let node = match request.endpoint {
-        Endpoint::Node(k) => node_id(request.proxy.nodes.zone(), k),
+        Endpoint::Node(k) => node_id(request.proxy.topology.zone(), k),
         Endpoint::Bootstrap | Endpoint::Broker(_) => {
-            return Err(Close::Ours("DescribeLogDirs served on a classic endpoint".to_owned()));
+            return Err(CloseReason::Internal(
+                "DescribeLogDirs served on a classic endpoint".to_owned(),
+            ));
         }
     };
     let proxy = Arc::clone(&request.proxy);
@@ -59,7 +64,7 @@ pub(super) async fn serve(request: &Request, broker: &mut ClientBroker) -> Resul
         let sizes = match proxy.lookup.watermarks(&partitions).await {
             Ok(sizes) => sizes,
             Err(error) => {
-                let dir = dir.with_error_code(error_reply::of_coordinator(&error).0);
+                let dir = dir.with_error_code(error_code::for_coordinator(&error).0);
                 return DescribeLogDirsResponse::default().with_results(vec![dir]);
             }
         };
@@ -86,7 +91,7 @@ fn led_partitions(
     asked: &DescribeLogDirsRequest,
     node: i32,
 ) -> Vec<(String, TopicPartition)> {
-    let (map, zone) = (proxy.nodes.map(), proxy.nodes.zone());
+    let (map, zone) = (proxy.topology.current(), proxy.topology.zone());
     let mut led = Vec::new();
     for topic in proxy.topics.diskless() {
         let wanted = |index: i32| match &asked.topics {

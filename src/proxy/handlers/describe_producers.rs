@@ -9,25 +9,28 @@ use kafka_protocol::messages::describe_producers_response::{
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
 use super::{
-    Request, RequestTopics, Step, authorize_and_resolve, classify_topics, is_legal_name,
+    Action, Request, RequestTopics, authorize_and_resolve, classify_topics, is_legal_name,
     not_leader_error,
 };
 use crate::coordinator::ProducerSnapshot;
 use crate::log::ids::TopicId;
 use crate::proxy::authorization::Operation;
-use crate::proxy::error_reply::{self, ErrorCode};
-use crate::proxy::reply::Close;
-use crate::proxy::session::{ClientBroker, Permit};
+use crate::proxy::connection::{BrokerLink, TopicPermissions};
+use crate::proxy::error_code::{self, ErrorCode};
+use crate::proxy::response::CloseReason;
 
-pub(super) async fn guard(request: Request, broker: &mut ClientBroker) -> Result<Step, Close> {
+pub(super) async fn guard(
+    request: Request,
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let asked: DescribeProducersRequest = request.decode()?;
     let named: Vec<_> =
         asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
     if classify_topics(&request.proxy, named.iter().copied()).await == RequestTopics::ClassicOnly {
         return Ok(request.relay());
     }
-    let permits = broker.permits(&named).await?;
-    let refuse = |(topic, permit): (&TopicRequest, Permit)| {
+    let permits = broker.topic_permissions(&named).await?;
+    let refuse = |(topic, permit): (&TopicRequest, TopicPermissions)| {
         let code = not_leader_error(permit, Operation::Read);
         let rows = topic.partition_indexes.iter().map(|&index| row(index, Err(code)));
         TopicResponse::default().with_name(topic.name.clone()).with_partitions(rows.collect())
@@ -36,10 +39,13 @@ pub(super) async fn guard(request: Request, broker: &mut ClientBroker) -> Result
     request.answer(&DescribeProducersResponse::default().with_topics(topics))
 }
 
-pub(super) async fn serve(request: &Request, broker: &mut ClientBroker) -> Result<Step, Close> {
+pub(super) async fn serve(
+    request: &Request,
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let asked: DescribeProducersRequest = request.decode()?;
     let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
-    let permits = broker.permits(&named.collect::<Vec<_>>()).await?;
+    let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
     Ok(request.answer_later(async move {
         let mut topics = Vec::with_capacity(asked.topics.len());
@@ -58,7 +64,7 @@ pub(super) async fn serve(request: &Request, broker: &mut ClientBroker) -> Resul
                     let partition =
                         known.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
                     let producers = proxy.coordinator.producers(partition).await;
-                    producers.map_err(|error| error_reply::of_coordinator(&error))
+                    producers.map_err(|error| error_code::for_coordinator(&error))
                 };
                 rows.push(row(index, producers.await));
             }

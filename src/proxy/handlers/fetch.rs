@@ -8,7 +8,7 @@ use kafka_protocol::messages::{FetchRequest, FetchResponse};
 
 use super::fetch_partitions::{FetchContext, PartitionResult, fetch_partitions, group_by_topic};
 use super::{
-    Request, RequestTopics, SessionState, Step, begin_response_frame, classify_topics,
+    Action, Request, RequestTopics, SessionState, begin_response_frame, classify_topics,
     not_leader_error, topic_id,
 };
 use crate::engine::budget::Share;
@@ -17,10 +17,10 @@ use crate::log::ids::TopicId;
 use crate::metrics::ApiKind;
 use crate::proxy::Proxy;
 use crate::proxy::authorization::Operation;
-use crate::proxy::error_reply::ErrorCode;
-use crate::proxy::fetch_sessions::{Naming, Position, SessionError, Wanted};
-use crate::proxy::reply::{Again, Close, Reply};
-use crate::proxy::session::ClientBroker;
+use crate::proxy::connection::BrokerLink;
+use crate::proxy::error_code::ErrorCode;
+use crate::proxy::fetch_sessions::{FetchPosition, Naming, SessionError, SessionPartition};
+use crate::proxy::response::{BodyReloader, CloseReason, ResponseFrame};
 use crate::wire::fetch_response::{FrameSlice, ResponseBody, encode};
 
 /// The last version whose answers carry no addresses.
@@ -38,29 +38,29 @@ const WITH_IDS: i16 = 13;
 pub(super) async fn guard(
     request: Request,
     session: &mut SessionState,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let fetch: FetchRequest = request.decode()?;
-    let switches = request.proxy.topics.switches();
-    if fetch.session_epoch > 0 && session.switches != switches {
+    let migrations = request.proxy.topics.migrations();
+    if fetch.session_epoch > 0 && session.migrations != migrations {
         let code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
         return request.answer(&FetchResponse::default().with_error_code(code.0));
     }
-    session.switches = switches;
+    session.migrations = migrations;
     let named = named(&fetch);
     match classify_topics(&request.proxy, named.iter().copied()).await {
         RequestTopics::ClassicOnly if request.version() <= WITHOUT_ADDRESSES => Ok(request.relay()),
         RequestTopics::ClassicOnly => {
-            let to = request.directions();
+            let to = request.router();
             Ok(request.forward::<FetchRequest, _>(move |_, mut response| async move {
                 for node in &mut response.node_endpoints {
-                    to.rewrite(node.node_id, &mut node.host, &mut node.port);
+                    to.rewrite_address(node.node_id, &mut node.host, &mut node.port);
                 }
                 response
             }))
         }
         RequestTopics::Diskless => {
-            let permits = broker.permits(&named).await?;
+            let permits = broker.topic_permissions(&named).await?;
             let codes = permits.into_iter().map(|permit| not_leader_error(permit, Operation::Read));
             request.answer(&error_response(&fetch, codes))
         }
@@ -97,8 +97,8 @@ fn error_response(fetch: &FetchRequest, codes: impl Iterator<Item = ErrorCode>) 
 pub(super) async fn serve(
     request: Request,
     session: &SessionState,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let fetch: FetchRequest = request.decode()?;
     let is_follower = fetch.replica_id.0 >= 0 || fetch.replica_state.replica_id.0 >= 0;
     if is_follower && !broker.cluster_allows(Operation::ClusterAction).await? {
@@ -131,15 +131,16 @@ pub(super) async fn serve(
     // Of the whole session: it may be older than the permission is, or have been another's.
     let topics: Vec<_> =
         plan.partitions.iter().map(|(w, _)| (w.topic_id, w.name.as_str())).collect();
-    let permits = broker.permits(&topics).await?;
+    let topic_permissions = broker.topic_permissions(&topics).await?;
     let elsewhere = zone_of_reader(&request, &fetch);
     let (header, proxy) = (request.header, request.proxy);
     let (fetched, memory) = (Arc::clone(&session.fetched), Arc::clone(&session.responses));
-    Ok(Step::AnswerInTurn(
+    Ok(Action::RespondInTurn(
         async move {
             let asked = FetchContext { fetch: &fetch, naming, is_follower, elsewhere };
             let (rows, room, reading) =
-                fetch_partitions(&proxy, &asked, &plan, &permits, &fetched, &memory).await;
+                fetch_partitions(&proxy, &asked, &plan, &topic_permissions, &fetched, &memory)
+                    .await;
             for code in rows.iter().filter_map(PartitionResult::error) {
                 proxy.metrics.clients.partition_error(ApiKind::fetch, code.0);
             }
@@ -150,10 +151,12 @@ pub(super) async fn serve(
             let (topics, order) = group_by_topic(named_rows.map(|(row, _)| row), &asked);
             let body = ResponseBody { error_code: 0, session_id: plan.session_id, topics };
             let slices = encode(body, header.api_version, begin_response_frame(&header))
-                .ok_or_else(|| Close::Ours("a Fetch answer too large for a frame".to_owned()))?;
+                .ok_or_else(|| {
+                    CloseReason::Internal("a Fetch answer too large for a frame".to_owned())
+                })?;
             let again = reading.map(|reading| read_again(proxy, memory, &slices, reading, order));
             let slices = slices.into_iter().map(|slice| slice.bytes).collect();
-            Ok(Some(Reply { slices, room, again }))
+            Ok(Some(ResponseFrame { slices, permit: room, reload: again }))
         }
         .boxed(),
     ))
@@ -167,10 +170,10 @@ fn read_again(
     slices: &[FrameSlice],
     reading: Reading,
     order: Vec<usize>,
-) -> Again {
+) -> BodyReloader {
     let kept: Vec<_> = slices.iter().map(|s| (!s.is_records).then(|| s.bytes.clone())).collect();
     let kept = Arc::new((kept, reading, order));
-    Again::new(move || {
+    BodyReloader::new(move || {
         let (proxy, memory, kept) = (Arc::clone(&proxy), Arc::clone(&memory), Arc::clone(&kept));
         async move {
             let (kept, reading, order) = &*kept;
@@ -192,9 +195,9 @@ fn zone_of_reader(request: &Request, fetch: &FetchRequest) -> Option<u16> {
     if request.version() < WITH_RACK || fetch.replica_id.0 != -1 || fetch.rack_id.is_empty() {
         return None;
     }
-    let (map, own) = (request.proxy.nodes.map(), request.proxy.nodes.zone());
-    let zone = map.zone_named(&fetch.rack_id).filter(|zone| *zone != own);
-    zone.filter(|zone| !map.live(*zone).is_empty())
+    let (map, own) = (request.proxy.topology.current(), request.proxy.topology.zone());
+    let zone = map.zone_index(&fetch.rack_id).filter(|zone| *zone != own);
+    zone.filter(|zone| !map.live_members(*zone).is_empty())
 }
 
 /// What a broker says to a request that it cannot go into at all: until version 12 of every
@@ -211,8 +214,10 @@ fn request_error_response(fetch: &FetchRequest, version: i16) -> FetchResponse {
     }
 }
 
-fn wanted_of(fetch: &FetchRequest) -> (Vec<(Wanted, Position)>, Vec<Wanted>) {
-    let name = |id: &uuid::Uuid, name: &str, partition| Wanted {
+fn wanted_of(
+    fetch: &FetchRequest,
+) -> (Vec<(SessionPartition, FetchPosition)>, Vec<SessionPartition>) {
+    let name = |id: &uuid::Uuid, name: &str, partition| SessionPartition {
         topic_id: topic_id(id),
         name: name.to_owned(),
         partition,
@@ -220,7 +225,7 @@ fn wanted_of(fetch: &FetchRequest) -> (Vec<(Wanted, Position)>, Vec<Wanted>) {
     let mut wanted = Vec::new();
     for topic in &fetch.topics {
         for partition in &topic.partitions {
-            let position = Position {
+            let position = FetchPosition {
                 offset: partition.fetch_offset,
                 bytes_max: partition.partition_max_bytes,
                 current_leader_epoch: partition.current_leader_epoch,

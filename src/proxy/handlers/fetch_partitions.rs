@@ -14,9 +14,11 @@ use crate::engine::fetch as engine;
 use crate::log::ids::TopicPartition;
 use crate::proxy::Proxy;
 use crate::proxy::authorization::Operation;
-use crate::proxy::error_reply::{self, ErrorCode};
-use crate::proxy::fetch_sessions::{Naming, Plan, Position, Told, Wanted};
-use crate::proxy::session::Permit;
+use crate::proxy::connection::TopicPermissions;
+use crate::proxy::error_code::{self, ErrorCode};
+use crate::proxy::fetch_sessions::{
+    FetchPosition, Naming, ReportedState, SessionPartition, SessionPlan,
+};
 use crate::wire::fetch_response::{ResponsePartition, ResponseTopic};
 
 /// A broker's `fetch.max.bytes` by default.
@@ -78,9 +80,9 @@ impl PartitionResult {
         !self.fetched.records.is_empty() || self.preferred.is_some()
     }
 
-    pub(super) fn told(&self) -> Told {
+    pub(super) fn told(&self) -> ReportedState {
         let (high_watermark, log_start_offset) = self.ends();
-        Told { error_code: self.error.0, high_watermark, log_start_offset }
+        ReportedState { error_code: self.error.0, high_watermark, log_start_offset }
     }
 
     /// A broker lists them where it looked into no log, whatever the isolation level.
@@ -114,8 +116,8 @@ pub(super) struct FetchContext<'a> {
 pub(super) async fn fetch_partitions(
     proxy: &Arc<Proxy>,
     asked: &FetchContext<'_>,
-    plan: &Plan,
-    permits: &[Permit],
+    plan: &SessionPlan,
+    permits: &[TopicPermissions],
     fetched: &FetchedPartitions,
     memory: &Share,
 ) -> (Vec<PartitionResult>, Option<Room>, Option<engine::Reading>) {
@@ -148,7 +150,7 @@ pub(super) async fn fetch_partitions(
     let row = |row: Option<PartitionResult>| {
         row.unwrap_or_else(|| match fetched.next() {
             Some((position, fetched)) => {
-                let error = fetched.error.map_or(ErrorCode::NONE, error_reply::of_fetch);
+                let error = fetched.error.map_or(ErrorCode::NONE, error_code::for_fetch);
                 PartitionResult { error, fetched, position: Some(position), preferred: None }
             }
             None => PartitionResult::refused(ErrorCode::KAFKA_STORAGE_ERROR),
@@ -164,10 +166,10 @@ async fn redirect_to_zone(
     rows: Vec<Option<PartitionResult>>,
     partitions: &[engine::FetchPartition],
 ) -> Vec<PartitionResult> {
-    let map = proxy.nodes.map();
+    let map = proxy.topology.current();
     let ids: Vec<_> = partitions.iter().map(|asked| asked.partition).collect();
     let found = proxy.lookup.watermarks(&ids).await;
-    let found = found.map_err(|error| error_reply::of_coordinator(&error));
+    let found = found.map_err(|error| error_code::for_coordinator(&error));
     let mut asked = partitions.iter().enumerate();
     let row = |row: Option<PartitionResult>| {
         row.unwrap_or_else(|| match (asked.next(), &found) {
@@ -201,8 +203,8 @@ fn within_limits(
 async fn plan_partition(
     proxy: &Proxy,
     asked: &FetchContext<'_>,
-    wanted: &Wanted,
-    position: Position,
+    wanted: &SessionPartition,
+    position: FetchPosition,
 ) -> Result<engine::FetchPartition, ErrorCode> {
     if asked.naming == Naming::Ids && wanted.topic_id.is_zero() {
         return Err(ErrorCode::UNKNOWN_TOPIC_ID);
@@ -234,7 +236,7 @@ async fn check_negative_max_bytes(
     offset: i64,
 ) -> Result<usize, ErrorCode> {
     let found = proxy.lookup.watermarks(&[partition]).await;
-    let found = found.map_err(|error| error_reply::of_coordinator(&error))?;
+    let found = found.map_err(|error| error_code::for_coordinator(&error))?;
     let has_some =
         |ends: &Watermarks| (ends.log_start_offset..ends.high_watermark).contains(&offset);
     if found.iter().any(has_some) { Err(ErrorCode::UNKNOWN_SERVER_ERROR) } else { Ok(0) }
@@ -255,7 +257,7 @@ fn is_not_found(code: ErrorCode) -> bool {
 /// Neighbours of one topic share its entry. Also the engine's positions of those that were read, in
 /// this order.
 pub(super) fn group_by_topic<'a>(
-    rows: impl Iterator<Item = (&'a (Wanted, Position), PartitionResult)>,
+    rows: impl Iterator<Item = (&'a (SessionPartition, FetchPosition), PartitionResult)>,
     asked: &FetchContext<'_>,
 ) -> (Vec<ResponseTopic>, Vec<usize>) {
     let mut rows: Vec<_> = rows.collect();

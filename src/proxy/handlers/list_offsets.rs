@@ -18,15 +18,15 @@ use kafka_protocol::messages::{
 };
 
 use super::{
-    Request, RequestTopics, Step, authorize_and_resolve, classify_topics, not_leader_error,
+    Action, Request, RequestTopics, authorize_and_resolve, classify_topics, not_leader_error,
 };
 use crate::engine::lookup::{Located, Position};
 use crate::log::ids::TopicId;
 use crate::proxy::Proxy;
 use crate::proxy::authorization::Operation;
-use crate::proxy::error_reply::{self, ErrorCode};
-use crate::proxy::reply::Close;
-use crate::proxy::session::{ClientBroker, Permit};
+use crate::proxy::connection::{BrokerLink, TopicPermissions};
+use crate::proxy::error_code::{self, ErrorCode};
+use crate::proxy::response::CloseReason;
 
 /// The first version whose answers carry leader epochs; earlier ones cannot be written with one.
 const WITH_LEADER_EPOCHS: i16 = 4;
@@ -45,16 +45,16 @@ mod special {
 
 pub(super) async fn guard_list_offsets(
     request: Request,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let asked: ListOffsetsRequest = request.decode()?;
     let named: Vec<_> =
         asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
     if classify_topics(&request.proxy, named.iter().copied()).await == RequestTopics::ClassicOnly {
         return Ok(request.relay());
     }
-    let permits = broker.permits(&named).await?;
-    let refuse = |(topic, permit): (&ListOffsetsTopic, Permit)| {
+    let permits = broker.topic_permissions(&named).await?;
+    let refuse = |(topic, permit): (&ListOffsetsTopic, TopicPermissions)| {
         let code = not_leader_error(permit, Operation::Describe);
         let rows = topic.partitions.iter().map(|p| offset_row(p.partition_index, Err(code)));
         ListOffsetsTopicResponse::default()
@@ -67,12 +67,12 @@ pub(super) async fn guard_list_offsets(
 
 pub(super) async fn serve_list_offsets(
     request: &Request,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let mut asked: ListOffsetsRequest = request.decode()?;
     let twice = take_duplicates(&mut asked);
     let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
-    let permits = broker.permits(&named.collect::<Vec<_>>()).await?;
+    let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
     if !matches!(asked.isolation_level, 0 | 1) {
         return request.answer(&request_error_response(&asked));
     }
@@ -141,7 +141,7 @@ async fn list_topic(
     version: i16,
     twice: &HashSet<(TopicName, i32)>,
     topic: ListOffsetsTopic,
-    permit: Permit,
+    permit: TopicPermissions,
 ) -> ListOffsetsTopicResponse {
     let indexes = topic.partitions.iter().map(|p| p.partition_index);
     let known =
@@ -163,7 +163,7 @@ async fn list_topic(
             _ => return Err(ErrorCode::UNSUPPORTED_VERSION),
         };
         let located = proxy.lookup.locate(partition, position).await;
-        let located = located.map_err(|error| error_reply::of_lookup(&error))?;
+        let located = located.map_err(|error| error_code::for_lookup(&error))?;
         let epoch = if located.offset < 0 { -1 } else { known.leader_epoch(index) };
         Ok((located, epoch))
     };
@@ -199,16 +199,16 @@ fn offset_row(
 
 pub(super) async fn guard_leader_epoch(
     request: Request,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let asked: OffsetForLeaderEpochRequest = request.decode()?;
     let named: Vec<_> =
         asked.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str())).collect();
     if classify_topics(&request.proxy, named.iter().copied()).await == RequestTopics::ClassicOnly {
         return Ok(request.relay());
     }
-    let permits = broker.permits(&named).await?;
-    let refuse = |(topic, permit): (&OffsetForLeaderTopic, Permit)| {
+    let permits = broker.topic_permissions(&named).await?;
+    let refuse = |(topic, permit): (&OffsetForLeaderTopic, TopicPermissions)| {
         let code = not_leader_error(permit, Operation::Describe);
         let rows = topic.partitions.iter().map(|p| epoch_row(p.partition, Err(code)));
         OffsetForLeaderTopicResult::default()
@@ -224,11 +224,11 @@ pub(super) async fn guard_leader_epoch(
 /// first one ended where the log begins.
 pub(super) async fn serve_leader_epoch(
     request: &Request,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let asked: OffsetForLeaderEpochRequest = request.decode()?;
     let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str()));
-    let permits = broker.permits(&named.collect::<Vec<_>>()).await?;
+    let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
     Ok(request.answer_later(async move {
         let mut topics = Vec::with_capacity(asked.topics.len());
@@ -250,7 +250,7 @@ pub(super) async fn serve_leader_epoch(
                         0.. => Position::Latest,
                     };
                     let located = proxy.lookup.locate(partition, position).await;
-                    let located = located.map_err(|error| error_reply::of_lookup(&error))?;
+                    let located = located.map_err(|error| error_code::for_lookup(&error))?;
                     Ok((asked.leader_epoch, located.offset))
                 };
                 rows.push(epoch_row(asked.partition, end.await));

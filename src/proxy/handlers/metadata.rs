@@ -8,12 +8,12 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Request, Step, topic_id};
+use super::{Action, Request, topic_id};
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::proxy::Proxy;
-use crate::proxy::directions::Directions;
-use crate::proxy::error_reply::ErrorCode;
-use crate::proxy::reply::Close;
+use crate::proxy::error_code::ErrorCode;
+use crate::proxy::response::CloseReason;
+use crate::proxy::router::Router;
 use crate::proxy::topics::{Topic, id_of};
 
 /// The first version whose answers carry topic ids: without the id a recreated topic could not be
@@ -21,7 +21,7 @@ use crate::proxy::topics::{Topic, id_of};
 const WITH_TOPIC_IDS: i16 = 10;
 const NO_LEADER: BrokerId = BrokerId(-1);
 
-pub(super) fn edit(request: &Request) -> Result<Step, Close> {
+pub(super) fn edit(request: &Request) -> Result<Action, CloseReason> {
     let version = request.version();
     let mut metadata: MetadataRequest = request.decode()?;
     if version == 0 && metadata.topics.as_ref().is_some_and(Vec::is_empty) {
@@ -30,13 +30,13 @@ pub(super) fn edit(request: &Request) -> Result<Step, Close> {
     if version < 4 {
         metadata.allow_auto_topic_creation = true;
     }
-    let place = request.place();
-    request.proxy.metrics.clients.placement(place.outcome);
+    let client_zone = request.client_zone();
+    request.proxy.metrics.clients.placement(client_zone.outcome);
     let version = version.max(WITH_TOPIC_IDS);
     request.forward_as(&metadata, version, move |proxy, mut response| async move {
         proxy.topics.observe(&response.topics).await;
         // Of now: the broker may have taken its time.
-        let to = Directions::new(&proxy, proxy.nodes.map(), place);
+        let to = Router::new(&proxy, proxy.topology.current(), client_zone);
         rewrite_brokers(&to, &mut response);
         for topic in &mut response.topics {
             rewrite_topic(&proxy, &to, topic);
@@ -45,8 +45,8 @@ pub(super) fn edit(request: &Request) -> Result<Step, Close> {
     })
 }
 
-fn rewrite_brokers(to: &Directions, response: &mut MetadataResponse) {
-    response.brokers.retain_mut(|broker| match to.broker(broker.node_id) {
+fn rewrite_brokers(to: &Router, response: &mut MetadataResponse) {
+    response.brokers.retain_mut(|broker| match to.broker_address(broker.node_id) {
         Some(address) => {
             broker.host = StrBytes::from_string(address.host);
             broker.port = i32::from(address.port);
@@ -54,7 +54,7 @@ fn rewrite_brokers(to: &Directions, response: &mut MetadataResponse) {
         }
         None => false,
     });
-    response.brokers.extend(to.map().nodes().map(|node| {
+    response.brokers.extend(to.topology().nodes().map(|node| {
         MetadataResponseBroker::default()
             .with_node_id(BrokerId(node.id))
             .with_host(StrBytes::from_string(node.address.host.clone()))
@@ -63,7 +63,7 @@ fn rewrite_brokers(to: &Directions, response: &mut MetadataResponse) {
     }));
 }
 
-fn rewrite_topic(proxy: &Proxy, to: &Directions, topic: &mut MetadataResponseTopic) {
+fn rewrite_topic(proxy: &Proxy, to: &Router, topic: &mut MetadataResponseTopic) {
     match kind_of(proxy, id_of(topic), topic.is_internal) {
         Kind::NotOurs => {}
         Kind::Unknown => {
@@ -111,8 +111,8 @@ fn kind_of(proxy: &Proxy, id: TopicId, internal: bool) -> Kind {
     }
 }
 
-pub(super) fn edit_describe_topic_partitions(request: Request) -> Result<Step, Close> {
-    let place = request.place();
+pub(super) fn edit_describe_topic_partitions(request: Request) -> Result<Action, CloseReason> {
+    let client_zone = request.client_zone();
     Ok(request.forward::<DescribeTopicPartitionsRequest, _>(
         move |proxy, mut response| async move {
             let unknown: Vec<_> = response
@@ -126,7 +126,7 @@ pub(super) fn edit_describe_topic_partitions(request: Request) -> Result<Step, C
             {
                 tracing::warn!(%error, "described topics cannot be looked up");
             }
-            let to = Directions::new(&proxy, proxy.nodes.map(), place);
+            let to = Router::new(&proxy, proxy.topology.current(), client_zone);
             for topic in &mut response.topics {
                 match kind_of(&proxy, topic_id(&topic.topic_id), topic.is_internal) {
                     Kind::NotOurs => {}

@@ -27,13 +27,13 @@ use kafka_protocol::protocol::{Encodable, HeaderVersion, Request as ApiRequest, 
 use tokio::time::Instant;
 
 use super::Proxy;
-use super::apis::{self, On};
+use super::apis::{self, Handling};
 use super::authorization::Operation;
-use super::directions::Directions;
-use super::error_reply::ErrorCode;
-use super::placement::{Client, Place};
-use super::reply::{self, Close, Reply};
-use super::session::{ClientBroker, Endpoint, Permit};
+use super::client_zone::{ClientOrigin, ClientZone};
+use super::connection::{BrokerLink, Endpoint, TopicPermissions};
+use super::error_code::ErrorCode;
+use super::response::{self, CloseReason, ResponseFrame};
+use super::router::Router;
 use super::topics::Topic;
 use super::upstream;
 use crate::engine::budget::{Room, Share};
@@ -47,9 +47,9 @@ use crate::wire::header::{HeaderError, RequestHeader, ResponseHeader, put_respon
 pub(crate) struct Request {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) endpoint: Endpoint,
-    pub(crate) client: Client,
+    pub(crate) client: ClientOrigin,
     pub(crate) connection: ConnectionId,
-    pub(crate) header: Head,
+    pub(crate) header: OwnedRequestHeader,
     /// Behind the header.
     pub(crate) body: Bytes,
     /// Header and body, without the length prefix.
@@ -62,7 +62,7 @@ pub(crate) struct Request {
 
 /// A request's header, free of its frame.
 #[derive(Clone, Debug)]
-pub(crate) struct Head {
+pub(crate) struct OwnedRequestHeader {
     pub(crate) api_key: i16,
     pub(crate) api_version: i16,
     pub(crate) correlation_id: i32,
@@ -72,7 +72,7 @@ pub(crate) struct Head {
     pub(crate) bytes: usize,
 }
 
-impl Head {
+impl OwnedRequestHeader {
     pub(crate) fn parse(frame: &[u8]) -> Result<Self, HeaderError> {
         let header = RequestHeader::parse(frame)?;
         Ok(Self {
@@ -88,8 +88,8 @@ impl Head {
 /// What is remembered of a connection between its requests.
 #[derive(Debug)]
 pub(crate) struct SessionState {
-    /// [`Topics::switches`] when the connection's fetch sessions were last checked whole.
-    switches: u64,
+    /// [`TopicRegistry::migrations`] when the connection's fetch sessions were last checked whole.
+    migrations: u64,
     /// Partitions that the client fetched from this replica on this connection.
     fetched: Arc<fetch_partitions::FetchedPartitions>,
     /// The connection's share of the memory for answers to fetches.
@@ -98,53 +98,53 @@ pub(crate) struct SessionState {
 
 impl SessionState {
     pub(crate) fn new(proxy: &Proxy) -> Self {
-        let responses = proxy.responses.share(proxy.settings.response_bytes_max);
-        let switches = proxy.topics.switches();
-        Self { switches, fetched: Arc::default(), responses: Arc::new(responses) }
+        let responses = proxy.fetch_memory.share(proxy.settings.response_bytes_max);
+        let migrations = proxy.topics.migrations();
+        Self { migrations, fetched: Arc::default(), responses: Arc::new(responses) }
     }
 }
 
 /// Turns a broker's answer (a frame without its length prefix) into ours.
-pub(crate) type EditResponse =
-    Box<dyn FnOnce(Bytes) -> BoxFuture<'static, Result<Reply, Close>> + Send>;
+pub(crate) type ResponseEdit =
+    Box<dyn FnOnce(Bytes) -> BoxFuture<'static, Result<ResponseFrame, CloseReason>> + Send>;
 
 /// What the broker's answer needs.
-pub(crate) enum OnResponse {
+pub(crate) enum ResponseHandling {
     /// There will be none.
-    Nothing,
+    NotExpected,
     /// It passes unread.
-    Relay,
+    Forward,
     /// It is edited.
-    Edit(EditResponse),
+    Edit(ResponseEdit),
 }
 
 /// What becomes of a request.
-pub(crate) enum Step {
+pub(crate) enum Action {
     /// These bytes go to the broker.
-    Forward { frames: Vec<Bytes>, response: OnResponse },
+    Forward { frames: Vec<Bytes>, response: ResponseHandling },
     /// We answer; `None` where the client wants no answer.
-    Answer(BoxFuture<'static, Result<Option<Reply>, Close>>),
+    Respond(BoxFuture<'static, Result<Option<ResponseFrame>, CloseReason>>),
     /// The same, not begun before everything owed earlier is with the client: an answer that took
     /// memory must not wait for one that still needs some. A broker does no request before its
     /// turn either.
-    AnswerInTurn(BoxFuture<'static, Result<Option<Reply>, Close>>),
+    RespondInTurn(BoxFuture<'static, Result<Option<ResponseFrame>, CloseReason>>),
 }
 
 /// Decides what becomes of a request.
 pub(crate) async fn dispatch(
     request: Request,
     session: &mut SessionState,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let (key, version) = (request.header.api_key, request.header.api_version);
     let Some(api) = apis::lookup(key) else {
-        return Err(Close::Client(format!("api key {key} is not served")));
+        return Err(CloseReason::Client(format!("api key {key} is not served")));
     };
     if key == 18 {
         return api_versions::handle(request);
     }
     if version < api.min || version > api.accepted {
-        return Err(Close::Client(format!("{} version {version} is not served", api.name)));
+        return Err(CloseReason::Client(format!("{} version {version} is not served", api.name)));
     }
     if let (71 | 72, Some(telemetry)) = (key, request.proxy.telemetry.clone()) {
         return push_telemetry::serve(request, &telemetry, broker).await;
@@ -155,23 +155,25 @@ pub(crate) async fn dispatch(
     };
     // A diskless node looks at nothing of a client that the broker has not let in. What is
     // forwarded unread, the broker sees to itself.
-    if matches!(request.endpoint, Endpoint::Node(_)) && matches!(on, On::Guard | On::Serve) {
-        broker.accepted().await?;
+    if matches!(request.endpoint, Endpoint::Node(_))
+        && matches!(on, Handling::Guard | Handling::Serve)
+    {
+        broker.ensure_accepted().await?;
     }
     match on {
-        On::Relay => Ok(request.relay()),
-        On::Refuse => Err(Close::Client(format!("{} is not served here", api.name))),
-        On::Guard => guarded(request, session, broker).await,
-        On::Edit => edited(request, broker).await,
-        On::Serve => served(request, session, broker).await,
+        Handling::Forward => Ok(request.relay()),
+        Handling::Reject => Err(CloseReason::Client(format!("{} is not served here", api.name))),
+        Handling::Guard => guarded(request, session, broker).await,
+        Handling::Edit => edited(request, broker).await,
+        Handling::Serve => served(request, session, broker).await,
     }
 }
 
 async fn guarded(
     request: Request,
     session: &mut SessionState,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     match request.header.api_key {
         0 => produce::guard(request, broker).await,
         1 => fetch::guard(request, session, broker).await,
@@ -181,11 +183,11 @@ async fn guarded(
         24 => add_partitions_to_txn::guard_add_partitions(request, broker).await,
         61 => describe_producers::guard(request, broker).await,
         76 => share_group_heartbeat::guard_share_heartbeat(request, broker).await,
-        key => Err(Close::Ours(format!("api key {key} has no guard"))),
+        key => Err(CloseReason::Internal(format!("api key {key} has no guard"))),
     }
 }
 
-async fn edited(request: Request, broker: &mut ClientBroker) -> Result<Step, Close> {
+async fn edited(request: Request, broker: &mut BrokerLink) -> Result<Action, CloseReason> {
     match request.header.api_key {
         3 => metadata::edit(&request),
         10 => find_coordinator::edit_find_coordinator(request),
@@ -199,15 +201,15 @@ async fn edited(request: Request, broker: &mut ClientBroker) -> Result<Step, Clo
         75 => metadata::edit_describe_topic_partitions(request),
         78 => find_coordinator::edit_share_fetch(request),
         79 => find_coordinator::edit_share_acknowledge(request),
-        key => Err(Close::Ours(format!("api key {key} has no editor"))),
+        key => Err(CloseReason::Internal(format!("api key {key} has no editor"))),
     }
 }
 
 async fn served(
     request: Request,
     session: &SessionState,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     match request.header.api_key {
         0 => produce::serve(request, broker).await,
         1 => fetch::serve(request, session, broker).await,
@@ -219,7 +221,7 @@ async fn served(
         35 => describe_log_dirs::serve(&request, broker).await,
         61 => describe_producers::serve(&request, broker).await,
         66 => share_group_heartbeat::serve_list_transactions(&request),
-        key => Err(Close::Ours(format!("api key {key} has no handler"))),
+        key => Err(CloseReason::Internal(format!("api key {key} has no handler"))),
     }
 }
 
@@ -229,18 +231,18 @@ impl Request {
     }
 
     /// Where the client is, as far as is known.
-    pub(crate) fn place(&self) -> Place {
-        let (zones, map) = (&self.proxy.settings.client_zones, self.proxy.nodes.map());
-        zones.place(&map, &self.client, self.header.client_id.as_deref())
+    pub(crate) fn client_zone(&self) -> ClientZone {
+        let (zones, map) = (&self.proxy.settings.client_zones, self.proxy.topology.current());
+        zones.locate(&map, &self.client, self.header.client_id.as_deref())
     }
 
     /// Where the client is sent.
-    fn directions(&self) -> Directions {
-        Directions::new(&self.proxy, self.proxy.nodes.map(), self.place())
+    fn router(&self) -> Router {
+        Router::new(&self.proxy, self.proxy.topology.current(), self.client_zone())
     }
 
     /// Decodes the body, guarded.
-    fn decode<R: ApiRequest>(&self) -> Result<R, Close> {
+    fn decode<R: ApiRequest>(&self) -> Result<R, CloseReason> {
         Ok(guard::decode_request::<R>(self.version(), self.body.clone())?)
     }
 
@@ -251,13 +253,16 @@ impl Request {
         vec![prefix.freeze(), self.frame]
     }
 
-    fn relay(self) -> Step {
-        Step::Forward { frames: self.frames(), response: OnResponse::Relay }
+    fn relay(self) -> Action {
+        Action::Forward { frames: self.frames(), response: ResponseHandling::Forward }
     }
 
     /// Forwards the request as it came; `edit` turns the answer, decoded in the request's version,
     /// into the one that the client gets.
-    fn forward<R, F>(self, edit: impl FnOnce(Arc<Proxy>, R::Response) -> F + Send + 'static) -> Step
+    fn forward<R, F>(
+        self,
+        edit: impl FnOnce(Arc<Proxy>, R::Response) -> F + Send + 'static,
+    ) -> Action
     where
         R: ApiRequest,
         F: Future<Output = R::Response> + Send + 'static,
@@ -268,7 +273,7 @@ impl Request {
         let response = on_response::<R, _>(correlation_id, version, version, move |response| {
             edit(proxy, response)
         });
-        Step::Forward { frames: self.frames(), response }
+        Action::Forward { frames: self.frames(), response }
     }
 
     /// Forwards another request in its place, in a version of our choice.
@@ -277,7 +282,7 @@ impl Request {
         request: &R,
         version: i16,
         edit: impl FnOnce(Arc<Proxy>, R::Response) -> F + Send + 'static,
-    ) -> Result<Step, Close>
+    ) -> Result<Action, CloseReason>
     where
         R: ApiRequest,
         F: Future<Output = R::Response> + Send + 'static,
@@ -286,31 +291,31 @@ impl Request {
         let correlation_id = self.header.correlation_id;
         let client_id = self.header.client_id.clone().map(StrBytes::from_string);
         let frame = upstream::encode_request(request, version, correlation_id, client_id)
-            .map_err(|error| Close::Ours(error.to_string()))?;
+            .map_err(|error| CloseReason::Internal(error.to_string()))?;
         let proxy = Arc::clone(&self.proxy);
         let response =
             on_response::<R, _>(correlation_id, version, self.version(), move |response| {
                 edit(proxy, response)
             });
-        Ok(Step::Forward { frames: vec![frame], response })
+        Ok(Action::Forward { frames: vec![frame], response })
     }
 
     /// Answers at once.
-    fn answer<T: Encodable + HeaderVersion>(&self, response: &T) -> Result<Step, Close> {
-        let reply = reply::encode(self.header.correlation_id, self.version(), response)?;
-        Ok(Step::Answer(std::future::ready(Ok(Some(reply))).boxed()))
+    fn answer<T: Encodable + HeaderVersion>(&self, response: &T) -> Result<Action, CloseReason> {
+        let reply = response::encode(self.header.correlation_id, self.version(), response)?;
+        Ok(Action::Respond(std::future::ready(Ok(Some(reply))).boxed()))
     }
 
     /// Answers when the future is done.
-    fn answer_later<T, F>(&self, response: F) -> Step
+    fn answer_later<T, F>(&self, response: F) -> Action
     where
         T: Encodable + HeaderVersion,
         F: Future<Output = T> + Send + 'static,
     {
         let (correlation_id, version) = (self.header.correlation_id, self.version());
         let answer =
-            async move { reply::encode(correlation_id, version, &response.await).map(Some) };
-        Step::Answer(answer.boxed())
+            async move { response::encode(correlation_id, version, &response.await).map(Some) };
+        Action::Respond(answer.boxed())
     }
 }
 
@@ -320,21 +325,21 @@ fn on_response<R, F>(
     upstream_version: i16,
     client_version: i16,
     edit: impl FnOnce(R::Response) -> F + Send + 'static,
-) -> OnResponse
+) -> ResponseHandling
 where
     R: ApiRequest,
     F: Future<Output = R::Response> + Send + 'static,
     R::Response: Send,
 {
-    OnResponse::Edit(Box::new(move |frame| {
+    ResponseHandling::Edit(Box::new(move |frame| {
         async move {
-            let upstream = |error: &dyn std::fmt::Display| Close::Upstream(error.to_string());
+            let upstream = |error: &dyn std::fmt::Display| CloseReason::Upstream(error.to_string());
             let header = ResponseHeader::parse(&frame, R::KEY, upstream_version)
                 .map_err(|e| upstream(&e))?;
             let response =
                 guard::decode_response::<R>(upstream_version, frame.slice(header.bytes..))
                     .map_err(|e| upstream(&e))?;
-            reply::encode(correlation_id, client_version, &edit(response).await)
+            response::encode(correlation_id, client_version, &edit(response).await)
         }
         .boxed()
     }))
@@ -421,7 +426,7 @@ fn is_legal_name(name: &str) -> bool {
 /// As [`resolve_diskless_topic`] by name, for a client that may do this; whoever may not learns nothing else.
 async fn authorize_and_resolve(
     proxy: &Proxy,
-    permit: Permit,
+    permit: TopicPermissions,
     operation: Operation,
     name: &str,
     partitions: impl Iterator<Item = i32> + Clone,
@@ -432,12 +437,12 @@ async fn authorize_and_resolve(
 
 /// The rows of topics that a classic endpoint does not lead: what a broker would say that does
 /// not lead them either, and so nothing at all to whom the topic is none of his business.
-fn not_leader_error(permit: Permit, operation: Operation) -> ErrorCode {
+fn not_leader_error(permit: TopicPermissions, operation: Operation) -> ErrorCode {
     permit.check(operation).err().unwrap_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)
 }
 
 /// An empty length prefix and the header, for an answer whose body is written by hand.
-fn begin_response_frame(header: &Head) -> BytesMut {
+fn begin_response_frame(header: &OwnedRequestHeader) -> BytesMut {
     let mut out = BytesMut::new();
     out.put_i32(0);
     put_response_header(&mut out, header.api_key, header.api_version, header.correlation_id);

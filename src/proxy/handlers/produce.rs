@@ -11,7 +11,7 @@ use tracing::{Instrument as _, trace_span};
 
 use super::produce_validation::{self, ProduceError};
 use super::{
-    OnResponse, Request, RequestTopics, Step, classify_topics, not_leader_error,
+    Action, Request, RequestTopics, ResponseHandling, classify_topics, not_leader_error,
     resolve_diskless_topic, topic_id,
 };
 use crate::coordinator::{BatchOutcome, Refusal};
@@ -21,9 +21,9 @@ use crate::logging::SPAN_TARGET;
 use crate::metrics::{ApiKind, Metrics, ProduceStage};
 use crate::proxy::Proxy;
 use crate::proxy::authorization::Operation;
-use crate::proxy::error_reply::{self, ErrorCode};
-use crate::proxy::reply::{self, Close};
-use crate::proxy::session::{ClientBroker, Permit};
+use crate::proxy::connection::{BrokerLink, TopicPermissions};
+use crate::proxy::error_code::{self, ErrorCode};
+use crate::proxy::response::{self, CloseReason};
 
 /// No produce is given up earlier, however short the client's `timeout_ms`: a broker has the
 /// batch in its log by then, and times out only on other replicas. Told of a timeout for what is
@@ -38,31 +38,38 @@ const WITH_TOPIC_IDS: i16 = 13;
 
 /// Classic endpoints: forwards what names no diskless topic. Anything else is answered for all of
 /// its partitions with a retriable code; nothing is stored, and the client asks for metadata anew.
-pub(super) async fn guard(request: Request, broker: &mut ClientBroker) -> Result<Step, Close> {
+pub(super) async fn guard(
+    request: Request,
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let produce: ProduceRequest = request.decode()?;
     let named = named(&produce);
     let mut names = classify_topics(&request.proxy, named.iter().copied()).await;
-    if names == RequestTopics::ClassicOnly && !request.proxy.topics.may_relay(&named).await {
+    if names == RequestTopics::ClassicOnly
+        && !request.proxy.topics.may_forward_records(&named).await
+    {
         names = RequestTopics::Diskless;
     }
     match (names, produce.acks) {
-        (RequestTopics::ClassicOnly, 0) => {
-            Ok(Step::Forward { frames: request.frames(), response: OnResponse::Nothing })
-        }
+        (RequestTopics::ClassicOnly, 0) => Ok(Action::Forward {
+            frames: request.frames(),
+            response: ResponseHandling::NotExpected,
+        }),
         (RequestTopics::ClassicOnly, _) if request.version() < 10 => Ok(request.relay()),
         (RequestTopics::ClassicOnly, _) => {
-            let to = request.directions();
+            let to = request.router();
             Ok(request.forward::<ProduceRequest, _>(move |_, mut response| async move {
                 for node in &mut response.node_endpoints {
-                    to.rewrite(node.node_id, &mut node.host, &mut node.port);
+                    to.rewrite_address(node.node_id, &mut node.host, &mut node.port);
                 }
                 response
             }))
         }
-        (RequestTopics::Diskless, 0) => Err(Close::SilentFailure),
+        (RequestTopics::Diskless, 0) => Err(CloseReason::UnacknowledgedFailure),
         (RequestTopics::Diskless, _) => {
-            let permits = broker.permits(&named).await?;
-            let code = |permit: &Permit| not_leader_error(*permit, Operation::Write).into();
+            let permits = broker.topic_permissions(&named).await?;
+            let code =
+                |permit: &TopicPermissions| not_leader_error(*permit, Operation::Write).into();
             request.answer(&error_response(&produce, permits.iter().map(code)))
         }
     }
@@ -100,16 +107,19 @@ enum Row {
 }
 
 /// Diskless nodes: checks every batch, admits the good ones, and answers when they are committed.
-pub(super) async fn serve(mut request: Request, broker: &mut ClientBroker) -> Result<Step, Close> {
+pub(super) async fn serve(
+    mut request: Request,
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let mut produce: ProduceRequest = request.decode()?;
     match (produce_validation::check_request_batches(&produce, request.version()), produce.acks) {
-        (Some(_), 0) => return Err(Close::SilentFailure),
+        (Some(_), 0) => return Err(CloseReason::UnacknowledgedFailure),
         (Some(refused), _) => {
             return request.answer(&error_response(&produce, std::iter::repeat(refused)));
         }
         (None, _) => {}
     }
-    let permits = broker.permits(&named(&produce)).await?;
+    let permits = broker.topic_permissions(&named(&produce)).await?;
     let mut appends = Vec::new();
     let mut topics = Vec::with_capacity(produce.topic_data.len());
     for (mut topic, permit) in std::mem::take(&mut produce.topic_data).into_iter().zip(permits) {
@@ -117,19 +127,19 @@ pub(super) async fn serve(mut request: Request, broker: &mut ClientBroker) -> Re
         topics.push((topic, rows));
     }
     let received = request.received;
-    let room = request.room.take().ok_or_else(|| Close::Ours("no room".to_owned()))?;
+    let room = request.room.take().ok_or_else(|| CloseReason::Internal("no room".to_owned()))?;
     let throttled = room.waited.min(THROTTLE_MAX);
     let client_id = request.header.client_id.as_deref();
     let span = trace_span!(target: SPAN_TARGET, "produce", client_id, batches = appends.len());
     let appending = request.proxy.producer.append(request.connection, appends, room);
     let appended = appending.instrument(span.clone()).await;
-    let outcomes = appended.map_err(|error| Close::Upstream(error.to_string()))?;
+    let outcomes = appended.map_err(|error| CloseReason::Upstream(error.to_string()))?;
     request.proxy.metrics.produce.stage(ProduceStage::admit).observe(received.elapsed());
     let deadline = Duration::from_millis(u64::try_from(produce.timeout_ms).unwrap_or(0));
     let deadline = deadline.max(DEADLINE_MIN);
     let (correlation_id, version) = (request.header.correlation_id, request.version());
     let (acks, proxy) = (produce.acks, request.proxy);
-    Ok(Step::Answer(
+    Ok(Action::Respond(
         async move {
             // Without an answer in time the batches may still be committed: the client repeats
             // them, and an idempotent producer's are recognised.
@@ -139,14 +149,14 @@ pub(super) async fn serve(mut request: Request, broker: &mut ClientBroker) -> Re
                 let throttle_ms = i32::try_from(throttled.as_millis()).unwrap_or(0);
                 let response = respond(topics, outcomes.as_deref());
                 let response = response.with_throttle_time_ms(throttle_ms);
-                let answer = reply::encode(correlation_id, version, &response).map(Some);
+                let answer = response::encode(correlation_id, version, &response).map(Some);
                 told(&proxy.metrics, &response, received, outcomes.map(|decided| decided.at));
                 return answer;
             }
             let response = respond(topics, outcomes.as_deref());
             let rows = response.responses.iter().flat_map(|topic| &topic.partition_responses);
             let failed = rows.into_iter().any(|row| row.error_code != 0);
-            if failed { Err(Close::SilentFailure) } else { Ok(None) }
+            if failed { Err(CloseReason::UnacknowledgedFailure) } else { Ok(None) }
         }
         .instrument(span)
         .boxed(),
@@ -175,7 +185,7 @@ async fn check_topic(
     request: &Request,
     acks: i16,
     data: &mut TopicProduceData,
-    permit: Permit,
+    permit: TopicPermissions,
     appends: &mut Vec<AppendRow>,
 ) -> Vec<Row> {
     let partitions = data.partition_data.iter().map(|p| p.index);
@@ -190,7 +200,7 @@ async fn check_topic(
         Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) if request.version() >= WITH_TOPIC_IDS => {
             Err(ErrorCode::UNKNOWN_TOPIC_ID)
         }
-        Ok(topic) => Ok(request.proxy.topics.configured(topic).await),
+        Ok(topic) => Ok(request.proxy.topics.with_config(topic).await),
         Err(code) => Err(code),
     };
     let mut rows = Vec::with_capacity(data.partition_data.len());
@@ -265,7 +275,7 @@ fn decided(index: i32, append_time: i64, outcome: &RowOutcome) -> PartitionProdu
         // As a broker does, whoever set the timestamps.
         BatchOutcome::Duplicate { base_offset, max_timestamp } => (base_offset, max_timestamp),
         BatchOutcome::Refused(refusal) => {
-            let row = error_row(index, error_reply::of_outcome(outcome));
+            let row = error_row(index, error_code::for_outcome(outcome));
             return match refusal {
                 Refusal::TopicDeleted => row,
                 _ => row.with_log_start_offset(*log_start_offset),

@@ -10,7 +10,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::Request;
 use crate::engine::produce::AppendRow;
 use crate::log::ids::TopicPartition;
-use crate::proxy::error_reply::{self, ErrorCode};
+use crate::proxy::error_code::{self, ErrorCode};
 use crate::proxy::topics::Topic;
 use crate::wire::record_batch::{
     BatchError, ProduceLimits, check_produce, check_request, is_transactional,
@@ -34,16 +34,16 @@ impl From<ErrorCode> for ProduceError {
 }
 
 impl ProduceError {
-    fn of_batch(error: BatchError, partition: TopicPartition) -> Self {
+    fn for_batch(error: BatchError, partition: TopicPartition) -> Self {
         Self {
             message: Some(error.to_string()),
             log: error.is_log_error().then_some(partition),
-            ..error_reply::of_batch(&error).into()
+            ..error_code::for_batch(&error).into()
         }
     }
 
-    fn of_records(error: &RecordsError, partition: TopicPartition) -> Self {
-        let code = error_reply::of_records(error);
+    fn for_records(error: &RecordsError, partition: TopicPartition) -> Self {
+        let code = error_code::for_records(error);
         let record_errors = match error {
             RecordsError::Refused(faults) => rows(faults),
             _ => Vec::new(),
@@ -81,7 +81,7 @@ pub(super) fn check_request_batches(
 ) -> Option<ProduceError> {
     let of = |error: BatchError| ProduceError {
         message: Some(error.to_string()),
-        ..error_reply::of_batch(&error).into()
+        ..error_code::for_batch(&error).into()
     };
     let records = || {
         let partitions = produce.topic_data.iter().flat_map(|topic| &topic.partition_data);
@@ -114,7 +114,7 @@ pub(super) async fn check(
     partition: TopicPartition,
     records: Option<Bytes>,
 ) -> Result<AppendRow, ProduceError> {
-    let refused = |error| ProduceError::of_batch(error, partition);
+    let refused = |error| ProduceError::for_batch(error, partition);
     // Null records are no batch; a stock broker leaves such a request without any answer.
     let records = records.unwrap_or_default();
     check_request(&records, request.version()).map_err(refused)?;
@@ -133,7 +133,7 @@ pub(super) async fn check(
     }
     let (rules, now_ms) = (topic.config.record_rules(), request.proxy.clock.now_ms());
     let valid = request.proxy.validation.validate(&checked, rules, now_ms).await;
-    let valid = valid.map_err(|error| ProduceError::of_records(&error, partition))?;
+    let valid = valid.map_err(|error| ProduceError::for_records(&error, partition))?;
     let mut claim = checked.claim;
     claim.max_timestamp = valid.max_timestamp;
     // Built anew it is no larger than the topic's limit, which is an int.

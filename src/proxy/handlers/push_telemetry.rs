@@ -8,11 +8,11 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::{Request, Step};
-use crate::proxy::error_reply::ErrorCode;
-use crate::proxy::reply::Close;
-use crate::proxy::session::ClientBroker;
-use crate::proxy::telemetry::{ASKED, PUSH_BYTES_MAX, Telemetry};
+use super::{Action, Request};
+use crate::proxy::client_telemetry::{ClientTelemetry, PUSH_BYTES_MAX, REQUESTED_METRICS};
+use crate::proxy::connection::BrokerLink;
+use crate::proxy::error_code::ErrorCode;
+use crate::proxy::response::CloseReason;
 
 /// The subscription that all clients have; another number would make them ask anew.
 const SUBSCRIPTION: i32 = 1;
@@ -22,17 +22,17 @@ const UNCOMPRESSED: i8 = 0;
 /// Only for who is let in by a broker, as there.
 pub(super) async fn serve(
     request: Request,
-    telemetry: &Telemetry,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
-    broker.accepted().await?;
+    telemetry: &ClientTelemetry,
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
+    broker.ensure_accepted().await?;
     match request.header.api_key {
         71 => subscriptions(&request, telemetry),
         _ => push(&request, telemetry),
     }
 }
 
-fn subscriptions(request: &Request, telemetry: &Telemetry) -> Result<Step, Close> {
+fn subscriptions(request: &Request, telemetry: &ClientTelemetry) -> Result<Action, CloseReason> {
     let asked: GetTelemetrySubscriptionsRequest = request.decode()?;
     let instance = match asked.client_instance_id.is_nil() {
         true => new_instance(request),
@@ -44,7 +44,7 @@ fn subscriptions(request: &Request, telemetry: &Telemetry) -> Result<Step, Close
         .with_push_interval_ms(i32::try_from(telemetry.interval.as_millis()).unwrap_or(i32::MAX))
         .with_telemetry_max_bytes(i32::try_from(PUSH_BYTES_MAX).unwrap_or(i32::MAX))
         .with_delta_temporality(true)
-        .with_requested_metrics(ASKED.map(StrBytes::from_static_str).to_vec());
+        .with_requested_metrics(REQUESTED_METRICS.map(StrBytes::from_static_str).to_vec());
     request.answer(&response)
 }
 
@@ -53,11 +53,11 @@ fn new_instance(request: &Request) -> Uuid {
     let proxy = &request.proxy;
     let now = u128::try_from(proxy.clock.now_ms()).unwrap_or(0);
     let connection = u128::from(request.connection.0);
-    let replica = proxy.nodes.zone();
+    let replica = proxy.topology.zone();
     Uuid::from_u128(now << 80 | u128::from(replica) << 64 | connection << 8 | 0x71)
 }
 
-fn push(request: &Request, telemetry: &Telemetry) -> Result<Step, Close> {
+fn push(request: &Request, telemetry: &ClientTelemetry) -> Result<Action, CloseReason> {
     let pushed: PushTelemetryRequest = request.decode()?;
     let instance = pushed.client_instance_id.into_bytes();
     let code = if pushed.subscription_id != SUBSCRIPTION {
@@ -67,8 +67,8 @@ fn push(request: &Request, telemetry: &Telemetry) -> Result<Step, Close> {
     } else if pushed.compression_type != UNCOMPRESSED {
         ErrorCode::UNSUPPORTED_COMPRESSION_TYPE
     } else {
-        let zone = request.place().zone;
-        let crosses = zone.is_some_and(|zone| zone != request.proxy.nodes.zone());
+        let zone = request.client_zone().zone;
+        let crosses = zone.is_some_and(|zone| zone != request.proxy.topology.zone());
         let name = request.header.client_id.as_deref().unwrap_or_default();
         match telemetry.push(instance, name, crosses, &pushed.metrics) {
             Ok(()) => ErrorCode::NONE,
@@ -76,7 +76,7 @@ fn push(request: &Request, telemetry: &Telemetry) -> Result<Step, Close> {
         }
     };
     if pushed.terminating {
-        telemetry.ended(instance);
+        telemetry.remove(instance);
     }
     request.answer(&PushTelemetryResponse::default().with_error_code(code.0))
 }

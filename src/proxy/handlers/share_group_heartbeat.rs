@@ -6,21 +6,21 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Request, RequestTopics, Step, classify_topics};
+use super::{Action, Request, RequestTopics, classify_topics};
 use crate::log::ids::TopicId;
 use crate::proxy::authorization::Operation;
-use crate::proxy::error_reply::ErrorCode;
-use crate::proxy::reply::Close;
-use crate::proxy::session::ClientBroker;
+use crate::proxy::connection::BrokerLink;
+use crate::proxy::error_code::ErrorCode;
+use crate::proxy::response::CloseReason;
 
 /// Clients ask every node and add up: a diskless node coordinates no group.
-pub(super) fn serve_list_groups(request: &Request) -> Result<Step, Close> {
+pub(super) fn serve_list_groups(request: &Request) -> Result<Action, CloseReason> {
     let _checked: ListGroupsRequest = request.decode()?;
     request.answer(&ListGroupsResponse::default())
 }
 
 /// As with groups.
-pub(super) fn serve_list_transactions(request: &Request) -> Result<Step, Close> {
+pub(super) fn serve_list_transactions(request: &Request) -> Result<Action, CloseReason> {
     let _checked: ListTransactionsRequest = request.decode()?;
     request.answer(&ListTransactionsResponse::default())
 }
@@ -29,15 +29,15 @@ pub(super) fn serve_list_transactions(request: &Request) -> Result<Step, Close> 
 /// partitions and then hang in silence.
 pub(super) async fn guard_share_heartbeat(
     request: Request,
-    broker: &mut ClientBroker,
-) -> Result<Step, Close> {
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
     let asked: ShareGroupHeartbeatRequest = request.decode()?;
     let topics = asked.subscribed_topic_names.unwrap_or_default();
     let named: Vec<_> = topics.iter().map(|name| (TopicId::ZERO, name.as_str())).collect();
     if classify_topics(&request.proxy, named.iter().copied()).await == RequestTopics::ClassicOnly {
         return Ok(request.relay());
     }
-    let permits = broker.permits(&named).await?;
+    let permits = broker.topic_permissions(&named).await?;
     if permits.iter().any(|permit| permit.check(Operation::Describe).is_err()) {
         // The broker refuses it for that very reason.
         return Ok(request.relay());

@@ -4,24 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::placeholder::{self, TopicConfig};
-use super::{Known, Topic, Topics};
+use super::{Topic, TopicCache, TopicRegistry};
 use crate::log::ids::TopicId;
 
 /// How often, and how long apart, a broker is asked that lags behind.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
-impl Topics {
+impl TopicRegistry {
     /// Reads the configs of all diskless topics anew.
     pub async fn refresh_configs(&self) {
         let topics = self.diskless();
         match placeholder::configs(&self.cluster, topics.iter().map(|t| t.name.as_str())).await {
             Ok(configs) => {
-                let mut known = self.write();
+                let mut cache = self.write();
                 for (topic, config) in
                     topics.iter().filter_map(|t| Some((t, configs.get(&t.name)?)))
                 {
-                    known.set_config(topic.id, *config);
+                    cache.set_config(topic.id, *config);
                 }
             }
             Err(error) => tracing::warn!(%error, "configs of diskless topics unknown"),
@@ -30,7 +30,7 @@ impl Topics {
 
     /// A diskless topic with its configs known: those of one that nobody has written to yet are
     /// asked for. While no broker tells them, they are what refuses least.
-    pub async fn configured(&self, topic: Arc<Topic>) -> Arc<Topic> {
+    pub async fn with_config(&self, topic: Arc<Topic>) -> Arc<Topic> {
         if self.read().configs.contains_key(&topic.id) {
             return topic;
         }
@@ -40,29 +40,29 @@ impl Topics {
     }
 
     /// Follows configs that a client has just set, once the brokers show them. Does not wait long
-    /// for that: the next [`Topics::refresh_configs`] sees them too.
-    pub async fn follow_configs(&self, name: &str, set: &[(String, String)]) {
+    /// for that: the next [`TopicRegistry::refresh_configs`] sees them too.
+    pub async fn await_config_change(&self, name: &str, set: &[(String, String)]) {
         let Some(topic) = self.by_name(name).filter(|topic| topic.is_diskless()) else { return };
-        let shown = |config: &TopicConfig| {
-            let mut wanted = *config;
-            set.iter().for_each(|(key, value)| wanted.set(key, value));
-            wanted == *config
+        let is_visible = |config: &TopicConfig| {
+            let mut requested = *config;
+            set.iter().for_each(|(key, value)| requested.set(key, value));
+            requested == *config
         };
-        if let Some(config) = self.await_config(name, shown).await {
+        if let Some(config) = self.await_config(name, is_visible).await {
             self.write().set_config(topic.id, config);
         }
     }
 
-    /// The configs of a topic as soon as they are `wanted`: a broker may lag behind.
+    /// The configs of a topic as soon as they are `requested`: a broker may lag behind.
     async fn await_config(
         &self,
         name: &str,
-        wanted: impl Fn(&TopicConfig) -> bool,
+        requested: impl Fn(&TopicConfig) -> bool,
     ) -> Option<TopicConfig> {
         for _ in 0..TRIES {
             match placeholder::configs(&self.cluster, std::iter::once(name)).await {
                 Ok(configs) => match configs.get(name) {
-                    Some(config) if wanted(config) => return Some(*config),
+                    Some(config) if requested(config) => return Some(*config),
                     _ => tokio::time::sleep(PAUSE).await,
                 },
                 Err(error) => {
@@ -75,7 +75,7 @@ impl Topics {
     }
 }
 
-impl Known {
+impl TopicCache {
     pub(super) fn set_config(&mut self, id: TopicId, config: TopicConfig) {
         let before = self.configs.insert(id, config);
         if config.compacted && !before.is_some_and(|before| before.compacted) {

@@ -14,25 +14,25 @@ use parking_lot::RwLock;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::cluster::Cluster;
-use super::error_reply::ErrorCode;
+use super::cluster::KafkaCluster;
+use super::error_code::ErrorCode;
 use super::upstream::UpstreamError;
-use crate::config::{TopicRules, TopicType as WantedKind};
+use crate::config::{TopicRules, TopicType as ConfiguredType};
 use crate::coordinator::{
     BindRule, Coordinator, CoordinatorError, Event, Registration, TopicBinding, TopicType,
 };
 use crate::engine::produce::SealProfile;
 use crate::log::ids::{TopicId, TopicPartition};
 
-mod alarm;
+mod audit;
+mod classic_status;
+mod classify;
 mod configs;
-mod kinds;
+mod migrate;
 mod placeholder;
-mod relays;
 mod rules;
-mod switching;
 
-pub use kinds::{Check, MakeDisklessError};
+pub use classify::{MakeDisklessError, MigrationMode};
 pub use placeholder::TopicConfig;
 
 /// A topic as it was last seen, its kind known.
@@ -43,7 +43,7 @@ pub struct Topic {
     /// Its name.
     pub name: String,
     /// Its kind.
-    pub kind: TopicType,
+    pub topic_type: TopicType,
     /// The leader epoch of each partition, by partition index.
     pub leader_epochs: Vec<i32>,
     /// The configs that we obey.
@@ -53,13 +53,13 @@ pub struct Topic {
 impl Topic {
     /// Whether we keep it.
     pub fn is_diskless(&self) -> bool {
-        self.kind == TopicType::Diskless
+        self.topic_type == TopicType::Diskless
     }
 
     /// The partition, if the topic has it.
     pub fn partition(&self, index: i32) -> Option<TopicPartition> {
-        let known = usize::try_from(index).is_ok_and(|i| i < self.leader_epochs.len());
-        known.then_some(TopicPartition { topic: self.id, partition: index })
+        let is_known = usize::try_from(index).is_ok_and(|i| i < self.leader_epochs.len());
+        is_known.then_some(TopicPartition { topic: self.id, partition: index })
     }
 
     /// The partition's leader epoch, as the broker last gave it.
@@ -69,60 +69,60 @@ impl Topic {
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct TopicCache {
     by_id: HashMap<TopicId, Arc<Topic>>,
     ids: HashMap<String, TopicId>,
     bindings: HashMap<TopicId, TopicType>,
     configs: HashMap<TopicId, TopicConfig>,
-    forgotten: TopicDeleted,
+    deleted: DeletedTopics,
     /// Names of topics on their way from classic to diskless, and since when we know. They have no
     /// kind as yet: nobody may write to them.
-    switching: HashMap<TopicId, (String, Instant)>,
+    migrating: HashMap<TopicId, (String, Instant)>,
 }
 
 /// The topics.
 #[derive(Debug)]
-pub struct Topics {
-    cluster: Arc<Cluster>,
+pub struct TopicRegistry {
+    cluster: Arc<KafkaCluster>,
     coordinator: Arc<dyn Coordinator>,
     /// What the file says of topics, and what those are tuned for whose rule says nothing.
     rules: RwLock<(TopicRules, SealProfile)>,
-    known: RwLock<Known>,
+    cache: RwLock<TopicCache>,
     /// Held while a kind is decided, so that one topic is decided once.
-    deciding: Mutex<()>,
-    /// Names that a request at hand creates as diskless: see [`Topics::intend`].
-    intents: parking_lot::Mutex<HashMap<String, (u64, TopicType)>>,
+    classify_lock: Mutex<()>,
+    /// Names that a request at hand creates as diskless: see [`TopicRegistry::begin_creation`].
+    pending_creations: parking_lot::Mutex<HashMap<String, (u64, TopicType)>>,
     /// Tells intents apart.
-    intents_made: AtomicU64,
+    creations_started: AtomicU64,
     /// Raised whenever a known classic topic becomes diskless, or is about to.
-    switches: AtomicU64,
+    migrations: AtomicU64,
     /// What is known of classic topics to which records are relayed.
-    relays: relays::Relays,
-    alarm: alarm::Alarm,
+    classic_status: classic_status::ClassicStatusCache,
+    audit: audit::PlaceholderAudit,
 }
 
 /// Keeps a name marked as diskless-to-be until dropped.
 #[derive(Debug)]
-pub struct Intent {
-    topics: Arc<Topics>,
+pub struct PendingCreation {
+    topics: Arc<TopicRegistry>,
     name: String,
     number: u64,
 }
 
-impl Drop for Intent {
+impl Drop for PendingCreation {
     fn drop(&mut self) {
-        let mut intents = self.topics.intents();
+        let mut pending_creations = self.topics.pending_creations();
         // Another request may have meant the same name since; then the word is its own.
-        if intents.get(&self.name).is_some_and(|(number, _)| *number == self.number) {
-            intents.remove(&self.name);
+        if pending_creations.get(&self.name).is_some_and(|(number, _)| *number == self.number) {
+            pending_creations.remove(&self.name);
         }
     }
 }
 
-impl Topics {
-    /// Knows nothing until [`Topics::load`] and the first [`Topics::observe`].
+impl TopicRegistry {
+    /// Knows nothing until [`TopicRegistry::load`] and the first [`TopicRegistry::observe`].
     pub fn new(
-        cluster: Arc<Cluster>,
+        cluster: Arc<KafkaCluster>,
         coordinator: Arc<dyn Coordinator>,
         rules: TopicRules,
         profile: SealProfile,
@@ -131,39 +131,39 @@ impl Topics {
             cluster,
             coordinator,
             rules: RwLock::new((rules, profile)),
-            known: RwLock::default(),
-            deciding: Mutex::new(()),
-            intents: parking_lot::Mutex::default(),
-            intents_made: AtomicU64::new(0),
-            switches: AtomicU64::new(0),
-            alarm: alarm::Alarm::default(),
-            relays: relays::Relays::default(),
+            cache: RwLock::default(),
+            classify_lock: Mutex::new(()),
+            pending_creations: parking_lot::Mutex::default(),
+            creations_started: AtomicU64::new(0),
+            migrations: AtomicU64::new(0),
+            audit: audit::PlaceholderAudit::default(),
+            classic_status: classic_status::ClassicStatusCache::default(),
         }
     }
 
     /// Takes over every binding of the coordinator.
     pub async fn load(&self) -> Result<(), CoordinatorError> {
         let bindings = self.coordinator.topics().await?;
-        let (switching, bindings): (Vec<_>, Vec<_>) =
+        let (migrating, bindings): (Vec<_>, Vec<_>) =
             bindings.into_iter().partition(|b| b.topic_type == TopicType::Migrating);
         let bindings: HashMap<_, _> =
             bindings.into_iter().map(|b| (b.topic, b.topic_type)).collect();
-        let mut known = self.write();
-        let ids: HashSet<_> = switching.iter().map(|b| b.topic).collect();
-        known.switching.retain(|id, _| ids.contains(id));
-        for binding in switching {
-            known.switching.entry(binding.topic).or_insert_with(|| (binding.name, Instant::now()));
+        let mut cache = self.write();
+        let ids: HashSet<_> = migrating.iter().map(|b| b.topic).collect();
+        cache.migrating.retain(|id, _| ids.contains(id));
+        for binding in migrating {
+            cache.migrating.entry(binding.topic).or_insert_with(|| (binding.name, Instant::now()));
         }
         // What is not bound any more was forgotten while nobody told us; it is looked at anew.
-        known.by_id.retain(|id, topic| bindings.get(id) == Some(&topic.kind));
-        known.bindings = bindings;
+        cache.by_id.retain(|id, topic| bindings.get(id) == Some(&topic.topic_type));
+        cache.bindings = bindings;
         Ok(())
     }
 
     /// The topic of that name, if it was seen and its kind is known.
     pub fn by_name(&self, name: &str) -> Option<Arc<Topic>> {
-        let known = self.read();
-        known.by_id.get(known.ids.get(name)?).cloned()
+        let cache = self.read();
+        cache.by_id.get(cache.ids.get(name)?).cloned()
     }
 
     /// The topic of that id, if it was seen and its kind is known.
@@ -178,55 +178,55 @@ impl Topics {
 
     /// Every diskless topic, by name.
     pub fn diskless(&self) -> Vec<Arc<Topic>> {
-        let known = self.read();
-        let mut all: Vec<_> = known.by_id.values().filter(|t| t.is_diskless()).cloned().collect();
+        let cache = self.read();
+        let mut all: Vec<_> = cache.by_id.values().filter(|t| t.is_diskless()).cloned().collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
 
     /// How many classic topics became diskless while this process knew them.
-    pub fn switches(&self) -> u64 {
-        self.switches.load(Ordering::Acquire)
+    pub fn migrations(&self) -> u64 {
+        self.migrations.load(Ordering::Acquire)
     }
 
     /// The brokers behind the topics.
-    pub fn cluster(&self) -> Arc<Cluster> {
+    pub fn cluster(&self) -> Arc<KafkaCluster> {
         Arc::clone(&self.cluster)
     }
 
     /// Until the intent is dropped, a topic of this name that is seen for the first time is bound
     /// to this kind: its creation is on the way.
-    pub fn intend(self: &Arc<Self>, name: &str, kind: TopicType) -> Intent {
-        let number = self.intents_made.fetch_add(1, Ordering::Relaxed);
-        self.intents().insert(name.to_owned(), (number, kind));
-        Intent { topics: Arc::clone(self), name: name.to_owned(), number }
+    pub fn begin_creation(self: &Arc<Self>, name: &str, topic_type: TopicType) -> PendingCreation {
+        let number = self.creations_started.fetch_add(1, Ordering::Relaxed);
+        self.pending_creations().insert(name.to_owned(), (number, topic_type));
+        PendingCreation { topics: Arc::clone(self), name: name.to_owned(), number }
     }
 
     /// Takes note of topics in an answer of a broker, and decides the kind of those never seen.
-    /// Afterwards [`Topics::by_id`] knows each whose kind could be decided.
-    pub async fn observe(&self, seen: &[MetadataResponseTopic]) {
+    /// Afterwards [`TopicRegistry::by_id`] knows each whose kind could be decided.
+    pub async fn observe(&self, observed: &[MetadataResponseTopic]) {
         // A broker that lags behind still lists what was deleted: it must not come back to life.
         let alive =
-            |t: &&MetadataResponseTopic| is_whole(t) && !self.read().forgotten.contains(id_of(t));
-        let seen: Vec<_> = seen.iter().filter(alive).collect();
-        let unknown: Vec<_> = seen.iter().copied().filter(|t| !self.is_bound(t)).collect();
+            |t: &&MetadataResponseTopic| is_complete(t) && !self.read().deleted.contains(id_of(t));
+        let observed: Vec<_> = observed.iter().filter(alive).collect();
+        let unknown: Vec<_> = observed.iter().copied().filter(|t| !self.is_bound(t)).collect();
         if !unknown.is_empty() {
-            self.decide(&unknown).await;
+            self.classify(&unknown).await;
         }
-        let mut known = self.write();
-        seen.into_iter().for_each(|topic| known.update(topic));
+        let mut cache = self.write();
+        observed.into_iter().for_each(|topic| cache.update(topic));
     }
 
-    /// As [`Topics::observe`] with the metadata of all topics: those not among them are gone, or
+    /// As [`TopicRegistry::observe`] with the metadata of all topics: those not among them are gone, or
     /// are asked for when somebody names them.
-    pub async fn observe_all(&self, seen: &[MetadataResponseTopic]) {
-        self.observe(seen).await;
+    pub async fn observe_all(&self, observed: &[MetadataResponseTopic]) {
+        self.observe(observed).await;
         let names: HashSet<&str> =
-            seen.iter().filter_map(|t| t.name.as_ref()).map(|name| name.as_str()).collect();
-        let ids: HashSet<TopicId> = seen.iter().map(id_of).collect();
-        let mut known = self.write();
-        known.ids.retain(|name, _| names.contains(name.as_str()));
-        known.by_id.retain(|id, _| ids.contains(id));
+            observed.iter().filter_map(|t| t.name.as_ref()).map(|name| name.as_str()).collect();
+        let ids: HashSet<TopicId> = observed.iter().map(id_of).collect();
+        let mut cache = self.write();
+        cache.ids.retain(|name, _| names.contains(name.as_str()));
+        cache.by_id.retain(|id, _| ids.contains(id));
     }
 
     /// Asks the brokers for topics by name or id, and takes note of the answer. Whether the kind
@@ -242,9 +242,9 @@ impl Topics {
             MetadataRequestTopic::default().with_name(None).with_topic_id(id)
         });
         // A broker refuses a request that mixes the two.
-        for wanted in [by_name.collect::<Vec<_>>(), by_id.collect()] {
-            if !wanted.is_empty() {
-                let metadata = self.cluster.metadata(Some(wanted)).await?;
+        for requested in [by_name.collect::<Vec<_>>(), by_id.collect()] {
+            if !requested.is_empty() {
+                let metadata = self.cluster.metadata(Some(requested)).await?;
                 self.observe(&metadata.topics).await;
                 let undecided = |t: &MetadataResponseTopic| exists(t) && !self.is_bound(t);
                 all_decided &= !metadata.topics.iter().any(undecided);
@@ -258,9 +258,9 @@ impl Topics {
         &self,
         id: TopicId,
         name: &str,
-        kind: TopicType,
+        topic_type: TopicType,
     ) -> Result<(), MakeDisklessError> {
-        let binding = TopicBinding { topic: id, name: name.to_owned(), topic_type: kind };
+        let binding = TopicBinding { topic: id, name: name.to_owned(), topic_type: topic_type };
         let registration = Registration { binding, rule: BindRule::FirstWins };
         // What holds, not what was asked: another replica may have seen the topic first, or
         // even its end.
@@ -268,26 +268,26 @@ impl Topics {
         let bound =
             bound.map_err(|error| MakeDisklessError::Coordinator(name.to_owned(), error))?;
         let mut is_other = false;
-        for bound in self.take_over(&[id], bound) {
-            tracing::info!(topic = name, %id, kind = ?bound.topic_type, "topic created");
-            is_other = kind == TopicType::Diskless && bound.topic_type != kind;
+        for bound in self.apply_bindings(&[id], bound) {
+            tracing::info!(topic = name, %id, topic_type = ?bound.topic_type, "topic created");
+            is_other = topic_type == TopicType::Diskless && bound.topic_type != topic_type;
         }
         // It may have records already, by way of whoever saw it first.
-        if is_other { self.make_diskless(name, Check::ThenDo).await } else { Ok(()) }
+        if is_other { self.make_diskless(name, MigrationMode::Apply).await } else { Ok(()) }
     }
 
     /// Forgets a topic that was deleted.
-    pub async fn forget(&self, id: TopicId) -> Result<(), CoordinatorError> {
+    pub async fn delete_topic(&self, id: TopicId) -> Result<(), CoordinatorError> {
         self.coordinator.delete_topic(id).await?;
-        self.drop_known(id);
+        self.remove_topic(id);
         Ok(())
     }
 
     /// Takes note of what other replicas did.
-    pub fn apply(&self, event: &Event) {
+    pub fn apply_event(&self, event: &Event) {
         match event {
             Event::Bound(binding) => self.bind(binding),
-            Event::TopicDeleted(id) => self.drop_known(*id),
+            Event::TopicDeleted(id) => self.remove_topic(*id),
             Event::Committed { .. } | Event::Trimmed { .. } | Event::Gap => {}
         }
     }
@@ -297,78 +297,84 @@ impl Topics {
     }
 
     fn bind(&self, binding: &TopicBinding) {
-        let (id, kind) = (binding.topic, binding.topic_type);
-        let mut known = self.write();
-        if known.forgotten.contains(id) {
+        let (id, topic_type) = (binding.topic, binding.topic_type);
+        let mut cache = self.write();
+        if cache.deleted.contains(id) {
             return;
         }
-        if kind == TopicType::Migrating {
-            known.bindings.remove(&id);
-            known.by_id.remove(&id);
-            known.switching.entry(id).or_insert_with(|| (binding.name.clone(), Instant::now()));
-            self.switches.fetch_add(1, Ordering::AcqRel);
+        if topic_type == TopicType::Migrating {
+            cache.bindings.remove(&id);
+            cache.by_id.remove(&id);
+            cache.migrating.entry(id).or_insert_with(|| (binding.name.clone(), Instant::now()));
+            self.migrations.fetch_add(1, Ordering::AcqRel);
             return;
         }
-        let was_switching = known.switching.remove(&id).is_some();
-        let before = known.bindings.insert(id, kind);
-        if let Some(topic) = known.by_id.get(&id).filter(|topic| topic.kind != kind) {
-            let topic = Topic { kind, ..Topic::clone(topic) };
-            known.by_id.insert(id, Arc::new(topic));
+        let was_switching = cache.migrating.remove(&id).is_some();
+        let before = cache.bindings.insert(id, topic_type);
+        if let Some(topic) = cache.by_id.get(&id).filter(|topic| topic.topic_type != topic_type) {
+            let topic = Topic { topic_type, ..Topic::clone(topic) };
+            cache.by_id.insert(id, Arc::new(topic));
         }
-        if was_switching || (before == Some(TopicType::Classic) && kind == TopicType::Diskless) {
-            self.switches.fetch_add(1, Ordering::AcqRel);
+        if was_switching
+            || (before == Some(TopicType::Classic) && topic_type == TopicType::Diskless)
+        {
+            self.migrations.fetch_add(1, Ordering::AcqRel);
         }
     }
 
     /// Takes note of what the coordinator said of these ids; the bindings among it.
-    fn take_over(&self, ids: &[TopicId], bound: Vec<Option<TopicBinding>>) -> Vec<TopicBinding> {
+    fn apply_bindings(
+        &self,
+        ids: &[TopicId],
+        bound: Vec<Option<TopicBinding>>,
+    ) -> Vec<TopicBinding> {
         for (id, bound) in ids.iter().zip(&bound) {
             match bound {
                 Some(binding) => self.bind(binding),
                 // Somebody deleted it, and the broker that named it lags behind.
-                None => self.drop_known(*id),
+                None => self.remove_topic(*id),
             }
         }
         bound.into_iter().flatten().collect()
     }
 
-    fn unbind(&self, id: TopicId) {
-        let mut known = self.write();
-        known.bindings.remove(&id);
-        known.by_id.remove(&id);
+    fn invalidate(&self, id: TopicId) {
+        let mut cache = self.write();
+        cache.bindings.remove(&id);
+        cache.by_id.remove(&id);
     }
 
-    fn drop_known(&self, id: TopicId) {
-        self.unbind(id);
-        self.relays.forget(id);
-        let mut known = self.write();
-        known.forgotten.insert(id);
-        known.configs.remove(&id);
-        known.switching.remove(&id);
-        known.ids.retain(|_, known_id| *known_id != id);
+    fn remove_topic(&self, id: TopicId) {
+        self.invalidate(id);
+        self.classic_status.delete_topic(id);
+        let mut cache = self.write();
+        cache.deleted.insert(id);
+        cache.configs.remove(&id);
+        cache.migrating.remove(&id);
+        cache.ids.retain(|_, known_id| *known_id != id);
     }
 
-    fn read(&self) -> parking_lot::RwLockReadGuard<'_, Known> {
-        self.known.read()
+    fn read(&self) -> parking_lot::RwLockReadGuard<'_, TopicCache> {
+        self.cache.read()
     }
 
-    fn write(&self) -> parking_lot::RwLockWriteGuard<'_, Known> {
-        self.known.write()
+    fn write(&self) -> parking_lot::RwLockWriteGuard<'_, TopicCache> {
+        self.cache.write()
     }
 
-    fn intents(&self) -> parking_lot::MutexGuard<'_, HashMap<String, (u64, TopicType)>> {
-        self.intents.lock()
+    fn pending_creations(&self) -> parking_lot::MutexGuard<'_, HashMap<String, (u64, TopicType)>> {
+        self.pending_creations.lock()
     }
 }
 
 /// Topics that were deleted. Kafka never gives an id twice.
 #[derive(Debug, Default)]
-struct TopicDeleted {
+struct DeletedTopics {
     ids: HashSet<TopicId>,
     order: VecDeque<TopicId>,
 }
 
-impl TopicDeleted {
+impl DeletedTopics {
     /// Brokers hear of a deletion within seconds; so many are not deleted meanwhile.
     const IDS_MAX: usize = 65_536;
 
@@ -388,13 +394,13 @@ impl TopicDeleted {
     }
 }
 
-impl Known {
-    fn update(&mut self, seen: &MetadataResponseTopic) {
-        let id = id_of(seen);
-        let Some(&kind) = self.bindings.get(&id) else { return };
-        let name = seen.name.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default();
-        let mut leader_epochs = vec![0; seen.partitions.len()];
-        for partition in &seen.partitions {
+impl TopicCache {
+    fn update(&mut self, observed: &MetadataResponseTopic) {
+        let id = id_of(observed);
+        let Some(&topic_type) = self.bindings.get(&id) else { return };
+        let name = observed.name.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default();
+        let mut leader_epochs = vec![0; observed.partitions.len()];
+        for partition in &observed.partitions {
             if let Some(epoch) = usize::try_from(partition.partition_index)
                 .ok()
                 .and_then(|index| leader_epochs.get_mut(index))
@@ -406,14 +412,14 @@ impl Known {
             // An answer of a broker that lags behind takes nothing back.
             for (index, epoch) in before.leader_epochs.iter().enumerate() {
                 match leader_epochs.get_mut(index) {
-                    Some(seen) => *seen = (*seen).max(*epoch),
+                    Some(observed) => *observed = (*observed).max(*epoch),
                     None => leader_epochs.push(*epoch),
                 }
             }
         }
         let config = self.configs.get(&id).copied().unwrap_or_default();
         self.ids.insert(name.clone(), id);
-        self.by_id.insert(id, Arc::new(Topic { id, name, kind, leader_epochs, config }));
+        self.by_id.insert(id, Arc::new(Topic { id, name, topic_type, leader_epochs, config }));
     }
 }
 
@@ -430,7 +436,7 @@ fn exists(topic: &MetadataResponseTopic) -> bool {
 }
 
 /// Whether the answer describes a topic that exists, with its id.
-fn is_whole(topic: &MetadataResponseTopic) -> bool {
+fn is_complete(topic: &MetadataResponseTopic) -> bool {
     !id_of(topic).is_zero() && topic.name.is_some() && !topic.partitions.is_empty()
 }
 

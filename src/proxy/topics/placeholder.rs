@@ -9,10 +9,10 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{BrokerId, DescribeConfigsRequest, ListOffsetsRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
+use super::classify::MakeDisklessError;
 use super::id_of;
-use super::kinds::MakeDisklessError;
 use crate::log::ids::TopicId;
-use crate::proxy::cluster::Cluster;
+use crate::proxy::cluster::KafkaCluster;
 use crate::proxy::upstream::UpstreamError;
 use crate::wire::record_batch::{Compression, TimestampType};
 use crate::wire::records::{Codec, RecordRules};
@@ -129,7 +129,7 @@ impl TopicConfig {
 }
 
 /// Whether a topic may become diskless: its logs are empty and always were, nothing compacts it.
-pub(super) async fn check(cluster: &Cluster, name: &str) -> Result<(), MakeDisklessError> {
+pub(super) async fn check(cluster: &KafkaCluster, name: &str) -> Result<(), MakeDisklessError> {
     let upstream = |error| MakeDisklessError::Upstream(name.to_owned(), error);
     if name.starts_with("__") {
         return Err(MakeDisklessError::Internal(name.to_owned()));
@@ -152,31 +152,31 @@ pub(super) async fn check(cluster: &Cluster, name: &str) -> Result<(), MakeDiskl
 }
 
 /// Whether the topic of this name and id has, or had, records; `false` also when nobody can say.
-pub(super) async fn is_written(cluster: &Cluster, name: &str, id: TopicId) -> bool {
-    let wanted = MetadataRequestTopic::default()
+pub(super) async fn has_records(cluster: &KafkaCluster, name: &str, id: TopicId) -> bool {
+    let requested = MetadataRequestTopic::default()
         .with_name(Some(TopicName(StrBytes::from_string(name.to_owned()))));
     let ends = end_offsets(cluster, name).await;
     // Asked afterwards: a topic of the same name that came meanwhile has another id.
-    let metadata = cluster.metadata(Some(vec![wanted])).await;
+    let metadata = cluster.metadata(Some(vec![requested])).await;
     let is_same = metadata.is_ok_and(|m| m.topics.first().is_some_and(|t| id_of(t) == id));
     is_same && matches!(ends, Ok(Some(end)) if end > 0)
 }
 
 /// The sum of the log end offsets on the brokers; `None` while a partition has no leader.
-async fn end_offsets(cluster: &Cluster, name: &str) -> Result<Option<i64>, UpstreamError> {
+async fn end_offsets(cluster: &KafkaCluster, name: &str) -> Result<Option<i64>, UpstreamError> {
     let topic_name = TopicName(StrBytes::from_string(name.to_owned()));
-    let wanted = MetadataRequestTopic::default().with_name(Some(topic_name.clone()));
-    let metadata = cluster.metadata(Some(vec![wanted])).await?;
+    let requested = MetadataRequestTopic::default().with_name(Some(topic_name.clone()));
+    let metadata = cluster.metadata(Some(vec![requested])).await?;
     let Some(topic) = metadata.topics.first().filter(|t| t.error_code == 0) else {
         return Ok(None);
     };
     let mut by_leader: BTreeMap<i32, Vec<ListOffsetsPartition>> = BTreeMap::new();
     for partition in &topic.partitions {
-        let asked = ListOffsetsPartition::default()
+        let query = ListOffsetsPartition::default()
             .with_partition_index(partition.partition_index)
             .with_current_leader_epoch(-1)
             .with_timestamp(LATEST);
-        by_leader.entry(partition.leader_id.0).or_default().push(asked);
+        by_leader.entry(partition.leader_id.0).or_default().push(query);
     }
     let version = cluster.version_for::<ListOffsetsRequest>(7)?;
     let mut sum = 0;
@@ -200,7 +200,7 @@ async fn end_offsets(cluster: &Cluster, name: &str) -> Result<Option<i64>, Upstr
 
 /// The configs of topics, by name; a topic that the broker does not describe is left out.
 pub(super) async fn configs<'a>(
-    cluster: &Cluster,
+    cluster: &KafkaCluster,
     names: impl Iterator<Item = &'a str>,
 ) -> Result<HashMap<String, TopicConfig>, UpstreamError> {
     let resource = |name: &str| {

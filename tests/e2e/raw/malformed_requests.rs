@@ -110,7 +110,7 @@ fn random_requests_are_answered_or_rejected() {
     let (mut answered, mut refused) = (0, 0);
     for (key, version) in versions(Direction::Request) {
         let Some(api) = apis::lookup(key) else { continue };
-        if api.node != apis::On::Serve || version > api.accepted {
+        if api.node != apis::Handling::Serve || version > api.accepted {
             continue;
         }
         for seed in 0..DRAWS {

@@ -1,9 +1,9 @@
 //! Several replicas in several zones, and one Kafka that clients see of them.
 
-mod map;
-mod moving;
-mod one_truth;
-mod placing;
+mod client_zone;
+mod replica_failure;
+mod topic_type;
+mod topology;
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ impl Installation {
 }
 
 /// Where a node is, and its rack.
-type Places = BTreeMap<i32, (String, String)>;
+type NodeAddresses = BTreeMap<i32, (String, String)>;
 
 fn metadata(address: &str, client_id: &'static str) -> MetadataResponse {
     let all = MetadataRequest::default().with_topics(None);
@@ -64,7 +64,7 @@ fn metadata(address: &str, client_id: &'static str) -> MetadataResponse {
 }
 
 /// All brokers of an answer that the choice likes.
-fn places(metadata: &MetadataResponse, is_wanted: impl Fn(i32) -> bool) -> Places {
+fn node_addresses(metadata: &MetadataResponse, is_wanted: impl Fn(i32) -> bool) -> NodeAddresses {
     let of = metadata.brokers.iter().filter(|b| is_wanted(b.node_id.0)).map(|broker| {
         let rack = broker.rack.as_deref().unwrap_or_default().to_owned();
         (broker.node_id.0, (format!("{}:{}", broker.host.as_str(), broker.port), rack))
@@ -72,16 +72,16 @@ fn places(metadata: &MetadataResponse, is_wanted: impl Fn(i32) -> bool) -> Place
     of.collect()
 }
 
-fn nodes(metadata: &MetadataResponse) -> Places {
-    places(metadata, |id| id >= NODE_0)
+fn nodes(metadata: &MetadataResponse) -> NodeAddresses {
+    node_addresses(metadata, |id| id >= NODE_0)
 }
 
-fn brokers(metadata: &MetadataResponse) -> Places {
-    places(metadata, |id| id < NODE_0)
+fn brokers(metadata: &MetadataResponse) -> NodeAddresses {
+    node_addresses(metadata, |id| id < NODE_0)
 }
 
 /// The diskless nodes that a replica hands out, which DescribeCluster must say as well.
-fn nodes_of(replica: &Replica) -> Places {
+fn nodes_of(replica: &Replica) -> NodeAddresses {
     let by_metadata = nodes(&metadata(&replica.bootstrap(), "raw"));
     let mut client = Client::connect(&replica.bootstrap());
     let cluster = client.call(&DescribeClusterRequest::default().with_endpoint_type(1), 1);
@@ -89,13 +89,13 @@ fn nodes_of(replica: &Replica) -> Places {
         let rack = broker.rack.as_deref().unwrap_or_default().to_owned();
         (broker.broker_id.0, (format!("{}:{}", broker.host.as_str(), broker.port), rack))
     });
-    let by_cluster: Places = of.collect();
+    let by_cluster: NodeAddresses = of.collect();
     // Between the two answers somebody may have come or gone.
-    if by_cluster == by_metadata { by_metadata } else { Places::new() }
+    if by_cluster == by_metadata { by_metadata } else { NodeAddresses::new() }
 }
 
 /// The nodes that a replica hosts.
-fn hosted(nodes: &Places, replica: &Replica) -> Vec<i32> {
+fn hosted_by(nodes: &NodeAddresses, replica: &Replica) -> Vec<i32> {
     let here = |address: &String| (0..8).any(|k| *address == replica.node(k));
     nodes.iter().filter(|(_, (address, _))| here(address)).map(|(id, _)| *id).collect()
 }

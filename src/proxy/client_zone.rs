@@ -1,0 +1,202 @@
+//! In which zone a client is: by its client id, the port that it came to, or its address.
+//!
+//! The names that clients of other systems put into their client ids mean the same here:
+//! `diskless_az=` and `inkless_az=` (Inkless), `ws_az=` (WarpStream), `zone=` (Bufstream).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use parking_lot::RwLock;
+
+use super::topology::NodeTopology;
+use crate::metrics::PlacementOutcome;
+
+/// What a client id says its zone with.
+const CLIENT_ID_KEYS: [&str; 4] = ["diskless_az", "inkless_az", "ws_az", "zone"];
+
+/// What the operator said of clients' zones.
+#[derive(Clone, Debug, Default)]
+pub struct ClientZoneRules {
+    /// Networks, and the zone that they are in. The narrowest that holds an address counts.
+    pub networks: ZoneNetworks,
+    /// Further bootstrap ports, and the zone whose clients start there.
+    pub ports: Vec<(u16, Arc<str>)>,
+}
+
+/// A network, and the zone that it is in.
+pub type ZoneNetwork = (IpNet, Arc<str>);
+
+/// Networks of clients; those who share them see a change.
+#[derive(Clone, Debug, Default)]
+pub struct ZoneNetworks(Arc<RwLock<Vec<ZoneNetwork>>>);
+
+impl From<Vec<ZoneNetwork>> for ZoneNetworks {
+    fn from(networks: Vec<ZoneNetwork>) -> Self {
+        Self(Arc::new(RwLock::new(networks)))
+    }
+}
+
+impl ZoneNetworks {
+    /// From now on these.
+    pub fn set(&self, networks: Vec<ZoneNetwork>) {
+        *self.0.write() = networks;
+    }
+
+    /// The zone of the narrowest that holds an address.
+    fn zone_of(&self, address: IpAddr) -> Option<Arc<str>> {
+        // A socket for both families shows IPv4 addresses as IPv6 ones.
+        let address = address.to_canonical();
+        let networks = self.0.read();
+        let holds = networks.iter().filter(|(network, _)| network.contains(&address));
+        holds.max_by_key(|(network, _)| network.prefix_len()).map(|(_, zone)| Arc::clone(zone))
+    }
+}
+
+/// What is known of a client from its connection alone.
+#[derive(Clone, Debug)]
+pub struct ClientOrigin {
+    /// Its address.
+    pub address: IpAddr,
+    /// The zone of the port that it came to, where that is one for a zone's clients.
+    pub port_zone: Option<Arc<str>>,
+}
+
+/// Where a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientZone {
+    /// The index of its zone; `None` when nobody knows.
+    pub zone: Option<u16>,
+    /// How that was found out.
+    pub outcome: PlacementOutcome,
+}
+
+impl ClientZoneRules {
+    /// Places a client. A client id that names no zone that there is counts as a miss, and says
+    /// nothing.
+    pub fn locate(
+        &self,
+        topology: &NodeTopology,
+        client: &ClientOrigin,
+        client_id: Option<&str>,
+    ) -> ClientZone {
+        let requested = client_id.and_then(zone_in_client_id);
+        if let Some(zone) = requested.and_then(|requested| matching_zone(topology, requested)) {
+            return ClientZone { zone: Some(zone), outcome: PlacementOutcome::hit };
+        }
+        let zone = client.port_zone.clone().or_else(|| self.networks.zone_of(client.address));
+        let known_zone = zone.as_deref().and_then(|name| topology.zone_index(name));
+        let outcome = match (requested.or(zone.as_deref()), known_zone) {
+            (Some(_), Some(_)) if requested.is_none() => PlacementOutcome::hit,
+            (Some(_), _) => PlacementOutcome::miss,
+            (None, _) => PlacementOutcome::unaware,
+        };
+        ClientZone { zone: known_zone, outcome }
+    }
+}
+
+/// What the client id says of its zone, as it stands there.
+fn zone_in_client_id(client_id: &str) -> Option<&str> {
+    let pairs = client_id.split([',', ';', ' ', '|', '&']);
+    let mut values = pairs.filter_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        (CLIENT_ID_KEYS.contains(&key) && !value.is_empty()).then_some(value)
+    });
+    // What Connect or Streams put behind an id of their own comes last.
+    values.next_back()
+}
+
+/// The zone of that name. Connect, MirrorMaker and Streams append `-` and words of their own to the
+/// client id that they are given, so the longest zone's name that it begins with counts as well.
+fn matching_zone(topology: &NodeTopology, requested: &str) -> Option<u16> {
+    let begins = |name: &&str| {
+        requested.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    let name = topology.zone_names().filter(begins).max_by_key(|name| name.len())?;
+    topology.zone_index(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::{Membership, ZoneRecord};
+    use PlacementOutcome::{hit, miss, unaware};
+
+    fn map() -> NodeTopology {
+        let zone = |name: &str| ZoneRecord { name: name.to_owned(), nodes: 0, last: None };
+        let zones = ["a", "b", "us-east-1a", "use1-az1"].map(zone).to_vec();
+        NodeTopology::of(&Membership { members: Vec::new(), zones, secret: [0; 32] })
+    }
+
+    fn client(address: &str, port_zone: Option<&str>) -> ClientOrigin {
+        ClientOrigin { address: address.parse().unwrap(), port_zone: port_zone.map(Arc::from) }
+    }
+
+    #[test]
+    fn client_id_conventions_of_other_systems_are_understood() {
+        #[rustfmt::skip]
+        let table = [
+            ("diskless_az=a", Some(0), hit),
+            ("app,diskless_az=b", Some(1), hit),
+            ("app,inkless_az=b,x=y", Some(1), hit),
+            ("app ws_az=us-east-1a", Some(2), hit),
+            ("app;zone=use1-az1", Some(3), hit),
+            ("automq_type=consumer&zone=b", Some(1), hit),
+            ("mm2|diskless_az=b|source", Some(1), hit),
+            // MirrorMaker, Connect, Streams and consumers without an id of their own.
+            ("diskless_az=b-source-1", Some(1), hit),
+            ("worker,zone=us-east-1a-connector-consumer-sink-0", Some(2), hit),
+            ("connect,zone=us-east-1a-configs", Some(2), hit),
+            ("app,zone=b-5f2c-StreamThread-1-consumer", Some(1), hit),
+            ("zone=use1-az1-producer", Some(3), hit),
+            ("zone=b-admin", Some(1), hit),
+            // The last one counts.
+            ("zone=a,zone=b", Some(1), hit),
+            ("zone=mars", None, miss),
+            ("zone=bb", None, miss),
+            ("zone=us-east-1", None, miss),
+            ("zone=B", None, miss),
+            ("", None, unaware),
+            ("app", None, unaware),
+            ("zone=", None, unaware),
+            ("timezone=b", None, unaware),
+            ("zone", None, unaware),
+            ("b", None, unaware),
+        ];
+        let (map, zones) = (map(), ClientZoneRules::default());
+        for (id, zone, outcome) in table {
+            let located = zones.locate(&map, &client("10.0.0.1", None), Some(id));
+            assert_eq!(located, ClientZone { zone, outcome }, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn client_id_precedes_port_and_port_precedes_address() {
+        let network = |text: &str, zone| (text.parse().unwrap(), Arc::from(zone));
+        let networks = vec![
+            network("10.0.0.0/8", "a"),
+            network("10.2.0.0/16", "b"),
+            network("fd00::/8", "b"),
+            network("192.168.0.0/16", "mars"),
+        ];
+        let zones = ClientZoneRules { networks: networks.into(), ports: Vec::new() };
+        #[rustfmt::skip]
+        let table = [
+            ("10.2.3.4", Some("us-east-1a"), "zone=use1-az1", Some(3), hit),
+            ("10.2.3.4", Some("us-east-1a"), "app", Some(2), hit),
+            ("10.2.3.4", None, "app", Some(1), hit),
+            ("10.3.3.4", None, "app", Some(0), hit),
+            ("::ffff:10.2.3.4", None, "app", Some(1), hit),
+            ("fd00::1", None, "app", Some(1), hit),
+            ("127.0.0.1", None, "app", None, unaware),
+            // An id that names nothing says nothing; that it did not is counted.
+            ("10.2.3.4", None, "zone=mars", Some(1), miss),
+            ("127.0.0.1", Some("mars"), "app", None, miss),
+            ("192.168.1.1", None, "app", None, miss),
+        ];
+        for (address, port, id, zone, outcome) in table {
+            let located = zones.locate(&map(), &client(address, port), Some(id));
+            assert_eq!(located, ClientZone { zone, outcome }, "{address} {port:?} {id}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The answers of a broker, as they come.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::AsyncReadExt;
+use tokio::net::tcp::OwnedReadHalf;
+
+use crate::proxy::response::CloseReason;
+
+/// The largest answer that is read whole; relayed ones may be of any length.
+const BUFFERED_RESPONSE_BYTES_MAX: usize = 256 << 20;
+/// Room for one read: many small answers, or a piece of a large one.
+const READ_BYTES: usize = 128 << 10;
+
+pub(super) struct BrokerReader {
+    read: OwnedReadHalf,
+    alive: Arc<AtomicBool>,
+    buffer: BytesMut,
+    /// Of bytes that come from another zone.
+    cross_zone: Option<Counter>,
+}
+
+impl BrokerReader {
+    pub(super) fn new(
+        read: OwnedReadHalf,
+        alive: Arc<AtomicBool>,
+        cross_zone: Option<Counter>,
+    ) -> Self {
+        Self { read, alive, buffer: BytesMut::new(), cross_zone }
+    }
+
+    /// Whether the next answer has begun to arrive.
+    pub(super) fn has_bytes(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// The connection is of no use any more.
+    pub(super) fn mark_dead(&self) {
+        self.alive.store(false, Ordering::Release);
+    }
+
+    /// Reads once.
+    pub(super) async fn read(&mut self) -> Result<(), CloseReason> {
+        self.buffer.reserve(READ_BYTES);
+        match self.read.read_buf(&mut self.buffer).await {
+            Ok(0) => {
+                self.alive.store(false, Ordering::Release);
+                Err(CloseReason::Upstream("the broker closed the connection".to_owned()))
+            }
+            Ok(bytes) => {
+                if let Some(cross_zone) = &self.cross_zone {
+                    cross_zone.inc_by(bytes as u64);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.alive.store(false, Ordering::Release);
+                Err(CloseReason::Upstream(format!("broker: {error}")))
+            }
+        }
+    }
+
+    /// Once eight bytes are there: the length of the frame behind its prefix, when the frame
+    /// answers the request with this correlation id.
+    pub(super) fn frame_length(&self, correlation_id: i32) -> Result<Option<usize>, CloseReason> {
+        let Some((head, _)) = self.buffer.split_first_chunk::<8>() else { return Ok(None) };
+        let [a, b, c, d, e, f, g, h] = *head;
+        let length = i32::from_be_bytes([a, b, c, d]);
+        let answered = i32::from_be_bytes([e, f, g, h]);
+        if length < 4 || answered != correlation_id {
+            return Err(CloseReason::Upstream(format!(
+                "the broker answered request {answered} with {length} bytes, not {correlation_id}"
+            )));
+        }
+        Ok(Some(length.unsigned_abs() as usize))
+    }
+
+    /// Takes up to `limit` of the bytes that are there.
+    pub(super) fn take(&mut self, limit: usize) -> Bytes {
+        let taken = limit.min(self.buffer.len());
+        self.buffer.split_to(taken).freeze()
+    }
+
+    /// Reads a whole frame, without its prefix.
+    pub(super) async fn whole_frame(&mut self, correlation_id: i32) -> Result<Bytes, CloseReason> {
+        let length = loop {
+            if let Some(length) = self.frame_length(correlation_id)? {
+                break length;
+            }
+            self.read().await?;
+        };
+        if length > BUFFERED_RESPONSE_BYTES_MAX {
+            return Err(CloseReason::Upstream(format!("an answer of {length} bytes")));
+        }
+        while self.buffer.len() < 4 + length {
+            self.read().await?;
+        }
+        let mut frame = self.buffer.split_to(4 + length).freeze();
+        Ok(frame.split_off(4))
+    }
+}

@@ -1,0 +1,80 @@
+//! Counts what a connection sends into another zone, or takes from there.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use prometheus_client::metrics::counter::Counter;
+
+use super::Endpoint;
+use crate::metrics::{ApiKind, Border, Direction, Metrics};
+use crate::proxy::Proxy;
+
+/// A client's side of a connection. The reader finds out where the client is; what the writer
+/// sends is counted from then on.
+#[derive(Debug)]
+pub(super) struct CrossZoneTraffic {
+    is_remote: AtomicBool,
+    produce: ByteCounters,
+    fetch: ByteCounters,
+    other: ByteCounters,
+}
+
+#[derive(Debug)]
+struct ByteCounters {
+    received: Counter,
+    sent: Counter,
+}
+
+impl CrossZoneTraffic {
+    pub(super) fn new(metrics: &Metrics, endpoint: Endpoint) -> Self {
+        let border = match endpoint {
+            Endpoint::Node(_) => Border::diskless,
+            Endpoint::Bootstrap | Endpoint::Broker(_) => Border::classic,
+        };
+        let counters = |api| ByteCounters {
+            received: metrics.clients.crossing(border, api, Direction::received),
+            sent: metrics.clients.crossing(border, api, Direction::sent),
+        };
+        Self {
+            is_remote: AtomicBool::new(false),
+            produce: counters(ApiKind::produce),
+            fetch: counters(ApiKind::fetch),
+            other: counters(ApiKind::other),
+        }
+    }
+
+    /// A frame came from a client that is elsewhere, or not.
+    pub(super) fn received(&self, api_key: i16, is_remote: bool, bytes: usize) {
+        self.is_remote.store(is_remote, Ordering::Relaxed);
+        if is_remote {
+            self.of(api_key).received.inc_by(bytes as u64);
+        }
+    }
+
+    /// Bytes of an answer go to the client.
+    pub(super) fn sent(&self, api_key: i16, bytes: usize) {
+        if self.is_remote.load(Ordering::Relaxed) {
+            self.of(api_key).sent.inc_by(bytes as u64);
+        }
+    }
+
+    fn of(&self, api_key: i16) -> &ByteCounters {
+        match api_key {
+            0 => &self.produce,
+            1 => &self.fetch,
+            _ => &self.other,
+        }
+    }
+}
+
+/// The counters of what crosses zones on the way to a broker and back; `None` where nothing does,
+/// as far as the broker's rack says.
+pub(super) fn broker_counters(proxy: &Proxy, address: &str) -> Option<(Counter, Counter)> {
+    let view = proxy.cluster.view();
+    let broker = view.brokers.values().find(|broker| broker.address() == address)?;
+    let rack = broker.rack.as_ref()?;
+    (*rack != proxy.settings.zone).then(|| {
+        let counter =
+            |direction| proxy.metrics.clients.crossing(Border::broker, ApiKind::any, direction);
+        (counter(Direction::sent), counter(Direction::received))
+    })
+}

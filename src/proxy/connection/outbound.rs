@@ -1,0 +1,333 @@
+//! The client's side of a connection: answers gather, and go out in as few system calls as they
+//! fit in.
+//!
+//! An answer that the client does not take gives its memory back, and is read once more when there
+//! is room for it in the socket: objects never change. So a reader that sleeps holds what is in
+//! its socket buffer.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::time::{Instant, timeout};
+
+use super::cross_zone::CrossZoneTraffic;
+use crate::engine::budget::Room;
+use crate::proxy::response::{BodyReloader, CloseReason, ResponseFrame};
+
+/// A client that takes no byte for so long lets others have the memory of its answers: reading
+/// again what is in memory still costs next to nothing …
+const STALL_TIMEOUT: Duration = Duration::from_millis(250);
+/// … as does one that takes them too slowly, after so long.
+const HOLD_MAX: Duration = Duration::from_secs(10);
+
+/// The client's socket, with what counts its bytes.
+#[derive(Debug)]
+pub(super) struct ClientWriter {
+    write: OwnedWriteHalf,
+    cross_zone: Arc<CrossZoneTraffic>,
+}
+
+impl ClientWriter {
+    pub(super) fn new(write: OwnedWriteHalf, cross_zone: Arc<CrossZoneTraffic>) -> Self {
+        Self { write, cross_zone }
+    }
+}
+
+/// What is on its way to the client.
+#[derive(Debug)]
+pub(super) struct OutboundBuffer {
+    client: ClientWriter,
+    queue: SliceQueue,
+    /// Since when memory of a budget is held.
+    held_since: Option<Instant>,
+}
+
+impl OutboundBuffer {
+    pub(super) fn new(client: ClientWriter) -> Self {
+        Self { client, queue: SliceQueue::default(), held_since: None }
+    }
+
+    /// Bytes that wait.
+    pub(super) fn remaining(&self) -> usize {
+        self.queue.remaining()
+    }
+
+    /// A piece of an answer that is not ours.
+    pub(super) fn push_piece(&mut self, api_key: i16, piece: Bytes) {
+        self.client.cross_zone.sent(api_key, piece.len());
+        self.queue.push_piece(piece);
+    }
+
+    pub(super) fn push(&mut self, api_key: i16, reply: ResponseFrame) {
+        let bytes = reply.slices.iter().map(Bytes::len).sum();
+        self.client.cross_zone.sent(api_key, bytes);
+        self.queue.push(reply);
+    }
+
+    /// Returns when everything is with the client's socket.
+    pub(super) async fn flush(&mut self) -> Result<(), CloseReason> {
+        while self.queue.has_pending() {
+            if self.queue.is_evicted() {
+                self.reload_first().await?;
+            }
+            // A broker waits for ever, and so is waited for what holds nobody up.
+            let within = match self.queue.holds_memory() {
+                true => {
+                    let since = *self.held_since.get_or_insert_with(Instant::now);
+                    STALL_TIMEOUT.min(HOLD_MAX.saturating_sub(since.elapsed()))
+                }
+                false => Duration::MAX,
+            };
+            let written = timeout(within, self.client.write.write_buf(&mut self.queue)).await;
+            match written {
+                Ok(Ok(0)) => return Err(CloseReason::Upstream("the client is gone".to_owned())),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(CloseReason::Upstream(format!("client: {error}"))),
+                Err(_) => {
+                    self.held_since = None;
+                    self.queue.evict();
+                }
+            }
+        }
+        self.held_since = None;
+        Ok(())
+    }
+
+    /// Reads the first answer once more, when the client takes bytes again.
+    async fn reload_first(&mut self) -> Result<(), CloseReason> {
+        let gone = |error| CloseReason::Upstream(format!("client: {error}"));
+        self.client.write.writable().await.map_err(gone)?;
+        self.queue.reload_first().await
+    }
+}
+
+/// Answers in their order, each a list of slices; written with vectored writes, without joining
+/// them.
+#[derive(Debug, Default)]
+struct SliceQueue {
+    responses: VecDeque<OutboundResponse>,
+}
+
+#[derive(Debug, Default)]
+struct OutboundResponse {
+    slices: VecDeque<Bytes>,
+    /// Bytes that are not written yet.
+    remaining_bytes: usize,
+    written: usize,
+    permit: Option<Room>,
+    reload: Option<BodyReloader>,
+}
+
+impl OutboundResponse {
+    /// Its bytes were given back.
+    fn is_evicted(&self) -> bool {
+        self.slices.is_empty() && self.remaining_bytes > 0
+    }
+
+    fn push(&mut self, slice: Bytes) {
+        if !slice.is_empty() {
+            self.remaining_bytes += slice.len();
+            self.slices.push_back(slice);
+        }
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        self.remaining_bytes -= count;
+        self.written += count;
+        while count > 0 {
+            let Some(front) = self.slices.front_mut() else { return };
+            if front.len() > count {
+                front.advance(count);
+                return;
+            }
+            count -= front.len();
+            self.slices.pop_front();
+        }
+    }
+}
+
+impl SliceQueue {
+    fn push_piece(&mut self, piece: Bytes) {
+        match self.responses.back_mut().filter(|last| last.permit.is_none() && !last.is_evicted()) {
+            Some(last) => last.push(piece),
+            None => self.push(ResponseFrame { slices: vec![piece], ..ResponseFrame::default() }),
+        }
+    }
+
+    fn push(&mut self, reply: ResponseFrame) {
+        let mut response = OutboundResponse {
+            permit: reply.permit,
+            reload: reply.reload,
+            ..OutboundResponse::default()
+        };
+        reply.slices.into_iter().for_each(|slice| response.push(slice));
+        self.responses.push_back(response);
+    }
+
+    fn has_pending(&mut self) -> bool {
+        while self.responses.front().is_some_and(|first| first.remaining_bytes == 0) {
+            self.responses.pop_front();
+        }
+        !self.responses.is_empty()
+    }
+
+    fn holds_memory(&self) -> bool {
+        self.responses.iter().any(|response| response.permit.is_some())
+    }
+
+    fn is_evicted(&self) -> bool {
+        self.responses.front().is_some_and(OutboundResponse::is_evicted)
+    }
+
+    fn evict(&mut self) {
+        for response in &mut self.responses {
+            if response.reload.is_some() {
+                response.slices = VecDeque::new();
+            }
+            response.permit = None;
+        }
+    }
+
+    async fn reload_first(&mut self) -> Result<(), CloseReason> {
+        let Some(first) = self.responses.front_mut() else { return Ok(()) };
+        let Some(reload) = &first.reload else { return Ok(()) };
+        let cannot = || CloseReason::Upstream("an answer cannot be read again".to_owned());
+        let (slices, permit) = reload.read().await.ok_or_else(cannot)?;
+        let (remaining_bytes, written) = (first.remaining_bytes, first.written);
+        (first.remaining_bytes, first.written) = (0, 0);
+        slices.into_iter().for_each(|slice| first.push(slice));
+        if first.remaining_bytes != remaining_bytes + written {
+            return Err(CloseReason::Internal(
+                "an answer read again has another length".to_owned(),
+            ));
+        }
+        first.advance(written);
+        first.permit = Some(permit);
+        Ok(())
+    }
+
+    /// Those that can be written now.
+    fn ready(&self) -> impl Iterator<Item = &OutboundResponse> {
+        self.responses.iter().take_while(|response| !response.is_evicted())
+    }
+}
+
+impl Buf for SliceQueue {
+    fn remaining(&self) -> usize {
+        self.ready().map(|response| response.remaining_bytes).sum()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.ready().find_map(|response| response.slices.front()).map_or(&[], |slice| slice)
+    }
+
+    fn chunks_vectored<'a>(&'a self, dst: &mut [IoSlice<'a>]) -> usize {
+        let slices = self.ready().flat_map(|response| &response.slices);
+        dst.iter_mut().zip(slices).map(|(to, slice)| *to = IoSlice::new(slice)).count()
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        while count > 0 {
+            let Some(first) = self.responses.front_mut() else { return };
+            let taken = count.min(first.remaining_bytes);
+            first.advance(taken);
+            count -= taken;
+            if first.remaining_bytes == 0 {
+                self.responses.pop_front();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::FutureExt;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::engine::budget::Budget;
+    use crate::metrics::Metrics;
+    use crate::proxy::connection::Endpoint;
+    use crate::tasks;
+
+    fn of(pieces: &[&'static str]) -> Vec<Bytes> {
+        pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect()
+    }
+
+    #[test]
+    fn buffer_advances_across_slices() {
+        let mut queue = SliceQueue::default();
+        queue.push(ResponseFrame { slices: of(&["ab", "", "cde"]), ..ResponseFrame::default() });
+        queue.push(ResponseFrame { slices: of(&["f"]), ..ResponseFrame::default() });
+        queue.push_piece(Bytes::from_static(b"gh"));
+        assert_eq!((queue.remaining(), queue.responses.len()), (8, 2));
+        queue.advance(3);
+        assert_eq!((queue.remaining(), queue.chunk()), (5, b"de".as_slice()));
+        queue.advance(3);
+        assert_eq!(queue.chunk(), b"gh");
+        queue.advance(2);
+        assert!(!queue.has_pending() && queue.chunk().is_empty());
+    }
+
+    /// An answer of `bytes` bytes that holds all of the budget, and counts how often it is read.
+    async fn large_response(
+        budget: &Arc<Budget>,
+        bytes: usize,
+        reads: &Arc<AtomicUsize>,
+    ) -> ResponseFrame {
+        let quota = Arc::new(budget.share(usize::MAX));
+        let slices = move || -> Vec<Bytes> {
+            (0..bytes >> 10).map(|n| Bytes::from(vec![n as u8; 1 << 10])).collect()
+        };
+        let permit = quota.take(usize::MAX).await.ok();
+        let reads = Arc::clone(reads);
+        let reload = BodyReloader::new(move || {
+            reads.fetch_add(1, Ordering::Relaxed);
+            let quota = Arc::clone(&quota);
+            async move { Some((slices(), quota.take(usize::MAX).await.ok()?)) }.boxed()
+        });
+        ResponseFrame { slices: slices(), permit, reload: Some(reload) }
+    }
+
+    #[tokio::test]
+    async fn stalled_client_holds_no_memory_and_still_receives_every_byte() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, ensure_accepted) =
+            tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut client, (_, write)) = (client.unwrap(), ensure_accepted.unwrap().0.into_split());
+        let budget = Budget::new(1 << 20, Arc::default());
+        let reads = Arc::new(AtomicUsize::new(0));
+        // More than any socket buffer takes.
+        const BYTES: usize = 64 << 20;
+        let cross_zone = CrossZoneTraffic::new(&Metrics::default(), Endpoint::Bootstrap);
+        let mut outbound = OutboundBuffer::new(ClientWriter::new(write, Arc::new(cross_zone)));
+        outbound.push(1, ResponseFrame { slices: of(&["before"]), ..ResponseFrame::default() });
+        outbound.push(1, large_response(&budget, BYTES, &reads).await);
+        outbound.push(1, ResponseFrame { slices: of(&["after"]), ..ResponseFrame::default() });
+        assert_eq!(budget.available(), 0);
+        let flushed = tasks::spawn("flush", async move { outbound.flush().await.is_ok() });
+        let begun = Instant::now();
+        while budget.available() == 0 {
+            assert!(begun.elapsed() < HOLD_MAX, "it is held for ever");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(reads.load(Ordering::Relaxed), 0, "it is not read before it is wanted");
+
+        let mut taken = vec![0; 6 + BYTES + 5];
+        client.read_exact(&mut taken).await.unwrap();
+        assert!(taken.starts_with(b"before") && taken.ends_with(b"after"));
+        let body = &taken[6..6 + BYTES];
+        assert!((0..BYTES).all(|at| body[at] == (at >> 10) as u8), "each byte once, in its place");
+        assert!(flushed.await.unwrap());
+        assert_eq!((reads.load(Ordering::Relaxed), budget.available()), (1, 1 << 20));
+    }
+}

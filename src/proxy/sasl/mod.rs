@@ -1,0 +1,130 @@
+//! How our own connections to brokers authenticate: SASL's tokens, without a socket.
+
+mod scram;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::entropy::Entropy;
+use scram::ScramClient;
+
+/// A SASL mechanism.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// RFC 4616: the password itself.
+    Plain,
+    /// RFC 7677.
+    ScramSha256,
+    /// As RFC 7677, with SHA-512.
+    ScramSha512,
+}
+
+impl Mechanism {
+    /// As SaslHandshake names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+/// Why an authentication failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SaslError {
+    /// The broker's listener does not offer the mechanism.
+    #[error("kafka.sasl.mechanism is not one that it offers ({0})")]
+    Mechanism(String),
+    /// The broker refused user or password.
+    #[error("{0}")]
+    Refused(String),
+    /// The broker's answer is not SCRAM, or asks for too little or too much work.
+    #[error("its SCRAM answer is wrong: {0}")]
+    Malformed(&'static str),
+    /// Whoever answered does not know our password: not the broker that we mean.
+    #[error("it could not prove that it knows the password of this user")]
+    WrongServer,
+}
+
+/// A user with a password. `Debug` shows no password.
+#[derive(Clone)]
+pub struct SaslCredentials {
+    /// The mechanism.
+    pub mechanism: Mechanism,
+    username: String,
+    password: String,
+    entropy: Arc<Entropy>,
+}
+
+impl fmt::Debug for SaslCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Login {{ {:?}, {:?}, .. }}", self.mechanism, self.username)
+    }
+}
+
+impl SaslCredentials {
+    /// Nonces are drawn from `entropy`.
+    pub fn new(
+        mechanism: Mechanism,
+        username: String,
+        password: String,
+        entropy: Arc<Entropy>,
+    ) -> Self {
+        Self { mechanism, username, password, entropy }
+    }
+
+    /// An exchange for one connection.
+    pub fn begin(&self) -> SaslExchange {
+        let scram = |hash| {
+            let nonce: String =
+                (0..3).map(|_| format!("{:016x}", self.entropy.next_u64())).collect();
+            SaslExchange(ExchangeState::ScramClient(ScramClient::new(
+                hash,
+                &self.username,
+                &self.password,
+                &nonce,
+            )))
+        };
+        match self.mechanism {
+            Mechanism::Plain => {
+                let token = format!("\0{}\0{}", self.username, self.password);
+                SaslExchange(ExchangeState::Plain(Some(Bytes::from(token))))
+            }
+            Mechanism::ScramSha256 => scram(&scram::SHA_256),
+            Mechanism::ScramSha512 => scram(&scram::SHA_512),
+        }
+    }
+}
+
+/// One authentication under way.
+pub struct SaslExchange(ExchangeState);
+
+enum ExchangeState {
+    /// The one token, until it is sent.
+    Plain(Option<Bytes>),
+    /// Three messages, of which the last is the server's proof.
+    ScramClient(ScramClient),
+}
+
+impl fmt::Debug for SaslExchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Exchange")
+    }
+}
+
+impl SaslExchange {
+    /// The next token to send, given the answer to the one before (empty at first); `None` once
+    /// both sides are content.
+    ///
+    /// # Errors
+    /// The answer is not one that a broker who knows the password would give.
+    pub fn next(&mut self, challenge: &[u8]) -> Result<Option<Bytes>, SaslError> {
+        match &mut self.0 {
+            ExchangeState::Plain(token) => Ok(token.take()),
+            ExchangeState::ScramClient(scram) => scram.next(challenge),
+        }
+    }
+}
