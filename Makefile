@@ -17,7 +17,7 @@ fmt: ## Format the code
 
 lint: ## Formatting, clippy, shellcheck; nothing is changed
 	cargo fmt --all --check
-	cargo clippy --locked --all-targets --all-features -- -D warnings
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh examples/*/*.sh .ci/run; else echo "shellcheck is not installed: skipped"; fi
 
 docs: ## Print the documents that are made from the code anew
@@ -33,8 +33,7 @@ test-unit: ## Tests that need nothing but Rust
 	cargo test --locked --all-features --lib --bins --test tidy
 
 test-e2e: setup ## Real Kafka, Redis, MinIO and clients against Odradek
-	cargo build --locked --all-features --example slow-s3
-	cargo test --locked --all-features --test e2e
+	cargo test --locked --workspace --all-features --test e2e
 
 test-chart: build ## The Helm chart: lint, render, and what Odradek says to each configuration
 	@scripts/chart.sh
@@ -72,12 +71,12 @@ bench-fetch: ## End-to-end latency, GETs and replay of diskless topics on a stor
 	@scripts/bench-fetch.sh
 
 sim: ## Run the engine under a simulated network (SEEDS=1000, FIRST=1; SEED=7 replays one with its log)
-	@SIM_SEEDS=$(or $(SEEDS),1000) SIM_FIRST=$(FIRST) SIM_SEED=$(SEED) cargo test --locked --all-features --test sim seeds_find_nothing -- --nocapture
+	@SIM_SEEDS=$(or $(SEEDS),1000) SIM_FIRST=$(FIRST) SIM_SEED=$(SEED) cargo test --locked --workspace --all-features --test sim seeds_find_nothing -- --nocapture
 
 chaos: ## Faults on real processes, judged (MINUTES=10; SEED=…, ONLY=kill-zone,freeze,…; needs root)
 	@scripts/setup.sh kafka redis bench chaos
-	cargo build --locked --all-features --example slow-s3
-	@CHAOS_MINUTES=$(or $(MINUTES),10) CHAOS_SEED=$(SEED) CHAOS_ONLY=$(ONLY) cargo test --locked --all-features --test chaos clients_keep -- --nocapture
+	cargo build --locked --workspace --all-features --bins
+	@CHAOS_MINUTES=$(or $(MINUTES),10) CHAOS_SEED=$(SEED) CHAOS_ONLY=$(ONLY) cargo test --locked --workspace --all-features --test chaos clients_keep -- --nocapture
 
 fuzz: ## Fuzz every parser of what peers send (FUZZ_SECONDS each, 60)
 	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),60)

@@ -32,17 +32,14 @@ clean_up() {
   exit $status
 }
 
-# build: sets odradek and slow_s3. One after the other, and the first one copied away: the example
-# is built with features for tests, which have no place in what is measured.
+# build: sets odradek and slow_s3.
 build() {
   slow_s3=${SLOW_S3_BIN:-}
   build_odradek --bin odradek
-  cp "$odradek" "$dir/odradek"
-  odradek=$dir/odradek
   if [ -z "$slow_s3" ]; then
     say "slow-s3: release build"
-    (cd "$root" && cargo build --release --locked --features test-util --example slow-s3)
-    slow_s3=${CARGO_TARGET_DIR:-$root/target}/release/examples/slow-s3
+    (cd "$root" && cargo build --release --locked -p testbed --bin slow-s3)
+    slow_s3=${CARGO_TARGET_DIR:-$root/target}/release/slow-s3
   fi
   [ -x "$slow_s3" ] || die "$slow_s3 is missing; set SLOW_S3_BIN right, or leave it alone"
 }

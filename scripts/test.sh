@@ -32,7 +32,7 @@ summary() {
 stage "set-up" scripts/setup.sh
 stage "lints" make --no-print-directory lint
 # The seeded runner is short here: the fuzzers themselves follow.
-stage "unit and integration tests, client matrix, demo" env FUZZ_SECONDS=3 cargo test --locked --all-features --no-fail-fast
+stage "unit and integration tests, client matrix, demo" env FUZZ_SECONDS=3 cargo test --locked --workspace --all-features --no-fail-fast
 stage "chart" env ODRADEK="${CARGO_TARGET_DIR:-$root/target}/debug/odradek" scripts/chart.sh
 stage "release build" make --no-print-directory build
 stage "image" env ODRADEK="${CARGO_TARGET_DIR:-$root/target}/release/odradek" scripts/image.sh

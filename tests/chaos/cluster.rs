@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use testbed::process::{Process, run, wait_until};
+use testbed::{program, repository, script};
+
 use crate::net::Net;
-use crate::process::{Process, run, wait_until};
 
 pub(crate) const ZONES: [&str; 3] = ["zone-a", "zone-b", "zone-c"];
 pub(crate) const REPLICAS: [&str; 6] = ["a1", "a2", "b1", "b2", "c1", "c2"];
@@ -33,21 +35,6 @@ pub(crate) struct Cluster {
     replicas: Vec<Option<Process>>,
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-pub(crate) fn cache() -> PathBuf {
-    let home = || PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cache/odradek");
-    std::env::var_os("ODRADEK_CACHE").map_or_else(home, PathBuf::from)
-}
-
-fn binary(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_odradek")).with_file_name(name);
-    assert!(path.exists(), "{name} is missing: cargo build --all-features --example slow-s3");
-    path
-}
-
 fn index(names: &[&str], name: &str) -> usize {
     names.iter().position(|n| *n == name).unwrap_or_else(|| panic!("{name} is unknown"))
 }
@@ -62,7 +49,7 @@ impl Cluster {
         let redis = REDIS.iter().map(|name| Some(start_redis(&net, dir, name))).collect();
         let sentinels = SENTINELS.iter().map(|name| start_sentinel(&net, dir, name)).collect();
         let store = start_store(&net, dir);
-        run(Command::new(root().join("scripts/kafka.sh")).arg("wait").arg(&kafka));
+        run(script("kafka.sh").arg("wait").arg(&kafka));
         let mut cluster = Self {
             net,
             dir: dir.to_owned(),
@@ -86,7 +73,7 @@ impl Cluster {
     }
 
     pub(crate) fn tool(&self, tool: &str, arguments: &[&str]) -> String {
-        let script = root().join("scripts/kafka-tool.sh");
+        let script = repository().join("scripts/kafka-tool.sh");
         let mut command = self.net.on(CLIENTS[0], &script.display().to_string());
         run(command.arg(tool).args(["--bootstrap-server", &self.bootstrap(0)]).args(arguments))
     }
@@ -114,7 +101,7 @@ impl Cluster {
         );
         let file = self.dir.join(format!("{name}.yaml"));
         fs::write(&file, yaml).expect("the directory is ours");
-        let mut command = self.net.on(name, &binary("odradek").display().to_string());
+        let mut command = self.net.on(name, &program("odradek").display().to_string());
         command.arg("serve").arg(file);
         if name == TIME_TRAVELLER && Path::new(FAKETIME).exists() {
             self.jump("+0");
@@ -231,7 +218,7 @@ impl Cluster {
 /// The project's own broker script, on addresses of the network instead of loopback.
 fn prepare_brokers(net: &Net, dir: &Path) -> PathBuf {
     let kafka = dir.join("kafka");
-    let mut prepare = Command::new(root().join("scripts/kafka.sh"));
+    let mut prepare = script("kafka.sh");
     prepare.arg("prepare").arg(&kafka).arg("3").args([
         "offsets.topic.replication.factor=3",
         "default.replication.factor=3",
@@ -253,7 +240,7 @@ fn prepare_brokers(net: &Net, dir: &Path) -> PathBuf {
 }
 
 fn start_broker(net: &Net, dir: &Path, name: &str) -> Process {
-    let script = root().join("scripts/kafka.sh");
+    let script = repository().join("scripts/kafka.sh");
     let mut command = net.on(name, &script.display().to_string());
     command.arg("run").arg(dir.join("kafka")).arg((1 + index(&BROKERS, name)).to_string());
     command.env("KAFKA_HEAP", "-Xms64m -Xmx384m");
@@ -294,7 +281,7 @@ fn start_sentinel(net: &Net, dir: &Path, name: &str) -> Process {
 }
 
 fn start_store(net: &Net, dir: &Path) -> Process {
-    let mut command = net.on(STORE, &binary("examples/slow-s3").display().to_string());
+    let mut command = net.on(STORE, &program("slow-s3").display().to_string());
     let listen = format!("{}:9000", net.address(STORE));
     command.args(["--listen", &listen, "--put", "20/80", "--get", "10/40"]);
     Process::start(STORE, dir, &command)

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 
-use crate::checker::{Acked, Anomaly, Found, anomalies};
+use testbed::history_checker::{Acked, Anomaly, Found, anomalies};
 
 /// Values of a producer are its number times this, and upwards from there.
 pub(crate) const VALUES_EACH: u64 = 1_000_000_000;

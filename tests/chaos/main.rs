@@ -6,26 +6,22 @@
 //! `CHAOS_ONLY=kill-zone,freeze` the kinds.
 #![expect(clippy::disallowed_methods, reason = "real processes live in real time")]
 
-#[path = "../e2e/checker.rs"]
-mod checker;
 mod cluster;
 mod history;
 mod nemesis;
 mod net;
-#[path = "../e2e/bed/process.rs"]
-mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cluster::{CLIENTS, Cluster, ZONES, cache};
+use cluster::{CLIENTS, Cluster, ZONES};
 use history::{Diary, Line, Watermarks, judge};
 use nemesis::{KINDS, Nemesis};
-use process::{Process, wait_until};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use testbed::process::{Process, wait_until};
+use testbed::{cache, repository, target_tmp};
 
 /// What `make test` does.
 const SHORT: [&str; 3] = ["kill-replica", "cut-redis", "fail-redis-over"];
@@ -66,7 +62,7 @@ impl People {
 fn librdkafka(cluster: &Cluster, name: &str, zone: usize, words: &[&str]) -> Client {
     let python = cache().join("bench/python/bin/python");
     assert!(python.exists(), "the clients are missing; run: make setup");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chaos/clients.py");
+    let script = repository().join("tests/chaos/clients.py");
     let mut command = cluster.net.on(CLIENTS[zone], &python.display().to_string());
     let (verb, topic) = (words[0], words[1]);
     command.arg(script).args([verb, &cluster.bootstrap(zone), topic, ZONES[zone]]);
@@ -83,7 +79,7 @@ fn java(cluster: &Cluster, name: &str, zone: usize, topic: &str, id: u32) -> Cli
         ZONES[zone]
     );
     std::fs::write(&config, settings).expect("the directory is ours");
-    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka-tool.sh");
+    let tool = repository().join("scripts/kafka-tool.sh");
     let mut command = cluster.net.on(CLIENTS[zone], &tool.display().to_string());
     command.args(["kafka-verifiable-producer", "--bootstrap-server", &cluster.bootstrap(zone)]);
     command.args(["--topic", topic, "--throughput", "100", "--value-prefix", &id.to_string()]);
@@ -228,7 +224,7 @@ fn clients_keep_what_they_were_promised_whatever_is_done_to_the_cluster() {
         say(&format!("\n!!! CHAOS WAS NOT RUN: {why}\n"));
         return;
     }
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos");
+    let dir = target_tmp().join("chaos");
     let _none_before = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).expect("target is ours");
     let minutes =

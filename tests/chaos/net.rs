@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
-use crate::process::run;
+use testbed::process::run;
 
 const PREFIX: &str = "odradek-chaos-";
 const HUB: &str = "hub";

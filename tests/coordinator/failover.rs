@@ -21,10 +21,10 @@ struct Watched {
 impl Watched {
     fn start() -> Option<Self> {
         let master = RedisServer::start()?;
-        let of_master = ["--replicaof", "127.0.0.1", &master.port.to_string()];
+        let of_master = ["--replicaof", "127.0.0.1", &master.port().to_string()];
         let replica = RedisServer::start_with(&of_master)?;
         let sentinel = RedisServer::start_with(&["--sentinel"])?;
-        let port = master.port.to_string();
+        let port = master.port().to_string();
         sentinel.ask::<String>(&["SENTINEL", "MONITOR", "main", "127.0.0.1", &port, "1"]);
         sentinel.ask::<String>(&["SENTINEL", "SET", "main", "down-after-milliseconds", "2000"]);
         let watched = Self { master, replica, sentinel };
@@ -54,7 +54,7 @@ impl Watched {
     }
 
     fn master_as_root(&self, command: &[&str]) {
-        let url = format!("redis://:secret@127.0.0.1:{}/", self.master.port);
+        let url = format!("redis://:secret@127.0.0.1:{}/", self.master.port());
         let client = redis::Client::open(url).expect("a good URL");
         let mut cmd = redis::cmd(command[0]);
         cmd.arg(&command[1..]);
@@ -63,7 +63,7 @@ impl Watched {
     }
 
     fn connect(&self, replica: &str, replicas: u8) -> Arc<RedisCoordinator> {
-        let url = format!("redis-sentinel://127.0.0.1:{}/main/0", self.sentinel.port);
+        let url = format!("redis-sentinel://127.0.0.1:{}/main/0", self.sentinel.port());
         let replica = replica.to_owned();
         connect(RedisSettings { replica, replicas, shards: 1, ..settings(&url, "c") })
     }
@@ -105,7 +105,7 @@ async fn a_failover_that_lost_commits_is_refused_and_one_that_lost_none_is_not()
             watched.cut();
             assert_eq!(commit(&coordinator, 1).await.unwrap(), 1);
         }
-        watched.master.kill();
+        watched.master.kill9();
         let after = until_sure(&coordinator, 2).await;
         if loses {
             is_lost(after);
@@ -171,7 +171,7 @@ async fn with_a_replica_that_has_everything_a_failover_loses_nothing() {
     watched.cut();
     // In doubt, and lost with the master: nobody was told of it.
     assert!(matches!(commit(&a, 5).await, Err(CoordinatorError::Unknown(_))));
-    watched.master.kill();
+    watched.master.kill9();
     let without_wait = watched.connect("b", 0);
     let attached = async {
         while let Err(error) = without_wait.attach("cluster", "a").await {

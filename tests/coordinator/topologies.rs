@@ -12,10 +12,10 @@ use crate::{connect, settings};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sentinel_names_the_master_and_after_a_failover_the_new_one() {
     let Some(master) = RedisServer::start() else { return };
-    let of_master = ["--replicaof", "127.0.0.1", &master.port.to_string()];
+    let of_master = ["--replicaof", "127.0.0.1", &master.port().to_string()];
     let Some(replica) = RedisServer::start_with(&of_master) else { return };
     let Some(sentinel) = RedisServer::start_with(&["--sentinel"]) else { return };
-    let port = master.port.to_string();
+    let port = master.port().to_string();
     sentinel.ask::<String>(&["SENTINEL", "MONITOR", "main", "127.0.0.1", &port, "1"]);
     sentinel.ask::<String>(&["SENTINEL", "SET", "main", "down-after-milliseconds", "500"]);
     let in_sync = |server: &RedisServer| {
@@ -24,7 +24,7 @@ async fn a_sentinel_names_the_master_and_after_a_failover_the_new_one() {
     wait_until("the replica follows", || in_sync(&replica));
     let knows_replica = || sentinel.ask::<String>(&["INFO", "sentinel"]).contains("slaves=1");
     wait_until("the sentinel knows the replica", knows_replica);
-    let url = format!("redis-sentinel://127.0.0.1:{}/main/0", sentinel.port);
+    let url = format!("redis-sentinel://127.0.0.1:{}/main/0", sentinel.port());
     let coordinator = connect(settings(&url, "c"));
     coordinator.attach("cluster", "a").await.unwrap();
     coordinator.commit(&one_batch(0, 0)).await.unwrap();
@@ -46,7 +46,7 @@ async fn a_sentinel_names_the_master_and_after_a_failover_the_new_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_answers_as_the_model_does() {
     let Some(nodes) = cluster_of_three() else { return };
-    let hosts: Vec<_> = nodes.iter().map(|n| format!("127.0.0.1:{}", n.port)).collect();
+    let hosts: Vec<_> = nodes.iter().map(|n| format!("127.0.0.1:{}", n.port())).collect();
     let url = format!("redis-cluster://{}", hosts.join(","));
     check_cases(&mut PlainHarness::new(connect(settings(&url, "cases")))).await;
     check_random(&mut PlainHarness::new(connect(settings(&url, "random"))), 99, 500).await;
@@ -64,7 +64,7 @@ fn cluster_of_three() -> Option<Vec<RedisServer>> {
         nodes.push(node);
     }
     for node in &nodes[1..] {
-        nodes[0].ask::<String>(&["CLUSTER", "MEET", "127.0.0.1", &node.port.to_string()]);
+        nodes[0].ask::<String>(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string()]);
     }
     let is_whole = |node: &RedisServer| {
         let info: String = node.ask(&["CLUSTER", "INFO"]);

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
-use crate::bed::{Bed, cache, repository, require};
+use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
+use testbed::{Testbed, cache, repository, require};
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::requests::{append, fetch};
@@ -31,7 +31,7 @@ fn a_thousand_topics_and_what_goes_wrong() {
 #[test]
 fn a_replica_with_traffic_shows_where_the_time_goes() {
     let replica = Replica::start(Backends::RedisS3, "flush: {interval: 20ms}\n");
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}shown"));
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}shown"));
     let topic = Topic::create(&replica, &name, 1, &[]);
     let admin = replica.ports().start + 1;
     let done = AtomicBool::new(false);

@@ -2,12 +2,12 @@
 
 use std::process::Command;
 
-use crate::bed::process::run;
-use crate::bed::{Bed, script};
+use testbed::process::run;
+use testbed::{Testbed, script};
 
 #[test]
 fn demo_once() {
-    let dir = Bed::get().test_dir("demo");
+    let dir = Testbed::get().test_dir("demo");
     let demo = || {
         let mut command = script("demo.sh");
         command.env("DEMO", "once").env("DEMO_DIR", &dir).env_remove("KAFKA");
@@ -25,7 +25,7 @@ fn demo_once() {
 fn demo_of_three_zones_once() {
     let mut command = Command::new("examples/three-zones/run.sh");
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
-    command.env("ZONES_DEMO", "once").env("DEMO_DIR", Bed::get().test_dir("demo-zones"));
+    command.env("ZONES_DEMO", "once").env("DEMO_DIR", Testbed::get().test_dir("demo-zones"));
     command.env("ODRADEK_BIN", env!("CARGO_BIN_EXE_odradek"));
     let said = run(&mut command);
     assert!(said.contains(": 0 missing, 0 twice; 0 sends failed"), "{said}");

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::bed::Bed;
-use crate::bed::kafka::tool;
-use crate::bed::process::wait_until;
-use crate::bed::redis::Redis;
+use testbed::Testbed;
+use testbed::kafka::tool;
+use testbed::process::wait_until;
+use testbed::redis::Redis;
 
 /// A configuration that names what the bed has, with these changes to its text.
 fn file(dir: &Path, redis: &Redis, changes: &[(&str, &str)]) -> PathBuf {
-    let bed = Bed::get();
+    let bed = Testbed::get();
     let mut text = format!(
         "replica: r\nkafka: {{bootstrapServers: [{}]}}\n\
          diskless: {{topics: [{{match: \"doctor-*\"}}]}}\n{}{}",
@@ -29,7 +29,7 @@ fn file(dir: &Path, redis: &Redis, changes: &[(&str, &str)]) -> PathBuf {
         text = text.replace(from, to);
     }
     let file = dir.join("odradek.yaml");
-    fs::write(&file, text).expect("the bed's directory is ours");
+    fs::write(&file, text).expect("the directory is writable");
     file
 }
 
@@ -64,10 +64,10 @@ fn configure_redis(redis: &Redis, command: &str) {
 
 #[test]
 fn the_doctor_finds_what_is_wrong_and_leaves_alone_what_is_not() {
-    let dir = Bed::get().test_dir("doctor");
+    let dir = Testbed::get().test_dir("doctor");
     let redis = Redis::start(&dir);
     let compacted = ["--create", "--topic", "doctor-keys", "--config", "cleanup.policy=compact"];
-    let kafka = Bed::get().kafka().bootstrap().to_owned();
+    let kafka = Testbed::get().kafka().bootstrap().to_owned();
     tool("kafka-topics", &[&["--bootstrap-server", &kafka][..], &compacted].concat());
 
     let good = file(&dir, &redis, &[]);
@@ -98,9 +98,9 @@ fn the_doctor_finds_what_is_wrong_and_leaves_alone_what_is_not() {
 
 #[test]
 fn the_doctor_names_each_part_that_is_away() {
-    let dir = Bed::get().test_dir("doctor-away");
+    let dir = Testbed::get().test_dir("doctor-away");
     let redis = Redis::start(&dir);
-    let kafka = Bed::get().kafka().bootstrap().to_owned();
+    let kafka = Testbed::get().kafka().bootstrap().to_owned();
     // Servers that have just been started may refuse a first question.
     let good = file(&dir, &redis, &[]);
     wait_until("all is well", Duration::from_secs(30), || doctor(&good, &[]).0 == Some(0));
@@ -126,7 +126,7 @@ fn the_doctor_names_each_part_that_is_away() {
 
 #[test]
 fn the_doctor_prints_the_least_policy() {
-    let dir = Bed::get().test_dir("doctor-policy");
+    let dir = Testbed::get().test_dir("doctor-policy");
     let redis = Redis::start(&dir);
     let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
     let file = file(&dir, &redis, &[]);

@@ -5,12 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::bed::Bed;
-use crate::bed::kafka::{Kafka, tool};
-use crate::bed::process::Process;
-use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
-use crate::bed::script;
-use crate::checker::{Acked, Found, anomalies};
+use testbed::Testbed;
+use testbed::kafka::{Kafka, tool};
+use testbed::process::Process;
+use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
+use testbed::script;
+use testbed::history_checker::{Acked, Found, anomalies};
 
 pub(crate) const RECORDS: usize = 24_000;
 const RECORDS_PER_SECOND: usize = 3_000;
@@ -34,7 +34,7 @@ fn a_killed_replica_on_redis_and_s3_keeps_every_promise() {
 
 #[test]
 fn a_killed_stock_broker_keeps_every_promise() {
-    let dir = Bed::get().test_dir("kafka");
+    let dir = Testbed::get().test_dir("kafka");
     keeps_every_promise(&mut Kafka::start(&dir, 1), "stock");
 }
 
@@ -45,7 +45,7 @@ fn keeps_every_promise(victim: &mut impl Victim, name: &str) {
     let shape = ["--create", "--partitions", "3", "--replication-factor", "1"];
     tool("kafka-topics", &[&on_topic[..], &shape].concat());
 
-    let dir = Bed::get().test_dir("kill-nine");
+    let dir = Testbed::get().test_dir("kill-nine");
     let mut producer = start_producer(&dir, "killed", &on_topic);
     for share in [1, 2] {
         let enough = RECORDS * share / 3;
@@ -78,7 +78,7 @@ pub(crate) fn start_producer(dir: &Path, client_id: &str, on_topic: &[&str]) -> 
         "enable.idempotence=true\nretries=2147483647\ndelivery.timeout.ms=120000\n\
          client.id={client_id}\n"
     );
-    fs::write(&config, settings).expect("the bed's directory is ours");
+    fs::write(&config, settings).expect("the directory is writable");
     let mut command = script("kafka-tool.sh");
     command.arg("kafka-verifiable-producer").args(on_topic);
     command.args(["--max-messages", &RECORDS.to_string()]);

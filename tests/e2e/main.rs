@@ -1,10 +1,8 @@
 //! Odradek end to end: real brokers, a real Redis, a real S3 server, stock clients.
 //! `make setup` gets what is needed; a missing tool fails the test that needs it.
-#![expect(clippy::disallowed_methods, reason = "the bed waits for real processes in real time")]
+#![expect(clippy::disallowed_methods, reason = "the tests wait for real processes in real time")]
 
 mod authorization;
-mod bed;
-mod checker;
 mod console;
 mod demo;
 mod doctor;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::bed::process::Process;
-use crate::bed::replica::{Backends, Replica};
-use crate::bed::{Bed, repository, require};
+use testbed::process::Process;
+use testbed::replica::{Backends, Replica};
+use testbed::{Testbed, repository, require};
 
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
@@ -28,7 +28,7 @@ fn clients_agree(backends: Backends, prefix: &str) {
     let _one = STOCK_SIDE.lock();
 
     require("python3".as_ref());
-    let bed = Bed::get();
+    let bed = Testbed::get();
     let replica = Replica::start(backends, "");
     let mut command = Command::new("python3");
     command.arg(repository().join("tests/clients/matrix.py"));

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::bed::Bed;
-use crate::bed::minio::Minio;
-use crate::bed::process::wait_until;
-use crate::bed::replica::{DISKLESS_PREFIX, InZone, Replica};
+use testbed::Testbed;
+use testbed::minio::Minio;
+use testbed::process::wait_until;
+use testbed::replica::{DISKLESS_PREFIX, InZone, Replica};
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::requests::{append, fetch, fetched};
@@ -50,13 +50,13 @@ fn within_a_hundredth(what: &str, ours: f64, theirs: f64) {
 /// Two zones, a writer in the one and readers in the other, on a `MinIO` that nobody else uses.
 #[test]
 fn what_is_counted_and_reckoned_is_what_the_store_counted() {
-    let minio = Minio::start(&Bed::get().test_dir("money"));
-    let cluster = Bed::get().unique("money");
+    let minio = Minio::start(&Testbed::get().test_dir("money"));
+    let cluster = Testbed::get().unique("money");
     let start = |zone, replica| {
-        let at = InZone { cluster: &cluster, zone, replica, nodes: 2, lists: &[] };
+        let at = InZone { cluster: &cluster, zone, replica, nodes: 2, topics: &[] };
         let extra = "flush: {interval: 20ms}\nmetrics: {perTopic: on}\n\
                      costs: {putsPer1000: 5, storagePerGiBMonth: 0}\n";
-        Replica::start_in(at, &minio.yaml("money"), &Bed::get().redis().yaml(), extra)
+        Replica::start_in(at, &minio.yaml("money"), &Testbed::get().redis().yaml(), extra)
     };
     let (writer, reader) = (start("zone-a", "writer"), start("zone-b", "reader"));
     // What happens before a zone is heard of is reckoned without it.
@@ -64,7 +64,7 @@ fn what_is_counted_and_reckoned_is_what_the_store_counted() {
         sum(&[&writer], "odradek_members", "zone-b") > 0.0
     });
     let topic = |stem: &str| {
-        let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}{stem}"));
+        let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}{stem}"));
         Topic::create(&writer, &name, 1, &[])
     };
     let (large, small) = (topic("large"), topic("small"));

@@ -11,9 +11,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::bed::Bed;
-use crate::bed::process::wait_until;
-use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
+use testbed::Testbed;
+use testbed::process::wait_until;
+use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::requests::append;
@@ -49,8 +49,8 @@ fn edit(replica: &Replica, change: impl FnOnce(&str) -> String) {
     let path = replica.dir().join("odradek.yaml");
     let text = fs::read_to_string(&path).expect("it is there");
     let fresh = replica.dir().join("odradek.yaml.new");
-    fs::write(&fresh, change(&text)).expect("the bed's directory is ours");
-    fs::rename(fresh, path).expect("the bed's directory is ours");
+    fs::write(&fresh, change(&text)).expect("the directory is writable");
+    fs::rename(fresh, path).expect("the directory is writable");
 }
 
 fn hang_up(replica: &Replica) {
@@ -65,7 +65,7 @@ fn logs_are_json_and_their_level_changes_at_run_time() {
     let shown = || zone_cache::get(admin(&replica), "/log");
     assert!(shown().ends_with("\r\n\r\ninfo,odradek=info\n"), "{}", shown());
     let sealed = || replica.log().contains("\"message\":\"sealed\"");
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}logged"));
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}logged"));
     let topic = Topic::create(&replica, &name, 1, &[]);
     let mut client = Client::connect(&topic.address(&replica, 0));
     append(&mut client, topic.partition(0), Batch::of(&["quiet"]).bytes());
@@ -96,7 +96,7 @@ fn a_file_that_changes_is_followed_and_a_wrong_one_is_not() {
         let row = format!("odradek_config_reloads_total{{outcome=\"{outcome}\"}} {count}");
         wait_until(&row, LIMIT, || has(&replica, &row));
     };
-    let prefix = Bed::get().unique("late");
+    let prefix = Testbed::get().unique("late");
     let is_diskless = |name: &str| Topic::create(&replica, name, 1, &[]).leaders[&0] >= NODE_0;
     assert!(!is_diskless(&format!("{prefix}-before")));
 
@@ -182,7 +182,7 @@ fn spans_go_to_a_collector() {
     let (port, taken) = collector();
     let extra = format!("log: {{traces: \"http://127.0.0.1:{port}\"}}\n");
     let replica = Replica::start(Backends::Embedded, &extra);
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}traced"));
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}traced"));
     let topic = Topic::create(&replica, &name, 1, &[]);
     let mut client = Client::named(&topic.address(&replica, 0), "traced-client");
     append(&mut client, topic.partition(0), Batch::of(&["traced"]).bytes());

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use crate::bed::Bed;
-use crate::bed::kafka::tool;
-use crate::bed::process::wait_until;
-use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
+use testbed::Testbed;
+use testbed::kafka::tool;
+use testbed::process::wait_until;
+use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 use crate::raw::{Topic, zone_cache};
 
 #[test]
 fn a_java_producer_is_asked_and_tells_the_size_of_its_batches() {
     let replica = Replica::start(Backends::Embedded, "clients: {telemetry: 1s}\n");
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}told"));
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}told"));
     Topic::create(&replica, &name, 1, &[]);
     let admin = u16::try_from(replica.ports().start + 1).expect("a port");
     let bootstrap = replica.bootstrap();

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::bed::ports::free_ports;
-use crate::bed::process::{Process, wait_until};
-use crate::bed::replica::{DISKLESS_PREFIX, InZone, Replica};
-use crate::bed::{Bed, repository, require};
+use testbed::ports::free_ports;
+use testbed::process::{Process, wait_until};
+use testbed::replica::{DISKLESS_PREFIX, InZone, Replica};
+use testbed::{Testbed, repository, require};
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::requests::{append, fetch};
@@ -82,11 +82,11 @@ fn the_dashboard_is_what_its_script_prints() {
 
 #[test]
 fn every_alert_fires_and_is_silent_and_has_a_runbook() {
-    let dir = Bed::get().test_dir("alerts");
+    let dir = Testbed::get().test_dir("alerts");
     for path in [format!("{FILES}/rules.yaml"), "tests/alerts/rules_test.yaml".to_owned()] {
         let from = repository().join(path);
         let name = from.file_name().expect("a file").to_owned();
-        fs::copy(&from, dir.join(name)).expect("the bed's directory is ours");
+        fs::copy(&from, dir.join(name)).expect("the directory is writable");
     }
     run(Command::new("promtool").args(["check", "rules"]).arg(dir.join("rules.yaml")));
     run(Command::new("promtool").args(["test", "rules"]).arg(dir.join("rules_test.yaml")));
@@ -116,7 +116,7 @@ fn prometheus(dir: &Path, admins: &[i32]) -> (u16, Process) {
         targets.join(", ")
     );
     let path = dir.join("prometheus.yml");
-    fs::write(&path, config).expect("the bed's directory is ours");
+    fs::write(&path, config).expect("the directory is writable");
     let port = free_ports(1);
     let mut command = Command::new("prometheus");
     command.arg(format!("--config.file={}", path.display()));
@@ -157,15 +157,15 @@ fn results(port: u16, query: &str) -> usize {
 
 #[test]
 fn every_query_has_data_on_a_real_prometheus() {
-    let dir: PathBuf = Bed::get().test_dir("prometheus");
-    let cluster = Bed::get().unique("watched");
+    let dir: PathBuf = Testbed::get().test_dir("prometheus");
+    let cluster = Testbed::get().unique("watched");
     let start = |zone, replica| {
-        let at = InZone { cluster: &cluster, zone, replica, nodes: 2, lists: &[] };
-        let store = Bed::get().minio().yaml(&cluster);
-        Replica::start_in(at, &store, &Bed::get().redis().yaml(), "flush: {interval: 20ms}\n")
+        let at = InZone { cluster: &cluster, zone, replica, nodes: 2, topics: &[] };
+        let store = Testbed::get().minio().yaml(&cluster);
+        Replica::start_in(at, &store, &Testbed::get().redis().yaml(), "flush: {interval: 20ms}\n")
     };
     let (a, b) = (start("zone-a", "a"), start("zone-b", "b"));
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}watched"));
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}watched"));
     let topic = Topic::create(&a, &name, 1, &[]);
     let (port, _prometheus) = prometheus(&dir, &[a.ports().start + 1, b.ports().start + 1]);
     let done = AtomicBool::new(false);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::checker::{Acked, Anomaly, Found, anomalies};
+use testbed::history_checker::{Acked, Anomaly, Found, anomalies};
 
 /// Values of one producer are below this and above each other.
 pub(crate) const VALUES_EACH: u64 = 1_000_000;

@@ -8,8 +8,6 @@
 #[path = "../engine/batches.rs"]
 mod batches;
 mod books;
-#[path = "../e2e/checker.rs"]
-mod checker;
 mod clients;
 mod ports;
 mod replica;

@@ -15,7 +15,7 @@ use super::{
     CLUSTER, DELETE, DENY, DESCRIBE, DESCRIBE_CONFIGS, LIMIT, READ, TOPIC, Topic, WRITE, add_acl,
     allow, plain, secured,
 };
-use crate::bed::process::wait_until;
+use testbed::process::wait_until;
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::misrouted::codes;

@@ -9,7 +9,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::Encodable;
 
 use super::{ALTER_CONFIGS, TOPIC, Topic, allow, plain, secured};
-use crate::bed::Bed;
+use testbed::Testbed;
 use crate::raw::requests::{self, text};
 
 type AlterResult = (i16, Option<String>);
@@ -102,7 +102,7 @@ fn change_rejected_by_the_broker_leaves_topic_unchanged() {
 
 #[test]
 fn unauthorized_creation_leaves_no_pending_creation() {
-    let name = Bed::get().unique("classic-secured-marked");
+    let name = Testbed::get().unique("classic-secured-marked");
     let flagged = requests::create(&name, 1, &[("diskless.enable", "true")]);
     let ordinary = requests::create(&name, 1, &[]);
     let measure = plain(secured().broker(), "eve").call::<CreateTopicsRequest>(&ordinary, 7);

@@ -6,10 +6,10 @@ use kafka_protocol::messages::{CreateTopicsRequest, MetadataRequest};
 use uuid::Uuid;
 
 use super::{LIMIT, login, plain, start_kafka};
-use crate::bed::Bed;
-use crate::bed::kafka::Kafka;
-use crate::bed::process::wait_until;
-use crate::bed::replica::{Backends, Replica};
+use testbed::Testbed;
+use testbed::kafka::Kafka;
+use testbed::process::wait_until;
+use testbed::replica::{Backends, Replica};
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::requests::{self, Target, append, produce};
@@ -36,7 +36,7 @@ fn one() -> bytes::Bytes {
 /// Nobody authenticated, so the connection may be anybody's: it outlives its broker.
 #[test]
 fn unauthenticated_connection_survives_broker_loss() {
-    let mut kafka = Kafka::start(&Bed::get().test_dir("lost-kafka"), 1);
+    let mut kafka = Kafka::start(&Testbed::get().test_dir("lost-kafka"), 1);
     let replica = Replica::start_before(&kafka, "", Backends::Embedded, FLUSH);
     create(Client::connect(&replica.bootstrap()));
     let [mut busy, mut late] = [0, 0].map(|k| Client::connect(&replica.node(k)));
@@ -55,7 +55,7 @@ fn unauthenticated_connection_survives_broker_loss() {
 /// The broker that knew who the client is has gone: the client has to say it again.
 #[test]
 fn authenticated_connection_closes_on_broker_loss() {
-    let dir = Bed::get().test_dir("lost-secured-kafka");
+    let dir = Testbed::get().test_dir("lost-secured-kafka");
     let mut kafka = start_kafka(&dir);
     // Nothing says what Odradek may do here; the administrator may everything.
     let login = login(&dir, "PLAIN").replace("username: odradek", "username: admin");

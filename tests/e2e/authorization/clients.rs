@@ -5,10 +5,10 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::{ALL, GROUP, Topic, allow, login, plain, secured};
-use crate::bed::Bed;
-use crate::bed::process::run;
-use crate::bed::replica::{Backends, Replica};
-use crate::bed::{require, script};
+use testbed::Testbed;
+use testbed::process::run;
+use testbed::replica::{Backends, Replica};
+use testbed::{require, script};
 use crate::raw::batch::Batch;
 use crate::raw::requests::append;
 
@@ -39,11 +39,11 @@ fn java_clients_with_scram() {
     let topic = Topic::diskless("java");
     secured().allow("ann", ALL, &topic);
     allow(&mut secured().admin(), "ann", ALL, GROUP, "*");
-    let file = Bed::get().test_dir("secured-java").join("client.properties");
+    let file = Testbed::get().test_dir("secured-java").join("client.properties");
     let properties = "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=SCRAM-SHA-512\n\
          sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \
          username=\"ann\" password=\"ann-secret\";\n";
-    fs::write(&file, properties).expect("the bed's directory is ours");
+    fs::write(&file, properties).expect("the directory is writable");
     let file = file.display().to_string();
     let bootstrap = secured().replica.bootstrap();
     let tool = |name: &str| {
@@ -61,7 +61,7 @@ fn java_clients_with_scram() {
 #[test]
 fn replica_authenticates_with_every_mechanism() {
     for mechanism in ["PLAIN", "SCRAM-SHA-256"] {
-        let login = login(&Bed::get().test_dir("login"), mechanism);
+        let login = login(&Testbed::get().test_dir("login"), mechanism);
         let before = &secured().kafka;
         let replica = Replica::start_before(before, &login, Backends::Embedded, "");
         let topic = Topic::diskless("login");

@@ -24,10 +24,10 @@ use odradek::entropy::Entropy;
 use odradek::proxy::sasl::{Mechanism, SaslCredentials};
 use uuid::Uuid;
 
-use crate::bed::Bed;
-use crate::bed::kafka::Kafka;
-use crate::bed::process::wait_until;
-use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
+use testbed::Testbed;
+use testbed::kafka::Kafka;
+use testbed::process::wait_until;
+use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 use crate::raw::client::Client;
 use crate::raw::requests::{self, Target, text};
 
@@ -66,7 +66,7 @@ struct SecuredCluster {
 fn secured() -> &'static SecuredCluster {
     static SECURED: OnceLock<SecuredCluster> = OnceLock::new();
     SECURED.get_or_init(|| {
-        let dir = Bed::get().test_dir("secured-kafka");
+        let dir = Testbed::get().test_dir("secured-kafka");
         let kafka = start_kafka(&dir);
         let mut admin = plain(kafka.bootstrap(), "admin");
         for operation in [DESCRIBE, DESCRIBE_CONFIGS] {
@@ -121,7 +121,7 @@ fn start_kafka(dir: &std::path::Path) -> Kafka {
 /// The replica's own section `kafka.sasl`.
 fn login(dir: &std::path::Path, mechanism: &str) -> String {
     let file = dir.join("odradek.password");
-    fs::write(&file, "odradek-secret\n").expect("the bed's directory is ours");
+    fs::write(&file, "odradek-secret\n").expect("the directory is writable");
     let file = file.display();
     format!("  sasl: {{mechanism: {mechanism}, username: odradek, passwordFile: \"{file}\"}}\n")
 }
@@ -163,14 +163,14 @@ struct Topic {
 
 impl Topic {
     fn diskless(stem: &str) -> Self {
-        let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}secured-{stem}"));
+        let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}secured-{stem}"));
         let topic = Self::create(&name);
         assert!(topic.leader >= 1_000_000_000, "{topic:?}");
         topic
     }
 
     fn classic(stem: &str) -> Self {
-        let topic = Self::create(&Bed::get().unique(&format!("classic-secured-{stem}")));
+        let topic = Self::create(&Testbed::get().unique(&format!("classic-secured-{stem}")));
         assert_eq!(topic.leader, 1);
         topic
     }

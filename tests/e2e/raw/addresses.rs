@@ -163,7 +163,7 @@ fn find_coordinator_advertises_proxy_addresses() {
             };
             // The first use of a cluster's groups creates their topic.
             let mut found = Vec::new();
-            crate::bed::process::wait_until("a coordinator", LIMIT, || {
+            testbed::process::wait_until("a coordinator", LIMIT, || {
                 let response = call_without_leak(&mut client, &find(), version);
                 found = match version {
                     0..=3 => vec![(response.error_code, response.host, response.port)],

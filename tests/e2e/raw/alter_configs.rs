@@ -14,7 +14,7 @@ use super::client::Client;
 use super::misrouted::placeholder_end;
 use super::requests::{LATEST, append, fetch, fetched, offset_of, text};
 use super::{Topic, replica};
-use crate::bed::process::wait_until;
+use testbed::process::wait_until;
 
 const TOPIC: i8 = 2;
 const SET: i8 = 0;

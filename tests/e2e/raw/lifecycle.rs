@@ -10,16 +10,16 @@ use super::Topic;
 use super::batch::{Batch, read, stored_bytes};
 use super::client::Client;
 use super::requests::{append, fetch, fetched, produce, produced};
-use crate::bed::Bed;
-use crate::bed::process::wait_until;
-use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
-use crate::bed::slow_s3::SlowS3;
+use testbed::Testbed;
+use testbed::process::wait_until;
+use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
+use testbed::slow_s3::SlowS3;
 
 /// How long anything may take that is bound to happen.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 fn topic_of(replica: &Replica) -> Topic {
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}lifecycle"));
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}lifecycle"));
     Topic::create(replica, &name, 1, &[])
 }
 
@@ -75,7 +75,7 @@ fn drain_answers_requests_in_flight() {
 #[test]
 fn second_signal_exits_at_once() {
     let store = SlowS3::start(&[]);
-    let mut replica = Replica::start_on(&store.yaml(), &Bed::get().redis().yaml(), "");
+    let mut replica = Replica::start_on(&store.yaml(), &Testbed::get().redis().yaml(), "");
     let topic = topic_of(&replica);
     store.control("fault?verb=put&contains=/wal/&hang-before=never");
     let mut client = Client::connect(&topic.address(&replica, 0));
@@ -93,13 +93,13 @@ fn second_signal_exits_at_once() {
 
 #[test]
 fn invalid_configuration_reports_every_problem() {
-    let file = Bed::get().test_dir("mistakes").join("odradek.yaml");
+    let file = Testbed::get().test_dir("mistakes").join("odradek.yaml");
     let text = "zone: 7\nreplika: r\nstore: ftp://somewhere\ncoordinator: sqlite\n\
                 kafka: {bootstrapServers: []}\n\
                 listeners: {bootstrapPort: 70000, nodePorts: 9300, brokerPorts: 9300}\n\
                 diskless: {nodesPerZone: 0, topics: [{match: \"__secret\"}]}\n\
                 flush: {interval: soon, size: 8}\n";
-    fs::write(&file, text).expect("the bed's directory is ours");
+    fs::write(&file, text).expect("the directory is writable");
     for verb in ["validate", "serve"] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
         let output = command.arg(verb).arg(&file).output().expect("it runs");

@@ -30,9 +30,9 @@ use std::sync::OnceLock;
 use kafka_protocol::messages::{CreateTopicsRequest, MetadataRequest};
 use uuid::Uuid;
 
-use crate::bed::Bed;
-use crate::bed::process::wait_until;
-use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
+use testbed::Testbed;
+use testbed::process::wait_until;
+use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 use client::Client;
 use lifecycle::LIMIT;
 
@@ -49,7 +49,7 @@ fn replica() -> &'static Replica {
 
 /// The addresses of the brokers themselves.
 fn brokers() -> Vec<String> {
-    Bed::get().kafka().bootstrap().split(',').map(str::to_owned).collect()
+    Testbed::get().kafka().bootstrap().split(',').map(str::to_owned).collect()
 }
 
 /// A topic of the shared replica, where its partitions are, and connections there.
@@ -63,13 +63,13 @@ pub(crate) struct Topic {
 impl Topic {
     /// A new topic that the YAML's pattern makes diskless.
     fn diskless(stem: &str, partitions: i32) -> Self {
-        let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}{stem}"));
+        let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}{stem}"));
         Self::create(replica(), &name, partitions, &[])
     }
 
     /// A new topic that no pattern names.
     fn classic(stem: &str, partitions: i32) -> Self {
-        let name = Bed::get().unique(&format!("classic-{stem}"));
+        let name = Testbed::get().unique(&format!("classic-{stem}"));
         Self::create(replica(), &name, partitions, &[])
     }
 

@@ -13,7 +13,7 @@ use super::client::Client;
 use super::lifecycle::LIMIT;
 use super::requests::{LATEST, append, fetch, fetched, offset_of, produce, produced, text};
 use super::{Topic, replica};
-use crate::bed::process::wait_until;
+use testbed::process::wait_until;
 
 #[test]
 fn every_version_round_trips() {

@@ -7,17 +7,17 @@ use super::batch::{Batch, read, stored_bytes};
 use super::client::Client;
 use super::lifecycle::LIMIT;
 use super::requests::{append, fetch, fetched, produce, produced};
-use crate::bed::Bed;
-use crate::bed::replica::{DISKLESS_PREFIX, Replica};
-use crate::bed::slow_s3::SlowS3;
+use testbed::Testbed;
+use testbed::replica::{DISKLESS_PREFIX, Replica};
+use testbed::slow_s3::SlowS3;
 
 /// A PUT that hangs is no affair of another connection, not even on the same partition; and once
 /// it lands, what it carried is there too, once.
 #[test]
 fn hanging_upload_does_not_delay_other_connections() {
     let store = SlowS3::start(&["--put", "5/15"]);
-    let replica = Replica::start_on(&store.yaml(), &Bed::get().redis().yaml(), "");
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}slow"));
+    let replica = Replica::start_on(&store.yaml(), &Testbed::get().redis().yaml(), "");
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}slow"));
     let topic = Topic::create(&replica, &name, 1, &[]);
     let (address, at) = (topic.address(&replica, 0), topic.partition(0));
     let (mut stuck, mut free) = (Client::connect(&address), Client::connect(&address));

@@ -18,9 +18,9 @@ use super::requests::{
     topic_name,
 };
 use super::{NODE_0, Topic, brokers, replica};
-use crate::bed::Bed;
-use crate::bed::process::{run, wait_until};
-use crate::bed::replica::{Backends, DISKLESS_PREFIX, Replica};
+use testbed::Testbed;
+use testbed::process::{run, wait_until};
+use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 
 #[test]
 fn create_topics_honours_the_diskless_flag_in_every_version() {
@@ -31,7 +31,7 @@ fn create_topics_honours_the_diskless_flag_in_every_version() {
             ("inkless.enable", "TRUE", true),
             ("diskless.enable", "false", false),
         ] {
-            let name = Bed::get().unique("created");
+            let name = Testbed::get().unique("created");
             let request = create(&name, 2, &[("retention.ms", "3600000"), (flag, value)]);
             let response = client.call(&request, version);
             let row = &response.topics[0];
@@ -50,7 +50,7 @@ fn create_topics_honours_the_diskless_flag_in_every_version() {
 
 #[test]
 fn explicit_flag_overrides_the_pattern() {
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}not"));
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}not"));
     let topic = Topic::create(replica(), &name, 1, &[("diskless.enable", "false")]);
     assert!(!topic.is_diskless());
     append(&mut topic.client(), topic.partition(0), Batch::of(&["x"]).bytes());
@@ -66,7 +66,7 @@ fn invalid_diskless_topics_are_rejected_with_a_reason() {
         (vec![("inkless.enable", "true"), ("cleanup.policy", "delete,compact")], "cleanup.policy"),
         (vec![("diskless.enable", "perhaps")], "neither true nor false"),
     ] {
-        let (bad, good) = (Bed::get().unique("refused"), Bed::get().unique("created"));
+        let (bad, good) = (Testbed::get().unique("refused"), Testbed::get().unique("created"));
         let mut request = create(&bad, 1, &configs);
         request.topics.extend(create(&good, 1, &[]).topics);
         let response = client.call(&request, 7);
@@ -78,14 +78,14 @@ fn invalid_diskless_topics_are_rejected_with_a_reason() {
         let asked = client.call::<MetadataRequest>(&metadata(&[&bad]), 12);
         assert_eq!(asked.topics[0].error_code, 3, "{bad} was not created");
     }
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}compacted"));
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}compacted"));
     let topic = Topic::create(replica(), &name, 1, &[compact]);
     assert!(!topic.is_diskless(), "a pattern does not force it");
 }
 
 #[test]
 fn validate_only_binds_no_topic() {
-    let name = Bed::get().unique("validated");
+    let name = Testbed::get().unique("validated");
     let mut client = Client::connect(&replica().bootstrap());
     let request = create(&name, 1, &[("diskless.enable", "true")]).with_validate_only(true);
     let response = client.call::<CreateTopicsRequest>(&request, 7);
@@ -98,7 +98,7 @@ fn validate_only_binds_no_topic() {
 #[test]
 fn pattern_does_not_convert_a_topic_with_records() {
     let names =
-        ["full", "empty"].map(|stem| Bed::get().unique(&format!("{DISKLESS_PREFIX}older-{stem}")));
+        ["full", "empty"].map(|stem| Testbed::get().unique(&format!("{DISKLESS_PREFIX}older-{stem}")));
     let [full, empty] = &names;
     let mut direct = Client::connect(&brokers()[0]);
     for name in &names {
@@ -123,7 +123,7 @@ fn pattern_does_not_convert_a_topic_with_records() {
 
 #[test]
 fn recreated_topic_has_an_empty_log() {
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}again"));
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}again"));
     let mut before = None;
     for version in [3, 6] {
         let topic = Topic::create(replica(), &name, 1, &[]);
@@ -180,7 +180,7 @@ fn new_partitions_accept_records() {
 fn auto_creation_follows_the_pattern() {
     let mut client = Client::connect(&replica().bootstrap());
     let (ours, theirs) =
-        (Bed::get().unique(&format!("{DISKLESS_PREFIX}auto")), Bed::get().unique("auto"));
+        (Testbed::get().unique(&format!("{DISKLESS_PREFIX}auto")), Testbed::get().unique("auto"));
     for version in [0, 12] {
         let names = [format!("{ours}-{version}"), format!("{theirs}-{version}")];
         let request = metadata(&[&names[0], &names[1]]).with_allow_auto_topic_creation(true);
@@ -193,7 +193,7 @@ fn auto_creation_follows_the_pattern() {
 
 #[test]
 fn topic_create_command_creates_a_diskless_topic() {
-    let name = Bed::get().unique("commanded");
+    let name = Testbed::get().unique("commanded");
     let config = replica().dir().join("odradek.yaml");
     let command = |extra: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));

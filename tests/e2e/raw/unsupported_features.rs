@@ -11,8 +11,8 @@ use super::client::Client;
 use super::lifecycle::LIMIT;
 use super::requests::{text, topic_name};
 use super::{Topic, replica};
-use crate::bed::Bed;
-use crate::bed::process::wait_until;
+use testbed::Testbed;
+use testbed::process::wait_until;
 
 /// The endpoint that coordinates a transactional id or a group.
 fn coordinator(key: &str, kind: i8) -> Client {
@@ -29,7 +29,7 @@ fn coordinator(key: &str, kind: i8) -> Client {
 #[test]
 fn transactions_reject_diskless_partitions() {
     let (ours, theirs) = (Topic::diskless("txn", 2), Topic::classic("txn", 1));
-    let id = Bed::get().unique("transactional");
+    let id = Testbed::get().unique("transactional");
     let mut client = coordinator(&id, 1);
     let request = InitProducerIdRequest::default()
         .with_transactional_id(Some(TransactionalId(text(&id))))
@@ -70,7 +70,7 @@ fn transactions_reject_diskless_partitions() {
 #[test]
 fn share_groups_reject_diskless_topics_with_a_message() {
     let (ours, theirs) = (Topic::diskless("share", 1), Topic::classic("share", 1));
-    let group = Bed::get().unique("share-group");
+    let group = Testbed::get().unique("share-group");
     let mut client = coordinator(&group, 0);
     let mut join = |names: &[&Topic]| {
         let names = names.iter().map(|topic| topic_name(&topic.name)).collect();

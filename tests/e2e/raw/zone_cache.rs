@@ -8,11 +8,11 @@ use super::batch::{Batch, read, stored_bytes};
 use super::client::Client;
 use super::lifecycle::LIMIT;
 use super::requests::{append, fetch, fetched};
-use crate::bed::Bed;
-use crate::bed::ports::free_ports;
-use crate::bed::process::wait_until;
-use crate::bed::replica::{DISKLESS_PREFIX, Replica};
-use crate::bed::slow_s3::SlowS3;
+use testbed::Testbed;
+use testbed::ports::free_ports;
+use testbed::process::wait_until;
+use testbed::replica::{DISKLESS_PREFIX, Replica};
+use testbed::slow_s3::SlowS3;
 
 /// Each acknowledged before the next one is sent, so each in an object of its own.
 const OBJECTS: u64 = 8;
@@ -27,7 +27,7 @@ impl Member {
     fn start(cluster: &str, store: &SlowS3) -> Self {
         let peer_port = free_ports(1);
         let peers = format!("peers: {{bind: \"127.0.0.1:{peer_port}\"}}\n");
-        let coordinator = Bed::get().redis().yaml();
+        let coordinator = Testbed::get().redis().yaml();
         let replica = Replica::start_of(cluster, &store.yaml(), &coordinator, &peers);
         Self { replica, peer_port }
     }
@@ -98,10 +98,10 @@ fn write(member: &Member, topic: &Topic, what: &str) -> Vec<(i64, bytes::Bytes)>
 #[test]
 fn zone_cache_reads_each_object_once() {
     let store = SlowS3::start(&["--put", "5/15", "--get", "20/60"]);
-    let cluster = Bed::get().unique("zone");
+    let cluster = Testbed::get().unique("zone");
     let [mut a, b, mut c] = [(); 3].map(|()| Member::start(&cluster, &store));
     wait_for_membership(&[&a, &b, &c]);
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}zone"));
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}zone"));
     let topic = Topic::create(&a.replica, &name, 1, &[]);
     // What the others have not heard of a new topic yet, they would answer with an error.
     for member in [&b, &c] {
@@ -139,12 +139,12 @@ fn zone_cache_reads_each_object_once() {
 #[test]
 fn replicas_without_peers_read_the_store_directly() {
     let store = SlowS3::start(&["--put", "5/15"]);
-    let (cluster, coordinator) = (Bed::get().unique("zone"), Bed::get().redis().yaml());
+    let (cluster, coordinator) = (Testbed::get().unique("zone"), Testbed::get().redis().yaml());
     let [a, b] = [(); 2].map(|()| {
         let replica = Replica::start_of(&cluster, &store.yaml(), &coordinator, "");
         Member { replica, peer_port: 0 }
     });
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}zone"));
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}zone"));
     let topic = Topic::create(&a.replica, &name, 1, &[]);
     Topic::look_up(&b.replica, &name);
     let written = write(&a, &topic, "alone");

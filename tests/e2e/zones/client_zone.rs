@@ -13,11 +13,11 @@ use super::{
     A, B, Installation, brokers, crossed, hosted_by, metadata, metric, nodes_of, partitions,
     records_crossed, zone_of,
 };
-use crate::bed::kafka::tool;
-use crate::bed::ports::free_ports;
-use crate::bed::process::{run, wait_until};
-use crate::bed::replica::{DISKLESS_PREFIX, Replica};
-use crate::bed::{Bed, require};
+use testbed::kafka::tool;
+use testbed::ports::free_ports;
+use testbed::process::{run, wait_until};
+use testbed::replica::{DISKLESS_PREFIX, Replica};
+use testbed::{Testbed, require};
 use crate::raw::batch::{Batch, read, stored_bytes};
 use crate::raw::client::Client;
 use crate::raw::requests::{append, fetch, fetched, produce, produced};
@@ -48,7 +48,7 @@ fn two_zones() -> &'static TwoZones {
 }
 
 fn topic(partitions: i32) -> Topic {
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}placing"));
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}placing"));
     let topic = Topic::create(&two_zones().a, &name, partitions, &[]);
     Topic::look_up(&two_zones().b, &name);
     topic
@@ -192,10 +192,10 @@ fn sidecar_advertises_zone_nodes_and_writes_nothing() {
     assert!(seen.values().map(|(at, _)| at).eq(&expected), "brokers are reached through it");
 
     // A stock client that starts there writes and reads both kinds.
-    let classic = Bed::get().unique("classic-zones");
+    let classic = Testbed::get().unique("classic-zones");
     let bootstrap = sidecar.bootstrap();
     let config = sidecar.dir().join("client.properties").display().to_string();
-    fs::write(&config, "client.id=app,zone=zone-b\n").expect("the bed's directory is ours");
+    fs::write(&config, "client.id=app,zone=zone-b\n").expect("the directory is writable");
     let told = ["--command-config", &config];
     Topic::create(&sidecar, &classic, 1, &[]);
     for name in [&topic.name, &classic] {

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 use kafka_protocol::messages::{DescribeClusterRequest, MetadataRequest, MetadataResponse};
 
-use crate::bed::Bed;
-use crate::bed::redis_proxy::RedisProxy;
-use crate::bed::replica::{InZone, Replica};
+use testbed::Testbed;
+use testbed::redis_proxy::RedisProxy;
+use testbed::replica::{InZone, Replica};
 use crate::raw::client::Client;
 use crate::raw::{NODE_0, requests};
 
@@ -28,8 +28,8 @@ struct Installation {
 
 impl Installation {
     fn new() -> Self {
-        let cluster = Bed::get().unique("zones");
-        Self { cluster, redis: RedisProxy::start(Bed::get().redis().port()) }
+        let cluster = Testbed::get().unique("zones");
+        Self { cluster, redis: RedisProxy::start(Testbed::get().redis().port()) }
     }
 
     /// A replica that asks for so many nodes; its zone's index is the order of the first starts.
@@ -43,14 +43,14 @@ impl Installation {
     }
 
     fn start(&self, zone: &str, replica: &str, nodes: u16, lists: &[&str], extra: &str) -> Replica {
-        let at = InZone { cluster: &self.cluster, zone, replica, nodes, lists };
-        let store = Bed::get().minio().yaml(&self.cluster);
+        let at = InZone { cluster: &self.cluster, zone, replica, nodes, topics: lists };
+        let store = Testbed::get().minio().yaml(&self.cluster);
         let extra = format!("flush: {{interval: 20ms}}\n{extra}");
         Replica::start_in(at, &store, &self.redis.yaml(), &extra)
     }
 
     fn sidecar(&self, zone: &str, replica: &str) -> Replica {
-        let at = InZone { cluster: &self.cluster, zone, replica, nodes: 4, lists: &[] };
+        let at = InZone { cluster: &self.cluster, zone, replica, nodes: 4, topics: &[] };
         Replica::start_in(at, "", &self.redis.yaml(), "writer: off\n")
     }
 }

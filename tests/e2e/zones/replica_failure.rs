@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::{
     A, B, Installation, crossed, hosted_by, metadata, metric, nodes, nodes_of, records_crossed,
 };
-use crate::bed::Bed;
-use crate::bed::kafka::tool;
-use crate::bed::process::wait_until;
-use crate::bed::replica::DISKLESS_PREFIX;
+use testbed::Testbed;
+use testbed::kafka::tool;
+use testbed::process::wait_until;
+use testbed::replica::DISKLESS_PREFIX;
 use crate::kill_nine::{RECORDS, acks_in, balance, start_producer};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -25,13 +25,13 @@ fn idempotent_producer_survives_drain_and_crash() {
     };
     wait_until("the nodes are spread", LIMIT, || shares(&nodes_of(&a0)));
 
-    let topic = &Bed::get().unique(&format!("{DISKLESS_PREFIX}moving"));
+    let topic = &Testbed::get().unique(&format!("{DISKLESS_PREFIX}moving"));
     // It starts in the wrong zone and says where it is: that is all that crosses.
     let bootstrap = b0.bootstrap();
     let on_topic = ["--bootstrap-server", &bootstrap, "--topic", topic];
     let shape = ["--create", "--partitions", "3", "--replication-factor", "1"];
     tool("kafka-topics", &[&on_topic[..], &shape].concat());
-    let mut producer = start_producer(&Bed::get().test_dir("moving"), "zone=zone-a", &on_topic);
+    let mut producer = start_producer(&Testbed::get().test_dir("moving"), "zone=zone-a", &on_topic);
     let log = producer.log_path().to_owned();
     producer.wait_while_alive("acks", LIMIT, || acks_in(&log) >= RECORDS / 4);
 

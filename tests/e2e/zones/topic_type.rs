@@ -13,9 +13,9 @@ use kafka_protocol::messages::{
 use parking_lot::Mutex;
 
 use super::{A, B, Installation};
-use crate::bed::process::{run, wait_until};
-use crate::bed::replica::Replica;
-use crate::bed::{Bed, require};
+use testbed::process::{run, wait_until};
+use testbed::replica::Replica;
+use testbed::{Testbed, require};
 use crate::raw::alter_configs::enable_diskless_at;
 use crate::raw::client::Client;
 use crate::raw::malformed_requests::random_choices;
@@ -100,7 +100,7 @@ impl Scenario {
     }
 
     fn create(&self, creation: Creation, by_replica: &str) {
-        let brokers = Bed::get().kafka().bootstrap();
+        let brokers = Testbed::get().kafka().bootstrap();
         let (at, configs): (&str, &[(&str, &str)]) = match creation {
             Creation::AtBroker | Creation::Altered | Creation::Grown => {
                 (brokers.split(',').next().expect("a broker"), &[])
@@ -178,7 +178,7 @@ impl Scenario {
                 seen.iter().all(|one| *one == (kind, partitions))
             })
         });
-        let in_broker = self.read(Bed::get().kafka().bootstrap());
+        let in_broker = self.read(Testbed::get().kafka().bootstrap());
         let history = self.history.lock();
         let what = format!("{creation:?}, diskless: {kind}, {} acknowledged", history.acked.len());
         assert!(!history.acked.is_empty(), "{what}");
@@ -245,7 +245,7 @@ fn replicas_with_conflicting_rules_agree_on_topic_type() {
     require("kcat".as_ref());
     let scenario = Scenario {
         at: Installation::new(),
-        topic: Bed::get().unique("truth"),
+        topic: Testbed::get().unique("truth"),
         choose: Mutex::new(Box::new(random_choices(20))),
         alive: Mutex::default(),
         history: Mutex::default(),

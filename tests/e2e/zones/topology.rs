@@ -4,10 +4,10 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::{A, B, Installation, NodeAddresses, STRIDE, hosted_by, nodes_of, partitions, zone_of};
-use crate::bed::Bed;
-use crate::bed::process::wait_until;
-use crate::bed::redis_proxy::Mode;
-use crate::bed::replica::{DISKLESS_PREFIX, Replica};
+use testbed::Testbed;
+use testbed::process::wait_until;
+use testbed::redis_proxy::Mode;
+use testbed::replica::{DISKLESS_PREFIX, Replica};
 use crate::raw::{NODE_0, Topic};
 
 /// In which everybody must have noticed a death.
@@ -66,7 +66,7 @@ fn all_replicas_agree_on_topology_and_changes_are_minimal() {
 
 /// Leaders are the zone's own; replicas are the same in all zones.
 fn zone_leads_its_own_clients(a: &Replica, b: &Replica, sidecar: &Replica) {
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}zones"));
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}zones"));
     Topic::create(a, &name, 12, &[]);
     Topic::look_up(b, &name);
     let seen = |replica: &Replica| partitions(&replica.bootstrap(), "raw", &name);

@@ -15,7 +15,7 @@ use super::super::{brokers, replica};
 use super::Findings;
 use super::raw_batch::{GZIP, NONE, RawBatch, RawRecord, raw_record};
 use super::side_by_side::{Case, SideBySide, case};
-use crate::bed::process::wait_until;
+use testbed::process::wait_until;
 
 const TOPIC: i8 = 2;
 const SET: i8 = 0;

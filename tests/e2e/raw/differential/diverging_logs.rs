@@ -12,7 +12,7 @@ use super::idempotence::{numbered, of};
 use super::raw_batch::{LZ4, RawBatch, TRANSACTIONAL, encoded};
 use super::record_contents::checked_lz4;
 use super::side_by_side::{Case, SideBySide, TopicRef, case, of_bytes};
-use crate::bed::process::wait_until;
+use testbed::process::wait_until;
 
 const TRANSACTIONAL_ID: &str = "same-txn";
 const KEY_TYPE_TRANSACTION: i8 = 1;

@@ -18,9 +18,9 @@ use super::super::requests::{self, text, topic_name};
 use super::super::{Topic, brokers, replica};
 use super::raw_batch::RawBatch;
 use super::read_log::read_log;
-use crate::bed::Bed;
-use crate::bed::process::wait_until;
-use crate::bed::replica::DISKLESS_PREFIX;
+use testbed::Testbed;
+use testbed::process::wait_until;
+use testbed::replica::DISKLESS_PREFIX;
 
 const PRODUCE: i16 = 0;
 const PARTITIONS: i32 = 5;
@@ -142,7 +142,7 @@ impl SideBySide {
 
 /// A topic with all of its partitions at broker 1.
 fn create(stem: &str, configs: &[(&str, &str)]) -> Topic {
-    let name = Bed::get().unique(stem);
+    let name = Testbed::get().unique(stem);
     let mut request = requests::create(&name, -1, configs);
     let topic = &mut request.topics[0];
     topic.replication_factor = -1;

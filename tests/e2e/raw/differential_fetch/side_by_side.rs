@@ -15,9 +15,9 @@ use super::super::lifecycle::LIMIT;
 use super::super::requests::{self, append};
 use super::super::{Topic, brokers, replica};
 use super::describe::Describe;
-use crate::bed::Bed;
-use crate::bed::process::wait_until;
-use crate::bed::replica::DISKLESS_PREFIX;
+use testbed::Testbed;
+use testbed::process::wait_until;
+use testbed::replica::DISKLESS_PREFIX;
 
 /// An answer that takes longer counts as none; the longest wait asked for is shorter.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(8);
@@ -118,7 +118,7 @@ impl SideBySide {
 
 /// A topic with all of its partitions at broker 1.
 fn create(stem: &str, partitions: i32, configs: &[(&str, &str)]) -> Topic {
-    let name = Bed::get().unique(stem);
+    let name = Testbed::get().unique(stem);
     // What is read must not depend on what a broker deletes or rolls meanwhile.
     let retention = [("retention.ms", "-1"), ("segment.ms", "9223372036854775807")];
     let mut request = requests::create(&name, -1, &[configs, &retention].concat());

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::Producer;
-use crate::bed::Bed;
-use crate::bed::redis_proxy::{Mode, RedisProxy};
-use crate::bed::replica::Replica;
-use crate::bed::slow_s3::SlowS3;
+use testbed::Testbed;
+use testbed::redis_proxy::{Mode, RedisProxy};
+use testbed::replica::Replica;
+use testbed::slow_s3::SlowS3;
 
 const OFFSET: i16 = 0;
 const REQUEST_TIMED_OUT: i16 = 7;
@@ -21,7 +21,7 @@ struct Harness {
 impl Harness {
     fn start() -> Self {
         let store = SlowS3::start(&[]);
-        let redis = RedisProxy::start(Bed::get().redis().port());
+        let redis = RedisProxy::start(Testbed::get().redis().port());
         let replica = Replica::start_on(&store.yaml(), &redis.yaml(), "");
         Self { store, redis, replica }
     }

@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 
 use super::Producer;
-use crate::bed::Bed;
-use crate::bed::process::wait_until;
-use crate::bed::redis_proxy::{Mode, RedisProxy};
-use crate::bed::replica::Replica;
-use crate::bed::slow_s3::SlowS3;
+use testbed::Testbed;
+use testbed::process::wait_until;
+use testbed::redis_proxy::{Mode, RedisProxy};
+use testbed::replica::Replica;
+use testbed::slow_s3::SlowS3;
 use crate::raw::lifecycle::LIMIT;
 
 /// Where the replica stands when it is killed.
@@ -55,13 +55,13 @@ impl Harness {
     /// Two replicas of one cluster and zone; only the victim's Redis can fail.
     fn start(step: Step) -> Self {
         let store = SlowS3::start(&[]);
-        let port = Bed::get().redis().port();
+        let port = Testbed::get().redis().port();
         let redis = RedisProxy::start(port);
-        let cluster = Bed::get().unique("kill-steps");
+        let cluster = Testbed::get().unique("kill-steps");
         let patient =
             if step == Step::Open { "flush: {interval: 30s, profile: cheap}\n" } else { "" };
         let victim = Replica::start_of(&cluster, &store.yaml(), &redis.yaml(), patient);
-        let direct = Bed::get().redis().yaml();
+        let direct = Testbed::get().redis().yaml();
         let other = Replica::start_of(&cluster, &store.yaml(), &direct, "");
         Self { store, redis, victim, other }
     }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::ProduceRequest;
 
-use crate::bed::Bed;
-use crate::bed::replica::{DISKLESS_PREFIX, Replica};
-use crate::bed::slow_s3::SlowS3;
+use testbed::Testbed;
+use testbed::replica::{DISKLESS_PREFIX, Replica};
+use testbed::slow_s3::SlowS3;
 use crate::raw::Topic;
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
@@ -27,10 +27,10 @@ fn memory_stays_bounded_while_the_store_is_slow() {
     let small = "flush: {size: 4MiB}\nmemory: {requests: 32MiB, connection: 8MiB, cache: 16MiB}\n";
     // Beyond its limit an allocation fails, and with it the process.
     let replica =
-        Replica::start_limited(LIMIT_BYTES, &store.yaml(), &Bed::get().redis().yaml(), small);
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}memory"));
+        Replica::start_limited(LIMIT_BYTES, &store.yaml(), &Testbed::get().redis().yaml(), small);
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}memory"));
     let diskless = Topic::create(&replica, &name, 4, &[]);
-    let classic = Topic::create(&replica, &Bed::get().unique("classic-memory"), 1, &[]);
+    let classic = Topic::create(&replica, &Testbed::get().unique("classic-memory"), 1, &[]);
     let (done, throttled, acked) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let value = "x".repeat(700 << 10);
     let batch = Batch::of(&[&value]).bytes();

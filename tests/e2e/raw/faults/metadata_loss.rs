@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::Producer;
-use crate::bed::Bed;
-use crate::bed::process::wait_until;
-use crate::bed::redis::Redis;
-use crate::bed::replica::Replica;
-use crate::bed::slow_s3::SlowS3;
+use testbed::Testbed;
+use testbed::process::wait_until;
+use testbed::redis::Redis;
+use testbed::replica::Replica;
+use testbed::slow_s3::SlowS3;
 use crate::raw::zone_cache::get;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ fn is_lost(replica: &Replica) -> bool {
 
 #[test]
 fn restored_old_metadata_is_rejected_until_the_newest_returns() {
-    let bed = Bed::get();
+    let bed = Testbed::get();
     let (store, mut redis) = (SlowS3::start(&[]), Redis::start(&bed.test_dir("redis-lost")));
     let cluster = bed.unique("cluster");
     let mut replicas: Vec<_> =

@@ -13,9 +13,9 @@ use super::batch::{Batch, read, stored_bytes};
 use super::client::Client;
 use super::lifecycle::LIMIT;
 use super::requests::{fetch, fetched, produce, produced};
-use crate::bed::Bed;
-use crate::bed::process::wait_until;
-use crate::bed::replica::{DISKLESS_PREFIX, Replica};
+use testbed::Testbed;
+use testbed::process::wait_until;
+use testbed::replica::{DISKLESS_PREFIX, Replica};
 
 const VERSION: i16 = 9;
 
@@ -29,7 +29,7 @@ struct Producer {
 
 impl Producer {
     fn new(replica: &Replica) -> Self {
-        let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}faults"));
+        let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}faults"));
         let topic = Topic::create(replica, &name, 1, &[]);
         let mut client = Client::connect(&replica.bootstrap());
         let init = InitProducerIdRequest::default()

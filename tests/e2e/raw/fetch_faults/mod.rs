@@ -13,11 +13,11 @@ use super::Topic;
 use super::batch::{Batch, read, stored_bytes};
 use super::client::Client;
 use super::requests::{append, fetch, fetched};
-use crate::bed::Bed;
-use crate::bed::process::wait_until;
-use crate::bed::redis_proxy::{Mode, RedisProxy};
-use crate::bed::replica::{DISKLESS_PREFIX, Replica};
-use crate::bed::slow_s3::SlowS3;
+use testbed::Testbed;
+use testbed::process::wait_until;
+use testbed::redis_proxy::{Mode, RedisProxy};
+use testbed::replica::{DISKLESS_PREFIX, Replica};
+use testbed::slow_s3::SlowS3;
 
 const NONE: i16 = 0;
 const KAFKA_STORAGE_ERROR: i16 = 56;
@@ -27,9 +27,9 @@ const RECORDS: usize = 4;
 /// A log whose writer is gone, so that every byte of it comes from the store.
 fn check(name: &str, rule: &str, expected_code: i16) {
     let store = SlowS3::start(&[]);
-    let (coordinator, cluster) = (Bed::get().redis().yaml(), Bed::get().unique("reading"));
+    let (coordinator, cluster) = (Testbed::get().redis().yaml(), Testbed::get().unique("reading"));
     let writer = Replica::start_of(&cluster, &store.yaml(), &coordinator, "");
-    let topic = Bed::get().unique(&format!("{DISKLESS_PREFIX}reading"));
+    let topic = Testbed::get().unique(&format!("{DISKLESS_PREFIX}reading"));
     let topic = Topic::create(&writer, &topic, 1, &[]);
     let batches = [0; RECORDS].map(|_| Batch::of(&["a record of a log"]).bytes());
     let mut client = Client::connect(&topic.address(&writer, 0));
@@ -87,12 +87,12 @@ fn store_failures_map_to_fetch_error_codes() {
 #[test]
 fn gap_in_the_commit_stream_loses_no_records() {
     let store = SlowS3::start(&[]);
-    let redis = Bed::get().redis();
-    let cluster = Bed::get().unique("gap");
+    let redis = Testbed::get().redis();
+    let cluster = Testbed::get().unique("gap");
     let writer = Replica::start_of(&cluster, &store.yaml(), &redis.yaml(), "");
     let proxy = RedisProxy::start(redis.port());
     let reader = Replica::start_of(&cluster, &store.yaml(), &proxy.yaml(), "");
-    let topic = Bed::get().unique(&format!("{DISKLESS_PREFIX}gap"));
+    let topic = Testbed::get().unique(&format!("{DISKLESS_PREFIX}gap"));
     let topic = Topic::create(&writer, &topic, 1, &[]);
     let at = topic.partition(0);
     let mut produces = Client::connect(&topic.address(&writer, 0));

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use kafka_protocol::messages::FetchRequest;
 
-use crate::bed::Bed;
-use crate::bed::process::wait_until;
-use crate::bed::replica::{DISKLESS_PREFIX, Replica};
-use crate::bed::slow_s3::SlowS3;
+use testbed::Testbed;
+use testbed::process::wait_until;
+use testbed::replica::{DISKLESS_PREFIX, Replica};
+use testbed::slow_s3::SlowS3;
 use crate::raw::Topic;
 use crate::raw::batch::{Batch, read, stored_bytes};
 use crate::raw::client::Client;
@@ -28,8 +28,8 @@ fn stalled_readers_hold_no_memory() {
     let store = SlowS3::start(&[]);
     let yaml = "memory: {requests: 16MiB, connection: 8MiB, cache: 16MiB, responses: 32MiB}\n";
     let replica =
-        Replica::start_limited(LIMIT_BYTES, &store.yaml(), &Bed::get().redis().yaml(), yaml);
-    let name = Bed::get().unique(&format!("{DISKLESS_PREFIX}stuck"));
+        Replica::start_limited(LIMIT_BYTES, &store.yaml(), &Testbed::get().redis().yaml(), yaml);
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}stuck"));
     let topic = Topic::create(&replica, &name, 2, &[]);
     let (large, small) = (topic.partition(0), topic.partition(1));
     let mut writer = Client::connect(&topic.address(&replica, 0));

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 /// A running child, its output in a log file. Killed when dropped, and by the kernel when the
 /// test binary ends in whatever way.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
@@ -20,7 +20,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `command` with both its outputs in `dir/name.log`, which it appends to.
-    pub(crate) fn start(name: &str, dir: &Path, command: &Command) -> Self {
+    pub fn start(name: &str, dir: &Path, command: &Command) -> Self {
         let log = dir.join(format!("{name}.log"));
         let open = || File::options().create(true).append(true).open(&log);
         let output = open().unwrap_or_else(|e| panic!("cannot write {}: {e}", log.display()));
@@ -39,32 +39,32 @@ impl Process {
         Self { name: name.to_owned(), child, log }
     }
 
-    pub(crate) fn log_path(&self) -> &Path {
+    pub fn log_path(&self) -> &Path {
         &self.log
     }
 
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read(&self.log)
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
     }
 
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    pub(crate) fn kill9(&mut self) {
+    pub fn kill9(&mut self) {
         // It may have ended by itself, which is as good.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    pub(crate) fn send_sigterm(&self) {
+    pub fn send_sigterm(&self) {
         run(Command::new("kill").arg(self.child.id().to_string()));
     }
 
     /// Waits for the end; panics, with the log, when it takes longer or when the status is bad.
-    pub(crate) fn wait_success(&mut self, limit: Duration) {
+    pub fn wait_success(&mut self, limit: Duration) {
         let mut status = None;
         wait_until(&format!("{} ends", self.name), limit, || {
             status = self.child.try_wait().expect("a child can be waited for");
@@ -76,7 +76,7 @@ impl Process {
     }
 
     /// Waits until `done` holds; panics, with the log, when the process ends before it does.
-    pub(crate) fn wait_while_alive(
+    pub fn wait_while_alive(
         &mut self,
         what: &str,
         limit: Duration,
@@ -101,7 +101,7 @@ impl Drop for Process {
 }
 
 /// Runs a command to its end; panics with its output when it fails.
-pub(crate) fn run(command: &mut Command) -> String {
+pub fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -112,7 +112,7 @@ pub(crate) fn run(command: &mut Command) -> String {
     stdout
 }
 
-pub(crate) fn wait_until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !done() {
         assert!(Instant::now() < deadline, "waited {limit:?} in vain until {what}");

@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// What is done with the bytes that come by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// They pass.
     Pass,
     /// They pass after a while.
@@ -34,14 +34,14 @@ struct Shared {
 
 /// One proxy; ends with the test binary.
 #[derive(Debug)]
-pub(crate) struct RedisProxy {
+pub struct RedisProxy {
     port: u16,
     shared: Arc<Shared>,
 }
 
 impl RedisProxy {
     /// A proxy before the Redis at that port.
-    pub(crate) fn start(redis: u16) -> Self {
+    pub fn start(redis: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         let state = Mutex::new((Mode::Pass, 0));
@@ -58,18 +58,18 @@ impl RedisProxy {
     }
 
     /// The `coordinator` key of a configuration that goes through here.
-    pub(crate) fn yaml(&self) -> String {
+    pub fn yaml(&self) -> String {
         format!("coordinator: redis://127.0.0.1:{}/0\n", self.port)
     }
 
     /// From now on; what is held goes on in the new mode.
-    pub(crate) fn set(&self, mode: Mode) {
+    pub fn set(&self, mode: Mode) {
         self.shared.lock().0 = mode;
         self.shared.changed.notify_all();
     }
 
     /// How many pieces, requests or answers, have been held so far.
-    pub(crate) fn held(&self) -> u64 {
+    pub fn held(&self) -> u64 {
         self.shared.lock().1
     }
 }

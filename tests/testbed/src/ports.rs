@@ -1,10 +1,10 @@
 //! Free loopback ports, from the cursor that the scripts share.
 
-use super::process::run;
-use super::script;
+use crate::process::run;
+use crate::script;
 
 /// The first of `count` consecutive free ports.
-pub(crate) fn free_ports(count: u16) -> u16 {
+pub fn free_ports(count: u16) -> u16 {
     let printed = run(script("free-ports.sh").arg(count.to_string()));
     printed.trim().parse().expect("free-ports.sh prints a port")
 }

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::process::{Process, run};
-use super::script;
+use crate::process::{Process, run};
+use crate::script;
 
 #[derive(Debug)]
-pub(crate) struct Kafka {
+pub struct Kafka {
     dir: PathBuf,
     bootstrap: String,
     brokers: Vec<Process>,
@@ -14,13 +14,13 @@ pub(crate) struct Kafka {
 
 impl Kafka {
     /// Brokers 1..=n with racks zone-1..; serving when this returns.
-    pub(crate) fn start(dir: &Path, n: usize) -> Self {
+    pub fn start(dir: &Path, n: usize) -> Self {
         Self::start_with(dir, n, &[], "")
     }
 
     /// As [`Kafka::start`], with `PROPERTY=VALUE` for every broker, and arguments for the tool
     /// that formats their directories.
-    pub(crate) fn start_with(dir: &Path, n: usize, properties: &[&str], format: &str) -> Self {
+    pub fn start_with(dir: &Path, n: usize, properties: &[&str], format: &str) -> Self {
         let mut prepare = script("kafka.sh");
         prepare.env("KAFKA_FORMAT", format).arg("prepare").arg(dir).arg(n.to_string());
         run(prepare.args(properties));
@@ -31,16 +31,16 @@ impl Kafka {
     }
 
     /// `host:port,host:port,…` of the brokers themselves.
-    pub(crate) fn bootstrap(&self) -> &str {
+    pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
 
-    pub(crate) fn kill9(&mut self) {
+    pub fn kill9(&mut self) {
         self.brokers.iter_mut().for_each(Process::kill9);
     }
 
     /// The same cluster again, at the same ports.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.kill9();
         let n = self.brokers.len();
         *self = Self::start(&self.dir, n);
@@ -53,6 +53,6 @@ fn start_broker(dir: &Path, id: usize) -> Process {
 }
 
 /// Runs a stock console tool and returns what it printed.
-pub(crate) fn tool(name: &str, args: &[&str]) -> String {
+pub fn tool(name: &str, args: &[&str]) -> String {
     run(script("kafka-tool.sh").arg(name).args(args))
 }

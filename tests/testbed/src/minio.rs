@@ -7,31 +7,34 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::ports::free_ports;
-use super::process::Process;
-use super::{cache, require};
+use crate::ports::free_ports;
+use crate::process::Process;
+use crate::{cache, require};
 
-const ACCESS_KEY: &str = "AKIDTEST";
-const SECRET_KEY: &str = "SECRETTEST";
-const BUCKET: &str = "odradek";
+pub const ACCESS_KEY: &str = "AKIDTEST";
+pub const SECRET_KEY: &str = "SECRETTEST";
+pub const BUCKET: &str = "odradek";
 
 #[derive(Debug)]
-pub(crate) struct Minio {
+pub struct Minio {
     port: u16,
     secret_file: PathBuf,
     _process: Process,
 }
 
 impl Minio {
-    pub(crate) fn start(dir: &Path) -> Self {
+    pub fn start(dir: &Path) -> Self {
         let binary = cache().join("bin/minio");
         require(&binary);
-        let port = free_ports(1);
+        Self::start_at(dir, free_ports(1), &binary)
+    }
+
+    fn start_at(dir: &Path, port: u16, binary: &Path) -> Self {
         let data = dir.join("minio");
         // A directory at the top of its only drive is a bucket.
-        fs::create_dir_all(data.join(BUCKET)).expect("the bed's directory is ours");
+        fs::create_dir_all(data.join(BUCKET)).expect("the directory is writable");
         let secret_file = dir.join("s3-secret");
-        fs::write(&secret_file, SECRET_KEY).expect("the bed's directory is ours");
+        fs::write(&secret_file, SECRET_KEY).expect("the directory is writable");
 
         let mut command = Command::new(binary);
         command.args(["server", "--quiet", "--address", &format!("127.0.0.1:{port}")]).arg(data);
@@ -46,8 +49,13 @@ impl Minio {
         Self { port, secret_file, _process: process }
     }
 
+    /// The URL of its S3 API.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// Requests of an API that it has answered, as `putobject`, whoever asked.
-    pub(crate) fn requests(&self, api: &str) -> u64 {
+    pub fn requests(&self, api: &str) -> u64 {
         let text = self.metrics();
         let label = format!("api=\"{api}\"");
         let is_it =
@@ -56,7 +64,7 @@ impl Minio {
     }
 
     /// Bytes that came to it, heads of requests included.
-    pub(crate) fn received_bytes(&self) -> u64 {
+    pub fn received_bytes(&self) -> u64 {
         let text = self.metrics();
         let is_it = |line: &&str| line.starts_with("minio_s3_traffic_received_bytes");
         text.lines().filter(is_it).map(value).sum()
@@ -73,7 +81,7 @@ impl Minio {
     }
 
     /// The `store` and `s3` keys of a configuration that keeps `prefix` here.
-    pub(crate) fn yaml(&self, prefix: &str) -> String {
+    pub fn yaml(&self, prefix: &str) -> String {
         format!(
             "store: s3://{BUCKET}/{prefix}\n\
              s3:\n  endpoint: \"http://127.0.0.1:{}\"\n  region: us-east-1\n  pathStyle: true\n  \

@@ -4,8 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-#[path = "s3_servers/mod.rs"]
-mod s3_servers;
+mod servers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use odradek::store::probe::{StoreCapabilities, probe};
 use odradek::store::retry::{RetryPolicy, RetryStore};
 use odradek::store::s3::{S3Credentials, S3Options, S3Store};
 use odradek::store::{Certainty, PutMode, Store, StoreError, StoreErrorKind};
-use s3_servers::{BUCKET, S3Server};
+use servers::{BUCKET, S3Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -33,7 +32,7 @@ fn failure(result: Result<impl Sized, StoreError>) -> (StoreErrorKind, Certainty
 
 #[tokio::test]
 async fn minio_conforms() {
-    let Some(server) = S3Server::minio().await else { return };
+    let Some(server) = S3Server::minio() else { return };
     conformance::run(&retrying(server.store("some/prefix"))).await;
     conformance::run(&retrying(server.store(""))).await;
     requests_are_denied(&server).await;
@@ -51,7 +50,7 @@ async fn capabilities(server: &S3Server) -> StoreCapabilities {
 
 #[tokio::test]
 async fn minio_checks_the_checksum_that_was_signed() {
-    let Some(server) = S3Server::minio().await else { return };
+    let Some(server) = S3Server::minio() else { return };
     assert_eq!(
         capabilities(&server).await,
         StoreCapabilities { conditional_create: true, checksums: true }

@@ -7,22 +7,22 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The producer was told that `value` lies at this place. An offset of −1 is Kafka's way of
 /// saying "stored already, the place is forgotten".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Acked {
-    pub(crate) partition: i32,
-    pub(crate) offset: i64,
-    pub(crate) value: u64,
+pub struct Acked {
+    pub partition: i32,
+    pub offset: i64,
+    pub value: u64,
 }
 
 /// A consumer found `value` at this place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Found {
-    pub(crate) partition: i32,
-    pub(crate) offset: i64,
-    pub(crate) value: u64,
+pub struct Found {
+    pub partition: i32,
+    pub offset: i64,
+    pub value: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Anomaly {
+pub enum Anomaly {
     /// Acknowledged, and nowhere to be read.
     Lost(Acked),
     /// Acknowledged at one place, read at another.
@@ -39,7 +39,7 @@ pub(crate) enum Anomaly {
 
 /// Everything that is wrong, nothing when all is well. `found` in any order: a partition's
 /// order is that of its offsets.
-pub(crate) fn anomalies(acked: &[Acked], found: &[Found]) -> Vec<Anomaly> {
+pub fn anomalies(acked: &[Acked], found: &[Found]) -> Vec<Anomaly> {
     let mut places: BTreeMap<u64, Vec<Found>> = BTreeMap::new();
     let mut log: BTreeMap<(i32, i64), Vec<u64>> = BTreeMap::new();
     for record in found {
