@@ -33,15 +33,14 @@ use crate::console::Console;
 use crate::coordinator::{Coordinator, Event};
 use crate::doctor;
 use crate::engine::Components;
-use crate::engine::budget::Budget;
-use crate::engine::fetch::{Fetcher, Wakeups};
-use crate::engine::lookup::Lookup;
-use crate::engine::objects::Objects;
+use crate::engine::cache::ObjectCache;
+use crate::engine::fetch::{Fetcher, LongPolls};
+use crate::engine::list_offsets::OffsetLookup;
+use crate::engine::memory::MemoryLimiter;
 use crate::engine::produce::{ProduceSettings, Producer, SealProfile, UploadSettings};
 use crate::entropy::Entropy;
 use crate::logging::Logging;
 use crate::metrics::{BudgetName, Metrics, Success};
-use crate::peers::Zone;
 use crate::proxy::client_telemetry::ClientTelemetry;
 use crate::proxy::client_zone::ClientZoneRules;
 use crate::proxy::cluster::KafkaCluster;
@@ -53,6 +52,7 @@ use crate::proxy::topology::SharedTopology;
 use crate::proxy::validation::RecordValidator;
 use crate::proxy::{Proxy, ProxySettings};
 use crate::tasks;
+use crate::zone_cache::PeerRing;
 
 /// How often brokers and topics are asked for, for what did not come by way of a client.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
@@ -151,7 +151,7 @@ impl RunningReplica {
         }
         self.drain.send_replace(true);
         // Sessions wait for their answers, which nothing may hold up now.
-        self.proxy.producer.hurry().await;
+        self.proxy.producer.flush_now().await;
         self.listeners.drained().await;
         self.proxy.producer.drain().await;
         if let Some(redis) = &self.redis {
@@ -189,12 +189,12 @@ async fn start(
         seal_profile(settings.flush.profile),
     ));
     let components = Components { store, uploads, coordinator, clock, entropy };
-    let wakeups = Arc::new(Wakeups::counting(Arc::clone(&metrics)));
+    let wakeups = Arc::new(LongPolls::with_metrics(Arc::clone(&metrics)));
     follow(&components.coordinator, &wakeups, &topics).await;
     retry_until_ok("the batch coordinator", || topics.load()).await;
 
     let member = membership::member(settings, &attachment, &opened);
-    let zone = Arc::new(Zone::new(member.clone()));
+    let zone = Arc::new(PeerRing::new(member.clone()));
     let objects = membership::objects(settings, &components, &zone, &metrics).await?;
     let (coordinator, entropy) =
         (Arc::clone(&components.coordinator), Arc::clone(&components.entropy));
@@ -270,8 +270,8 @@ pub(crate) fn login(settings: &Settings, entropy: &Arc<Entropy>) -> Option<SaslC
 /// What the use cases share.
 struct EngineParts {
     components: Components,
-    objects: Arc<Objects>,
-    wakeups: Arc<Wakeups>,
+    objects: Arc<ObjectCache>,
+    wakeups: Arc<LongPolls>,
     metrics: Arc<Metrics>,
 }
 
@@ -284,7 +284,7 @@ fn build_proxy(
 ) -> Arc<Proxy> {
     let EngineParts { components, objects, wakeups, metrics } = engine;
     let memory = &settings.memory;
-    let budget = |bytes| Budget::new(in_memory(bytes), Arc::clone(&metrics));
+    let budget = |bytes| MemoryLimiter::new(in_memory(bytes), Arc::clone(&metrics));
     let (diskless, classic) = (budget(memory.requests), budget(memory.requests));
     let responses = budget(memory.responses);
     gauges::budget(&metrics, BudgetName::requests, &diskless);
@@ -329,8 +329,8 @@ fn build_proxy(
         coordinator: Arc::clone(&components.coordinator),
         fetch_sessions: FetchSessions::new(Arc::clone(&components.entropy)),
         clock: Arc::clone(&components.clock),
-        lookup: Lookup::new(components.clone(), Arc::clone(&objects)),
-        fetcher: Fetcher::new(components, objects, wakeups).counting(Arc::clone(&metrics)),
+        lookup: OffsetLookup::new(components.clone(), Arc::clone(&objects)),
+        fetcher: Fetcher::new(components, objects, wakeups).with_metrics(Arc::clone(&metrics)),
         produce_memory: diskless,
         fetch_memory: responses,
         classic_memory: classic,
@@ -386,7 +386,7 @@ where
 /// Follows the coordinator's events for waiting fetches and topic kinds.
 async fn follow(
     coordinator: &Arc<dyn Coordinator>,
-    wakeups: &Arc<Wakeups>,
+    wakeups: &Arc<LongPolls>,
     topics: &Arc<TopicRegistry>,
 ) {
     let events = retry_until_ok("the batch coordinator", || coordinator.subscribe()).await;
@@ -403,7 +403,7 @@ async fn follow(
                 });
             }
         };
-        wakeups.follow(events, also).await;
+        wakeups.apply_events(events, also).await;
     });
 }
 

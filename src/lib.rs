@@ -3,7 +3,7 @@
 //! Read the modules in this order; each may import only those before it
 //! (`tests/tidy.rs` checks it):
 //!
-//! `log` ← `wire` ← {`store`, `coordinator`} ← `engine` ← {`peers`, `proxy`} ← `app` ← `main`.
+//! `log` ← `wire` ← {`store`, `coordinator`} ← `engine` ← {`zone_cache`, `proxy`} ← `app` ← `main`.
 
 /// What `odradek --version` says: the release, and the commit that it was built from.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ODRADEK_COMMIT"), ")");
@@ -22,7 +22,7 @@ pub mod store;
 
 pub mod engine;
 
-pub mod peers;
+pub mod zone_cache;
 
 pub mod config;
 pub mod costs;

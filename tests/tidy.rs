@@ -35,14 +35,14 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "peers",
+        "zone_cache",
         &[
             "log",
             "wire",
             "store",
             "coordinator",
             "engine",
-            "peers",
+            "zone_cache",
             "clock",
             "entropy",
             "tasks",

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::engine::budget::Budget;
-use crate::engine::objects::Objects;
+use crate::engine::cache::ObjectCache;
+use crate::engine::memory::MemoryLimiter;
 use crate::metrics::{BudgetName, Metrics};
 use crate::proxy::topics::TopicRegistry;
 
 /// A budget, under this name.
-pub(super) fn budget(metrics: &Metrics, name: BudgetName, budget: &Arc<Budget>) {
+pub(super) fn budget(metrics: &Metrics, name: BudgetName, budget: &Arc<MemoryLimiter>) {
     let (bytes, used) = metrics.clients.budget(name);
     let budget = Arc::clone(budget);
     metrics.at_scrape(move || {
@@ -18,10 +18,10 @@ pub(super) fn budget(metrics: &Metrics, name: BudgetName, budget: &Arc<Budget>) 
 }
 
 /// The cache.
-pub(super) fn cache(metrics: &Metrics, objects: &Arc<Objects>) {
+pub(super) fn cache(metrics: &Metrics, objects: &Arc<ObjectCache>) {
     let (retained, objects) = (metrics.fetch.cache_bytes.clone(), Arc::clone(objects));
     metrics.at_scrape(move || {
-        retained.set(i64::try_from(objects.bytes_kept()).unwrap_or(i64::MAX));
+        retained.set(i64::try_from(objects.cached_bytes()).unwrap_or(i64::MAX));
     });
 }
 

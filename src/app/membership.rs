@@ -18,13 +18,13 @@ use super::membership_view::MembershipView;
 use crate::config::Settings;
 use crate::coordinator::{Attachment, Coordinator, Member, Membership};
 use crate::engine::Components;
-use crate::engine::objects::{FromStore, Objects, Source};
+use crate::engine::cache::{ObjectCache, ObjectSource, StoreSource};
 use crate::entropy::Entropy;
 use crate::metrics::Metrics;
-use crate::peers::{FromZone, Server, Zone};
 use crate::proxy::listener::Listeners;
 use crate::proxy::topology::SharedTopology;
 use crate::tasks;
+use crate::zone_cache::{PeerRing, PeerServer, ZoneSource};
 
 /// How long a replica counts as alive after it was last heard of.
 pub(super) const LEASE_DURATION: Duration = Duration::from_secs(6);
@@ -67,27 +67,29 @@ pub(super) fn member(
 pub(super) async fn objects(
     settings: &Settings,
     components: &Components,
-    zone: &Arc<Zone>,
+    zone: &Arc<PeerRing>,
     metrics: &Arc<Metrics>,
-) -> anyhow::Result<Arc<Objects>> {
-    let store: Arc<dyn Source> = Arc::new(FromStore(Arc::clone(&components.store)));
+) -> anyhow::Result<Arc<ObjectCache>> {
+    let store: Arc<dyn ObjectSource> = Arc::new(StoreSource(Arc::clone(&components.store)));
     let cache_bytes = settings.memory.cache;
     let Some(peers) = &settings.peers else {
-        return Ok(Arc::new(Objects::new(store, cache_bytes).counting(Arc::clone(metrics))));
+        return Ok(Arc::new(
+            ObjectCache::new(store, cache_bytes).with_metrics(Arc::clone(metrics)),
+        ));
     };
     let (bind, clock) = (peers.bind, Arc::clone(&components.clock));
     // Before the lease, so that nobody asks in vain.
     let listening = TcpListener::bind(bind).await;
     let listener = listening.with_context(|| format!("peers.bind: cannot listen at {bind}"))?;
-    let through = FromZone::new(
+    let through = ZoneSource::new(
         Arc::clone(zone),
         Arc::clone(&store),
         Arc::clone(&clock),
         Arc::clone(metrics),
     );
-    let objects = Objects::new(Arc::new(through), cache_bytes).serving_from(store);
-    let objects = Arc::new(objects.counting(Arc::clone(metrics)));
-    let server = Server {
+    let objects = ObjectCache::new(Arc::new(through), cache_bytes).with_peer_source(store);
+    let objects = Arc::new(objects.with_metrics(Arc::clone(metrics)));
+    let server = PeerServer {
         objects: Arc::clone(&objects),
         zone: Arc::clone(zone),
         clock,
@@ -117,7 +119,7 @@ pub(super) trait MembershipObserver: Send + Sync + Debug {
 /// The parts of this replica that want to know.
 #[derive(Debug)]
 pub(super) struct MembershipSubscribers {
-    pub(super) zone: Arc<Zone>,
+    pub(super) zone: Arc<PeerRing>,
     pub(super) nodes: Arc<SharedTopology>,
     pub(super) listeners: Arc<Listeners>,
     pub(super) metrics: Arc<Metrics>,
@@ -128,7 +130,7 @@ pub(super) struct MembershipSubscribers {
 #[async_trait]
 impl MembershipObserver for MembershipSubscribers {
     async fn observe(&self, update: MembershipUpdate) {
-        let me = self.zone.me();
+        let me = self.zone.local();
         let own = update.reported.zones.get(usize::from(me.zone)).map_or(0, |zone| zone.nodes);
         if me.hosts() && own > self.nodes_reported.swap(own, Ordering::AcqRel) && own > me.nodes {
             let asked = me.nodes;
@@ -149,7 +151,7 @@ impl MembershipObserver for MembershipSubscribers {
             self.metrics.clients.members(&zone.name, here.count());
         }
         self.nodes.update(update.effective);
-        self.zone.hear(update.reported, update.valid_until);
+        self.zone.update_membership(update.reported, update.valid_until);
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{client_networks, in_memory, seal_profile};
 use crate::config::Settings;
 use crate::console::Console;
-use crate::engine::produce::Turn;
+use crate::engine::produce::FlushTuning;
 use crate::logging::Logging;
 use crate::metrics::{Metrics, ReloadOutcome};
 use crate::proxy::Proxy;
@@ -136,13 +136,13 @@ impl ConfigWatcher {
             .topics
             .set_rules(settings.diskless.topics.clone(), seal_profile(settings.flush.profile));
         proxy.settings.client_zones.networks.set(client_networks(settings));
-        let turn = Turn {
+        let turn = FlushTuning {
             interval: settings.flush.interval,
             object_bytes: in_memory(settings.flush.size_bytes),
             puts_per_second_max: settings.flush.puts_per_second_max,
         };
         let producer = proxy.producer.clone();
-        tasks::spawn("turn", async move { producer.turn(turn).await });
+        tasks::spawn("turn", async move { producer.reconfigure(turn).await });
         console.follow(settings);
         if let Some(logging) = logging
             && settings.log.level != self.settings.log.level

@@ -80,7 +80,7 @@ async fn look(proxy: &Proxy) -> HashMap<TopicId, Size> {
         for (partition, watermarks) in asked.iter().zip(found) {
             let size = sizes.entry(partition.topic).or_default();
             size.bytes += watermarks.bytes;
-            if let Some(end) = proxy.fetcher.known_end(*partition) {
+            if let Some(end) = proxy.fetcher.cached_high_watermark(*partition) {
                 let lag = u64::try_from(watermarks.high_watermark - end).unwrap_or(0);
                 *size.lag_records.get_or_insert(0) += lag;
             }

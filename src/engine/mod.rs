@@ -3,10 +3,10 @@
 //! Invariant: knows the [`crate::store::Store`] and [`crate::coordinator::Coordinator`] ports, never
 //! an adapter, a socket or a Kafka request.
 
-pub mod budget;
+pub mod cache;
 pub mod fetch;
-pub mod lookup;
-pub mod objects;
+pub mod list_offsets;
+pub mod memory;
 pub mod produce;
 
 use std::sync::Arc;

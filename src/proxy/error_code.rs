@@ -2,7 +2,7 @@
 
 use crate::coordinator::{BatchOutcome, CoordinatorError, Refusal};
 use crate::engine::fetch::FetchError;
-use crate::engine::lookup::LookupError;
+use crate::engine::list_offsets::ListOffsetsError;
 use crate::wire::record_batch::BatchError;
 use crate::wire::records::RecordsError;
 
@@ -77,10 +77,10 @@ pub fn for_coordinator(error: &CoordinatorError) -> ErrorCode {
 }
 
 /// What a lookup's trouble is called.
-pub fn for_lookup(error: &LookupError) -> ErrorCode {
+pub fn for_lookup(error: &ListOffsetsError) -> ErrorCode {
     match error {
-        LookupError::Coordinator(error) => for_coordinator(error),
-        LookupError::Store(_) | LookupError::Corrupt(_) => ErrorCode::KAFKA_STORAGE_ERROR,
+        ListOffsetsError::Coordinator(error) => for_coordinator(error),
+        ListOffsetsError::Store(_) | ListOffsetsError::Corrupt(_) => ErrorCode::KAFKA_STORAGE_ERROR,
     }
 }
 

@@ -29,9 +29,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::WallClock;
 use crate::coordinator::Coordinator;
-use crate::engine::budget::Budget;
 use crate::engine::fetch::Fetcher;
-use crate::engine::lookup::Lookup;
+use crate::engine::list_offsets::OffsetLookup;
+use crate::engine::memory::MemoryLimiter;
 use crate::engine::produce::{ConnectionId, Producer};
 use crate::metrics::Metrics;
 
@@ -76,11 +76,11 @@ pub struct Proxy {
     /// The batch coordinator.
     pub coordinator: Arc<dyn Coordinator>,
     /// Memory for what is produced to diskless nodes.
-    pub produce_memory: Arc<Budget>,
+    pub produce_memory: Arc<MemoryLimiter>,
     /// Memory for answers to fetches.
-    pub fetch_memory: Arc<Budget>,
+    pub fetch_memory: Arc<MemoryLimiter>,
     /// Memory for large frames on their way to brokers.
-    pub classic_memory: Arc<Budget>,
+    pub classic_memory: Arc<MemoryLimiter>,
     /// The produce path.
     pub producer: Producer,
     /// The check of produced records.
@@ -88,7 +88,7 @@ pub struct Proxy {
     /// The fetch path.
     pub fetcher: Fetcher,
     /// The offset lookups.
-    pub lookup: Lookup,
+    pub lookup: OffsetLookup,
     /// Fetch sessions of the diskless nodes.
     pub fetch_sessions: fetch_sessions::FetchSessions,
     /// Wall-clock time.

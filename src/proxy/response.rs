@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 
-use crate::engine::budget::Room;
+use crate::engine::memory::MemoryPermit;
 
 /// Why the connection ends. A broker says nothing either, it closes.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,7 @@ pub struct ResponseFrame {
     /// Slices to be laid end to end, length prefix first.
     pub slices: Vec<Bytes>,
     /// The memory that they take, until they are written.
-    pub permit: Option<Room>,
+    pub permit: Option<MemoryPermit>,
     /// How it is read once more, should the client not take it now.
     pub reload: Option<BodyReloader>,
 }
@@ -44,18 +44,18 @@ pub struct ResponseFrame {
 /// Reads an answer once more: the same slices, with memory for them. `None` when it cannot be had.
 pub struct BodyReloader(Box<ReloadBody>);
 
-type ReloadBody = dyn Fn() -> BoxFuture<'static, Option<(Vec<Bytes>, Room)>> + Send + Sync;
+type ReloadBody = dyn Fn() -> BoxFuture<'static, Option<(Vec<Bytes>, MemoryPermit)>> + Send + Sync;
 
 impl BodyReloader {
     /// By a call of `read`.
     pub fn new<F>(read: F) -> Self
     where
-        F: Fn() -> BoxFuture<'static, Option<(Vec<Bytes>, Room)>> + Send + Sync + 'static,
+        F: Fn() -> BoxFuture<'static, Option<(Vec<Bytes>, MemoryPermit)>> + Send + Sync + 'static,
     {
         Self(Box::new(read))
     }
 
-    pub(crate) async fn read(&self) -> Option<(Vec<Bytes>, Room)> {
+    pub(crate) async fn read(&self) -> Option<(Vec<Bytes>, MemoryPermit)> {
         (self.0)().await
     }
 }

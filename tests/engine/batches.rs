@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use odradek::engine::produce::{AppendRow, SealProfile};
+use odradek::engine::produce::{ProducedBatch, SealProfile};
 use odradek::log::batch::Part;
 use odradek::log::ids::{ObjectId, TopicId, TopicPartition};
 use odradek::log::object_format::{Footer, HEADER, encode_footer};
@@ -99,10 +99,15 @@ impl Batch {
     }
 
     /// Checked as the proxy checks what it is sent.
-    pub(crate) fn to(&self, to: i32, profile: SealProfile) -> AppendRow {
+    pub(crate) fn to(&self, to: i32, profile: SealProfile) -> ProducedBatch {
         let limits = ProduceLimits { produce_version: 9, batch_bytes_max: 1 << 20 };
         let checked = check_produce(&self.bytes(), limits).expect("a good batch");
-        AppendRow { partition: partition(to), profile, claim: checked.claim, batch: checked.bytes }
+        ProducedBatch {
+            partition: partition(to),
+            profile,
+            claim: checked.claim,
+            batch: checked.bytes,
+        }
     }
 }
 
@@ -123,7 +128,7 @@ pub(crate) fn whole_object(object: ObjectId, batches: &[(TopicPartition, Bytes)]
     whole.freeze()
 }
 
-pub(crate) fn fast(to: i32, value: &str) -> AppendRow {
+pub(crate) fn fast(to: i32, value: &str) -> ProducedBatch {
     Batch::of(&[value]).to(to, SealProfile::Fast)
 }
 

@@ -11,7 +11,7 @@ use odradek::store::{Certainty, StoreErrorKind};
 use tokio::time::{Instant, timeout};
 
 use crate::batches::Batch;
-use crate::rig::{BUDGET_BYTES, Replica, Reply, SECOND, offset_at_last, settings};
+use crate::harness::{BUDGET_BYTES, Replica, Reply, SECOND, offset_at_last, settings};
 
 /// How long a producer waits before it gives a request up and repeats it on a new connection.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,7 +21,7 @@ const BATCHES: i32 = 12;
 
 /// What a producer is told while the fault lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum Reported {
     /// An offset, if late.
     Offset,
     /// Nothing, until its own timeout (REQUEST_TIMED_OUT).
@@ -36,7 +36,7 @@ struct Producer<'a> {
     replica: &'a Replica,
     connection: u64,
     acked: i32,
-    told: Vec<Told>,
+    reported: Vec<Reported>,
 }
 
 impl Producer<'_> {
@@ -54,22 +54,22 @@ impl Producer<'_> {
             }
             let deadline = Instant::now() + REQUEST_TIMEOUT;
             for reply in inflight {
-                let told = match timeout(deadline - Instant::now(), reply).await {
-                    Err(_) => Told::Timeout,
+                let reported = match timeout(deadline - Instant::now(), reply).await {
+                    Err(_) => Reported::Timeout,
                     Ok(outcomes) => match outcomes.expect("an answer")[..] {
                         [RowOutcome::CoordinatorLost, _] | [_, RowOutcome::CoordinatorLost] => {
-                            Told::StorageError
+                            Reported::StorageError
                         }
                         [first, second] => {
                             let at = i64::from(self.acked);
                             assert_eq!((offset_at_last(first), offset_at_last(second)), (at, at));
-                            Told::Offset
+                            Reported::Offset
                         }
                         _ => panic!("two rows were sent"),
                     },
                 };
-                self.told.push(told);
-                if told != Told::Offset {
+                self.reported.push(reported);
+                if reported != Reported::Offset {
                     self.connection += 1;
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     break;
@@ -82,12 +82,12 @@ impl Producer<'_> {
 
 const PROFILE: SealProfile = SealProfile::Fast;
 
-async fn check(name: &str, allowed: &[Told], begin: impl Fn(&Replica), end: impl Fn(&Replica)) {
+async fn check(name: &str, allowed: &[Reported], begin: impl Fn(&Replica), end: impl Fn(&Replica)) {
     for hedges_burst in [0, 10] {
         let upload = UploadSettings { hedges_burst, ..UploadSettings::STANDARD };
         let replica = Replica::with(ProduceSettings { upload, ..settings() }).await;
         let mut producer =
-            Producer { replica: &replica, connection: 1, acked: 0, told: Vec::new() };
+            Producer { replica: &replica, connection: 1, acked: 0, reported: Vec::new() };
         begin(&replica);
         {
             let mut run = std::pin::pin!(producer.run());
@@ -105,15 +105,19 @@ async fn check(name: &str, allowed: &[Told], begin: impl Fn(&Replica), end: impl
             let expected: Vec<_> = (0..BATCHES).map(|n| (i64::from(n), n.to_string())).collect();
             assert_eq!(log, expected, "{name}: no gap, no duplicate");
         }
-        let others: Vec<_> = producer.told.iter().filter(|t| !allowed.contains(t)).collect();
-        assert!(others.is_empty(), "{name}: {:?}", producer.told);
-        assert!(allowed.iter().all(|t| producer.told.contains(t)), "{name}: {:?}", producer.told);
+        let others: Vec<_> = producer.reported.iter().filter(|t| !allowed.contains(t)).collect();
+        assert!(others.is_empty(), "{name}: {:?}", producer.reported);
+        assert!(
+            allowed.iter().all(|t| producer.reported.contains(t)),
+            "{name}: {:?}",
+            producer.reported
+        );
         replica.producer.drain().await;
     }
 }
 
 /// A fault of the store that stands, and is lifted.
-async fn store(name: &str, allowed: &[Told], fault: Fault) {
+async fn store(name: &str, allowed: &[Reported], fault: Fault) {
     let begin = |replica: &Replica| replica.store.set_persistent(StoreOperation::Put, Some(fault));
     check(name, allowed, begin, |replica| replica.store.set_persistent(StoreOperation::Put, None))
         .await;
@@ -121,7 +125,7 @@ async fn store(name: &str, allowed: &[Told], fault: Fault) {
 
 #[tokio::test(start_paused = true)]
 async fn every_failure_of_the_store_has_one_outcome() {
-    use Told::{Offset, Timeout};
+    use Reported::{Offset, Timeout};
     let late = |fault: Fault| Fault { after: 40 * SECOND, ..fault };
     let slow_down =
         odradek::store::faulty::Report::Error(StoreErrorKind::SlowDown, Certainty::Determinate);
@@ -140,7 +144,7 @@ async fn every_failure_of_the_store_has_one_outcome() {
 }
 
 /// A fault of the coordinator that stands, and is lifted.
-async fn coordinator(name: &str, allowed: &[Told], fault: faulty::Fault) {
+async fn coordinator(name: &str, allowed: &[Reported], fault: faulty::Fault) {
     let begin = |replica: &Replica| replica.coordinator.set_standing(Call::Commit, Some(fault));
     let end = |replica: &Replica| replica.coordinator.set_standing(Call::Commit, None);
     check(name, allowed, begin, end).await;
@@ -148,7 +152,7 @@ async fn coordinator(name: &str, allowed: &[Told], fault: faulty::Fault) {
 
 #[tokio::test(start_paused = true)]
 async fn every_failure_of_the_coordinator_has_one_outcome() {
-    use Told::{Offset, StorageError, Timeout};
+    use Reported::{Offset, StorageError, Timeout};
     use faulty::Fault;
     // As long as the Redis adapter waits.
     let late = |fault: Fault| Fault { after: 2 * SECOND, ..fault };

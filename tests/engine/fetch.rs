@@ -13,12 +13,12 @@ use odradek::store::{PutMode, Store};
 use tokio::time::{Duration, Instant};
 
 use crate::batches::{Batch, NOW, fast, partition, records, whole_object};
-use crate::rig::{Follow, Replica, SECOND, fetch};
+use crate::harness::{Events, Replica, SECOND, fetch};
 
 #[tokio::test(start_paused = true)]
 async fn a_waiting_fetch_is_woken_by_another_writers_commit() {
     let writer = Replica::new().await;
-    let reader = writer.beside(Follow::Yes).await;
+    let reader = writer.beside(Events::Delivered).await;
     let start = Instant::now();
     let waiting = reader.fetch(fetch(&[(0, 0), (1, 0)], 60 * SECOND));
     let (answers, _) = tokio::join!(waiting, async {
@@ -34,7 +34,7 @@ async fn a_waiting_fetch_is_woken_by_another_writers_commit() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_event_costs_latency_only() {
     let writer = Replica::new().await;
-    let deaf = writer.beside(Follow::Deaf).await;
+    let deaf = writer.beside(Events::Lost).await;
     let start = Instant::now();
     let waiting = deaf.fetch(fetch(&[(0, 0)], 60 * SECOND));
     let (answers, _) = tokio::join!(waiting, async {
@@ -48,7 +48,7 @@ async fn a_lost_event_costs_latency_only() {
 #[tokio::test(start_paused = true)]
 async fn a_reader_of_the_tail_asks_the_coordinator_once() {
     let writer = Replica::new().await;
-    let reader = writer.beside(Follow::Yes).await;
+    let reader = writer.beside(Events::Delivered).await;
     let mut next = 0;
     while next < 300 {
         if next % 3 == 0 {
@@ -79,7 +79,7 @@ async fn a_reader_of_the_tail_asks_the_coordinator_once() {
 #[tokio::test(start_paused = true)]
 async fn no_offset_is_out_of_range_before_the_coordinator_says_so() {
     let writer = Replica::new().await;
-    let reader = writer.beside(Follow::Yes).await;
+    let reader = writer.beside(Events::Delivered).await;
     assert!(reader.read(0, 0).await.is_empty());
     writer.write(1, fast(0, "x")).await;
     // No task has run since: the event is still on its way.
@@ -143,7 +143,7 @@ async fn own_writes_and_shared_runs_are_read_once_at_most() {
     assert_eq!(records(&answers[0].records).len(), 10);
     assert_eq!(writer.store.calls(StoreOperation::Get), 0, "a replica remembers what it wrote");
 
-    let reader = writer.beside(Follow::Yes).await;
+    let reader = writer.beside(Events::Delivered).await;
     reader.store.script(StoreOperation::Get, [Fault::slow(SECOND)]);
     let fetches = (0..20).map(|offset| reader.fetch(fetch(&[(0, offset % 10)], SECOND)));
     for (at, answers) in (0..).zip(futures::future::join_all(fetches).await) {
@@ -157,7 +157,7 @@ async fn own_writes_and_shared_runs_are_read_once_at_most() {
 async fn a_reader_that_gives_up_takes_nobody_along() {
     let writer = Replica::new().await;
     writer.write(1, fast(0, "x")).await;
-    let reader = writer.beside(Follow::Yes).await;
+    let reader = writer.beside(Events::Delivered).await;
     reader.store.script(StoreOperation::Get, [Fault::slow(9 * SECOND)]);
     let impatient = tokio::time::timeout(SECOND, reader.read(0, 0));
     let (gave_up, read) = tokio::join!(impatient, reader.read(0, 0));
@@ -206,7 +206,7 @@ async fn a_broken_object_fails_its_partition_alone() {
         if let Some(bytes) = bytes {
             writer.memory.put(&key, vec![bytes], PutMode::Overwrite).await.unwrap();
         }
-        let reader = writer.beside(Follow::Yes).await;
+        let reader = writer.beside(Events::Delivered).await;
         let answers = reader.fetch(fetch(&[(0, 0), (1, 0)], SECOND)).await;
         assert_eq!(answers[0].error, Some(FetchError::Storage), "{name}");
         assert!(answers[0].records.is_empty(), "{name}");
@@ -219,7 +219,7 @@ async fn a_broken_object_fails_its_partition_alone() {
         assert_eq!(records(&answers[1].records).len(), 1, "{name}");
     }
     writer.memory.put(&key, vec![good], PutMode::Overwrite).await.unwrap();
-    assert_eq!(writer.beside(Follow::Yes).await.read(0, 0).await.len(), 2);
+    assert_eq!(writer.beside(Events::Delivered).await.read(0, 0).await.len(), 2);
 }
 
 /// Wherever the bytes come from, the object itself says whose they are.
@@ -241,7 +241,7 @@ async fn an_index_that_names_a_strangers_bytes_is_not_believed() {
     ] {
         writer.coordinator.commit(&commit).await.unwrap();
     }
-    for replica in [&writer, &writer.beside(Follow::Yes).await] {
+    for replica in [&writer, &writer.beside(Events::Delivered).await] {
         let wanted: Vec<(i32, i64)> = (0..5).map(|to| (to, 0)).collect();
         let answers = replica.fetch(fetch(&wanted, SECOND)).await;
         for (to, answer) in (0..).zip(&answers) {
@@ -258,7 +258,7 @@ async fn what_was_read_before_a_broken_run_is_given() {
     writer.write(1, fast(0, "b")).await;
     let key = writer.objects().await.remove(1);
     writer.memory.delete(&key).await.unwrap();
-    let reader = writer.beside(Follow::Yes).await;
+    let reader = writer.beside(Events::Delivered).await;
     assert_eq!(reader.read(0, 0).await, [(0, "a".to_owned())]);
     let answers = reader.fetch(fetch(&[(0, 1)], SECOND)).await;
     assert_eq!(answers[0].error, Some(FetchError::Storage));
@@ -313,8 +313,8 @@ async fn nothing_is_read_before_there_is_memory_for_it() {
     let replica = Replica::new().await;
     replica.write(1, Batch::of(&["x".repeat(3_000).as_str()]).to(0, SealProfile::Fast)).await;
     // Room for one answer of this size, bookkeeping included.
-    let budget = odradek::engine::budget::Budget::new(5_000, std::sync::Arc::default());
-    let memory = budget.share(usize::MAX);
+    let budget = odradek::engine::memory::MemoryLimiter::new(5_000, std::sync::Arc::default());
+    let memory = budget.quota(usize::MAX);
     let first = replica.fetcher.fetch(&fetch(&[(0, 0)], SECOND), &memory).await;
     assert_eq!(records(&first.partitions[0].records).len(), 1);
     assert!(budget.available() < 2_000, "it is held with the answer");

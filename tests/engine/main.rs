@@ -2,15 +2,15 @@
 //! time.
 
 mod batches;
-mod doubt;
+mod catch_up;
+mod crash;
 mod failure_modes;
 mod fetch;
-mod history;
-mod kill;
-mod lookup;
-mod order;
+mod harness;
+mod indeterminate;
+mod list_offsets;
+mod ordering;
 mod produce;
-mod rig;
 mod uploads;
-mod zone;
-mod zone_rig;
+mod zone_cache;
+mod zone_harness;

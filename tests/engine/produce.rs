@@ -6,7 +6,7 @@ use odradek::store::faulty::{Fault, StoreOperation};
 use tokio::time::{Duration, Instant};
 
 use crate::batches::{Batch, fast};
-use crate::rig::{INTERVAL, Replica, SECOND, is_answered, offset, settings};
+use crate::harness::{INTERVAL, Replica, SECOND, is_answered, offset, settings};
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_pipeline_asks_nothing_of_anyone() {

@@ -10,7 +10,7 @@ use odradek::tasks;
 use tokio::time::Instant;
 
 use crate::batches::{Batch, fast};
-use crate::rig::{INTERVAL, Replica, SECOND, fetch, is_answered, offset, settings};
+use crate::harness::{INTERVAL, Replica, SECOND, fetch, is_answered, offset, settings};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -216,7 +216,7 @@ async fn the_cap_of_puts_holds_and_nothing_is_lost() {
         // Stopping waits for no cap.
         let last = replica.send(1, vec![fast(0, "last")]).await;
         let start = Instant::now();
-        replica.producer.hurry().await;
+        replica.producer.flush_now().await;
         offset(last.await.expect("an answer")[0]);
         assert!(start.elapsed() < 10 * MS, "{:?}", start.elapsed());
     }
@@ -229,7 +229,7 @@ async fn hurry_ends_the_wait_for_company() {
     let mut cheap = replica.send(1, vec![Batch::of(&["x"]).to(0, SealProfile::Cheap)]).await;
     assert!(!is_answered(&mut cheap).await);
     let start = Instant::now();
-    replica.producer.hurry().await;
+    replica.producer.flush_now().await;
     offset(cheap.await.expect("an answer")[0]);
     assert!(start.elapsed() < INTERVAL / 10);
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use odradek::coordinator::{BatchOutcome, Coordinator as _, FindFrom, FindRequest};
-use odradek::engine::fetch::{FetchError, FetchPartition, FetchRequest, FetchedPartition};
+use odradek::engine::fetch::{FetchError, FetchSpec, FetchedPartition, PartitionFetch};
 use odradek::engine::produce::{RowOutcome, SealProfile};
 use odradek::entropy::Entropy;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use turmoil::net::TcpStream;
 
 use crate::batches::{Batch, partition, records};
-use crate::books::VALUES_EACH;
-use crate::replica::{PRODUCE, ProduceDesk};
+use crate::history::VALUES_EACH;
+use crate::replica::{PRODUCE, ProduceExchange};
 use crate::world::{PARTITIONS, World};
 
 /// What a producer writes in all.
@@ -58,7 +58,7 @@ impl Producer {
             let at = self.entropy.next_u64() as usize % self.world.replicas.len();
             let done = self.session(at).await;
             self.world
-                .books
+                .history
                 .note(format!("producer {}: connection to {at} ended: {done:?}", self.id));
             tokio::time::sleep(Duration::from_millis(20 + self.entropy.next_u64() % 200)).await;
         }
@@ -71,7 +71,7 @@ impl Producer {
         let mut stream = timeout(Duration::from_secs(1), connect).await??;
         for sent in &self.in_flight {
             send(self.id, sent, &replica.produce, &mut stream).await?;
-            self.world.books.count("batches sent again");
+            self.world.history.count("batches sent again");
         }
         loop {
             while self.in_flight.len() < IN_FLIGHT && self.batches < BATCHES {
@@ -91,12 +91,12 @@ impl Producer {
             match outcome {
                 BatchOutcome::Committed { base_offset }
                 | BatchOutcome::Duplicate { base_offset, .. } => {
-                    self.world.books.acked(sent.partition, base_offset, &sent.values);
+                    self.world.history.acked(sent.partition, base_offset, &sent.values);
                     self.in_flight.pop_front();
                 }
                 // What came before it was lost on its way, and is sent again.
                 BatchOutcome::Refused(refusal) => {
-                    self.world.books.count("batches refused");
+                    self.world.history.count("batches refused");
                     return Err(io::Error::other(format!("{refusal:?}")));
                 }
             }
@@ -118,14 +118,14 @@ impl Producer {
 async fn send(
     producer: u64,
     sent: &Sent,
-    desk: &ProduceDesk,
+    server: &ProduceExchange,
     stream: &mut TcpStream,
 ) -> io::Result<()> {
     let values: Vec<String> = sent.values.iter().map(ToString::to_string).collect();
     let values: Vec<&str> = values.iter().map(String::as_str).collect();
     let batch = Batch::of(&values).by(producer as i64, sent.sequence);
     let profile = if producer.is_multiple_of(2) { SealProfile::Fast } else { SealProfile::Cheap };
-    stream.write_u64(desk.rows.put(batch.to(sent.partition, profile))).await
+    stream.write_u64(server.rows.put(batch.to(sent.partition, profile))).await
 }
 
 /// A consumer of all partitions.
@@ -172,7 +172,7 @@ impl Consumer {
                 Err(_) => self.move_on(),
             }
         }
-        self.world.books.note(format!("consumer {} is at the end", self.id));
+        self.world.history.note(format!("consumer {} is at the end", self.id));
     }
 
     fn move_on(&mut self) {
@@ -180,8 +180,8 @@ impl Consumer {
         self.moved = true;
     }
 
-    fn request(&self, bytes_max: usize) -> FetchRequest {
-        let of = |(index, &offset): (i32, &i64)| FetchPartition {
+    fn request(&self, bytes_max: usize) -> FetchSpec {
+        let of = |(index, &offset): (i32, &i64)| PartitionFetch {
             partition: partition(index),
             offset,
             bytes_max,
@@ -189,33 +189,31 @@ impl Consumer {
             fresh: self.moved,
         };
         let partitions = (0..).zip(&self.positions).map(of).collect();
-        FetchRequest {
-            partitions,
-            bytes_min: 1,
-            bytes_max: 4 << 10,
-            wait: Duration::from_millis(500),
-        }
+        FetchSpec { partitions, bytes_min: 1, bytes_max: 4 << 10, wait: Duration::from_millis(500) }
     }
 
     async fn take(&mut self, index: i32, fetched: &FetchedPartition) {
-        let (me, books, at) = (self.id, &self.world.books, index as usize);
+        let (me, history, at) = (self.id, &self.world.history, index as usize);
         match fetched.error {
             None => {}
             Some(FetchError::Storage) => {
-                books.count("fetches without an answer");
+                history.count("fetches without an answer");
                 self.moved = true;
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Some(FetchError::OffsetOutOfRange) => {
                 let position = self.positions[at];
-                books
-                    .wrong(format!("consumer {me}: {index}@{position} is said to be out of range"));
+                history.violation(format!(
+                    "consumer {me}: {index}@{position} is said to be out of range"
+                ));
             }
         }
         let end = fetched.watermarks.map_or(self.ends[at], |marks| marks.high_watermark);
         if end < self.ends[at] {
             let before = self.ends[at];
-            books.wrong(format!("consumer {me}: the end of {index} went from {before} to {end}"));
+            history.violation(format!(
+                "consumer {me}: the end of {index} went from {before} to {end}"
+            ));
         }
         self.ends[at] = end;
         for (offset, value) in records(&fetched.records) {
@@ -225,13 +223,13 @@ impl Consumer {
             }
             if offset != self.positions[at] || offset >= end {
                 let position = self.positions[at];
-                books.wrong(format!(
+                history.violation(format!(
                     "consumer {me}: {index}@{offset} given for {position} below {end}"
                 ));
             }
             let value = value.parse().expect("a number");
-            books.note(format!("consumer {me} reads {index}@{offset} {value}"));
-            books.read(index, offset, value);
+            history.note(format!("consumer {me} reads {index}@{offset} {value}"));
+            history.read(index, offset, value);
             self.positions[at] = offset + 1;
         }
     }

@@ -7,8 +7,8 @@
 #[expect(dead_code, reason = "the engine's tests use the rest")]
 #[path = "../engine/batches.rs"]
 mod batches;
-mod books;
 mod clients;
+mod history;
 mod ports;
 mod replica;
 mod rpc;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use books::Books;
+use history::HistoryChecker;
 use parking_lot::Mutex;
 
 /// What `make test` runs.
@@ -37,14 +37,14 @@ fn say(what: &str) {
     writeln!(std::io::stdout(), "{what}").expect("somebody reads");
 }
 
-fn run(seed: u64) -> Arc<Books> {
-    let books = Arc::new(Books::default());
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| world::run(seed, &books))) {
+fn run(seed: u64) -> Arc<HistoryChecker> {
+    let history = Arc::new(HistoryChecker::default());
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| world::run(seed, &history))) {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        books.wrong(format!("panicked: {}", text.unwrap_or_default()));
+        history.violation(format!("panicked: {}", text.unwrap_or_default()));
     }
-    books
+    history
 }
 
 /// Where the logs of failed seeds are kept.
@@ -52,15 +52,16 @@ fn kept(seed: u64) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/sim/{seed}.log"))
 }
 
-fn keep(seed: u64, books: &Books) -> String {
+fn keep(seed: u64, history: &HistoryChecker) -> String {
     let path = kept(seed);
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("target is ours");
-    std::fs::write(&path, books.log().join("\n") + "\n").expect("target is ours");
-    let wrongs = books.wrongs();
-    let first = wrongs.iter().take(5).map(|wrong| format!("\n    {wrong}")).collect::<String>();
+    std::fs::write(&path, history.log().join("\n") + "\n").expect("target is ours");
+    let violations = history.violations();
+    let first =
+        violations.iter().take(5).map(|violation| format!("\n    {violation}")).collect::<String>();
     format!(
         "seed {seed}: {} things are wrong, the first:{first}\n    its log is {}; again: make sim SEED={seed}",
-        wrongs.len(),
+        violations.len(),
         path.display()
     )
 }
@@ -68,9 +69,9 @@ fn keep(seed: u64, books: &Books) -> String {
 #[test]
 fn seeds_find_nothing() {
     if let Some(seed) = number("SIM_SEED") {
-        let books = run(seed);
-        books.log().iter().for_each(|line| say(line));
-        assert!(books.wrongs().is_empty(), "{}", keep(seed, &books));
+        let history = run(seed);
+        history.log().iter().for_each(|line| say(line));
+        assert!(history.violations().is_empty(), "{}", keep(seed, &history));
         return;
     }
     let (first, count) = (number("SIM_FIRST").unwrap_or(1), number("SIM_SEEDS").unwrap_or(SEEDS));
@@ -82,14 +83,14 @@ fn seeds_find_nothing() {
             if index >= count {
                 return;
             }
-            let books = run(first + index);
-            if !books.wrongs().is_empty() {
-                let failure = keep(first + index, &books);
+            let history = run(first + index);
+            if !history.violations().is_empty() {
+                let failure = keep(first + index, &history);
                 say(&failure);
                 failed.lock().push(failure);
             }
             let mut counts = counts.lock();
-            for (what, times) in books.counts() {
+            for (what, times) in history.counts() {
                 *counts.entry(what).or_default() += times;
             }
             if (index + 1).is_multiple_of(count.div_ceil(10)) {

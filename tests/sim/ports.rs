@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use turmoil::net::{TcpListener, TcpStream};
 
-use crate::rpc::{Desk, NoAnswer, Table};
+use crate::rpc::{RpcError, RpcServer, Table};
 
 const FOLLOW: u16 = 9001;
 const STORE_WITHIN: Duration = Duration::from_secs(4);
@@ -52,7 +52,7 @@ impl SlowStore {
 
 /// The way to the store.
 #[derive(Clone)]
-pub(crate) struct RemoteStore(pub(crate) Arc<Desk<SlowStore>>);
+pub(crate) struct RemoteStore(pub(crate) Arc<RpcServer<SlowStore>>);
 
 impl fmt::Debug for RemoteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,10 +78,10 @@ impl RemoteStore {
         };
         match self.0.ask(STORE_WITHIN, job).await {
             Ok(answer) => answer,
-            Err(NoAnswer::NeverSent) => {
+            Err(RpcError::NotSent) => {
                 Err(StoreError::determinate(StoreErrorKind::Unavailable, verb, key, "no way"))
             }
-            Err(NoAnswer::Unknown) => Err(StoreError::indeterminate(verb, key, "no answer")),
+            Err(RpcError::Unknown) => Err(StoreError::indeterminate(verb, key, "no answer")),
         }
     }
 }
@@ -134,14 +134,14 @@ pub(crate) struct Model {
 }
 
 /// Where the model is asked and followed.
-pub(crate) struct CoordinatorDesk {
-    pub(crate) calls: Arc<Desk<Model>>,
+pub(crate) struct CoordinatorServer {
+    pub(crate) calls: Arc<RpcServer<Model>>,
     events: Table<Event>,
 }
 
-impl CoordinatorDesk {
+impl CoordinatorServer {
     pub(crate) fn new(host: &str) -> Arc<Self> {
-        Arc::new(Self { calls: Desk::new(host), events: Table::default() })
+        Arc::new(Self { calls: RpcServer::new(host), events: Table::default() })
     }
 
     /// Sends every event to whoever follows.
@@ -149,8 +149,8 @@ impl CoordinatorDesk {
         let listener = TcpListener::bind(("0.0.0.0", FOLLOW)).await?;
         loop {
             let (stream, _) = listener.accept().await?;
-            let (desk, model) = (Arc::clone(&self), Arc::clone(&model));
-            tasks::spawn("publish", async move { desk.publish_to(stream, &model).await });
+            let (server, model) = (Arc::clone(&self), Arc::clone(&model));
+            tasks::spawn("publish", async move { server.publish_to(stream, &model).await });
         }
     }
 
@@ -183,7 +183,7 @@ impl CoordinatorDesk {
 
 /// The way to the coordinator.
 #[derive(Clone)]
-pub(crate) struct RemoteCoordinator(pub(crate) Arc<CoordinatorDesk>);
+pub(crate) struct RemoteCoordinator(pub(crate) Arc<CoordinatorServer>);
 
 impl fmt::Debug for RemoteCoordinator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -208,8 +208,8 @@ impl RemoteCoordinator {
         };
         match self.0.calls.ask(COORDINATOR_WITHIN, job).await {
             Ok(answer) => answer,
-            Err(NoAnswer::NeverSent) => Err(CoordinatorError::Unavailable("no way".to_owned())),
-            Err(NoAnswer::Unknown) => Err(CoordinatorError::Unknown("no answer".to_owned())),
+            Err(RpcError::NotSent) => Err(CoordinatorError::Unavailable("no way".to_owned())),
+            Err(RpcError::Unknown) => Err(CoordinatorError::Unknown("no answer".to_owned())),
         }
     }
 }
@@ -265,10 +265,10 @@ impl Coordinator for RemoteCoordinator {
 
     async fn subscribe(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
         let (sender, receiver) = mpsc::channel(1024);
-        let desk = Arc::clone(&self.0);
+        let server = Arc::clone(&self.0);
         tasks::spawn("subscribe", async move {
             while !sender.is_closed() {
-                let _broken = desk.follow_once(&sender).await;
+                let _broken = server.follow_once(&sender).await;
                 let _gone = sender.send(Event::Gap).await;
                 tokio::time::sleep(HEARTBEAT).await;
             }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use odradek::clock::ManualClock;
 use odradek::engine::Components;
-use odradek::engine::budget::Budget;
-use odradek::engine::fetch::{FetchRequest, FetchedPartition, Fetcher, Wakeups};
-use odradek::engine::objects::{FromStore, Objects};
+use odradek::engine::cache::{ObjectCache, StoreSource};
+use odradek::engine::fetch::{FetchSpec, FetchedPartition, Fetcher, LongPolls};
+use odradek::engine::memory::MemoryLimiter;
 use odradek::engine::produce::{
-    AppendRow, ConnectionId, Decided, ProduceSettings, Producer, RowOutcome, UploadSettings,
+    AppendResult, ConnectionId, ProduceSettings, ProducedBatch, Producer, RowOutcome,
+    UploadSettings,
 };
 use odradek::entropy::Entropy;
 use odradek::metrics::Metrics;
@@ -22,29 +23,29 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
 use turmoil::net::{TcpListener, TcpStream};
 
-use crate::ports::{CoordinatorDesk, RemoteCoordinator, RemoteStore};
-use crate::rpc::{Desk, Table};
+use crate::ports::{CoordinatorServer, RemoteCoordinator, RemoteStore};
+use crate::rpc::{RpcServer, Table};
 
 pub(crate) const PRODUCE: u16 = 9002;
 const BUDGET_BYTES: usize = 4 << 20;
 
 /// What a replica needs to be started again and again.
-pub(crate) struct Recipe {
+pub(crate) struct ReplicaSpec {
     pub(crate) seed: u64,
     pub(crate) tag: u32,
     pub(crate) store: RemoteStore,
-    pub(crate) coordinator: Arc<CoordinatorDesk>,
+    pub(crate) coordinator: Arc<CoordinatorServer>,
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) calls: Arc<Desk<Engine>>,
-    pub(crate) produce: Arc<ProduceDesk>,
+    pub(crate) calls: Arc<RpcServer<Engine>>,
+    pub(crate) produce: Arc<ProduceExchange>,
     /// Counts the lives of all replicas.
-    pub(crate) lives: Arc<AtomicU64>,
+    pub(crate) incarnations: Arc<AtomicU64>,
 }
 
 /// What lies between a producer's connection and the replica.
 #[derive(Debug, Default)]
-pub(crate) struct ProduceDesk {
-    pub(crate) rows: Table<AppendRow>,
+pub(crate) struct ProduceExchange {
+    pub(crate) rows: Table<ProducedBatch>,
     pub(crate) outcomes: Table<RowOutcome>,
 }
 
@@ -52,22 +53,22 @@ pub(crate) struct ProduceDesk {
 pub(crate) struct Engine {
     producer: Producer,
     fetcher: Fetcher,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryLimiter>,
     connections: AtomicU64,
 }
 
 impl Engine {
-    async fn start(recipe: &Recipe) -> Arc<Self> {
-        let life = recipe.lives.fetch_add(1, Ordering::Relaxed);
-        let entropy = Arc::new(Entropy::from_seed(recipe.seed ^ (life << 32)));
-        let bare: Arc<dyn Store> = Arc::new(recipe.store.clone());
+    async fn start(spec: &ReplicaSpec) -> Arc<Self> {
+        let life = spec.incarnations.fetch_add(1, Ordering::Relaxed);
+        let entropy = Arc::new(Entropy::from_seed(spec.seed ^ (life << 32)));
+        let bare: Arc<dyn Store> = Arc::new(spec.store.clone());
         let retry = RetryStore::new(Arc::clone(&bare), RetryPolicy::STANDARD, Arc::clone(&entropy));
-        let coordinator = Arc::new(RemoteCoordinator(Arc::clone(&recipe.coordinator)));
+        let coordinator = Arc::new(RemoteCoordinator(Arc::clone(&spec.coordinator)));
         let components = Components {
             store: Arc::new(retry),
             uploads: bare,
             coordinator,
-            clock: Arc::clone(&recipe.clock) as _,
+            clock: Arc::clone(&spec.clock) as _,
             entropy,
         };
         let settings = ProduceSettings {
@@ -79,46 +80,46 @@ impl Engine {
                 hedges_burst: 2,
                 deadline: Duration::from_secs(1)..=Duration::from_secs(3),
             },
-            replica: recipe.calls.host().to_owned(),
+            replica: spec.calls.host().to_owned(),
             incarnation: life,
-            process_id: recipe.tag,
+            process_id: spec.tag,
         };
-        let wakeups = Arc::new(Wakeups::default());
+        let long_polls = Arc::new(LongPolls::default());
         let events = components.coordinator.subscribe().await.expect("it never fails here");
-        let following = Arc::clone(&wakeups);
-        tasks::spawn("follow", async move { following.follow(events, |_| {}).await });
-        let objects = FromStore(Arc::clone(&components.store));
+        let following = Arc::clone(&long_polls);
+        tasks::spawn("follow", async move { following.apply_events(events, |_| {}).await });
+        let objects = StoreSource(Arc::clone(&components.store));
         // Less than what is written, so that objects are read again.
-        let objects = Arc::new(Objects::new(Arc::new(objects), 16 << 10));
+        let objects = Arc::new(ObjectCache::new(Arc::new(objects), 16 << 10));
         let metrics = Arc::new(Metrics::default());
-        let budget = Budget::new(BUDGET_BYTES, Arc::clone(&metrics));
+        let budget = MemoryLimiter::new(BUDGET_BYTES, Arc::clone(&metrics));
         let (parts, kept) = (components.clone(), Arc::clone(&objects));
         let producer = Producer::start(parts, settings, Arc::clone(&budget), kept, metrics);
-        let fetcher = Fetcher::new(components, objects, wakeups);
+        let fetcher = Fetcher::new(components, objects, long_polls);
         Arc::new(Self { producer, fetcher, budget, connections: AtomicU64::new(1) })
     }
 
-    pub(crate) async fn fetch(self: Arc<Self>, request: FetchRequest) -> Vec<FetchedPartition> {
-        self.fetcher.fetch(&request, &self.budget.share(usize::MAX)).await.partitions
+    pub(crate) async fn fetch(self: Arc<Self>, request: FetchSpec) -> Vec<FetchedPartition> {
+        self.fetcher.fetch(&request, &self.budget.quota(usize::MAX)).await.partitions
     }
 
     /// A producer's connection: rows in the order in which they were sent, answers in the same.
-    async fn connection(self: Arc<Self>, stream: TcpStream, desk: Arc<ProduceDesk>) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, server: Arc<ProduceExchange>) {
         let connection = ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed));
         let (mut requests, mut answers) = stream.into_split();
-        let (queue, mut decided) = mpsc::channel::<oneshot::Receiver<Decided>>(16);
-        let rows = Arc::clone(&desk);
+        let (queue, mut decided) = mpsc::channel::<oneshot::Receiver<AppendResult>>(16);
+        let rows = Arc::clone(&server);
         tasks::spawn("answers", async move {
             while let Some(reply) = decided.recv().await {
                 let Ok(outcomes) = reply.await else { return };
-                if answers.write_u64(desk.outcomes.put(outcomes[0])).await.is_err() {
+                if answers.write_u64(server.outcomes.put(outcomes[0])).await.is_err() {
                     return;
                 }
             }
         });
         while let Ok(number) = requests.read_u64().await {
             let Some(row) = rows.rows.take(number) else { return };
-            let Ok(room) = self.budget.share(usize::MAX).take(row.batch.len()).await else {
+            let Ok(room) = self.budget.quota(usize::MAX).acquire(row.batch.len()).await else {
                 return;
             };
             let Ok(reply) = self.producer.append(connection, vec![row], room).await else { return };
@@ -130,13 +131,13 @@ impl Engine {
 }
 
 /// A life of a replica, until its host dies.
-pub(crate) async fn live(recipe: Arc<Recipe>) -> io::Result<()> {
-    let engine = Engine::start(&recipe).await;
-    tasks::spawn("calls", Arc::clone(&recipe.calls).serve(Arc::clone(&engine)));
+pub(crate) async fn run_replica(spec: Arc<ReplicaSpec>) -> io::Result<()> {
+    let engine = Engine::start(&spec).await;
+    tasks::spawn("calls", Arc::clone(&spec.calls).serve(Arc::clone(&engine)));
     let listener = TcpListener::bind(("0.0.0.0", PRODUCE)).await?;
     loop {
         let (stream, _) = listener.accept().await?;
-        let desk = Arc::clone(&recipe.produce);
-        tasks::spawn("producer's connection", Arc::clone(&engine).connection(stream, desk));
+        let server = Arc::clone(&spec.produce);
+        tasks::spawn("producer's connection", Arc::clone(&engine).connection(stream, server));
     }
 }

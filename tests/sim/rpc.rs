@@ -50,21 +50,21 @@ type Job<S> = Box<dyn FnOnce(Arc<S>) -> BoxFuture<'static, Answer> + Send>;
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoAnswer {
+pub(crate) enum RpcError {
     /// The call never left.
-    NeverSent,
+    NotSent,
     /// It may have happened.
     Unknown,
 }
 
 /// Where calls to the service `S` of a host come in.
-pub(crate) struct Desk<S> {
+pub(crate) struct RpcServer<S> {
     host: String,
     jobs: Table<Job<S>>,
     answers: Table<Answer>,
 }
 
-impl<S: Send + Sync + 'static> Desk<S> {
+impl<S: Send + Sync + 'static> RpcServer<S> {
     pub(crate) fn new(host: &str) -> Arc<Self> {
         Arc::new(Self { host: host.to_owned(), jobs: Table::default(), answers: Table::default() })
     }
@@ -78,21 +78,21 @@ impl<S: Send + Sync + 'static> Desk<S> {
         &self,
         within: Duration,
         job: impl FnOnce(Arc<S>) -> F + Send + 'static,
-    ) -> Result<T, NoAnswer> {
+    ) -> Result<T, RpcError> {
         let deadline = Instant::now() + within;
         let job = move |service| job(service).map(|done| Box::new(done) as Answer).boxed();
         let ticket = self.jobs.put(Box::new(job));
         let connect = TcpStream::connect((self.host.as_str(), CALLS));
         let Ok(Ok(mut stream)) = timeout_at(deadline, connect).await else {
             self.jobs.take(ticket);
-            return Err(NoAnswer::NeverSent);
+            return Err(RpcError::NotSent);
         };
         let talk = async {
             stream.write_u64(ticket).await?;
             stream.read_u64().await
         };
         let Ok(Ok(answer)) = timeout_at(deadline, talk).await else {
-            return Err(NoAnswer::Unknown);
+            return Err(RpcError::Unknown);
         };
         let answer = self.answers.take(answer).expect("it was put there");
         Ok(*answer.downcast().expect("what the job gives"))

@@ -13,11 +13,11 @@ use rand::{Rng as _, SeedableRng as _};
 use turmoil::{Builder, Sim};
 
 use crate::batches::NOW;
-use crate::books::Books;
 use crate::clients::{Consumer, Producer};
-use crate::ports::{CoordinatorDesk, Model, RemoteStore, SlowStore};
-use crate::replica::{Recipe, live};
-use crate::rpc::Desk;
+use crate::history::HistoryChecker;
+use crate::ports::{CoordinatorServer, Model, RemoteStore, SlowStore};
+use crate::replica::{ReplicaSpec, run_replica};
+use crate::rpc::RpcServer;
 
 pub(crate) const PARTITIONS: i32 = 3;
 /// Two in each of three zones; in the engine's eyes a zone is nothing but its replicas.
@@ -33,8 +33,8 @@ const TICK: Duration = Duration::from_millis(5);
 /// What all hosts of a run share.
 pub(crate) struct World {
     pub(crate) seed: u64,
-    pub(crate) books: Arc<Books>,
-    pub(crate) replicas: Vec<Arc<Recipe>>,
+    pub(crate) history: Arc<HistoryChecker>,
+    pub(crate) replicas: Vec<Arc<ReplicaSpec>>,
     pub(crate) model: Arc<Model>,
     store: Arc<SlowStore>,
     /// Producers that have not come to their end.
@@ -42,7 +42,7 @@ pub(crate) struct World {
 }
 
 /// Runs the world of a seed to its end; what happened is in the books.
-pub(crate) fn run(seed: u64, books: &Arc<Books>) {
+pub(crate) fn run(seed: u64, history: &Arc<HistoryChecker>) {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut sim = Builder::new()
         .rng_seed(seed)
@@ -52,22 +52,22 @@ pub(crate) fn run(seed: u64, books: &Arc<Books>) {
         .max_message_latency(Duration::from_millis(rng.random_range(5..80)))
         .tcp_capacity(1024)
         .build();
-    let world = people(&mut sim, seed, books);
-    let mut trouble = Trouble { rng, mending: Vec::new(), next: Duration::ZERO };
+    let world = build_hosts(&mut sim, seed, history);
+    let mut nemesis = Nemesis { rng, recoveries: Vec::new(), next: Duration::ZERO };
     loop {
-        trouble.step(&mut sim, &world);
+        nemesis.step(&mut sim, &world);
         match sim.step() {
             Ok(true) => break,
             Ok(false) if sim.elapsed() < END => {}
-            Ok(false) => return books.wrong("somebody never came to the end"),
-            Err(error) => return books.wrong(format!("the simulation ended: {error}")),
+            Ok(false) => return history.violation("somebody never came to the end"),
+            Err(error) => return history.violation(format!("the simulation ended: {error}")),
         }
     }
-    books.balance();
+    history.check();
 }
 
 /// Puts all hosts into the network.
-fn people(sim: &mut Sim<'_>, seed: u64, books: &Arc<Books>) -> Arc<World> {
+fn build_hosts(sim: &mut Sim<'_>, seed: u64, history: &Arc<HistoryChecker>) -> Arc<World> {
     let store = Arc::new(SlowStore {
         memory: MemoryStore::new(),
         entropy: Entropy::from_seed(seed + 1),
@@ -75,42 +75,43 @@ fn people(sim: &mut Sim<'_>, seed: u64, books: &Arc<Books>) -> Arc<World> {
     });
     let memory = MemoryCoordinator::new("sim");
     let model = Arc::new(Model { memory, refuses: AtomicBool::new(false) });
-    let (store_desk, coordinator) = (Desk::new("store"), CoordinatorDesk::new("coordinator"));
-    let lives = Arc::new(AtomicU64::new(1));
-    let recipe = |tag: usize| Recipe {
+    let (store_server, coordinator) =
+        (RpcServer::new("store"), CoordinatorServer::new("coordinator"));
+    let incarnations = Arc::new(AtomicU64::new(1));
+    let spec = |tag: usize| ReplicaSpec {
         seed,
         tag: tag as u32,
-        store: RemoteStore(Arc::clone(&store_desk)),
+        store: RemoteStore(Arc::clone(&store_server)),
         coordinator: Arc::clone(&coordinator),
         clock: Arc::new(ManualClock::new(NOW)),
-        calls: Desk::new(&replica(tag)),
+        calls: RpcServer::new(&replica(tag)),
         produce: Arc::default(),
-        lives: Arc::clone(&lives),
+        incarnations: Arc::clone(&incarnations),
     };
     let world = Arc::new(World {
         seed,
-        books: Arc::clone(books),
-        replicas: (0..REPLICAS).map(recipe).map(Arc::new).collect(),
+        history: Arc::clone(history),
+        replicas: (0..REPLICAS).map(spec).map(Arc::new).collect(),
         model: Arc::clone(&model),
         store: Arc::clone(&store),
         producing: AtomicUsize::new(PRODUCERS as usize),
     });
     sim.host("store", move || {
-        let (desk, store) = (Arc::clone(&store_desk), Arc::clone(&store));
-        async move { Ok(desk.serve(store).await?) }
+        let (server, store) = (Arc::clone(&store_server), Arc::clone(&store));
+        async move { Ok(server.serve(store).await?) }
     });
     sim.host("coordinator", move || {
-        let (desk, model) = (Arc::clone(&coordinator), Arc::clone(&model));
+        let (server, model) = (Arc::clone(&coordinator), Arc::clone(&model));
         async move {
-            odradek::tasks::spawn("publish", Arc::clone(&desk).publish(Arc::clone(&model)));
-            Ok(Arc::clone(&desk.calls).serve(model).await?)
+            odradek::tasks::spawn("publish", Arc::clone(&server).publish(Arc::clone(&model)));
+            Ok(Arc::clone(&server.calls).serve(model).await?)
         }
     });
-    for recipe in &world.replicas {
-        let recipe = Arc::clone(recipe);
-        sim.host(recipe.calls.host().to_owned(), move || {
-            let recipe = Arc::clone(&recipe);
-            async move { Ok(live(recipe).await?) }
+    for spec in &world.replicas {
+        let spec = Arc::clone(spec);
+        sim.host(spec.calls.host().to_owned(), move || {
+            let spec = Arc::clone(&spec);
+            async move { Ok(run_replica(spec).await?) }
         });
     }
     for id in 1..=PRODUCERS {
@@ -143,7 +144,7 @@ fn everybody_else() -> impl Iterator<Item = String> {
 
 /// What a fault did, and will be undone.
 #[derive(Clone, Debug)]
-enum Mend {
+enum Recovery {
     Bounce(String),
     Repair(String, String),
     Release(String, String),
@@ -152,30 +153,33 @@ enum Mend {
 }
 
 /// The faults of a run.
-struct Trouble {
+struct Nemesis {
     rng: StdRng,
     /// What is to be undone when.
-    mending: Vec<(Duration, Mend)>,
+    recoveries: Vec<(Duration, Recovery)>,
     next: Duration,
 }
 
-impl Trouble {
+impl Nemesis {
     fn step(&mut self, sim: &mut Sim<'_>, world: &World) {
         let now = sim.elapsed();
-        world.books.set_time(now);
-        let due: Vec<Mend> =
-            self.mending.extract_if(.., |(at, _)| *at <= now).map(|(_, mend)| mend).collect();
-        for mend in due {
-            world.books.note(format!("{mend:?}"));
-            match mend {
-                Mend::Bounce(host) => {
+        world.history.set_time(now);
+        let due: Vec<Recovery> = self
+            .recoveries
+            .extract_if(.., |(at, _)| *at <= now)
+            .map(|(_, recovery)| recovery)
+            .collect();
+        for recovery in due {
+            world.history.note(format!("{recovery:?}"));
+            match recovery {
+                Recovery::Bounce(host) => {
                     everybody_else().for_each(|other| sim.repair(host.clone(), other));
                     sim.bounce(host);
                 }
-                Mend::Repair(a, b) => sim.repair(a, b),
-                Mend::Release(a, b) => sim.release(a, b),
-                Mend::FastStore => world.store.slowest.store(60, Ordering::Relaxed),
-                Mend::WillingCoordinator => world.model.refuses.store(false, Ordering::Relaxed),
+                Recovery::Repair(a, b) => sim.repair(a, b),
+                Recovery::Release(a, b) => sim.release(a, b),
+                Recovery::FastStore => world.store.slowest.store(60, Ordering::Relaxed),
+                Recovery::WillingCoordinator => world.model.refuses.store(false, Ordering::Relaxed),
             }
         }
         if now >= self.next && now < TROUBLE {
@@ -186,58 +190,59 @@ impl Trouble {
 
     fn fault(&mut self, sim: &mut Sim<'_>, world: &World, now: Duration) {
         let until = now + Duration::from_millis(self.rng.random_range(50..5_000));
-        let (what, mend) = match self.rng.random_range(0..8) {
+        let (what, recovery) = match self.rng.random_range(0..8) {
             0 | 1 => {
                 let host = replica(self.rng.random_range(0..REPLICAS));
-                let is_dead = |m: &(_, Mend)| matches!(&m.1, Mend::Bounce(dead) if *dead == host);
-                if self.mending.iter().any(is_dead) {
+                let is_dead =
+                    |m: &(_, Recovery)| matches!(&m.1, Recovery::Bounce(dead) if *dead == host);
+                if self.recoveries.iter().any(is_dead) {
                     return;
                 }
                 // Its last words would come in any order, and no seed would be the same twice.
                 everybody_else().for_each(|other| sim.partition(host.clone(), other));
                 sim.crash(host.clone());
-                ("kills", Mend::Bounce(host))
+                ("kills", Recovery::Bounce(host))
             }
             fault @ 2..=5 => {
                 let (a, b) = self.pair();
                 match fault {
                     2 => {
                         sim.partition_oneway(a.clone(), b.clone());
-                        ("cuts one way", Mend::Repair(a, b))
+                        ("cuts one way", Recovery::Repair(a, b))
                     }
                     3 => {
                         sim.partition_oneway(b.clone(), a.clone());
-                        ("cuts the other way", Mend::Repair(a, b))
+                        ("cuts the other way", Recovery::Repair(a, b))
                     }
                     4 => {
                         sim.partition(a.clone(), b.clone());
-                        ("cuts", Mend::Repair(a, b))
+                        ("cuts", Recovery::Repair(a, b))
                     }
                     _ => {
                         sim.hold(a.clone(), b.clone());
-                        ("holds", Mend::Release(a, b))
+                        ("holds", Recovery::Release(a, b))
                     }
                 }
             }
             6 => {
                 world.store.slowest.store(self.rng.random_range(200..3_000), Ordering::Relaxed);
-                ("slows the store", Mend::FastStore)
+                ("slows the store", Recovery::FastStore)
             }
             _ if self.rng.random() => {
                 world.model.refuses.store(true, Ordering::Relaxed);
-                ("has the coordinator refuse", Mend::WillingCoordinator)
+                ("has the coordinator refuse", Recovery::WillingCoordinator)
             }
             _ => {
                 let jump: i64 = self.rng.random_range(-3_600_000..3_600_000);
                 let which = self.rng.random_range(0..REPLICAS);
                 world.replicas[which].clock.set(NOW + jump);
-                world.books.note(format!("clock of {which} jumps by {jump} ms"));
-                return world.books.count("clocks moved");
+                world.history.note(format!("clock of {which} jumps by {jump} ms"));
+                return world.history.count("clocks moved");
             }
         };
-        world.books.count(what);
-        world.books.note(format!("{what}, until {until:?}: {mend:?}"));
-        self.mending.push((until, mend));
+        world.history.count(what);
+        world.history.note(format!("{what}, until {until:?}: {recovery:?}"));
+        self.recoveries.push((until, recovery));
     }
 
     /// A replica, and whom it talks to.

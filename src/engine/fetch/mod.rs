@@ -1,8 +1,8 @@
 //! Life of a fetch: plan → wait for a push → read runs → slice them.
 
+mod long_poll;
 mod slices;
-mod tail;
-mod wakeups;
+mod tail_index;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use bytes::Bytes;
 use futures::future::join_all;
 use tokio::time::Instant;
 
-pub use wakeups::Wakeups;
+pub use long_poll::LongPolls;
 
 use super::Components;
-use super::budget::{Room, Share};
-use super::objects::{Lane, Objects};
+use super::cache::{ObjectCache, ReadClass};
+use super::memory::{ConnectionQuota, MemoryPermit};
 use crate::coordinator::{CoordinatorError, FindFrom, FindRequest, Found, Watermarks};
 use crate::log::batch::Run;
 use crate::log::ids::TopicPartition;
 use crate::metrics::{FetchStage, Metrics, WakeupOutcome};
 use crate::store::{StoreError, StoreErrorKind};
-use slices::Budget;
+use slices::ByteLimit;
 
 /// Runs that one partition's share of a fetch reads at most.
 const RUNS_MAX: u32 = 64;
@@ -35,7 +35,7 @@ const WAVES_MAX: u32 = 4;
 
 /// One partition of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FetchPartition {
+pub struct PartitionFetch {
     /// The partition.
     pub partition: TopicPartition,
     /// The first offset wanted.
@@ -51,9 +51,9 @@ pub struct FetchPartition {
 
 /// A fetch, in the order in which the budget is spent.
 #[derive(Clone, Debug)]
-pub struct FetchRequest {
+pub struct FetchSpec {
     /// The partitions.
-    pub partitions: Vec<FetchPartition>,
+    pub partitions: Vec<PartitionFetch>,
     /// Wait until this many bytes are there …
     pub bytes_min: usize,
     /// … give at most this many (one batch is always given) …
@@ -88,36 +88,40 @@ pub struct Fetched {
     /// One answer for each partition, in order.
     pub partitions: Vec<FetchedPartition>,
     /// The memory that the records take; to be held until they are written.
-    pub room: Option<Room>,
-    /// What was read, for [`Fetcher::read_again`].
-    pub reading: Option<Reading>,
+    pub permit: Option<MemoryPermit>,
+    /// What was read, for [`Fetcher::reread`].
+    pub plan: Option<FetchPlan>,
 }
 
 /// What a fetch read: the same will be there again, because objects never change.
 #[derive(Debug)]
-pub struct Reading {
-    request: FetchRequest,
-    planned: Vec<Planned>,
+pub struct FetchPlan {
+    request: FetchSpec,
+    planned: Vec<PartitionPlan>,
 }
 
 /// Serves fetches.
 #[derive(Debug)]
 pub struct Fetcher {
     components: Components,
-    objects: Arc<Objects>,
-    wakeups: Arc<Wakeups>,
+    objects: Arc<ObjectCache>,
+    long_polls: Arc<LongPolls>,
     metrics: Arc<Metrics>,
 }
 
 impl Fetcher {
-    /// `wakeups` must be following the same coordinator.
-    pub fn new(components: Components, objects: Arc<Objects>, wakeups: Arc<Wakeups>) -> Self {
-        Self { components, objects, wakeups, metrics: Arc::default() }
+    /// `long_polls` must be following the same coordinator.
+    pub fn new(
+        components: Components,
+        objects: Arc<ObjectCache>,
+        long_polls: Arc<LongPolls>,
+    ) -> Self {
+        Self { components, objects, long_polls, metrics: Arc::default() }
     }
 
     /// Takes note of what it does in `metrics`.
     #[must_use]
-    pub fn counting(mut self, metrics: Arc<Metrics>) -> Self {
+    pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
         self.metrics = metrics;
         self
     }
@@ -126,28 +130,28 @@ impl Fetcher {
     ///
     /// # Cancel safety
     /// May be dropped at any point; it changes nothing.
-    pub async fn fetch(&self, request: &FetchRequest, memory: &Share) -> Fetched {
+    pub async fn fetch(&self, request: &FetchSpec, memory: &ConnectionQuota) -> Fetched {
         let begun = Instant::now();
         let deadline = begun + request.wait;
-        let mut took = Took::default();
+        let mut took = FetchStageTimes::default();
         // Registered before the first look, so that no commit falls between look and wait.
-        let waiting = self.wakeups.register(request.partitions.iter().map(|p| p.partition));
+        let waiting = self.long_polls.register(request.partitions.iter().map(|p| p.partition));
         let mut fresh = true;
         loop {
             let Some(planned) = took.of(FetchStage::plan, self.find(request, fresh)).await else {
                 return storage_errors(request);
             };
             if ends_the_wait(request, &planned) || Instant::now() >= deadline {
-                let taking = memory.take(bytes_to_read(request, &planned));
-                let Ok(room) = took.of(FetchStage::room, taking).await else {
+                let taking = memory.acquire(bytes_to_read(request, &planned));
+                let Ok(permit) = took.of(FetchStage::room, taking).await else {
                     return storage_errors(request);
                 };
-                let reading = self.read(request, &planned);
-                let partitions = took.of(FetchStage::read, reading).await;
+                let plan = self.read(request, &planned);
+                let partitions = took.of(FetchStage::read, plan).await;
                 took.tell(&self.metrics, begun);
                 self.count(request, &partitions);
-                let reading = Some(Reading { request: request.clone(), planned });
-                return Fetched { partitions, room: Some(room), reading };
+                let plan = Some(FetchPlan { request: request.clone(), planned });
+                return Fetched { partitions, permit: Some(permit), plan };
             }
             fresh = false;
             // Woken or not, look once more: a lost wake-up costs latency only.
@@ -159,12 +163,12 @@ impl Fetcher {
     }
 
     /// The high watermark that fetches are told without asking anybody, where there is one.
-    pub fn known_end(&self, partition: TopicPartition) -> Option<i64> {
-        self.wakeups.tail().end(partition)
+    pub fn cached_high_watermark(&self, partition: TopicPartition) -> Option<i64> {
+        self.long_polls.tail().end(partition)
     }
 
     /// Counts what is given, by topic.
-    fn count(&self, request: &FetchRequest, partitions: &[FetchedPartition]) {
+    fn count(&self, request: &FetchSpec, partitions: &[FetchedPartition]) {
         for (asked, given) in request.partitions.iter().zip(partitions) {
             let bytes: u64 = given.records.iter().map(|slice| slice.len() as u64).sum();
             if bytes > 0 {
@@ -176,29 +180,29 @@ impl Fetcher {
 
     /// Reads the same once more, once there is room for it; `None` when the replica drains. What
     /// could be read then and cannot be read now is missing.
-    pub async fn read_again(
+    pub async fn reread(
         &self,
-        reading: &Reading,
-        memory: &Share,
-    ) -> Option<(Vec<FetchedPartition>, Room)> {
-        let Reading { request, planned } = reading;
-        let room = memory.take(bytes_to_read(request, planned)).await.ok()?;
-        Some((self.read(request, planned).await, room))
+        plan: &FetchPlan,
+        memory: &ConnectionQuota,
+    ) -> Option<(Vec<FetchedPartition>, MemoryPermit)> {
+        let FetchPlan { request, planned } = plan;
+        let permit = memory.acquire(bytes_to_read(request, planned)).await.ok()?;
+        Some((self.read(request, planned).await, permit))
     }
 
     /// What the tail index knows, and for the rest the coordinator's answer; `fresh` obeys
-    /// [`FetchPartition::fresh`].
-    async fn find(&self, request: &FetchRequest, fresh: bool) -> Option<Vec<Planned>> {
-        let find_request = |p: &FetchPartition| FindRequest {
+    /// [`PartitionFetch::fresh`].
+    async fn find(&self, request: &FetchSpec, fresh: bool) -> Option<Vec<PartitionPlan>> {
+        let find_request = |p: &PartitionFetch| FindRequest {
             partition: p.partition,
             from: FindFrom::Offset(p.offset),
             bytes_max: p.bytes_max.min(request.bytes_max).max(1) as u64,
             runs_max: RUNS_MAX,
         };
-        let tail = self.wakeups.tail();
-        let known = |p: &FetchPartition| match p.fresh && fresh {
+        let tail = self.long_polls.tail();
+        let known = |p: &PartitionFetch| match p.fresh && fresh {
             true => None,
-            false => tail.look(&find_request(p)).map(Planned::of_tail),
+            false => tail.look(&find_request(p)).map(PartitionPlan::of_tail),
         };
         let mut planned: Vec<_> = request.partitions.iter().map(known).collect();
         let unknown = request.partitions.iter().zip(&planned).filter(|(_, known)| known.is_none());
@@ -212,7 +216,8 @@ impl Fetcher {
             };
             let answers = self.ask(wanted.iter().map(further).collect()).await?;
             asking.learn(wanted.iter().map(|request| request.partition).zip(&answers));
-            let mut answers = wanted.iter().zip(answers).map(|(w, found)| Planned::new(w, found));
+            let mut answers =
+                wanted.iter().zip(answers).map(|(w, found)| PartitionPlan::new(w, found));
             planned.iter_mut().filter(|p| p.is_none()).for_each(|p| *p = answers.next());
         }
         planned.into_iter().collect()
@@ -243,8 +248,8 @@ impl Fetcher {
     /// Reads the runs that fit the budget by their sizes side by side, then spends the budget in
     /// the request's order. Sizes promise more than is given where runs begin below the offset
     /// or cannot be read; what that leaves goes to the partitions after them.
-    async fn read(&self, request: &FetchRequest, planned: &[Planned]) -> Vec<FetchedPartition> {
-        let mut budget = Budget::new(request.bytes_max);
+    async fn read(&self, request: &FetchSpec, planned: &[PartitionPlan]) -> Vec<FetchedPartition> {
+        let mut budget = ByteLimit::new(request.bytes_max);
         let asked: Vec<_> = request.partitions.iter().zip(planned).collect();
         for (partition, planned) in &asked {
             let ahead = planned.ahead.iter();
@@ -254,7 +259,7 @@ impl Fetcher {
         for wave in 1..=WAVES_MAX {
             let rest = &asked[answers.len()..];
             let mut left = budget.left() as u64;
-            let fits = |(partition, planned): &&(&FetchPartition, &Planned)| {
+            let fits = |(partition, planned): &&(&PartitionFetch, &PartitionPlan)| {
                 let fits = left > 0;
                 left = left.saturating_sub(bytes_of(readable_runs(partition, &planned.found)));
                 fits
@@ -264,7 +269,7 @@ impl Fetcher {
                 let runs = readable_runs(partition, &planned.found);
                 join_all(
                     runs.iter()
-                        .map(|run| self.objects.read(partition.partition, run, planned.lane)),
+                        .map(|run| self.objects.read(partition.partition, run, planned.read_class)),
                 )
             });
             let reads = join_all(reads).await;
@@ -285,9 +290,9 @@ impl Fetcher {
 
 /// How long each stage of a fetch took; some come several times.
 #[derive(Debug, Default)]
-struct Took([Duration; FetchStage::ALL.len()]);
+struct FetchStageTimes([Duration; FetchStage::ALL.len()]);
 
-impl Took {
+impl FetchStageTimes {
     async fn of<T>(&mut self, stage: FetchStage, work: impl Future<Output = T>) -> T {
         let begun = Instant::now();
         let done = work.await;
@@ -305,16 +310,16 @@ impl Took {
 
 /// What is to be read of a partition.
 #[derive(Debug)]
-struct Planned {
+struct PartitionPlan {
     found: Found,
-    lane: Lane,
+    read_class: ReadClass,
     /// The first runs in objects that will be wanted next.
     ahead: Vec<Run>,
 }
 
-impl Planned {
+impl PartitionPlan {
     fn of_tail(found: Found) -> Self {
-        Self { found, lane: Lane::Tail, ahead: Vec::new() }
+        Self { found, read_class: ReadClass::Tailing, ahead: Vec::new() }
     }
 
     /// From an answer that goes further than what is wanted.
@@ -340,17 +345,17 @@ impl Planned {
             }
         }
         ahead.truncate(AHEAD_OBJECTS);
-        Self { found, lane: Lane::History, ahead }
+        Self { found, read_class: ReadClass::CatchUp, ahead }
     }
 }
 
 /// One partition's answer from what was read of its runs.
 fn give(
-    partition: &FetchPartition,
+    partition: &PartitionFetch,
     found: &Found,
     read: Vec<Result<Bytes, StoreError>>,
-    budget: &mut Budget,
-    objects: &Objects,
+    budget: &mut ByteLimit,
+    objects: &ObjectCache,
 ) -> FetchedPartition {
     let mut answer = FetchedPartition { watermarks: Some(found.watermarks), ..Default::default() };
     if !in_range(partition, &found.watermarks) {
@@ -376,7 +381,7 @@ fn give(
         let (epoch, records) = (partition.leader_epoch, &mut answer.records);
         match slices::slice_run(run, &bytes, next_offset, epoch, budget, records) {
             Ok(slices::More::Yes) => {
-                objects.passed(run);
+                objects.record_progress(run);
                 next_offset = run.end_offset();
             }
             Ok(slices::More::No) => break,
@@ -395,7 +400,7 @@ fn give(
     answer
 }
 
-fn readable_runs<'a>(partition: &FetchPartition, found: &'a Found) -> &'a [Run] {
+fn readable_runs<'a>(partition: &PartitionFetch, found: &'a Found) -> &'a [Run] {
     if in_range(partition, &found.watermarks) { &found.runs } else { &[] }
 }
 
@@ -403,15 +408,15 @@ fn bytes_of(runs: &[Run]) -> u64 {
     runs.iter().map(|run| run.bytes).sum()
 }
 
-fn in_range(partition: &FetchPartition, watermarks: &Watermarks) -> bool {
+fn in_range(partition: &PartitionFetch, watermarks: &Watermarks) -> bool {
     (watermarks.log_start_offset..=watermarks.high_watermark).contains(&partition.offset)
 }
 
 /// Enough bytes, as many runs as are ever given, or an offset out of range; an empty partition
 /// does not end the wait.
-fn ends_the_wait(request: &FetchRequest, planned: &[Planned]) -> bool {
+fn ends_the_wait(request: &FetchSpec, planned: &[PartitionPlan]) -> bool {
     let mut available = 0_u64;
-    for (partition, Planned { found, .. }) in request.partitions.iter().zip(planned) {
+    for (partition, PartitionPlan { found, .. }) in request.partitions.iter().zip(planned) {
         if !in_range(partition, &found.watermarks) || found.runs.len() >= RUNS_MAX as usize {
             return true;
         }
@@ -423,7 +428,7 @@ fn ends_the_wait(request: &FetchRequest, planned: &[Planned]) -> bool {
 
 /// As many bytes as the answer may have, or the first run when that is more: at least one batch of
 /// it is given.
-fn bytes_to_read(request: &FetchRequest, planned: &[Planned]) -> usize {
+fn bytes_to_read(request: &FetchSpec, planned: &[PartitionPlan]) -> usize {
     let runs =
         request.partitions.iter().zip(planned).map(|(p, plan)| readable_runs(p, &plan.found));
     let sizes: Vec<u64> = runs.flatten().map(|run| run.bytes).collect();
@@ -431,7 +436,7 @@ fn bytes_to_read(request: &FetchRequest, planned: &[Planned]) -> usize {
     usize::try_from(all.min(first.max(request.bytes_max as u64))).unwrap_or(usize::MAX)
 }
 
-fn storage_errors(request: &FetchRequest) -> Fetched {
+fn storage_errors(request: &FetchSpec) -> Fetched {
     let error = || FetchedPartition { error: Some(FetchError::Storage), ..Default::default() };
     let partitions = request.partitions.iter().map(|_| error()).collect();
     Fetched { partitions, ..Fetched::default() }

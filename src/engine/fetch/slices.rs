@@ -7,13 +7,13 @@ use crate::wire::record_batch::{PREFIX_BYTES, batches, placed_prefix};
 
 /// The bytes that a fetch may still give.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct ByteLimit {
     response: usize,
     partition: usize,
     anything_given: bool,
 }
 
-impl Budget {
+impl ByteLimit {
     pub(super) fn new(response_bytes: usize) -> Self {
         Self { response: response_bytes, partition: 0, anything_given: false }
     }
@@ -67,7 +67,7 @@ pub(super) fn slice_run(
     bytes: &Bytes,
     offset: i64,
     leader_epoch: i32,
-    budget: &mut Budget,
+    budget: &mut ByteLimit,
     out: &mut Vec<Bytes>,
 ) -> Result<More, CorruptRun> {
     if run.base_offset > offset {

@@ -9,7 +9,7 @@ const SAMPLES_MIN: usize = 20;
 
 /// The durations of the latest PUTs.
 #[derive(Debug, Default)]
-pub(crate) struct Latency {
+pub(crate) struct PutLatency {
     /// A ring, once it is full.
     samples: Vec<Duration>,
     next: usize,
@@ -18,7 +18,7 @@ pub(crate) struct Latency {
     late: Option<Duration>,
 }
 
-impl Latency {
+impl PutLatency {
     pub(crate) fn note(&mut self, took: Duration) {
         if self.samples.len() < SAMPLES {
             self.samples.push(took);
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn follows_what_the_store_does_now() {
-        let mut latency = Latency::default();
+        let mut latency = PutLatency::default();
         let ms = Duration::from_millis;
         (1..20).for_each(|n| latency.note(ms(n)));
         assert_eq!((latency.usual(), latency.late()), (None, None), "too few to tell");

@@ -2,15 +2,15 @@
 //!
 //! One [`pipeline::Pipeline`] task owns all of the state. Requests that are in flight together
 //! ride in one object; uploads run side by side and finish in any order; what is committed when is
-//! decided by [`chains::Chains`] alone.
+//! decided by [`sequencer::CommitSequencer`] alone.
 
-pub mod chains;
-mod figures;
+pub mod buffer;
 mod latency;
-pub mod object;
-mod pace;
 pub mod pipeline;
-mod upload;
+mod rate_limit;
+pub mod sequencer;
+mod statistics;
+mod uploader;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-pub use upload::UploadSettings;
+pub use uploader::UploadSettings;
 
 use super::Components;
-use super::budget::{Budget, Closed, Room};
-use super::objects::Objects;
+use super::cache::ObjectCache;
+use super::memory::{Closed, MemoryLimiter, MemoryPermit};
 use crate::coordinator::BatchOutcome;
 use crate::log::batch::BatchMetadata;
 use crate::log::ids::TopicPartition;
@@ -68,7 +68,7 @@ pub struct ProduceSettings {
 
 /// What an operator may turn while the replica runs; see [`ProduceSettings`].
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Turn {
+pub struct FlushTuning {
     /// [`ProduceSettings::interval`].
     pub interval: Duration,
     /// [`ProduceSettings::object_bytes`].
@@ -79,7 +79,7 @@ pub struct Turn {
 
 /// A checked batch on its way into an object.
 #[derive(Clone, Debug)]
-pub struct AppendRow {
+pub struct ProducedBatch {
     /// Where it goes.
     pub partition: TopicPartition,
     /// How long it may wait for company.
@@ -107,14 +107,14 @@ pub enum RowOutcome {
 
 /// What became of an append.
 #[derive(Clone, Debug)]
-pub struct Decided {
+pub struct AppendResult {
     /// One outcome for each row, in order.
     pub rows: Vec<RowOutcome>,
     /// When the last of them was known.
     pub at: Instant,
 }
 
-impl Deref for Decided {
+impl Deref for AppendResult {
     type Target = [RowOutcome];
 
     fn deref(&self) -> &[RowOutcome] {
@@ -125,9 +125,9 @@ impl Deref for Decided {
 #[derive(Debug)]
 pub(crate) struct Append {
     connection: ConnectionId,
-    rows: Vec<AppendRow>,
-    reply: oneshot::Sender<Decided>,
-    room: Room,
+    rows: Vec<ProducedBatch>,
+    reply: oneshot::Sender<AppendResult>,
+    permit: MemoryPermit,
     /// The request's span, which the object's is linked to.
     span: tracing::Span,
 }
@@ -136,7 +136,7 @@ pub(crate) struct Append {
 #[derive(Clone, Debug)]
 pub struct Producer {
     events: mpsc::Sender<pipeline::Event>,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryLimiter>,
 }
 
 impl Producer {
@@ -144,8 +144,8 @@ impl Producer {
     pub fn start(
         components: Components,
         settings: ProduceSettings,
-        budget: Arc<Budget>,
-        objects: Arc<Objects>,
+        budget: Arc<MemoryLimiter>,
+        objects: Arc<ObjectCache>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let (events, receiver) = mpsc::channel(1024);
@@ -173,28 +173,28 @@ impl Producer {
     pub async fn append(
         &self,
         connection: ConnectionId,
-        rows: Vec<AppendRow>,
-        room: Room,
-    ) -> Result<oneshot::Receiver<Decided>, Closed> {
+        rows: Vec<ProducedBatch>,
+        permit: MemoryPermit,
+    ) -> Result<oneshot::Receiver<AppendResult>, Closed> {
         let (reply, outcome) = oneshot::channel();
         if rows.is_empty() {
-            let _received = reply.send(Decided { rows: Vec::new(), at: Instant::now() });
+            let _received = reply.send(AppendResult { rows: Vec::new(), at: Instant::now() });
             return Ok(outcome);
         }
         let span = tracing::Span::current();
-        let append = Append { connection, rows, reply, room, span };
+        let append = Append { connection, rows, reply, permit, span };
         self.events.send(pipeline::Event::Append(append)).await.map_err(|_| Closed)?;
         Ok(outcome)
     }
 
     /// From now on these numbers count.
-    pub async fn turn(&self, turn: Turn) {
-        let _gone = self.events.send(pipeline::Event::Turn(turn)).await;
+    pub async fn reconfigure(&self, reconfigure: FlushTuning) {
+        let _gone = self.events.send(pipeline::Event::FlushTuning(reconfigure)).await;
     }
 
     /// From now on nothing waits for company: the replica is about to stop.
-    pub async fn hurry(&self) {
-        let _gone = self.events.send(pipeline::Event::Hurry).await;
+    pub async fn flush_now(&self) {
+        let _gone = self.events.send(pipeline::Event::FlushNow).await;
     }
 
     /// Closes the budget, and returns once everything taken in before is answered.

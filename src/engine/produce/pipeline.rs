@@ -8,14 +8,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{Instrument as _, trace_span};
 
-use super::chains::Chains;
-use super::figures;
-use super::object::{OpenObject, SealedObject};
-use super::upload::Uploader;
-use super::{Append, ProduceSettings, RowOutcome, Turn};
+use super::buffer::{OpenObject, SealedObject};
+use super::sequencer::CommitSequencer;
+use super::statistics;
+use super::uploader::Uploader;
+use super::{Append, FlushTuning, ProduceSettings, RowOutcome};
 use crate::coordinator::{BatchOutcome, Commit, CommitOrder, CoordinatorError, PartOutcome};
 use crate::engine::Components;
-use crate::engine::objects::Objects;
+use crate::engine::cache::ObjectCache;
 use crate::log::ids::ObjectId;
 use crate::log::object_format::{JournalEntry, JournalOutcome};
 use crate::logging::SPAN_TARGET;
@@ -44,9 +44,9 @@ pub(crate) enum Event {
     /// The coordinator has decided on parts of an object, or has lost its metadata.
     Decided { sequence: u32, parts: Vec<u32>, outcomes: Option<Vec<PartOutcome>> },
     /// Other numbers count from now on.
-    Turn(Turn),
+    FlushTuning(FlushTuning),
     /// Wait for company no longer: the replica is about to stop.
-    Hurry,
+    FlushNow,
     /// Answer when nothing is left.
     Drain(oneshot::Sender<()>),
 }
@@ -56,13 +56,13 @@ pub(crate) enum Event {
 pub(crate) struct Pipeline {
     components: Components,
     settings: ProduceSettings,
-    objects: Arc<Objects>,
+    objects: Arc<ObjectCache>,
     metrics: Arc<Metrics>,
     events: mpsc::Sender<Event>,
     receiver: mpsc::Receiver<Event>,
     open: OpenObject,
     sealed: BTreeMap<u32, SealedObject>,
-    chains: Chains,
+    sequencer: CommitSequencer,
     uploader: Arc<Uploader>,
     sequence_next: u32,
     uploading: usize,
@@ -71,8 +71,8 @@ pub(crate) struct Pipeline {
     /// The object sealed last and when, until it is durable.
     latest: Option<(u32, Instant)>,
     /// When the object sealed last became durable.
-    landed_at: Option<Instant>,
-    hurry: bool,
+    last_durable_at: Option<Instant>,
+    flush_now: bool,
     journal: VecDeque<JournalEntry>,
     drains: Vec<oneshot::Sender<()>>,
     /// Objects must be committed in order, and one could not be.
@@ -83,12 +83,12 @@ impl Pipeline {
     pub(crate) fn new(
         components: Components,
         settings: ProduceSettings,
-        objects: Arc<Objects>,
+        objects: Arc<ObjectCache>,
         metrics: Arc<Metrics>,
         events: mpsc::Sender<Event>,
         receiver: mpsc::Receiver<Event>,
     ) -> Self {
-        let chains = Chains::new(components.coordinator.commit_order());
+        let sequencer = CommitSequencer::new(components.coordinator.commit_order());
         let uploader = Uploader::new(components.clone(), &settings, Arc::clone(&metrics));
         Self {
             components,
@@ -99,14 +99,14 @@ impl Pipeline {
             receiver,
             open: OpenObject::default(),
             sealed: BTreeMap::new(),
-            chains,
+            sequencer,
             uploader: Arc::new(uploader),
             sequence_next: 0,
             uploading: 0,
             sealed_at: None,
             latest: None,
-            landed_at: None,
-            hurry: false,
+            last_durable_at: None,
+            flush_now: false,
             journal: VecDeque::new(),
             drains: Vec::new(),
             halted: false,
@@ -150,36 +150,36 @@ impl Pipeline {
             Event::Append(append) => {
                 self.open.push(append, Instant::now());
                 if self.halted {
-                    self.open.fall(|_| true);
+                    self.open.abort(|_| true);
                 }
             }
             Event::Uploaded(sequence) => {
                 self.uploading -= 1;
                 if self.latest.is_some_and(|(latest, _)| latest == sequence) {
                     self.latest = None;
-                    self.landed_at = Some(Instant::now());
+                    self.last_durable_at = Some(Instant::now());
                 }
                 if let Some(object) = self.sealed.get_mut(&sequence) {
                     object.durable_at = Some(Instant::now());
                     self.metrics.produce.objects.inc();
                     self.metrics.produce.object_bytes.inc_by(object.bytes.len() as u64);
                     // From here on the cache bounds them.
-                    self.objects.remember(object.id, std::mem::take(&mut object.bytes));
+                    self.objects.insert_written(object.id, std::mem::take(&mut object.bytes));
                 }
-                self.chains.uploaded(sequence);
+                self.sequencer.uploaded(sequence);
             }
             Event::Decided { sequence, parts, outcomes: Some(outcomes) } => {
-                self.chains.settled(sequence, &parts);
-                self.settle(sequence, &parts, &outcomes);
+                self.sequencer.decided(sequence, &parts);
+                self.complete(sequence, &parts, &outcomes);
             }
-            Event::Decided { sequence, parts, outcomes: None } => self.fall(sequence, &parts),
-            Event::Turn(Turn { interval, object_bytes, puts_per_second_max }) => {
+            Event::Decided { sequence, parts, outcomes: None } => self.abort(sequence, &parts),
+            Event::FlushTuning(FlushTuning { interval, object_bytes, puts_per_second_max }) => {
                 (self.settings.interval, self.settings.object_bytes) = (interval, object_bytes);
                 self.uploader.cap(puts_per_second_max);
             }
-            Event::Hurry => self.hurry = true,
+            Event::FlushNow => self.flush_now = true,
             Event::Drain(done) => {
-                self.hurry = true;
+                self.flush_now = true;
                 self.drains.push(done);
             }
         }
@@ -191,7 +191,7 @@ impl Pipeline {
         if self.uploading >= self.uploader.window() {
             return None;
         }
-        if self.hurry {
+        if self.flush_now {
             return Some(opened);
         }
         // One object for each interval: who comes after a pause waits for nothing.
@@ -199,7 +199,7 @@ impl Pipeline {
         let wanted = match self.latest {
             _ if self.open.bytes() >= self.settings.object_bytes => opened,
             _ if !self.open.urgent() => in_turn,
-            None => self.gathered(opened),
+            None => self.buffered_at(opened),
             // Nobody waits for a PUT that takes longer than PUTs usually do.
             Some((_, sealed)) => in_turn.min(sealed + self.uploader.usual()),
         };
@@ -209,8 +209,8 @@ impl Pipeline {
     /// When those who were just told of the last object's landing have had the time to send what
     /// they kept back for it: a producer that may have five requests under way sends five at once,
     /// and sealed behind the first of them, the other four would wait for another PUT.
-    fn gathered(&self, opened: Instant) -> Instant {
-        let begun = self.landed_at.map_or(opened, |landed| landed.max(opened));
+    fn buffered_at(&self, opened: Instant) -> Instant {
+        let begun = self.last_durable_at.map_or(opened, |landed| landed.max(opened));
         let quiet = self.uploader.usual_if_known() / GATHER_QUIET;
         if quiet < GATHER_MIN {
             return opened;
@@ -230,10 +230,10 @@ impl Pipeline {
         let sealed_ms = self.components.clock.now_ms();
         let object =
             std::mem::take(&mut self.open).seal(id, &self.settings.replica, sealed_ms, journal);
-        let parts = object.parts.iter().map(|sealed| (sealed.part.index, sealed.chain));
-        self.chains.sealed(id.sequence, parts);
+        let parts = object.parts.iter().map(|sealed| (sealed.part.index, sealed.lane));
+        self.sequencer.sealed(id.sequence, parts);
         tracing::debug!(object = %id, bytes = object.bytes.len(), parts = object.parts.len(), "sealed");
-        figures::sealed(&self.metrics, &object);
+        statistics::sealed(&self.metrics, &object);
         self.upload(&object);
         self.sealed.insert(id.sequence, object);
     }
@@ -254,7 +254,7 @@ impl Pipeline {
     }
 
     fn commit_ready(&mut self) {
-        for (sequence, parts) in self.chains.take_ready() {
+        for (sequence, parts) in self.sequencer.take_ready() {
             let Some(object) = self.sealed.get(&sequence) else { continue };
             let commit = Commit {
                 object: object.id,
@@ -278,7 +278,7 @@ impl Pipeline {
     }
 
     /// Answers parts; those without an outcome are lost.
-    fn settle(&mut self, sequence: u32, parts: &[u32], outcomes: &[PartOutcome]) {
+    fn complete(&mut self, sequence: u32, parts: &[u32], outcomes: &[PartOutcome]) {
         let Some(object) = self.sealed.get_mut(&sequence) else { return };
         for index in parts {
             let Some(sealed) = object.parts.iter().find(|p| p.part.index == *index) else {
@@ -292,10 +292,15 @@ impl Pipeline {
                         .get(batch)
                         .map(|&outcome| RowOutcome::Decided { outcome, log_start_offset })
                 });
-                let waiter = &mut object.waiters[row.waiter];
-                if waiter.settle(row.row, row_outcome.unwrap_or(RowOutcome::CoordinatorLost)) {
-                    let taken_in = waiter.appended();
-                    figures::answered(&self.metrics, taken_in, object.sealed_at, object.durable_at);
+                let pending = &mut object.pending_appends[row.pending];
+                if pending.complete(row.row, row_outcome.unwrap_or(RowOutcome::CoordinatorLost)) {
+                    let taken_in = pending.appended();
+                    statistics::answered(
+                        &self.metrics,
+                        taken_in,
+                        object.sealed_at,
+                        object.durable_at,
+                    );
                 }
             }
             if let Some(outcome) = outcome {
@@ -312,19 +317,19 @@ impl Pipeline {
     }
 
     /// Answers parts that the coordinator could not take, and all that must not be committed
-    /// without them: see [`Chains::fall`].
-    fn fall(&mut self, sequence: u32, parts: &[u32]) {
+    /// without them: see [`CommitSequencer::abort`].
+    fn abort(&mut self, sequence: u32, parts: &[u32]) {
         if self.components.coordinator.commit_order() == CommitOrder::ByObject {
             tracing::error!("an object is left out of the order: nothing more can be committed");
             self.halted = true;
-            self.open.fall(|_| true);
+            self.open.abort(|_| true);
         } else if let Some(object) = self.sealed.get(&sequence) {
             let lost = object.parts.iter().filter(|p| parts.contains(&p.part.index));
-            let chains: Vec<_> = lost.map(|sealed| sealed.chain).collect();
-            self.open.fall(|chain| chains.contains(chain));
+            let lanes: Vec<_> = lost.map(|sealed| sealed.lane).collect();
+            self.open.abort(|lane| lanes.contains(lane));
         }
-        for (sequence, parts) in self.chains.fall(sequence, parts) {
-            self.settle(sequence, &parts, &[]);
+        for (sequence, parts) in self.sequencer.abort(sequence, parts) {
+            self.complete(sequence, &parts, &[]);
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Instant, timeout};
 
 use super::cross_zone::CrossZoneTraffic;
-use crate::engine::budget::Room;
+use crate::engine::memory::MemoryPermit;
 use crate::proxy::response::{BodyReloader, CloseReason, ResponseFrame};
 
 /// A client that takes no byte for so long lets others have the memory of its answers: reading
@@ -119,7 +119,7 @@ struct OutboundResponse {
     /// Bytes that are not written yet.
     remaining_bytes: usize,
     written: usize,
-    permit: Option<Room>,
+    permit: Option<MemoryPermit>,
     reload: Option<BodyReloader>,
 }
 
@@ -253,7 +253,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::engine::budget::Budget;
+    use crate::engine::memory::MemoryLimiter;
     use crate::metrics::Metrics;
     use crate::proxy::connection::Endpoint;
     use crate::tasks;
@@ -279,20 +279,20 @@ mod tests {
 
     /// An answer of `bytes` bytes that holds all of the budget, and counts how often it is read.
     async fn large_response(
-        budget: &Arc<Budget>,
+        budget: &Arc<MemoryLimiter>,
         bytes: usize,
         reads: &Arc<AtomicUsize>,
     ) -> ResponseFrame {
-        let quota = Arc::new(budget.share(usize::MAX));
+        let quota = Arc::new(budget.quota(usize::MAX));
         let slices = move || -> Vec<Bytes> {
             (0..bytes >> 10).map(|n| Bytes::from(vec![n as u8; 1 << 10])).collect()
         };
-        let permit = quota.take(usize::MAX).await.ok();
+        let permit = quota.acquire(usize::MAX).await.ok();
         let reads = Arc::clone(reads);
         let reload = BodyReloader::new(move || {
             reads.fetch_add(1, Ordering::Relaxed);
             let quota = Arc::clone(&quota);
-            async move { Some((slices(), quota.take(usize::MAX).await.ok()?)) }.boxed()
+            async move { Some((slices(), quota.acquire(usize::MAX).await.ok()?)) }.boxed()
         });
         ResponseFrame { slices: slices(), permit, reload: Some(reload) }
     }
@@ -304,7 +304,7 @@ mod tests {
         let (client, ensure_accepted) =
             tokio::join!(TcpStream::connect(address), listener.accept());
         let (mut client, (_, write)) = (client.unwrap(), ensure_accepted.unwrap().0.into_split());
-        let budget = Budget::new(1 << 20, Arc::default());
+        let budget = MemoryLimiter::new(1 << 20, Arc::default());
         let reads = Arc::new(AtomicUsize::new(0));
         // More than any socket buffer takes.
         const BYTES: usize = 64 << 20;

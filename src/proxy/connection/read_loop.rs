@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::cross_zone::CrossZoneTraffic;
 use super::{BrokerLink, Endpoint, PendingResponse};
-use crate::engine::budget::{Room, Share};
+use crate::engine::memory::{ConnectionQuota, MemoryPermit};
 use crate::engine::produce::ConnectionId;
 use crate::proxy::Proxy;
 use crate::proxy::apis;
@@ -44,9 +44,9 @@ pub(super) struct ReadLoop {
     connection: ConnectionId,
     client: ClientReader,
     frames: FrameReader,
-    quota: Share,
+    quota: ConnectionQuota,
     /// Memory for the frame that is being read, and when it must be there.
-    permit: Option<(Room, Instant)>,
+    permit: Option<(MemoryPermit, Instant)>,
     broker: BrokerLink,
     drain: watch::Receiver<bool>,
     session: handlers::SessionState,
@@ -73,7 +73,7 @@ impl ReadLoop {
             Endpoint::Bootstrap | Endpoint::Broker(_) => &proxy.classic_memory,
         };
         Self {
-            quota: budget.share(proxy.settings.connection_bytes_max),
+            quota: budget.quota(proxy.settings.connection_bytes_max),
             permit: None,
             frames: FrameReader::new(proxy.settings.frame_bytes_max),
             session: handlers::SessionState::new(&proxy),
@@ -111,7 +111,7 @@ impl ReadLoop {
             let permit = tokio::select! {
                 biased;
                 _ = self.drain.wait_for(|drain| *drain) => return Some(ReadEnd::Stopped),
-                permit = self.quota.take(bytes) => permit,
+                permit = self.quota.acquire(bytes) => permit,
             };
             let Ok(permit) = permit else { return Some(ReadEnd::Stopped) };
             let within = FRAME_TIMEOUT + Duration::from_secs(bytes as u64 >> 20);
@@ -152,7 +152,7 @@ impl ReadLoop {
         let mut permit = self.permit.take().map(|(permit, _)| permit);
         let produced = matches!(self.endpoint, Endpoint::Node(_)) && header.api_key == PRODUCE;
         if produced && permit.is_none() {
-            let taken = self.quota.take(frame.len()).await;
+            let taken = self.quota.acquire(frame.len()).await;
             permit = Some(taken.map_err(|closed| CloseReason::Upstream(closed.to_string()))?);
         }
         let now = Instant::now();

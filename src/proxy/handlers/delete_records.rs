@@ -12,7 +12,7 @@ use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use super::{
     Action, Request, RequestTopics, authorize_and_resolve, classify_topics, not_leader_error,
 };
-use crate::engine::lookup::Position;
+use crate::engine::list_offsets::OffsetSpec;
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::proxy::Proxy;
 use crate::proxy::authorization::Operation;
@@ -93,7 +93,7 @@ fn keep_last(asked: &mut DeleteRecordsRequest) {
 }
 
 async fn trim(proxy: &Proxy, partition: TopicPartition, offset: i64) -> Result<i64, ErrorCode> {
-    let end = proxy.lookup.locate(partition, Position::Latest).await;
+    let end = proxy.lookup.resolve(partition, OffsetSpec::Latest).await;
     let end = end.map_err(|error| error_code::for_lookup(&error))?.offset;
     let start = if offset == HIGH_WATERMARK { end } else { offset };
     if start < 0 || start > end {

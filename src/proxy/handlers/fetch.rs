@@ -11,8 +11,8 @@ use super::{
     Action, Request, RequestTopics, SessionState, begin_response_frame, classify_topics,
     not_leader_error, topic_id,
 };
-use crate::engine::budget::Share;
-use crate::engine::fetch::Reading;
+use crate::engine::fetch::FetchPlan;
+use crate::engine::memory::ConnectionQuota;
 use crate::log::ids::TopicId;
 use crate::metrics::ApiKind;
 use crate::proxy::Proxy;
@@ -166,9 +166,9 @@ pub(super) async fn serve(
 /// positions of the partitions whose records it gives.
 fn read_again(
     proxy: Arc<Proxy>,
-    memory: Arc<Share>,
+    memory: Arc<ConnectionQuota>,
     slices: &[FrameSlice],
-    reading: Reading,
+    reading: FetchPlan,
     order: Vec<usize>,
 ) -> BodyReloader {
     let kept: Vec<_> = slices.iter().map(|s| (!s.is_records).then(|| s.bytes.clone())).collect();
@@ -177,7 +177,7 @@ fn read_again(
         let (proxy, memory, kept) = (Arc::clone(&proxy), Arc::clone(&memory), Arc::clone(&kept));
         async move {
             let (kept, reading, order) = &*kept;
-            let (mut partitions, room) = proxy.fetcher.read_again(reading, &memory).await?;
+            let (mut partitions, room) = proxy.fetcher.reread(reading, &memory).await?;
             let mut records = order.iter().flat_map(|position| {
                 let partition = partitions.get_mut(*position);
                 partition.map(|p| std::mem::take(&mut p.records)).unwrap_or_default()

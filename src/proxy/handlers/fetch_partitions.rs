@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 
 use super::resolve_diskless_topic;
 use crate::coordinator::Watermarks;
-use crate::engine::budget::{Room, Share};
 use crate::engine::fetch as engine;
+use crate::engine::memory::{ConnectionQuota, MemoryPermit};
 use crate::log::ids::TopicPartition;
 use crate::proxy::Proxy;
 use crate::proxy::authorization::Operation;
@@ -119,8 +119,8 @@ pub(super) async fn fetch_partitions(
     plan: &SessionPlan,
     permits: &[TopicPermissions],
     fetched: &FetchedPartitions,
-    memory: &Share,
-) -> (Vec<PartitionResult>, Option<Room>, Option<engine::Reading>) {
+    memory: &ConnectionQuota,
+) -> (Vec<PartitionResult>, Option<MemoryPermit>, Option<engine::FetchPlan>) {
     let mut rows = Vec::with_capacity(plan.partitions.len());
     let mut partitions = Vec::new();
     for ((wanted, position), permit) in plan.partitions.iter().zip(permits) {
@@ -156,7 +156,7 @@ pub(super) async fn fetch_partitions(
             None => PartitionResult::refused(ErrorCode::KAFKA_STORAGE_ERROR),
         })
     };
-    (rows.into_iter().map(row).collect(), answer.room, answer.reading)
+    (rows.into_iter().map(row).collect(), answer.permit, answer.plan)
 }
 
 /// Rows for a consumer of another zone: its zone's node for each partition (KIP-392).
@@ -164,7 +164,7 @@ async fn redirect_to_zone(
     proxy: &Proxy,
     zone: u16,
     rows: Vec<Option<PartitionResult>>,
-    partitions: &[engine::FetchPartition],
+    partitions: &[engine::PartitionFetch],
 ) -> Vec<PartitionResult> {
     let map = proxy.topology.current();
     let ids: Vec<_> = partitions.iter().map(|asked| asked.partition).collect();
@@ -187,17 +187,17 @@ async fn redirect_to_zone(
 /// As a broker: no more than its `fetch.max.bytes`, and nothing to wait for where that is nothing.
 fn within_limits(
     fetch: &FetchRequest,
-    partitions: Vec<engine::FetchPartition>,
+    partitions: Vec<engine::PartitionFetch>,
     is_wrong: bool,
     bytes_max: usize,
-) -> engine::FetchRequest {
+) -> engine::FetchSpec {
     let bytes_max = usize::try_from(fetch.max_bytes).unwrap_or(0).min(bytes_max);
     let wait = match partitions.is_empty() || is_wrong {
         true => Duration::ZERO,
         false => Duration::from_millis(u64::try_from(fetch.max_wait_ms).unwrap_or(0)),
     };
     let bytes_min = usize::try_from(fetch.min_bytes).unwrap_or(0).min(bytes_max);
-    engine::FetchRequest { partitions, bytes_min, bytes_max, wait }
+    engine::FetchSpec { partitions, bytes_min, bytes_max, wait }
 }
 
 async fn plan_partition(
@@ -205,7 +205,7 @@ async fn plan_partition(
     asked: &FetchContext<'_>,
     wanted: &SessionPartition,
     position: FetchPosition,
-) -> Result<engine::FetchPartition, ErrorCode> {
+) -> Result<engine::PartitionFetch, ErrorCode> {
     if asked.naming == Naming::Ids && wanted.topic_id.is_zero() {
         return Err(ErrorCode::UNKNOWN_TOPIC_ID);
     }
@@ -220,7 +220,7 @@ async fn plan_partition(
         Ok(bytes_max) => bytes_max,
         Err(_) => check_negative_max_bytes(proxy, partition, position.offset).await?,
     };
-    Ok(engine::FetchPartition {
+    Ok(engine::PartitionFetch {
         partition,
         offset: position.offset,
         bytes_max,

@@ -20,7 +20,7 @@ use kafka_protocol::messages::{
 use super::{
     Action, Request, RequestTopics, authorize_and_resolve, classify_topics, not_leader_error,
 };
-use crate::engine::lookup::{Located, Position};
+use crate::engine::list_offsets::{OffsetSpec, TimestampAndOffset};
 use crate::log::ids::TopicId;
 use crate::proxy::Proxy;
 use crate::proxy::authorization::Operation;
@@ -154,15 +154,17 @@ async fn list_topic(
         let known = known.as_ref().map_err(|&code| code)?;
         let partition = known.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         let position = match asked.timestamp {
-            special::LATEST => Position::Latest,
+            special::LATEST => OffsetSpec::Latest,
             // Nothing of a diskless topic is local or tiered: its one log begins and ends there.
-            special::EARLIEST | special::EARLIEST_LOCAL => Position::Earliest,
-            special::MAX_TIMESTAMP => Position::MaxTimestamp,
-            special::LATEST_TIERED => return Ok((Located { timestamp: -1, offset: -1 }, -1)),
-            timestamp if timestamp >= 0 => Position::Timestamp(timestamp),
+            special::EARLIEST | special::EARLIEST_LOCAL => OffsetSpec::Earliest,
+            special::MAX_TIMESTAMP => OffsetSpec::MaxTimestamp,
+            special::LATEST_TIERED => {
+                return Ok((TimestampAndOffset { timestamp: -1, offset: -1 }, -1));
+            }
+            timestamp if timestamp >= 0 => OffsetSpec::Timestamp(timestamp),
             _ => return Err(ErrorCode::UNSUPPORTED_VERSION),
         };
-        let located = proxy.lookup.locate(partition, position).await;
+        let located = proxy.lookup.resolve(partition, position).await;
         let located = located.map_err(|error| error_code::for_lookup(&error))?;
         let epoch = if located.offset < 0 { -1 } else { known.leader_epoch(index) };
         Ok((located, epoch))
@@ -183,7 +185,7 @@ async fn list_topic(
 
 fn offset_row(
     index: i32,
-    located: Result<(Located, i32), ErrorCode>,
+    located: Result<(TimestampAndOffset, i32), ErrorCode>,
 ) -> ListOffsetsPartitionResponse {
     let row = ListOffsetsPartitionResponse::default().with_partition_index(index);
     match located {
@@ -246,10 +248,10 @@ pub(super) async fn serve_leader_epoch(
                         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
                     let position = match asked.leader_epoch {
                         NO_EPOCH => return Ok((NO_EPOCH, -1)),
-                        i32::MIN..0 => Position::Earliest,
-                        0.. => Position::Latest,
+                        i32::MIN..0 => OffsetSpec::Earliest,
+                        0.. => OffsetSpec::Latest,
                     };
-                    let located = proxy.lookup.locate(partition, position).await;
+                    let located = proxy.lookup.resolve(partition, position).await;
                     let located = located.map_err(|error| error_code::for_lookup(&error))?;
                     Ok((asked.leader_epoch, located.offset))
                 };

@@ -36,7 +36,7 @@ use super::response::{self, CloseReason, ResponseFrame};
 use super::router::Router;
 use super::topics::Topic;
 use super::upstream;
-use crate::engine::budget::{Room, Share};
+use crate::engine::memory::{ConnectionQuota, MemoryPermit};
 use crate::engine::produce::ConnectionId;
 use crate::log::ids::TopicId;
 use crate::wire::guard;
@@ -55,7 +55,7 @@ pub(crate) struct Request {
     /// Header and body, without the length prefix.
     pub(crate) frame: Bytes,
     /// The memory that the frame takes, where it is produced to a diskless node.
-    pub(crate) room: Option<Room>,
+    pub(crate) room: Option<MemoryPermit>,
     /// When it was first looked at, before any wait for memory.
     pub(crate) received: Instant,
 }
@@ -93,12 +93,12 @@ pub(crate) struct SessionState {
     /// Partitions that the client fetched from this replica on this connection.
     fetched: Arc<fetch_partitions::FetchedPartitions>,
     /// The connection's share of the memory for answers to fetches.
-    responses: Arc<Share>,
+    responses: Arc<ConnectionQuota>,
 }
 
 impl SessionState {
     pub(crate) fn new(proxy: &Proxy) -> Self {
-        let responses = proxy.fetch_memory.share(proxy.settings.response_bytes_max);
+        let responses = proxy.fetch_memory.quota(proxy.settings.response_bytes_max);
         let migrations = proxy.topics.migrations();
         Self { migrations, fetched: Arc::default(), responses: Arc::new(responses) }
     }

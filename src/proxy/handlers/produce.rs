@@ -15,7 +15,7 @@ use super::{
     resolve_diskless_topic, topic_id,
 };
 use crate::coordinator::{BatchOutcome, Refusal};
-use crate::engine::produce::{AppendRow, RowOutcome};
+use crate::engine::produce::{ProducedBatch, RowOutcome};
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::logging::SPAN_TARGET;
 use crate::metrics::{ApiKind, Metrics, ProduceStage};
@@ -186,7 +186,7 @@ async fn check_topic(
     acks: i16,
     data: &mut TopicProduceData,
     permit: TopicPermissions,
-    appends: &mut Vec<AppendRow>,
+    appends: &mut Vec<ProducedBatch>,
 ) -> Vec<Row> {
     let partitions = data.partition_data.iter().map(|p| p.index);
     let id = topic_id(&data.topic_id);

@@ -8,7 +8,7 @@ use kafka_protocol::messages::produce_response::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::Request;
-use crate::engine::produce::AppendRow;
+use crate::engine::produce::ProducedBatch;
 use crate::log::ids::TopicPartition;
 use crate::proxy::error_code::{self, ErrorCode};
 use crate::proxy::topics::Topic;
@@ -113,7 +113,7 @@ pub(super) async fn check(
     topic: &Topic,
     partition: TopicPartition,
     records: Option<Bytes>,
-) -> Result<AppendRow, ProduceError> {
+) -> Result<ProducedBatch, ProduceError> {
     let refused = |error| ProduceError::for_batch(error, partition);
     // Null records are no batch; a stock broker leaves such a request without any answer.
     let records = records.unwrap_or_default();
@@ -139,5 +139,5 @@ pub(super) async fn check(
     // Built anew it is no larger than the topic's limit, which is an int.
     claim.bytes = u32::try_from(valid.bytes.len()).unwrap_or(u32::MAX);
     let profile = request.proxy.topics.profile(&topic.name);
-    Ok(AppendRow { partition, profile, claim, batch: valid.bytes })
+    Ok(ProducedBatch { partition, profile, claim, batch: valid.bytes })
 }

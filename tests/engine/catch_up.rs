@@ -1,0 +1,100 @@
+//! Readers of history: how often the store is asked, and that nobody else feels them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use odradek::engine::fetch::FetchError;
+use odradek::store::faulty::{Fault, StoreOperation};
+use tokio::time::Instant;
+
+use crate::batches::{fast, records};
+use crate::harness::{Events, Replica, SECOND, fetch};
+
+const OBJECTS: usize = 60;
+const PARTITIONS: i32 = 3;
+
+/// Objects that each hold a batch of every partition.
+async fn written() -> Replica {
+    let writer = Replica::new().await;
+    for n in 0..OBJECTS {
+        let rows = (0..PARTITIONS).map(|to| fast(to, &format!("{n:04}"))).collect();
+        writer.send(1, rows).await.await.expect("an answer");
+    }
+    assert_eq!(writer.objects().await.len(), OBJECTS);
+    writer
+}
+
+/// Reads a partition from its beginning to its end, a little at a time.
+async fn replay(replica: &Replica, from: i32) {
+    let mut next = 0;
+    while next < OBJECTS as i64 {
+        let mut request = fetch(&[(from, next)], SECOND);
+        request.partitions[0].bytes_max = 300;
+        let answer = replica.fetch(request).await.remove(0);
+        assert_eq!(answer.error, None);
+        for (offset, value) in records(&answer.records) {
+            assert_eq!((offset, value), (next, format!("{next:04}")));
+            next += 1;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_groups_that_replay_everything_cost_a_get_for_each_object() {
+    let reader = Arc::new(written().await.beside(Events::Delivered).await);
+    reader.store.set_persistent(StoreOperation::Get, Some(Fault::slow(Duration::from_millis(20))));
+    let groups = (0..5).flat_map(|_| 0..PARTITIONS);
+    join_all(groups.map(|partition| replay(&reader, partition))).await;
+    assert_eq!(reader.store.calls(StoreOperation::Get), OBJECTS as u64);
+}
+
+/// A reader of history goes as fast as the store gives, not as fast as it answers.
+#[tokio::test(start_paused = true)]
+async fn history_is_read_ahead() {
+    const LARGE: usize = 40;
+    let writer = Replica::new().await;
+    // The last 8 MiB are no history.
+    let value = "x".repeat(512 << 10);
+    for _ in 0..LARGE {
+        writer.write(1, fast(0, &value)).await;
+    }
+    let reader = writer.beside(Events::Delivered).await;
+    let latency = Duration::from_millis(100);
+    reader.store.set_persistent(StoreOperation::Get, Some(Fault::slow(latency)));
+    let start = Instant::now();
+    for next in 0..LARGE as i64 {
+        let mut request = fetch(&[(0, next)], SECOND);
+        request.bytes_max = 1;
+        let answer = reader.fetch(request).await.remove(0);
+        assert_eq!(records(&answer.records).len(), 1);
+    }
+    assert!(start.elapsed() < latency * LARGE as u32 * 2 / 3, "{:?}", start.elapsed());
+    assert_eq!(reader.store.calls(StoreOperation::Get), LARGE as u64, "nothing is read twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_failing_get_fails_with_it() {
+    let reader = Arc::new(written().await.beside(Events::Delivered).await);
+    let slow = Fault { before: 5 * SECOND, ..Fault::REFUSED };
+    reader.store.set_persistent(StoreOperation::Get, Some(slow));
+    let start = Instant::now();
+    let one = async |partition| {
+        let answer = reader.fetch(fetch(&[(partition, 0)], SECOND)).await.remove(0);
+        assert_eq!(answer.error, Some(FetchError::Storage));
+    };
+    join_all((0..20).map(|n| one(n % PARTITIONS))).await;
+    assert!(start.elapsed() < 7 * SECOND, "not one after the other: {:?}", start.elapsed());
+    reader.store.set_persistent(StoreOperation::Get, None);
+    replay(&reader, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_get_that_hangs_is_given_up_in_time() {
+    let reader = written().await.beside(Events::Delivered).await;
+    reader.store.set_persistent(StoreOperation::Get, Some(Fault::HANG));
+    let start = Instant::now();
+    let answer = reader.fetch(fetch(&[(0, 0)], SECOND)).await.remove(0);
+    assert_eq!(answer.error, Some(FetchError::Storage));
+    assert!(start.elapsed() < 20 * SECOND, "{:?}", start.elapsed());
+}

@@ -1,0 +1,167 @@
+//! A process that is killed at any step, and its successor over the same store.
+//!
+//! A life is a runtime: dropping it ends every task where it stands.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use odradek::coordinator::faulty::{self, Operation as Call};
+use odradek::engine::produce::SealProfile;
+use odradek::store::faulty::{Effect, Fault, Report, StoreOperation};
+use odradek::store::memory::MemoryStore;
+use odradek::store::{PutMode, Store};
+use tokio::time::Duration;
+
+use crate::batches::{Batch, fast};
+use crate::harness::{INTERVAL, Replica, SECOND, is_answered, offset, offset_at_last};
+
+const NEVER: Duration = Duration::from_secs(86_400);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    AfterAppend,
+    DuringPut,
+    AfterPut,
+    BeforeCommit,
+    AfterCommit,
+}
+
+const STEPS: [Step; 5] =
+    [Step::AfterAppend, Step::DuringPut, Step::AfterPut, Step::BeforeCommit, Step::AfterCommit];
+
+fn in_process<T>(story: impl Future<Output = T>) -> T {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
+    runtime.block_on(story)
+}
+
+fn idempotent(sequence: i32) -> odradek::engine::produce::ProducedBatch {
+    Batch::of(&[&format!("i{sequence}")]).sequence(sequence).to(0, SealProfile::Fast)
+}
+
+/// Writes i0, p, i1, and dies with i2 and i3 at `step`.
+async fn first_process(memory: &Arc<MemoryStore>, step: Step) {
+    let replica = Replica::embedded(memory).await;
+    assert_eq!(replica.write(1, idempotent(0)).await, 0);
+    assert_eq!(replica.write(2, fast(0, "p")).await, 1);
+    assert_eq!(replica.write(1, idempotent(1)).await, 2);
+    let reported_never = Fault { after: NEVER, ..Fault::NONE };
+    let decided_never = faulty::Fault { after: NEVER, ..faulty::Fault::NONE };
+    match step {
+        Step::AfterAppend => {}
+        Step::DuringPut => replica.store.script(StoreOperation::Put, [Fault::slow(NEVER)]),
+        Step::AfterPut => replica.store.script(StoreOperation::Put, [reported_never]),
+        Step::BeforeCommit => {
+            replica.coordinator.script(Call::Commit, [faulty::Fault::slow(NEVER)]);
+        }
+        Step::AfterCommit => replica.coordinator.script(Call::Commit, [decided_never]),
+    }
+    let mut third = replica.send(1, vec![idempotent(2)]).await;
+    if step == Step::AfterAppend {
+        return;
+    }
+    tokio::time::sleep(SECOND).await;
+    // Durable, but behind an object that is not, or not known to be.
+    let mut fourth = replica.send(1, vec![idempotent(3)]).await;
+    tokio::time::sleep(SECOND).await;
+    assert!(!is_answered(&mut third).await && !is_answered(&mut fourth).await, "{step:?}");
+}
+
+/// The producer repeats what was not acknowledged.
+async fn second_process(memory: &Arc<MemoryStore>, step: Step) {
+    let replica = Replica::embedded(memory).await;
+    let acked = replica.read(0, 0).await;
+    let values: Vec<&str> = acked.iter().map(|(_, value)| value.as_str()).collect();
+    assert_eq!(values[..3], ["i0", "p", "i1"], "{step:?}");
+    let expected_more: &[&str] = match step {
+        Step::AfterAppend | Step::DuringPut => &[],
+        Step::AfterPut | Step::BeforeCommit | Step::AfterCommit => &["i2", "i3"],
+    };
+    assert_eq!(values[3..], *expected_more, "{step:?}: whole objects in their order");
+    for (row, at) in [(2, 3), (3, 4)] {
+        let outcome = replica.send(1, vec![idempotent(row)]).await.await.expect("an answer")[0];
+        assert_eq!(offset_at_last(outcome), at, "{step:?}");
+    }
+    assert_eq!(replica.write(1, idempotent(4)).await, 5, "{step:?}");
+}
+
+async fn check_whole(memory: &Arc<MemoryStore>, step: Step) {
+    let replica = Replica::embedded(memory).await;
+    let log = replica.read(0, 0).await;
+    let expected = ["i0", "p", "i1", "i2", "i3", "i4"].map(str::to_owned);
+    let expected: Vec<(i64, String)> = (0..).zip(expected).collect();
+    assert_eq!(log, expected, "{step:?}");
+}
+
+#[test]
+fn killed_at_any_step_it_loses_and_doubles_nothing() {
+    for step in STEPS {
+        let memory = Arc::new(MemoryStore::new());
+        in_process(first_process(&memory, step));
+        in_process(second_process(&memory, step));
+        in_process(check_whole(&memory, step));
+        // Opening changes nothing.
+        in_process(check_whole(&memory, step));
+    }
+}
+
+/// The PUT of a dead process may still happen; by then its successor has told offsets.
+#[test]
+fn an_object_that_lands_after_its_process_died_changes_nothing() {
+    let memory = Arc::new(MemoryStore::new());
+    let late: Vec<(String, Bytes)> = in_process(async {
+        first_process(&memory, Step::AfterPut).await;
+        let mut late = Vec::new();
+        for row in memory.list("wal/", None, 100).await.unwrap().into_iter().skip(3) {
+            late.push((row.key.clone(), memory.get(&row.key, None).await.unwrap()));
+            memory.delete(&row.key).await.unwrap();
+        }
+        late
+    });
+    assert_eq!(late.len(), 2);
+    in_process(second_process(&memory, Step::DuringPut));
+    in_process(async {
+        for (key, bytes) in late {
+            memory.put(&key, vec![bytes], PutMode::Overwrite).await.unwrap();
+        }
+    });
+    in_process(check_whole(&memory, Step::AfterPut));
+}
+
+/// What was acknowledged outlives any number of kills, with answers lost all the way.
+#[test]
+fn acknowledged_records_outlive_every_kill() {
+    let memory = Arc::new(MemoryStore::new());
+    let mut acked: Vec<String> = Vec::new();
+    for generation in 0..6_u64 {
+        let written = in_process(async {
+            let replica = Replica::embedded(&memory).await;
+            let in_doubt = Report::Error(
+                odradek::store::StoreErrorKind::Unavailable,
+                odradek::store::Certainty::Indeterminate,
+            );
+            let lost = Fault { report: in_doubt, before: INTERVAL, ..Fault::NONE };
+            replica
+                .store
+                .script(StoreOperation::Put, [lost, Fault::REQUEST_LOST, Fault::NONE, lost]);
+            let mut written = Vec::new();
+            for step in 0..4 {
+                let value = format!("{generation}:{step}");
+                let reply = replica.send(step, vec![fast(0, &value)]).await;
+                written.push((offset(reply.await.unwrap()[0]), value));
+            }
+            let dies = Fault { effect: Effect::NotApplied, before: NEVER, ..Fault::NONE };
+            replica.store.script(StoreOperation::Put, [dies]);
+            let _never = replica.send(9, vec![fast(0, "never")]).await;
+            tokio::time::sleep(SECOND).await;
+            written
+        });
+        for (at, value) in written {
+            assert_eq!(at, acked.len() as i64, "dense over all lives");
+            acked.push(value);
+        }
+    }
+    let log = in_process(async { Replica::embedded(&memory).await.read(0, 0).await });
+    let values: Vec<String> = log.into_iter().map(|(_, value)| value).collect();
+    assert_eq!(values, acked);
+}

@@ -1,0 +1,208 @@
+//! One replica's engine with a faulty store and a faulty coordinator below it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use odradek::clock::{ManualClock, WallClock};
+use odradek::coordinator::embedded::EmbeddedCoordinator;
+use odradek::coordinator::faulty::FaultyCoordinator;
+use odradek::coordinator::memory::MemoryCoordinator;
+use odradek::coordinator::{BatchOutcome, Coordinator};
+use odradek::engine::Components;
+use odradek::engine::cache::{ObjectCache, StoreSource};
+use odradek::engine::fetch::{FetchSpec, FetchedPartition, Fetcher, LongPolls, PartitionFetch};
+use odradek::engine::list_offsets::OffsetLookup;
+use odradek::engine::memory::{Closed, MemoryLimiter, MemoryPermit};
+use odradek::engine::produce::{
+    AppendResult, ConnectionId, ProduceSettings, ProducedBatch, Producer, RowOutcome,
+    UploadSettings,
+};
+use odradek::entropy::Entropy;
+use odradek::metrics::Metrics;
+use odradek::store::Store;
+use odradek::store::faulty::FaultyStore;
+use odradek::store::memory::MemoryStore;
+use odradek::tasks;
+use tokio::sync::oneshot;
+
+use crate::batches::{NOW, partition, records};
+
+pub(crate) const INTERVAL: Duration = Duration::from_millis(250);
+pub(crate) const BUDGET_BYTES: usize = 1 << 20;
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+pub(crate) type Reply = oneshot::Receiver<AppendResult>;
+
+/// Whether the replica hears of commits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Events {
+    Delivered,
+    Lost,
+}
+
+pub(crate) struct Replica {
+    pub(crate) memory: Arc<MemoryStore>,
+    pub(crate) store: Arc<FaultyStore>,
+    pub(crate) coordinator: Arc<FaultyCoordinator>,
+    pub(crate) budget: Arc<MemoryLimiter>,
+    pub(crate) producer: Producer,
+    pub(crate) fetcher: Arc<Fetcher>,
+    pub(crate) lookup: OffsetLookup,
+}
+
+/// Without hedges, and with PUTs that take as long as their script says.
+pub(crate) fn settings() -> ProduceSettings {
+    ProduceSettings {
+        interval: INTERVAL,
+        object_bytes: 64 << 10,
+        puts_per_second_max: None,
+        upload: UploadSettings {
+            parallel_max: 8,
+            hedges_burst: 0,
+            deadline: 86_400 * SECOND..=86_400 * SECOND,
+        },
+        replica: "r0".to_owned(),
+        incarnation: 1,
+        process_id: 1,
+    }
+}
+
+impl Replica {
+    /// A replica over an empty store and the reference model.
+    pub(crate) async fn new() -> Self {
+        Self::with(settings()).await
+    }
+
+    pub(crate) async fn with(settings: ProduceSettings) -> Self {
+        Self::with_budget(settings, BUDGET_BYTES).await
+    }
+
+    pub(crate) async fn with_budget(settings: ProduceSettings, bytes: usize) -> Self {
+        let coordinator = Arc::new(MemoryCoordinator::new("model"));
+        Self::start(Arc::default(), coordinator, settings, bytes, Events::Delivered).await
+    }
+
+    /// A replica whose order of objects is the record of the offsets.
+    pub(crate) async fn embedded(memory: &Arc<MemoryStore>) -> Self {
+        let store = Arc::clone(memory) as Arc<dyn Store>;
+        let (clock, entropy) = (ManualClock::new(NOW), Entropy::from_seed(3));
+        let coordinator = EmbeddedCoordinator::open(&clock, &entropy, store).await.expect("opens");
+        let (incarnation, process_id) = (coordinator.incarnation(), coordinator.process_id());
+        let settings = ProduceSettings { incarnation, process_id, ..settings() };
+        let (memory, coordinator) = (Arc::clone(memory), Arc::new(coordinator));
+        Self::start(memory, coordinator, settings, BUDGET_BYTES, Events::Delivered).await
+    }
+
+    /// Another replica over the same store and order.
+    pub(crate) async fn beside(&self, follow: Events) -> Self {
+        let settings = ProduceSettings { process_id: 2, ..settings() };
+        let coordinator = Arc::clone(&self.coordinator) as Arc<dyn Coordinator>;
+        Self::start(Arc::clone(&self.memory), coordinator, settings, BUDGET_BYTES, follow).await
+    }
+
+    async fn start(
+        memory: Arc<MemoryStore>,
+        coordinator: Arc<dyn Coordinator>,
+        settings: ProduceSettings,
+        budget_bytes: usize,
+        follow: Events,
+    ) -> Self {
+        let store = Arc::new(FaultyStore::new(Arc::clone(&memory) as Arc<dyn Store>));
+        let coordinator = Arc::new(FaultyCoordinator::new(coordinator));
+        let components = Components {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            uploads: Arc::clone(&store) as Arc<dyn Store>,
+            coordinator: Arc::clone(&coordinator) as Arc<dyn Coordinator>,
+            clock: Arc::new(ManualClock::new(NOW)) as Arc<dyn WallClock>,
+            entropy: Arc::new(Entropy::from_seed(11)),
+        };
+        let zone = Arc::new(StoreSource(Arc::clone(&components.store)));
+        let objects = Arc::new(ObjectCache::new(zone, 64 << 20));
+        let long_polls = Arc::new(LongPolls::default());
+        if follow == Events::Delivered {
+            let events = components.coordinator.subscribe().await.expect("it lives");
+            let long_polls = Arc::clone(&long_polls);
+            tasks::spawn("follow", async move { long_polls.apply_events(events, |_| {}).await });
+            tokio::task::yield_now().await;
+        }
+        let metrics = Arc::new(Metrics::default());
+        let budget = MemoryLimiter::new(budget_bytes, Arc::clone(&metrics));
+        let (engine, kept) = (components.clone(), Arc::clone(&objects));
+        let producer = Producer::start(engine, settings, Arc::clone(&budget), kept, metrics);
+        let lookup = OffsetLookup::new(components.clone(), Arc::clone(&objects));
+        let fetcher = Arc::new(Fetcher::new(components, objects, long_polls));
+        Self { memory, store, coordinator, budget, producer, fetcher, lookup }
+    }
+
+    /// Memory for rows, as a connection takes it before it reads them.
+    pub(crate) async fn room(&self, rows: &[ProducedBatch]) -> Result<MemoryPermit, Closed> {
+        let bytes = rows.iter().map(|row| row.batch.len()).sum();
+        self.budget.quota(usize::MAX).acquire(bytes).await
+    }
+
+    pub(crate) async fn send(&self, connection: u64, rows: Vec<ProducedBatch>) -> Reply {
+        let room = self.room(&rows).await.expect("it is open");
+        let appended = self.producer.append(ConnectionId(connection), rows, room).await;
+        appended.expect("it takes appends")
+    }
+
+    /// Sends, and waits for the one row's offset.
+    pub(crate) async fn write(&self, connection: u64, row: ProducedBatch) -> i64 {
+        offset(self.send(connection, vec![row]).await.await.expect("an answer")[0])
+    }
+
+    /// Everything that a partition gives from `offset` on, without waiting.
+    pub(crate) async fn read(&self, from: i32, offset: i64) -> Vec<(i64, String)> {
+        let answer = self.fetch(fetch(&[(from, offset)], Duration::ZERO)).await.remove(0);
+        assert_eq!(answer.error, None);
+        records(&answer.records)
+    }
+
+    pub(crate) async fn fetch(&self, request: FetchSpec) -> Vec<FetchedPartition> {
+        self.fetcher.fetch(&request, &self.budget.quota(usize::MAX)).await.partitions
+    }
+
+    /// Keys of the WAL objects.
+    pub(crate) async fn objects(&self) -> Vec<String> {
+        let rows = self.memory.list("wal/", None, 1000).await.expect("it lists");
+        rows.into_iter().map(|row| row.key).collect()
+    }
+}
+
+pub(crate) fn fetch(partitions: &[(i32, i64)], wait: Duration) -> FetchSpec {
+    let of = |&(index, offset): &(i32, i64)| PartitionFetch {
+        partition: partition(index),
+        offset,
+        bytes_max: 1 << 20,
+        leader_epoch: 5,
+        fresh: false,
+    };
+    let partitions = partitions.iter().map(of).collect();
+    FetchSpec { partitions, bytes_min: 1, bytes_max: 50 << 20, wait }
+}
+
+#[track_caller]
+pub(crate) fn offset(outcome: RowOutcome) -> i64 {
+    match outcome {
+        RowOutcome::Decided { outcome: BatchOutcome::Committed { base_offset }, .. } => base_offset,
+        other => panic!("not committed: {other:?}"),
+    }
+}
+
+/// The offset of a batch that lies in the log, whether now or before.
+#[track_caller]
+pub(crate) fn offset_at_last(outcome: RowOutcome) -> i64 {
+    match outcome {
+        RowOutcome::Decided {
+            outcome:
+                BatchOutcome::Committed { base_offset } | BatchOutcome::Duplicate { base_offset, .. },
+            ..
+        } => base_offset,
+        other => panic!("not in the log: {other:?}"),
+    }
+}
+
+/// Whether a reply is there, after everything that can happen now has happened.
+pub(crate) async fn is_answered(reply: &mut Reply) -> bool {
+    tokio::time::timeout(Duration::from_millis(1), reply).await.is_ok()
+}

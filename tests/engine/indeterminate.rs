@@ -1,0 +1,104 @@
+//! PUTs and commits that fail, or only seem to.
+
+use std::sync::Arc;
+
+use odradek::coordinator::faulty::{self, Operation as Call};
+use odradek::engine::produce::{RowOutcome, SealProfile};
+use odradek::store::faulty::{Fault, StoreOperation};
+use tokio::time::Duration;
+
+use crate::batches::{Batch, fast};
+use crate::harness::{Replica, SECOND, offset};
+
+#[tokio::test(start_paused = true)]
+async fn a_put_in_doubt_is_repeated_under_its_key() {
+    let rows: [(&str, Vec<Fault>); 3] = [
+        ("refused", vec![Fault::REFUSED; 7]),
+        ("reply lost", vec![Fault::REPLY_LOST; 3]),
+        ("lost, then reply lost", vec![Fault::REQUEST_LOST, Fault::REPLY_LOST]),
+    ];
+    for (name, faults) in rows {
+        for replica in [Replica::new().await, Replica::embedded(&Arc::default()).await] {
+            let calls = faults.len() as u64 + 1;
+            replica.store.script(StoreOperation::Put, faults.clone());
+            assert_eq!(replica.write(1, fast(0, "x")).await, 0, "{name}");
+            assert_eq!(replica.store.calls(StoreOperation::Put), calls, "{name}");
+            assert_eq!(replica.coordinator.calls(Call::Commit), 1, "{name}");
+            assert_eq!(replica.objects().await.len(), 1, "{name}");
+            assert_eq!(replica.read(0, 0).await.len(), 1, "{name}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_in_doubt_is_repeated_and_doubles_nothing() {
+    use faulty::Fault;
+    let late = Fault { after: 5 * SECOND, ..Fault::REPLY_LOST };
+    let faults = [Fault::REPLY_LOST, Fault::TIMED_OUT, Fault::REFUSED, late, Fault::REPLY_LOST];
+    for replica in [Replica::new().await, Replica::embedded(&Arc::default()).await] {
+        replica.coordinator.script(Call::Commit, faults);
+        let idempotent = Batch::of(&["idempotent"]).sequence(0).to(0, SealProfile::Fast);
+        let outcomes = replica.send(1, vec![fast(0, "plain"), idempotent]).await.await.unwrap();
+        let offsets: Vec<i64> = outcomes.rows.into_iter().map(offset).collect();
+        assert_eq!(offsets, [0, 1], "the first commit's outcome, whatever call told it");
+        assert_eq!(replica.coordinator.calls(Call::Commit), 6);
+        assert_eq!(replica.store.calls(StoreOperation::Put), 1);
+        assert_eq!(replica.read(0, 0).await.len(), 2);
+        assert_eq!(replica.write(1, fast(0, "next")).await, 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_metadata_is_answered_and_acknowledges_nothing() {
+    let replica = Replica::new().await;
+    replica.coordinator.script(Call::Commit, [faulty::Fault::METADATA_LOST]);
+    let outcomes = replica.send(1, vec![fast(0, "a"), fast(1, "b")]).await.await.unwrap();
+    assert_eq!(outcomes.rows, [RowOutcome::CoordinatorLost; 2]);
+    assert!(replica.read(0, 0).await.is_empty());
+    // The process lives, and so may the coordinator again.
+    assert_eq!(replica.write(1, fast(0, "again")).await, 0);
+    replica.producer.drain().await;
+}
+
+/// What a connection sent behind a lost part must not overtake it when the client repeats it.
+#[tokio::test(start_paused = true)]
+async fn what_waits_behind_a_lost_part_is_lost_with_it() {
+    let replica = Replica::new().await;
+    let lost = faulty::Fault { before: 3 * SECOND, ..faulty::Fault::METADATA_LOST };
+    replica.coordinator.script(Call::Commit, [lost]);
+    replica.store.script(StoreOperation::Put, [Fault::NONE, Fault::NONE, Fault::slow(20 * SECOND)]);
+    let first = replica.send(1, vec![fast(0, "first")]).await;
+    tokio::time::sleep(SECOND).await;
+    let sealed = replica.send(1, vec![fast(0, "sealed")]).await;
+    tokio::time::sleep(SECOND).await;
+    let uploading = replica.send(1, vec![fast(0, "uploading"), fast(1, "other chain")]).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    let open = replica.send(1, vec![fast(0, "open")]).await;
+    let stranger = replica.send(2, vec![fast(0, "stranger")]).await;
+    for reply in [first, sealed, open] {
+        assert_eq!(reply.await.unwrap().rows, [RowOutcome::CoordinatorLost]);
+    }
+    assert_eq!(offset(stranger.await.unwrap()[0]), 0);
+    let outcomes = uploading.await.unwrap();
+    assert_eq!(outcomes[0], RowOutcome::CoordinatorLost);
+    assert_eq!(offset(outcomes[1]), 0, "another partition owes it no order");
+    assert_eq!(replica.write(1, fast(0, "repeated")).await, 1);
+    assert_eq!(replica.read(0, 0).await.len(), 2);
+    replica.producer.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_the_order_of_objects_nothing_follows_a_lost_one() {
+    let replica = Replica::embedded(&Arc::default()).await;
+    let lost = faulty::Fault { before: 3 * SECOND, ..faulty::Fault::METADATA_LOST };
+    replica.coordinator.script(Call::Commit, [lost]);
+    let first = replica.send(1, vec![fast(0, "first")]).await;
+    tokio::time::sleep(SECOND).await;
+    let stranger = replica.send(2, vec![fast(1, "stranger")]).await;
+    for reply in [first, stranger] {
+        assert_eq!(reply.await.unwrap().rows, [RowOutcome::CoordinatorLost]);
+    }
+    let late = replica.send(3, vec![fast(1, "late")]).await;
+    assert_eq!(late.await.unwrap().rows, [RowOutcome::CoordinatorLost]);
+    replica.producer.drain().await;
+}

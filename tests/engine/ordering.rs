@@ -1,0 +1,119 @@
+//! Who waits for whom, and what the log looks like afterwards.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use odradek::store::faulty::{Fault, StoreOperation};
+use odradek::store::memory::MemoryStore;
+use tokio::time::Instant;
+
+use crate::batches::fast;
+use crate::harness::{INTERVAL, Replica, SECOND, is_answered, offset};
+
+#[tokio::test(start_paused = true)]
+async fn rows_sent_together_ride_in_one_object() {
+    let replica = Replica::new().await;
+    let mut replies = Vec::new();
+    for connection in 0..5 {
+        replies.push(replica.send(connection, vec![fast(0, "a"), fast(1, "b")]).await);
+    }
+    for reply in replies {
+        assert_eq!(reply.await.unwrap().len(), 2);
+    }
+    assert_eq!(replica.objects().await.len(), 1);
+    assert_eq!(replica.read(0, 0).await.len(), 5);
+    assert_eq!(replica.read(1, 0).await.len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_put_delays_only_who_rides_in_it_and_their_successors() {
+    let replica = Replica::new().await;
+    replica.store.script(StoreOperation::Put, [Fault::slow(25 * SECOND)]);
+    let start = Instant::now();
+    let mut first = replica.send(1, vec![fast(0, "1-first")]).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let mut second = replica.send(1, vec![fast(0, "1-second")]).await;
+    let elsewhere = replica.send(1, vec![fast(1, "1-elsewhere")]).await;
+    let stranger = replica.send(2, vec![fast(0, "2-first")]).await;
+    // The same connection owes no order to another partition.
+    assert_eq!(offset(elsewhere.await.unwrap()[0]), 0);
+    assert_eq!(offset(stranger.await.unwrap()[0]), 0);
+    assert!(start.elapsed() < 2 * INTERVAL, "{:?}", start.elapsed());
+    assert_eq!(replica.write(2, fast(0, "2-second")).await, 1);
+    assert!(!is_answered(&mut first).await && !is_answered(&mut second).await);
+    assert!(start.elapsed() < 3 * INTERVAL, "{:?}", start.elapsed());
+    assert_eq!(offset(first.await.unwrap()[0]), 2);
+    assert_eq!(offset(second.await.unwrap()[0]), 3);
+    assert!(start.elapsed() >= 25 * SECOND);
+    let values: Vec<String> = replica.read(0, 0).await.into_iter().map(|r| r.1).collect();
+    assert_eq!(values, ["2-first", "2-second", "1-first", "1-second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_the_order_of_objects_everyone_waits_for_the_oldest() {
+    let replica = Replica::embedded(&Arc::new(MemoryStore::new())).await;
+    replica.store.script(StoreOperation::Put, [Fault::slow(25 * SECOND)]);
+    let mut first = replica.send(1, vec![fast(0, "1")]).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let mut stranger = replica.send(2, vec![fast(1, "2")]).await;
+    tokio::time::sleep(SECOND).await;
+    let mut late = replica.send(3, vec![fast(0, "3")]).await;
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(replica.objects().await.len(), 2, "the later objects are durable");
+    for reply in [&mut first, &mut stranger, &mut late] {
+        assert!(!is_answered(reply).await);
+    }
+    assert_eq!(offset(first.await.unwrap()[0]), 0);
+    assert_eq!(offset(stranger.await.unwrap()[0]), 0);
+    assert_eq!(offset(late.await.unwrap()[0]), 1);
+    assert_eq!(replica.read(0, 0).await, [(0, "1".to_owned()), (1, "3".to_owned())]);
+}
+
+/// Many connections, PUTs of all durations, two partitions; both orders.
+#[tokio::test(start_paused = true)]
+async fn order_holds_when_puts_finish_out_of_order() {
+    for replica in [Replica::new().await, Replica::embedded(&Arc::default()).await] {
+        let slow = |n: u64| Fault::slow(Duration::from_millis(n * 7_919 % 3_000));
+        replica.store.script(StoreOperation::Put, (1..40).map(slow));
+        let mut replies = Vec::new();
+        for step in 0..30 {
+            for connection in 0..4 {
+                let value = format!("{connection}:{step:02}");
+                let to = (step + connection as i32) % 2;
+                let reply = replica.send(connection, vec![fast(to, &value)]).await;
+                replies.push((to, value, reply));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let mut acked = BTreeMap::new();
+        for (to, value, reply) in replies {
+            acked.insert((to, offset(reply.await.unwrap()[0])), value);
+        }
+        assert!(replica.objects().await.len() > 5);
+        for to in 0..2 {
+            let log = read_all(&replica, to).await;
+            let dense = log.iter().enumerate().all(|(at, (offset, _))| at as i64 == *offset);
+            assert!(dense && log.len() == 60, "{log:?}");
+            for (offset, value) in &log {
+                assert_eq!(acked.get(&(to, *offset)), Some(value), "what was acked stays there");
+            }
+            for connection in 0..4 {
+                let of = format!("{connection}:");
+                let own = log.iter().filter(|(_, value)| value.starts_with(&of));
+                assert!(own.map(|(_, value)| value).is_sorted(), "{connection}: {log:?}");
+            }
+        }
+    }
+}
+
+async fn read_all(replica: &Replica, from: i32) -> Vec<(i64, String)> {
+    let mut log: Vec<(i64, String)> = Vec::new();
+    loop {
+        let more = replica.read(from, log.len() as i64).await;
+        if more.is_empty() {
+            return log;
+        }
+        log.extend(more);
+    }
+}

@@ -1,0 +1,231 @@
+//! The zone cache: over real sockets, so in real time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use hyper::Method;
+use odradek::store::faulty::{Fault, StoreOperation};
+use odradek::store::memory::MemoryStore;
+use odradek::zone_cache::PeerKey;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::batches::{NOW, partition, whole_object};
+use crate::zone_harness::{Answer, BadPeer, Replica, SECRET, body, member, ok, write};
+
+/// Replicas a, b and c of incarnations 1, 2 and 3, who know each other.
+async fn zone_of_three(store: &Arc<MemoryStore>) -> [Replica; 3] {
+    let replicas = [
+        Replica::start("a", 1, store).await,
+        Replica::start("b", 2, store).await,
+        Replica::start("c", 3, store).await,
+    ];
+    let members = replicas.each_ref().map(|replica| replica.member.clone());
+    replicas.iter().for_each(|replica| replica.update_membership(&members));
+    replicas
+}
+
+#[tokio::test]
+async fn an_object_leaves_the_store_once_however_many_read_it() {
+    let store = Arc::new(MemoryStore::default());
+    let replicas = zone_of_three(&store).await;
+    // By a process that is gone.
+    let objects = join_all((0..12).map(|sequence| write(&store, 99, sequence))).await;
+    for _round in 0..2 {
+        let reads = replicas.iter().flat_map(|replica| {
+            let twice = objects.iter().chain(&objects);
+            twice.map(async |written| {
+                let read = replica.read(written).await.expect("it is there");
+                assert_eq!(read, written.bytes);
+            })
+        });
+        join_all(reads).await;
+    }
+    let gets = replicas.each_ref().map(Replica::gets);
+    assert_eq!(gets.iter().sum::<u64>(), 12, "{gets:?}");
+    assert!(gets.iter().all(|gets| *gets > 0), "the work is shared: {gets:?}");
+}
+
+#[tokio::test]
+async fn what_the_writer_remembers_costs_no_get() {
+    let store = Arc::new(MemoryStore::default());
+    let [a, b, c] = zone_of_three(&store).await;
+    let written = write(&store, 1, 0).await;
+    a.objects.insert_written(written.object, written.whole.clone());
+    for reader in [&b, &c, &a, &b] {
+        assert_eq!(reader.read(&written).await.expect("it is there"), written.bytes);
+    }
+    assert_eq!([a.gets(), b.gets(), c.gets()], [0, 0, 0]);
+    assert_eq!([a.questions(), b.questions(), c.questions()], [0, 1, 1]);
+}
+
+/// Two that each take the other for the owner: who is asked looks for itself.
+#[tokio::test]
+async fn a_peer_that_is_asked_asks_nobody() {
+    let store = Arc::new(MemoryStore::default());
+    let a = Replica::start("a", 1, &store).await;
+    let b = Replica::start("b", 2, &store).await;
+    let wrote = |of: &Replica, incarnation| {
+        member(&of.member.replica, incarnation, of.member.peer.as_deref().expect("it has one"))
+    };
+    a.update_membership(&[wrote(&a, 1), wrote(&b, 99)]);
+    b.update_membership(&[wrote(&a, 99), wrote(&b, 2)]);
+    let written = write(&store, 99, 0).await;
+    assert_eq!(a.read(&written).await.expect("it is there"), written.bytes);
+    assert_eq!((a.questions(), a.outcomes("answered"), b.questions()), (1, 1, 0));
+    assert_eq!((a.gets(), b.gets()), (0, 1));
+}
+
+#[tokio::test]
+async fn whatever_a_peer_does_wrong_the_store_is_there() {
+    let store = Arc::new(MemoryStore::default());
+    let at_once = Duration::ZERO;
+    let right = body(&write(&store, 98, 0).await.whole);
+    let mut damaged = right.clone();
+    damaged[1_000] ^= 1;
+    let rows = [
+        ("refused", Answer::Says(at_once, b"HTTP/1.1 401 No\r\n\r\n".to_vec())),
+        ("failed", Answer::Says(at_once, Vec::new())),
+        ("failed", Answer::Says(at_once, b"what?\r\n\r\n".to_vec())),
+        ("failed", Answer::Says(at_once, ok(&right, 50_000))),
+        ("damaged", Answer::Says(at_once, ok(&damaged, damaged.len()))),
+        ("damaged", Answer::Says(at_once, ok(&[], 0))),
+        ("slow", Answer::Hangs(Vec::new())),
+        ("slow", Answer::Hangs(ok(&right, 50_000))),
+    ];
+    for (number, (outcome, answer)) in (0..).zip(rows) {
+        let peer = BadPeer::start(answer.clone()).await;
+        let reader = Replica::start("reader", 1, &store).await;
+        reader.update_membership(&[reader.member.clone(), member("bad", 99, &peer.address)]);
+        let written = write(&store, 99, number).await;
+        let begun = Instant::now();
+        assert_eq!(reader.read(&written).await.expect("the store has it"), written.bytes);
+        let (took, what) = (begun.elapsed(), format!("{outcome}: {number}"));
+        assert!(took < Duration::from_millis(2_500), "{what}: {took:?}");
+        assert_eq!(
+            (reader.outcomes(outcome), reader.questions(), reader.gets()),
+            (1, 1, 1),
+            "{what}"
+        );
+        // It is left alone now.
+        let next = write(&store, 99, 100 + number).await;
+        assert_eq!(reader.read(&next).await.expect("the store has it"), next.bytes);
+        assert_eq!((reader.outcomes("resting"), peer.asked()), (1, 1), "{what}");
+    }
+}
+
+/// Nobody listens at its port any more.
+#[tokio::test]
+async fn a_peer_that_is_gone_costs_a_refused_connection() {
+    let store = Arc::new(MemoryStore::default());
+    let reader = Replica::start("reader", 1, &store).await;
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
+    let gone = gone.expect("a port").to_string();
+    reader.update_membership(&[reader.member.clone(), member("gone", 99, &gone)]);
+    let written = write(&store, 99, 0).await;
+    assert_eq!(reader.read(&written).await.expect("the store has it"), written.bytes);
+    assert_eq!((reader.outcomes("failed"), reader.gets()), (1, 1));
+}
+
+/// The checksum on the way is right, the object is not the one that was written.
+#[tokio::test]
+async fn a_peer_that_lies_is_found_out() {
+    let store = Arc::new(MemoryStore::default());
+    let written = write(&store, 99, 0).await;
+    let mut flipped = written.whole.to_vec();
+    flipped[1_000] ^= 1;
+    let longer = [&written.whole[..], b"x"].concat();
+    // Its batch is as long as the one that is wanted.
+    let other = write(&store, 99, 1).await.whole.to_vec();
+    let batches = [(partition(1), written.bytes.clone())];
+    let strange = whole_object(written.object, &batches).to_vec();
+    for (what, lie) in
+        [("flipped", flipped), ("longer", longer), ("other", other), ("strange", strange)]
+    {
+        let lie = body(&lie);
+        let peer = BadPeer::start(Answer::Says(Duration::ZERO, ok(&lie, lie.len()))).await;
+        let reader = Replica::start("reader", 1, &store).await;
+        reader.update_membership(&[reader.member.clone(), member("liar", 99, &peer.address)]);
+        let read = reader.read(&written).await.expect("the store has it");
+        assert_eq!(read, written.bytes, "{what}");
+        assert_eq!((peer.asked(), reader.gets()), (1, 1), "{what}");
+    }
+}
+
+/// The store hangs; the peer begins late, and is waited for.
+#[tokio::test]
+async fn who_is_first_wins() {
+    let store = Arc::new(MemoryStore::default());
+    let written = write(&store, 99, 0).await;
+    let right = body(&written.whole);
+    let pause = Duration::from_millis(700);
+    let peer = BadPeer::start(Answer::Says(pause, ok(&right, right.len()))).await;
+    let reader = Replica::start("reader", 1, &store).await;
+    reader.update_membership(&[reader.member.clone(), member("late", 99, &peer.address)]);
+    reader.store.script(StoreOperation::Get, [Fault::HANG]);
+    assert_eq!(reader.read(&written).await.expect("the peer has it"), written.bytes);
+    assert_eq!((reader.outcomes("late"), reader.gets()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_stranger_gets_nothing() {
+    let store = Arc::new(MemoryStore::default());
+    let replica = Replica::start("a", 1, &store).await;
+    let written = write(&store, 99, 0).await;
+    let target = format!("/objects/{}?start=0&end={}", written.object, written.whole.len());
+    let (key, wrong) = (PeerKey::new(&SECRET), PeerKey::new(&[8; 32]));
+    let address = replica.member.peer.clone().expect("it has one");
+    let get = &Method::GET;
+    let ask = async |target: &str, headers: &[(&str, String)]| {
+        let mut stream = TcpStream::connect(&address).await.expect("it listens");
+        let lines = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        let lines = lines.collect::<String>();
+        let head = format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{lines}\r\n");
+        stream.write_all(head.as_bytes()).await.expect("it reads");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.expect("it answers");
+        answer
+    };
+    let signed = |key: &PeerKey, method: &Method, target: &str, at: i64| {
+        let headers = key.sign(method, target, at);
+        let text = |value: &hyper::header::HeaderValue| value.to_str().expect("ASCII").to_owned();
+        ["odradek-time", "odradek-mac"].map(|name| (name, text(&headers[name])))
+    };
+    let status = |answer: &[u8]| String::from_utf8_lossy(&answer[9..12]).into_owned();
+
+    // Before it has heard of any peer, everyone is a stranger.
+    assert_eq!(status(&ask(&target, &signed(&key, get, &target, NOW)).await), "401");
+    replica.update_membership(std::slice::from_ref(&replica.member));
+    let [time, mac] = signed(&key, get, &target, NOW);
+    let later = (time.0, (NOW + 1).to_string());
+    let other = format!("/objects/{}?start=0&end=1", written.object);
+    let strangers: [Vec<(&str, String)>; 9] = [
+        vec![],
+        vec![time.clone()],
+        vec![mac.clone()],
+        vec![time.clone(), (mac.0, "AAAA".to_owned())],
+        vec![later, mac.clone()],
+        signed(&wrong, get, &target, NOW).to_vec(),
+        signed(&key, get, &target, NOW - 60_001).to_vec(),
+        signed(&key, get, &target, NOW + 60_001).to_vec(),
+        [signed(&key, &Method::PUT, &target, NOW), signed(&key, get, &other, NOW)].concat(),
+    ];
+    for headers in strangers {
+        let answer = ask(&target, &headers).await;
+        assert_eq!(status(&answer), "401", "{headers:?}");
+        assert!(answer.ends_with(b"\r\n\r\n"), "with an empty body: {headers:?}");
+    }
+    for path in ["/", "/metrics", "/objects/x?start=0&end=1"] {
+        assert_eq!(status(&ask(path, &[]).await), "401", "{path}");
+        assert_eq!(status(&ask(path, &signed(&key, get, path, NOW)).await), "404", "{path}");
+    }
+    assert_eq!(replica.gets(), 0, "nothing was read for any of them");
+    for at in [NOW, NOW - 60_000, NOW + 60_000] {
+        let answer = ask(&target, &signed(&key, get, &target, at)).await;
+        assert_eq!(status(&answer), "200");
+        let value = b"record 0 xxx";
+        assert!(answer.windows(value.len()).any(|window| window == value));
+    }
+}

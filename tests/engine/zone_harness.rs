@@ -1,0 +1,208 @@
+//! Replicas of one zone, their peer ports on real sockets; and peers that misbehave.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use odradek::clock::{ManualClock, WallClock};
+use odradek::coordinator::{Member, Membership};
+use odradek::engine::cache::{ObjectCache, ObjectSource, ReadClass, StoreSource};
+use odradek::engine::produce::SealProfile;
+use odradek::log::batch::Run;
+use odradek::log::ids::ObjectId;
+use odradek::log::object_format::{HEADER, wal_key};
+use odradek::metrics::Metrics;
+use odradek::store::faulty::{FaultyStore, StoreOperation};
+use odradek::store::memory::MemoryStore;
+use odradek::store::{PutMode, Store, StoreError};
+use odradek::tasks;
+use odradek::zone_cache::{PeerRing, PeerServer, ZoneSource};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+use crate::batches::{Batch, NOW, partition, whole_object};
+
+pub(crate) const SECRET: [u8; 32] = [7; 32];
+/// Longer than any of these tests.
+const BELIEVED: Duration = Duration::from_secs(600);
+
+/// A replica's reading half.
+pub(crate) struct Replica {
+    pub(crate) member: Member,
+    pub(crate) objects: Arc<ObjectCache>,
+    pub(crate) store: Arc<FaultyStore>,
+    zone: Arc<PeerRing>,
+    metrics: Arc<Metrics>,
+}
+
+pub(crate) fn member(name: &str, incarnation: u64, address: &str) -> Member {
+    Member {
+        replica: name.to_owned(),
+        incarnation,
+        process_id: 1,
+        zone: 0,
+        zone_name: "zone-1".to_owned(),
+        peer: Some(address.to_owned()),
+        advertised_host: "127.0.0.1".to_owned(),
+        node_ports: 1,
+        broker_ports: 2,
+        nodes: 4,
+        version: String::new(),
+        settings: 0,
+    }
+}
+
+impl Replica {
+    /// One whose clock stands at [`NOW`], over a store of its own before the shared one.
+    pub(crate) async fn start(name: &str, incarnation: u64, shared: &Arc<MemoryStore>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        let member = member(name, incarnation, &address);
+        let zone = Arc::new(PeerRing::new(member.clone()));
+        let store = Arc::new(FaultyStore::new(Arc::clone(shared) as Arc<dyn Store>));
+        let metrics = Arc::new(Metrics::default());
+        let clock: Arc<dyn WallClock> = Arc::new(ManualClock::new(NOW));
+        let origin: Arc<dyn ObjectSource> =
+            Arc::new(StoreSource(Arc::clone(&store) as Arc<dyn Store>));
+        let through = ZoneSource::new(
+            Arc::clone(&zone),
+            Arc::clone(&origin),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        );
+        let objects = ObjectCache::new(Arc::new(through), 64 << 20).with_peer_source(origin);
+        let objects = Arc::new(objects);
+        let server = PeerServer {
+            objects: Arc::clone(&objects),
+            zone: Arc::clone(&zone),
+            clock,
+            metrics: Arc::clone(&metrics),
+        };
+        Arc::new(server).start(listener);
+        Self { member, objects, store, zone, metrics }
+    }
+
+    /// Tells it who is there.
+    pub(crate) fn update_membership(&self, members: &[Member]) {
+        let membership =
+            Membership { members: members.to_vec(), zones: Vec::new(), secret: SECRET };
+        self.zone.update_membership(membership, Instant::now() + BELIEVED);
+    }
+
+    pub(crate) fn gets(&self) -> u64 {
+        self.store.calls(StoreOperation::Get)
+    }
+
+    pub(crate) async fn read(&self, written: &Written) -> Result<Bytes, StoreError> {
+        self.objects.read(partition(0), &written.run, ReadClass::Tailing).await
+    }
+
+    /// How often a question to a peer ended so.
+    pub(crate) fn outcomes(&self, outcome: &str) -> u64 {
+        let row = format!("odradek_peer_requests_total{{outcome=\"{outcome}\"}} ");
+        let text = self.metrics.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(&row));
+        value.map_or(0, |value| value.parse().expect("a number"))
+    }
+
+    /// Questions to peers, whatever became of them.
+    pub(crate) fn questions(&self) -> u64 {
+        ["answered", "late", "slow", "refused", "failed", "damaged"]
+            .map(|outcome| self.outcomes(outcome))
+            .iter()
+            .sum()
+    }
+}
+
+/// An object in the store that is one run of partition 0.
+pub(crate) struct Written {
+    pub(crate) object: ObjectId,
+    pub(crate) run: Run,
+    /// Those of the run.
+    pub(crate) bytes: Bytes,
+    /// The object.
+    pub(crate) whole: Bytes,
+}
+
+pub(crate) async fn write(store: &MemoryStore, incarnation: u64, sequence: u32) -> Written {
+    let object = ObjectId { incarnation, process_id: 1, sequence };
+    let value = format!("record {sequence} {}", "x".repeat(100_000));
+    let bytes = Batch::of(&[&value]).to(0, SealProfile::Fast).batch;
+    let whole = whole_object(object, &[(partition(0), bytes.clone())]);
+    store.put(&wal_key(object), vec![whole.clone()], PutMode::Create).await.expect("a PUT");
+    let run = Run {
+        base_offset: 0,
+        offset_count: 1,
+        object,
+        start: HEADER.len() as u64,
+        bytes: bytes.len() as u64,
+        max_timestamp: NOW,
+    };
+    Written { object, run, bytes, whole }
+}
+
+/// What a peer does once it has read a request's head.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// Says these bytes after a pause, and closes the connection.
+    Says(Duration, Vec<u8>),
+    /// Says these bytes and then nothing.
+    Hangs(Vec<u8>),
+}
+
+/// A peer that gives everyone the same answer.
+pub(crate) struct BadPeer {
+    pub(crate) address: String,
+    asked: Arc<AtomicUsize>,
+}
+
+impl BadPeer {
+    pub(crate) async fn start(answer: Answer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        tasks::spawn("bad peer", async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                tasks::spawn("bad connection", misbehave(stream, answer.clone()));
+            }
+        });
+        Self { address, asked }
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+async fn misbehave(mut stream: TcpStream, answer: Answer) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("a request"));
+    }
+    match answer {
+        Answer::Says(pause, bytes) => {
+            tokio::time::sleep(pause).await;
+            // Whoever asked may have lost patience.
+            let _gone = stream.write_all(&bytes).await;
+        }
+        Answer::Hangs(bytes) => {
+            stream.write_all(&bytes).await.expect("it is listening");
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// An answer of 200 with this body, cut off after so many bytes of it.
+pub(crate) fn ok(body: &[u8], sent: usize) -> Vec<u8> {
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+    [answer.as_bytes(), &body[..sent]].concat()
+}
+
+/// A body as a peer sends it.
+pub(crate) fn body(bytes: &[u8]) -> Vec<u8> {
+    [&crc_fast::crc32_iscsi(bytes).to_be_bytes()[..], bytes].concat()
+}
