@@ -16,10 +16,10 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
+use crate::accept::Connections;
 use crate::metrics::Metrics;
-use crate::tasks;
 
 /// Connections at once: probes and scrapers are few.
 const CONNECTIONS_MAX: usize = 64;
@@ -126,34 +126,27 @@ pub async fn start(
 ) -> anyhow::Result<()> {
     let listening = TcpListener::bind(bind).await;
     let listener = listening.with_context(|| format!("admin.bind: cannot listen at {bind}"))?;
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    tasks::spawn_critical("admin", async move {
-        loop {
-            let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
-            let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            };
-            let shown =
-                Arc::new((Arc::clone(&readiness), Arc::clone(&metrics), Arc::clone(&pages)));
-            tasks::spawn("admin connection", async move {
-                let serve = service_fn(move |request| {
-                    let shown = Arc::clone(&shown);
-                    async move {
-                        let (readiness, metrics, pages) = &*shown;
-                        let response = respond(request, readiness, metrics, &**pages).await;
-                        Ok::<_, Infallible>(response)
-                    }
-                });
-                let served = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEADER_TIMEOUT)
-                    .serve_connection(TokioIo::new(stream), serve);
-                if let Err(error) = served.await {
-                    tracing::debug!(%error, "admin connection");
+    let shown = Arc::new((readiness, metrics, pages));
+    // Never cancelled: the port reports a drain until the process ends.
+    let connections = Connections::new(CONNECTIONS_MAX, CancellationToken::new());
+    connections.accept("admin", listener, move |stream, _| {
+        let shown = Arc::clone(&shown);
+        async move {
+            let serve = service_fn(move |request| {
+                let shown = Arc::clone(&shown);
+                async move {
+                    let (readiness, metrics, pages) = &*shown;
+                    let response = respond(request, readiness, metrics, &**pages).await;
+                    Ok::<_, Infallible>(response)
                 }
-                drop(permit);
             });
+            let served = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), serve);
+            if let Err(error) = served.await {
+                tracing::debug!(%error, "admin connection");
+            }
         }
     });
     Ok(())

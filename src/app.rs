@@ -11,8 +11,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 mod backends;
 mod gauges;
@@ -71,7 +71,7 @@ pub async fn serve(
     file: PathBuf,
     logging: Option<Logging>,
 ) -> anyhow::Result<()> {
-    let mut stop = ShutdownSignal::new()?;
+    let shutdown = Shutdown::on_signals()?;
     let readiness = Arc::new(Readiness::default());
     let metrics = Arc::new(Metrics::default());
     metrics.identify(&settings.replica, &settings.zone);
@@ -80,7 +80,7 @@ pub async fn serve(
     let pages = Arc::clone(&console) as Arc<dyn Pages>;
     admin::start(settings.admin.bind, Arc::clone(&readiness), Arc::clone(&metrics), pages).await?;
     let mut running = tokio::select! {
-        () = stop.wait() => return Ok(()),
+        () = shutdown.drain.cancelled() => return Ok(()),
         running = start(&settings, Arc::clone(&metrics), &readiness) => running?,
     };
     console.attach(Arc::clone(&running.proxy));
@@ -91,11 +91,11 @@ pub async fn serve(
     readiness.set_ready(true);
     let checked = settings.clone();
     tasks::spawn("doctor", async move { doctor::log_warnings(&checked).await });
-    stop.wait().await;
+    shutdown.drain.cancelled().await;
     tracing::info!("draining");
     readiness.set_ready(false);
     tokio::select! {
-        () = stop.wait() => tracing::warn!("stopped without draining"),
+        () = shutdown.abort.cancelled() => tracing::warn!("stopped without draining"),
         drained = tokio::time::timeout(DRAIN_TIMEOUT, running.drain()) => match drained {
             Ok(()) => tracing::info!("drained"),
             Err(_) => tracing::warn!("not drained in time; connections are cut"),
@@ -104,25 +104,31 @@ pub async fn serve(
     Ok(())
 }
 
-/// SIGTERM and SIGINT.
-struct ShutdownSignal {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+/// What SIGTERM and SIGINT ask for.
+struct Shutdown {
+    /// Cancelled by the first signal.
+    drain: CancellationToken,
+    /// Cancelled by the second signal.
+    abort: CancellationToken,
 }
 
-impl ShutdownSignal {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
+impl Shutdown {
+    /// Installs the signal handlers.
+    fn on_signals() -> anyhow::Result<Self> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
+        let tokens = [drain.clone(), abort.clone()];
+        tasks::spawn_critical("signals", async move {
+            for token in tokens {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                token.cancel();
+            }
+        });
+        Ok(Self { drain, abort })
     }
 }
 
@@ -130,7 +136,8 @@ impl ShutdownSignal {
 struct RunningReplica {
     proxy: Arc<Proxy>,
     listeners: Arc<Listeners>,
-    drain: watch::Sender<bool>,
+    /// Ends the accept loops and the sessions.
+    shutdown: CancellationToken,
     lease: membership::Lease,
     /// What the others are told of the settings.
     settings_digest: Arc<AtomicU64>,
@@ -149,7 +156,7 @@ impl RunningReplica {
                 tokio::time::sleep(membership::LEAVE_PROPAGATION).await;
             }
         }
-        self.drain.send_replace(true);
+        self.shutdown.cancel();
         // Sessions wait for their answers, which nothing may hold up now.
         self.proxy.producer.flush_now().await;
         self.listeners.drained().await;
@@ -201,8 +208,8 @@ async fn start(
     let nodes = Arc::new(SharedTopology::new(&member));
     let engine = EngineParts { components, objects, wakeups, metrics: Arc::clone(&metrics) };
     let proxy = build_proxy(settings, Arc::clone(&nodes), engine, &opened, &topics);
-    let (drain, draining) = watch::channel(false);
-    let listeners = Arc::new(Listeners::new(Arc::clone(&proxy), draining));
+    let shutdown = CancellationToken::new();
+    let listeners = Arc::new(Listeners::new(Arc::clone(&proxy), shutdown.clone()));
     topics.observe_all(&metadata.topics).await;
     topics.refresh_configs().await;
     let subscribers = membership::MembershipSubscribers {
@@ -227,7 +234,7 @@ async fn start(
         "ready"
     );
     let (is_writer, redis) = (settings.writer, opened.redis);
-    Ok(RunningReplica { proxy, listeners, drain, lease, settings_digest, is_writer, redis })
+    Ok(RunningReplica { proxy, listeners, shutdown, lease, settings_digest, is_writer, redis })
 }
 
 /// Opens the ports: first those that others send clients to, then takes the lease by which they

@@ -8,6 +8,7 @@
 /// What `odradek --version` says: the release, and the commit that it was built from.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ODRADEK_COMMIT"), ")");
 
+pub mod accept;
 pub mod clock;
 pub mod entropy;
 pub mod logging;

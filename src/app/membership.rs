@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::RETRY_DELAY;
 use super::backends::OpenedCoordinator;
@@ -211,7 +211,8 @@ impl LeaseRenewer {
         while !self.renew().await {
             tokio::time::sleep(RETRY_DELAY).await;
         }
-        let (end, mut ended) = watch::channel(false);
+        let end = CancellationToken::new();
+        let ended = end.clone();
         let renewer = tasks::spawn("lease", async move {
             loop {
                 let jitter = Duration::from_millis(self.entropy.next_u64() % JITTER_MS);
@@ -219,8 +220,7 @@ impl LeaseRenewer {
                     () = tokio::time::sleep(RENEWAL_INTERVAL + jitter) => {
                         self.renew().await;
                     }
-                    // Also when nobody can end it any more.
-                    _ = ended.changed() => break,
+                    () = ended.cancelled() => break,
                 }
             }
             let me = self.me();
@@ -273,14 +273,14 @@ impl LeaseRenewer {
 /// Keeps the lease until it is ended.
 #[derive(Debug)]
 pub(super) struct Lease {
-    end: watch::Sender<bool>,
+    end: CancellationToken,
     renewer: JoinHandle<()>,
 }
 
 impl Lease {
     /// Tells the others that this replica is gone, while it may still answer them.
     pub(super) async fn end(&mut self) {
-        self.end.send_replace(true);
+        self.end.cancel();
         let _ends_by_itself = timeout(LEAVE_TIMEOUT, &mut self.renewer).await;
     }
 }

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use super::Proxy;
 use super::client_zone::ClientOrigin;
 use super::connection::{self, Endpoint};
-use crate::tasks;
+use crate::accept::Connections;
 
 /// Client connections of a replica.
 const CONNECTIONS_MAX: usize = 20_000;
@@ -29,17 +29,17 @@ pub struct ListenError {
 #[derive(Debug)]
 pub struct Listeners {
     proxy: Arc<Proxy>,
-    drain: watch::Receiver<bool>,
-    connections: Arc<Semaphore>,
+    connections: Connections,
     /// Brokers whose endpoint is open.
     brokers: Mutex<BTreeSet<i32>>,
 }
 
 impl Listeners {
-    /// Opens nothing yet. When `drain` turns true, no more connections are taken.
-    pub fn new(proxy: Arc<Proxy>, drain: watch::Receiver<bool>) -> Self {
-        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Self { proxy, drain, connections, brokers: Mutex::default() }
+    /// Opens nothing yet. Once `shutdown` is cancelled, no connection is accepted and sessions
+    /// read no further requests.
+    pub fn new(proxy: Arc<Proxy>, shutdown: CancellationToken) -> Self {
+        let connections = Connections::new(CONNECTIONS_MAX, shutdown);
+        Self { proxy, connections, brokers: Mutex::default() }
     }
 
     /// Opens the ports at which clients start. Last, for they are told of all the others.
@@ -88,11 +88,9 @@ impl Listeners {
         }
     }
 
-    /// Returns when no connection is left.
+    /// Waits until the last connection has ended after a shutdown.
     pub async fn drained(&self) {
-        // All permits are only there when no connection holds one.
-        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
-        let _none_left = self.connections.acquire_many(all).await;
+        self.connections.drained().await;
     }
 
     async fn open(
@@ -108,52 +106,11 @@ impl Listeners {
             source,
         })?;
         tracing::debug!(%address, ?endpoint, "listening");
-        let (proxy, drain) = (Arc::clone(&self.proxy), self.drain.clone());
-        let connections = Arc::clone(&self.connections);
-        let socket = ListenerSocket { endpoint, zone, listener };
-        tasks::spawn_critical("listener", accept(proxy, socket, drain, connections));
+        let (proxy, shutdown) = (Arc::clone(&self.proxy), self.connections.shutdown().clone());
+        self.connections.accept("session", listener, move |stream, peer| {
+            let client = ClientOrigin { address: peer.ip(), port_zone: zone.clone() };
+            connection::serve(Arc::clone(&proxy), endpoint, stream, client, shutdown.clone())
+        });
         Ok(())
-    }
-}
-
-/// An open port.
-struct ListenerSocket {
-    endpoint: Endpoint,
-    /// The zone whose clients come here.
-    zone: Option<Arc<str>>,
-    listener: TcpListener,
-}
-
-async fn accept(
-    proxy: Arc<Proxy>,
-    socket: ListenerSocket,
-    mut drain: watch::Receiver<bool>,
-    connections: Arc<Semaphore>,
-) {
-    let ListenerSocket { endpoint, zone, listener } = socket;
-    loop {
-        // Waiting connections stay in the kernel's bounded backlog.
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            biased;
-            _ = drain.wait_for(|drain| *drain) => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let client = ClientOrigin { address: peer.ip(), port_zone: zone.clone() };
-                let session =
-                    connection::serve(Arc::clone(&proxy), endpoint, stream, client, drain.clone());
-                tasks::spawn("session", async move {
-                    session.await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: connections must end first.
-                tracing::warn!(%error, ?endpoint, "cannot accept");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
     }
 }

@@ -16,17 +16,16 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::ring::PeerRing;
 use super::{IDLE_MAX, RANGE_BYTES_MAX, crc32c};
+use crate::accept::Connections;
 use crate::clock::WallClock;
 use crate::engine::cache::ObjectCache;
 use crate::log::ids::ObjectId;
 use crate::metrics::Metrics;
 use crate::store::StoreError;
-use crate::tasks;
 
 /// Connections at once; of one more the request waits.
 const CONNECTIONS_MAX: usize = 256;
@@ -51,21 +50,14 @@ pub struct PeerServer {
 impl PeerServer {
     /// Serves for as long as the process lives.
     pub fn start(self: Arc<Self>, listener: TcpListener) {
-        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        tasks::spawn_critical("peers", async move {
-            loop {
-                let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
-                let Ok((stream, _)) = listener.accept().await else {
-                    sleep(Duration::from_millis(100)).await;
-                    continue;
-                };
-                let server = Arc::clone(&self);
-                tasks::spawn("peer connection", async move {
-                    if let Err(error) = server.serve(stream).await {
-                        tracing::debug!(%error, "peer connection");
-                    }
-                    drop(permit);
-                });
+        // Never cancelled: peers read objects of this replica until the process ends.
+        let connections = Connections::new(CONNECTIONS_MAX, CancellationToken::new());
+        connections.accept("peers", listener, move |stream, _| {
+            let server = Arc::clone(&self);
+            async move {
+                if let Err(error) = server.serve(stream).await {
+                    tracing::debug!(%error, "peer connection");
+                }
             }
         });
     }

@@ -20,7 +20,8 @@ use futures::future::BoxFuture;
 use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 pub(super) use broker_link::{BrokerLink, TopicPermissions};
 
@@ -84,7 +85,7 @@ pub async fn serve(
     endpoint: Endpoint,
     stream: TcpStream,
     client: ClientOrigin,
-    drain: watch::Receiver<bool>,
+    shutdown: CancellationToken,
 ) {
     let peer = client.address;
     if let Err(error) = stream.set_nodelay(true) {
@@ -103,7 +104,7 @@ pub async fn serve(
     let broker = BrokerLink::new(Arc::clone(&proxy), endpoint, connection, sender, authenticated);
     let reader = {
         let client = read_loop::ClientReader { read: client_read, client, cross_zone };
-        read_loop::ReadLoop::new(proxy, endpoint, connection, client, broker, drain)
+        read_loop::ReadLoop::new(proxy, endpoint, connection, client, broker, shutdown)
     };
 
     metrics.clients.connection_opened(endpoint.kind());

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::cross_zone::CrossZoneTraffic;
@@ -48,7 +48,7 @@ pub(super) struct ReadLoop {
     /// Memory for the frame that is being read, and when it must be there.
     permit: Option<(MemoryPermit, Instant)>,
     broker: BrokerLink,
-    drain: watch::Receiver<bool>,
+    shutdown: CancellationToken,
     session: handlers::SessionState,
 }
 
@@ -66,7 +66,7 @@ impl ReadLoop {
         connection: ConnectionId,
         client: ClientReader,
         broker: BrokerLink,
-        drain: watch::Receiver<bool>,
+        shutdown: CancellationToken,
     ) -> Self {
         let budget = match endpoint {
             Endpoint::Node(_) => &proxy.produce_memory,
@@ -82,7 +82,7 @@ impl ReadLoop {
             connection,
             client,
             broker,
-            drain,
+            shutdown,
         }
     }
 
@@ -110,7 +110,7 @@ impl ReadLoop {
         if let (Some(bytes), None) = (announced, &self.permit) {
             let permit = tokio::select! {
                 biased;
-                _ = self.drain.wait_for(|drain| *drain) => return Some(ReadEnd::Stopped),
+                () = self.shutdown.cancelled() => return Some(ReadEnd::Stopped),
                 permit = self.quota.acquire(bytes) => permit,
             };
             let Ok(permit) = permit else { return Some(ReadEnd::Stopped) };
@@ -121,7 +121,7 @@ impl ReadLoop {
         self.frames.release_buffer();
         tokio::select! {
             biased;
-            _ = self.drain.wait_for(|drain| *drain) => return Some(ReadEnd::Stopped),
+            () = self.shutdown.cancelled() => return Some(ReadEnd::Stopped),
             ready = self.client.read.readable() => if ready.is_err() { return Some(ReadEnd::Disconnected) },
             () = sleep_until(deadline) => {
                 tracing::info!(bytes = announced, "a frame did not arrive in time; closing");
