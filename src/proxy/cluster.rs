@@ -88,9 +88,9 @@ impl KafkaCluster {
     }
 
     /// The version in which we ask for an API.
-    pub fn version_for<R: Request>(&self, max: i16) -> Result<i16, UpstreamError> {
+    pub fn version_for<R: Request>(&self, requested_max: i16) -> Result<i16, UpstreamError> {
         match self.view().versions.get(&R::KEY) {
-            Some(&(min, max)) if min <= max => Ok(max.min(max)),
+            Some(&(min, max)) if min <= requested_max => Ok(max.min(requested_max)),
             _ => Err(UpstreamError::Unsupported(R::KEY)),
         }
     }
