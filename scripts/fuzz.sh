@@ -21,5 +21,5 @@ if cargo +nightly --version >/dev/null 2>&1 && command -v cargo-fuzz >/dev/null;
     done
 else
     echo "cargo-fuzz is not available: running the seeded smoke test" >&2
-    FUZZ_SECONDS=$seconds cargo test --features test-util --test fuzz_smoke
+    FUZZ_SECONDS=$seconds cargo test --locked --workspace --all-features --test fuzz_smoke
 fi

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
-use testbed::{Testbed, cache, repository, require};
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::requests::{append, fetch};
 use crate::raw::{Topic, zone_cache};
+use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
+use testbed::{Testbed, cache, repository, require};
 
 fn check(arguments: &[&str]) {
     require(Path::new("node"));

@@ -1,12 +1,11 @@
-//! What a newcomer sees first is a test: `make demo`, twice on the same folder.
-
-use std::process::Command;
+//! The demos of the quick start: `make demo`, twice on the same directory, and `make demo-zones`.
 
 use testbed::process::run;
-use testbed::{Testbed, script};
+use testbed::three_zones::ThreeZones;
+use testbed::{Testbed, program, script};
 
 #[test]
-fn demo_once() {
+fn demo_passes_its_checks_and_resumes() {
     let dir = Testbed::get().test_dir("demo");
     let demo = || {
         let mut command = script("demo.sh");
@@ -20,13 +19,12 @@ fn demo_once() {
     assert!(second.contains("300 of them are from earlier runs"), "{second}");
 }
 
-/// `make demo-zones`, which kills and starts two of its three zones by itself.
 #[test]
-fn demo_of_three_zones_once() {
-    let mut command = Command::new("examples/three-zones/run.sh");
-    command.current_dir(env!("CARGO_MANIFEST_DIR"));
-    command.env("ZONES_DEMO", "once").env("DEMO_DIR", Testbed::get().test_dir("demo-zones"));
-    command.env("ODRADEK_BIN", env!("CARGO_BIN_EXE_odradek"));
-    let said = run(&mut command);
-    assert!(said.contains(": 0 missing, 0 twice; 0 sends failed"), "{said}");
+fn no_record_is_lost_when_zones_are_killed() {
+    let dir = Testbed::get().test_dir("demo-zones");
+    let mut zones = ThreeZones::start(&dir, program("odradek"));
+    let mut clients = zones.start_clients();
+    zones.run_script(&mut clients, |_| {});
+    let comparison = clients.finish();
+    assert!(comparison.contains(": 0 missing, 0 twice; 0 sends failed"), "{comparison}");
 }

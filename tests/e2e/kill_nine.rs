@@ -6,11 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use testbed::Testbed;
+use testbed::history_checker::{Acked, Found, anomalies};
 use testbed::kafka::{Kafka, tool};
 use testbed::process::Process;
 use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 use testbed::script;
-use testbed::history_checker::{Acked, Found, anomalies};
 
 pub(crate) const RECORDS: usize = 24_000;
 const RECORDS_PER_SECOND: usize = 3_000;

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use testbed::Testbed;
-use testbed::minio::Minio;
-use testbed::process::wait_until;
-use testbed::replica::{DISKLESS_PREFIX, InZone, Replica};
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::requests::{append, fetch, fetched};
 use crate::raw::{Topic, zone_cache};
+use testbed::Testbed;
+use testbed::minio::Minio;
+use testbed::process::wait_until;
+use testbed::replica::{DISKLESS_PREFIX, InZone, Replica};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Requests of each topic.

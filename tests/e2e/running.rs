@@ -11,13 +11,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use testbed::Testbed;
-use testbed::process::wait_until;
-use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::requests::append;
 use crate::raw::{NODE_0, Topic, zone_cache};
+use testbed::Testbed;
+use testbed::process::wait_until;
+use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 
 const LIMIT: Duration = Duration::from_secs(20);
 

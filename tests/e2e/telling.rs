@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::raw::{Topic, zone_cache};
 use testbed::Testbed;
 use testbed::kafka::tool;
 use testbed::process::wait_until;
 use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
-use crate::raw::{Topic, zone_cache};
 
 #[test]
 fn a_java_producer_is_asked_and_tells_the_size_of_its_batches() {

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use testbed::ports::free_ports;
-use testbed::process::{Process, wait_until};
-use testbed::replica::{DISKLESS_PREFIX, InZone, Replica};
-use testbed::{Testbed, repository, require};
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::requests::{append, fetch};
 use crate::raw::{Topic, zone_cache};
+use testbed::ports::free_ports;
+use testbed::process::{Process, wait_until};
+use testbed::replica::{DISKLESS_PREFIX, InZone, Replica};
+use testbed::{Testbed, repository, require};
 
 const FILES: &str = "helm/odradek/files";
 

@@ -15,13 +15,13 @@ use super::{
     CLUSTER, DELETE, DENY, DESCRIBE, DESCRIBE_CONFIGS, LIMIT, READ, TOPIC, Topic, WRITE, add_acl,
     allow, plain, secured,
 };
-use testbed::process::wait_until;
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::misrouted::codes;
 use crate::raw::requests::{
     LATEST, Target, append, fetch, fetched, offset_of, produce, produced, text, topic_name,
 };
+use testbed::process::wait_until;
 
 /// Both topics, and what a user with these ACLs on them is told of each: at the diskless node,
 /// and at the broker.

@@ -9,8 +9,8 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::Encodable;
 
 use super::{ALTER_CONFIGS, TOPIC, Topic, allow, plain, secured};
-use testbed::Testbed;
 use crate::raw::requests::{self, text};
+use testbed::Testbed;
 
 type AlterResult = (i16, Option<String>);
 

@@ -6,13 +6,13 @@ use kafka_protocol::messages::{CreateTopicsRequest, MetadataRequest};
 use uuid::Uuid;
 
 use super::{LIMIT, login, plain, start_kafka};
+use crate::raw::batch::Batch;
+use crate::raw::client::Client;
+use crate::raw::requests::{self, Target, append, produce};
 use testbed::Testbed;
 use testbed::kafka::Kafka;
 use testbed::process::wait_until;
 use testbed::replica::{Backends, Replica};
-use crate::raw::batch::Batch;
-use crate::raw::client::Client;
-use crate::raw::requests::{self, Target, append, produce};
 
 const AT: Target<'_> = Target { name: "diskless-lost", id: Uuid::nil(), partition: 0 };
 /// What a broker said holds no longer.

@@ -5,12 +5,12 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::{ALL, GROUP, Topic, allow, login, plain, secured};
+use crate::raw::batch::Batch;
+use crate::raw::requests::append;
 use testbed::Testbed;
 use testbed::process::run;
 use testbed::replica::{Backends, Replica};
 use testbed::{require, script};
-use crate::raw::batch::Batch;
-use crate::raw::requests::append;
 
 #[test]
 fn kcat_with_plain() {

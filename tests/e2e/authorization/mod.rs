@@ -24,12 +24,12 @@ use odradek::entropy::Entropy;
 use odradek::proxy::sasl::{Mechanism, SaslCredentials};
 use uuid::Uuid;
 
-use testbed::Testbed;
-use testbed::kafka::Kafka;
-use testbed::process::wait_until;
-use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 use crate::raw::client::Client;
 use crate::raw::requests::{self, Target, text};
+use testbed::Testbed;
+use testbed::kafka::{Kafka, KafkaConfig};
+use testbed::process::wait_until;
+use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// So soon a live connection feels what changed: the promise, and what a slow machine may add.
@@ -115,7 +115,9 @@ fn start_kafka(dir: &std::path::Path) -> Kafka {
         // Only the broker itself reaches the controller's listener.
         "super.users=User:admin;User:ANONYMOUS",
     ];
-    Kafka::start_with(dir, 1, &properties, &format.join(" "))
+    let format = format.join(" ");
+    let (properties, format) = (&properties[..], format.as_str());
+    Kafka::launch(dir, &KafkaConfig { brokers: 1, properties, format, ..KafkaConfig::default() })
 }
 
 /// The replica's own section `kafka.sasl`.

@@ -30,11 +30,11 @@ use std::sync::OnceLock;
 use kafka_protocol::messages::{CreateTopicsRequest, MetadataRequest};
 use uuid::Uuid;
 
+use client::Client;
+use lifecycle::LIMIT;
 use testbed::Testbed;
 use testbed::process::wait_until;
 use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
-use client::Client;
-use lifecycle::LIMIT;
 
 /// The id of the first diskless node of the first zone.
 pub(crate) const NODE_0: i32 = 1_000_000_000;

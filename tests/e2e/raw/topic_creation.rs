@@ -97,8 +97,8 @@ fn validate_only_binds_no_topic() {
 /// A topic of the time before: its replica begins after its records were written.
 #[test]
 fn pattern_does_not_convert_a_topic_with_records() {
-    let names =
-        ["full", "empty"].map(|stem| Testbed::get().unique(&format!("{DISKLESS_PREFIX}older-{stem}")));
+    let names = ["full", "empty"]
+        .map(|stem| Testbed::get().unique(&format!("{DISKLESS_PREFIX}older-{stem}")));
     let [full, empty] = &names;
     let mut direct = Client::connect(&brokers()[0]);
     for name in &names {

@@ -13,15 +13,15 @@ use super::{
     A, B, Installation, brokers, crossed, hosted_by, metadata, metric, nodes_of, partitions,
     records_crossed, zone_of,
 };
+use crate::raw::batch::{Batch, read, stored_bytes};
+use crate::raw::client::Client;
+use crate::raw::requests::{append, fetch, fetched, produce, produced};
+use crate::raw::{NODE_0, Topic};
 use testbed::kafka::tool;
 use testbed::ports::free_ports;
 use testbed::process::{run, wait_until};
 use testbed::replica::{DISKLESS_PREFIX, Replica};
 use testbed::{Testbed, require};
-use crate::raw::batch::{Batch, read, stored_bytes};
-use crate::raw::client::Client;
-use crate::raw::requests::{append, fetch, fetched, produce, produced};
-use crate::raw::{NODE_0, Topic};
 
 struct TwoZones {
     at: Installation,

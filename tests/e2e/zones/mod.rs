@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 
 use kafka_protocol::messages::{DescribeClusterRequest, MetadataRequest, MetadataResponse};
 
+use crate::raw::client::Client;
+use crate::raw::{NODE_0, requests};
 use testbed::Testbed;
 use testbed::redis_proxy::RedisProxy;
 use testbed::replica::{InZone, Replica};
-use crate::raw::client::Client;
-use crate::raw::{NODE_0, requests};
 
 const A: &str = "zone-a";
 const B: &str = "zone-b";

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::{
     A, B, Installation, crossed, hosted_by, metadata, metric, nodes, nodes_of, records_crossed,
 };
+use crate::kill_nine::{RECORDS, acks_in, balance, start_producer};
 use testbed::Testbed;
 use testbed::kafka::tool;
 use testbed::process::wait_until;
 use testbed::replica::DISKLESS_PREFIX;
-use crate::kill_nine::{RECORDS, acks_in, balance, start_producer};
 
 const LIMIT: Duration = Duration::from_secs(120);
 

@@ -13,13 +13,13 @@ use kafka_protocol::messages::{
 use parking_lot::Mutex;
 
 use super::{A, B, Installation};
-use testbed::process::{run, wait_until};
-use testbed::replica::Replica;
-use testbed::{Testbed, require};
 use crate::raw::alter_configs::enable_diskless_at;
 use crate::raw::client::Client;
 use crate::raw::malformed_requests::random_choices;
 use crate::raw::{NODE_0, requests};
+use testbed::process::{run, wait_until};
+use testbed::replica::Replica;
+use testbed::{Testbed, require};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SLOTS: [(&str, &str); 4] = [(A, "a-0"), (A, "a-1"), (B, "b-0"), (B, "b-1")];

@@ -4,11 +4,11 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::{A, B, Installation, NodeAddresses, STRIDE, hosted_by, nodes_of, partitions, zone_of};
+use crate::raw::{NODE_0, Topic};
 use testbed::Testbed;
 use testbed::process::wait_until;
 use testbed::redis_proxy::Mode;
 use testbed::replica::{DISKLESS_PREFIX, Replica};
-use crate::raw::{NODE_0, Topic};
 
 /// In which everybody must have noticed a death.
 const NOTICED: Duration = Duration::from_secs(15);

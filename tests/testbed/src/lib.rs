@@ -16,6 +16,7 @@ pub mod redis;
 pub mod redis_proxy;
 pub mod replica;
 pub mod slow_s3;
+pub mod three_zones;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -133,7 +134,9 @@ pub fn program(name: &str) -> PathBuf {
 pub fn target_tmp() -> PathBuf {
     let exe = std::env::current_exe().expect("a process knows its executable");
     let target = exe.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists());
-    target.unwrap_or_else(|| panic!("{} is not below a target directory", exe.display())).join("tmp")
+    target
+        .unwrap_or_else(|| panic!("{} is not below a target directory", exe.display()))
+        .join("tmp")
 }
 
 /// Creates the directory of this process and removes those of processes that have ended: logs of

@@ -53,6 +53,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether it is still running.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     pub fn kill9(&mut self) {
         // It may have ended by itself, which is as good.
         let _ = self.child.kill();
@@ -76,12 +81,7 @@ impl Process {
     }
 
     /// Waits until `done` holds; panics, with the log, when the process ends before it does.
-    pub fn wait_while_alive(
-        &mut self,
-        what: &str,
-        limit: Duration,
-        done: impl Fn() -> bool,
-    ) {
+    pub fn wait_while_alive(&mut self, what: &str, limit: Duration, done: impl Fn() -> bool) {
         let deadline = Instant::now() + limit;
         while !done() {
             let ended = self.child.try_wait().expect("a child can be waited for");

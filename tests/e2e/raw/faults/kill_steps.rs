@@ -4,12 +4,12 @@
 use std::time::{Duration, Instant};
 
 use super::Producer;
+use crate::raw::lifecycle::LIMIT;
 use testbed::Testbed;
 use testbed::process::wait_until;
 use testbed::redis_proxy::{Mode, RedisProxy};
 use testbed::replica::Replica;
 use testbed::slow_s3::SlowS3;
-use crate::raw::lifecycle::LIMIT;
 
 /// Where the replica stands when it is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::ProduceRequest;
 
-use testbed::Testbed;
-use testbed::replica::{DISKLESS_PREFIX, Replica};
-use testbed::slow_s3::SlowS3;
 use crate::raw::Topic;
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::requests::{append, produce, produced};
+use testbed::Testbed;
+use testbed::replica::{DISKLESS_PREFIX, Replica};
+use testbed::slow_s3::SlowS3;
 
 const MIB: u64 = 1 << 20;
 /// `memory.requests` three times, `memory.cache`, and room for the process itself.

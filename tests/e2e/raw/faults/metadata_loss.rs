@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::Producer;
+use crate::raw::zone_cache::get;
 use testbed::Testbed;
 use testbed::process::wait_until;
 use testbed::redis::Redis;
 use testbed::replica::Replica;
 use testbed::slow_s3::SlowS3;
-use crate::raw::zone_cache::get;
 
 const LIMIT: Duration = Duration::from_secs(30);
 

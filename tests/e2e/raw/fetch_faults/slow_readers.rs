@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use kafka_protocol::messages::FetchRequest;
 
-use testbed::Testbed;
-use testbed::process::wait_until;
-use testbed::replica::{DISKLESS_PREFIX, Replica};
-use testbed::slow_s3::SlowS3;
 use crate::raw::Topic;
 use crate::raw::batch::{Batch, read, stored_bytes};
 use crate::raw::client::Client;
 use crate::raw::faults::memory::peak_bytes;
 use crate::raw::requests::{append, fetch, fetched};
+use testbed::Testbed;
+use testbed::process::wait_until;
+use testbed::replica::{DISKLESS_PREFIX, Replica};
+use testbed::slow_s3::SlowS3;
 
 const MIB: u64 = 1 << 20;
 /// `memory.requests` three times, `memory.cache`, `memory.responses`, and room for the process.

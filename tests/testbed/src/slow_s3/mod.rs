@@ -22,8 +22,9 @@ use server::{Latency, Options, Server, Verb};
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
 
+use crate::Testbed;
+use crate::ports::free_ports;
 use crate::process::{Process, wait_until};
-use crate::{Testbed, program};
 
 /// An S3 server in memory with latency and faults on demand.
 #[derive(Debug, Parser)]
@@ -117,13 +118,17 @@ impl SlowS3 {
             arguments.serve(report).expect("a loopback port is free");
         });
         let address = address.recv().expect("the server starts");
-        Self { address, secret_file: write_secret(&Testbed::get().test_dir("slow-s3")), process: None }
+        Self {
+            address,
+            secret_file: write_secret(&Testbed::get().test_dir("slow-s3")),
+            process: None,
+        }
     }
 
     /// Starts a server as a process of its own; `dir` gets its log.
-    pub fn spawn(dir: &Path, port: u16, arguments: &[&str]) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut command = Command::new(program("slow-s3"));
+    pub fn spawn(binary: &Path, dir: &Path, arguments: &[&str]) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1)));
+        let mut command = Command::new(binary);
         command.args(["--listen", &address.to_string()]).args(arguments);
         let mut process = Process::start("slow-s3", dir, &command);
         let listens = || TcpStream::connect(address).is_ok();
