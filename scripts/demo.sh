@@ -4,12 +4,10 @@
 #   KAFKA=host:port  uses that cluster instead of starting a broker
 #   DEMO_DIR=…       where everything lies (.demo); a second run finds the records of the first
 #   DEMO_PORT=…      first of the 20 ports that Odradek takes (free ones otherwise)
-#   ODRADEK_BIN=…    this binary instead of a release build
+#   ODRADEK_BIN=…    this binary instead of a build (a debug build: it is compiled in half the time)
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "$0")/common.sh"
-# shellcheck source=scripts/replica.sh
-. "$root/scripts/replica.sh"
 
 demo=${DEMO_DIR:-$root/.demo}
 records=100
@@ -31,7 +29,7 @@ main() {
   [ ! -s "$demo/produced" ] || say "$(wc -l <"$demo/produced") records of earlier runs lie in $demo"
 
   "$root/scripts/setup.sh" kafka
-  build_odradek --bin odradek --example objects
+  build_odradek
   start_kafka
   start_odradek
   make_topics
@@ -57,17 +55,55 @@ start_kafka() {
   note "serves at $kafka"
 }
 
+build_odradek() {
+  odradek=${ODRADEK_BIN:-}
+  [ -z "$odradek" ] || return 0
+  say "Odradek: build (two to three minutes the first time)"
+  (cd "$root" && cargo build --locked --bin odradek)
+  odradek=${CARGO_TARGET_DIR:-$root/target}/debug/odradek
+}
+
+# Runs a child in a session of its own, so that Ctrl-C in the terminal reaches only the script, which
+# ends its children in order; the kernel ends them when the script dies.
+background() { setsid setpriv --pdeathsig KILL "$@" </dev/null 7>&- & }
+
 start_odradek() {
   say "Odradek: one replica, embedded coordinator, objects in a directory"
-  local port=${DEMO_PORT:-}
+  local port=${DEMO_PORT:-} log=$demo/odradek.log
   [ -n "$port" ] || port=$("$root/scripts/free-ports.sh" 20)
   mkdir -p "$demo/store"
-  start_replica "$demo" "$kafka" "$port" "cluster: demo
+  cat >"$demo/odradek.yaml" <<Y
+zone: zone-1
+replica: odradek-0
+cluster: demo
+kafka:
+  bootstrapServers: [${kafka//,/, }]
+listeners:
+  bind: 127.0.0.1
+  advertisedHost: 127.0.0.1
+  bootstrapPort: $port
+  nodePorts: $((port + 2))
+  brokerPorts: $((port + 9))
+admin: {bind: "127.0.0.1:$((port + 1))"}
 diskless:
   topics:
     - match: clicks
-store: \"file://$demo/store\"
-coordinator: embedded"
+store: "file://$demo/store"
+coordinator: embedded
+Y
+  : >"$log"
+  background "$odradek" serve "$demo/odradek.yaml" >>"$log" 2>&1
+  replica=$!
+  proxy=127.0.0.1:$port
+  for ((n = 0; n < 300; n++)); do
+    grep -qw ready "$log" && break
+    kill -0 "$replica" 2>/dev/null || break
+    sleep 0.1
+  done
+  if ! grep -qw ready "$log"; then
+    tail -n 20 "$log" >&2
+    die "the replica did not become ready; see $log"
+  fi
   note "configured by $demo/odradek.yaml; clients start at $proxy"
 }
 
@@ -153,7 +189,7 @@ show_objects() {
 
 # Prints `object records` for each WAL object named in the file $1, from the object's own footer.
 records_per_object() {
-  xargs -r -d '\n' "$(dirname "$odradek")/examples/objects" <"$1"
+  xargs -r -d '\n' "$odradek" objects <"$1"
 }
 
 show_empty_logs() {
@@ -221,7 +257,10 @@ check() {
 clean_up() {
   local status=$?
   trap '' INT TERM
-  stop_replicas
+  if [ -n "$replica" ]; then
+    kill "$replica" 2>/dev/null || true
+    wait "$replica" 2>/dev/null || true
+  fi
   [ ! -d "$demo/kafka" ] || "$root/scripts/kafka.sh" stop "$demo/kafka"
   [ $status != 130 ] || printf '\nEnded. Everything is kept in %s; the next run goes on from there.\n' "$demo"
   [ $status != 130 ] || status=0

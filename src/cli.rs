@@ -35,6 +35,12 @@ pub enum Command {
     /// Look after topics.
     #[command(subcommand)]
     Topic(TopicCommand),
+    /// Print what WAL objects contain, read from their own footers.
+    Objects {
+        /// Files, such as those of a `file:` store.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
     /// Print what completes this command line in a shell, as `odradek completions bash`.
     Completions {
         /// The shell.

@@ -36,4 +36,5 @@ pub mod cli;
 pub mod console;
 pub mod cost_command;
 pub mod doctor;
+pub mod objects_command;
 pub mod topic_command;

@@ -1,5 +1,6 @@
 //! The `odradek` command: arguments → configuration → logs → runtime → exit code.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -7,7 +8,7 @@ use clap::Parser;
 use odradek::cli::{self, Cli, Command, TopicCommand};
 use odradek::config::Settings;
 use odradek::logging::{self, Logging, TraceExport};
-use odradek::{app, cost_command, doctor, topic_command};
+use odradek::{app, cost_command, doctor, objects_command, topic_command};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -19,6 +20,14 @@ fn main() -> ExitCode {
                 done(app::serve(settings, file, Some(logging)))
             })
         }
+        Command::Objects { files } => match objects_command::run(&files) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // A closed standard error cannot be reported anywhere.
+                let _ = writeln!(std::io::stderr(), "odradek: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
         Command::Completions { shell } => cli::run_completions(shell),
         Command::Doctor(asked) => {
             let file = asked.file.clone();

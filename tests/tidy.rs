@@ -78,6 +78,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("app", EVERYTHING),
     ("doctor", EVERYTHING),
     ("cli", &["app", "cli", "config", "metrics", "proxy", "topic_command"]),
+    ("objects_command", &["log"]),
     ("topic_command", &["app", "cli", "config", "entropy", "proxy", "topic_command"]),
     ("main", EVERYTHING),
     ("lib", EVERYTHING),
