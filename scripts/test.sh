@@ -6,17 +6,14 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 cd "$root"
 
-log=$(mktemp)
-beside_log=$(mktemp)
 beside=''
 stages=()
 clean_up() {
   local status=$?
   [ -z "$beside" ] || kill -- "-$beside" 2>/dev/null || true
-  rm -f "$log" "$beside_log"
+  rm -f "$log" "$beside_log" "$beside_log.status"
   exit $status
 }
-trap clean_up EXIT
 
 # stage NAME COMMAND…: runs it, keeps its output for the summary, stops at the first that fails.
 stage() {
@@ -48,24 +45,29 @@ chart_and_image() {
 }
 start_beside() {
   set -m
-  nice -n 19 "$0" --beside >"$beside_log" 2>&1 &
+  (
+    status=0
+    nice -n 19 "$0" --beside >"$beside_log" 2>&1 || status=$?
+    echo $status >"$beside_log.status"
+  ) &
   beside=$!
   set +m
 }
+# A stage is a pipeline, whose parts cannot wait for a child of this shell.
 join_beside() {
-  local status=0
-  wait "$beside" || status=$?
-  beside=''
+  while [ ! -s "$beside_log.status" ]; do sleep 1; done
   cat "$beside_log"
-  return $status
+  return "$(cat "$beside_log.status")"
 }
+
 if [ "${1:-}" = --beside ]; then
-  trap - EXIT
-  rm -f "$log" "$beside_log"
   chart_and_image
   exit
 fi
 
+log=$(mktemp)
+beside_log=$(mktemp)
+trap clean_up EXIT
 stage "set-up" scripts/setup.sh
 stage "lints" make --no-print-directory lint
 # One build for all suites: the same packages and features as every `make test-…`.
