@@ -2,7 +2,6 @@
 //!
 //! Only this file and its `backends` know concrete adapters.
 
-use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64};
@@ -51,6 +50,7 @@ use crate::proxy::topics::TopicRegistry;
 use crate::proxy::topology::SharedTopology;
 use crate::proxy::validation::RecordValidator;
 use crate::proxy::{Proxy, ProxySettings};
+use crate::retry::retry_until_ok;
 use crate::tasks;
 use crate::zone_cache::PeerRing;
 
@@ -372,21 +372,6 @@ fn seal_profile(profile: Profile) -> SealProfile {
     match profile {
         Profile::Fast => SealProfile::Fast,
         Profile::Cheap => SealProfile::Cheap,
-    }
-}
-
-/// Tries until it works; says so each time that it does not.
-async fn retry_until_ok<T, E, F>(what: &str, mut attempt: impl FnMut() -> F) -> T
-where
-    E: std::fmt::Display,
-    F: Future<Output = Result<T, E>>,
-{
-    loop {
-        match attempt().await {
-            Ok(done) => return done,
-            Err(error) => tracing::warn!(%error, "waiting for {what}"),
-        }
-        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 

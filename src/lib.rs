@@ -13,6 +13,7 @@ pub mod clock;
 pub mod entropy;
 pub mod logging;
 pub mod metrics;
+pub mod retry;
 pub mod tasks;
 
 pub mod log;

@@ -17,9 +17,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("entropy", &["entropy"]),
     ("tasks", &["tasks"]),
     ("accept", &["accept", "tasks"]),
+    ("retry", &["retry", "entropy"]),
     ("metrics", &["metrics", "log", "clock", "tasks"]),
-    ("store", &["log", "wire", "store", "clock", "entropy", "tasks", "metrics"]),
-    ("coordinator", &["log", "wire", "coordinator", "clock", "entropy", "tasks", "metrics"]),
+    ("store", &["log", "wire", "store", "clock", "entropy", "retry", "tasks", "metrics"]),
+    ("coordinator", &["log", "wire", "coordinator", "clock", "entropy", "retry", "tasks", "metrics"]),
     (
         "engine",
         &[
@@ -30,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "engine",
             "clock",
             "entropy",
+            "retry",
             "tasks",
             "metrics",
             "logging",

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use super::membership::LEASE_DURATION;
 use super::metadata_health;
 use super::observed_positions::ObservedPositionObjects;
-use super::{RETRY_DELAY, retry_until_ok};
+use super::RETRY_DELAY;
 use crate::admin::Readiness;
 use crate::clock::WallClock;
 use crate::config::{CoordinatorSettings, Settings};
@@ -19,6 +19,7 @@ use crate::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT}
 use crate::coordinator::{Attachment, Coordinator, CoordinatorError};
 use crate::entropy::Entropy;
 use crate::metrics::Metrics;
+use crate::retry::retry_until_ok;
 use crate::store::memory::MemoryStore;
 use crate::store::open::OpenedStore;
 use crate::store::probe::probe;

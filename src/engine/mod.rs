@@ -10,11 +10,11 @@ pub mod memory;
 pub mod produce;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::clock::WallClock;
 use crate::coordinator::Coordinator;
 use crate::entropy::Entropy;
+use crate::retry::{Delays, RetryPolicy};
 use crate::store::Store;
 
 /// What the engine works with; all of it is injected.
@@ -33,10 +33,8 @@ pub struct Components {
 }
 
 impl Components {
-    /// How long to wait before try number `attempt` (0 for the first repetition): exponential from
-    /// 20 ms to 2 s, with full jitter so that replicas do not repeat in step.
-    pub(crate) fn backoff(&self, attempt: u32) -> Duration {
-        let ceiling_ms = 20_u64.saturating_mul(1 << attempt.min(7)).min(2_000);
-        Duration::from_millis(10 + self.entropy.next_u64() % ceiling_ms)
+    /// Returns the delays between the attempts of one upload or commit.
+    pub(crate) fn retry_delays(&self) -> Delays {
+        RetryPolicy::DATA_PATH.delays(&self.entropy)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::file::FileStore;
 use super::measured::MeasuredStore;
 use super::memory::MemoryStore;
-use super::retry::{RetryPolicy, RetryStore};
+use super::retry::RetryStore;
 use super::s3::{S3Options, S3Store};
 use super::{Store, StoreError};
 use crate::entropy::Entropy;
@@ -142,7 +142,7 @@ pub fn open(
             let s3 = Arc::new(S3Store::new(bucket, prefix, s3)?);
             let without_retries = measured(Arc::clone(&s3) as Arc<dyn Store>);
             let retrying =
-                RetryStore::new(Arc::clone(&without_retries), RetryPolicy::STANDARD, entropy);
+                RetryStore::new(Arc::clone(&without_retries), entropy);
             Ok(OpenedStore { store: Arc::new(retrying), without_retries, s3: Some(s3) })
         }
     }

@@ -20,41 +20,21 @@ use tokio::time::Instant;
 use super::body::concat;
 use super::{Certainty, ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
 use crate::entropy::Entropy;
+use crate::retry::RetryPolicy;
 
-/// How often and how long to ask again.
-#[derive(Clone, Copy, Debug)]
-pub struct RetryPolicy {
-    /// How often a call is made, the first time included; at least once.
-    pub max_attempts: u32,
-    /// The longest pause before the second attempt; it doubles with each further one.
-    pub base_delay: Duration,
-    /// No pause is longer than this.
-    pub max_delay: Duration,
-    /// No attempt begins later than this after the first.
-    pub total_delay: Duration,
-}
-
-impl RetryPolicy {
-    /// Five attempts within 30 s, pauses of at most 50, 100, 200, 400 ms.
-    pub const STANDARD: Self = Self {
-        max_attempts: 5,
-        base_delay: Duration::from_millis(50),
-        max_delay: Duration::from_secs(2),
-        total_delay: Duration::from_secs(30),
-    };
-}
+/// No attempt begins later than this after the first.
+const ATTEMPTS_BEGIN_WITHIN: Duration = Duration::from_secs(30);
 
 /// A store whose calls are repeated when they meet a passing fault.
 pub struct RetryStore {
     inner: Arc<dyn Store>,
-    policy: RetryPolicy,
     entropy: Arc<Entropy>,
 }
 
 impl RetryStore {
-    /// Decorates `inner`; the pauses are drawn from `entropy`.
-    pub fn new(inner: Arc<dyn Store>, policy: RetryPolicy, entropy: Arc<Entropy>) -> Self {
-        Self { inner, policy, entropy }
+    /// Decorates `inner`; the jitter of the delays comes from `entropy`.
+    pub fn new(inner: Arc<dyn Store>, entropy: Arc<Entropy>) -> Self {
+        Self { inner, entropy }
     }
 
     /// Makes a call until it goes through, fails for good, or the policy is used up; says also
@@ -63,34 +43,24 @@ impl RetryStore {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let deadline = Instant::now() + self.policy.total_delay;
+        let deadline = Instant::now() + ATTEMPTS_BEGIN_WITHIN;
+        let mut delays = RetryPolicy::STORE.delays(&self.entropy);
         let mut earlier_certainty = Certainty::Determinate;
-        let mut attempts = 0;
         loop {
-            let result = attempt().await;
-            attempts += 1;
-            let error = match result {
+            let error = match attempt().await {
                 Err(error) if error.kind.is_transient() => error,
-                done => return (done, earlier_certainty),
+                result => return (result, earlier_certainty),
             };
-            let delay = self.delay(attempts);
-            if attempts >= self.policy.max_attempts || Instant::now() + delay > deadline {
+            let in_time = |delay: &Duration| Instant::now() + *delay <= deadline;
+            let Some(delay) = delays.next().filter(in_time) else {
                 return (Err(error), earlier_certainty);
-            }
-            tracing::debug!(attempts, %error, "asking the store again");
+            };
+            tracing::debug!(%error, ?delay, "repeating a call to the store");
             if error.certainty == Certainty::Indeterminate {
                 earlier_certainty = Certainty::Indeterminate;
             }
             tokio::time::sleep(delay).await;
         }
-    }
-
-    /// A pause drawn evenly from nothing up to a bound that doubles: callers that failed
-    /// together do not come back together.
-    fn delay(&self, attempts: u32) -> Duration {
-        let doubled = self.policy.base_delay.saturating_mul(1 << (attempts - 1).min(16));
-        let bound = doubled.min(self.policy.max_delay).as_micros() as u64;
-        Duration::from_micros(self.entropy.next_u64() % (bound + 1))
     }
 
     /// Whether the object at `key` is the one that we meant to create.

@@ -17,7 +17,7 @@ use odradek::engine::produce::{
 use odradek::entropy::Entropy;
 use odradek::metrics::Metrics;
 use odradek::store::Store;
-use odradek::store::retry::{RetryPolicy, RetryStore};
+use odradek::store::retry::RetryStore;
 use odradek::tasks;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
@@ -62,7 +62,7 @@ impl Engine {
         let life = spec.incarnations.fetch_add(1, Ordering::Relaxed);
         let entropy = Arc::new(Entropy::from_seed(spec.seed ^ (life << 32)));
         let bare: Arc<dyn Store> = Arc::new(spec.store.clone());
-        let retry = RetryStore::new(Arc::clone(&bare), RetryPolicy::STANDARD, Arc::clone(&entropy));
+        let retry = RetryStore::new(Arc::clone(&bare), Arc::clone(&entropy));
         let coordinator = Arc::new(RemoteCoordinator(Arc::clone(&spec.coordinator)));
         let components = Components {
             store: Arc::new(retry),

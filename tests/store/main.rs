@@ -13,7 +13,7 @@ use bytes::Bytes;
 use odradek::entropy::Entropy;
 use odradek::store::conformance::{self, pattern};
 use odradek::store::probe::{StoreCapabilities, probe};
-use odradek::store::retry::{RetryPolicy, RetryStore};
+use odradek::store::retry::RetryStore;
 use odradek::store::s3::{S3Credentials, S3Options, S3Store};
 use odradek::store::{Certainty, PutMode, Store, StoreError, StoreErrorKind};
 use servers::{BUCKET, S3Server};
@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 
 fn retrying(store: S3Store) -> Arc<dyn Store> {
     let entropy = Arc::new(Entropy::from_seed(1));
-    Arc::new(RetryStore::new(Arc::new(store), RetryPolicy::STANDARD, entropy))
+    Arc::new(RetryStore::new(Arc::new(store), entropy))
 }
 
 fn failure(result: Result<impl Sized, StoreError>) -> (StoreErrorKind, Certainty) {

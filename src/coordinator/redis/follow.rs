@@ -1,7 +1,6 @@
 //! Follows the streams of the registry and of every shard.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use redis::streams::StreamReadReply;
 use redis::{ErrorKind, FromRedisValue as _, RedisError, Value};
@@ -12,6 +11,7 @@ use super::connection::{BLOCK_MS, Dedicated};
 use super::keys::Tag;
 use super::{Attached, Shell};
 use crate::coordinator::{CoordinatorError, Event};
+use crate::retry::RetryPolicy;
 use crate::tasks;
 
 /// Events that wait for a slow follower; then the stream in Redis waits for it, and once that
@@ -19,8 +19,6 @@ use crate::tasks;
 const EVENTS_MAX: usize = 4096;
 
 const ENTRIES_PER_READ: usize = 128;
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// The follower dropped its end.
 struct Unheard;
@@ -61,19 +59,18 @@ impl Followed {
     }
 
     async fn tell_until_unheard(&mut self) -> Result<(), Unheard> {
-        let mut backoff = BACKOFF_MIN;
+        let mut delays = RetryPolicy::SUBSCRIPTION.delays_without_jitter();
         let mut is_first = true;
         loop {
             if let Ok(mut connection) = self.shell.link.dedicated().await
                 && (is_first || self.resume().await?)
             {
                 is_first = false;
-                backoff = BACKOFF_MIN;
+                delays = RetryPolicy::SUBSCRIPTION.delays_without_jitter();
                 let error = self.read(&mut connection).await?;
                 tracing::warn!(tag = ?self.tag, %error, "lost the commit stream");
             }
-            tokio::time::sleep(backoff).await;
-            backoff = (backoff * 2).min(BACKOFF_MAX);
+            delays.wait().await;
         }
     }
 

@@ -351,6 +351,7 @@ async fn commit_until_known(
     commit: &Commit,
     metrics: &Metrics,
 ) -> Option<Vec<PartOutcome>> {
+    let mut delays = components.retry_delays();
     for attempt in 0_u32.. {
         let call = tokio::time::timeout(COMMIT_WITHIN, components.coordinator.commit(commit));
         let outcomes = call.await.unwrap_or_else(|_| {
@@ -361,7 +362,7 @@ async fn commit_until_known(
             Err(error @ (CoordinatorError::Unavailable(_) | CoordinatorError::Unknown(_))) => {
                 metrics.produce.commit_repeats.inc();
                 tracing::warn!(object = %commit.object, attempt, %error, "commit in doubt; repeating it");
-                tokio::time::sleep(components.backoff(attempt)).await;
+                delays.wait().await;
             }
             // Said once for all, by whoever watches the metadata.
             Err(CoordinatorError::MetadataLost(detail)) => {

@@ -117,6 +117,7 @@ impl Uploader {
     /// Returns once the object is durable.
     pub(crate) async fn upload(&self, id: ObjectId, bytes: &Bytes) {
         let key = wal_key(id);
+        let mut delays = self.components.retry_delays();
         for attempt in 0_u32.. {
             match self.attempt(&key, bytes).await {
                 Ok(()) => break,
@@ -127,7 +128,7 @@ impl Uploader {
                         self.metrics.produce.put_slow_downs.inc();
                         self.state().window.slow_down(Instant::now());
                     }
-                    tokio::time::sleep(self.components.backoff(attempt)).await;
+                    delays.wait().await;
                 }
             }
         }

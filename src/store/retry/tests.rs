@@ -16,7 +16,7 @@ fn harness() -> Harness {
     let faulty = Arc::new(FaultyStore::new(Arc::clone(&memory) as Arc<dyn Store>));
     let entropy = Arc::new(Entropy::from_seed(1));
     let inner = Arc::clone(&faulty) as Arc<dyn Store>;
-    Harness { memory, faulty, store: RetryStore::new(inner, RetryPolicy::STANDARD, entropy) }
+    Harness { memory, faulty, store: RetryStore::new(inner, entropy) }
 }
 
 fn body(text: &'static str) -> Vec<Bytes> {
