@@ -1,16 +1,9 @@
-//! The command line: what may be said, and `validate`.
+//! The arguments of the `odradek` command.
 
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-
-use crate::config::{CoordinatorSettings, Problems, Settings};
-
-/// The configuration is wrong (`EX_CONFIG` of sysexits.h).
-pub const EXIT_CONFIG: u8 = 78;
 
 /// A Kafka proxy that makes topics diskless.
 #[derive(Clone, Debug, Parser)]
@@ -133,98 +126,11 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// `odradek completions SHELL`.
-pub fn run_completions(shell: Shell) -> ExitCode {
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "odradek", &mut text);
-    let written = io::stdout().lock().write_all(&text);
-    written.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
-}
-
-/// `odradek docs DOCUMENT`.
-pub fn run_docs(document: Document) -> ExitCode {
-    let text = match document {
-        Document::Protocol => crate::proxy::apis::protocol_markdown(),
-        Document::Configuration => crate::config::reference(),
-        Document::Schema => crate::config::schema(),
-        Document::Metrics => crate::metrics::reference(),
-    };
-    let written = io::stdout().lock().write_all(text.as_bytes());
-    written.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
-}
-
-/// Says everything that is wrong with a file.
-pub fn report_config_problems(problems: &Problems) -> ExitCode {
-    // The exit code says it as well, should nobody read the output.
-    let _unread = writeln!(io::stderr().lock(), "{problems}");
-    ExitCode::from(EXIT_CONFIG)
-}
-
-/// `odradek validate FILE`.
-pub fn run_validate(path: &Path) -> ExitCode {
-    let status = validate(path, &mut io::stdout().lock(), &mut io::stderr().lock());
-    // Nobody is left to be told when the outputs are closed.
-    status.map_or(ExitCode::FAILURE, ExitCode::from)
-}
-
-/// Checks a file, and says what it found.
-fn validate(path: &Path, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
-    let settings = match Settings::load(path) {
-        Ok(settings) => settings,
-        Err(problems) => {
-            writeln!(err, "{problems}")?;
-            return Ok(EXIT_CONFIG);
-        }
-    };
-    for warning in settings.warnings() {
-        writeln!(err, "warning: {warning}")?;
-    }
-    writeln!(out, "configuration ok")?;
-    write!(out, "{}", summary(&settings))?;
-    Ok(0)
-}
-
-/// What a file comes to once defaults and variables are filled in; without secrets.
-fn summary(settings: &Settings) -> String {
-    let listeners = &settings.listeners;
-    let host = &listeners.advertised_host;
-    let servers: Vec<_> =
-        settings.kafka.bootstrap_servers.iter().map(ToString::to_string).collect();
-    let coordinator = match &settings.coordinator {
-        CoordinatorSettings::Embedded => "embedded".to_owned(),
-        CoordinatorSettings::Redis { url, replicas: 0 } => url.to_string(),
-        CoordinatorSettings::Redis { url, replicas } => {
-            format!("{url}, acknowledged by {replicas} of its replicas")
-        }
-    };
-    let last_node =
-        u32::from(listeners.node_ports) + u32::from(settings.diskless.nodes_per_zone) - 1;
-    [
-        ("replica", format!("{} of zone {}", settings.replica, settings.zone)),
-        ("kafka", servers.join(", ")),
-        ("clients", format!("start at {host}:{}", listeners.bootstrap_port)),
-        ("brokers", format!("{host}:{} + broker id", listeners.broker_ports)),
-        ("nodes", format!("{host}:{}-{last_node}", listeners.node_ports)),
-        ("topics", format!("{} rules", settings.diskless.topics.iter().count())),
-        ("store", settings.objects_url().to_string()),
-        ("coordinator", coordinator),
-        ("admin", settings.admin.bind.to_string()),
-    ]
-    .map(|(name, value)| format!("  {name:<12} {value}\n"))
-    .concat()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use clap::CommandFactory as _;
 
-    fn validated(text: &str) -> (u8, String, String) {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let status = validate(file.path(), &mut out, &mut err).unwrap();
-        (status, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
-    }
+    use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -266,31 +172,5 @@ mod tests {
         {
             Cli::try_parse_from(words.split_whitespace()).unwrap_err();
         }
-    }
-
-    #[test]
-    fn validate_says_ok_and_what_the_file_comes_to() {
-        let text = "kafka: {bootstrapServers: [k:9092]}\nreplica: r1\nzone: a\n\
-                    coordinator: redis://u:secret@redis:6379/0\nstore: s3://bucket\n";
-        let (status, out, err) = validated(text);
-        assert_eq!((status, err.as_str()), (0, ""));
-        assert_eq!(
-            out,
-            "configuration ok\n  replica      r1 of zone a\n  kafka        k:9092\n  \
-             clients      start at 127.0.0.1:9092\n  brokers      127.0.0.1:9100 + broker id\n  \
-             nodes        127.0.0.1:9300-9303\n  topics       0 rules\n  \
-             store        s3://bucket/odradek\n  coordinator  redis://***@redis:6379/0\n  \
-             admin        127.0.0.1:9180\n"
-        );
-    }
-
-    #[test]
-    fn validate_names_every_mistake_and_exits_with_78() {
-        let (status, out, err) = validated("zone: 1\nzoned: a\n");
-        assert_eq!((status, out.as_str()), (78, ""));
-        assert_eq!(err.lines().count(), 3, "{err}");
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let missing = validate(Path::new("/no/such/file"), &mut out, &mut err).unwrap();
-        assert_eq!(missing, 78);
     }
 }

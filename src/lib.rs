@@ -3,7 +3,8 @@
 //! Read the modules in this order; each may import only those before it
 //! (`tests/tidy.rs` checks it):
 //!
-//! `log` ← `wire` ← {`store`, `coordinator`} ← `engine` ← {`zone_cache`, `proxy`} ← `app` ← `main`.
+//! `log` ← `wire` ← {`store`, `coordinator`} ← `engine` ← {`zone_cache`, `proxy`} ← `console` ←
+//! `app` ← `doctor` ← `commands` ← `main`.
 
 /// What `odradek --version` says: the release, and the commit that it was built from.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ODRADEK_COMMIT"), ")");
@@ -32,10 +33,10 @@ pub mod costs;
 pub mod proxy;
 
 pub mod admin;
-pub mod app;
-pub mod cli;
 pub mod console;
-pub mod cost_command;
+
+pub mod app;
 pub mod doctor;
-pub mod objects_command;
-pub mod topic_command;
+
+pub mod cli;
+pub mod commands;

@@ -59,9 +59,8 @@ impl RetryPolicy {
     }
 
     fn builder(&self) -> ExponentialBuilder {
-        let builder = ExponentialBuilder::new()
-            .with_min_delay(self.min_delay)
-            .with_max_delay(self.max_delay);
+        let builder =
+            ExponentialBuilder::new().with_min_delay(self.min_delay).with_max_delay(self.max_delay);
         match self.max_retries {
             Some(max) => builder.with_max_times(max),
             None => builder.without_max_times(),

@@ -20,7 +20,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("retry", &["retry", "entropy"]),
     ("metrics", &["metrics", "log", "clock", "tasks"]),
     ("store", &["log", "wire", "store", "clock", "entropy", "retry", "tasks", "metrics"]),
-    ("coordinator", &["log", "wire", "coordinator", "clock", "entropy", "retry", "tasks", "metrics"]),
+    (
+        "coordinator",
+        &["log", "wire", "coordinator", "clock", "entropy", "retry", "tasks", "metrics"],
+    ),
     (
         "engine",
         &[
@@ -75,15 +78,38 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("logging", &["logging", "VERSION"]),
     ("config", &["config", "costs", "log", "logging", "store", "coordinator"]),
     ("admin", &["accept", "admin", "metrics", "clock", "tasks"]),
-    ("console", EVERYTHING),
-    ("cost_command", EVERYTHING),
-    ("app", EVERYTHING),
-    ("doctor", EVERYTHING),
-    ("cli", &["app", "cli", "config", "metrics", "proxy", "topic_command"]),
-    ("objects_command", &["log"]),
-    ("topic_command", &["app", "cli", "config", "entropy", "proxy", "topic_command"]),
-    ("main", EVERYTHING),
-    ("lib", EVERYTHING),
+    (
+        "console",
+        &[
+            "admin", "clock", "config", "console", "costs", "log", "logging", "metrics", "proxy",
+            "tasks",
+        ],
+    ),
+    (
+        "app",
+        &[
+            "admin",
+            "app",
+            "clock",
+            "config",
+            "console",
+            "coordinator",
+            "engine",
+            "entropy",
+            "logging",
+            "metrics",
+            "proxy",
+            "retry",
+            "store",
+            "tasks",
+            "zone_cache",
+        ],
+    ),
+    ("doctor", &["app", "clock", "config", "coordinator", "doctor", "entropy", "proxy", "store"]),
+    ("cli", &["cli"]),
+    ("commands", EVERYTHING),
+    ("main", &[]),
+    ("lib", &[]),
 ];
 
 const EVERYTHING: &[&str] = &["*"];
@@ -106,7 +132,7 @@ const ADAPTERS: &[&str] = &[
     "coordinator::embedded",
 ];
 
-const EDGE: &[&str] = &["config", "app", "doctor", "main", "lib"];
+const EDGE: &[&str] = &["config", "app", "doctor"];
 
 const LONGEST_FILE: usize = 450;
 

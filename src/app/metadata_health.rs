@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backends::MonitoredRedis;
+use super::observed_positions::ObservedPositionObjects;
 use crate::admin::Readiness;
 use crate::coordinator::CoordinatorError;
+use crate::coordinator::redis::RedisCoordinator;
 use crate::metrics::Metrics;
 use crate::tasks;
 
@@ -18,6 +19,13 @@ const SAVE_TIMEOUT: Duration = Duration::from_secs(2);
 const REMEDY: &str = "bring the Redis back that has it (fail back to the old master, or restore its \
                       newest append-only file), and everything goes on by itself; nothing diskless \
                       is served meanwhile, and no offset is given twice";
+
+/// A Redis, and what is kept of it beside the objects.
+#[derive(Debug)]
+pub(super) struct MonitoredRedis {
+    pub(super) coordinator: Arc<RedisCoordinator>,
+    pub(super) positions: Arc<ObservedPositionObjects>,
+}
 
 /// Takes note of what the coordinator said; says so where that is news.
 pub(super) fn note(readiness: &Readiness, error: Option<&CoordinatorError>) {

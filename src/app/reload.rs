@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{client_networks, in_memory, seal_profile};
+use super::convert::{client_networks, in_memory, seal_profile};
 use crate::config::Settings;
 use crate::console::Console;
 use crate::engine::produce::FlushTuning;
@@ -26,20 +26,20 @@ const RELOADABLE_IN_LISTS: &[(&str, &str)] = &[("clients.zones", "cidrs")];
 
 /// What changes when the file does.
 #[derive(Debug)]
-pub(super) struct ReloadTargets {
-    pub(super) proxy: Arc<Proxy>,
-    pub(super) console: Arc<Console>,
-    pub(super) logging: Option<Logging>,
-    pub(super) metrics: Arc<Metrics>,
+pub(crate) struct ReloadTargets {
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) console: Arc<Console>,
+    pub(crate) logging: Option<Logging>,
+    pub(crate) metrics: Arc<Metrics>,
     /// What the other replicas are told of the settings.
-    pub(super) settings_digest: Arc<AtomicU64>,
+    pub(crate) settings_digest: Arc<AtomicU64>,
 }
 
 /// Follows the file for as long as the process lives.
 ///
 /// # Errors
 /// The signal cannot be had.
-pub(super) fn follow(
+pub(crate) fn watch_config_file(
     file: PathBuf,
     settings: Settings,
     targets: ReloadTargets,

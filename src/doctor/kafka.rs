@@ -7,7 +7,7 @@ use kafka_protocol::messages::{DescribeConfigsRequest, MetadataRequest, Metadata
 use kafka_protocol::protocol::StrBytes;
 
 use super::report::Finding;
-use crate::app;
+use crate::app::kafka_login;
 use crate::config::{Settings, TopicType};
 use crate::entropy::Entropy;
 use crate::proxy::cluster::{ClusterView, KafkaCluster};
@@ -52,7 +52,7 @@ pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
 }
 
 fn cluster(settings: &Settings, servers: Vec<String>) -> KafkaCluster {
-    KafkaCluster::new(servers, app::login(settings, &Arc::new(Entropy::from_os())))
+    KafkaCluster::new(servers, kafka_login(settings, &Arc::new(Entropy::from_os())))
 }
 
 async fn check_brokers(

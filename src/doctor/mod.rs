@@ -8,42 +8,10 @@ mod kafka;
 mod report;
 mod store;
 
-use std::io::Write as _;
-use std::process::ExitCode;
-
-use crate::cli::DoctorArgs;
 use crate::config::Settings;
 
 pub use report::{Finding, Level, Report};
-
-/// Examines what a configuration names, prints what was found, and gives the exit code: 0 when
-/// nothing is wrong, 1 when something is, 2 when `--strict` was asked for and something is doubtful.
-///
-/// # Errors
-/// The outputs are closed.
-pub async fn run(settings: Settings, args: DoctorArgs) -> anyhow::Result<ExitCode> {
-    let mut out = std::io::stdout().lock();
-    if args.policy {
-        return match store::iam_policy(&settings) {
-            Some(policy) => Ok(writeln!(out, "{policy:#}").map(|()| ExitCode::SUCCESS)?),
-            None => {
-                writeln!(std::io::stderr(), "store: a policy is for s3:// alone")?;
-                Ok(ExitCode::FAILURE)
-            }
-        };
-    }
-    let report = check(&settings).await;
-    if args.json {
-        report.print_json(&mut out)?
-    } else {
-        report.print(&mut out)?
-    }
-    Ok(ExitCode::from(match report.worst() {
-        Level::Fail => 1,
-        Level::Warn if args.strict => 2,
-        Level::Warn | Level::Ok => 0,
-    }))
-}
+pub use store::iam_policy;
 
 /// All checks.
 pub async fn check(settings: &Settings) -> Report {

@@ -162,7 +162,7 @@ async fn check_latency(store: &dyn Store, key: &str) -> Result<Finding, StoreErr
 
 /// The permissions that a replica needs on its bucket, as a policy of AWS IAM; `None` where there
 /// is no bucket.
-pub(super) fn iam_policy(settings: &Settings) -> Option<serde_json::Value> {
+pub fn iam_policy(settings: &Settings) -> Option<serde_json::Value> {
     let StoreUrl::S3 { bucket, prefix } = settings.objects_url() else { return None };
     let (objects, listed) = (format!("arn:aws:s3:::{bucket}/{prefix}/*"), format!("{prefix}/*"));
     let actions = ["s3:PutObject", "s3:GetObject", "s3:DeleteObject"];

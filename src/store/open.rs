@@ -141,8 +141,7 @@ pub fn open(
         StoreUrl::S3 { bucket, prefix } => {
             let s3 = Arc::new(S3Store::new(bucket, prefix, s3)?);
             let without_retries = measured(Arc::clone(&s3) as Arc<dyn Store>);
-            let retrying =
-                RetryStore::new(Arc::clone(&without_retries), entropy);
+            let retrying = RetryStore::new(Arc::clone(&without_retries), entropy);
             Ok(OpenedStore { store: Arc::new(retrying), without_retries, s3: Some(s3) })
         }
     }

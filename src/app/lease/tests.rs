@@ -1,8 +1,7 @@
 //! Leases in virtual time: who is believed to be there while the coordinator comes and goes.
 
-use parking_lot::Mutex;
-
 use super::*;
+use crate::app::membership::LEAVE_PROPAGATION;
 use crate::coordinator::faulty::{Fault, FaultyCoordinator, Operation};
 use crate::coordinator::memory::MemoryCoordinator;
 
@@ -25,28 +24,17 @@ fn member(name: &str) -> Member {
     }
 }
 
-/// The names that were handed on last.
-#[derive(Debug, Default)]
-struct LastMembers(Mutex<Vec<String>>);
-
-#[async_trait]
-impl MembershipObserver for LastMembers {
-    async fn observe(&self, update: MembershipUpdate) {
-        let names = update.effective.members.into_iter().map(|member| member.replica).collect();
-        *self.0.lock() = names;
-    }
-}
-
-impl LastMembers {
-    fn names(&self) -> Vec<String> {
-        self.0.lock().clone()
-    }
+/// The names in the latest update.
+fn effective_names(updates: &watch::Receiver<Option<MembershipUpdate>>) -> Vec<String> {
+    let latest = updates.borrow();
+    let members = latest.iter().flat_map(|update| &update.effective.members);
+    members.map(|member| member.replica.clone()).collect()
 }
 
 struct Harness {
     memory: Arc<MemoryCoordinator>,
     faulty: Vec<Arc<FaultyCoordinator>>,
-    observers: Vec<Arc<LastMembers>>,
+    updates: Vec<watch::Receiver<Option<MembershipUpdate>>>,
     leases: Vec<Lease>,
 }
 
@@ -55,21 +43,19 @@ impl Harness {
     async fn start() -> Self {
         let memory = Arc::new(MemoryCoordinator::new("model"));
         memory.attach("cluster", "z").await.unwrap();
-        let mut harness = Self { memory, faulty: vec![], observers: vec![], leases: vec![] };
+        let mut harness = Self { memory, faulty: vec![], updates: vec![], leases: vec![] };
         for (seed, name) in (1..).zip(NAMES) {
             let inner = Arc::clone(&harness.memory) as Arc<dyn Coordinator>;
             let faulty = Arc::new(FaultyCoordinator::new(inner));
-            let observers = Arc::new(LastMembers::default());
             let renewer = LeaseRenewer::new(
                 Arc::clone(&faulty) as Arc<dyn Coordinator>,
                 member(name),
-                Arc::clone(&observers) as Arc<dyn MembershipObserver>,
                 Arc::new(Entropy::from_seed(seed)),
                 Arc::default(),
             );
+            harness.updates.push(renewer.subscribe());
             harness.leases.push(renewer.acquire().await);
             harness.faulty.push(faulty);
-            harness.observers.push(observers);
         }
         tokio::time::sleep(RENEWAL_INTERVAL * 2).await;
         harness.all_know(&NAMES);
@@ -77,8 +63,8 @@ impl Harness {
     }
 
     fn all_know(&self, names: &[&str]) {
-        for observers in &self.observers {
-            assert_eq!(observers.names(), names);
+        for updates in &self.updates {
+            assert_eq!(effective_names(updates), names);
         }
     }
 
@@ -92,9 +78,9 @@ impl Harness {
 async fn who_dies_is_noticed_within_a_lease_and_a_renewal() {
     let mut harness = Harness::start().await;
     harness.leases.remove(2).renewer.abort();
-    harness.observers.remove(2);
+    harness.updates.remove(2);
     let died = Instant::now();
-    while harness.observers.iter().any(|observers| observers.names() == NAMES) {
+    while harness.updates.iter().any(|updates| effective_names(updates) == NAMES) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(
@@ -137,8 +123,8 @@ async fn while_the_coordinator_is_away_nobody_is_dropped_nor_by_the_first_who_is
         .unwrap();
     assert_eq!(reported.members.len(), 2, "by its lease c is gone");
     tokio::time::sleep(LEASE_DURATION + RENEWAL_INTERVAL * 2).await;
-    for observers in &harness.observers[..2] {
-        assert_eq!(observers.names(), ["a", "b"], "in the end it is dropped");
+    for updates in &harness.updates[..2] {
+        assert_eq!(effective_names(updates), ["a", "b"], "in the end it is dropped");
     }
-    assert_eq!(harness.observers[2].names(), NAMES, "which cannot know, drops nobody");
+    assert_eq!(effective_names(&harness.updates[2]), NAMES, "which cannot know, drops nobody");
 }

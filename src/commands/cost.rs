@@ -51,7 +51,7 @@ struct Row {
 ///
 /// # Errors
 /// A replica that cannot be asked.
-pub async fn run(settings: Settings, args: CostArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(settings: Settings, args: CostArgs) -> anyhow::Result<ExitCode> {
     let own = || vec![format!("http://{}", settings.admin.bind)];
     let replicas = if args.replicas.is_empty() { own() } else { args.replicas.clone() };
     let mut answers = Vec::with_capacity(replicas.len());

@@ -10,7 +10,7 @@ use kafka_protocol::messages::CreateTopicsRequest;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::protocol::StrBytes;
 
-use crate::app;
+use crate::app::kafka_login;
 use crate::cli::TopicCreateArgs;
 use crate::config::Settings;
 use crate::entropy::Entropy;
@@ -23,7 +23,7 @@ const TIMEOUT_MS: i32 = 10_000;
 ///
 /// # Errors
 /// No replica answers at the configured address, or the topic is refused; says why.
-pub async fn create(settings: Settings, create: TopicCreateArgs) -> anyhow::Result<()> {
+pub(super) async fn create(settings: Settings, create: TopicCreateArgs) -> anyhow::Result<()> {
     let listeners = &settings.listeners;
     let address = format!("{}:{}", listeners.advertised_host, listeners.bootstrap_port);
     let enable = [("diskless.enable".to_owned(), "true".to_owned())];
@@ -40,7 +40,7 @@ pub async fn create(settings: Settings, create: TopicCreateArgs) -> anyhow::Resu
     let request =
         CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(TIMEOUT_MS);
     // Behind listeners that insist on it, the command is the same user as the replica.
-    let login = app::login(&settings, &Arc::new(Entropy::from_os()));
+    let login = kafka_login(&settings, &Arc::new(Entropy::from_os()));
     let mut connection =
         BrokerConnection::open(&address, login.as_ref()).await.with_context(|| {
             format!("no replica lets us in at {address}; is `odradek serve` running?")

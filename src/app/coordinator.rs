@@ -1,4 +1,4 @@
-//! The store and the coordinator: opened, checked, and bound to each other.
+//! Opens the batch coordinator, and binds its metadata to the object store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::membership::LEASE_DURATION;
-use super::metadata_health;
+use super::metadata_health::{self, MonitoredRedis};
 use super::observed_positions::ObservedPositionObjects;
-use super::RETRY_DELAY;
 use crate::admin::Readiness;
 use crate::clock::WallClock;
 use crate::config::{CoordinatorSettings, Settings};
@@ -19,18 +18,13 @@ use crate::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT}
 use crate::coordinator::{Attachment, Coordinator, CoordinatorError};
 use crate::entropy::Entropy;
 use crate::metrics::Metrics;
-use crate::retry::retry_until_ok;
-use crate::store::memory::MemoryStore;
-use crate::store::open::OpenedStore;
-use crate::store::probe::probe;
+use crate::retry::{RetryPolicy, retry_until_ok};
 use crate::store::{PutMode, Store, StoreErrorKind};
 
 /// How long a call to Redis may take before its outcome counts as unknown.
 const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Names the life of the metadata that the objects belong to.
 const METADATA_ID_KEY: &str = "meta/metadata-id";
-/// Below it lies what start-up writes to see what the store honours; deleted at once.
-const PROBE_PREFIX: &str = "meta/probe-";
 /// Exists where an embedded coordinator keeps its records.
 const EMBEDDED_KEY: &str = "embedded/cluster.json";
 
@@ -41,59 +35,6 @@ pub(super) struct OpenedCoordinator {
     pub(super) process_id: u32,
     /// Where the metadata may be lost; `None` where it lies with the objects.
     pub(super) redis: Option<MonitoredRedis>,
-}
-
-/// A Redis, and what is kept of it beside the objects.
-pub(super) struct MonitoredRedis {
-    pub(super) coordinator: Arc<RedisCoordinator>,
-    pub(super) positions: Arc<ObservedPositionObjects>,
-}
-
-/// The store as it is read, and bare, as it is written. A replica without a writer has none, and
-/// asks for none.
-pub(super) async fn open_store(
-    settings: &Settings,
-    entropy: &Arc<Entropy>,
-    metrics: &Arc<Metrics>,
-) -> anyhow::Result<(Arc<dyn Store>, Arc<dyn Store>)> {
-    if !settings.writer {
-        let empty: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        return Ok((Arc::clone(&empty), empty));
-    }
-    let (url, s3) = (settings.objects_url(), settings.store.s3.clone());
-    let (of_store, counted) = (Arc::clone(entropy), Arc::clone(metrics));
-    let opening = tokio::task::spawn_blocking(move || {
-        crate::store::open::open(&url, &s3, of_store, &counted)
-    });
-    let opened = opening.await?.with_context(|| format!("store {}", settings.objects_url()))?;
-    check_store(settings, &opened, entropy).await?;
-    Ok((opened.store, opened.without_retries))
-}
-
-/// Asks the store what it honours, and refuses to rely on what it does not.
-async fn check_store(
-    settings: &Settings,
-    opened: &OpenedStore,
-    entropy: &Entropy,
-) -> anyhow::Result<()> {
-    let key = format!("{PROBE_PREFIX}{:016x}", entropy.next_u64());
-    let attempt = || probe(&*opened.store, opened.s3.as_ref(), &key);
-    let capabilities = retry_until_ok("the object store", attempt).await;
-    if !capabilities.conditional_create {
-        bail!(
-            "{} overwrites objects that it was told to leave alone (PUT with If-None-Match), so \
-             two replicas could take it for theirs; choose a store that honours it",
-            settings.objects_url()
-        );
-    }
-    if !capabilities.checksums {
-        tracing::warn!(
-            store = %settings.objects_url(),
-            "the store does not check the CRC32C of what it is sent: damage on the way to it will \
-             be noticed only when the object is read"
-        );
-    }
-    Ok(())
 }
 
 pub(super) async fn open_coordinator(
@@ -156,6 +97,7 @@ pub(super) async fn attach(
     cluster_id: &str,
     readiness: &Readiness,
 ) -> anyhow::Result<Attachment> {
+    let mut delays = RetryPolicy::STARTUP.delays_without_jitter();
     loop {
         let attached = coordinator.attach(cluster_id, &settings.zone).await;
         metadata_health::note(readiness, attached.as_ref().err());
@@ -171,7 +113,7 @@ pub(super) async fn attach(
             Err(CoordinatorError::MetadataLost(_)) => {}
             Err(error) => tracing::error!(%error, "waiting for the batch coordinator"),
         }
-        tokio::time::sleep(RETRY_DELAY).await;
+        delays.wait().await;
     }
 }
 
@@ -186,13 +128,14 @@ pub(super) async fn store_metadata_id(
         return Ok(());
     }
     let body = || vec![attachment.metadata_id.clone().into_bytes().into()];
+    let mut delays = RetryPolicy::STARTUP.delays_without_jitter();
     loop {
         match store.put(METADATA_ID_KEY, body(), PutMode::Create).await {
             Ok(()) => return Ok(()),
             Err(error) if error.kind == StoreErrorKind::AlreadyExists => break,
             Err(error) => tracing::error!(%error, "waiting for the object store"),
         }
-        tokio::time::sleep(RETRY_DELAY).await;
+        delays.wait().await;
     }
     let kept = retry_until_ok("the object store", || metadata_id(store)).await;
     if kept.as_deref() != Some(attachment.metadata_id.as_str()) {

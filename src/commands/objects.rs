@@ -14,7 +14,7 @@ use crate::log::object_format::{HEADER, decode_footer};
 /// # Errors
 ///
 /// Fails when a file cannot be read or when the footer of an object is damaged.
-pub fn run(files: &[PathBuf]) -> anyhow::Result<()> {
+pub(super) fn run(files: &[PathBuf]) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     for file in files {
         let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;

@@ -1,0 +1,78 @@
+//! The loops that keep a replica's view of the coordinator and the brokers current.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::coordinator::{Coordinator, Event};
+use crate::engine::fetch::LongPolls;
+use crate::metrics::Success;
+use crate::proxy::Proxy;
+use crate::proxy::listener::Listeners;
+use crate::proxy::topics::TopicRegistry;
+use crate::retry::retry_until_ok;
+use crate::tasks;
+
+/// The interval at which brokers and topics are read, to notice changes made by other clients.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Subscribes to the coordinator's events, for waiting fetches and topic types. Retries until the
+/// subscription is made.
+pub(super) async fn subscribe(
+    coordinator: &Arc<dyn Coordinator>,
+    wakeups: &Arc<LongPolls>,
+    topics: &Arc<TopicRegistry>,
+) {
+    let events = retry_until_ok("the batch coordinator", || coordinator.subscribe()).await;
+    let (wakeups, topics) = (Arc::clone(wakeups), Arc::clone(topics));
+    tasks::spawn_critical("events", async move {
+        let also = |event: &Event| {
+            topics.apply_event(event);
+            if *event == Event::Gap {
+                let topics = Arc::clone(&topics);
+                tasks::spawn("reload", async move {
+                    if let Err(error) = topics.load().await {
+                        tracing::warn!(%error, "topic types were not reloaded");
+                    }
+                });
+            }
+        };
+        wakeups.apply_events(events, also).await;
+    });
+}
+
+/// Reads brokers and topics at intervals, for changes that no client of this replica made.
+pub(super) async fn refresh_brokers(
+    proxy: Arc<Proxy>,
+    listeners: Arc<Listeners>,
+    cluster_id: String,
+) {
+    let mut last = Instant::now();
+    loop {
+        tokio::time::sleep_until(last + REFRESH_INTERVAL).await;
+        last = Instant::now();
+        let metadata = match proxy.cluster.refresh().await {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the metadata of the brokers");
+                continue;
+            }
+        };
+        if proxy.cluster.view().cluster_id != cluster_id {
+            tracing::error!(
+                expected = cluster_id,
+                found = proxy.cluster.view().cluster_id,
+                "the brokers belong to another cluster now; their topics are ignored"
+            );
+            continue;
+        }
+        proxy.topics.observe_all(&metadata.topics).await;
+        proxy.topics.resume_migrations().await;
+        proxy.topics.refresh_configs().await;
+        proxy.metrics.successes.note(Success::kafka);
+        let written = proxy.topics.placeholders_with_records().await;
+        proxy.metrics.clients.placeholders_written.set(i64::try_from(written).unwrap_or(i64::MAX));
+        listeners.open_brokers().await;
+    }
+}

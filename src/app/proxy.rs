@@ -1,0 +1,116 @@
+//! Builds the proxy: memory limits, the produce pipeline, and the settings that requests see.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::convert::{client_zones, in_memory};
+use super::gauges;
+use crate::config::Settings;
+use crate::engine::Components;
+use crate::engine::cache::ObjectCache;
+use crate::engine::fetch::{Fetcher, LongPolls};
+use crate::engine::list_offsets::OffsetLookup;
+use crate::engine::memory::MemoryLimiter;
+use crate::engine::produce::{ProduceSettings, Producer, UploadSettings};
+use crate::metrics::{BudgetName, Metrics};
+use crate::proxy::client_telemetry::ClientTelemetry;
+use crate::proxy::fetch_sessions::FetchSessions;
+use crate::proxy::topics::TopicRegistry;
+use crate::proxy::topology::SharedTopology;
+use crate::proxy::validation::RecordValidator;
+use crate::proxy::{Proxy, ProxySettings};
+
+/// The largest request: `socket.request.max.bytes` of a stock broker.
+const MAX_FRAME_BYTES: usize = 100 << 20;
+
+/// The parts of a proxy.
+#[derive(Debug)]
+pub(super) struct ProxyBuilder {
+    pub(super) components: Components,
+    pub(super) objects: Arc<ObjectCache>,
+    pub(super) wakeups: Arc<LongPolls>,
+    pub(super) topology: Arc<SharedTopology>,
+    pub(super) topics: Arc<TopicRegistry>,
+    pub(super) metrics: Arc<Metrics>,
+    /// The incarnation of this replica's name.
+    pub(super) incarnation: u64,
+    /// The id of this process, a part of the ids of its objects.
+    pub(super) process_id: u32,
+}
+
+impl ProxyBuilder {
+    /// Builds the proxy, and starts the produce pipeline.
+    pub(super) fn build(self, settings: &Settings) -> Arc<Proxy> {
+        let memory = &settings.memory;
+        let limiter = |name, bytes| {
+            let limiter = MemoryLimiter::new(in_memory(bytes), Arc::clone(&self.metrics));
+            gauges::budget(&self.metrics, name, &limiter);
+            limiter
+        };
+        let diskless = limiter(BudgetName::requests, memory.requests);
+        let classic = limiter(BudgetName::classic, memory.requests);
+        let responses = limiter(BudgetName::responses, memory.responses);
+        gauges::cache(&self.metrics, &self.objects);
+        gauges::topics(&self.metrics, &self.topics);
+        let producer = self.start_producer(settings, &diskless);
+        let Self { components, objects, wakeups, topology, topics, metrics, .. } = self;
+        Arc::new(Proxy {
+            settings: proxy_settings(settings),
+            topology,
+            cluster: topics.cluster(),
+            topics,
+            coordinator: Arc::clone(&components.coordinator),
+            fetch_sessions: FetchSessions::new(Arc::clone(&components.entropy)),
+            clock: Arc::clone(&components.clock),
+            lookup: OffsetLookup::new(components.clone(), Arc::clone(&objects)),
+            fetcher: Fetcher::new(components, objects, wakeups).with_metrics(Arc::clone(&metrics)),
+            produce_memory: diskless,
+            fetch_memory: responses,
+            classic_memory: classic,
+            producer,
+            validation: RecordValidator::new(),
+            telemetry: settings
+                .telemetry
+                .map(|interval| ClientTelemetry::start(interval, &metrics)),
+            metrics,
+            last_connection_id: AtomicU64::new(0),
+        })
+    }
+
+    fn start_producer(&self, settings: &Settings, memory: &Arc<MemoryLimiter>) -> Producer {
+        let produce = ProduceSettings {
+            interval: settings.flush.interval,
+            object_bytes: in_memory(settings.flush.size_bytes),
+            puts_per_second_max: settings.flush.puts_per_second_max,
+            upload: UploadSettings::STANDARD,
+            replica: settings.replica.clone(),
+            incarnation: self.incarnation,
+            process_id: self.process_id,
+        };
+        Producer::start(
+            self.components.clone(),
+            produce,
+            Arc::clone(memory),
+            Arc::clone(&self.objects),
+            Arc::clone(&self.metrics),
+        )
+    }
+}
+
+fn proxy_settings(settings: &Settings) -> ProxySettings {
+    let memory = &settings.memory;
+    ProxySettings {
+        bind: settings.listeners.bind,
+        advertised_host: settings.listeners.advertised_host.clone(),
+        bootstrap_port: settings.listeners.bootstrap_port,
+        broker_ports: settings.listeners.broker_ports,
+        node_ports: settings.listeners.node_ports,
+        zone: settings.zone.clone(),
+        client_zones: client_zones(settings),
+        connection_bytes_max: in_memory(memory.connection),
+        // So that some clients that take nothing do not keep the others from reading.
+        response_bytes_max: in_memory(memory.responses / 8),
+        frame_bytes_max: MAX_FRAME_BYTES,
+        store_name: settings.objects_url().to_string(),
+    }
+}

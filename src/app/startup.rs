@@ -1,0 +1,193 @@
+//! Starts a replica, and drains it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+use super::convert::seal_profile;
+use super::coordinator::{attach, open_coordinator, store_metadata_id};
+use super::lease::{Lease, LeaseRenewer};
+use super::membership::{self, LEAVE_PROPAGATION, MembershipSubscriber};
+use super::metadata_health::{self, MonitoredRedis};
+use super::object_store::open_store;
+use super::proxy::ProxyBuilder;
+use super::{background, kafka_login, zone_cache};
+use crate::admin::Readiness;
+use crate::clock::{SystemClock, WallClock};
+use crate::config::Settings;
+use crate::engine::Components;
+use crate::engine::fetch::LongPolls;
+use crate::entropy::Entropy;
+use crate::metrics::{Metrics, Success};
+use crate::proxy::Proxy;
+use crate::proxy::cluster::KafkaCluster;
+use crate::proxy::listener::Listeners;
+use crate::proxy::topics::TopicRegistry;
+use crate::proxy::topology::SharedTopology;
+use crate::retry::{RetryPolicy, retry_until_ok};
+use crate::tasks;
+use crate::zone_cache::PeerRing;
+
+/// A replica that serves.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) proxy: Arc<Proxy>,
+    /// The digest of the settings that this replica reports to the others.
+    pub(crate) settings_digest: Arc<AtomicU64>,
+    listeners: Arc<Listeners>,
+    /// Ends the accept loops and the sessions.
+    shutdown: CancellationToken,
+    lease: Lease,
+    is_writer: bool,
+    redis: Option<MonitoredRedis>,
+}
+
+impl Replica {
+    /// Leaves the topology, and serves until every client's replica can have observed that; then
+    /// accepts no further connection or request, answers the pending ones, and makes durable what
+    /// producers sent.
+    pub(crate) async fn drain(&mut self) {
+        if self.is_writer {
+            self.proxy.topology.leave();
+            self.lease.end().await;
+            if self.proxy.topology.has_successor() {
+                tokio::time::sleep(LEAVE_PROPAGATION).await;
+            }
+        }
+        self.shutdown.cancel();
+        // Sessions wait for their responses, so no batch may linger now.
+        self.proxy.producer.flush_now().await;
+        self.listeners.drained().await;
+        self.proxy.producer.drain().await;
+        if let Some(redis) = &self.redis {
+            metadata_health::keep(redis).await;
+        }
+    }
+}
+
+/// Starts a replica: opens the store and the coordinator, connects to Kafka, builds the engine and
+/// the proxy, and opens the ports. Retries what can succeed later.
+///
+/// # Errors
+/// A port that is in use, metadata of another Kafka cluster, a store or coordinator that cannot be
+/// used at all.
+pub(crate) async fn start(
+    settings: &Settings,
+    metrics: Arc<Metrics>,
+    readiness: &Arc<Readiness>,
+) -> anyhow::Result<Replica> {
+    let clock: Arc<dyn WallClock> = Arc::new(SystemClock);
+    let entropy = Arc::new(Entropy::from_os());
+    let (store, uploads) = open_store(settings, &entropy, &metrics).await?;
+    let opened = open_coordinator(settings, &store, &clock, &entropy, &metrics).await?;
+    let coordinator = Arc::clone(&opened.coordinator);
+
+    let servers = settings.kafka.bootstrap_servers.iter().map(ToString::to_string).collect();
+    let cluster = Arc::new(KafkaCluster::new(servers, kafka_login(settings, &entropy)));
+    let metadata = retry_until_ok("Kafka", || cluster.refresh()).await;
+    metrics.successes.note(Success::kafka);
+    let cluster_id = cluster.view().cluster_id.clone();
+    let attachment = attach(settings, &*coordinator, &cluster_id, readiness).await?;
+    store_metadata_id(settings, &*store, &attachment).await?;
+    if let Some(redis) = &opened.redis {
+        metadata_health::watch(redis, Arc::clone(readiness), Arc::clone(&metrics));
+    }
+
+    let topics = Arc::new(TopicRegistry::new(
+        cluster,
+        Arc::clone(&coordinator),
+        settings.diskless.topics.clone(),
+        seal_profile(settings.flush.profile),
+    ));
+    let wakeups = Arc::new(LongPolls::with_metrics(Arc::clone(&metrics)));
+    background::subscribe(&coordinator, &wakeups, &topics).await;
+    retry_until_ok("the batch coordinator", || topics.load()).await;
+
+    let (incarnation, process_id) = (opened.incarnation, opened.process_id);
+    let me = membership::member(settings, attachment.zone_index, incarnation, process_id);
+    let (peers, topology) =
+        (Arc::new(PeerRing::new(me.clone())), Arc::new(SharedTopology::new(&me)));
+    let components = Components { store, uploads, coordinator, clock, entropy };
+    let objects = zone_cache::objects(settings, &components, &peers, &metrics).await?;
+    let renewer = LeaseRenewer::new(
+        Arc::clone(&components.coordinator),
+        me,
+        Arc::clone(&components.entropy),
+        Arc::clone(&metrics),
+    );
+    let builder = ProxyBuilder {
+        components,
+        objects,
+        wakeups,
+        topology,
+        topics: Arc::clone(&topics),
+        metrics,
+        incarnation,
+        process_id,
+    };
+    let proxy = builder.build(settings);
+    topics.observe_all(&metadata.topics).await;
+    topics.refresh_configs().await;
+    let replica = join(settings, proxy, peers, renewer, opened.redis).await?;
+    let (proxy, listeners) = (Arc::clone(&replica.proxy), Arc::clone(&replica.listeners));
+    tasks::spawn_critical("brokers", background::refresh_brokers(proxy, listeners, cluster_id));
+    log_ready(&replica.proxy);
+    Ok(replica)
+}
+
+/// Opens the ports and joins the members: first the ports to which other replicas send clients,
+/// then the lease by which they do, and the bootstrap ports last.
+async fn join(
+    settings: &Settings,
+    proxy: Arc<Proxy>,
+    peers: Arc<PeerRing>,
+    mut renewer: LeaseRenewer,
+    redis: Option<MonitoredRedis>,
+) -> anyhow::Result<Replica> {
+    let shutdown = CancellationToken::new();
+    let listeners = Arc::new(Listeners::new(Arc::clone(&proxy), shutdown.clone()));
+    let mut subscriber = MembershipSubscriber {
+        updates: renewer.subscribe(),
+        peers,
+        topology: Arc::clone(&proxy.topology),
+        listeners: Arc::clone(&listeners),
+        metrics: Arc::clone(&proxy.metrics),
+        nodes_reported: 0,
+    };
+    renewer.read_members().await;
+    subscriber.apply_latest().await;
+    if settings.writer {
+        // More may be open already, if the zone has more; these are the configured ones.
+        let nodes = settings.diskless.nodes_per_zone.into();
+        listeners.open_nodes(nodes).await.context("listeners.nodePorts")?;
+    }
+    let mut delays = RetryPolicy::STARTUP.delays_without_jitter();
+    while !settings.writer && proxy.topology.current().nodes().next().is_none() {
+        // Without any writer, this may be new metadata that replaced metadata that was lost.
+        tracing::warn!("waiting for a replica with a writer");
+        delays.wait().await;
+        renewer.read_members().await;
+        subscriber.apply_latest().await;
+    }
+    listeners.open_brokers().await;
+    let settings_digest = renewer.settings();
+    let lease = renewer.acquire().await;
+    subscriber.apply_latest().await;
+    tasks::spawn_critical("membership", subscriber.run());
+    listeners.open_bootstrap().await?;
+    let is_writer = settings.writer;
+    Ok(Replica { proxy, settings_digest, listeners, shutdown, lease, is_writer, redis })
+}
+
+fn log_ready(proxy: &Proxy) {
+    let listen = &proxy.settings;
+    tracing::info!(
+        bootstrap = format!("{}:{}", listen.advertised_host, listen.bootstrap_port),
+        brokers = format!("{}:{}+id", listen.advertised_host, listen.broker_ports),
+        nodes = format!("{}:{}+k", listen.advertised_host, listen.node_ports),
+        zone = listen.zone,
+        "ready"
+    );
+}

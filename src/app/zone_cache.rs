@@ -1,0 +1,48 @@
+//! Builds the object cache, with the zone cache behind it where peers are configured.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use crate::config::Settings;
+use crate::engine::Components;
+use crate::engine::cache::{ObjectCache, ObjectSource, StoreSource};
+use crate::metrics::Metrics;
+use crate::zone_cache::{PeerRing, PeerServer, ZoneSource};
+
+/// The objects, read through the zone if there is to be a port for peers.
+pub(super) async fn objects(
+    settings: &Settings,
+    components: &Components,
+    zone: &Arc<PeerRing>,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Arc<ObjectCache>> {
+    let store: Arc<dyn ObjectSource> = Arc::new(StoreSource(Arc::clone(&components.store)));
+    let cache_bytes = settings.memory.cache;
+    let Some(peers) = &settings.peers else {
+        return Ok(Arc::new(
+            ObjectCache::new(store, cache_bytes).with_metrics(Arc::clone(metrics)),
+        ));
+    };
+    let (bind, clock) = (peers.bind, Arc::clone(&components.clock));
+    // Before the lease, so that nobody asks in vain.
+    let listening = TcpListener::bind(bind).await;
+    let listener = listening.with_context(|| format!("peers.bind: cannot listen at {bind}"))?;
+    let through = ZoneSource::new(
+        Arc::clone(zone),
+        Arc::clone(&store),
+        Arc::clone(&clock),
+        Arc::clone(metrics),
+    );
+    let objects = ObjectCache::new(Arc::new(through), cache_bytes).with_peer_source(store);
+    let objects = Arc::new(objects.with_metrics(Arc::clone(metrics)));
+    let server = PeerServer {
+        objects: Arc::clone(&objects),
+        zone: Arc::clone(zone),
+        clock,
+        metrics: Arc::clone(metrics),
+    };
+    Arc::new(server).start(listener);
+    Ok(objects)
+}
