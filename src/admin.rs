@@ -38,15 +38,15 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 
 /// Whether clients may come, and why not.
 #[derive(Debug, Default)]
-pub struct Readiness(Mutex<State>);
+pub struct Readiness(Mutex<ReadinessState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct ReadinessState {
     ready: bool,
     /// It was ready once.
-    began: bool,
+    started: bool,
     /// What became of the metadata, and what to do.
-    lost: Option<String>,
+    metadata_loss: Option<String>,
 }
 
 impl Readiness {
@@ -54,14 +54,14 @@ impl Readiness {
     pub fn set_ready(&self, ready: bool) {
         let mut state = self.lock();
         state.ready = ready;
-        state.began |= ready;
+        state.started |= ready;
     }
 
-    /// `starting`, `ready`, `draining` or `lost`, and what an operator is to know of it.
+    /// `starting`, `ready`, `draining` or `metadata_loss`, and what an operator is to know of it.
     pub fn state(&self) -> (&'static str, Option<String>) {
         let state = self.lock();
-        match (&state.lost, state.ready, state.began) {
-            (Some(reason), _, _) => ("lost", Some(reason.clone())),
+        match (&state.metadata_loss, state.ready, state.started) {
+            (Some(reason), _, _) => ("metadata_lost", Some(reason.clone())),
             (None, true, _) => ("ready", None),
             (None, false, false) => ("starting", None),
             (None, false, true) => ("draining", None),
@@ -69,28 +69,28 @@ impl Readiness {
     }
 
     /// The metadata is lost, for this reason, or whole again; whether that is a change.
-    pub fn set_lost(&self, lost: Option<String>) -> bool {
+    pub fn set_metadata_loss(&self, metadata_loss: Option<String>) -> bool {
         let mut state = self.lock();
-        let is_change = state.lost.is_some() != lost.is_some();
-        state.lost = lost;
+        let is_change = state.metadata_loss.is_some() != metadata_loss.is_some();
+        state.metadata_loss = metadata_loss;
         is_change
     }
 
     /// Whether the metadata is lost.
-    pub fn is_lost(&self) -> bool {
-        self.lock().lost.is_some()
+    pub fn is_metadata_lost(&self) -> bool {
+        self.lock().metadata_loss.is_some()
     }
 
-    fn answer(&self) -> (StatusCode, String) {
+    fn response(&self) -> (StatusCode, String) {
         let state = self.lock();
-        match (&state.lost, state.ready) {
+        match (&state.metadata_loss, state.ready) {
             (Some(reason), _) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
             (None, true) => (StatusCode::OK, "ok\n".to_owned()),
             (None, false) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ReadinessState> {
         self.0.lock()
     }
 }
@@ -163,7 +163,7 @@ async fn respond(
     let (parts, body) = request.into_parts();
     let (status, page) = match (&parts.method, parts.uri.path()) {
         (&Method::GET, "/livez") => text((ok, "ok\n".to_owned())),
-        (&Method::GET, "/readyz") => text(readiness.answer()),
+        (&Method::GET, "/readyz") => text(readiness.response()),
         (&Method::GET, "/metrics") => {
             (ok, Page { content_type: OPEN_METRICS, body: metrics.text() })
         }

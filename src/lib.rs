@@ -28,7 +28,7 @@ pub mod engine;
 pub mod zone_cache;
 
 pub mod config;
-pub mod costs;
+pub mod cost;
 
 pub mod proxy;
 

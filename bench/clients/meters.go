@@ -103,7 +103,7 @@ func objectsWritten(admin string) float64 {
 		return 0
 	}
 	for line := range lines(admin, "/metrics") {
-		if value, found := strings.CutPrefix(line, "odradek_objects_put_total "); found {
+		if value, found := strings.CutPrefix(line, "odradek_objects_written_total "); found {
 			return number(value)
 		}
 	}

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::coordinator::{Coordinator, Event};
 use crate::engine::fetch::LongPolls;
-use crate::metrics::Success;
+use crate::metrics::MonitoredOperation;
 use crate::proxy::Proxy;
 use crate::proxy::listener::Listeners;
 use crate::proxy::topics::TopicRegistry;
@@ -70,9 +70,13 @@ pub(super) async fn refresh_brokers(
         proxy.topics.observe_all(&metadata.topics).await;
         proxy.topics.resume_migrations().await;
         proxy.topics.refresh_configs().await;
-        proxy.metrics.successes.note(Success::kafka);
+        proxy.metrics.last_successes.record(MonitoredOperation::kafka_metadata);
         let written = proxy.topics.placeholders_with_records().await;
-        proxy.metrics.clients.placeholders_written.set(i64::try_from(written).unwrap_or(i64::MAX));
+        proxy
+            .metrics
+            .clients
+            .placeholders_with_records
+            .set(i64::try_from(written).unwrap_or(i64::MAX));
         listeners.open_brokers().await;
     }
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::engine::cache::ObjectCache;
 use crate::engine::memory::MemoryLimiter;
-use crate::metrics::{BudgetName, Metrics};
+use crate::metrics::{MemoryPool, Metrics};
 use crate::proxy::topics::TopicRegistry;
 
 /// A budget, under this name.
-pub(super) fn budget(metrics: &Metrics, name: BudgetName, budget: &Arc<MemoryLimiter>) {
-    let (bytes, used) = metrics.clients.budget(name);
+pub(super) fn budget(metrics: &Metrics, name: MemoryPool, budget: &Arc<MemoryLimiter>) {
+    let (bytes, used) = metrics.clients.memory_pool(name);
     let budget = Arc::clone(budget);
-    metrics.at_scrape(move || {
+    metrics.on_scrape(move || {
         bytes.set(gauge_value(budget.bytes()));
         used.set(gauge_value(budget.bytes().saturating_sub(budget.available())));
     });
@@ -20,7 +20,7 @@ pub(super) fn budget(metrics: &Metrics, name: BudgetName, budget: &Arc<MemoryLim
 /// The cache.
 pub(super) fn cache(metrics: &Metrics, objects: &Arc<ObjectCache>) {
     let (retained, objects) = (metrics.fetch.cache_bytes.clone(), Arc::clone(objects));
-    metrics.at_scrape(move || {
+    metrics.on_scrape(move || {
         retained.set(i64::try_from(objects.cached_bytes()).unwrap_or(i64::MAX));
     });
 }
@@ -28,7 +28,7 @@ pub(super) fn cache(metrics: &Metrics, objects: &Arc<ObjectCache>) {
 /// The topics.
 pub(super) fn topics(metrics: &Metrics, topics: &Arc<TopicRegistry>) {
     let (cached, topics) = (metrics.clients.diskless_topics.clone(), Arc::clone(topics));
-    metrics.at_scrape(move || {
+    metrics.on_scrape(move || {
         cached.set(gauge_value(topics.diskless().len()));
     });
 }

@@ -31,12 +31,12 @@ pub(super) struct MonitoredRedis {
 pub(super) fn note(readiness: &Readiness, error: Option<&CoordinatorError>) {
     match error {
         None => {
-            if readiness.set_lost(None) {
+            if readiness.set_metadata_loss(None) {
                 tracing::info!("the metadata is whole again");
             }
         }
         Some(CoordinatorError::MetadataLost(detail)) => {
-            if readiness.set_lost(Some(format!("lost: {detail}; {REMEDY}"))) {
+            if readiness.set_metadata_loss(Some(format!("lost: {detail}; {REMEDY}"))) {
                 tracing::error!(detail, "the batch coordinator lost its metadata: {REMEDY}");
             }
         }
@@ -53,14 +53,14 @@ pub(super) fn watch(monitored: &MonitoredRedis, readiness: Arc<Readiness>, metri
         let (mut settlements, mut swept) = (0, false);
         loop {
             let checked = coordinator.check().await;
-            let was_lost = readiness.is_lost();
+            let was_lost = readiness.is_metadata_lost();
             note(&readiness, checked.as_ref().err());
-            metrics.coordinator.lost.set(i64::from(readiness.is_lost()));
+            metrics.coordinator.metadata_lost.set(i64::from(readiness.is_metadata_lost()));
             let verified = coordinator.verifications();
-            metrics.coordinator.settlements.inc_by(verified.saturating_sub(settlements));
+            metrics.coordinator.verifications.inc_by(verified.saturating_sub(settlements));
             settlements = verified;
             // At a loss at once: we may be the only one who knows.
-            let is_urgent = readiness.is_lost() && !was_lost;
+            let is_urgent = readiness.is_metadata_lost() && !was_lost;
             match coordinator.save_observed_positions(is_urgent).await {
                 Ok(()) if !swept => {
                     swept = true;

@@ -12,7 +12,7 @@ use crate::engine::fetch::{Fetcher, LongPolls};
 use crate::engine::list_offsets::OffsetLookup;
 use crate::engine::memory::MemoryLimiter;
 use crate::engine::produce::{ProduceSettings, Producer, UploadSettings};
-use crate::metrics::{BudgetName, Metrics};
+use crate::metrics::{MemoryPool, Metrics};
 use crate::proxy::client_telemetry::ClientTelemetry;
 use crate::proxy::fetch_sessions::FetchSessions;
 use crate::proxy::topics::TopicRegistry;
@@ -47,9 +47,9 @@ impl ProxyBuilder {
             gauges::budget(&self.metrics, name, &limiter);
             limiter
         };
-        let diskless = limiter(BudgetName::requests, memory.requests);
-        let classic = limiter(BudgetName::classic, memory.requests);
-        let responses = limiter(BudgetName::responses, memory.responses);
+        let diskless = limiter(MemoryPool::requests, memory.requests);
+        let classic = limiter(MemoryPool::classic, memory.requests);
+        let responses = limiter(MemoryPool::responses, memory.responses);
         gauges::cache(&self.metrics, &self.objects);
         gauges::topics(&self.metrics, &self.topics);
         let producer = self.start_producer(settings, &diskless);

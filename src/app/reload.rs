@@ -96,10 +96,10 @@ impl ConfigWatcher {
                 for problem in problems.to_string().lines() {
                     tracing::error!(problem, "the configuration is wrong; the old one stays");
                 }
-                ReloadOutcome::refused
+                ReloadOutcome::rejected
             }
         };
-        self.targets.metrics.reloaded(outcome);
+        self.targets.metrics.record_reload(outcome);
     }
 
     fn apply_changes(&mut self, settings: Settings) -> ReloadOutcome {
@@ -113,7 +113,7 @@ impl ConfigWatcher {
         let needs_restart = settings.written.changed_from(&self.started_with.written);
         let needs_restart: Vec<_> =
             needs_restart.into_iter().filter(|key| !is_reloadable(key)).collect();
-        self.targets.metrics.restart_needed(!needs_restart.is_empty());
+        self.targets.metrics.set_restart_required(!needs_restart.is_empty());
         self.settings = settings;
         if !reloadable.is_empty() {
             tracing::info!(
@@ -126,7 +126,7 @@ impl ConfigWatcher {
         }
         let keys = needs_restart.join(", ");
         tracing::warn!(keys, "these keys have changed, and count after a restart only");
-        ReloadOutcome::restart_needed
+        ReloadOutcome::restart_required
     }
 
     fn apply(&self, settings: &Settings) {
@@ -143,7 +143,7 @@ impl ConfigWatcher {
         };
         let producer = proxy.producer.clone();
         tasks::spawn("turn", async move { producer.reconfigure(turn).await });
-        console.follow(settings);
+        console.apply_settings(settings);
         if let Some(logging) = logging
             && settings.log.level != self.settings.log.level
             && !logging.apply_file_level(&settings.log.level)

@@ -20,7 +20,7 @@ use crate::config::Settings;
 use crate::engine::Components;
 use crate::engine::fetch::LongPolls;
 use crate::entropy::Entropy;
-use crate::metrics::{Metrics, Success};
+use crate::metrics::{Metrics, MonitoredOperation};
 use crate::proxy::Proxy;
 use crate::proxy::cluster::KafkaCluster;
 use crate::proxy::listener::Listeners;
@@ -87,7 +87,7 @@ pub(crate) async fn start(
     let servers = settings.kafka.bootstrap_servers.iter().map(ToString::to_string).collect();
     let cluster = Arc::new(KafkaCluster::new(servers, kafka_login(settings, &entropy)));
     let metadata = retry_until_ok("Kafka", || cluster.refresh()).await;
-    metrics.successes.note(Success::kafka);
+    metrics.last_successes.record(MonitoredOperation::kafka_metadata);
     let cluster_id = cluster.view().cluster_id.clone();
     let attachment = attach(settings, &*coordinator, &cluster_id, readiness).await?;
     store_metadata_id(settings, &*store, &attachment).await?;

@@ -16,28 +16,28 @@ use serde::Serialize;
 use crate::cli::CostArgs;
 use crate::config::Settings;
 use crate::console::status::Status;
-use crate::costs::MONTH_SECONDS;
+use crate::cost::MONTH_SECONDS;
 
 /// How long a replica is waited for.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer that is read.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+const RESPONSE_BYTES_MAX: usize = 64 << 20;
 
 /// What some replicas said, added up.
 #[derive(Debug, Default, Serialize)]
-struct Report {
+struct CostSummary {
     /// By zone, then all of them.
-    zones: Vec<Row>,
-    topics: Vec<Row>,
+    zones: Vec<CostRow>,
+    topics: Vec<CostRow>,
     spent: BTreeMap<String, f64>,
-    classic: BTreeMap<String, f64>,
+    baseline: BTreeMap<String, f64>,
     advice: Vec<String>,
     /// The shortest time that a replica has been running: what a month is reckoned from.
     seconds: f64,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
-struct Row {
+struct CostRow {
     name: String,
     saved_dollars: f64,
     spent_dollars: f64,
@@ -54,20 +54,20 @@ struct Row {
 pub(super) async fn run(settings: Settings, args: CostArgs) -> anyhow::Result<ExitCode> {
     let own = || vec![format!("http://{}", settings.admin.bind)];
     let replicas = if args.replicas.is_empty() { own() } else { args.replicas.clone() };
-    let mut answers = Vec::with_capacity(replicas.len());
+    let mut statuses = Vec::with_capacity(replicas.len());
     for replica in &replicas {
-        answers.push(ask(replica).await?);
+        statuses.push(fetch_status(replica).await?);
     }
-    let report = report(&answers);
+    let report = report(&statuses);
     let text = match args.json {
         true => format!("{}\n", serde_json::to_string_pretty(&report)?),
-        false => show(&report, answers.len()),
+        false => render(&report, statuses.len()),
     };
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn ask(replica: &str) -> anyhow::Result<Status> {
+async fn fetch_status(replica: &str) -> anyhow::Result<Status> {
     let url = format!("{}/status.json", replica.trim_end_matches('/'));
     let remedy =
         || format!("{url}: a running replica's `admin.bind` is wanted; name it with --replica URL");
@@ -76,11 +76,11 @@ async fn ask(replica: &str) -> anyhow::Result<Status> {
     let asking = async {
         let response = client.get(uri).await?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
         anyhow::Ok((status, body))
     };
-    let answer = tokio::time::timeout(ANSWER_WITHIN, asking).await;
+    let answer = tokio::time::timeout(RESPONSE_TIMEOUT, asking).await;
     let (status, body) = answer.context("no answer in time").flatten().with_context(remedy)?;
     if !status.is_success() {
         bail!("{}: answered {status}", remedy());
@@ -88,13 +88,13 @@ async fn ask(replica: &str) -> anyhow::Result<Status> {
     serde_json::from_slice(&body).with_context(remedy)
 }
 
-fn report(answers: &[Status]) -> Report {
-    let mut report = Report { seconds: f64::MAX, ..Report::default() };
+fn report(statuses: &[Status]) -> CostSummary {
+    let mut report = CostSummary { seconds: f64::MAX, ..CostSummary::default() };
     let (mut zones, mut topics) = (BTreeMap::new(), BTreeMap::new());
-    for answer in answers {
+    for answer in statuses {
         let seconds = (answer.now_ms - answer.started_ms).max(1) as f64 / 1_000.0;
         report.seconds = report.seconds.min(seconds);
-        for zone in &answer.money.zones {
+        for zone in &answer.cost.zones {
             let dollars = (zone.saved_dollars, zone.spent_dollars);
             add(&mut zones, &zone.zone, dollars, seconds, 0, None);
         }
@@ -103,10 +103,10 @@ fn report(answers: &[Status]) -> Report {
             let advice = topic.advice.clone();
             add(&mut topics, &topic.name, dollars, seconds, topic.produced_bytes, advice);
         }
-        for item in &answer.money.classic_dollars {
-            *report.classic.entry(item.item.clone()).or_default() += item.dollars;
+        for item in &answer.cost.baseline_dollars {
+            *report.baseline.entry(item.item.clone()).or_default() += item.dollars;
         }
-        let spent = &answer.money.spent_dollars;
+        let spent = &answer.cost.spent_dollars;
         for (item, dollars) in [
             ("put", spent.put),
             ("get", spent.get),
@@ -116,10 +116,10 @@ fn report(answers: &[Status]) -> Report {
         ] {
             *report.spent.entry(item.to_owned()).or_default() += dollars;
         }
-        let advice = answer.money.advice.iter();
+        let advice = answer.cost.advice.iter();
         report.advice.extend(advice.map(|advice| format!("{}: {advice}", answer.replica)));
     }
-    let mut all = Row { name: "all".to_owned(), ..Row::default() };
+    let mut all = CostRow { name: "all".to_owned(), ..CostRow::default() };
     for row in zones.values() {
         all.saved_dollars += row.saved_dollars;
         all.spent_dollars += row.spent_dollars;
@@ -132,7 +132,7 @@ fn report(answers: &[Status]) -> Report {
 }
 
 fn add(
-    rows: &mut BTreeMap<String, Row>,
+    rows: &mut BTreeMap<String, CostRow>,
     name: &str,
     (saved, spent): (f64, f64),
     seconds: f64,
@@ -148,12 +148,12 @@ fn add(
     row.advice = row.advice.take().or(advice);
 }
 
-fn show(report: &Report, replicas: usize) -> String {
+fn render(report: &CostSummary, replicas: usize) -> String {
     let mut out = String::new();
     let many = if replicas == 1 { "replica" } else { "replicas" };
     let minutes = report.seconds / 60.0;
     let _infallible = writeln!(out, "{replicas} {many}, {minutes:.1} minutes or more\n");
-    let mut table = |title: &str, rows: &[Row]| {
+    let mut table = |title: &str, rows: &[CostRow]| {
         let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0).max(title.len());
         let _infallible = writeln!(
             out,
@@ -180,7 +180,7 @@ fn show(report: &Report, replicas: usize) -> String {
     };
     let _infallible = writeln!(out, "spent on: {}", items(&report.spent).join(", "));
     let _infallible =
-        writeln!(out, "replicated Kafka would have cost: {}", items(&report.classic).join(", "));
+        writeln!(out, "replicated Kafka would have cost: {}", items(&report.baseline).join(", "));
     for advice in &report.advice {
         let _infallible = writeln!(out, "advice: {advice}");
     }
@@ -190,12 +190,12 @@ fn show(report: &Report, replicas: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::console::status::{Item, Money, TopicStatus, ZoneMoney};
+    use crate::console::status::{CostItem, CostStatus, TopicStatus, ZoneCost};
 
     fn answer(replica: &str, zone: &str, saved: f64) -> Status {
         let zones =
-            vec![ZoneMoney { zone: zone.to_owned(), saved_dollars: saved, spent_dollars: 0.5 }];
-        let classic = vec![Item { item: "produce".to_owned(), dollars: saved + 0.5 }];
+            vec![ZoneCost { zone: zone.to_owned(), saved_dollars: saved, spent_dollars: 0.5 }];
+        let baseline = vec![CostItem { item: "produce".to_owned(), dollars: saved + 0.5 }];
         let topic = TopicStatus {
             name: "clicks".to_owned(),
             saved_dollars: saved,
@@ -206,7 +206,7 @@ mod tests {
         Status {
             replica: replica.to_owned(),
             now_ms: 3_600_000,
-            money: Money { zones, classic_dollars: classic, ..Money::default() },
+            cost: CostStatus { zones, baseline_dollars: baseline, ..CostStatus::default() },
             topics: vec![topic],
             ..Status::default()
         }
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(zones, [("a", 3.0, 1.0), ("b", -1.0, 0.5), ("all", 2.0, 1.5)]);
         assert_eq!((report.topics.len(), report.topics[0].produced_bytes), (1, 21));
         assert!((report.zones[0].per_month - 3.0 * 730.0).abs() < 1e-6);
-        let text = show(&report, 3);
+        let text = render(&report, 3);
         assert!(
             text.contains("3 replicas, 60.0 minutes") && text.contains("produce 3.5"),
             "{text}"

@@ -31,7 +31,7 @@ pub(super) async fn run(
     let shutdown = Shutdown::on_signals()?;
     let readiness = Arc::new(Readiness::default());
     let metrics = Arc::new(Metrics::default());
-    metrics.identify(&settings.replica, &settings.zone);
+    metrics.set_build_info(&settings.replica, &settings.zone);
     let console =
         Console::start(&settings, Arc::clone(&metrics), Arc::clone(&readiness), logging.clone());
     let pages = Arc::clone(&console) as Arc<dyn Pages>;
@@ -40,7 +40,7 @@ pub(super) async fn run(
         () = shutdown.drain.cancelled() => return Ok(()),
         replica = app::start(&settings, Arc::clone(&metrics), &readiness) => replica?,
     };
-    console.attach(Arc::clone(&replica.proxy));
+    console.set_proxy(Arc::clone(&replica.proxy));
     let (proxy, settings_digest) =
         (Arc::clone(&replica.proxy), Arc::clone(&replica.settings_digest));
     let targets = ReloadTargets { proxy, console, logging, metrics, settings_digest };

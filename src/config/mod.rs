@@ -30,7 +30,7 @@ pub use schema::schema;
 pub use topics::{Profile, TopicPattern, TopicRule, TopicRules, TopicType};
 pub use units::HostPort;
 
-use crate::costs::PriceBook;
+use crate::cost::Pricing;
 use crate::logging::Format;
 use crate::store::open::StoreUrl;
 use crate::store::s3::S3Options;
@@ -75,7 +75,7 @@ pub struct Settings {
     /// What is shown of metrics.
     pub metrics: MetricsSettings,
     /// What things cost.
-    pub costs: PriceBook,
+    pub costs: Pricing,
     /// What is logged.
     pub log: LogSettings,
     /// The file as it was written, to tell what has changed.

@@ -3,7 +3,7 @@
 use super::raw::{Node, Reader, join};
 use super::values::{endpoint, on_or_off, switch};
 use super::{LogSettings, MetricsSettings};
-use crate::costs::PriceBook;
+use crate::cost::Pricing;
 use crate::logging::{Format, parse_filter};
 
 /// The greatest price that is taken for one.
@@ -38,7 +38,7 @@ impl Reader {
         MetricsSettings { per_topic: per_topic.unwrap_or(false) }
     }
 
-    pub(super) fn costs(&mut self, node: Option<&Node>) -> PriceBook {
+    pub(super) fn costs(&mut self, node: Option<&Node>) -> Pricing {
         let section = self.section("costs", node);
         let mut price = |name: &str, default| {
             let read = self.word(&join("costs", name), section.find(name), |text| {
@@ -47,8 +47,8 @@ impl Reader {
             });
             read.unwrap_or(default)
         };
-        let book = PriceBook::default();
-        let book = PriceBook {
+        let book = Pricing::default();
+        let book = Pricing {
             cross_zone_per_gib: price("crossZonePerGiB", book.cross_zone_per_gib),
             put_per_1000: price("putsPer1000", book.put_per_1000),
             get_per_1000: price("getsPer1000", book.get_per_1000),
@@ -66,7 +66,7 @@ impl Reader {
             let read = self.word(&join("costs", name), section.find(name), switch);
             read.unwrap_or(default)
         };
-        PriceBook {
+        Pricing {
             replication_factor: copies.unwrap_or(book.replication_factor),
             zones,
             replication_is_charged: switch("replicationIsCharged", book.replication_is_charged),

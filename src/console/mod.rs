@@ -1,10 +1,10 @@
 //! The page at the admin port, and the books behind it: what happened in the last minute, what is
 //! where, and what it costs.
 
-mod compose;
-mod minute;
-mod sizes;
+mod render;
+mod snapshot;
 pub mod status;
+mod topic_sizes;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -13,17 +13,19 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use compose::Between;
-use minute::{Ring, Snapshot, TICK};
-use sizes::Sizes;
+use render::SnapshotDelta;
+use snapshot::{MetricsSnapshot, SNAPSHOT_INTERVAL, SnapshotRing};
 use status::Status;
+use topic_sizes::TopicSizes;
 
 use crate::admin::{Page, Pages, Readiness};
 use crate::clock::{SystemClock, WallClock};
 use crate::config::{CoordinatorSettings, Settings};
-use crate::costs::{Ledger, Traffic};
+use crate::cost::{CostModel, Usage};
 use crate::logging::Logging;
-use crate::metrics::{FetchStage, Metrics, ProduceStage, StoreVerb, Success, TopicRow};
+use crate::metrics::{
+    FetchStage, Metrics, MonitoredOperation, ProduceStage, StoreOperation, TopicSeries,
+};
 use crate::proxy::Proxy;
 use crate::tasks;
 
@@ -42,16 +44,16 @@ pub struct Console {
     readiness: Arc<Readiness>,
     /// From the end of the start on.
     proxy: OnceLock<Arc<Proxy>>,
-    sizes: Arc<Sizes>,
-    begun: Instant,
+    sizes: Arc<TopicSizes>,
+    started: Instant,
     started_ms: i64,
-    books: Mutex<Books>,
+    history: Mutex<CostHistory>,
 }
 
 #[derive(Debug)]
-struct Books {
-    ring: Ring,
-    ledger: Ledger,
+struct CostHistory {
+    snapshots: SnapshotRing,
+    cost_model: CostModel,
 }
 
 impl Console {
@@ -62,7 +64,10 @@ impl Console {
         readiness: Arc<Readiness>,
         logging: Option<Logging>,
     ) -> Arc<Self> {
-        let books = Books { ring: Ring::default(), ledger: Ledger::new(settings.costs) };
+        let history = CostHistory {
+            snapshots: SnapshotRing::default(),
+            cost_model: CostModel::new(settings.costs),
+        };
         let console = Arc::new(Self {
             settings: settings.clone(),
             per_topic: AtomicBool::new(settings.metrics.per_topic),
@@ -71,106 +76,106 @@ impl Console {
             readiness,
             proxy: OnceLock::new(),
             sizes: Arc::default(),
-            begun: Instant::now(),
+            started: Instant::now(),
             started_ms: SystemClock.now_ms(),
-            books: Mutex::new(books),
+            history: Mutex::new(history),
         });
         let shown: Weak<Self> = Arc::downgrade(&console);
-        metrics.at_scrape(move || {
+        metrics.on_scrape(move || {
             if let Some(console) = shown.upgrade() {
-                console.show();
+                console.export_cost_metrics();
             }
         });
         let ticking = Arc::clone(&console);
         tasks::spawn_critical("console", async move {
             loop {
-                let snapshot = ticking.enter(&mut ticking.books());
-                ticking.books().ring.push(snapshot);
-                tokio::time::sleep(TICK).await;
+                let snapshot = ticking.record(&mut ticking.history());
+                ticking.history().snapshots.push(snapshot);
+                tokio::time::sleep(SNAPSHOT_INTERVAL).await;
             }
         });
         console
     }
 
     /// The file says something else now.
-    pub fn follow(&self, settings: &Settings) {
+    pub fn apply_settings(&self, settings: &Settings) {
         self.per_topic.store(settings.metrics.per_topic, Ordering::Relaxed);
-        let mut books = self.books();
+        let mut history = self.history();
         // What happened until now happened at the old prices.
-        let _snapshot = self.enter(&mut books);
-        books.ledger.set_book(settings.costs);
+        let _snapshot = self.record(&mut history);
+        history.cost_model.set_pricing(settings.costs);
     }
 
     /// The start is over.
-    pub fn attach(&self, proxy: Arc<Proxy>) {
+    pub fn set_proxy(&self, proxy: Arc<Proxy>) {
         let _once = self.proxy.set(proxy);
     }
 
-    fn traffic(&self) -> Traffic {
+    fn usage(&self) -> Usage {
         let store = &self.metrics.store;
-        Traffic {
-            puts: store.total(StoreVerb::put),
-            gets: store.total(StoreVerb::get) + store.total(StoreVerb::head),
-            lists: store.total(StoreVerb::list),
-            stored_bytes: self.metrics.produce.object_bytes.get(),
-            crossed_bytes: self.metrics.clients.crossed(),
+        Usage {
+            puts: store.total(StoreOperation::put),
+            gets: store.total(StoreOperation::get) + store.total(StoreOperation::head),
+            lists: store.total(StoreOperation::list),
+            stored_bytes: self.metrics.produce.objects_written_bytes.get(),
+            cross_zone_bytes: self.metrics.clients.diskless_cross_zone_bytes(),
         }
     }
 
     /// Brings the books up to date.
-    fn enter(&self, books: &mut Books) -> Snapshot {
+    fn record(&self, history: &mut CostHistory) -> MetricsSnapshot {
         let zones = self.proxy.get().map_or(1, |proxy| {
             let map = proxy.topology.current();
             let lives = |zone: &usize| !map.live_members(*zone as u16).is_empty();
             (0..map.zone_names().count()).filter(lives).count().max(1)
         });
         let counts = self.metrics.topics.read();
-        let now = self.begun.elapsed();
-        books.ledger.enter(now, u32::try_from(zones).unwrap_or(1), self.traffic(), &counts);
-        Snapshot::take(&self.metrics, now, *books.ledger.bill())
+        let now = self.started.elapsed();
+        history.cost_model.record(now, u32::try_from(zones).unwrap_or(1), self.usage(), &counts);
+        MetricsSnapshot::take(&self.metrics, now, *history.cost_model.report())
     }
 
     /// Shows the books to Prometheus.
-    fn show(&self) {
-        let mut books = self.books();
-        let _snapshot = self.enter(&mut books);
-        let bill = books.ledger.bill();
-        self.metrics.money.show(&bill.classic_items(), &bill.spent_items());
+    fn export_cost_metrics(&self) {
+        let mut history = self.history();
+        let _snapshot = self.record(&mut history);
+        let report = history.cost_model.report();
+        self.metrics.cost.show(&report.baseline_items(), &report.spent_items());
         if !self.per_topic.load(Ordering::Relaxed) {
-            self.metrics.money.show_topics(&[]);
+            self.metrics.cost.show_topics(&[]);
             return;
         }
         let Some(proxy) = self.proxy.get() else { return };
         let row = |topic: &Arc<crate::proxy::topics::Topic>| {
-            let bill = books.ledger.topics().get(&topic.id)?;
-            let (saved, spent) = (bill.saved(), bill.spent());
-            Some(TopicRow { name: topic.name.clone(), counts: bill.counts, saved, spent })
+            let report = history.cost_model.topics().get(&topic.id)?;
+            let (saved, spent) = (report.saved(), report.spent());
+            Some(TopicSeries { name: topic.name.clone(), counts: report.counts, saved, spent })
         };
-        let mut rows: Vec<TopicRow> = proxy.topics.diskless().iter().filter_map(row).collect();
-        let busy = |row: &TopicRow| row.counts.produced_bytes + row.counts.fetched_bytes;
+        let mut rows: Vec<TopicSeries> = proxy.topics.diskless().iter().filter_map(row).collect();
+        let busy = |row: &TopicSeries| row.counts.produced_bytes + row.counts.fetched_bytes;
         rows.sort_by_key(|row| std::cmp::Reverse(busy(row)));
         rows.truncate(TOPIC_SERIES_MAX);
-        self.metrics.money.show_topics(&rows);
+        self.metrics.cost.show_topics(&rows);
     }
 
     /// What there is to show now.
     pub fn status(&self) -> Status {
-        let mut books = self.books();
-        let now = self.enter(&mut books);
-        let before = books.ring.minute_ago().unwrap_or(&now);
-        let between = Between { before, now: &now };
+        let mut history = self.history();
+        let now = self.record(&mut history);
+        let before = history.snapshots.minute_ago().unwrap_or(&now);
+        let between = SnapshotDelta { before, now: &now };
         let (state, detail) = self.readiness.state();
         let settings = &self.settings;
         let coordinator = match &settings.coordinator {
             CoordinatorSettings::Embedded => "embedded".to_owned(),
             CoordinatorSettings::Redis { url, .. } => url.to_string(),
         };
-        let ages = &self.metrics.successes;
+        let ages = &self.metrics.last_successes;
         let store_url = settings.objects_url().to_string();
-        let of_store = [Success::put, Success::get];
-        let fine = ["ok", "not_found", "exists", "abandoned"];
-        let mut money = between.money(&books.ledger, self.traffic(), &settings.zone);
-        money.since_ms = self.started_ms;
+        let of_store = [MonitoredOperation::store_put, MonitoredOperation::store_get];
+        let fine = ["ok", "not_found", "exists", "cancelled"];
+        let mut cost = between.cost(&history.cost_model, self.usage(), &settings.zone);
+        cost.since_ms = self.started_ms;
         let mut status = Status {
             version: crate::VERSION.to_owned(),
             now_ms: SystemClock.now_ms(),
@@ -183,29 +188,29 @@ impl Console {
             rates: between.rates(),
             produce_stages: between.produce_stages(ProduceStage::ALL.iter().map(|s| s.name())),
             fetch_stages: between.fetch_stages(FetchStage::ALL.iter().map(|s| s.name())),
-            store: compose::backend(store_url, false, ages, &of_store, between.store(), &fine),
-            coordinator: compose::backend(
+            store: render::backend(store_url, false, ages, &of_store, between.store(), &fine),
+            coordinator: render::backend(
                 coordinator,
-                self.readiness.is_lost(),
+                self.readiness.is_metadata_lost(),
                 ages,
-                &[Success::coordinator],
+                &[MonitoredOperation::coordinator_request],
                 between.coordinator(),
-                &["ok", "abandoned"],
+                &["ok", "cancelled"],
             ),
-            money,
+            cost,
             ..Status::default()
         };
         if let Some(proxy) = self.proxy.get() {
             self.sizes.refresh(proxy);
-            status.cluster = compose::cluster(proxy, &settings.cluster);
-            status.zones = compose::zones(proxy);
-            status.topics = between.topics(proxy, &books.ledger, &self.sizes.known());
+            status.cluster = render::cluster(proxy, &settings.cluster);
+            status.zones = render::zones(proxy);
+            status.topics = between.topics(proxy, &history.cost_model, &self.sizes.cached());
         }
         status
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock()
+    fn history(&self) -> MutexGuard<'_, CostHistory> {
+        self.history.lock()
     }
 }
 

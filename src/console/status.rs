@@ -15,35 +15,35 @@ pub struct Status {
     pub replica: String,
     /// Its zone.
     pub zone: String,
-    /// `starting`, `ready`, `draining` or `lost`.
+    /// `starting`, `ready`, `draining` or `metadata_lost`.
     pub state: String,
     /// What an operator is to know of it.
     pub detail: Option<String>,
     /// The Kafka cluster behind.
-    pub cluster: Cluster,
+    pub cluster: ClusterStatus,
     /// Every zone there ever was.
-    pub zones: Vec<Zone>,
+    pub zones: Vec<ZoneStatus>,
     /// Client connections that are open.
     pub connections: i64,
     /// Traffic of diskless topics.
-    pub rates: Rates,
+    pub rates: TrafficRates,
     /// Where the time of produces went in the last minute.
-    pub produce_stages: Vec<Stage>,
+    pub produce_stages: Vec<StageLatency>,
     /// Where that of fetches went.
-    pub fetch_stages: Vec<Stage>,
+    pub fetch_stages: Vec<StageLatency>,
     /// The object store in the last minute.
-    pub store: Backend,
+    pub store: BackendStatus,
     /// The coordinator in the last minute.
-    pub coordinator: Backend,
+    pub coordinator: BackendStatus,
     /// Since the start.
-    pub money: Money,
+    pub cost: CostStatus,
     /// Diskless topics, by name.
     pub topics: Vec<TopicStatus>,
 }
 
 /// The Kafka cluster.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Cluster {
+pub struct ClusterStatus {
     /// Its id.
     pub id: String,
     /// The name of this installation.
@@ -54,18 +54,18 @@ pub struct Cluster {
 
 /// A zone.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Zone {
+pub struct ZoneStatus {
     /// Its name.
     pub zone: String,
     /// The replicas whose leases hold.
     pub replicas: Vec<String>,
     /// Its diskless nodes.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<NodeStatus>,
 }
 
 /// A diskless node.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Node {
+pub struct NodeStatus {
     /// Its id, as clients see it.
     pub id: i32,
     /// The replica that hosts it.
@@ -78,7 +78,7 @@ pub struct Node {
 
 /// Per second, over the last minute.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Rates {
+pub struct TrafficRates {
     /// Bytes of batches written.
     pub produce_bytes: f64,
     /// Bytes of batches read.
@@ -93,7 +93,7 @@ pub struct Rates {
 
 /// A stage of requests.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Stage {
+pub struct StageLatency {
     /// Its name.
     pub stage: String,
     /// Milliseconds on the average; `None` where nothing was.
@@ -108,24 +108,24 @@ pub struct Stage {
 
 /// Something that is called.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Backend {
+pub struct BackendStatus {
     /// Where it is; without secrets.
     pub url: String,
     /// Whether its metadata is lost.
-    pub lost: bool,
+    pub metadata_lost: bool,
     /// Seconds since a call last went well.
     pub last_success_age_seconds: Option<f64>,
     /// Calls of the last minute that did not go well.
     pub errors_last_minute: u64,
     /// Calls of the last minute.
-    pub calls: Vec<Calls>,
+    pub calls: Vec<CallStats>,
 }
 
 /// Calls that ended alike.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Calls {
+pub struct CallStats {
     /// The verb.
-    pub verb: String,
+    pub operation: String,
     /// How they ended.
     pub outcome: String,
     /// How many.
@@ -138,28 +138,28 @@ pub struct Calls {
 
 /// Dollars of this replica since it started.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Money {
+pub struct CostStatus {
     /// When it started.
     pub since_ms: i64,
     /// Saved; below 0 where more was spent.
     pub saved_dollars: f64,
     /// What replicated Kafka would have cost, by item.
-    pub classic_dollars: Vec<Item>,
+    pub baseline_dollars: Vec<CostItem>,
     /// What was spent, by item.
-    pub spent_dollars: Spent,
+    pub spent_dollars: SpentDollars,
     /// Saved in a month at the rate of the last minute.
-    pub net_dollars_per_month: Option<f64>,
+    pub saved_dollars_per_month: Option<f64>,
     /// By zone: of this replica's own.
-    pub zones: Vec<ZoneMoney>,
+    pub zones: Vec<ZoneCost>,
     /// Requests of the object store until now: what `spent_dollars` is reckoned from.
-    pub requests: Requests,
+    pub requests: StoreRequests,
     /// What would be cheaper.
     pub advice: Option<String>,
 }
 
 /// An item and its dollars.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Item {
+pub struct CostItem {
     /// Its name.
     pub item: String,
     /// What it came to.
@@ -168,7 +168,7 @@ pub struct Item {
 
 /// Dollars spent.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Spent {
+pub struct SpentDollars {
     /// PUTs.
     pub put: f64,
     /// GETs and HEADs.
@@ -183,7 +183,7 @@ pub struct Spent {
 
 /// A zone's dollars.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct ZoneMoney {
+pub struct ZoneCost {
     /// The zone.
     pub zone: String,
     /// Saved.
@@ -194,7 +194,7 @@ pub struct ZoneMoney {
 
 /// Requests of the object store.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Requests {
+pub struct StoreRequests {
     /// PUTs.
     pub puts: u64,
     /// GETs and HEADs.

@@ -12,7 +12,7 @@ use super::{
     Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding, Watermarks,
 };
 use crate::log::ids::{TopicId, TopicPartition};
-use crate::metrics::{CoordinatorOutcome, CoordinatorVerb, Metrics, Success};
+use crate::metrics::{CoordinatorOperation, CoordinatorOutcome, Metrics, MonitoredOperation};
 
 /// A coordinator whose calls are counted.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl MeasuredCoordinator {
 
     async fn call<T>(
         &self,
-        verb: CoordinatorVerb,
+        verb: CoordinatorOperation,
         call: impl Future<Output = Answer<T>>,
     ) -> Answer<T> {
         let mut counted =
@@ -39,9 +39,9 @@ impl MeasuredCoordinator {
         let done = call.await;
         counted.end = Some(done.as_ref().map_or_else(outcome, |_| CoordinatorOutcome::ok));
         if done.is_ok() {
-            self.metrics.successes.note(Success::coordinator);
-            if verb == CoordinatorVerb::commit {
-                self.metrics.successes.note(Success::commit);
+            self.metrics.last_successes.record(MonitoredOperation::coordinator_request);
+            if verb == CoordinatorOperation::commit {
+                self.metrics.last_successes.record(MonitoredOperation::commit);
             }
         }
         done
@@ -51,10 +51,10 @@ impl MeasuredCoordinator {
 fn outcome(error: &CoordinatorError) -> CoordinatorOutcome {
     match error {
         CoordinatorError::Unavailable(_) => CoordinatorOutcome::unavailable,
-        CoordinatorError::Unknown(_) => CoordinatorOutcome::unknown,
-        CoordinatorError::MetadataLost(_) => CoordinatorOutcome::lost,
+        CoordinatorError::Unknown(_) => CoordinatorOutcome::indeterminate,
+        CoordinatorError::MetadataLost(_) => CoordinatorOutcome::metadata_lost,
         CoordinatorError::OtherCluster { .. } | CoordinatorError::Corrupt(_) => {
-            CoordinatorOutcome::refused
+            CoordinatorOutcome::rejected
         }
     }
 }
@@ -62,7 +62,7 @@ fn outcome(error: &CoordinatorError) -> CoordinatorOutcome {
 /// Counts a call at its end, also when it is dropped before.
 struct Counted<'a> {
     metrics: &'a Metrics,
-    verb: CoordinatorVerb,
+    verb: CoordinatorOperation,
     begun: Instant,
     end: Option<CoordinatorOutcome>,
 }
@@ -70,8 +70,8 @@ struct Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         let took = self.end.map(|_| self.begun.elapsed());
-        let end = self.end.unwrap_or(CoordinatorOutcome::abandoned);
-        self.metrics.coordinator.ended(self.verb, end, took);
+        let end = self.end.unwrap_or(CoordinatorOutcome::cancelled);
+        self.metrics.coordinator.record(self.verb, end, took);
     }
 }
 
@@ -82,47 +82,47 @@ impl Coordinator for MeasuredCoordinator {
     }
 
     async fn attach(&self, cluster_id: &str, zone: &str) -> Answer<Attachment> {
-        self.call(CoordinatorVerb::attach, self.inner.attach(cluster_id, zone)).await
+        self.call(CoordinatorOperation::attach, self.inner.attach(cluster_id, zone)).await
     }
 
     async fn register(&self, asked: Vec<Registration>) -> Answer<Vec<Option<TopicBinding>>> {
-        self.call(CoordinatorVerb::register, self.inner.register(asked)).await
+        self.call(CoordinatorOperation::register, self.inner.register(asked)).await
     }
 
     async fn topics(&self) -> Answer<Vec<TopicBinding>> {
-        self.call(CoordinatorVerb::topics, self.inner.topics()).await
+        self.call(CoordinatorOperation::topics, self.inner.topics()).await
     }
 
     async fn delete_topic(&self, topic: TopicId) -> Answer<()> {
-        self.call(CoordinatorVerb::forget, self.inner.delete_topic(topic)).await
+        self.call(CoordinatorOperation::delete_topic, self.inner.delete_topic(topic)).await
     }
 
     async fn commit(&self, commit: &Commit) -> Answer<Vec<PartOutcome>> {
-        let done = self.call(CoordinatorVerb::commit, self.inner.commit(commit)).await;
+        let done = self.call(CoordinatorOperation::commit, self.inner.commit(commit)).await;
         if done.is_ok() {
-            self.metrics.coordinator.committed(commit.object);
+            self.metrics.coordinator.commit_acknowledged(commit.object);
         }
         done
     }
 
     async fn find(&self, requests: Vec<FindRequest>) -> Answer<Vec<Found>> {
-        self.call(CoordinatorVerb::find, self.inner.find(requests)).await
+        self.call(CoordinatorOperation::find, self.inner.find(requests)).await
     }
 
     async fn trim(&self, starts: Vec<(TopicPartition, i64)>) -> Answer<Vec<Watermarks>> {
-        self.call(CoordinatorVerb::trim, self.inner.trim(starts)).await
+        self.call(CoordinatorOperation::trim, self.inner.trim(starts)).await
     }
 
     async fn producers(&self, partition: TopicPartition) -> Answer<Vec<ProducerSnapshot>> {
-        self.call(CoordinatorVerb::producers, self.inner.producers(partition)).await
+        self.call(CoordinatorOperation::producers, self.inner.producers(partition)).await
     }
 
     async fn subscribe(&self) -> Answer<mpsc::Receiver<Event>> {
-        self.call(CoordinatorVerb::follow, self.inner.subscribe()).await
+        self.call(CoordinatorOperation::subscribe, self.inner.subscribe()).await
     }
 
     async fn renew(&self, member: &Member, ttl: Duration) -> Answer<Membership> {
-        self.call(CoordinatorVerb::renew, self.inner.renew(member, ttl)).await
+        self.call(CoordinatorOperation::renew, self.inner.renew(member, ttl)).await
     }
 }
 
@@ -138,10 +138,10 @@ mod tests {
         let coordinator = MeasuredCoordinator::new(inner, Arc::clone(&metrics));
         coordinator.attach("one", "a").await.unwrap();
         coordinator.attach("two", "a").await.unwrap_err();
-        let count = |outcome| metrics.coordinator.count(CoordinatorVerb::attach, outcome);
+        let count = |outcome| metrics.coordinator.count(CoordinatorOperation::attach, outcome);
         assert_eq!(count(CoordinatorOutcome::ok), 1);
-        assert_eq!(count(CoordinatorOutcome::refused), 1);
-        assert!(metrics.successes.age(Success::coordinator).is_some());
-        assert_eq!(metrics.successes.age(Success::commit), None);
+        assert_eq!(count(CoordinatorOutcome::rejected), 1);
+        assert!(metrics.last_successes.age(MonitoredOperation::coordinator_request).is_some());
+        assert_eq!(metrics.last_successes.age(MonitoredOperation::commit), None);
     }
 }

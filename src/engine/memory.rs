@@ -91,7 +91,7 @@ impl ConnectionQuota {
         let of_budget =
             acquire(&self.budget.free, wanted.min(self.budget.bytes), &mut waited).await?;
         if !waited.is_zero() {
-            self.budget.metrics.clients.budget_waits.inc();
+            self.budget.metrics.clients.memory_pool_waits.inc();
         }
         Ok(MemoryPermit { _of_share: of_share, _of_budget: of_budget, waited })
     }

@@ -6,11 +6,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::book::Book;
 use super::labels::{
-    ApiKind, Border, BudgetLabels, BudgetName, CrossingLabels, Direction, EndpointKind,
-    EndpointLabels, ErrorLabels, PlacementLabels, PlacementOutcome, RequestLabels, ZoneLabels,
+    ApiKind, CrossZoneLabels, Direction, EndpointKind, EndpointLabels, ErrorLabels, MemoryPool,
+    MemoryPoolLabels, RequestLabels, TrafficPath, ZoneLabels, ZoneResolutionLabels,
+    ZoneResolutionOutcome,
 };
+use super::registry::MetricRegistry;
 
 type WholeGauge = Gauge<i64, AtomicI64>;
 
@@ -21,66 +22,74 @@ pub struct ClientMetrics {
     partition_errors: Family<ErrorLabels, Counter>,
     connections: Family<EndpointLabels, WholeGauge>,
     connections_opened: Family<EndpointLabels, Counter>,
-    placements: Family<PlacementLabels, Counter>,
-    crossings: Family<CrossingLabels, Counter>,
+    zone_resolutions: Family<ZoneResolutionLabels, Counter>,
+    cross_zone_bytes: Family<CrossZoneLabels, Counter>,
     members: Family<ZoneLabels, WholeGauge>,
-    budget_bytes: Family<BudgetLabels, WholeGauge>,
-    budget_used: Family<BudgetLabels, WholeGauge>,
+    memory_pool_limit: Family<MemoryPoolLabels, WholeGauge>,
+    memory_pool_used: Family<MemoryPoolLabels, WholeGauge>,
     /// Requests whose reading waited for memory.
-    pub budget_waits: Counter,
+    pub memory_pool_waits: Counter,
     /// Diskless topics that are known.
     pub diskless_topics: WholeGauge,
     /// Diskless topics whose placeholder on the brokers holds records.
-    pub placeholders_written: WholeGauge,
+    pub placeholders_with_records: WholeGauge,
 }
 
 impl ClientMetrics {
-    pub(super) fn new(book: &mut Book) -> Self {
+    pub(super) fn new(registry: &mut MetricRegistry) -> Self {
         Self {
-            requests: book.counters(
+            requests: registry.counter_family(
                 "requests",
                 "api, endpoint",
                 "Requests by API and kind of endpoint",
             ),
-            partition_errors: book.counters(
+            partition_errors: registry.counter_family(
                 "partition_errors",
                 "api, code",
                 "Partitions of diskless topics answered with an error, by Kafka's error code",
             ),
-            connections: book.gauges("connections", "endpoint", "Client connections open"),
-            connections_opened: book.counters(
+            connections: registry.gauge_family(
+                "connections",
+                "endpoint",
+                "Client connections open",
+            ),
+            connections_opened: registry.counter_family(
                 "connections_opened",
                 "endpoint",
                 "Client connections that were opened",
             ),
-            placements: book.counters(
-                "placements",
+            zone_resolutions: registry.counter_family(
+                "client_zone_resolutions",
                 "outcome",
                 "Requests for Metadata, by how the client's zone was found out",
             ),
-            crossings: book.counters(
-                "zone_crossing_bytes",
-                "border, api, direction",
+            cross_zone_bytes: registry.counter_family(
+                "cross_zone_bytes",
+                "path, api, direction",
                 "Bytes between this replica and what is known to be in another zone",
             ),
-            members: book.gauges("members", "zone", "Replicas whose leases hold, as last heard"),
-            budget_bytes: book.gauges(
-                "budget_bytes",
-                "budget",
+            members: registry.gauge_family(
+                "members",
+                "zone",
+                "Replicas whose leases hold, as last heard",
+            ),
+            memory_pool_limit: registry.gauge_family(
+                "memory_pool_limit_bytes",
+                "pool",
                 "Bytes of memory that requests may take in all",
             ),
-            budget_used: book.gauges(
-                "budget_used_bytes",
-                "budget",
+            memory_pool_used: registry.gauge_family(
+                "memory_pool_used_bytes",
+                "pool",
                 "Bytes of that memory that are taken",
             ),
-            budget_waits: book.counter(
-                "budget_waits",
+            memory_pool_waits: registry.counter(
+                "memory_pool_waits",
                 "Requests whose reading waited for memory (`memory.requests`, `memory.connection`)",
             ),
-            diskless_topics: book.gauge("diskless_topics", "Diskless topics that are known"),
-            placeholders_written: book.gauge(
-                "placeholders_written",
+            diskless_topics: registry.gauge("diskless_topics", "Diskless topics that are known"),
+            placeholders_with_records: registry.gauge(
+                "placeholders_with_records",
                 "Diskless topics whose placeholder on the brokers holds records: somebody wrote to \
                  the brokers directly, and no consumer of the diskless topic sees it",
             ),
@@ -98,19 +107,26 @@ impl ClientMetrics {
     }
 
     /// Counts a client that was placed in a zone, or not.
-    pub fn placement(&self, outcome: PlacementOutcome) {
-        self.placements.get_or_create(&PlacementLabels { outcome }).inc();
+    pub fn zone_resolution(&self, outcome: ZoneResolutionOutcome) {
+        self.zone_resolutions.get_or_create(&ZoneResolutionLabels { outcome }).inc();
     }
 
     /// Counts bytes that cross zones.
-    pub fn crossing(&self, border: Border, api: ApiKind, direction: Direction) -> Counter {
-        self.crossings.get_or_create_owned(&CrossingLabels { border, api, direction })
+    pub fn cross_zone_bytes(
+        &self,
+        path: TrafficPath,
+        api: ApiKind,
+        direction: Direction,
+    ) -> Counter {
+        self.cross_zone_bytes.get_or_create_owned(&CrossZoneLabels { path, api, direction })
     }
 
     /// Bytes between clients and diskless nodes that crossed zones until now.
-    pub fn crossed(&self) -> u64 {
+    pub fn diskless_cross_zone_bytes(&self) -> u64 {
         let apis = [ApiKind::produce, ApiKind::fetch, ApiKind::other];
-        let bytes = |api, direction| self.crossing(Border::diskless, api, direction).get();
+        let bytes = |api, direction| {
+            self.cross_zone_bytes(TrafficPath::client_diskless, api, direction).get()
+        };
         apis.iter().map(|api| bytes(*api, Direction::received) + bytes(*api, Direction::sent)).sum()
     }
 
@@ -147,11 +163,11 @@ impl ClientMetrics {
     }
 
     /// The gauges of a budget: all of it, and what is taken.
-    pub fn budget(&self, budget: BudgetName) -> (WholeGauge, WholeGauge) {
-        let labels = BudgetLabels { budget };
+    pub fn memory_pool(&self, pool: MemoryPool) -> (WholeGauge, WholeGauge) {
+        let labels = MemoryPoolLabels { pool };
         (
-            self.budget_bytes.get_or_create_owned(&labels),
-            self.budget_used.get_or_create_owned(&labels),
+            self.memory_pool_limit.get_or_create_owned(&labels),
+            self.memory_pool_used.get_or_create_owned(&labels),
         )
     }
 }

@@ -10,11 +10,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
-use super::book::Book;
 use super::labels::{
-    CoordinatorLabels, CoordinatorOutcome, CoordinatorVerb, CoordinatorVerbLabels, Success,
-    SuccessLabels,
+    CoordinatorLabels, CoordinatorOperation, CoordinatorOperationLabels, CoordinatorOutcome,
+    MonitoredOperation, MonitoredOperationLabels,
 };
+use super::registry::MetricRegistry;
 use super::timer::Timer;
 use crate::log::ids::ObjectId;
 
@@ -22,70 +22,70 @@ use crate::log::ids::ObjectId;
 #[derive(Debug)]
 pub struct CoordinatorMetrics {
     requests: Family<CoordinatorLabels, Counter>,
-    seconds: Vec<Timer>,
+    duration: Vec<Timer>,
     /// 1 while the metadata is lost.
-    pub lost: Gauge<i64, AtomicI64>,
+    pub metadata_lost: Gauge<i64, AtomicI64>,
     /// How often a Redis that began anew was settled.
-    pub settlements: Counter,
+    pub verifications: Counter,
     /// Leases renewed, and with them the list of the zone's replicas.
     pub lease_renewals: Counter,
     event_lag: Timer,
     /// Objects of this replica's own of which one of the two was heard, and when.
-    halves: Mutex<VecDeque<(ObjectId, Half, Instant)>>,
+    pending_signals: Mutex<VecDeque<(ObjectId, CommitSignal, Instant)>>,
 }
 
 /// What is heard of an own object that is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Half {
+enum CommitSignal {
     /// The commit's answer.
-    Answer,
+    Response,
     /// The event that tells readers.
     Event,
 }
 
 /// So many objects are remembered until the other half is heard.
-const HALVES_MAX: usize = 256;
+const PENDING_SIGNALS_MAX: usize = 256;
 
 impl CoordinatorMetrics {
-    pub(super) fn new(book: &mut Book) -> Self {
-        let seconds = book.timers(
-            "coordinator_request_seconds",
-            "verb",
+    pub(super) fn new(registry: &mut MetricRegistry) -> Self {
+        let duration = registry.timer_vec(
+            "coordinator_request_duration_seconds",
+            "operation",
             "How long calls of the batch coordinator took; those that nobody waited for are left \
              out",
-            CoordinatorVerb::ALL,
-            |verb| CoordinatorVerbLabels { verb },
+            CoordinatorOperation::ALL,
+            |operation| CoordinatorOperationLabels { operation },
         );
         let made = Self {
-            requests: book.counters(
+            requests: registry.counter_family(
                 "coordinator_requests",
-                "verb, outcome",
+                "operation, outcome",
                 "Calls of the batch coordinator, repetitions included",
             ),
-            seconds,
-            lost: book.gauge(
-                "coordinator_lost",
+            duration,
+            metadata_lost: registry.gauge(
+                "coordinator_metadata_lost",
                 "1 while the metadata in Redis is lost: alert on it",
             ),
-            settlements: book.counter(
-                "coordinator_settlements",
+            verifications: registry.counter(
+                "coordinator_verifications",
                 "Lives of Redis (starts, restarts, failovers) in which the metadata was found whole",
             ),
-            lease_renewals: book.counter(
+            lease_renewals: registry.counter(
                 "lease_renewals",
                 "Leases renewed at the coordinator; about one every 2 seconds",
             ),
-            event_lag: book.timer(
-                "event_lag_seconds",
+            event_lag: registry.timer(
+                "coordinator_event_lag_seconds",
                 "From the commit of one of this replica's own objects until the event that tells \
                  its readers arrived here",
             ),
-            halves: Mutex::default(),
+            pending_signals: Mutex::default(),
         };
         // There from the start, so that a rate of the first failure is one.
-        for verb in CoordinatorVerb::ALL {
+        for operation in CoordinatorOperation::ALL {
             for outcome in CoordinatorOutcome::ALL {
-                let labels = CoordinatorLabels { verb: *verb, outcome: *outcome };
+                let labels = CoordinatorLabels { operation: *operation, outcome: *outcome };
                 drop(made.requests.get_or_create(&labels));
             }
         }
@@ -93,29 +93,29 @@ impl CoordinatorMetrics {
     }
 
     /// A commit of this replica's own object was answered.
-    pub fn committed(&self, object: ObjectId) {
-        self.heard(object, Half::Answer);
+    pub fn commit_acknowledged(&self, object: ObjectId) {
+        self.record_signal(object, CommitSignal::Response);
     }
 
     /// The event of a commit came; whose object it is does not matter.
-    pub fn told(&self, object: ObjectId) {
-        self.heard(object, Half::Event);
+    pub fn event_received(&self, object: ObjectId) {
+        self.record_signal(object, CommitSignal::Event);
     }
 
-    fn heard(&self, object: ObjectId, half: Half) {
-        let mut halves = self.halves.lock();
-        let Some(at) = halves.iter().position(|(known, _, _)| *known == object) else {
-            halves.push_back((object, half, Instant::now()));
-            if halves.len() > HALVES_MAX {
-                halves.pop_front();
+    fn record_signal(&self, object: ObjectId, signal: CommitSignal) {
+        let mut pending_signals = self.pending_signals.lock();
+        let Some(at) = pending_signals.iter().position(|(known, _, _)| *known == object) else {
+            pending_signals.push_back((object, signal, Instant::now()));
+            if pending_signals.len() > PENDING_SIGNALS_MAX {
+                pending_signals.pop_front();
             }
             return;
         };
-        let (_, first, since) = halves[at];
-        if first != half {
-            halves.remove(at);
+        let (_, first, since) = pending_signals[at];
+        if first != signal {
+            pending_signals.remove(at);
             // An event that came before the answer made nobody wait.
-            let lag = if half == Half::Event { since.elapsed() } else { Duration::ZERO };
+            let lag = if signal == CommitSignal::Event { since.elapsed() } else { Duration::ZERO };
             self.event_lag.observe(lag);
         }
     }
@@ -125,42 +125,49 @@ impl CoordinatorMetrics {
         &self.event_lag
     }
 
-    /// Takes note of a call that ended; `took` is left out where nobody waited for it.
-    pub fn ended(&self, verb: CoordinatorVerb, end: CoordinatorOutcome, took: Option<Duration>) {
-        self.requests.get_or_create(&CoordinatorLabels { verb, outcome: end }).inc();
-        if let Some(took) = took {
-            self.seconds(verb).observe(took);
+    /// Takes note of a call that ended; `elapsed` is left out where nobody waited for it.
+    pub fn record(
+        &self,
+        operation: CoordinatorOperation,
+        end: CoordinatorOutcome,
+        elapsed: Option<Duration>,
+    ) {
+        self.requests.get_or_create(&CoordinatorLabels { operation, outcome: end }).inc();
+        if let Some(elapsed) = elapsed {
+            self.duration(operation).observe(elapsed);
         }
     }
 
     /// The timer of a verb.
-    pub fn seconds(&self, verb: CoordinatorVerb) -> &Timer {
-        &self.seconds[verb as usize]
+    pub fn duration(&self, operation: CoordinatorOperation) -> &Timer {
+        &self.duration[operation as usize]
     }
 
     /// Calls that ended so until now.
-    pub fn count(&self, verb: CoordinatorVerb, outcome: CoordinatorOutcome) -> u64 {
-        self.requests.get(&CoordinatorLabels { verb, outcome }).map_or(0, |counter| counter.get())
+    pub fn count(&self, operation: CoordinatorOperation, outcome: CoordinatorOutcome) -> u64 {
+        self.requests
+            .get(&CoordinatorLabels { operation, outcome })
+            .map_or(0, |counter| counter.get())
     }
 }
 
 /// How long ago things last went well.
 #[derive(Debug)]
-pub struct Successes {
+pub struct LastSuccesses {
     begun: Instant,
     /// Milliseconds after `begun`, and one; 0 for never.
     at: Vec<AtomicU64>,
-    ages: Family<SuccessLabels, Gauge<f64, AtomicU64>>,
+    ages: Family<MonitoredOperationLabels, Gauge<f64, AtomicU64>>,
 }
 
-impl Successes {
-    pub(super) fn new(book: &mut Book) -> Self {
+impl LastSuccesses {
+    pub(super) fn new(registry: &mut MetricRegistry) -> Self {
         Self {
             begun: Instant::now(),
-            at: Success::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
-            ages: book.gauges(
+            at: MonitoredOperation::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+            ages: registry.gauge_family(
                 "last_success_age_seconds",
-                "of",
+                "operation",
                 "Seconds since this last went well; -1 for never. `put`, `get` and `commit` grow \
                  while nobody produces or reads",
             ),
@@ -168,21 +175,21 @@ impl Successes {
     }
 
     /// It went well now.
-    pub fn note(&self, of: Success) {
+    pub fn record(&self, of: MonitoredOperation) {
         let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.at[of as usize].store(millis + 1, Ordering::Relaxed);
     }
 
     /// How long ago it last went well.
-    pub fn age(&self, of: Success) -> Option<Duration> {
+    pub fn age(&self, of: MonitoredOperation) -> Option<Duration> {
         let at = self.at[of as usize].load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.begun.elapsed().saturating_sub(Duration::from_millis(at)))
     }
 
     pub(super) fn refresh(&self) {
-        for of in Success::ALL {
+        for of in MonitoredOperation::ALL {
             let age = self.age(*of).map_or(-1.0, |age| age.as_secs_f64());
-            self.ages.get_or_create(&SuccessLabels { of: *of }).set(age);
+            self.ages.get_or_create(&MonitoredOperationLabels { operation: *of }).set(age);
         }
     }
 }

@@ -6,11 +6,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::book::Book;
 use super::labels::{
     CacheLabels, CacheOutcome, FetchStage, FetchStageLabels, PeerLabels, PeerOutcome, WakeupLabels,
     WakeupOutcome,
 };
+use super::registry::MetricRegistry;
 use super::timer::Timer;
 
 /// Figures of fetches.
@@ -21,7 +21,7 @@ pub struct FetchMetrics {
     wakeups: Family<WakeupLabels, Counter>,
     peer_requests: Family<PeerLabels, Counter>,
     /// From a fetch's turn until its answer is ready, the client's own wait included.
-    pub seconds: Timer,
+    pub duration: Timer,
     /// Bytes of records given.
     pub bytes: Counter,
     /// Bytes of objects in memory.
@@ -29,15 +29,15 @@ pub struct FetchMetrics {
     /// Bytes of objects that peers gave.
     pub peer_bytes: Counter,
     /// GETs not made, because a peer answered.
-    pub gets_saved: Counter,
+    pub gets_avoided: Counter,
     /// Requests to the peer port that were refused.
-    pub peer_refusals: Counter,
+    pub peer_rejected_requests: Counter,
 }
 
 impl FetchMetrics {
-    pub(super) fn new(book: &mut Book) -> Self {
-        let stages = book.timers(
-            "fetch_stage_seconds",
+    pub(super) fn new(registry: &mut MetricRegistry) -> Self {
+        let stages = registry.timer_vec(
+            "fetch_stage_duration_seconds",
             "stage",
             "Where the time of fetches of diskless topics went",
             FetchStage::ALL,
@@ -45,36 +45,36 @@ impl FetchMetrics {
         );
         let made = Self {
             stages,
-            cache_lookups: book.counters(
+            cache_lookups: registry.counter_family(
                 "cache_lookups",
                 "outcome",
                 "Blocks of objects that readers wanted, by where they were",
             ),
-            wakeups: book.counters(
-                "fetch_wakeups",
+            wakeups: registry.counter_family(
+                "fetch_waits",
                 "outcome",
                 "Waits of fetches for more records, by how they ended",
             ),
-            peer_requests: book.counters(
+            peer_requests: registry.counter_family(
                 "peer_requests",
                 "outcome",
                 "Objects asked of the zone's other replicas",
             ),
-            seconds: book.timer(
-                "fetch_seconds",
+            duration: registry.timer(
+                "fetch_duration_seconds",
                 "Fetches of diskless topics, from their turn until the answer is ready; the \
                  client's own wait included",
             ),
-            bytes: book.counter("fetched_bytes", "Bytes of diskless records given to readers"),
-            cache_bytes: book.gauge("cache_bytes", "Bytes of objects in memory"),
-            peer_bytes: book.counter("peer_bytes", "Bytes of objects that peers gave"),
-            gets_saved: book.counter(
-                "gets_saved",
+            bytes: registry.counter("fetched_bytes", "Bytes of diskless records given to readers"),
+            cache_bytes: registry.gauge("cache_bytes", "Bytes of objects in memory"),
+            peer_bytes: registry.counter("peer_received_bytes", "Bytes of objects that peers gave"),
+            gets_avoided: registry.counter(
+                "store_gets_avoided",
                 "GETs that this replica did not make, because a peer answered; the peer may have \
                  made one in its place",
             ),
-            peer_refusals: book.counter(
-                "peer_refusals",
+            peer_rejected_requests: registry.counter(
+                "peer_rejected_requests",
                 "Requests to the peer port that were not signed, or not as they should be",
             ),
         };

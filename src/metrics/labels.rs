@@ -35,24 +35,24 @@ label! {
 }
 label! {
     /// How a client's zone was found out.
-    PlacementOutcome {
+    ZoneResolutionOutcome {
         /// It said, or the operator did.
-        hit,
+        resolved,
         /// It, or the operator, named a zone that there is not.
-        miss,
+        unknown_zone,
         /// Nobody said anything.
-        unaware,
+        unspecified,
     }
 }
 label! {
     /// Where bytes crossed from one zone to another.
-    Border {
+    TrafficPath {
         /// Between a client and a diskless node.
-        diskless,
+        client_diskless,
         /// Between a client and a classic endpoint or the bootstrap port.
-        classic,
+        client_classic,
         /// Between this replica and a broker, for a client.
-        broker,
+        replica_broker,
     }
 }
 label! {
@@ -81,19 +81,19 @@ label! {
     /// What became of a question to a peer.
     PeerOutcome {
         /// It answered.
-        answered,
+        ok,
         /// It answered after the store had been asked as well.
         late,
         /// It was too slow: the store answered before it did, or its time was up.
         slow,
         /// It refused.
-        refused,
+        rejected,
         /// It could not be reached, or died amidst its answer.
         failed,
         /// Its answer was not what it should be.
-        damaged,
+        corrupt,
         /// It was not asked, because it had failed lately.
-        resting,
+        circuit_open,
     }
 }
 label! {
@@ -120,14 +120,14 @@ label! {
         /// The client's own wait for more bytes (`fetch.max.wait.ms`).
         wait,
         /// The wait for memory.
-        room,
+        memory,
         /// Reading and slicing the records.
         read,
     }
 }
 label! {
     /// A verb of the object store.
-    StoreVerb {
+    StoreOperation {
         /// PUT.
         put,
         /// GET.
@@ -160,12 +160,12 @@ label! {
         /// The store wants to be asked less often.
         slow_down,
         /// Nobody waited for its end any more: a hedge that lost, a deadline.
-        abandoned,
+        cancelled,
     }
 }
 label! {
     /// A verb of the batch coordinator.
-    CoordinatorVerb {
+    CoordinatorOperation {
         /// Binding the metadata to the Kafka cluster.
         attach,
         /// Binding topics to their kind.
@@ -173,7 +173,7 @@ label! {
         /// Reading the bindings.
         topics,
         /// Forgetting a deleted topic.
-        forget,
+        delete_topic,
         /// Giving offsets.
         commit,
         /// Finding runs.
@@ -183,7 +183,7 @@ label! {
         /// Reading the producers of a partition.
         producers,
         /// Following changes.
-        follow,
+        subscribe,
         /// Renewing the lease.
         renew,
     }
@@ -196,13 +196,13 @@ label! {
         /// It certainly did not happen.
         unavailable,
         /// It may have happened.
-        unknown,
+        indeterminate,
         /// The metadata is lost.
-        lost,
+        metadata_lost,
         /// Something that asking again does not mend.
-        refused,
+        rejected,
         /// Nobody waited for its end any more.
-        abandoned,
+        cancelled,
     }
 }
 label! {
@@ -213,7 +213,7 @@ label! {
         /// In memory.
         hit,
         /// On its way already, for another reader.
-        joined,
+        coalesced,
         /// It had to be read from a peer or the store.
         miss,
     }
@@ -222,14 +222,14 @@ label! {
     /// How a wait for more records ended.
     WakeupOutcome {
         /// Something was committed.
-        woken,
+        notified,
         /// The client's time was up.
         timeout,
     }
 }
 label! {
     /// A part of the memory that requests take.
-    BudgetName {
+    MemoryPool {
         /// Produce requests to diskless nodes.
         requests,
         /// Requests that pass through.
@@ -246,24 +246,24 @@ label! {
         /// It says what it said.
         unchanged,
         /// It is wrong; the old one stays.
-        refused,
+        rejected,
         /// Some of what changed counts after a restart only.
-        restart_needed,
+        restart_required,
     }
 }
 label! {
     /// Something whose last success is worth knowing.
-    Success {
+    MonitoredOperation {
         /// A PUT.
-        put,
+        store_put,
         /// A GET.
-        get,
+        store_get,
         /// A commit.
         commit,
         /// Any call of the coordinator.
-        coordinator,
+        coordinator_request,
         /// Metadata from the brokers.
-        kafka,
+        kafka_metadata,
     }
 }
 
@@ -278,8 +278,8 @@ macro_rules! label_set {
 }
 
 label_set! {
-    PlacementLabels { outcome: PlacementOutcome }
-    CrossingLabels { border: Border, api: ApiKind, direction: Direction }
+    ZoneResolutionLabels { outcome: ZoneResolutionOutcome }
+    CrossZoneLabels { path: TrafficPath, api: ApiKind, direction: Direction }
     ZoneLabels { zone: String }
     PeerLabels { outcome: PeerOutcome }
     RequestLabels { api: &'static str, endpoint: EndpointKind }
@@ -287,14 +287,14 @@ label_set! {
     ErrorLabels { api: ApiKind, code: i64 }
     ProduceStageLabels { stage: ProduceStage }
     FetchStageLabels { stage: FetchStage }
-    StoreLabels { verb: StoreVerb, outcome: StoreOutcome }
-    StoreVerbLabels { verb: StoreVerb }
-    CoordinatorLabels { verb: CoordinatorVerb, outcome: CoordinatorOutcome }
-    CoordinatorVerbLabels { verb: CoordinatorVerb }
+    StoreLabels { operation: StoreOperation, outcome: StoreOutcome }
+    StoreOperationLabels { operation: StoreOperation }
+    CoordinatorLabels { operation: CoordinatorOperation, outcome: CoordinatorOutcome }
+    CoordinatorOperationLabels { operation: CoordinatorOperation }
     CacheLabels { outcome: CacheOutcome }
     WakeupLabels { outcome: WakeupOutcome }
-    BudgetLabels { budget: BudgetName }
-    SuccessLabels { of: Success }
+    MemoryPoolLabels { pool: MemoryPool }
+    MonitoredOperationLabels { operation: MonitoredOperation }
     BuildLabels { version: &'static str, replica: String, zone: String }
     ReloadLabels { outcome: ReloadOutcome }
     ItemLabels { item: &'static str }

@@ -1,17 +1,17 @@
 //! Figures of a replica, in Prometheus' text format. One struct, handed down; nothing is
 //! process-wide, and no label holds what a peer can make up, unless an operator asks for it.
 
-mod book;
+mod client_telemetry;
 mod clients;
 mod coordinator;
+mod cost;
 mod fetch;
 mod labels;
-mod money;
 mod process;
 mod produce;
+mod registry;
 mod store;
 mod timer;
-mod told;
 mod topics;
 
 use std::fmt;
@@ -19,21 +19,21 @@ use std::fmt;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 
-use book::Book;
+pub use client_telemetry::{ClientSeries, ClientTelemetryMetrics};
 pub use clients::ClientMetrics;
-pub use coordinator::{CoordinatorMetrics, Successes};
+pub use coordinator::{CoordinatorMetrics, LastSuccesses};
+pub use cost::{CostMetrics, TopicSeries};
 pub use fetch::FetchMetrics;
 pub use labels::{
-    ApiKind, Border, BudgetName, CacheOutcome, CoordinatorOutcome, CoordinatorVerb, Direction,
-    EndpointKind, FetchStage, PeerOutcome, PlacementOutcome, ProduceStage, ReloadOutcome,
-    StoreOutcome, StoreVerb, Success, WakeupOutcome,
+    ApiKind, CacheOutcome, CoordinatorOperation, CoordinatorOutcome, Direction, EndpointKind,
+    FetchStage, MemoryPool, MonitoredOperation, PeerOutcome, ProduceStage, ReloadOutcome,
+    StoreOperation, StoreOutcome, TrafficPath, WakeupOutcome, ZoneResolutionOutcome,
 };
-pub use money::{MoneyMetrics, TopicRow};
 use process::ProcessMetrics;
 pub use produce::ProduceMetrics;
+use registry::MetricRegistry;
 pub use store::StoreMetrics;
-pub use timer::{Reading, Summary, Timer};
-pub use told::{ClientRow, ToldMetrics};
+pub use timer::{Timer, TimerSnapshot, TimerSummary};
 pub use topics::{TopicCounts, TopicTable, TopicTraffic};
 
 /// All metrics of a replica.
@@ -41,7 +41,7 @@ pub use topics::{TopicCounts, TopicTable, TopicTraffic};
 pub struct Metrics {
     registry: Registry,
     table: String,
-    at_scrape: Mutex<Vec<AtScrape>>,
+    on_scrape: Mutex<Vec<ScrapeHook>>,
     process: ProcessMetrics,
     /// Clients, their requests and their zones.
     pub clients: ClientMetrics,
@@ -54,19 +54,19 @@ pub struct Metrics {
     /// Calls of the batch coordinator, and what it says.
     pub coordinator: CoordinatorMetrics,
     /// When something last went well.
-    pub successes: Successes,
+    pub last_successes: LastSuccesses,
     /// What the traffic costs, and would have cost.
-    pub money: MoneyMetrics,
+    pub cost: CostMetrics,
     /// What clients tell of themselves.
-    pub told: ToldMetrics,
+    pub client_telemetry: ClientTelemetryMetrics,
     /// Traffic by topic.
     pub topics: TopicTable,
 }
 
 /// Brings gauges up to date before they are shown.
-struct AtScrape(Box<dyn Fn() + Send>);
+struct ScrapeHook(Box<dyn Fn() + Send>);
 
-impl fmt::Debug for AtScrape {
+impl fmt::Debug for ScrapeHook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AtScrape")
     }
@@ -74,29 +74,29 @@ impl fmt::Debug for AtScrape {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut book = Book::new();
-        let process = ProcessMetrics::new(&mut book);
-        let clients = ClientMetrics::new(&mut book);
-        let produce = ProduceMetrics::new(&mut book);
-        let fetch = FetchMetrics::new(&mut book);
-        let store = StoreMetrics::new(&mut book);
-        let coordinator = CoordinatorMetrics::new(&mut book);
-        let successes = Successes::new(&mut book);
-        let money = MoneyMetrics::new(&mut book);
-        let told = ToldMetrics::new(&mut book);
+        let mut registry = MetricRegistry::new();
+        let process = ProcessMetrics::new(&mut registry);
+        let clients = ClientMetrics::new(&mut registry);
+        let produce = ProduceMetrics::new(&mut registry);
+        let fetch = FetchMetrics::new(&mut registry);
+        let store = StoreMetrics::new(&mut registry);
+        let coordinator = CoordinatorMetrics::new(&mut registry);
+        let last_successes = LastSuccesses::new(&mut registry);
+        let cost = CostMetrics::new(&mut registry);
+        let client_telemetry = ClientTelemetryMetrics::new(&mut registry);
         Self {
-            table: book.table(),
-            registry: book.registry,
-            at_scrape: Mutex::default(),
+            table: registry.table(),
+            registry: registry.inner,
+            on_scrape: Mutex::default(),
             process,
             clients,
             produce,
             fetch,
             store,
             coordinator,
-            successes,
-            money,
-            told,
+            last_successes,
+            cost,
+            client_telemetry,
             topics: TopicTable::default(),
         }
     }
@@ -104,31 +104,31 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Says whose figures they are.
-    pub fn identify(&self, replica: &str, zone: &str) {
-        self.process.identify(replica, zone);
+    pub fn set_build_info(&self, replica: &str, zone: &str) {
+        self.process.set_build_info(replica, zone);
     }
 
     /// The configuration was read again.
-    pub fn reloaded(&self, outcome: ReloadOutcome) {
-        self.process.reloaded(outcome);
+    pub fn record_reload(&self, outcome: ReloadOutcome) {
+        self.process.record_reload(outcome);
     }
 
     /// Whether the file says something that counts after a restart only.
-    pub fn restart_needed(&self, is_needed: bool) {
-        self.process.restart_needed(is_needed);
+    pub fn set_restart_required(&self, is_needed: bool) {
+        self.process.set_restart_required(is_needed);
     }
 
     /// Has this done before each scrape.
-    pub fn at_scrape(&self, refresh: impl Fn() + Send + 'static) {
-        let mut all = self.at_scrape.lock();
-        all.push(AtScrape(Box::new(refresh)));
+    pub fn on_scrape(&self, refresh: impl Fn() + Send + 'static) {
+        let mut all = self.on_scrape.lock();
+        all.push(ScrapeHook(Box::new(refresh)));
     }
 
     /// The text that Prometheus scrapes.
     pub fn text(&self) -> String {
         self.process.refresh();
-        self.successes.refresh();
-        for refresh in self.at_scrape.lock().iter() {
+        self.last_successes.refresh();
+        for refresh in self.on_scrape.lock().iter() {
             (refresh.0)();
         }
         let mut out = String::new();
@@ -168,7 +168,7 @@ mod tests {
     fn every_series_that_is_shown_is_listed() {
         let metrics = Metrics::default();
         metrics.clients.request("Produce", EndpointKind::diskless);
-        metrics.store.ended(StoreVerb::put, StoreOutcome::ok, None);
+        metrics.store.record(StoreOperation::put, StoreOutcome::ok, None);
         let text = metrics.text();
         let listed = reference();
         let of_series = |line: &&str| !line.starts_with('#');
@@ -186,9 +186,9 @@ mod tests {
     #[test]
     fn what_never_went_well_has_no_age() {
         let metrics = Metrics::default();
-        let row = "odradek_last_success_age_seconds{of=\"put\"} ";
+        let row = "odradek_last_success_age_seconds{operation=\"store_put\"} ";
         assert!(metrics.text().contains(&format!("{row}-1")));
-        metrics.successes.note(Success::put);
+        metrics.last_successes.record(MonitoredOperation::store_put);
         assert!(metrics.text().contains(&format!("{row}0.")));
     }
 }

@@ -7,8 +7,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::book::Book;
 use super::labels::{BuildLabels, ReloadLabels, ReloadOutcome};
+use super::registry::MetricRegistry;
 use crate::clock::{SystemClock, WallClock};
 
 /// The process.
@@ -16,57 +16,62 @@ use crate::clock::{SystemClock, WallClock};
 pub(super) struct ProcessMetrics {
     build: Family<BuildLabels, Gauge<i64, AtomicI64>>,
     reloads: Family<ReloadLabels, Counter>,
-    restart_needed: Gauge<i64, AtomicI64>,
-    cpu_seconds: Gauge<f64, AtomicU64>,
+    restart_required: Gauge<i64, AtomicI64>,
+    cpu_seconds: Counter<f64, AtomicU64>,
     resident_bytes: Gauge<i64, AtomicI64>,
     open_fds: Gauge<i64, AtomicI64>,
 }
 
 impl ProcessMetrics {
-    pub(super) fn new(book: &mut Book) -> Self {
-        let build = book.gauges(
+    pub(super) fn new(registry: &mut MetricRegistry) -> Self {
+        let build = registry.gauge_family(
             "build_info",
             "version, replica, zone",
             "1, with what this replica is as labels: join it by `instance` to have figures by zone",
         );
-        let started: Gauge<f64, AtomicU64> =
-            book.gauge("start_time_seconds", "When the process started, in seconds of Unix time");
+        let started: Gauge<f64, AtomicU64> = registry.gauge(
+            "process_start_time_seconds",
+            "When the process started, in seconds of Unix time",
+        );
         started.set(SystemClock.now_ms() as f64 / 1_000.0);
         Self {
             build,
-            reloads: book.counters(
+            reloads: registry.counter_family(
                 "config_reloads",
                 "outcome",
                 "Configurations read again after a change of the file or a SIGHUP",
             ),
-            restart_needed: book.gauge(
-                "config_restart_needed",
+            restart_required: registry.gauge(
+                "config_restart_required",
                 "1 while the file says something that counts after a restart only",
             ),
-            cpu_seconds: book.gauge("cpu_seconds", "Seconds of CPU that the process has taken"),
-            resident_bytes: book.gauge("resident_bytes", "Bytes of memory that the process takes"),
-            open_fds: book.gauge("open_fds", "Files and sockets that the process has open"),
+            cpu_seconds: registry
+                .float_counter("process_cpu_seconds", "Seconds of CPU that the process has taken"),
+            resident_bytes: registry
+                .gauge("process_resident_memory_bytes", "Bytes of memory that the process takes"),
+            open_fds: registry
+                .gauge("process_open_fds", "Files and sockets that the process has open"),
         }
     }
 
-    pub(super) fn identify(&self, replica: &str, zone: &str) {
+    pub(super) fn set_build_info(&self, replica: &str, zone: &str) {
         let (replica, zone) = (replica.to_owned(), zone.to_owned());
         let version = crate::VERSION;
         self.build.get_or_create(&BuildLabels { version, replica, zone }).set(1);
     }
 
-    pub(super) fn reloaded(&self, outcome: ReloadOutcome) {
+    pub(super) fn record_reload(&self, outcome: ReloadOutcome) {
         self.reloads.get_or_create(&ReloadLabels { outcome }).inc();
     }
 
-    pub(super) fn restart_needed(&self, is_needed: bool) {
-        self.restart_needed.set(i64::from(is_needed));
+    pub(super) fn set_restart_required(&self, is_needed: bool) {
+        self.restart_required.set(i64::from(is_needed));
     }
 
     pub(super) fn refresh(&self) {
         let usage = usage();
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.cpu_seconds.set(usage.cpu_seconds);
+        self.cpu_seconds.inc_by((usage.cpu_seconds - self.cpu_seconds.get()).max(0.0));
         self.resident_bytes.set(whole(usage.resident_bytes));
         self.open_fds.set(whole(usage.open_fds));
     }

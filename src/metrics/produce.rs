@@ -3,8 +3,8 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
-use super::book::Book;
 use super::labels::{ProduceStage, ProduceStageLabels};
+use super::registry::MetricRegistry;
 use super::timer::Timer;
 
 /// Figures of produces.
@@ -12,7 +12,7 @@ use super::timer::Timer;
 pub struct ProduceMetrics {
     stages: Vec<Timer>,
     /// From a request's first look until its answer is ready in its turn.
-    pub seconds: Timer,
+    pub duration: Timer,
     /// Bytes of each object.
     pub object_size: Histogram,
     /// Batches of each object.
@@ -20,9 +20,9 @@ pub struct ProduceMetrics {
     /// Partitions of each object.
     pub object_partitions: Histogram,
     /// Objects written.
-    pub objects: Counter,
+    pub objects_written: Counter,
     /// Bytes of objects written.
-    pub object_bytes: Counter,
+    pub objects_written_bytes: Counter,
     /// PUTs of objects begun: first ones, repetitions and hedges.
     pub puts: Counter,
     /// PUTs begun beside one that was late.
@@ -34,13 +34,13 @@ pub struct ProduceMetrics {
     /// How long objects took to become durable once they were sent.
     pub put_seconds: Timer,
     /// Commits that were repeated because their outcome was not known.
-    pub commit_repeats: Counter,
+    pub commit_retries: Counter,
 }
 
 impl ProduceMetrics {
-    pub(super) fn new(book: &mut Book) -> Self {
-        let stages = book.timers(
-            "produce_stage_seconds",
+    pub(super) fn new(registry: &mut MetricRegistry) -> Self {
+        let stages = registry.timer_vec(
+            "produce_stage_duration_seconds",
             "stage",
             "Where the time of produce requests to diskless topics went",
             ProduceStage::ALL,
@@ -50,39 +50,48 @@ impl ProduceMetrics {
         let numbers = || Histogram::new(exponential_buckets(1.0, 4.0, 8));
         Self {
             stages,
-            seconds: book.timer(
-                "produce_seconds",
+            duration: registry.timer(
+                "produce_duration_seconds",
                 "Produce requests to diskless nodes, from their first look until the answer is \
                  ready in its turn",
             ),
-            object_size: book.histogram("object_bytes", bytes, "Bytes of each WAL object sealed"),
-            object_batches: book.histogram(
+            object_size: registry.histogram(
+                "object_size_bytes",
+                bytes,
+                "Bytes of each WAL object sealed",
+            ),
+            object_batches: registry.histogram(
                 "object_batches",
                 numbers(),
                 "Batches of each WAL object sealed",
             ),
-            object_partitions: book.histogram(
+            object_partitions: registry.histogram(
                 "object_partitions",
                 numbers(),
                 "Partitions of each WAL object sealed",
             ),
-            objects: book.counter("objects_put", "WAL objects written"),
-            object_bytes: book.counter(
-                "objects_put_bytes",
+            objects_written: registry.counter("objects_written", "WAL objects written"),
+            objects_written_bytes: registry.counter(
+                "objects_written_bytes",
                 "Bytes of WAL objects written, header and footer included",
             ),
-            puts: book
-                .counter("puts", "PUTs of WAL objects begun, repetitions and hedges included"),
-            hedges: book.counter("put_hedges", "PUTs begun beside one that was late"),
-            put_errors: book.counter("put_errors", "Uploads that failed and were repeated"),
-            put_slow_downs: book
-                .counter("put_slow_downs", "Uploads that the store answered with 503 or 429"),
-            put_seconds: book.timer(
-                "put_seconds",
+            puts: registry.counter(
+                "object_puts",
+                "PUTs of WAL objects begun, repetitions and hedges included",
+            ),
+            hedges: registry.counter("object_put_hedges", "PUTs begun beside one that was late"),
+            put_errors: registry
+                .counter("object_put_errors", "Uploads that failed and were repeated"),
+            put_slow_downs: registry.counter(
+                "object_put_slow_downs",
+                "Uploads that the store answered with 503 or 429",
+            ),
+            put_seconds: registry.timer(
+                "object_put_duration_seconds",
                 "From the first PUT of an attempt until the object was durable",
             ),
-            commit_repeats: book
-                .counter("commit_repeats", "Commits repeated because their outcome was not known"),
+            commit_retries: registry
+                .counter("commit_retries", "Commits repeated because their outcome was not known"),
         }
     }
 

@@ -5,76 +5,81 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use super::book::Book;
-use super::labels::{StoreLabels, StoreOutcome, StoreVerb, StoreVerbLabels};
+use super::labels::{StoreLabels, StoreOperation, StoreOperationLabels, StoreOutcome};
+use super::registry::MetricRegistry;
 use super::timer::Timer;
 
 /// Figures of the object store.
 #[derive(Debug)]
 pub struct StoreMetrics {
     requests: Family<StoreLabels, Counter>,
-    bytes: Family<StoreVerbLabels, Counter>,
-    seconds: Vec<Timer>,
+    bytes: Family<StoreOperationLabels, Counter>,
+    duration: Vec<Timer>,
 }
 
 impl StoreMetrics {
-    pub(super) fn new(book: &mut Book) -> Self {
-        let seconds = book.timers(
-            "store_request_seconds",
-            "verb",
+    pub(super) fn new(registry: &mut MetricRegistry) -> Self {
+        let duration = registry.timer_vec(
+            "store_request_duration_seconds",
+            "operation",
             "How long calls of the object store took; those that nobody waited for are left out",
-            StoreVerb::ALL,
-            |verb| StoreVerbLabels { verb },
+            StoreOperation::ALL,
+            |operation| StoreOperationLabels { operation },
         );
         let made = Self {
-            requests: book.counters(
+            requests: registry.counter_family(
                 "store_requests",
-                "verb, outcome",
+                "operation, outcome",
                 "Calls of the object store, repetitions and hedges included: what it charges for",
             ),
-            bytes: book.counters(
+            bytes: registry.counter_family(
                 "store_bytes",
-                "verb",
+                "operation",
                 "Bytes of objects sent (put) to and received (get) from the object store",
             ),
-            seconds,
+            duration,
         };
         // There from the start, so that a rate of the first failure is one.
-        for verb in StoreVerb::ALL {
-            drop(made.bytes.get_or_create(&StoreVerbLabels { verb: *verb }));
+        for operation in StoreOperation::ALL {
+            drop(made.bytes.get_or_create(&StoreOperationLabels { operation: *operation }));
             for outcome in StoreOutcome::ALL {
-                let labels = StoreLabels { verb: *verb, outcome: *outcome };
+                let labels = StoreLabels { operation: *operation, outcome: *outcome };
                 drop(made.requests.get_or_create(&labels));
             }
         }
         made
     }
 
-    /// Takes note of a call that ended; `took` is left out where nobody waited for it.
-    pub fn ended(&self, verb: StoreVerb, outcome: StoreOutcome, took: Option<Duration>) {
-        self.requests.get_or_create(&StoreLabels { verb, outcome }).inc();
-        if let Some(took) = took {
-            self.seconds(verb).observe(took);
+    /// Takes note of a call that ended; `elapsed` is left out where nobody waited for it.
+    pub fn record(
+        &self,
+        operation: StoreOperation,
+        outcome: StoreOutcome,
+        elapsed: Option<Duration>,
+    ) {
+        self.requests.get_or_create(&StoreLabels { operation, outcome }).inc();
+        if let Some(elapsed) = elapsed {
+            self.duration(operation).observe(elapsed);
         }
     }
 
     /// Counts bytes of bodies.
-    pub fn carried(&self, verb: StoreVerb, bytes: u64) {
-        self.bytes.get_or_create(&StoreVerbLabels { verb }).inc_by(bytes);
+    pub fn record_bytes(&self, operation: StoreOperation, bytes: u64) {
+        self.bytes.get_or_create(&StoreOperationLabels { operation }).inc_by(bytes);
     }
 
     /// The timer of a verb.
-    pub fn seconds(&self, verb: StoreVerb) -> &Timer {
-        &self.seconds[verb as usize]
+    pub fn duration(&self, operation: StoreOperation) -> &Timer {
+        &self.duration[operation as usize]
     }
 
     /// Calls that ended so until now.
-    pub fn count(&self, verb: StoreVerb, outcome: StoreOutcome) -> u64 {
-        self.requests.get(&StoreLabels { verb, outcome }).map_or(0, |counter| counter.get())
+    pub fn count(&self, operation: StoreOperation, outcome: StoreOutcome) -> u64 {
+        self.requests.get(&StoreLabels { operation, outcome }).map_or(0, |counter| counter.get())
     }
 
     /// Calls of a verb until now.
-    pub fn total(&self, verb: StoreVerb) -> u64 {
-        StoreOutcome::ALL.iter().map(|outcome| self.count(verb, *outcome)).sum()
+    pub fn total(&self, operation: StoreOperation) -> u64 {
+        StoreOutcome::ALL.iter().map(|outcome| self.count(operation, *outcome)).sum()
     }
 }

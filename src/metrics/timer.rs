@@ -43,16 +43,16 @@ impl Timer {
     }
 
     /// Takes note of one duration.
-    pub fn observe(&self, took: Duration) {
-        self.coarse.observe(took.as_secs_f64());
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).min(u32::MAX.into());
+    pub fn observe(&self, elapsed: Duration) {
+        self.coarse.observe(elapsed.as_secs_f64());
+        let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX).min(u32::MAX.into());
         self.fine.counts[bucket(micros)].fetch_add(1, Ordering::Relaxed);
         self.fine.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
     /// All that was observed until now.
-    pub fn read(&self) -> Reading {
-        Reading {
+    pub fn read(&self) -> TimerSnapshot {
+        TimerSnapshot {
             counts: self.fine.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
             micros: self.fine.micros.load(Ordering::Relaxed),
         }
@@ -80,14 +80,14 @@ fn middle_ms(bucket: usize) -> f64 {
 
 /// What a [`Timer`] had observed at some time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reading {
+pub struct TimerSnapshot {
     counts: Vec<u64>,
     micros: u64,
 }
 
 /// What a [`Timer`] observed between two readings.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Summary {
+pub struct TimerSummary {
     /// How many.
     pub count: u64,
     /// Milliseconds on the average.
@@ -98,9 +98,9 @@ pub struct Summary {
     pub p99_ms: f64,
 }
 
-impl Reading {
+impl TimerSnapshot {
     /// What was observed since an earlier reading of the same timer; `None` for nothing.
-    pub fn since(&self, earlier: &Self) -> Option<Summary> {
+    pub fn since(&self, earlier: &Self) -> Option<TimerSummary> {
         let before = |at| earlier.counts.get(at).copied().unwrap_or(0);
         let counts: Vec<u64> =
             self.counts.iter().enumerate().map(|(at, count)| count - before(at)).collect();
@@ -113,7 +113,7 @@ impl Reading {
             });
             middle_ms(reached.unwrap_or(FINE - 1))
         };
-        (count > 0).then(|| Summary {
+        (count > 0).then(|| TimerSummary {
             count,
             mean_ms: (self.micros - earlier.micros) as f64 / 1_000.0 / count as f64,
             p50_ms: quantile(0.5),
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!((summary.count, summary.mean_ms), (100, 50.5));
         assert!((summary.p50_ms - 50.0).abs() < 50.0 / 8.0, "{summary:?}");
         assert!((summary.p99_ms - 99.0).abs() < 99.0 / 8.0, "{summary:?}");
-        let all = timer.read().since(&Reading::default()).expect("all");
+        let all = timer.read().since(&TimerSnapshot::default()).expect("all");
         assert_eq!(all.count, 101);
     }
 }

@@ -40,7 +40,7 @@ pub struct TopicCounts {
 
 impl TopicTraffic {
     /// Batches of it went into an object that holds `object_bytes` of batches in all.
-    pub fn sealed(&self, bytes: u64, batches: u64, object_bytes: u64) {
+    pub fn record_written(&self, bytes: u64, batches: u64, object_bytes: u64) {
         self.produced_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.produced_requests.fetch_add(batches, Ordering::Relaxed);
         self.objects.fetch_add(1, Ordering::Relaxed);
@@ -49,7 +49,7 @@ impl TopicTraffic {
     }
 
     /// Batches of it were given to a reader.
-    pub fn fetched(&self, bytes: u64) {
+    pub fn record_fetched(&self, bytes: u64) {
         self.fetched_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -71,7 +71,7 @@ pub struct TopicTable(RwLock<HashMap<TopicId, Arc<TopicTraffic>>>);
 
 impl TopicTable {
     /// A topic's traffic.
-    pub fn of(&self, topic: TopicId) -> Arc<TopicTraffic> {
+    pub fn get(&self, topic: TopicId) -> Arc<TopicTraffic> {
         let known = self.0.read().get(&topic).cloned();
         known.unwrap_or_else(|| {
             let mut topics = self.0.write();
@@ -87,7 +87,7 @@ impl TopicTable {
     }
 
     /// A topic is gone, and what it came to is no longer told.
-    pub fn forget(&self, topic: TopicId) {
+    pub fn remove(&self, topic: TopicId) {
         self.0.write().remove(&topic);
     }
 }
@@ -100,7 +100,7 @@ mod tests {
     fn beyond_the_limit_topics_are_counted_together() {
         let table = TopicTable::default();
         for n in 0..TOPICS_MAX as u128 + 10 {
-            table.of(TopicId((n + 1).to_be_bytes())).fetched(1);
+            table.get(TopicId((n + 1).to_be_bytes())).record_fetched(1);
         }
         let counts = table.read();
         assert_eq!(counts.len(), TOPICS_MAX + 1);
@@ -110,10 +110,10 @@ mod tests {
     #[test]
     fn topics_share_the_puts_of_an_object_by_their_bytes() {
         let table = TopicTable::default();
-        let (large, small) = (table.of(TopicId([1; 16])), table.of(TopicId([2; 16])));
-        large.sealed(750, 3, 1_000);
-        small.sealed(250, 1, 1_000);
-        small.sealed(10, 1, 10);
+        let (large, small) = (table.get(TopicId([1; 16])), table.get(TopicId([2; 16])));
+        large.record_written(750, 3, 1_000);
+        small.record_written(250, 1, 1_000);
+        small.record_written(10, 1, 10);
         assert_eq!((large.read().put_share, small.read().put_share), (0.75, 1.25));
         assert_eq!((small.read().objects, small.read().batches), (2, 2));
     }

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use prost::Message as _;
 use tokio::time::Instant;
 
-use crate::metrics::{ClientRow, Metrics};
+use crate::metrics::{ClientSeries, Metrics};
 
 /// Clients with series of their own; beyond, those that were silent for longest go.
 const CLIENTS_MAX: usize = 200;
@@ -39,7 +39,7 @@ pub struct ClientTelemetry {
 #[derive(Clone, Debug)]
 struct ClientEntry {
     last_push: Instant,
-    row: ClientRow,
+    row: ClientSeries,
 }
 
 /// A push that cannot be read.
@@ -51,9 +51,9 @@ impl ClientTelemetry {
     pub fn start(interval: Duration, metrics: &Arc<Metrics>) -> Arc<Self> {
         let telemetry = Arc::new(Self { interval, clients: Mutex::default() });
         let (shown, to) = (Arc::clone(&telemetry), Arc::downgrade(metrics));
-        metrics.at_scrape(move || {
+        metrics.on_scrape(move || {
             if let Some(metrics) = to.upgrade() {
-                metrics.told.show(&shown.rows());
+                metrics.client_telemetry.show(&shown.rows());
             }
         });
         telemetry
@@ -75,17 +75,17 @@ impl ClientTelemetry {
         let mut clients = self.lock();
         let client = clients.entry(instance).or_insert_with(|| ClientEntry {
             last_push: Instant::now(),
-            row: ClientRow::default(),
+            row: ClientSeries::default(),
         });
         client.last_push = Instant::now();
         client.row.client_id = client_id.chars().take(NAME_CHARS_MAX).collect();
-        client.row.crosses = cross_zone;
+        client.row.cross_zone = cross_zone;
         for metric in scopes.flat_map(|scope| &scope.metrics) {
             let Some(number) = latest(metric) else { continue };
             match metric.name.as_str() {
                 BATCH_SIZE => client.row.batch_bytes = Some(number),
-                QUEUE_TIME => client.row.queue_seconds = Some(number / 1_000.0),
-                LATENCY => client.row.latency_seconds = Some(number / 1_000.0),
+                QUEUE_TIME => client.row.record_queue_seconds = Some(number / 1_000.0),
+                LATENCY => client.row.request_latency_seconds = Some(number / 1_000.0),
                 _ => {}
             }
         }
@@ -109,7 +109,7 @@ impl ClientTelemetry {
     }
 
     /// The clients that are there; of several with one id, the one heard last.
-    fn rows(&self) -> Vec<ClientRow> {
+    fn rows(&self) -> Vec<ClientSeries> {
         let mut clients = self.lock();
         self.evict(&mut clients);
         let mut all: Vec<_> = clients.values().cloned().collect();
@@ -167,11 +167,11 @@ mod tests {
         let long = "x".repeat(9_000);
         telemetry.push([9; 16], &long, true, &push(QUEUE_TIME, 250.0)).unwrap();
         let row = telemetry.rows().pop().unwrap();
-        assert_eq!((row.client_id.len(), row.crosses), (NAME_CHARS_MAX, true));
-        assert_eq!((row.batch_bytes, row.queue_seconds), (None, Some(0.25)));
+        assert_eq!((row.client_id.len(), row.cross_zone), (NAME_CHARS_MAX, true));
+        assert_eq!((row.batch_bytes, row.record_queue_seconds), (None, Some(0.25)));
         assert_eq!(telemetry.push([8; 16], "c", false, b"\xff\xff"), Err(MalformedPush));
         telemetry.remove([9; 16]);
-        assert!(telemetry.rows().iter().all(|row| !row.crosses));
+        assert!(telemetry.rows().iter().all(|row| !row.cross_zone));
         tokio::time::advance(interval * 3).await;
         assert_eq!(telemetry.rows(), Vec::new());
     }

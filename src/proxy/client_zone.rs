@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use parking_lot::RwLock;
 
 use super::topology::NodeTopology;
-use crate::metrics::PlacementOutcome;
+use crate::metrics::ZoneResolutionOutcome;
 
 /// What a client id says its zone with.
 const CLIENT_ID_KEYS: [&str; 4] = ["diskless_az", "inkless_az", "ws_az", "zone"];
@@ -68,7 +68,7 @@ pub struct ClientZone {
     /// The index of its zone; `None` when nobody knows.
     pub zone: Option<u16>,
     /// How that was found out.
-    pub outcome: PlacementOutcome,
+    pub outcome: ZoneResolutionOutcome,
 }
 
 impl ClientZoneRules {
@@ -82,14 +82,14 @@ impl ClientZoneRules {
     ) -> ClientZone {
         let requested = client_id.and_then(zone_in_client_id);
         if let Some(zone) = requested.and_then(|requested| matching_zone(topology, requested)) {
-            return ClientZone { zone: Some(zone), outcome: PlacementOutcome::hit };
+            return ClientZone { zone: Some(zone), outcome: ZoneResolutionOutcome::resolved };
         }
         let zone = client.port_zone.clone().or_else(|| self.networks.zone_of(client.address));
         let known_zone = zone.as_deref().and_then(|name| topology.zone_index(name));
         let outcome = match (requested.or(zone.as_deref()), known_zone) {
-            (Some(_), Some(_)) if requested.is_none() => PlacementOutcome::hit,
-            (Some(_), _) => PlacementOutcome::miss,
-            (None, _) => PlacementOutcome::unaware,
+            (Some(_), Some(_)) if requested.is_none() => ZoneResolutionOutcome::resolved,
+            (Some(_), _) => ZoneResolutionOutcome::unknown_zone,
+            (None, _) => ZoneResolutionOutcome::unspecified,
         };
         ClientZone { zone: known_zone, outcome }
     }
@@ -120,7 +120,7 @@ fn matching_zone(topology: &NodeTopology, requested: &str) -> Option<u16> {
 mod tests {
     use super::*;
     use crate::coordinator::{Membership, ZoneRecord};
-    use PlacementOutcome::{hit, miss, unaware};
+    use ZoneResolutionOutcome::{resolved, unknown_zone, unspecified};
 
     fn map() -> NodeTopology {
         let zone = |name: &str| ZoneRecord { name: name.to_owned(), nodes: 0, last: None };
@@ -136,32 +136,32 @@ mod tests {
     fn client_id_conventions_of_other_systems_are_understood() {
         #[rustfmt::skip]
         let table = [
-            ("diskless_az=a", Some(0), hit),
-            ("app,diskless_az=b", Some(1), hit),
-            ("app,inkless_az=b,x=y", Some(1), hit),
-            ("app ws_az=us-east-1a", Some(2), hit),
-            ("app;zone=use1-az1", Some(3), hit),
-            ("automq_type=consumer&zone=b", Some(1), hit),
-            ("mm2|diskless_az=b|source", Some(1), hit),
+            ("diskless_az=a", Some(0), resolved),
+            ("app,diskless_az=b", Some(1), resolved),
+            ("app,inkless_az=b,x=y", Some(1), resolved),
+            ("app ws_az=us-east-1a", Some(2), resolved),
+            ("app;zone=use1-az1", Some(3), resolved),
+            ("automq_type=consumer&zone=b", Some(1), resolved),
+            ("mm2|diskless_az=b|source", Some(1), resolved),
             // MirrorMaker, Connect, Streams and consumers without an id of their own.
-            ("diskless_az=b-source-1", Some(1), hit),
-            ("worker,zone=us-east-1a-connector-consumer-sink-0", Some(2), hit),
-            ("connect,zone=us-east-1a-configs", Some(2), hit),
-            ("app,zone=b-5f2c-StreamThread-1-consumer", Some(1), hit),
-            ("zone=use1-az1-producer", Some(3), hit),
-            ("zone=b-admin", Some(1), hit),
+            ("diskless_az=b-source-1", Some(1), resolved),
+            ("worker,zone=us-east-1a-connector-consumer-sink-0", Some(2), resolved),
+            ("connect,zone=us-east-1a-configs", Some(2), resolved),
+            ("app,zone=b-5f2c-StreamThread-1-consumer", Some(1), resolved),
+            ("zone=use1-az1-producer", Some(3), resolved),
+            ("zone=b-admin", Some(1), resolved),
             // The last one counts.
-            ("zone=a,zone=b", Some(1), hit),
-            ("zone=mars", None, miss),
-            ("zone=bb", None, miss),
-            ("zone=us-east-1", None, miss),
-            ("zone=B", None, miss),
-            ("", None, unaware),
-            ("app", None, unaware),
-            ("zone=", None, unaware),
-            ("timezone=b", None, unaware),
-            ("zone", None, unaware),
-            ("b", None, unaware),
+            ("zone=a,zone=b", Some(1), resolved),
+            ("zone=mars", None, unknown_zone),
+            ("zone=bb", None, unknown_zone),
+            ("zone=us-east-1", None, unknown_zone),
+            ("zone=B", None, unknown_zone),
+            ("", None, unspecified),
+            ("app", None, unspecified),
+            ("zone=", None, unspecified),
+            ("timezone=b", None, unspecified),
+            ("zone", None, unspecified),
+            ("b", None, unspecified),
         ];
         let (map, zones) = (map(), ClientZoneRules::default());
         for (id, zone, outcome) in table {
@@ -182,17 +182,17 @@ mod tests {
         let zones = ClientZoneRules { networks: networks.into(), ports: Vec::new() };
         #[rustfmt::skip]
         let table = [
-            ("10.2.3.4", Some("us-east-1a"), "zone=use1-az1", Some(3), hit),
-            ("10.2.3.4", Some("us-east-1a"), "app", Some(2), hit),
-            ("10.2.3.4", None, "app", Some(1), hit),
-            ("10.3.3.4", None, "app", Some(0), hit),
-            ("::ffff:10.2.3.4", None, "app", Some(1), hit),
-            ("fd00::1", None, "app", Some(1), hit),
-            ("127.0.0.1", None, "app", None, unaware),
+            ("10.2.3.4", Some("us-east-1a"), "zone=use1-az1", Some(3), resolved),
+            ("10.2.3.4", Some("us-east-1a"), "app", Some(2), resolved),
+            ("10.2.3.4", None, "app", Some(1), resolved),
+            ("10.3.3.4", None, "app", Some(0), resolved),
+            ("::ffff:10.2.3.4", None, "app", Some(1), resolved),
+            ("fd00::1", None, "app", Some(1), resolved),
+            ("127.0.0.1", None, "app", None, unspecified),
             // An id that names nothing says nothing; that it did not is counted.
-            ("10.2.3.4", None, "zone=mars", Some(1), miss),
-            ("127.0.0.1", Some("mars"), "app", None, miss),
-            ("192.168.1.1", None, "app", None, miss),
+            ("10.2.3.4", None, "zone=mars", Some(1), unknown_zone),
+            ("127.0.0.1", Some("mars"), "app", None, unknown_zone),
+            ("192.168.1.1", None, "app", None, unknown_zone),
         ];
         for (address, port, id, zone, outcome) in table {
             let located = zones.locate(&map(), &client(address, port), Some(id));

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
-use crate::metrics::{Metrics, StoreOutcome, StoreVerb, Success};
+use crate::metrics::{Metrics, MonitoredOperation, StoreOperation, StoreOutcome};
 
 /// A store whose calls are counted.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl MeasuredStore {
 
     async fn call<T>(
         &self,
-        operation: StoreVerb,
+        operation: StoreOperation,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let mut measured_call = MeasuredCall {
@@ -40,9 +40,13 @@ impl MeasuredStore {
             Some(result.as_ref().map_or_else(|error| outcome(error.kind), |_| StoreOutcome::ok));
         if result.is_ok() {
             match operation {
-                StoreVerb::put => self.metrics.successes.note(Success::put),
-                StoreVerb::get => self.metrics.successes.note(Success::get),
-                StoreVerb::head | StoreVerb::list | StoreVerb::delete => {}
+                StoreOperation::put => {
+                    self.metrics.last_successes.record(MonitoredOperation::store_put)
+                }
+                StoreOperation::get => {
+                    self.metrics.last_successes.record(MonitoredOperation::store_get)
+                }
+                StoreOperation::head | StoreOperation::list | StoreOperation::delete => {}
             }
         }
         result
@@ -64,7 +68,7 @@ fn outcome(kind: StoreErrorKind) -> StoreOutcome {
 /// Counts a call at its end, also when it is dropped before.
 struct MeasuredCall<'a> {
     metrics: &'a Metrics,
-    operation: StoreVerb,
+    operation: StoreOperation,
     started: Instant,
     outcome: Option<StoreOutcome>,
 }
@@ -72,9 +76,9 @@ struct MeasuredCall<'a> {
 impl Drop for MeasuredCall<'_> {
     fn drop(&mut self) {
         let elapsed = self.outcome.map(|_| self.started.elapsed());
-        self.metrics.store.ended(
+        self.metrics.store.record(
             self.operation,
-            self.outcome.unwrap_or(StoreOutcome::abandoned),
+            self.outcome.unwrap_or(StoreOutcome::cancelled),
             elapsed,
         );
     }
@@ -84,18 +88,18 @@ impl Drop for MeasuredCall<'_> {
 impl Store for MeasuredStore {
     async fn put(&self, key: &str, body: Vec<Bytes>, mode: PutMode) -> Result<(), StoreError> {
         let bytes = body.iter().map(|chunk| chunk.len() as u64).sum();
-        self.metrics.store.carried(StoreVerb::put, bytes);
-        self.call(StoreVerb::put, self.inner.put(key, body, mode)).await
+        self.metrics.store.record_bytes(StoreOperation::put, bytes);
+        self.call(StoreOperation::put, self.inner.put(key, body, mode)).await
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
-        let got = self.call(StoreVerb::get, self.inner.get(key, range)).await?;
-        self.metrics.store.carried(StoreVerb::get, got.len() as u64);
+        let got = self.call(StoreOperation::get, self.inner.get(key, range)).await?;
+        self.metrics.store.record_bytes(StoreOperation::get, got.len() as u64);
         Ok(got)
     }
 
     async fn head(&self, key: &str) -> Result<u64, StoreError> {
-        self.call(StoreVerb::head, self.inner.head(key)).await
+        self.call(StoreOperation::head, self.inner.head(key)).await
     }
 
     async fn list(
@@ -104,11 +108,11 @@ impl Store for MeasuredStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ObjectMeta>, StoreError> {
-        self.call(StoreVerb::list, self.inner.list(prefix, after, limit)).await
+        self.call(StoreOperation::list, self.inner.list(prefix, after, limit)).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.call(StoreVerb::delete, self.inner.delete(key)).await
+        self.call(StoreOperation::delete, self.inner.delete(key)).await
     }
 }
 
@@ -134,22 +138,23 @@ mod tests {
         store.get("a/c", None).await.unwrap_err();
         drop(store.get("a/b", None));
         let count = |operation, outcome| metrics.store.count(operation, outcome);
-        assert_eq!(count(StoreVerb::put, StoreOutcome::ok), 1);
-        assert_eq!(count(StoreVerb::put, StoreOutcome::exists), 1);
-        assert_eq!(count(StoreVerb::get, StoreOutcome::not_found), 1);
-        assert_eq!(metrics.store.total(StoreVerb::get), 2, "one was never begun");
+        assert_eq!(count(StoreOperation::put, StoreOutcome::ok), 1);
+        assert_eq!(count(StoreOperation::put, StoreOutcome::exists), 1);
+        assert_eq!(count(StoreOperation::get, StoreOutcome::not_found), 1);
+        assert_eq!(metrics.store.total(StoreOperation::get), 2, "one was never begun");
         let text = metrics.text();
-        assert!(text.contains("odradek_store_bytes_total{verb=\"put\"} 16\n"), "{text}");
-        assert!(text.contains("odradek_store_bytes_total{verb=\"get\"} 3\n"), "{text}");
+        assert!(text.contains("odradek_store_bytes_total{operation=\"put\"} 16\n"), "{text}");
+        assert!(text.contains("odradek_store_bytes_total{operation=\"get\"} 3\n"), "{text}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_that_nobody_waited_for_is_counted_too() {
         let metrics = Arc::new(Metrics::default());
         let store = MeasuredStore::new(Arc::new(MemoryStore::new()), Arc::clone(&metrics));
-        let call = store.call(StoreVerb::get, std::future::pending::<Result<(), StoreError>>());
+        let call =
+            store.call(StoreOperation::get, std::future::pending::<Result<(), StoreError>>());
         let given_up = tokio::time::timeout(std::time::Duration::from_secs(1), call).await;
         assert!(given_up.is_err());
-        assert_eq!(metrics.store.count(StoreVerb::get, StoreOutcome::abandoned), 1);
+        assert_eq!(metrics.store.count(StoreOperation::get, StoreOutcome::cancelled), 1);
     }
 }

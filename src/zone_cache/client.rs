@@ -36,7 +36,7 @@ impl PeerFailure {
     }
 
     fn damaged(detail: &str) -> Self {
-        Self { outcome: PeerOutcome::damaged, detail: detail.to_owned() }
+        Self { outcome: PeerOutcome::corrupt, detail: detail.to_owned() }
     }
 }
 
@@ -75,7 +75,7 @@ impl PeerClient {
             StatusCode::OK => Ok(answer),
             status => {
                 let detail = status.to_string();
-                Err(PeerFailure { outcome: PeerOutcome::refused, detail })
+                Err(PeerFailure { outcome: PeerOutcome::rejected, detail })
             }
         }
     }

@@ -82,7 +82,7 @@ impl PeerServer {
         let (method, uri, now_ms) = (request.method(), request.uri(), self.clock.now_ms());
         let is_peer = |key: &super::PeerKey| key.verify(method, uri, request.headers(), now_ms);
         if !self.zone.key().as_ref().is_some_and(is_peer) {
-            self.metrics.fetch.peer_refusals.inc();
+            self.metrics.fetch.peer_rejected_requests.inc();
             return refusal(StatusCode::UNAUTHORIZED);
         }
         let asked = (method == Method::GET).then(|| parse(uri)).flatten();

@@ -57,7 +57,7 @@ impl ZoneSource {
             head = &mut head => {
                 let body = async { PeerClient::body(head?, &range).await };
                 match in_time(deadline, body).await {
-                    Ok(bytes) => return Ok(self.took(PeerOutcome::answered, bytes)),
+                    Ok(bytes) => return Ok(self.took(PeerOutcome::ok, bytes)),
                     Err(failure) => self.failed(peer, &failure),
                 }
                 return self.store.read(object, range.clone()).await;
@@ -95,8 +95,8 @@ impl ZoneSource {
     fn took(&self, outcome: PeerOutcome, bytes: Bytes) -> Bytes {
         self.metrics.fetch.peer_request(outcome);
         self.metrics.fetch.peer_bytes.inc_by(bytes.len() as u64);
-        if outcome == PeerOutcome::answered {
-            self.metrics.fetch.gets_saved.inc();
+        if outcome == PeerOutcome::ok {
+            self.metrics.fetch.gets_avoided.inc();
         }
         bytes
     }
@@ -131,7 +131,7 @@ impl ObjectSource for ZoneSource {
         }
         match self.zone.owner(object) {
             Owner::Local => {}
-            Owner::CircuitOpen => self.metrics.fetch.peer_request(PeerOutcome::resting),
+            Owner::CircuitOpen => self.metrics.fetch.peer_request(PeerOutcome::circuit_open),
             Owner::Peer(peer) => return self.read_from(&peer, object, range).await,
         }
         self.store.read(object, range).await

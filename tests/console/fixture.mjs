@@ -8,7 +8,7 @@ const READ = { plan: 0.9, wait: 180, room: 0, read: 6.2 };
 export const HOSTILE = "<img src=x onerror=\"window.broken=true\">";
 
 const stage = ([stage, mean]) => ({ stage, mean_ms: mean, p50_ms: mean * 0.9, p99_ms: mean * 2.8, count: 12040 });
-const call = (verb, outcome, count, p50) => ({ verb, outcome, count, p50_ms: p50, p99_ms: p50 * 3 });
+const call = (operation, outcome, count, p50) => ({ operation, outcome, count, p50_ms: p50, p99_ms: p50 * 3 });
 const zone = (zone, at, replicas) => ({
   zone, replicas,
   nodes: [0, 1, 2, 3].map((k) => ({ id: 1e9 + at * 64 + k, host: replicas[k % replicas.length] ?? "", address: `10.0.${at}.${k % 2 + 4}`, port: 9300 + k })),
@@ -28,9 +28,9 @@ export const status = (asked, topics) => ({
   connections: 418 + asked,
   rates: { produce_bytes: 31.4e6, fetch_bytes: 92.8e6, produce_requests: 1840, fetch_requests: 612, cross_zone_bytes: 1200 },
   produce_stages: Object.entries(STAGES).map(stage), fetch_stages: Object.entries(READ).map(stage),
-  store: { url: "s3://logs/odradek", lost: false, last_success_age_seconds: 0.1, errors_last_minute: 2, calls: [call("put", "ok", 244, 64), call("put", "slow_down", 2, 64), call("get", "ok", 31, 22)] },
-  coordinator: { url: "redis-sentinel://redis:26379/0", lost: false, last_success_age_seconds: 0.2, errors_last_minute: 0, calls: [call("commit", "ok", 244, 1.4), call("find", "ok", 96, 0.8), call("renew", "ok", 29, 0.7)] },
-  money: { since_ms: 0, saved_dollars: 162.34, classic_dollars: [], spent_dollars: { put: 5.31, get: 0.18, list: 0, storage: 1.02, cross_zone: 0.01 }, net_dollars_per_month: 1648.2, zones: [], requests: {}, advice: null },
+  store: { url: "s3://logs/odradek", metadata_lost: false, last_success_age_seconds: 0.1, errors_last_minute: 2, calls: [call("put", "ok", 244, 64), call("put", "slow_down", 2, 64), call("get", "ok", 31, 22)] },
+  coordinator: { url: "redis-sentinel://redis:26379/0", metadata_lost: false, last_success_age_seconds: 0.2, errors_last_minute: 0, calls: [call("commit", "ok", 244, 1.4), call("find", "ok", 96, 0.8), call("renew", "ok", 29, 0.7)] },
+  cost: { since_ms: 0, saved_dollars: 162.34, baseline_dollars: [], spent_dollars: { put: 5.31, get: 0.18, list: 0, storage: 1.02, cross_zone: 0.01 }, saved_dollars_per_month: 1648.2, zones: [], requests: {}, advice: null },
   topics: Array.from({ length: topics }, (_, at) => topic(at)),
 });
 

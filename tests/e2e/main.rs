@@ -4,13 +4,12 @@
 
 mod authorization;
 mod console;
+mod cost;
 mod demo;
 mod doctor;
 mod kill_nine;
 mod matrix;
-mod money;
+mod observability;
 mod raw;
 mod running;
-mod telling;
-mod watching;
 mod zones;

@@ -124,7 +124,7 @@ fn a_file_that_changes_is_followed_and_a_wrong_one_is_not() {
 
     // A mistake: the old one stays, and what is wrong is said.
     edit(&replica, |text| text.replace("interval: 20ms", "interval: 20"));
-    reloads("refused", 1);
+    reloads("rejected", 1);
     assert!(replica.log().contains("flush.interval: `20` is no interval"), "{}", replica.log());
     assert!(is_diskless(&format!("{prefix}-still")));
 
@@ -132,12 +132,12 @@ fn a_file_that_changes_is_followed_and_a_wrong_one_is_not() {
     edit(&replica, |text| {
         text.replace("interval: 20", "interval: 30ms") + "memory: {cache: 8MiB}\n"
     });
-    reloads("restart_needed", 1);
-    assert!(has(&replica, "odradek_config_restart_needed 1"));
+    reloads("restart_required", 1);
+    assert!(has(&replica, "odradek_config_restart_required 1"));
     assert!(replica.log().contains("memory.cache"), "{}", replica.log());
     edit(&replica, |text| text.replace("memory: {cache: 8MiB}\n", ""));
     reloads("applied", 2);
-    assert!(has(&replica, "odradek_config_restart_needed 0"));
+    assert!(has(&replica, "odradek_config_restart_required 0"));
 
     hang_up(&replica);
     reloads("unchanged", 1);

@@ -74,7 +74,7 @@ async fn a_peer_that_is_asked_asks_nobody() {
     b.update_membership(&[wrote(&a, 99), wrote(&b, 2)]);
     let written = write(&store, 99, 0).await;
     assert_eq!(a.read(&written).await.expect("it is there"), written.bytes);
-    assert_eq!((a.questions(), a.outcomes("answered"), b.questions()), (1, 1, 0));
+    assert_eq!((a.questions(), a.outcomes("ok"), b.questions()), (1, 1, 0));
     assert_eq!((a.gets(), b.gets()), (0, 1));
 }
 
@@ -86,12 +86,12 @@ async fn whatever_a_peer_does_wrong_the_store_is_there() {
     let mut damaged = right.clone();
     damaged[1_000] ^= 1;
     let rows = [
-        ("refused", Answer::Says(at_once, b"HTTP/1.1 401 No\r\n\r\n".to_vec())),
+        ("rejected", Answer::Says(at_once, b"HTTP/1.1 401 No\r\n\r\n".to_vec())),
         ("failed", Answer::Says(at_once, Vec::new())),
         ("failed", Answer::Says(at_once, b"what?\r\n\r\n".to_vec())),
         ("failed", Answer::Says(at_once, ok(&right, 50_000))),
-        ("damaged", Answer::Says(at_once, ok(&damaged, damaged.len()))),
-        ("damaged", Answer::Says(at_once, ok(&[], 0))),
+        ("corrupt", Answer::Says(at_once, ok(&damaged, damaged.len()))),
+        ("corrupt", Answer::Says(at_once, ok(&[], 0))),
         ("slow", Answer::Hangs(Vec::new())),
         ("slow", Answer::Hangs(ok(&right, 50_000))),
     ];
@@ -112,7 +112,7 @@ async fn whatever_a_peer_does_wrong_the_store_is_there() {
         // It is left alone now.
         let next = write(&store, 99, 100 + number).await;
         assert_eq!(reader.read(&next).await.expect("the store has it"), next.bytes);
-        assert_eq!((reader.outcomes("resting"), peer.asked()), (1, 1), "{what}");
+        assert_eq!((reader.outcomes("circuit_open"), peer.asked()), (1, 1), "{what}");
     }
 }
 

@@ -109,7 +109,7 @@ impl Replica {
 
     /// Questions to peers, whatever became of them.
     pub(crate) fn questions(&self) -> u64 {
-        ["answered", "late", "slow", "refused", "failed", "damaged"]
+        ["ok", "late", "slow", "rejected", "failed", "corrupt"]
             .map(|outcome| self.outcomes(outcome))
             .iter()
             .sum()

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn what_is_watched_has_defaults_and_limits() {
     let settings = parse("").unwrap();
-    assert_eq!((settings.costs, settings.metrics.per_topic), (PriceBook::default(), false));
+    assert_eq!((settings.costs, settings.metrics.per_topic), (Pricing::default(), false));
     assert_eq!((settings.log.format, settings.log.level.as_str()), (Format::Text, "info"));
     let told = parse("costs: {putsPer1000: 0, zones: 2, fetchFromFollower: false}").unwrap().costs;
     assert_eq!((told.put_per_1000, told.zones, told.fetch_from_follower), (0.0, Some(2), false));

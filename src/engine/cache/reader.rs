@@ -134,7 +134,7 @@ impl BlockReader {
         let path = if self.zone.is_local_owner(id.object) { ReadPath::Store } else { path };
         let in_flight_read = match self.lock().entry((id, path)) {
             Entry::Occupied(in_flight_read) => {
-                found(CacheOutcome::joined);
+                found(CacheOutcome::coalesced);
                 in_flight_read.get().clone()
             }
             Entry::Vacant(place) => {

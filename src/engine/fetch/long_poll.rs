@@ -77,7 +77,7 @@ impl LongPolls {
     pub fn apply(&self, event: &Event) {
         self.tail.apply(event);
         if let Event::Committed { runs, .. } = event {
-            runs.iter().for_each(|run| self.metrics.coordinator.told(run.object));
+            runs.iter().for_each(|run| self.metrics.coordinator.event_received(run.object));
         }
         match event {
             Event::Committed { partition, .. } | Event::Trimmed { partition, .. } => {

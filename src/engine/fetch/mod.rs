@@ -143,7 +143,7 @@ impl Fetcher {
             };
             if ends_the_wait(request, &planned) || Instant::now() >= deadline {
                 let taking = memory.acquire(bytes_to_read(request, &planned));
-                let Ok(permit) = took.of(FetchStage::room, taking).await else {
+                let Ok(permit) = took.of(FetchStage::memory, taking).await else {
                     return storage_errors(request);
                 };
                 let plan = self.read(request, &planned);
@@ -157,7 +157,7 @@ impl Fetcher {
             // Woken or not, look once more: a lost wake-up costs latency only.
             let woken = tokio::time::timeout_at(deadline, waiting.notified());
             let woken = took.of(FetchStage::wait, woken).await;
-            let how = if woken.is_ok() { WakeupOutcome::woken } else { WakeupOutcome::timeout };
+            let how = if woken.is_ok() { WakeupOutcome::notified } else { WakeupOutcome::timeout };
             self.metrics.fetch.wakeup(how);
         }
     }
@@ -173,7 +173,7 @@ impl Fetcher {
             let bytes: u64 = given.records.iter().map(|slice| slice.len() as u64).sum();
             if bytes > 0 {
                 self.metrics.fetch.bytes.inc_by(bytes);
-                self.metrics.topics.of(asked.partition.topic).fetched(bytes);
+                self.metrics.topics.get(asked.partition.topic).record_fetched(bytes);
             }
         }
     }
@@ -304,7 +304,7 @@ impl FetchStageTimes {
         for stage in FetchStage::ALL {
             metrics.fetch.stage(*stage).observe(self.0[*stage as usize]);
         }
-        metrics.fetch.seconds.observe(begun.elapsed());
+        metrics.fetch.duration.observe(begun.elapsed());
     }
 }
 

@@ -161,8 +161,8 @@ impl Pipeline {
                 }
                 if let Some(object) = self.sealed.get_mut(&sequence) {
                     object.durable_at = Some(Instant::now());
-                    self.metrics.produce.objects.inc();
-                    self.metrics.produce.object_bytes.inc_by(object.bytes.len() as u64);
+                    self.metrics.produce.objects_written.inc();
+                    self.metrics.produce.objects_written_bytes.inc_by(object.bytes.len() as u64);
                     // From here on the cache bounds them.
                     self.objects.insert_written(object.id, std::mem::take(&mut object.bytes));
                 }
@@ -360,7 +360,7 @@ async fn commit_until_known(
         match outcomes {
             Ok(outcomes) => return Some(outcomes),
             Err(error @ (CoordinatorError::Unavailable(_) | CoordinatorError::Unknown(_))) => {
-                metrics.produce.commit_repeats.inc();
+                metrics.produce.commit_retries.inc();
                 tracing::warn!(object = %commit.object, attempt, %error, "commit in doubt; repeating it");
                 delays.wait().await;
             }

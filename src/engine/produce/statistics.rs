@@ -19,7 +19,7 @@ pub(super) fn sealed(metrics: &Metrics, object: &SealedObject) {
     let all: u64 = topics.values().map(|(bytes, _)| bytes).sum();
     let batches: u64 = topics.values().map(|(_, batches)| batches).sum();
     for (topic, (bytes, batches)) in &topics {
-        metrics.topics.of(*topic).sealed(*bytes, *batches, all);
+        metrics.topics.get(*topic).record_written(*bytes, *batches, all);
     }
     metrics.produce.object_size.observe(object.bytes.len() as f64);
     metrics.produce.object_batches.observe(batches as f64);

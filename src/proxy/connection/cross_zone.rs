@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use prometheus_client::metrics::counter::Counter;
 
 use super::Endpoint;
-use crate::metrics::{ApiKind, Border, Direction, Metrics};
+use crate::metrics::{ApiKind, Direction, Metrics, TrafficPath};
 use crate::proxy::Proxy;
 
 /// A client's side of a connection. The reader finds out where the client is; what the writer
@@ -27,12 +27,12 @@ struct ByteCounters {
 impl CrossZoneTraffic {
     pub(super) fn new(metrics: &Metrics, endpoint: Endpoint) -> Self {
         let border = match endpoint {
-            Endpoint::Node(_) => Border::diskless,
-            Endpoint::Bootstrap | Endpoint::Broker(_) => Border::classic,
+            Endpoint::Node(_) => TrafficPath::client_diskless,
+            Endpoint::Bootstrap | Endpoint::Broker(_) => TrafficPath::client_classic,
         };
         let counters = |api| ByteCounters {
-            received: metrics.clients.crossing(border, api, Direction::received),
-            sent: metrics.clients.crossing(border, api, Direction::sent),
+            received: metrics.clients.cross_zone_bytes(border, api, Direction::received),
+            sent: metrics.clients.cross_zone_bytes(border, api, Direction::sent),
         };
         Self {
             is_remote: AtomicBool::new(false),
@@ -73,8 +73,13 @@ pub(super) fn broker_counters(proxy: &Proxy, address: &str) -> Option<(Counter, 
     let broker = view.brokers.values().find(|broker| broker.address() == address)?;
     let rack = broker.rack.as_ref()?;
     (*rack != proxy.settings.zone).then(|| {
-        let counter =
-            |direction| proxy.metrics.clients.crossing(Border::broker, ApiKind::any, direction);
+        let counter = |direction| {
+            proxy.metrics.clients.cross_zone_bytes(
+                TrafficPath::replica_broker,
+                ApiKind::any,
+                direction,
+            )
+        };
         (counter(Direction::sent), counter(Direction::received))
     })
 }

@@ -31,7 +31,7 @@ pub(super) fn edit(request: &Request) -> Result<Action, CloseReason> {
         metadata.allow_auto_topic_creation = true;
     }
     let client_zone = request.client_zone();
-    request.proxy.metrics.clients.placement(client_zone.outcome);
+    request.proxy.metrics.clients.zone_resolution(client_zone.outcome);
     let version = version.max(WITH_TOPIC_IDS);
     request.forward_as(&metadata, version, move |proxy, mut response| async move {
         proxy.topics.observe(&response.topics).await;

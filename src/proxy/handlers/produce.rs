@@ -177,7 +177,7 @@ fn told(
     if let Some(decided) = decided {
         metrics.produce.stage(ProduceStage::reply).observe(decided.elapsed());
     }
-    metrics.produce.seconds.observe(received.elapsed());
+    metrics.produce.duration.observe(received.elapsed());
 }
 
 /// Takes the records out of `data`.

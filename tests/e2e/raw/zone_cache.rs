@@ -111,7 +111,7 @@ fn zone_cache_reads_each_object_once() {
     // The writer lives and remembers.
     let written = write(&a, &topic, "remembered");
     assert_eq!(gets_of_reading(&store, &topic, &[&a, &b, &c], &written), 0);
-    assert!(b.metric("odradek_gets_saved_total") >= OBJECTS);
+    assert!(b.metric("odradek_store_gets_avoided_total") >= OBJECTS);
 
     // Nobody has what came before and was read by nobody; the one that wrote it came back without.
     let written = write(&a, &topic, "forgotten");

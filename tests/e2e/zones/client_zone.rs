@@ -79,10 +79,10 @@ fn client_zone_is_resolved_by_client_id_port_and_address() {
     let TwoZones { at, a, b, port } = two_zones();
     let topic = topic(6);
     let outcome = |replica, outcome: &str| {
-        let name = format!("odradek_placements_total{{outcome=\"{outcome}\"}}");
+        let name = format!("odradek_client_zone_resolutions_total{{outcome=\"{outcome}\"}}");
         metric(replica, &name).unwrap_or(0)
     };
-    let before = ["hit", "miss", "unaware"].map(|kind| outcome(a, kind));
+    let before = ["resolved", "unknown_zone", "unspecified"].map(|kind| outcome(a, kind));
     for id in
         ["app,diskless_az=zone-b", "inkless_az=zone-b-source-1", "ws_az=zone-b", "zone=zone-b"]
     {
@@ -94,7 +94,7 @@ fn client_zone_is_resolved_by_client_id_port_and_address() {
     assert_sent_to(a, 0, &a.bootstrap(), "raw", &topic.name);
     assert_sent_to(a, 0, &b.bootstrap(), "zone=zone-a", &topic.name);
     // Two of each come from the rows above.
-    let after = ["hit", "miss", "unaware"].map(|kind| outcome(a, kind));
+    let after = ["resolved", "unknown_zone", "unspecified"].map(|kind| outcome(a, kind));
     assert!((0..3).all(|kind| after[kind] >= before[kind] + 2), "{before:?} {after:?}");
 
     // By the address that it comes from. The zone of such a replica is its clients' only where
@@ -103,7 +103,7 @@ fn client_zone_is_resolved_by_client_id_port_and_address() {
     let a9 = at.replica(A, "a-9", 4, &cidrs);
     assert_sent_to(b, 1, &a9.bootstrap(), "raw", &topic.name);
     wait_until("its traffic is noticed", Duration::from_secs(5), || {
-        crossed(&a9, "classic", "other") > 0
+        crossed(&a9, "client_classic", "other") > 0
     });
 }
 
@@ -207,7 +207,7 @@ fn sidecar_advertises_zone_nodes_and_writes_nothing() {
         assert_eq!(read.lines().count(), 100, "{name}");
     }
     assert!(fetches(b) > 0 && fetches(&sidecar) == 0);
-    assert_eq!(metric(&sidecar, "odradek_objects_put_total"), Some(0));
+    assert_eq!(metric(&sidecar, "odradek_objects_written_total"), Some(0));
     assert_eq!([a, b, &sidecar].map(records_crossed), [0; 3]);
 
     // Sent there by mistake, it is nobody's.

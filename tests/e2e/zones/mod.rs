@@ -109,10 +109,10 @@ fn metric(replica: &Replica, name: &str) -> Option<u64> {
 }
 
 /// Bytes that crossed zones between clients that said where they are and a replica, of one kind.
-fn crossed(replica: &Replica, border: &str, api: &str) -> u64 {
+fn crossed(replica: &Replica, path: &str, api: &str) -> u64 {
     let of = |direction| {
-        let labels = format!("border=\"{border}\",api=\"{api}\",direction=\"{direction}\"");
-        let name = format!("odradek_zone_crossing_bytes_total{{{labels}}}");
+        let labels = format!("path=\"{path}\",api=\"{api}\",direction=\"{direction}\"");
+        let name = format!("odradek_cross_zone_bytes_total{{{labels}}}");
         metric(replica, &name).unwrap_or(0)
     };
     of("received") + of("sent")
@@ -120,7 +120,7 @@ fn crossed(replica: &Replica, border: &str, api: &str) -> u64 {
 
 /// The same of the records of diskless topics.
 fn records_crossed(replica: &Replica) -> u64 {
-    crossed(replica, "diskless", "produce") + crossed(replica, "diskless", "fetch")
+    crossed(replica, "client_diskless", "produce") + crossed(replica, "client_diskless", "fetch")
 }
 
 /// The leaders, replicas and in-sync replicas of a topic's partitions.

@@ -62,6 +62,6 @@ fn idempotent_producer_survives_drain_and_crash() {
     balance(producer, &on_topic);
     let produced = "odradek_requests_total{api=\"Produce\",endpoint=\"diskless\"}";
     assert!(metric(&a0, produced) > Some(0) && metric(&b0, produced).is_none());
-    assert!(crossed(&b0, "classic", "other") > 0, "of the start");
+    assert!(crossed(&b0, "client_classic", "other") > 0, "of the start");
     assert_eq!((records_crossed(&a0), records_crossed(&b0)), (0, 0));
 }

@@ -25,7 +25,7 @@ fn is_lost(replica: &Replica) -> bool {
     answer.starts_with("HTTP/1.1 503")
         && answer.contains("lost: ")
         && answer.contains("bring the Redis back")
-        && admin(replica, "/metrics").contains("odradek_coordinator_lost 1")
+        && admin(replica, "/metrics").contains("odradek_coordinator_metadata_lost 1")
 }
 
 #[test]
@@ -69,5 +69,5 @@ fn restored_old_metadata_is_rejected_until_the_newest_returns() {
         assert_eq!(producer.write(replica, sequence), i64::from(sequence));
     }
     producer.check_log(&replicas[1], 8);
-    assert!(admin(&replicas[0], "/metrics").contains("odradek_coordinator_lost 0"));
+    assert!(admin(&replicas[0], "/metrics").contains("odradek_coordinator_metadata_lost 0"));
 }

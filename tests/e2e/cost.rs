@@ -86,7 +86,8 @@ fn what_is_counted_and_reckoned_is_what_the_store_counted() {
     }
 
     let both = [&writer, &reader];
-    let ours = |verb: &str| sum(&both, "odradek_store_requests_total", &format!("verb=\"{verb}\""));
+    let ours =
+        |verb: &str| sum(&both, "odradek_store_requests_total", &format!("operation=\"{verb}\""));
     // MinIO tells its counters some seconds late.
     wait_until("the store has counted", LIMIT, || {
         minio.requests("putobject") >= ours("put") as u64
@@ -95,14 +96,14 @@ fn what_is_counted_and_reckoned_is_what_the_store_counted() {
     assert!(ours("put") >= (LARGE + SMALL) as f64 && ours("get") >= 10.0, "too few to compare");
     within_a_hundredth("PUTs", ours("put"), minio.requests("putobject") as f64);
     within_a_hundredth("GETs", ours("get"), minio.requests("getobject") as f64);
-    let sent = sum(&both, "odradek_store_bytes_total", "verb=\"put\"");
+    let sent = sum(&both, "odradek_store_bytes_total", "operation=\"put\"");
     within_a_hundredth("bytes", sent, minio.received_bytes() as f64);
 
     // What it comes to: every PUT half a cent here, and every produced byte crosses 1.5 times on a
     // replicated Kafka of two zones.
-    let put = sum(&both, "odradek_spent_dollars_total", "item=\"put\"");
+    let put = sum(&both, "odradek_cost_spent_dollars_total", "item=\"put\"");
     within_a_hundredth("dollars of PUTs", put, minio.requests("putobject") as f64 * 0.005);
-    let classic = sum(&both, "odradek_classic_dollars_total", "item=");
+    let classic = sum(&both, "odradek_cost_baseline_dollars_total", "item=");
     let produced = (batches[0].len() * LARGE + batches[1].len() * SMALL) as f64;
     within_a_hundredth("dollars of replication", classic, produced / GIB * 1.5 * 0.02);
     topics_pay_for_their_puts(&writer, &small, put);
@@ -112,7 +113,7 @@ fn what_is_counted_and_reckoned_is_what_the_store_counted() {
 /// PUTs are shared by the bytes in each object: alone in its objects, a small topic pays for all
 /// of them.
 fn topics_pay_for_their_puts(writer: &Replica, small: &Topic, put: f64) {
-    let row = format!("odradek_topic_spent_dollars{{topic=\"{}\"}}", small.name);
+    let row = format!("odradek_topic_cost_spent_dollars_total{{topic=\"{}\"}}", small.name);
     let spent = sum(&[writer], &row, "");
     let share = put * SMALL as f64 / (LARGE + SMALL) as f64;
     assert!((spent - share).abs() < share * 0.05, "{spent}, and not about {share}");
@@ -121,7 +122,7 @@ fn topics_pay_for_their_puts(writer: &Replica, small: &Topic, put: f64) {
     let row = topics.iter().find(|t| t["name"] == small.name.as_str()).expect("the topic");
     assert_eq!(row["objects"], SMALL);
     assert!(row["saved_dollars"].as_f64().expect("a number") < 0.0, "{row}");
-    assert!(status["money"]["saved_dollars"].as_f64().expect("a number") < 0.0);
+    assert!(status["cost"]["saved_dollars"].as_f64().expect("a number") < 0.0);
     let stages = status["produce_stages"].as_array().expect("a list");
     assert!(stages.iter().all(|stage| stage["count"] == LARGE + SMALL), "{stages:?}");
 }

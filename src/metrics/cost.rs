@@ -1,33 +1,33 @@
 //! What the traffic costs, would have cost on replicated Kafka, and what each topic has to do with
 //! it; computed elsewhere, shown here.
 
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::book::Book;
 use super::labels::{ItemLabels, TopicLabels};
+use super::registry::MetricRegistry;
 use super::topics::TopicCounts;
 
 type Dollars = Family<ItemLabels, Counter<f64, AtomicU64>>;
 
 /// Dollars, and the traffic of topics.
 #[derive(Debug)]
-pub struct MoneyMetrics {
-    classic: Dollars,
+pub struct CostMetrics {
+    baseline: Dollars,
     spent: Dollars,
     saved: Gauge<f64, AtomicU64>,
-    topic_produced: Family<TopicLabels, Gauge<i64, AtomicI64>>,
-    topic_fetched: Family<TopicLabels, Gauge<i64, AtomicI64>>,
-    topic_spent: Family<TopicLabels, Gauge<f64, AtomicU64>>,
-    topic_saved: Family<TopicLabels, Gauge<f64, AtomicU64>>,
+    topic_produced: Family<TopicLabels, Counter>,
+    topic_fetched: Family<TopicLabels, Counter>,
+    topic_cost_spent: Family<TopicLabels, Counter<f64, AtomicU64>>,
+    topic_cost_saved: Family<TopicLabels, Gauge<f64, AtomicU64>>,
 }
 
 /// One topic, as its series show it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct TopicRow {
+pub struct TopicSeries {
     /// Its name.
     pub name: String,
     /// What it came to.
@@ -38,41 +38,41 @@ pub struct TopicRow {
     pub spent: f64,
 }
 
-impl MoneyMetrics {
-    pub(super) fn new(book: &mut Book) -> Self {
+impl CostMetrics {
+    pub(super) fn new(registry: &mut MetricRegistry) -> Self {
         Self {
-            classic: book.sums(
-                "classic_dollars",
+            baseline: registry.float_counter_family(
+                "cost_baseline_dollars",
                 "item",
                 "What the diskless traffic through this replica would have cost in cross-zone bytes \
                  on replicated Kafka, by the price book (`costs`)",
             ),
-            spent: book.sums(
-                "spent_dollars",
+            spent: registry.float_counter_family(
+                "cost_spent_dollars",
                 "item",
                 "What the diskless traffic through this replica cost in requests, storage and cross-zone bytes; storage is that of the objects written since the start",
             ),
-            saved: book.gauge(
-                "saved_dollars",
+            saved: registry.gauge(
+                "cost_saved_dollars",
                 "Dollars that the diskless traffic through this replica saved since the start; below 0 where it cost more than it saved",
             ),
-            topic_produced: book.gauges(
+            topic_produced: registry.counter_family(
                 "topic_produced_bytes",
                 "topic",
                 "Bytes of batches written since the start, by topic (`metrics.perTopic`)",
             ),
-            topic_fetched: book.gauges(
+            topic_fetched: registry.counter_family(
                 "topic_fetched_bytes",
                 "topic",
                 "Bytes of batches read since the start, by topic (`metrics.perTopic`)",
             ),
-            topic_spent: book.gauges(
-                "topic_spent_dollars",
+            topic_cost_spent: registry.float_counter_family(
+                "topic_cost_spent_dollars",
                 "topic",
                 "Dollars spent since the start, by topic (`metrics.perTopic`)",
             ),
-            topic_saved: book.gauges(
-                "topic_saved_dollars",
+            topic_cost_saved: registry.gauge_family(
+                "topic_cost_saved_dollars",
                 "topic",
                 "Dollars saved since the start, by topic (`metrics.perTopic`)",
             ),
@@ -80,32 +80,31 @@ impl MoneyMetrics {
     }
 
     /// Shows what it comes to by now; items never become less.
-    pub fn show(&self, classic: &[(&'static str, f64)], spent: &[(&'static str, f64)]) {
+    pub fn show(&self, baseline: &[(&'static str, f64)], spent: &[(&'static str, f64)]) {
         let set = |family: &Dollars, items: &[(&'static str, f64)]| {
             for (item, dollars) in items {
                 let counter = family.get_or_create_owned(&ItemLabels { item });
                 counter.inc_by((dollars - counter.get()).max(0.0));
             }
         };
-        set(&self.classic, classic);
+        set(&self.baseline, baseline);
         set(&self.spent, spent);
         let sum = |items: &[(&'static str, f64)]| items.iter().map(|(_, d)| d).sum::<f64>();
-        self.saved.set(sum(classic) - sum(spent));
+        self.saved.set(sum(baseline) - sum(spent));
     }
 
     /// Shows these topics and no others.
-    pub fn show_topics(&self, rows: &[TopicRow]) {
+    pub fn show_topics(&self, rows: &[TopicSeries]) {
         self.topic_produced.clear();
         self.topic_fetched.clear();
-        self.topic_spent.clear();
-        self.topic_saved.clear();
-        let whole = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.topic_cost_spent.clear();
+        self.topic_cost_saved.clear();
         for row in rows {
             let labels = TopicLabels { topic: row.name.clone() };
-            self.topic_produced.get_or_create(&labels).set(whole(row.counts.produced_bytes));
-            self.topic_fetched.get_or_create(&labels).set(whole(row.counts.fetched_bytes));
-            self.topic_spent.get_or_create(&labels).set(row.spent);
-            self.topic_saved.get_or_create(&labels).set(row.saved);
+            self.topic_produced.get_or_create(&labels).inc_by(row.counts.produced_bytes);
+            self.topic_fetched.get_or_create(&labels).inc_by(row.counts.fetched_bytes);
+            self.topic_cost_spent.get_or_create(&labels).inc_by(row.spent.max(0.0));
+            self.topic_cost_saved.get_or_create(&labels).set(row.saved);
         }
     }
 }

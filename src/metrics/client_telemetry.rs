@@ -5,53 +5,53 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::book::Book;
 use super::labels::ClientLabels;
+use super::registry::MetricRegistry;
 
 /// Figures that clients told.
 #[derive(Debug)]
-pub struct ToldMetrics {
+pub struct ClientTelemetryMetrics {
     batch_bytes: Family<ClientLabels, Gauge<f64, AtomicU64>>,
-    queue_seconds: Family<ClientLabels, Gauge<f64, AtomicU64>>,
-    latency_seconds: Family<ClientLabels, Gauge<f64, AtomicU64>>,
-    crosses: Family<ClientLabels, Gauge<i64, AtomicI64>>,
+    record_queue_seconds: Family<ClientLabels, Gauge<f64, AtomicU64>>,
+    request_latency_seconds: Family<ClientLabels, Gauge<f64, AtomicU64>>,
+    cross_zone: Family<ClientLabels, Gauge<i64, AtomicI64>>,
 }
 
 /// One client.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ClientRow {
+pub struct ClientSeries {
     /// Its `client.id`.
     pub client_id: String,
     /// Bytes of its batches on the average.
     pub batch_bytes: Option<f64>,
     /// How long its records wait to be sent, on the average.
-    pub queue_seconds: Option<f64>,
+    pub record_queue_seconds: Option<f64>,
     /// How long its requests take, on the average.
-    pub latency_seconds: Option<f64>,
+    pub request_latency_seconds: Option<f64>,
     /// Whether it is known to be in another zone than this replica.
-    pub crosses: bool,
+    pub cross_zone: bool,
 }
 
-impl ToldMetrics {
-    pub(super) fn new(book: &mut Book) -> Self {
+impl ClientTelemetryMetrics {
+    pub(super) fn new(registry: &mut MetricRegistry) -> Self {
         Self {
-            batch_bytes: book.gauges(
-                "client_batch_bytes",
+            batch_bytes: registry.gauge_family(
+                "client_batch_size_bytes",
                 "client_id",
                 "Bytes of a producer's batches on the average, as it says (`clients.telemetry`)",
             ),
-            queue_seconds: book.gauges(
-                "client_queue_seconds",
+            record_queue_seconds: registry.gauge_family(
+                "client_record_queue_time_seconds",
                 "client_id",
                 "How long a producer's records wait to be sent, as it says (`clients.telemetry`)",
             ),
-            latency_seconds: book.gauges(
-                "client_latency_seconds",
+            request_latency_seconds: registry.gauge_family(
+                "client_request_latency_seconds",
                 "client_id",
                 "How long a producer's requests take, as it says (`clients.telemetry`)",
             ),
-            crosses: book.gauges(
-                "client_crosses_zones",
+            cross_zone: registry.gauge_family(
+                "client_cross_zone",
                 "client_id",
                 "1 for a client that is known to be in another zone (`clients.telemetry`)",
             ),
@@ -59,24 +59,24 @@ impl ToldMetrics {
     }
 
     /// Shows these clients and no others.
-    pub fn show(&self, rows: &[ClientRow]) {
+    pub fn show(&self, rows: &[ClientSeries]) {
         self.batch_bytes.clear();
-        self.queue_seconds.clear();
-        self.latency_seconds.clear();
-        self.crosses.clear();
+        self.record_queue_seconds.clear();
+        self.request_latency_seconds.clear();
+        self.cross_zone.clear();
         for row in rows {
             let labels = ClientLabels { client_id: row.client_id.clone() };
             let numbers = [
                 (&self.batch_bytes, row.batch_bytes),
-                (&self.queue_seconds, row.queue_seconds),
-                (&self.latency_seconds, row.latency_seconds),
+                (&self.record_queue_seconds, row.record_queue_seconds),
+                (&self.request_latency_seconds, row.request_latency_seconds),
             ];
             for (family, number) in numbers {
                 if let Some(number) = number {
                     family.get_or_create(&labels).set(number);
                 }
             }
-            self.crosses.get_or_create(&labels).set(i64::from(row.crosses));
+            self.cross_zone.get_or_create(&labels).set(i64::from(row.cross_zone));
         }
     }
 }

@@ -4,10 +4,10 @@
 //! and storage of the object store, and bytes between zones. Disks, machines and Redis are not.
 
 pub mod advice;
-mod ledger;
+mod model;
 
 pub use advice::Advice;
-pub use ledger::{Ledger, TopicBill, Traffic};
+pub use model::{CostModel, TopicCost, Usage};
 
 /// Bytes of the unit that prices are for.
 const GIB: f64 = (1_u64 << 30) as f64;
@@ -16,7 +16,7 @@ pub const MONTH_SECONDS: f64 = 730.0 * 3_600.0;
 
 /// What things cost, and how the replicated Kafka would be set up.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PriceBook {
+pub struct Pricing {
     /// Dollars for a GiB from one zone to another, both directions' charges together.
     pub cross_zone_per_gib: f64,
     /// Dollars for 1,000 PUTs; LISTs cost the same.
@@ -35,7 +35,7 @@ pub struct PriceBook {
     pub zones: Option<u32>,
 }
 
-impl Default for PriceBook {
+impl Default for Pricing {
     /// List prices of AWS in us-east-1, and a Kafka that is set up well.
     fn default() -> Self {
         Self {
@@ -51,40 +51,40 @@ impl Default for PriceBook {
     }
 }
 
-impl PriceBook {
+impl Pricing {
     /// How often a byte that is produced crosses zones on its way to the leader, on the average.
-    fn produce_crossings(zones: u32) -> f64 {
+    fn produce_transfers(zones: u32) -> f64 {
         f64::from(zones.saturating_sub(1)) / f64::from(zones.max(1))
     }
 
     /// How many of its copies go to another zone than the leader's. With fewer zones than copies
     /// the leader's zone has as many copies as any.
-    fn replication_crossings(&self, zones: u32) -> f64 {
+    fn replication_transfers(&self, zones: u32) -> f64 {
         let copies = self.replication_factor.max(1);
         let here = copies.div_ceil(zones.max(1));
         if self.replication_is_charged { f64::from(copies - here) } else { 0.0 }
     }
 
     /// How often a byte that is read crosses zones.
-    fn fetch_crossings(&self, zones: u32) -> f64 {
-        if self.fetch_from_follower { 0.0 } else { Self::produce_crossings(zones) }
+    fn fetch_transfers(&self, zones: u32) -> f64 {
+        if self.fetch_from_follower { 0.0 } else { Self::produce_transfers(zones) }
     }
 
     /// Dollars for bytes that cross zones so often.
-    fn crossing(&self, bytes: u64, times: f64) -> f64 {
+    fn transfer_cost(&self, bytes: u64, times: f64) -> f64 {
         bytes as f64 / GIB * times * self.cross_zone_per_gib
     }
 }
 
 /// Dollars.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Bill {
+pub struct CostReport {
     /// Replicated Kafka: from producers to leaders in other zones.
-    pub classic_produce: f64,
+    pub baseline_produce: f64,
     /// Replicated Kafka: from leaders to followers.
-    pub classic_replication: f64,
+    pub baseline_replication: f64,
     /// Replicated Kafka: to consumers in other zones.
-    pub classic_fetch: f64,
+    pub baseline_fetch: f64,
     /// PUTs.
     pub put: f64,
     /// GETs and HEADs.
@@ -97,10 +97,10 @@ pub struct Bill {
     pub cross_zone: f64,
 }
 
-impl Bill {
+impl CostReport {
     /// What replicated Kafka would have cost.
-    pub fn classic(&self) -> f64 {
-        self.classic_produce + self.classic_replication + self.classic_fetch
+    pub fn baseline(&self) -> f64 {
+        self.baseline_produce + self.baseline_replication + self.baseline_fetch
     }
 
     /// What was spent.
@@ -110,19 +110,19 @@ impl Bill {
 
     /// What was saved; below 0 where more was spent.
     pub fn saved(&self) -> f64 {
-        self.classic() - self.spent()
+        self.baseline() - self.spent()
     }
 
-    /// The items of [`Bill::classic`].
-    pub fn classic_items(&self) -> [(&'static str, f64); 3] {
+    /// The items of [`CostReport::baseline`].
+    pub fn baseline_items(&self) -> [(&'static str, f64); 3] {
         [
-            ("produce", self.classic_produce),
-            ("replication", self.classic_replication),
-            ("fetch", self.classic_fetch),
+            ("produce", self.baseline_produce),
+            ("replication", self.baseline_replication),
+            ("fetch", self.baseline_fetch),
         ]
     }
 
-    /// The items of [`Bill::spent`].
+    /// The items of [`CostReport::spent`].
     pub fn spent_items(&self) -> [(&'static str, f64); 5] {
         [
             ("put", self.put),
@@ -140,12 +140,12 @@ mod tests {
 
     #[test]
     fn copies_cross_as_zones_allow() {
-        let book = PriceBook::default();
-        let crossings = [1, 2, 3, 4].map(|zones| book.replication_crossings(zones));
-        assert_eq!(crossings, [0.0, 1.0, 2.0, 2.0]);
-        let managed = PriceBook { replication_is_charged: false, ..book };
-        assert_eq!(managed.replication_crossings(3), 0.0);
-        assert_eq!(PriceBook::produce_crossings(1), 0.0);
-        assert_eq!(PriceBook::produce_crossings(4), 0.75);
+        let pricing = Pricing::default();
+        let transfers = [1, 2, 3, 4].map(|zones| pricing.replication_transfers(zones));
+        assert_eq!(transfers, [0.0, 1.0, 2.0, 2.0]);
+        let managed = Pricing { replication_is_charged: false, ..pricing };
+        assert_eq!(managed.replication_transfers(3), 0.0);
+        assert_eq!(Pricing::produce_transfers(1), 0.0);
+        assert_eq!(Pricing::produce_transfers(4), 0.75);
     }
 }

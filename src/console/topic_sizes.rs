@@ -13,13 +13,13 @@ use crate::proxy::Proxy;
 use crate::tasks;
 
 /// Between two looks.
-const FRESH_FOR: Duration = Duration::from_secs(10);
+const MAX_AGE: Duration = Duration::from_secs(10);
 /// Partitions of one question to the coordinator.
-const PER_QUESTION: usize = 256;
+const PARTITIONS_PER_REQUEST: usize = 256;
 
 /// One topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Size {
+pub(super) struct TopicSize {
     /// Bytes of its records in the index.
     pub(super) bytes: u64,
     /// Records that the coordinator has and the tail index of this replica has not, in the
@@ -29,40 +29,40 @@ pub(super) struct Size {
 
 /// All topics, as they were last seen.
 #[derive(Debug, Default)]
-pub(super) struct Sizes(Mutex<State>);
+pub(super) struct TopicSizes(Mutex<TopicSizesState>);
 
 #[derive(Debug, Default)]
-struct State {
-    looked: Option<Instant>,
-    known: HashMap<TopicId, Size>,
+struct TopicSizesState {
+    refreshed: Option<Instant>,
+    cached: HashMap<TopicId, TopicSize>,
 }
 
-impl Sizes {
+impl TopicSizes {
     /// What is known of a topic.
-    pub(super) fn known(&self) -> HashMap<TopicId, Size> {
-        self.lock().known.clone()
+    pub(super) fn cached(&self) -> HashMap<TopicId, TopicSize> {
+        self.lock().cached.clone()
     }
 
     /// Begins to look again, unless what is known is fresh.
     pub(super) fn refresh(self: &Arc<Self>, proxy: &Arc<Proxy>) {
         let mut state = self.lock();
-        if state.looked.is_some_and(|looked| looked.elapsed() < FRESH_FOR) {
+        if state.refreshed.is_some_and(|refreshed| refreshed.elapsed() < MAX_AGE) {
             return;
         }
-        state.looked = Some(Instant::now());
+        state.refreshed = Some(Instant::now());
         let (sizes, proxy) = (Arc::clone(self), Arc::clone(proxy));
         tasks::spawn("sizes", async move {
-            let known = look(&proxy).await;
-            sizes.lock().known = known;
+            let cached = fetch_sizes(&proxy).await;
+            sizes.lock().cached = cached;
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, TopicSizesState> {
         self.0.lock()
     }
 }
 
-async fn look(proxy: &Proxy) -> HashMap<TopicId, Size> {
+async fn fetch_sizes(proxy: &Proxy) -> HashMap<TopicId, TopicSize> {
     let partitions: Vec<TopicPartition> = proxy
         .topics
         .diskless()
@@ -73,11 +73,11 @@ async fn look(proxy: &Proxy) -> HashMap<TopicId, Size> {
             (0..count).map(move |partition| TopicPartition { topic, partition })
         })
         .collect();
-    let mut sizes: HashMap<TopicId, Size> = HashMap::new();
-    for asked in partitions.chunks(PER_QUESTION) {
+    let mut sizes: HashMap<TopicId, TopicSize> = HashMap::new();
+    for requested in partitions.chunks(PARTITIONS_PER_REQUEST) {
         // The page shows no size of what could not be asked for.
-        let Ok(found) = proxy.lookup.watermarks(asked).await else { continue };
-        for (partition, watermarks) in asked.iter().zip(found) {
+        let Ok(found) = proxy.lookup.watermarks(requested).await else { continue };
+        for (partition, watermarks) in requested.iter().zip(found) {
             let size = sizes.entry(partition.topic).or_default();
             size.bytes += watermarks.bytes;
             if let Some(end) = proxy.fetcher.cached_high_watermark(*partition) {

@@ -30,8 +30,8 @@ fn a_java_producer_is_asked_and_tells_the_size_of_its_batches() {
                 let mut lines = text.lines();
                 lines.find_map(|line| line.strip_prefix(&row)?.parse::<f64>().ok())
             };
-            value("batch_bytes").is_some_and(|bytes| bytes > 100.0)
-                && value("crosses_zones") == Some(0.0)
+            value("batch_size_bytes").is_some_and(|bytes| bytes > 100.0)
+                && value("cross_zone") == Some(0.0)
         });
     });
 }

@@ -14,40 +14,61 @@ use prometheus_client::registry::{Metric, Registry};
 
 use super::timer::{Timer, coarse};
 
-/// What every name begins with.
-const PREFIX: &str = "odradek";
+/// The prefix of every name, but for those that Prometheus defines for any process.
+const PREFIX: &str = "odradek_";
+/// The prefix of Prometheus' own names.
+const PROCESS_PREFIX: &str = "process_";
 
 /// One metric, as it is described.
-#[derive(Clone, Copy, Debug)]
-struct Described {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct MetricDescription {
     name: &'static str,
     kind: &'static str,
     labels: &'static str,
     help: &'static str,
 }
 
-/// The registry in the making, or made.
-#[derive(Debug)]
-pub(super) struct Book {
-    pub(super) registry: Registry,
-    described: Vec<Described>,
+impl MetricDescription {
+    /// The name in the exposition, without the suffix of its type.
+    fn full_name(&self) -> String {
+        let prefix = if self.name.starts_with(PROCESS_PREFIX) { "" } else { PREFIX };
+        format!("{prefix}{}", self.name)
+    }
 }
 
-impl Book {
+/// The registry in the making, or made.
+#[derive(Debug)]
+pub(super) struct MetricRegistry {
+    pub(super) inner: Registry,
+    descriptions: Vec<MetricDescription>,
+}
+
+impl MetricRegistry {
     pub(super) fn new() -> Self {
-        Self { registry: Registry::with_prefix(PREFIX), described: Vec::new() }
+        Self { inner: Registry::default(), descriptions: Vec::new() }
     }
 
-    fn register<M: Metric + Clone>(&mut self, metric: &M, described: Described) {
+    fn register<M: Metric + Clone>(&mut self, metric: &M, description: MetricDescription) {
         // The encoder ends the text with a full stop of its own.
-        let help = described.help.replace('`', "");
-        self.registry.register(described.name, help, metric.clone());
-        self.described.push(described);
+        let help = description.help.replace('`', "");
+        self.inner.register(description.full_name(), help, metric.clone());
+        self.descriptions.push(description);
     }
 
     pub(super) fn counter(&mut self, name: &'static str, help: &'static str) -> Counter {
         let counter = Counter::default();
-        self.register(&counter, Described { name, kind: "counter", labels: "", help });
+        self.register(&counter, MetricDescription { name, kind: "counter", labels: "", help });
+        counter
+    }
+
+    /// A counter of what is not whole.
+    pub(super) fn float_counter(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+    ) -> Counter<f64, AtomicU64> {
+        let counter = Counter::default();
+        self.register(&counter, MetricDescription { name, kind: "counter", labels: "", help });
         counter
     }
 
@@ -56,7 +77,7 @@ impl Book {
         Gauge<N, A>: Metric + Default + Clone,
     {
         let gauge = Gauge::default();
-        self.register(&gauge, Described { name, kind: "gauge", labels: "", help });
+        self.register(&gauge, MetricDescription { name, kind: "gauge", labels: "", help });
         gauge
     }
 
@@ -66,7 +87,7 @@ impl Book {
         histogram: Histogram,
         help: &'static str,
     ) -> Histogram {
-        self.register(&histogram, Described { name, kind: "histogram", labels: "", help });
+        self.register(&histogram, MetricDescription { name, kind: "histogram", labels: "", help });
         histogram
     }
 
@@ -74,7 +95,7 @@ impl Book {
         Timer::of(self.histogram(name, coarse(), help))
     }
 
-    pub(super) fn counters<S>(
+    pub(super) fn counter_family<S>(
         &mut self,
         name: &'static str,
         labels: &'static str,
@@ -84,12 +105,12 @@ impl Book {
         S: EncodeLabelSet + Clone + Debug + Hash + Eq + Send + Sync + 'static,
     {
         let family = Family::default();
-        self.register(&family, Described { name, kind: "counter", labels, help });
+        self.register(&family, MetricDescription { name, kind: "counter", labels, help });
         family
     }
 
     /// Counters of what is not whole.
-    pub(super) fn sums<S>(
+    pub(super) fn float_counter_family<S>(
         &mut self,
         name: &'static str,
         labels: &'static str,
@@ -99,11 +120,11 @@ impl Book {
         S: EncodeLabelSet + Clone + Debug + Hash + Eq + Send + Sync + 'static,
     {
         let family = Family::default();
-        self.register(&family, Described { name, kind: "counter", labels, help });
+        self.register(&family, MetricDescription { name, kind: "counter", labels, help });
         family
     }
 
-    pub(super) fn gauges<S, N, A>(
+    pub(super) fn gauge_family<S, N, A>(
         &mut self,
         name: &'static str,
         labels: &'static str,
@@ -115,12 +136,12 @@ impl Book {
         Family<S, Gauge<N, A>>: Metric + Clone,
     {
         let family = Family::default();
-        self.register(&family, Described { name, kind: "gauge", labels, help });
+        self.register(&family, MetricDescription { name, kind: "gauge", labels, help });
         family
     }
 
     /// Timers by the values of one label, in the order of the values, which are all there are.
-    pub(super) fn timers<S, V: Copy>(
+    pub(super) fn timer_vec<S, V: Copy>(
         &mut self,
         name: &'static str,
         labels: &'static str,
@@ -133,23 +154,23 @@ impl Book {
     {
         let family: Family<S, Histogram> = Family::new_with_constructor(coarse);
         let timer = |value: &V| Timer::of(family.get_or_create(&set(*value)).clone());
-        let timers = values.iter().map(timer).collect();
-        self.register(&family, Described { name, kind: "histogram", labels, help });
-        timers
+        let timer_vec = values.iter().map(timer).collect();
+        self.register(&family, MetricDescription { name, kind: "histogram", labels, help });
+        timer_vec
     }
 
     /// The table of `docs/metrics.md`.
     pub(super) fn table(&self) -> String {
-        let mut rows = self.described.clone();
-        rows.sort_by_key(|row| row.name);
-        let mut out = "| metric | kind | labels | meaning |\n|---|---|---|---|\n".to_owned();
-        for Described { name, kind, labels, help } in rows {
-            let total = if kind == "counter" { "_total" } else { "" };
+        let mut rows: Vec<_> =
+            self.descriptions.iter().map(|metric| (metric.full_name(), metric)).collect();
+        rows.sort();
+        let mut out = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
+        for (name, MetricDescription { kind, labels, help, .. }) in rows {
+            let total = if *kind == "counter" { "_total" } else { "" };
             let labels: Vec<_> = labels.split(", ").filter(|l| !l.is_empty()).collect();
             let labels = labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>();
             let labels = labels.join(", ");
-            let _infallible =
-                writeln!(out, "| `{PREFIX}_{name}{total}` | {kind} | {labels} | {help} |");
+            let _infallible = writeln!(out, "| `{name}{total}` | {kind} | {labels} | {help} |");
         }
         out
     }

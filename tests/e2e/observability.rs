@@ -47,8 +47,9 @@ fn queries() -> Vec<(String, String)> {
 /// What begins as our metrics do.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let words = text.split(|c| !is_name(c)).filter(|word| word.starts_with("odradek_"));
-    words.map(str::to_owned).collect()
+    let words = text.split(|c| !is_name(c));
+    let is_ours = |word: &&str| word.starts_with("odradek_") || word.starts_with("process_");
+    words.filter(is_ours).map(str::to_owned).collect()
 }
 
 fn run(command: &mut Command) {

@@ -3,68 +3,74 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::minute::Snapshot;
-use super::sizes::Size;
+use super::snapshot::MetricsSnapshot;
 use super::status::{
-    Backend, Calls, Cluster, Item, Money, Node, Rates, Requests, Spent, Stage, TopicStatus, Zone,
-    ZoneMoney,
+    BackendStatus, CallStats, ClusterStatus, CostItem, CostStatus, NodeStatus, SpentDollars,
+    StageLatency, StoreRequests, TopicStatus, TrafficRates, ZoneCost, ZoneStatus,
 };
-use crate::costs::{Ledger, MONTH_SECONDS, Traffic, advice};
+use super::topic_sizes::TopicSize;
+use crate::cost::{CostModel, MONTH_SECONDS, Usage, advice};
 use crate::log::ids::TopicId;
-use crate::metrics::{Reading, Success, Successes, TopicCounts};
+use crate::metrics::{LastSuccesses, MonitoredOperation, TimerSnapshot, TopicCounts};
 use crate::proxy::Proxy;
 
 /// Two snapshots, and what lies between them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Between<'a> {
-    pub(super) before: &'a Snapshot,
-    pub(super) now: &'a Snapshot,
+pub(super) struct SnapshotDelta<'a> {
+    pub(super) before: &'a MetricsSnapshot,
+    pub(super) now: &'a MetricsSnapshot,
 }
 
-impl Between<'_> {
+impl SnapshotDelta<'_> {
     fn seconds(&self) -> f64 {
         self.now.at.saturating_sub(self.before.at).as_secs_f64().max(0.001)
     }
 
-    fn rate(&self, of: impl Fn(&Snapshot) -> u64) -> f64 {
+    fn rate(&self, of: impl Fn(&MetricsSnapshot) -> u64) -> f64 {
         of(self.now).saturating_sub(of(self.before)) as f64 / self.seconds()
     }
 
-    pub(super) fn rates(&self) -> Rates {
+    pub(super) fn rates(&self) -> TrafficRates {
         let bytes = |of: fn(&TopicCounts) -> u64| {
             self.rate(|snapshot| snapshot.topics.values().map(of).sum())
         };
-        Rates {
+        TrafficRates {
             produce_bytes: bytes(|counts| counts.produced_bytes),
             fetch_bytes: bytes(|counts| counts.fetched_bytes),
             produce_requests: self.rate(|snapshot| snapshot.produce_requests),
             fetch_requests: self.rate(|snapshot| snapshot.fetch_requests),
-            cross_zone_bytes: self.rate(|snapshot| snapshot.crossed_bytes),
+            cross_zone_bytes: self.rate(|snapshot| snapshot.cross_zone_bytes),
         }
     }
 
-    pub(super) fn produce_stages<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<Stage> {
+    pub(super) fn produce_stages<'n>(
+        &self,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Vec<StageLatency> {
         stages(names, &self.before.produce_stages, &self.now.produce_stages)
     }
 
-    pub(super) fn fetch_stages<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<Stage> {
+    pub(super) fn fetch_stages<'n>(
+        &self,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Vec<StageLatency> {
         stages(names, &self.before.fetch_stages, &self.now.fetch_stages)
     }
 
-    pub(super) fn store(&self) -> Vec<Calls> {
+    pub(super) fn store(&self) -> Vec<CallStats> {
         let name = |at: usize| {
-            let (verb, outcome, count) = self.now.store_calls[at];
-            (verb as usize, verb.name(), outcome.name(), count)
+            let (operation, outcome, count) = self.now.store_calls[at];
+            (operation as usize, operation.name(), outcome.name(), count)
         };
         let before = self.before.store_calls.iter().map(|(_, _, count)| *count).collect();
         let seconds = (&*self.before.store_seconds, &*self.now.store_seconds);
         calls((0..self.now.store_calls.len()).map(name), before, seconds)
     }
 
-    pub(super) fn coordinator(&self) -> Vec<Calls> {
+    pub(super) fn coordinator(&self) -> Vec<CallStats> {
         let name = |at: usize| {
-            let (verb, outcome, count) = self.now.coordinator_calls[at];
-            (verb as usize, verb.name(), outcome.name(), count)
+            let (operation, outcome, count) = self.now.coordinator_calls[at];
+            (operation as usize, operation.name(), outcome.name(), count)
         };
         let before = self.before.coordinator_calls.iter().map(|(_, _, count)| *count).collect();
         let seconds = (&*self.before.coordinator_seconds, &*self.now.coordinator_seconds);
@@ -74,15 +80,16 @@ impl Between<'_> {
     pub(super) fn topics(
         &self,
         proxy: &Proxy,
-        ledger: &Ledger,
-        sizes: &HashMap<TopicId, Size>,
+        cost_model: &CostModel,
+        sizes: &HashMap<TopicId, TopicSize>,
     ) -> Vec<TopicStatus> {
-        let counts =
-            |snapshot: &Snapshot, topic| snapshot.topics.get(&topic).copied().unwrap_or_default();
+        let counts = |snapshot: &MetricsSnapshot, topic| {
+            snapshot.topics.get(&topic).copied().unwrap_or_default()
+        };
         let row = |topic: &std::sync::Arc<crate::proxy::topics::Topic>| {
             let (before, now) = (counts(self.before, topic.id), counts(self.now, topic.id));
             let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / self.seconds();
-            let bill = ledger.topics().get(&topic.id).copied().unwrap_or_default();
+            let report = cost_model.topics().get(&topic.id).copied().unwrap_or_default();
             let size = sizes.get(&topic.id);
             TopicStatus {
                 name: topic.name.clone(),
@@ -94,42 +101,45 @@ impl Between<'_> {
                 tail_lag_records: size.and_then(|size| size.lag_records),
                 produced_bytes: now.produced_bytes,
                 fetched_bytes: now.fetched_bytes,
-                saved_dollars: bill.saved(),
-                spent_dollars: bill.spent(),
-                advice: advice::topic(&bill, ledger.until()).map(|advice| advice.to_string()),
+                saved_dollars: report.saved(),
+                spent_dollars: report.spent(),
+                advice: advice::topic(&report, cost_model.elapsed())
+                    .map(|advice| advice.to_string()),
             }
         };
         proxy.topics.diskless().iter().map(row).collect()
     }
 
-    pub(super) fn money(&self, ledger: &Ledger, traffic: Traffic, zone: &str) -> Money {
-        let bill = ledger.bill();
-        let item = |(item, dollars): (&'static str, f64)| Item { item: item.to_owned(), dollars };
-        let news = bill.saved() - self.before.bill.saved();
+    pub(super) fn cost(&self, cost_model: &CostModel, usage: Usage, zone: &str) -> CostStatus {
+        let report = cost_model.report();
+        let item =
+            |(item, dollars): (&'static str, f64)| CostItem { item: item.to_owned(), dollars };
+        let news = report.saved() - self.before.report.saved();
         let per_month = news * MONTH_SECONDS / self.seconds();
-        let advice = advice::replica(bill, ledger.book(), traffic.puts, ledger.until());
-        Money {
+        let advice =
+            advice::replica(report, cost_model.pricing(), usage.puts, cost_model.elapsed());
+        CostStatus {
             since_ms: 0,
-            saved_dollars: bill.saved(),
-            classic_dollars: bill.classic_items().map(item).to_vec(),
-            spent_dollars: Spent {
-                put: bill.put,
-                get: bill.get,
-                list: bill.list,
-                storage: bill.storage,
-                cross_zone: bill.cross_zone,
+            saved_dollars: report.saved(),
+            baseline_dollars: report.baseline_items().map(item).to_vec(),
+            spent_dollars: SpentDollars {
+                put: report.put,
+                get: report.get,
+                list: report.list,
+                storage: report.storage,
+                cross_zone: report.cross_zone,
             },
-            net_dollars_per_month: (self.seconds() >= 1.0).then_some(per_month),
-            zones: vec![ZoneMoney {
+            saved_dollars_per_month: (self.seconds() >= 1.0).then_some(per_month),
+            zones: vec![ZoneCost {
                 zone: zone.to_owned(),
-                saved_dollars: bill.saved(),
-                spent_dollars: bill.spent(),
+                saved_dollars: report.saved(),
+                spent_dollars: report.spent(),
             }],
-            requests: Requests {
-                puts: traffic.puts,
-                gets: traffic.gets,
-                lists: traffic.lists,
-                stored_bytes: traffic.stored_bytes,
+            requests: StoreRequests {
+                puts: usage.puts,
+                gets: usage.gets,
+                lists: usage.lists,
+                stored_bytes: usage.stored_bytes,
             },
             advice: advice.map(|advice| advice.to_string()),
         }
@@ -138,12 +148,12 @@ impl Between<'_> {
 
 fn stages<'n>(
     names: impl Iterator<Item = &'n str>,
-    before: &[Reading],
-    now: &[Reading],
-) -> Vec<Stage> {
+    before: &[TimerSnapshot],
+    now: &[TimerSnapshot],
+) -> Vec<StageLatency> {
     let stage = |(at, name): (usize, &str)| {
         let summary = now.get(at).zip(before.get(at)).and_then(|(now, before)| now.since(before));
-        Stage {
+        StageLatency {
             stage: name.to_owned(),
             mean_ms: summary.map(|summary| summary.mean_ms),
             p50_ms: summary.map(|summary| summary.p50_ms),
@@ -158,15 +168,15 @@ fn stages<'n>(
 fn calls(
     now: impl Iterator<Item = (usize, &'static str, &'static str, u64)>,
     before: Vec<u64>,
-    (seconds_before, seconds): (&[Reading], &[Reading]),
-) -> Vec<Calls> {
+    (seconds_before, seconds): (&[TimerSnapshot], &[TimerSnapshot]),
+) -> Vec<CallStats> {
     let before = before.into_iter().chain(std::iter::repeat(0));
-    let call = |((at, verb, outcome, count), before): ((usize, &str, &str, u64), u64)| {
+    let call = |((at, operation, outcome, count), before): ((usize, &str, &str, u64), u64)| {
         let count = count.saturating_sub(before);
         let read = seconds.get(at).zip(seconds_before.get(at));
         let summary = read.and_then(|(now, before)| now.since(before));
-        (count > 0).then(|| Calls {
-            verb: verb.to_owned(),
+        (count > 0).then(|| CallStats {
+            operation: operation.to_owned(),
             outcome: outcome.to_owned(),
             count,
             p50_ms: summary.map(|summary| summary.p50_ms),
@@ -179,36 +189,40 @@ fn calls(
 /// A backend's health. What is no error of the backend is told by `fine`.
 pub(super) fn backend(
     url: String,
-    lost: bool,
-    ages: &Successes,
-    of: &[Success],
-    calls: Vec<Calls>,
+    metadata_lost: bool,
+    ages: &LastSuccesses,
+    of: &[MonitoredOperation],
+    calls: Vec<CallStats>,
     fine: &[&str],
-) -> Backend {
+) -> BackendStatus {
     let age = of.iter().filter_map(|of| ages.age(*of)).min();
-    let is_error = |call: &&Calls| !fine.contains(&call.outcome.as_str());
-    Backend {
+    let is_error = |call: &&CallStats| !fine.contains(&call.outcome.as_str());
+    BackendStatus {
         url,
-        lost,
+        metadata_lost,
         last_success_age_seconds: age.as_ref().map(Duration::as_secs_f64),
         errors_last_minute: calls.iter().filter(is_error).map(|call| call.count).sum(),
         calls,
     }
 }
 
-pub(super) fn cluster(proxy: &Proxy, name: &str) -> Cluster {
+pub(super) fn cluster(proxy: &Proxy, name: &str) -> ClusterStatus {
     let view = proxy.cluster.view();
-    Cluster { id: view.cluster_id.clone(), name: name.to_owned(), brokers: view.brokers.len() }
+    ClusterStatus {
+        id: view.cluster_id.clone(),
+        name: name.to_owned(),
+        brokers: view.brokers.len(),
+    }
 }
 
-pub(super) fn zones(proxy: &Proxy) -> Vec<Zone> {
+pub(super) fn zones(proxy: &Proxy) -> Vec<ZoneStatus> {
     let map = proxy.topology.current();
-    let zone = |(index, name): (u16, &str)| Zone {
+    let zone = |(index, name): (u16, &str)| ZoneStatus {
         zone: name.to_owned(),
         replicas: map.live_members(index).iter().map(|member| member.replica.clone()).collect(),
         nodes: map
             .nodes_of_zone(index)
-            .map(|(id, replica, address)| Node {
+            .map(|(id, replica, address)| NodeStatus {
                 id,
                 host: replica.to_owned(),
                 address: address.host.clone(),
