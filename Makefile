@@ -98,12 +98,12 @@ bench-fetch: ## End-to-end latency, GETs and replay of diskless topics on a stor
 	@cargo xtask bench fetch
 
 sim: ## The engine under a simulated network (SEEDS=1000, FIRST=1; SEED=7 replays one with its log)
-	@SIM_SEEDS=$(or $(SEEDS),1000) SIM_FIRST=$(FIRST) SIM_SEED=$(SEED) cargo test --locked --workspace --all-features --test sim seeds_find_nothing -- --nocapture
+	@SIM_SEEDS=$(or $(SEEDS),1000) SIM_FIRST=$(FIRST) SIM_SEED=$(SEED) $(cargo_test) --test sim seeds_find_nothing -- --nocapture
 
 chaos: ## Faults on real processes under stock clients (MINUTES=10; SEED=…, ONLY=kill-zone,freeze,…; needs root)
 	@scripts/setup.sh kafka redis bench chaos
-	cargo build --locked --workspace --all-features --bins
-	@CHAOS_MINUTES=$(or $(MINUTES),10) CHAOS_SEED=$(SEED) CHAOS_ONLY=$(ONLY) cargo test --locked --workspace --all-features --test chaos clients_keep -- --nocapture
+	$(cargo_test) --test chaos --test slow_s3 --no-run
+	@CHAOS_MINUTES=$(or $(MINUTES),10) CHAOS_SEED=$(SEED) CHAOS_ONLY=$(ONLY) $(cargo_test) --test chaos acknowledged_records -- --nocapture
 
 fuzz: ## Fuzz every parser of data from peers (FUZZ_SECONDS each, 60)
 	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),60)

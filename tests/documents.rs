@@ -1,7 +1,7 @@
-//! The documents: links lead somewhere, and commands are what the programs take.
+//! Links in documents resolve, and commands in them are valid.
 //!
-//! A line of a block of `sh` is a command of `odradek` (its arguments are parsed), a `make` target
-//! (it exists), or says why it is not run: `# not run: …`.
+//! A line of a block of `sh` is a command of `odradek`, whose arguments are parsed, or a `make` target,
+//! which must exist, or says why it is not checked: `# not run: …`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,12 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every document under version control.
+/// Returns every document under version control.
 fn documents() -> Vec<(PathBuf, String)> {
     let listed = Command::new("git").args(["ls-files", "-z", "*.md"]).current_dir(root()).output();
     let listed = listed.expect("git is needed to know what is committed");
     let names = String::from_utf8_lossy(&listed.stdout).into_owned();
-    // Those that lie among the code are parts of documents elsewhere.
+    // Those in `src/` are parts of documents elsewhere.
     let is_whole = |name: &&str| !name.starts_with("src/");
     let read = |name: &str| {
         let path = root().join(name);
@@ -31,7 +31,7 @@ fn documents() -> Vec<(PathBuf, String)> {
     documents
 }
 
-/// The lines of blocks of `sh`.
+/// Returns the lines of blocks of `sh`.
 fn commands(text: &str) -> Vec<&str> {
     let (mut inside, mut found) = (false, Vec::new());
     for line in text.lines().map(str::trim) {
@@ -46,8 +46,8 @@ fn commands(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn commands_are_what_the_programs_take() {
-    let makefile = fs::read_to_string(root().join("Makefile")).expect("it is there");
+fn commands_in_documents_are_valid() {
+    let makefile = fs::read_to_string(root().join("Makefile")).expect("the Makefile exists");
     let (mut wrong, mut seen) = (Vec::new(), 0);
     for (path, text) in documents() {
         for line in commands(&text) {
@@ -70,14 +70,14 @@ fn commands_are_what_the_programs_take() {
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn links_in_documents_resolve() {
     let mut broken = Vec::new();
     for (path, text) in documents() {
         let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         let is_ours = |link: &&str| !link.contains("://") && !link.starts_with('#');
         for link in links.filter(is_ours) {
             let target = link.split('#').next().unwrap_or_default();
-            let folder = path.parent().expect("a file lies in a folder");
+            let folder = path.parent().expect("a file is in a folder");
             if !folder.join(target).exists() {
                 broken.push(format!("{}: {link}", path.display()));
             }
@@ -87,7 +87,7 @@ fn links_lead_somewhere() {
 }
 
 #[test]
-fn commands_are_found_in_indented_blocks_too() {
+fn commands_in_indented_blocks_are_found() {
     let text = "a\n```sh\nmake test\n\n```\n1. b\n\n   ```sh\n   odradek help\n   ```\n```\nc\n```";
     assert_eq!(commands(text), ["make test", "odradek help"]);
 }

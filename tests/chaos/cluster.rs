@@ -8,25 +8,25 @@ use std::time::Duration;
 use testbed::process::{Process, run, wait_until};
 use testbed::{program, repository, script};
 
-use crate::net::Net;
+use crate::net::Network;
 
 pub(crate) const ZONES: [&str; 3] = ["zone-a", "zone-b", "zone-c"];
 pub(crate) const REPLICAS: [&str; 6] = ["a1", "a2", "b1", "b2", "c1", "c2"];
-/// A master and all that a failover may choose: a second replica would have to be waited for too.
+/// A master and the only candidate of a failover: a second replica would have to be waited for too.
 pub(crate) const REDIS: [&str; 2] = ["redis1", "redis2"];
 pub(crate) const SENTINELS: [&str; 3] = ["redis1", "redis2", "sentinel"];
 pub(crate) const BROKERS: [&str; 3] = ["broker1", "broker2", "broker3"];
 pub(crate) const CLIENTS: [&str; 3] = ["client-a", "client-b", "client-c"];
 pub(crate) const STORE: &str = "store";
-/// The replica whose clock may jump.
-pub(crate) const TIME_TRAVELLER: &str = "c2";
-/// As Debian's libfaketime installs it.
+/// The replica whose wall clock may jump.
+pub(crate) const CLOCK_JUMPER: &str = "c2";
+/// The library of Debian's package libfaketime.
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 const START_WITHIN: Duration = Duration::from_secs(60);
 
 /// Everything that runs; a process that was killed is `None`.
 pub(crate) struct Cluster {
-    pub(crate) net: Net,
+    pub(crate) net: Network,
     pub(crate) dir: PathBuf,
     brokers: Vec<Option<Process>>,
     redis: Vec<Option<Process>>,
@@ -41,9 +41,9 @@ fn index(names: &[&str], name: &str) -> usize {
 
 impl Cluster {
     pub(crate) fn start(dir: &Path) -> Self {
-        fs::write(dir.join("secret"), "any").expect("the directory is ours");
+        fs::write(dir.join("secret"), "any").expect("the directory is writable");
         let hosts = [&REPLICAS[..], &SENTINELS, &BROKERS, &CLIENTS, &[STORE]].concat();
-        let net = Net::new(&hosts);
+        let net = Network::new(&hosts);
         let kafka = prepare_brokers(&net, dir);
         let brokers = BROKERS.iter().map(|name| Some(start_broker(&net, dir, name))).collect();
         let redis = REDIS.iter().map(|name| Some(start_redis(&net, dir, name))).collect();
@@ -65,7 +65,7 @@ impl Cluster {
         cluster
     }
 
-    /// Where clients of a zone start: its own replicas first.
+    /// The bootstrap servers of the clients of a zone: its own replicas first.
     pub(crate) fn bootstrap(&self, zone: usize) -> String {
         let mut names = REPLICAS;
         names.rotate_left(2 * zone);
@@ -100,10 +100,10 @@ impl Cluster {
             sentinels.join(","),
         );
         let file = self.dir.join(format!("{name}.yaml"));
-        fs::write(&file, yaml).expect("the directory is ours");
+        fs::write(&file, yaml).expect("the directory is writable");
         let mut command = self.net.on(name, &program("odradek").display().to_string());
         command.arg("serve").arg(file);
-        if name == TIME_TRAVELLER && Path::new(FAKETIME).exists() {
+        if name == CLOCK_JUMPER && Path::new(FAKETIME).exists() {
             self.jump("+0");
             command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
             command.env("FAKETIME_TIMESTAMP_FILE", self.dir.join("clock"));
@@ -112,9 +112,9 @@ impl Cluster {
         self.replicas[at] = Some(Process::start(name, &self.dir, &command));
     }
 
-    /// Moves the wall clock of [`TIME_TRAVELLER`], as `+3600` or `-60`, in seconds.
+    /// Moves the wall clock of [`CLOCK_JUMPER`], as `+3600` or `-60`, in seconds.
     pub(crate) fn jump(&self, by: &str) {
-        fs::write(self.dir.join("clock"), format!("{by}\n")).expect("the directory is ours");
+        fs::write(self.dir.join("clock"), format!("{by}\n")).expect("the directory is writable");
     }
 
     /// How often a replica has become ready.
@@ -137,7 +137,7 @@ impl Cluster {
         self.replicas[index(&REPLICAS, name)] = None;
     }
 
-    /// Ends a replica as Kubernetes does.
+    /// Ends a replica as Kubernetes does: SIGTERM, and time to drain.
     pub(crate) fn drain_replica(&mut self, name: &str) {
         let mut process = self.replicas[index(&REPLICAS, name)].take().expect("it runs");
         process.send_sigterm();
@@ -165,7 +165,7 @@ impl Cluster {
         self.redis[index(&REDIS, name)] = Some(start_redis(&self.net, &self.dir, name));
     }
 
-    /// Asks the Sentinel that is nothing else, for whatever reason; empty when it does not answer.
+    /// Sends a command to the Sentinel that shares its host with no Redis; empty when it does not answer.
     fn sentinel(&self, words: &[&str]) -> String {
         let mut command = self.net.on(CLIENTS[0], "redis-cli");
         command
@@ -181,14 +181,14 @@ impl Cluster {
         REDIS.iter().find(is_it).copied().unwrap_or_else(|| panic!("no master: {said}"))
     }
 
-    /// Until both are there and in step again: what is done to Redis then is what it is called.
+    /// Waits until both servers run and are in sync, so that the next fault is the only one.
     pub(crate) fn await_whole_redis(&self) {
         wait_until("Redis is whole", START_WITHIN, || self.redis_is_whole());
     }
 
     pub(crate) fn fail_redis_over(&self) {
         let master = self.redis_master();
-        // Refused while the replica is not yet good for it.
+        // Refused while the replica is not yet in sync.
         wait_until("Sentinel begins a failover", START_WITHIN, || {
             self.sentinel(&["sentinel", "failover", "main"]).starts_with("OK")
         });
@@ -204,8 +204,8 @@ impl Cluster {
         said.contains("status=ok") && said.contains("slaves=1") && said.contains("sentinels=3")
     }
 
-    /// Latencies of the store, as slow-s3 writes them.
-    pub(crate) fn store_takes(&self, put: &str, get: &str) {
+    /// Sets the latencies of the store, each as p50/p99 in milliseconds.
+    pub(crate) fn set_store_latency(&self, put: &str, get: &str) {
         let request = format!(
             "exec 3<>/dev/tcp/{}/9000; printf 'GET /_control/latency?put={put}&get={get} HTTP/1.0\\r\\n\\r\\n' >&3; head -n 1 <&3",
             self.net.address(STORE)
@@ -215,8 +215,8 @@ impl Cluster {
     }
 }
 
-/// The project's own broker script, on addresses of the network instead of loopback.
-fn prepare_brokers(net: &Net, dir: &Path) -> PathBuf {
+/// Prepares brokers with addresses of the network instead of loopback.
+fn prepare_brokers(net: &Network, dir: &Path) -> PathBuf {
     let kafka = dir.join("kafka");
     let mut prepare = script("kafka.sh");
     prepare.arg("prepare").arg(&kafka).arg("3").args([
@@ -234,12 +234,12 @@ fn prepare_brokers(net: &Net, dir: &Path) -> PathBuf {
         let text = text.replace(&format!("127.0.0.1:{}", ports[0]), &controller);
         let own = format!("{}:9092", net.address(broker));
         let text = text.replace(&format!("127.0.0.1:{}", ports[id]), &own);
-        fs::write(&file, text).expect("the directory is ours");
+        fs::write(&file, text).expect("the directory is writable");
     }
     kafka
 }
 
-fn start_broker(net: &Net, dir: &Path, name: &str) -> Process {
+fn start_broker(net: &Network, dir: &Path, name: &str) -> Process {
     let script = repository().join("scripts/kafka.sh");
     let mut command = net.on(name, &script.display().to_string());
     command.arg("run").arg(dir.join("kafka")).arg((1 + index(&BROKERS, name)).to_string());
@@ -247,9 +247,9 @@ fn start_broker(net: &Net, dir: &Path, name: &str) -> Process {
     Process::start(name, dir, &command)
 }
 
-fn start_redis(net: &Net, dir: &Path, name: &str) -> Process {
+fn start_redis(net: &Network, dir: &Path, name: &str) -> Process {
     let data = dir.join(name);
-    fs::create_dir_all(&data).expect("the directory is ours");
+    fs::create_dir_all(&data).expect("the directory is writable");
     let config = data.join("redis.conf");
     // One that was killed as master comes back as one, until Sentinel notices.
     if !config.exists() {
@@ -262,12 +262,12 @@ fn start_redis(net: &Net, dir: &Path, name: &str) -> Process {
         if name != REDIS[0] {
             text += &format!("replicaof {} 6379\n", net.address(REDIS[0]));
         }
-        fs::write(&config, text).expect("the directory is ours");
+        fs::write(&config, text).expect("the directory is writable");
     }
     Process::start(name, dir, net.on(name, "redis-server").arg(config))
 }
 
-fn start_sentinel(net: &Net, dir: &Path, name: &str) -> Process {
+fn start_sentinel(net: &Network, dir: &Path, name: &str) -> Process {
     let config = dir.join(format!("{name}-sentinel.conf"));
     let text = format!(
         "bind {}\nport 26379\nprotected-mode no\nsentinel monitor main {} 6379 2\n\
@@ -275,12 +275,12 @@ fn start_sentinel(net: &Net, dir: &Path, name: &str) -> Process {
         net.address(name),
         net.address(REDIS[0]),
     );
-    fs::write(&config, text).expect("the directory is ours");
+    fs::write(&config, text).expect("the directory is writable");
     let mut command = net.on(name, "redis-server");
     Process::start(&format!("{name}-sentinel"), dir, command.arg(config).arg("--sentinel"))
 }
 
-fn start_store(net: &Net, dir: &Path) -> Process {
+fn start_store(net: &Network, dir: &Path) -> Process {
     let mut command = net.on(STORE, &program("slow-s3").display().to_string());
     let listen = format!("{}:9000", net.address(STORE));
     command.args(["--listen", &listen, "--put", "20/80", "--get", "10/40"]);

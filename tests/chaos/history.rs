@@ -1,4 +1,4 @@
-//! What clients wrote down, and whether a Kafka may have answered so.
+//! The logs of clients, and whether they are consistent with what Kafka guarantees.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -7,15 +7,15 @@ use std::path::PathBuf;
 
 use testbed::history_checker::{Acked, Anomaly, Found, anomalies};
 
-/// Values of a producer are its number times this, and upwards from there.
+/// The values of a producer start at its number times this.
 pub(crate) const VALUES_EACH: u64 = 1_000_000_000;
 
-/// A line of a client.
+/// A line of a client's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     Ack(Acked),
     Poll(Found),
-    /// The high watermark of a partition, as a consumer knows it.
+    /// The high watermark of a partition, as a consumer sees it.
     Mark {
         partition: i32,
         offset: i64,
@@ -23,9 +23,9 @@ pub(crate) enum Line {
     Failed(String),
 }
 
-/// What one client has written down so far.
+/// The log of one client.
 #[derive(Debug)]
-pub(crate) struct Diary {
+pub(crate) struct ClientLog {
     pub(crate) name: String,
     path: PathBuf,
     read: u64,
@@ -33,12 +33,12 @@ pub(crate) struct Diary {
     pub(crate) lines: Vec<Line>,
 }
 
-impl Diary {
+impl ClientLog {
     pub(crate) fn new(name: &str, path: PathBuf) -> Self {
         Self { name: name.to_owned(), path, read: 0, rest: String::new(), lines: Vec::new() }
     }
 
-    /// Reads on.
+    /// Reads the lines that were appended since the last call.
     pub(crate) fn refresh(&mut self) {
         let Ok(mut file) = File::open(&self.path) else { return };
         let mut more = Vec::new();
@@ -52,14 +52,14 @@ impl Diary {
         self.rest.drain(..whole);
     }
 
-    /// Acks and polls, of which a client that goes on has ever more.
+    /// Returns the number of acks and polls.
     pub(crate) fn progress(&self) -> usize {
         let counts = |line: &&Line| matches!(line, Line::Ack(_) | Line::Poll(_));
         self.lines.iter().filter(counts).count()
     }
 }
 
-/// A line of `clients.py`, or of Kafka's own verifiable producer.
+/// Parses a line of `clients.py` or of Kafka's own verifiable producer.
 fn parse(line: &str) -> Option<Line> {
     let event: serde_json::Value = serde_json::from_str(line).ok()?;
     let number = |key: &str| event[key].as_i64();
@@ -92,19 +92,19 @@ fn parse(line: &str) -> Option<Line> {
     }
 }
 
-/// Whether a reader may be told an end that lies before one that it was told earlier.
+/// Whether the high watermark that a reader sees may decrease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Watermarks {
     NeverGoBack,
     MayGoBack,
 }
 
-/// What is wrong with the history of one topic. `readers` read everything from the beginning, each
-/// by itself; the members of a `group` together, and some of it more than once.
-pub(crate) fn judge(
-    producers: &[&Diary],
-    readers: &[&Diary],
-    group: &[&Diary],
+/// Returns the anomalies of one topic. Each of the `readers` reads everything from the beginning; the
+/// members of a `group` read it together, some of it more than once.
+pub(crate) fn check_history(
+    producers: &[&ClientLog],
+    readers: &[&ClientLog],
+    group: &[&ClientLog],
     marks: Watermarks,
 ) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -115,16 +115,16 @@ pub(crate) fn judge(
     });
     wrong.extend(failed);
     let mut log: BTreeMap<(i32, i64), u64> = BTreeMap::new();
-    for diary in readers.iter().chain(group) {
-        for found in diary.lines.iter().filter_map(polled) {
+    for client_log in readers.iter().chain(group) {
+        for found in client_log.lines.iter().filter_map(polled) {
             let before = *log.entry((found.partition, found.offset)).or_insert(found.value);
             if before != found.value {
-                wrong.push(format!("{}: {found:?}, which was {before} before", diary.name));
+                wrong.push(format!("{}: {found:?}, which was {before} before", client_log.name));
             }
         }
     }
     for reader in readers {
-        wrong.extend(out_of_step(reader));
+        wrong.extend(offset_gaps(reader));
         let own: BTreeSet<u64> = reader.lines.iter().filter_map(polled).map(|f| f.value).collect();
         let missing = acked.iter().filter(|acked| !own.contains(&acked.value));
         wrong.extend(missing.map(|acked| format!("{} never read {acked:?}", reader.name)));
@@ -136,14 +136,14 @@ pub(crate) fn judge(
         wrong.extend(missing.map(|acked| format!("the group never read {acked:?}")));
     }
     if marks == Watermarks::NeverGoBack {
-        wrong.extend(marks_that_went_back(readers));
+        wrong.extend(watermark_regressions(readers));
     }
     let found: Vec<Found> = log
         .into_iter()
         .map(|((partition, offset), value)| Found { partition, offset, value })
         .collect();
-    // A producer's order is its own; the rest is everybody's. Classic partitions have gaps where
-    // nothing is, so only what was skipped by a reader counts, not what is not there.
+    // The order of records is checked for each producer below. Classic partitions have offsets without
+    // records, so a gap counts only if a reader skipped a record.
     let is_ours =
         |wrong: &Anomaly| !matches!(wrong, Anomaly::Reordered { .. } | Anomaly::Gap { .. });
     wrong.extend(anomalies(&acked, &found).into_iter().filter(is_ours).map(|w| format!("{w:?}")));
@@ -166,8 +166,8 @@ fn polled(line: &Line) -> Option<Found> {
     if let Line::Poll(found) = line { Some(*found) } else { None }
 }
 
-/// Offsets that a reader skipped, or went back to.
-fn out_of_step(reader: &Diary) -> Vec<String> {
+/// Returns the offsets that a reader skipped or read again.
+fn offset_gaps(reader: &ClientLog) -> Vec<String> {
     let mut next: BTreeMap<i32, i64> = BTreeMap::new();
     let mut wrong = Vec::new();
     for found in reader.lines.iter().filter_map(polled) {
@@ -180,7 +180,7 @@ fn out_of_step(reader: &Diary) -> Vec<String> {
     wrong
 }
 
-fn marks_that_went_back(readers: &[&Diary]) -> Vec<String> {
+fn watermark_regressions(readers: &[&ClientLog]) -> Vec<String> {
     let mut wrong = Vec::new();
     for reader in readers {
         let mut highest: BTreeMap<i32, i64> = BTreeMap::new();
@@ -203,10 +203,10 @@ fn marks_that_went_back(readers: &[&Diary]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn diary(name: &str, lines: &[Line]) -> Diary {
-        let mut diary = Diary::new(name, PathBuf::new());
-        diary.lines = lines.to_vec();
-        diary
+    fn client_log(name: &str, lines: &[Line]) -> ClientLog {
+        let mut client_log = ClientLog::new(name, PathBuf::new());
+        client_log.lines = lines.to_vec();
+        client_log
     }
 
     const fn ack(offset: i64, value: u64) -> Line {
@@ -219,19 +219,19 @@ mod tests {
 
     #[track_caller]
     fn check(acks: &[Line], polls: &[Line], wanted: &[&str]) {
-        let (producer, reader) = (diary("producer", acks), diary("reader", polls));
-        let wrong = judge(&[&producer], &[&reader], &[], Watermarks::NeverGoBack);
+        let (producer, reader) = (client_log("producer", acks), client_log("reader", polls));
+        let wrong = check_history(&[&producer], &[&reader], &[], Watermarks::NeverGoBack);
         assert_eq!(wrong.len(), wanted.len(), "{wrong:?}");
         wanted.iter().for_each(|w| assert!(wrong.iter().any(|x| x.contains(w)), "{w}: {wrong:?}"));
     }
 
     #[test]
-    fn a_faultless_history_is_faultless() {
+    fn consistent_history_has_no_anomalies() {
         check(&[ack(0, 1), ack(1, 2)], &[poll(0, 1), poll(1, 2), poll(2, 3)], &[]);
     }
 
     #[test]
-    fn finds_what_was_lost_skipped_doubled_and_reordered() {
+    fn lost_skipped_duplicate_and_reordered_records_are_found() {
         check(&[ack(0, 1), ack(1, 2)], &[poll(0, 1)], &["never read", "Lost"]);
         check(&[], &[poll(0, 1), poll(2, 2)], &["came for offset 1"]);
         check(&[], &[poll(0, 1), poll(1, 2), poll(1, 2)], &["came for offset 2"]);
@@ -241,11 +241,11 @@ mod tests {
     }
 
     #[test]
-    fn finds_two_records_at_one_offset_and_a_watermark_that_went_back() {
-        let (one, other) = (diary("one", &[poll(0, 1)]), diary("other", &[poll(0, 2)]));
-        let wrong = judge(&[], &[&one, &other], &[], Watermarks::NeverGoBack);
+    fn shared_offsets_and_watermark_regressions_are_found() {
+        let (one, other) = (client_log("one", &[poll(0, 1)]), client_log("other", &[poll(0, 2)]));
+        let wrong = check_history(&[], &[&one, &other], &[], Watermarks::NeverGoBack);
         assert!(wrong.iter().any(|w| w.contains("which was 1 before")), "{wrong:?}");
-        let wrong = judge(&[], &[&one], &[&other], Watermarks::NeverGoBack);
+        let wrong = check_history(&[], &[&one], &[&other], Watermarks::NeverGoBack);
         assert_eq!(wrong.len(), 1, "{wrong:?}");
         let marks =
             [Line::Mark { partition: 0, offset: 5 }, Line::Mark { partition: 0, offset: 4 }];
@@ -254,18 +254,22 @@ mod tests {
     }
 
     #[test]
-    fn finds_what_a_group_skipped() {
-        let (producer, reader) =
-            (diary("producer", &[ack(0, 1), ack(1, 2)]), diary("r", &[poll(0, 1), poll(1, 2)]));
-        let (one, other) = (diary("one", &[poll(1, 2), poll(1, 2)]), diary("other", &[poll(0, 1)]));
-        let judge =
-            |group: &[&Diary]| judge(&[&producer], &[&reader], group, Watermarks::NeverGoBack);
-        assert_eq!(judge(&[&one, &other]), Vec::<String>::new());
-        assert_eq!(judge(&[&one]).len(), 1);
+    fn records_skipped_by_a_group_are_found() {
+        let (producer, reader) = (
+            client_log("producer", &[ack(0, 1), ack(1, 2)]),
+            client_log("r", &[poll(0, 1), poll(1, 2)]),
+        );
+        let (one, other) =
+            (client_log("one", &[poll(1, 2), poll(1, 2)]), client_log("other", &[poll(0, 1)]));
+        let check_history = |group: &[&ClientLog]| {
+            check_history(&[&producer], &[&reader], group, Watermarks::NeverGoBack)
+        };
+        assert_eq!(check_history(&[&one, &other]), Vec::<String>::new());
+        assert_eq!(check_history(&[&one]).len(), 1);
     }
 
     #[test]
-    fn reads_the_lines_of_both_kinds_of_clients() {
+    fn lines_of_java_and_python_clients_are_parsed() {
         let java = r#"{"timestamp":1,"name":"producer_send_success","key":null,"value":"2.17","topic":"t","partition":3,"offset":9}"#;
         let acked = Acked { partition: 3, offset: 9, value: 2 * VALUES_EACH + 17 };
         assert_eq!(parse(java), Some(Line::Ack(acked)));

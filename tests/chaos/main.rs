@@ -1,9 +1,9 @@
-//! Faults on real processes: three zones of two replicas, three brokers, a Redis with a
-//! replica and Sentinels, and an S3 server, each in a network namespace of its own, under stock clients whose
-//! every ack and poll is judged in the end.
+//! Faults on real processes: three zones of two replicas, three brokers, a Redis with a replica and
+//! Sentinels, and an S3 server, each in a network namespace of its own. Stock clients run meanwhile,
+//! and all their acks and polls are checked in the end.
 //!
-//! `CHAOS_MINUTES=60` runs for so long instead of the short round; `CHAOS_SEED` chooses the faults,
-//! `CHAOS_ONLY=kill-zone,freeze` the kinds.
+//! `CHAOS_MINUTES=60` runs for 60 minutes instead of the short round; `CHAOS_SEED` chooses the faults;
+//! `CHAOS_ONLY=kill-zone,freeze` restricts them.
 #![expect(clippy::disallowed_methods, reason = "real processes live in real time")]
 
 mod cluster;
@@ -16,44 +16,44 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use cluster::{CLIENTS, Cluster, ZONES};
-use history::{Diary, Line, Watermarks, judge};
-use nemesis::{KINDS, Nemesis};
+use history::{ClientLog, Line, Watermarks, check_history};
+use nemesis::{FAULTS, Nemesis};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use testbed::process::{Process, wait_until};
 use testbed::{cache, repository, target_tmp};
 
-/// What `make test` does.
+/// The faults of the short round, which `make test` runs.
 const SHORT: [&str; 3] = ["kill-replica", "cut-redis", "fail-redis-over"];
 const PARTITIONS: &str = "6";
-/// Clients go on within this time after a fault has ended.
-const GOES_ON_WITHIN: Duration = Duration::from_secs(60);
-/// Going on is so many more acks, or polls.
-const GOING_ON: usize = 50;
+/// How long clients may take to make progress after a fault has ended.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
+/// Progress of a client: this many more acks or polls.
+const PROGRESS: usize = 50;
 
 fn say(what: &str) {
-    writeln!(std::io::stdout(), "{what}").expect("somebody reads");
+    writeln!(std::io::stdout(), "{what}").expect("standard output is open");
 }
 
 fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A client that runs, and what it writes down.
+/// A running client and its output.
 struct Client {
     process: Process,
-    diary: Diary,
+    diary: ClientLog,
 }
 
 /// The clients of one topic.
-struct People {
+struct TopicClients {
     topic: &'static str,
     producers: Vec<Client>,
     readers: Vec<Client>,
     group: Vec<Client>,
 }
 
-impl People {
+impl TopicClients {
     fn all(&mut self) -> impl Iterator<Item = &mut Client> {
         self.producers.iter_mut().chain(&mut self.readers).chain(&mut self.group)
     }
@@ -70,7 +70,7 @@ fn librdkafka(cluster: &Cluster, name: &str, zone: usize, words: &[&str]) -> Cli
     client(cluster, name, &command)
 }
 
-/// Kafka's own idempotent producer, whose values begin with a number of its own.
+/// Starts Kafka's own idempotent producer, whose values have a prefix of its own.
 fn java(cluster: &Cluster, name: &str, zone: usize, topic: &str, id: u32) -> Client {
     let config = cluster.dir.join(format!("{name}.properties"));
     let settings = format!(
@@ -89,12 +89,12 @@ fn java(cluster: &Cluster, name: &str, zone: usize, topic: &str, id: u32) -> Cli
 
 fn client(cluster: &Cluster, name: &str, command: &std::process::Command) -> Client {
     let process = Process::start(name, &cluster.dir, command);
-    let diary = Diary::new(name, process.log_path().to_owned());
+    let diary = ClientLog::new(name, process.log_path().to_owned());
     Client { process, diary }
 }
 
-fn people(cluster: &Cluster) -> Vec<People> {
-    let diskless = People {
+fn clients(cluster: &Cluster) -> Vec<TopicClients> {
+    let diskless = TopicClients {
         topic: "diskless",
         producers: vec![
             librdkafka(cluster, "librdkafka-1", 0, &["produce", "diskless", "1", "100"]),
@@ -109,7 +109,7 @@ fn people(cluster: &Cluster) -> Vec<People> {
             librdkafka(cluster, "member-c", 2, &["group", "diskless", "readers"]),
         ],
     };
-    let classic = People {
+    let classic = TopicClients {
         topic: "classic",
         producers: vec![librdkafka(cluster, "librdkafka-3", 2, &["produce", "classic", "3", "50"])],
         readers: vec![librdkafka(cluster, "classic-a", 0, &["read", "classic", PARTITIONS])],
@@ -118,43 +118,47 @@ fn people(cluster: &Cluster) -> Vec<People> {
     vec![diskless, classic]
 }
 
-/// What has come of each client, or of a group as a whole.
-fn progress(people: &mut [People]) -> BTreeMap<String, usize> {
+/// Counts the acks and polls of each client; those of a group as a whole.
+fn progress(clients: &mut [TopicClients]) -> BTreeMap<String, usize> {
     let mut progress = BTreeMap::new();
-    for people in people {
-        people.all().for_each(|client| client.diary.refresh());
-        for client in people.producers.iter().chain(&people.readers) {
+    for clients in clients {
+        clients.all().for_each(|client| client.diary.refresh());
+        for client in clients.producers.iter().chain(&clients.readers) {
             progress.insert(client.diary.name.clone(), client.diary.progress());
         }
-        if !people.group.is_empty() {
-            let sum = people.group.iter().map(|client| client.diary.progress()).sum();
-            progress.insert(format!("group of {}", people.topic), sum);
+        if !clients.group.is_empty() {
+            let sum = clients.group.iter().map(|client| client.diary.progress()).sum();
+            progress.insert(format!("group of {}", clients.topic), sum);
         }
     }
     progress
 }
 
-/// How long it takes until everybody goes on; `Err` names who does not.
-fn until_all_go_on(people: &mut [People]) -> Result<Duration, String> {
-    let (began, before) = (Instant::now(), progress(people));
+/// Waits until all clients make progress; returns how long that took.
+///
+/// # Errors
+///
+/// Names the clients that made none within [`RECOVERY_LIMIT`].
+fn await_progress(clients: &mut [TopicClients]) -> Result<Duration, String> {
+    let (began, before) = (Instant::now(), progress(clients));
     loop {
-        let now = progress(people);
+        let now = progress(clients);
         let stuck: Vec<&String> = now
             .iter()
-            .filter(|(name, n)| **n < before[*name] + GOING_ON)
+            .filter(|(name, n)| **n < before[*name] + PROGRESS)
             .map(|(name, _)| name)
             .collect();
         if stuck.is_empty() {
             return Ok(began.elapsed());
         }
-        if began.elapsed() > GOES_ON_WITHIN {
-            return Err(format!("{stuck:?} did not go on within {GOES_ON_WITHIN:?}"));
+        if began.elapsed() > RECOVERY_LIMIT {
+            return Err(format!("{stuck:?} made no progress within {RECOVERY_LIMIT:?}"));
         }
         nemesis::wait(Duration::from_millis(200));
     }
 }
 
-/// How many values a group read, however often.
+/// Counts the distinct values that a group read.
 fn values(group: &[Client]) -> usize {
     let lines = group.iter().flat_map(|client| &client.diary.lines);
     let values = lines.filter_map(|line| match line {
@@ -164,8 +168,8 @@ fn values(group: &[Client]) -> usize {
     values.collect::<BTreeSet<u64>>().len()
 }
 
-/// Waits for the last line of a producer that was told to end, and has nothing left to send.
-fn has_ended(process: &Process) -> bool {
+/// Waits for the last line of a producer that got SIGTERM; returns whether it had sent everything.
+fn has_finished(process: &Process) -> bool {
     let deadline = Instant::now() + Duration::from_secs(150);
     while Instant::now() < deadline {
         let log = process.log();
@@ -177,46 +181,47 @@ fn has_ended(process: &Process) -> bool {
     false
 }
 
-/// Producers end, readers read to what was acknowledged, and the judge has the word.
-fn finish(mut people: People) -> Vec<String> {
+/// Stops the producers, lets the readers read all that was acknowledged, and checks the history.
+fn finish(mut clients: TopicClients) -> Vec<String> {
     let mut wrong = Vec::new();
-    for producer in &mut people.producers {
+    for producer in &mut clients.producers {
         producer.process.send_sigterm();
-        if !has_ended(&producer.process) {
+        if !has_finished(&producer.process) {
             wrong.push(format!("{} could not send everything", producer.diary.name));
         }
         producer.diary.refresh();
     }
-    let acked: usize = people.producers.iter().map(|p| p.diary.progress()).sum();
-    let deadline = Instant::now() + GOES_ON_WITHIN;
+    let acked: usize = clients.producers.iter().map(|p| p.diary.progress()).sum();
+    let deadline = Instant::now() + RECOVERY_LIMIT;
     let mut is_read = || {
-        people.readers.iter_mut().chain(&mut people.group).for_each(|c| c.diary.refresh());
-        people.readers.iter().all(|reader| reader.diary.progress() >= acked)
-            && (people.group.is_empty() || values(&people.group) >= acked)
+        clients.readers.iter_mut().chain(&mut clients.group).for_each(|c| c.diary.refresh());
+        clients.readers.iter().all(|reader| reader.diary.progress() >= acked)
+            && (clients.group.is_empty() || values(&clients.group) >= acked)
     };
     while !is_read() && Instant::now() < deadline {
         nemesis::wait(Duration::from_millis(200));
     }
-    // Long enough for what must not come to come.
+    // Long enough for a duplicate to arrive.
     nemesis::wait(Duration::from_secs(1));
-    people.all().for_each(|client| client.diary.refresh());
-    let polls: usize = people.readers.iter().chain(&people.group).map(|c| c.diary.progress()).sum();
-    say(&format!("{}: {acked} acks, {polls} polls", people.topic));
-    let producers: Vec<&Diary> = people.producers.iter().map(|c| &c.diary).collect();
-    let readers: Vec<&Diary> = people.readers.iter().map(|c| &c.diary).collect();
-    let group: Vec<&Diary> = people.group.iter().map(|c| &c.diary).collect();
+    clients.all().for_each(|client| client.diary.refresh());
+    let polls: usize =
+        clients.readers.iter().chain(&clients.group).map(|c| c.diary.progress()).sum();
+    say(&format!("{}: {acked} acks, {polls} polls", clients.topic));
+    let producers: Vec<&ClientLog> = clients.producers.iter().map(|c| &c.diary).collect();
+    let readers: Vec<&ClientLog> = clients.readers.iter().map(|c| &c.diary).collect();
+    let group: Vec<&ClientLog> = clients.group.iter().map(|c| &c.diary).collect();
     // The end of a classic partition may go back for a moment when its leader changes.
-    let marks = match people.topic {
+    let marks = match clients.topic {
         "classic" => Watermarks::MayGoBack,
         _ => Watermarks::NeverGoBack,
     };
-    wrong.extend(judge(&producers, &readers, &group, marks));
-    wrong.into_iter().map(|wrong| format!("{}: {wrong}", people.topic)).collect()
+    wrong.extend(check_history(&producers, &readers, &group, marks));
+    wrong.into_iter().map(|wrong| format!("{}: {wrong}", clients.topic)).collect()
 }
 
 #[test]
-fn clients_keep_what_they_were_promised_whatever_is_done_to_the_cluster() {
-    // First of all: who looks whether namespaces can be made removes those of an earlier run.
+fn acknowledged_records_survive_faults() {
+    // Taken first: the probe for namespaces removes those of an earlier run.
     let lock = std::fs::File::create(std::env::temp_dir().join("odradek-chaos.lock"));
     let lock = lock.expect("a file of ours");
     lock.lock().expect("it can be locked");
@@ -234,8 +239,8 @@ fn clients_keep_what_they_were_promised_whatever_is_done_to_the_cluster() {
         |s| s.parse().expect("CHAOS_SEED is a number"),
     );
     let only = setting("CHAOS_ONLY").map(|kinds| kinds.split(',').map(str::to_owned).collect());
-    let kinds: Vec<String> = only.unwrap_or_else(|| KINDS.map(str::to_owned).to_vec());
-    say(&format!("seed {seed}; logs and diaries are in {}", dir.display()));
+    let kinds: Vec<String> = only.unwrap_or_else(|| FAULTS.map(str::to_owned).to_vec());
+    say(&format!("seed {seed}; logs of processes and clients are in {}", dir.display()));
 
     let mut cluster = Cluster::start(&dir);
     let topics = [("diskless", "3"), ("classic", "3")];
@@ -253,22 +258,29 @@ fn clients_keep_what_they_were_promised_whatever_is_done_to_the_cluster() {
             ],
         );
     }
-    let mut people = people(&cluster);
-    wait_until("all clients are under way", GOES_ON_WITHIN, || {
-        progress(&mut people).values().all(|n| *n >= GOING_ON)
+    let mut clients = clients(&cluster);
+    wait_until("all clients make progress", RECOVERY_LIMIT, || {
+        progress(&mut clients).values().all(|n| *n >= PROGRESS)
     });
-    let wrong =
-        strike_on(&mut cluster, &mut people, minutes, &mut StdRng::seed_from_u64(seed), &kinds);
-    let wrong: Vec<String> = wrong.into_iter().chain(people.into_iter().flat_map(finish)).collect();
+    let wrong = inject_faults(
+        &mut cluster,
+        &mut clients,
+        minutes,
+        &mut StdRng::seed_from_u64(seed),
+        &kinds,
+    );
+    let wrong: Vec<String> =
+        wrong.into_iter().chain(clients.into_iter().flat_map(finish)).collect();
     let first = wrong.iter().take(20).map(|wrong| format!("\n  {wrong}")).collect::<String>();
-    say(&format!("{} findings", wrong.len()));
-    assert!(wrong.is_empty(), "seed {seed}: {} findings, the first:{first}", wrong.len());
+    say(&format!("{} anomalies", wrong.len()));
+    assert!(wrong.is_empty(), "seed {seed}: {} anomalies, the first:{first}", wrong.len());
 }
 
-/// One fault after the other, with time to recover in between; who did not recover.
-fn strike_on(
+/// Injects one fault after the other, with time to recover in between; returns which clients did not
+/// recover.
+fn inject_faults(
     cluster: &mut Cluster,
-    people: &mut [People],
+    clients: &mut [TopicClients],
     minutes: Option<f64>,
     rng: &mut StdRng,
     kinds: &[String],
@@ -285,10 +297,10 @@ fn strike_on(
                 None => break,
             },
         };
-        let nemesis = Nemesis::of_kind(&kind, rng);
+        let nemesis = Nemesis::named(&kind, rng);
         say(&format!("{:>6.1} s {nemesis:?} for {hold} s", began.elapsed().as_secs_f64()));
-        nemesis.strike(cluster, Duration::from_secs(hold));
-        match until_all_go_on(people) {
+        nemesis.inject(cluster, Duration::from_secs(hold));
+        match await_progress(clients) {
             Ok(after) => {
                 let tried = tried.entry(kind).or_default();
                 *tried = (tried.0 + 1, tried.1.max(after));
@@ -300,7 +312,7 @@ fn strike_on(
         }
     }
     for (kind, (times, longest)) in tried {
-        say(&format!("  {kind:<16} {times:>4} times; all went on within {longest:.1?}"));
+        say(&format!("  {kind:<16} {times:>4} times; all recovered within {longest:.1?}"));
     }
     wrong
 }

@@ -1,4 +1,4 @@
-//! What is done to the processes and to the network between them, and undone again.
+//! The faults: what is done to processes and to the network, and undone again.
 
 use std::time::Duration;
 
@@ -7,31 +7,31 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
 use crate::cluster::{BROKERS, Cluster, REPLICAS, SENTINELS, STORE};
-use crate::net::Way;
+use crate::net::Direction;
 
-/// One thing that goes wrong.
+/// One fault.
 #[derive(Clone, Debug)]
 pub(crate) enum Nemesis {
     KillReplica(&'static str),
     KillZone(usize),
-    /// SIGSTOP, and SIGCONT afterwards: a process that does not know that time has passed.
+    /// SIGSTOP, and SIGCONT afterwards: the process does not notice that time has passed.
     Freeze(&'static str),
-    Cut(&'static str, Vec<&'static str>, Way),
+    Cut(&'static str, Vec<&'static str>, Direction),
     Lossy(&'static str, u32),
-    /// What a replica sends is throttled to so many kilobits a second.
+    /// What a replica sends is throttled to this many kilobits per second.
     SlowLink(&'static str, u32),
     SlowStore,
-    /// The wall clock of one replica jumps by so many seconds, and back.
+    /// The wall clock of one replica jumps by this many seconds, and back.
     ClockJump(i32),
-    /// One replica after the other drains and comes back.
+    /// One replica after the other drains and restarts.
     Roll,
     FailRedisOver,
     KillRedisMaster,
     KillBroker(&'static str),
 }
 
-/// The kinds, by the name that `CHAOS_ONLY` takes.
-pub(crate) const KINDS: [&str; 15] = [
+/// The faults by the name that `CHAOS_ONLY` takes.
+pub(crate) const FAULTS: [&str; 15] = [
     "kill-replica",
     "kill-zone",
     "freeze",
@@ -50,9 +50,9 @@ pub(crate) const KINDS: [&str; 15] = [
 ];
 
 impl Nemesis {
-    pub(crate) fn of_kind(kind: &str, rng: &mut StdRng) -> Self {
+    pub(crate) fn named(kind: &str, rng: &mut StdRng) -> Self {
         let replica = *REPLICAS.choose(rng).expect("some");
-        let way = *[Way::In, Way::Out, Way::Both].choose(rng).expect("some");
+        let way = *[Direction::In, Direction::Out, Direction::Both].choose(rng).expect("some");
         match kind {
             "kill-replica" => Self::KillReplica(replica),
             "kill-zone" => Self::KillZone(rng.random_range(0..3)),
@@ -73,12 +73,12 @@ impl Nemesis {
             "kill-redis" => Self::KillRedisMaster,
             // The first broker is the only controller.
             "kill-broker" => Self::KillBroker(BROKERS[rng.random_range(1..3)]),
-            other => panic!("CHAOS_ONLY={other} is none of {KINDS:?}"),
+            other => panic!("invalid CHAOS_ONLY `{other}`: expected some of {FAULTS:?}"),
         }
     }
 
-    /// Does it, holds it for so long, and undoes it.
-    pub(crate) fn strike(&self, cluster: &mut Cluster, hold: Duration) {
+    /// Injects the fault, waits for `hold`, and removes it.
+    pub(crate) fn inject(&self, cluster: &mut Cluster, hold: Duration) {
         match self {
             Self::KillReplica(name) => kill(cluster, &[name], hold),
             Self::KillZone(zone) => kill(cluster, &REPLICAS[2 * zone..2 * zone + 2], hold),
@@ -90,17 +90,17 @@ impl Nemesis {
             Self::Cut(name, others, way) => {
                 others.iter().for_each(|other| cluster.net.cut(name, other, *way));
                 wait(hold);
-                cluster.net.mend(name);
+                cluster.net.restore(name);
             }
             Self::Lossy(name, percent) => {
                 cluster.net.lose(name, *percent);
                 wait(hold);
-                cluster.net.mend(name);
+                cluster.net.restore(name);
             }
             Self::SlowLink(name, kilobits) => {
                 cluster.net.slow(name, &format!("{kilobits}kbit"));
                 wait(hold);
-                cluster.net.hurry(name);
+                cluster.net.restore_rate(name);
             }
             Self::ClockJump(seconds) => {
                 cluster.jump(&format!("{seconds:+}"));
@@ -108,9 +108,9 @@ impl Nemesis {
                 cluster.jump("+0");
             }
             Self::SlowStore => {
-                cluster.store_takes("800/3000", "500/2000");
+                cluster.set_store_latency("800/3000", "500/2000");
                 wait(hold);
-                cluster.store_takes("20/80", "10/40");
+                cluster.set_store_latency("20/80", "10/40");
             }
             Self::Roll => {
                 for name in REPLICAS {

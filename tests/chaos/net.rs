@@ -1,5 +1,5 @@
-//! A network of its own for every process, joined by a bridge that lies in one more; all of it is
-//! gone with the test, and what a killed one left behind goes when the next begins.
+//! A network namespace for every process, joined by a bridge in one more. All of them are removed
+//! with the test; those of a test that was killed are removed by the next one.
 
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
@@ -9,9 +9,9 @@ use testbed::process::run;
 const PREFIX: &str = "odradek-chaos-";
 const HUB: &str = "hub";
 
-/// Which way packets are dropped, seen from the host that drops them.
+/// Which packets a host drops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Direction {
     In,
     Out,
     Both,
@@ -19,7 +19,7 @@ pub(crate) enum Way {
 
 /// The network; dropping it removes everything.
 #[derive(Debug)]
-pub(crate) struct Net {
+pub(crate) struct Network {
     hosts: Vec<String>,
 }
 
@@ -29,7 +29,7 @@ fn ip(arguments: &str) -> Command {
     command
 }
 
-/// Why no network can be made here.
+/// Returns why no network can be created here.
 pub(crate) fn missing() -> Option<String> {
     for (tool, argument) in [("ip", "-V"), ("nft", "--version"), ("setpriv", "--version")] {
         let found = Command::new(tool).arg(argument).stdout(Stdio::null()).status();
@@ -53,7 +53,7 @@ fn clean() {
     }
 }
 
-impl Net {
+impl Network {
     pub(crate) fn new(hosts: &[&str]) -> Self {
         clean();
         run(&mut ip(&format!("netns add {PREFIX}{HUB}")));
@@ -86,11 +86,11 @@ impl Net {
 
     pub(crate) fn address(&self, host: &str) -> Ipv4Addr {
         let index = self.hosts.iter().position(|name| name == host);
-        let index = index.unwrap_or_else(|| panic!("{host} is no host"));
+        let index = index.unwrap_or_else(|| panic!("unknown host `{host}`"));
         Ipv4Addr::new(10, 77, 0, 1 + index as u8)
     }
 
-    /// A command that runs on a host.
+    /// Returns a command that runs on a host.
     pub(crate) fn on(&self, host: &str, program: &str) -> Command {
         let _known = self.address(host);
         ip(&format!("netns exec {PREFIX}{host} {program}"))
@@ -101,24 +101,24 @@ impl Net {
         run(command.args(rule.split_whitespace()));
     }
 
-    /// `host` hears nothing more of `other`, or `other` of it, or both.
-    pub(crate) fn cut(&self, host: &str, other: &str, way: Way) {
+    /// Drops the packets that `host` receives from `other`, that it sends to `other`, or both.
+    pub(crate) fn cut(&self, host: &str, other: &str, way: Direction) {
         let address = self.address(other);
-        if way != Way::Out {
+        if way != Direction::Out {
             self.nft(host, &format!("add rule inet chaos input ip saddr {address} drop"));
         }
-        if way != Way::In {
+        if way != Direction::In {
             self.nft(host, &format!("add rule inet chaos output ip daddr {address} drop"));
         }
     }
 
-    /// Of what comes to `host`, this share of a hundred packets is lost.
+    /// Drops this percentage of the packets that `host` receives.
     pub(crate) fn lose(&self, host: &str, percent: u32) {
         let lost = format!("add rule inet chaos input numgen random mod 100 < {percent} drop");
         self.nft(host, &lost);
     }
 
-    /// What `host` sends goes out at this rate, with a queue before it.
+    /// Limits what `host` sends to a rate, with a queue before it.
     pub(crate) fn slow(&self, host: &str, rate: &str) {
         let index = self.address(host).octets()[3] - 1;
         let shaped =
@@ -126,17 +126,19 @@ impl Net {
         run(self.on(host, "tc").args(shaped.split_whitespace()));
     }
 
-    pub(crate) fn hurry(&self, host: &str) {
+    /// Removes the limit of [`Network::slow`].
+    pub(crate) fn restore_rate(&self, host: &str) {
         let index = self.address(host).octets()[3] - 1;
         run(self.on(host, "tc").args(["qdisc", "del", "dev", &format!("v{index}"), "root"]));
     }
 
-    pub(crate) fn mend(&self, host: &str) {
+    /// Lets all packets pass again.
+    pub(crate) fn restore(&self, host: &str) {
         self.nft(host, "flush table inet chaos");
     }
 }
 
-impl Drop for Net {
+impl Drop for Network {
     fn drop(&mut self) {
         clean();
     }

@@ -1,5 +1,5 @@
-//! `kill -9` in the middle of an idempotent produce loop, a restart, and then the books are
-//! balanced: nothing acknowledged is lost, nothing is there twice, every partition is in order.
+//! `kill -9` in an idempotent produce loop, a restart, and a check of the log: no acknowledged record
+//! is lost, no record is duplicated, every partition is in order.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use testbed::script;
 pub(crate) const RECORDS: usize = 24_000;
 const RECORDS_PER_SECOND: usize = 3_000;
 
-/// What is killed: a replica of ours, or a stock broker as the control of the test itself.
+/// The process to kill: a replica, or a stock broker as the control of the test itself.
 trait Victim {
     fn bootstrap(&self) -> String;
     fn kill9(&mut self);
@@ -23,22 +23,22 @@ trait Victim {
 }
 
 #[test]
-fn a_killed_replica_on_embedded_defaults_keeps_every_promise() {
-    keeps_every_promise(&mut Replica::start(Backends::Embedded, ""), "embedded");
+fn killed_replica_on_embedded_defaults_loses_nothing() {
+    loses_nothing_when_killed(&mut Replica::start(Backends::Embedded, ""), "embedded");
 }
 
 #[test]
-fn a_killed_replica_on_redis_and_s3_keeps_every_promise() {
-    keeps_every_promise(&mut Replica::start(Backends::RedisS3, ""), "redis-s3");
+fn killed_replica_on_redis_and_s3_loses_nothing() {
+    loses_nothing_when_killed(&mut Replica::start(Backends::RedisS3, ""), "redis-s3");
 }
 
 #[test]
-fn a_killed_stock_broker_keeps_every_promise() {
+fn killed_stock_broker_loses_nothing() {
     let dir = Testbed::get().test_dir("kafka");
-    keeps_every_promise(&mut Kafka::start(&dir, 1), "stock");
+    loses_nothing_when_killed(&mut Kafka::start(&dir, 1), "stock");
 }
 
-fn keeps_every_promise(victim: &mut impl Victim, name: &str) {
+fn loses_nothing_when_killed(victim: &mut impl Victim, name: &str) {
     let topic = &format!("{DISKLESS_PREFIX}kill-nine-{name}");
     let bootstrap = victim.bootstrap();
     let on_topic = ["--bootstrap-server", &bootstrap, "--topic", topic];
@@ -54,11 +54,11 @@ fn keeps_every_promise(victim: &mut impl Victim, name: &str) {
         victim.kill9();
         victim.restart();
     }
-    balance(producer, &on_topic);
+    check_log(producer, &on_topic);
 }
 
-/// Waits for the producer's end: it gave up nothing, and what it was told is what there is.
-pub(crate) fn balance(mut producer: Process, on_topic: &[&str]) {
+/// Waits for the producer's end and compares what was acknowledged with what can be read.
+pub(crate) fn check_log(mut producer: Process, on_topic: &[&str]) {
     producer.wait_success(Duration::from_secs(180));
     let events = producer.log();
     let errors: Vec<&str> = events.lines().filter(|l| l.contains("producer_send_error")).collect();
@@ -70,8 +70,8 @@ pub(crate) fn balance(mut producer: Process, on_topic: &[&str]) {
     assert!(wrong.is_empty(), "{} anomalies, the first: {first:#?}", wrong.len());
 }
 
-/// Kafka's own verifiable producer, which prints every ack as a line of JSON; made to retry,
-/// so that it is idempotent as default producers are.
+/// Starts Kafka's own verifiable producer, which prints every ack as a line of JSON. Its settings make
+/// it retry and idempotent, as default producers are.
 pub(crate) fn start_producer(dir: &Path, client_id: &str, on_topic: &[&str]) -> Process {
     let config = dir.join("producer.properties");
     let settings = format!(
@@ -104,7 +104,7 @@ fn parse_ack(line: &str) -> Option<Acked> {
     })
 }
 
-/// All three partitions to their ends as `kafka-get-offsets` sees them.
+/// Reads all partitions to the end offsets that `kafka-get-offsets` prints.
 fn read_back(on_topic: &[&str]) -> Vec<Found> {
     let ends = tool("kafka-get-offsets", on_topic);
     let total: u64 = ends.lines().filter_map(|l| l.rsplit(':').next()?.parse::<u64>().ok()).sum();

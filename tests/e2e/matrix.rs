@@ -1,5 +1,5 @@
-//! Every stock client runs the same script against stock Kafka and through Odradek, on diskless
-//! and classic topics side by side; the transcripts must agree. `tests/clients` has the scripts.
+//! Every stock client runs the same script against stock Kafka and through Odradek, on diskless and
+//! classic topics. The transcripts must be equal. The scripts are in `tests/clients`.
 
 use std::process::Command;
 use std::time::Duration;
@@ -28,12 +28,12 @@ fn clients_agree(backends: Backends, prefix: &str) {
     let _one = STOCK_SIDE.lock();
 
     require("python3".as_ref());
-    let bed = Testbed::get();
+    let testbed = Testbed::get();
     let replica = Replica::start(backends, "");
     let mut command = Command::new("python3");
     command.arg(repository().join("tests/clients/matrix.py"));
-    let stock = bed.kafka().bootstrap().split(',').next().unwrap_or_default();
+    let stock = testbed.kafka().bootstrap().split(',').next().unwrap_or_default();
     command.args(["--stock", stock, "--proxy", &replica.bootstrap()]);
     command.args(["--prefix", prefix]);
-    Process::start("matrix", &bed.test_dir(prefix), &command).wait_success(LIMIT);
+    Process::start("matrix", &testbed.test_dir(prefix), &command).wait_success(LIMIT);
 }

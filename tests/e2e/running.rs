@@ -1,5 +1,4 @@
-//! What changes while a replica runs: the level of its logs, its configuration; and the spans that
-//! it sends.
+//! Changes of the log level and of the configuration while a replica runs, and the export of spans.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -25,7 +24,7 @@ fn admin(replica: &Replica) -> u16 {
     u16::try_from(replica.ports().start + 1).expect("a port")
 }
 
-/// The status and the body.
+/// Sends a PUT; returns the status and the body.
 fn put(replica: &Replica, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", admin(replica))).expect("it listens");
     let length = body.len();
@@ -44,7 +43,7 @@ fn has(replica: &Replica, row: &str) -> bool {
     zone_cache::get(admin(replica), "/metrics").lines().any(|line| line == row)
 }
 
-/// Changes the text of the replica's file as an editor does: the new file takes its place.
+/// Replaces the replica's configuration file atomically, as an editor does.
 fn edit(replica: &Replica, change: impl FnOnce(&str) -> String) {
     let path = replica.dir().join("odradek.yaml");
     let text = fs::read_to_string(&path).expect("it is there");
@@ -90,7 +89,7 @@ fn logs_are_json_and_their_level_changes_at_run_time() {
 }
 
 #[test]
-fn a_file_that_changes_is_followed_and_a_wrong_one_is_not() {
+fn valid_configuration_changes_are_applied_and_invalid_ones_rejected() {
     let replica = Replica::start(Backends::Embedded, "flush: {interval: 20ms}\n");
     let reloads = |outcome: &str, count: u32| {
         let row = format!("odradek_config_reloads_total{{outcome=\"{outcome}\"}} {count}");
@@ -143,7 +142,7 @@ fn a_file_that_changes_is_followed_and_a_wrong_one_is_not() {
     reloads("unchanged", 1);
 }
 
-/// Takes what it is sent, and says that all is well.
+/// Starts a collector of spans that accepts everything.
 fn collector() -> (u16, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let port = listener.local_addr().expect("it has one").port();

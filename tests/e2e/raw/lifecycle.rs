@@ -77,7 +77,7 @@ fn second_signal_exits_at_once() {
     let store = SlowS3::start(&[]);
     let mut replica = Replica::start_on(&store.yaml(), &Testbed::get().redis().yaml(), "");
     let topic = topic_of(&replica);
-    store.control("fault?verb=put&contains=/wal/&hang-before=never");
+    store.control("fault?operation=put&contains=/wal/&hang-before=never");
     let mut client = Client::connect(&topic.address(&replica, 0));
     client.send(&produce(topic.partition(0), 9, -1, Batch::of(&["lost"]).bytes()), 9);
     assert!(client.is_silent_for(Duration::from_millis(200)), "it is in flight");

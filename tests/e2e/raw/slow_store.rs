@@ -22,7 +22,7 @@ fn hanging_upload_does_not_delay_other_connections() {
     let (address, at) = (topic.address(&replica, 0), topic.partition(0));
     let (mut stuck, mut free) = (Client::connect(&address), Client::connect(&address));
 
-    store.control("fault?verb=put&contains=/wal/&next=1&hang-before=never");
+    store.control("fault?operation=put&contains=/wal/&next=1&hang-before=never");
     let late = Batch::of(&["late"]).bytes();
     let correlation_id = stuck.send(&produce(at, 9, -1, late.clone()), 9);
     store.wait_for("put.hanging-before", LIMIT, |hanging| hanging == 1);
@@ -30,7 +30,7 @@ fn hanging_upload_does_not_delay_other_connections() {
     assert_eq!(append(&mut free, at, early.clone()), 0);
 
     // Its answer is lost as well: what is asked again must not be there twice.
-    store.control("fault?verb=put&contains=/wal/&next=1&lost");
+    store.control("fault?operation=put&contains=/wal/&next=1&lost");
     let lost = Batch::of(&["lost"]).bytes();
     assert_eq!(append(&mut free, at, lost.clone()), 1);
     // The first PUT of the stuck one hangs to the end; the second one beside it does not.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     A, B, Installation, crossed, hosted_by, metadata, metric, nodes, nodes_of, records_crossed,
 };
-use crate::kill_nine::{RECORDS, acks_in, balance, start_producer};
+use crate::kill_nine::{RECORDS, acks_in, check_log, start_producer};
 use testbed::Testbed;
 use testbed::kafka::tool;
 use testbed::process::wait_until;
@@ -59,7 +59,7 @@ fn idempotent_producer_survives_drain_and_crash() {
     wait_until("its nodes move", Duration::from_secs(15), || {
         hosted_by(&nodes_of(&a0), &a2).is_empty()
     });
-    balance(producer, &on_topic);
+    check_log(producer, &on_topic);
     let produced = "odradek_requests_total{api=\"Produce\",endpoint=\"diskless\"}";
     assert!(metric(&a0, produced) > Some(0) && metric(&b0, produced).is_none());
     assert!(crossed(&b0, "client_classic", "other") > 0, "of the start");

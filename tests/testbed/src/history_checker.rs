@@ -1,11 +1,11 @@
-//! Judges what a consumer read against what a producer was promised.
+//! Compares what a consumer read with what was acknowledged to a producer.
 //!
-//! The producer numbers its records upwards; every value goes to one partition, in order.
+//! The values of a producer increase; each value is sent to one partition, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The producer was told that `value` lies at this place. An offset of −1 is Kafka's way of
-/// saying "stored already, the place is forgotten".
+/// `value` was acknowledged at this place. With offset −1 Kafka acknowledges a duplicate whose offset
+/// it no longer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acked {
     pub partition: i32,
@@ -13,7 +13,7 @@ pub struct Acked {
     pub value: u64,
 }
 
-/// A consumer found `value` at this place.
+/// A consumer read `value` at this place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
     pub partition: i32,
@@ -21,15 +21,16 @@ pub struct Found {
     pub value: u64,
 }
 
+/// A contradiction between acknowledgements and records, or among records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Anomaly {
-    /// Acknowledged, and nowhere to be read.
+    /// Acknowledged, but not readable.
     Lost(Acked),
-    /// Acknowledged at one place, read at another.
+    /// Acknowledged at one place, read at another one.
     Moved(Acked, Found),
     /// One value at several offsets.
     Duplicate { value: u64, places: Vec<(i32, i64)> },
-    /// Within its partition the value comes after a greater one.
+    /// The value follows a greater one of its partition.
     Reordered { greater: u64, found: Found },
     /// Two records at one offset.
     SharedOffset { partition: i32, offset: i64, values: Vec<u64> },
@@ -37,8 +38,8 @@ pub enum Anomaly {
     Gap { partition: i32, offset: i64 },
 }
 
-/// Everything that is wrong, nothing when all is well. `found` in any order: a partition's
-/// order is that of its offsets.
+/// Returns all anomalies. `found` may be in any order: the order of a partition is that of its
+/// offsets.
 pub fn anomalies(acked: &[Acked], found: &[Found]) -> Vec<Anomaly> {
     let mut places: BTreeMap<u64, Vec<Found>> = BTreeMap::new();
     let mut log: BTreeMap<(i32, i64), Vec<u64>> = BTreeMap::new();
@@ -46,7 +47,7 @@ pub fn anomalies(acked: &[Acked], found: &[Found]) -> Vec<Anomaly> {
         places.entry(record.value).or_default().push(*record);
         log.entry((record.partition, record.offset)).or_default().push(record.value);
     }
-    let mut wrong = broken_promises(acked, &places);
+    let mut wrong = contradicted_acks(acked, &places);
     wrong.extend(duplicates(&places));
     wrong.extend(shared_offsets(&log));
     wrong.extend(gaps(&log));
@@ -54,7 +55,7 @@ pub fn anomalies(acked: &[Acked], found: &[Found]) -> Vec<Anomaly> {
     wrong
 }
 
-fn broken_promises(acked: &[Acked], places: &BTreeMap<u64, Vec<Found>>) -> Vec<Anomaly> {
+fn contradicted_acks(acked: &[Acked], places: &BTreeMap<u64, Vec<Found>>) -> Vec<Anomaly> {
     let mut wrong = Vec::new();
     for promise in acked {
         let Some(found) = places.get(&promise.value) else {
@@ -140,19 +141,19 @@ mod tests {
     }
 
     #[test]
-    fn a_faultless_log_is_faultless() {
+    fn consistent_log_has_no_anomalies() {
         let log = [found(1, 0, 2), found(0, 1, 3), found(0, 0, 1)];
         check(&[acked(0, 0, 1), acked(1, 0, 2), acked(0, 1, 3)], &log, &[]);
     }
 
     #[test]
-    fn an_unacknowledged_record_may_be_there_or_not() {
+    fn unacknowledged_record_may_exist_or_not() {
         check(&[acked(0, 0, 1)], &[found(0, 0, 1), found(0, 1, 2)], &[]);
         check(&[acked(0, 0, 1)], &[found(0, 0, 1)], &[]);
     }
 
     #[test]
-    fn an_ack_without_an_offset_needs_the_record_only() {
+    fn ack_without_offset_requires_only_the_record() {
         check(&[acked(0, -1, 1)], &[found(0, 0, 1)], &[]);
         check(&[acked(0, -1, 1)], &[], &[Anomaly::Lost(acked(0, -1, 1))]);
         let moved = Anomaly::Moved(acked(0, -1, 1), found(1, 0, 1));
@@ -160,51 +161,51 @@ mod tests {
     }
 
     #[test]
-    fn finds_a_lost_record() {
+    fn lost_record_is_found() {
         let promises = [acked(0, 0, 1), acked(0, 1, 2)];
         check(&promises, &[found(0, 0, 1)], &[Anomaly::Lost(acked(0, 1, 2))]);
     }
 
     #[test]
-    fn finds_a_moved_record() {
+    fn moved_record_is_found() {
         let log = [found(0, 0, 1), found(0, 1, 2)];
         check(&[acked(0, 0, 2)], &log, &[Anomaly::Moved(acked(0, 0, 2), found(0, 1, 2))]);
     }
 
     #[test]
-    fn finds_a_duplicate() {
+    fn duplicate_is_found() {
         let log = [found(0, 0, 1), found(0, 1, 1)];
         let wanted = Anomaly::Duplicate { value: 1, places: vec![(0, 0), (0, 1)] };
         check(&[acked(0, 0, 1)], &log, &[wanted]);
     }
 
     #[test]
-    fn finds_a_duplicate_in_another_partition() {
+    fn duplicate_in_another_partition_is_found() {
         let log = [found(0, 0, 1), found(1, 0, 1)];
         let wanted = Anomaly::Duplicate { value: 1, places: vec![(0, 0), (1, 0)] };
         check(&[], &log, &[wanted]);
     }
 
     #[test]
-    fn finds_a_reordered_pair() {
+    fn reordered_pair_is_found() {
         let log = [found(0, 0, 2), found(0, 1, 1)];
         check(&[], &log, &[Anomaly::Reordered { greater: 2, found: found(0, 1, 1) }]);
     }
 
     #[test]
-    fn finds_two_records_at_one_offset() {
+    fn two_records_at_one_offset_are_found() {
         let log = [found(0, 0, 1), found(0, 0, 2)];
         check(&[], &log, &[Anomaly::SharedOffset { partition: 0, offset: 0, values: vec![1, 2] }]);
     }
 
     #[test]
-    fn finds_a_record_that_was_delivered_twice_at_one_offset() {
+    fn record_delivered_twice_at_one_offset_is_found() {
         let log = [found(0, 0, 1), found(0, 0, 1)];
         check(&[], &log, &[Anomaly::SharedOffset { partition: 0, offset: 0, values: vec![1, 1] }]);
     }
 
     #[test]
-    fn finds_a_gap() {
+    fn gap_is_found() {
         let log = [found(0, 0, 1), found(0, 3, 2)];
         let gap = |offset| Anomaly::Gap { partition: 0, offset };
         check(&[], &log, &[gap(1), gap(2)]);

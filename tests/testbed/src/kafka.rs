@@ -1,4 +1,4 @@
-//! Real brokers, as children of the test binary.
+//! Apache Kafka clusters.
 
 use std::path::{Path, PathBuf};
 
@@ -74,7 +74,7 @@ fn start_broker(dir: &Path, id: usize, environment: &[(String, String)]) -> Proc
     Process::start(&format!("broker-{id}-run"), dir, &command)
 }
 
-/// Runs a stock console tool and returns what it printed.
+/// Runs one of Kafka's console tools and returns its standard output.
 pub fn tool(name: &str, args: &[&str]) -> String {
     run(script("kafka-tool.sh").arg(name).args(args))
 }

@@ -126,7 +126,7 @@ pub fn program(name: &str) -> PathBuf {
     let exe = std::env::current_exe().expect("a process knows its executable");
     // Test binaries are one folder deeper than programs.
     let built = exe.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|p| p.exists());
-    let hint = "run: cargo build --workspace --all-features --bins";
+    let hint = "run: cargo test --workspace --all-features --no-run";
     built.unwrap_or_else(|| panic!("{name} is missing beside {}; {hint}", exe.display()))
 }
 

@@ -1,4 +1,4 @@
-//! `MinIO`, the strict S3: it checks signatures and checksums.
+//! MinIO, a strict S3 server: it checks signatures and checksums.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -42,7 +42,7 @@ impl Minio {
         for switch in ["MINIO_BROWSER", "MINIO_UPDATE", "MINIO_CALLHOME_ENABLE"] {
             command.env(switch, "off");
         }
-        // What it counted, to whoever asks.
+        // Its counters need no authentication.
         command.env("MINIO_PROMETHEUS_AUTH_TYPE", "public");
         let mut process = Process::start("minio", dir, &command);
         process.wait_while_alive("answer", Duration::from_secs(60), || is_healthy(port));
@@ -54,7 +54,7 @@ impl Minio {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Requests of an API that it has answered, as `putobject`, whoever asked.
+    /// Returns how many requests of an S3 API, such as `putobject`, it has answered.
     pub fn requests(&self, api: &str) -> u64 {
         let text = self.metrics();
         let label = format!("api=\"{api}\"");
@@ -63,7 +63,7 @@ impl Minio {
         text.lines().filter(is_it).map(value).sum()
     }
 
-    /// Bytes that came to it, heads of requests included.
+    /// Returns how many bytes it has received, request heads included.
     pub fn received_bytes(&self) -> u64 {
         let text = self.metrics();
         let is_it = |line: &&str| line.starts_with("minio_s3_traffic_received_bytes");
@@ -80,7 +80,7 @@ impl Minio {
         text
     }
 
-    /// The `store` and `s3` keys of a configuration that keeps `prefix` here.
+    /// Returns the `store` and `s3` keys of a configuration that uses `prefix` of the bucket.
     pub fn yaml(&self, prefix: &str) -> String {
         format!(
             "store: s3://{BUCKET}/{prefix}\n\
@@ -92,7 +92,7 @@ impl Minio {
     }
 }
 
-/// Of a line of metrics.
+/// Parses the value of a line of metrics.
 fn value(line: &str) -> u64 {
     let number = line.rsplit(' ').next().and_then(|text| text.parse::<f64>().ok());
     number.expect("a metric ends with its value") as u64

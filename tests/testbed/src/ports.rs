@@ -1,9 +1,9 @@
-//! Free loopback ports, from the cursor that the scripts share.
+//! Free loopback ports, from the cursor that all test beds and scripts of this machine share.
 
 use crate::process::run;
 use crate::script;
 
-/// The first of `count` consecutive free ports.
+/// Returns the first of `count` consecutive free ports.
 pub fn free_ports(count: u16) -> u16 {
     let printed = run(script("free-ports.sh").arg(count.to_string()));
     printed.trim().parse().expect("free-ports.sh prints a port")

@@ -1,4 +1,4 @@
-//! Children that never outlive the test binary.
+//! Child processes that never outlive this process.
 
 use std::fs::File;
 use std::io;
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// A running child, its output in a log file. Killed when dropped, and by the kernel when the
-/// test binary ends in whatever way.
+/// A running child with its output in a log file. It is killed when dropped, and by the kernel when
+/// this process ends in any way.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -19,36 +19,47 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` with both its outputs in `dir/name.log`, which it appends to.
+    /// Starts `command`; standard output and standard error are appended to `dir/name.log`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the log cannot be written or the command cannot be started.
     pub fn start(name: &str, dir: &Path, command: &Command) -> Self {
         let log = dir.join(format!("{name}.log"));
         let open = || File::options().create(true).append(true).open(&log);
         let output = open().unwrap_or_else(|e| panic!("cannot write {}: {e}", log.display()));
         let errors = output.try_clone().expect("a second handle on the log");
 
-        let mut mortal = Command::new("setpriv");
-        mortal.args(["--pdeathsig", "KILL"]).arg(command.get_program()).args(command.get_args());
+        let mut child_command = Command::new("setpriv");
+        child_command
+            .args(["--pdeathsig", "KILL"])
+            .arg(command.get_program())
+            .args(command.get_args());
         for (key, value) in command.get_envs() {
             match value {
-                Some(value) => mortal.env(key, value),
-                None => mortal.env_remove(key),
+                Some(value) => child_command.env(key, value),
+                None => child_command.env_remove(key),
             };
         }
-        mortal.stdin(Stdio::null()).stdout(output).stderr(errors);
-        let child = keeper_spawns(mortal).unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
+        child_command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let child = spawn_from_parent_thread(child_command)
+            .unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
         Self { name: name.to_owned(), child, log }
     }
 
+    /// The file of its output.
     pub fn log_path(&self) -> &Path {
         &self.log
     }
 
+    /// Its output so far.
     pub fn log(&self) -> String {
         std::fs::read(&self.log)
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
     }
 
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -58,17 +69,23 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Kills it with SIGKILL and waits for its end.
     pub fn kill9(&mut self) {
-        // It may have ended by itself, which is as good.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
+    /// Sends SIGTERM.
     pub fn send_sigterm(&self) {
         run(Command::new("kill").arg(self.child.id().to_string()));
     }
 
-    /// Waits for the end; panics, with the log, when it takes longer or when the status is bad.
+    /// Waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// Panics with the end of the log when that takes longer than `limit` or the status is not 0.
     pub fn wait_success(&mut self, limit: Duration) {
         let mut status = None;
         wait_until(&format!("{} ends", self.name), limit, || {
@@ -80,7 +97,11 @@ impl Process {
         }
     }
 
-    /// Waits until `done` holds; panics, with the log, when the process ends before it does.
+    /// Waits until `done` holds; `what` names it in the message.
+    ///
+    /// # Panics
+    ///
+    /// Panics with the end of the log when the process ends before, or after `limit`.
     pub fn wait_while_alive(&mut self, what: &str, limit: Duration, done: impl Fn() -> bool) {
         let deadline = Instant::now() + limit;
         while !done() {
@@ -100,7 +121,11 @@ impl Drop for Process {
     }
 }
 
-/// Runs a command to its end; panics with its output when it fails.
+/// Runs a command to its end and returns its standard output.
+///
+/// # Panics
+///
+/// Panics with its output when it fails.
 pub fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
@@ -112,10 +137,15 @@ pub fn run(command: &mut Command) -> String {
     stdout
 }
 
+/// Polls until `done` holds; `what` names it in the message.
+///
+/// # Panics
+///
+/// Panics after `limit`.
 pub fn wait_until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !done() {
-        assert!(Instant::now() < deadline, "waited {limit:?} in vain until {what}");
+        assert!(Instant::now() < deadline, "after {limit:?}, not yet: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -127,22 +157,22 @@ fn tail(log: &str) -> String {
 
 type Request = (Command, mpsc::Sender<io::Result<Child>>);
 
-/// The kernel's death signal follows the *thread* that spawned, and test threads end with their
-/// test: one thread that lives as long as the process spawns for all.
-fn keeper_spawns(command: Command) -> io::Result<Child> {
-    static KEEPER: OnceLock<Mutex<mpsc::Sender<Request>>> = OnceLock::new();
-    let keeper = KEEPER.get_or_init(|| {
+/// Spawns a command from a thread that lives as long as the process: the kernel sends the death
+/// signal when the *thread* that spawned ends, and the thread of a test ends with its test.
+fn spawn_from_parent_thread(command: Command) -> io::Result<Child> {
+    static PARENT: OnceLock<Mutex<mpsc::Sender<Request>>> = OnceLock::new();
+    let parent = PARENT.get_or_init(|| {
         let (sender, requests) = mpsc::channel::<Request>();
         std::thread::spawn(move || {
             for (mut command, reply) in requests {
-                // Whoever asked may have panicked meanwhile.
+                // The caller may have panicked meanwhile.
                 let _ = reply.send(command.spawn());
             }
         });
         Mutex::new(sender)
     });
-    let (reply, answer) = mpsc::channel();
+    let (reply, child) = mpsc::channel();
     let request = (command, reply);
-    keeper.lock().send(request).expect("the keeper lives");
-    answer.recv().expect("the keeper answers")
+    parent.lock().send(request).expect("the thread runs");
+    child.recv().expect("the thread replies")
 }

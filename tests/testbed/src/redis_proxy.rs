@@ -1,4 +1,4 @@
-//! A TCP proxy before Redis that fails as told, for as long as told.
+//! A TCP proxy before Redis that injects faults.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,22 +7,22 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-/// What is done with the bytes that come by.
+/// What the proxy does with the bytes that pass through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// They pass.
+    /// Forwards them.
     Pass,
-    /// They pass after a while.
+    /// Forwards requests after a delay.
     Slow(Duration),
-    /// Every connection is closed at once, old and new.
+    /// Closes every connection at once, old and new.
     Refuse,
-    /// Requests wait; Redis never hears of them meanwhile.
+    /// Holds requests back; Redis does not receive them.
     HoldRequests,
-    /// Redis hears the requests, and its answers wait.
-    HoldAnswers,
-    /// Redis hears the requests; in place of an answer the connection is closed.
-    LoseAnswers,
-    /// Half of a request passes, then the connection is closed.
+    /// Forwards requests and holds the responses back.
+    HoldResponses,
+    /// Forwards requests and closes the connection instead of forwarding a response.
+    LoseResponses,
+    /// Forwards half of a request, then closes the connection.
     CutRequests,
 }
 
@@ -32,7 +32,7 @@ struct Shared {
     changed: Condvar,
 }
 
-/// One proxy; ends with the test binary.
+/// A running proxy. It ends with the test binary.
 #[derive(Debug)]
 pub struct RedisProxy {
     port: u16,
@@ -40,7 +40,7 @@ pub struct RedisProxy {
 }
 
 impl RedisProxy {
-    /// A proxy before the Redis at that port.
+    /// Starts a proxy before the Redis at a port.
     pub fn start(redis: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
@@ -50,25 +50,25 @@ impl RedisProxy {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if of_listener.mode() != Mode::Refuse {
-                    relay(&of_listener, client, redis);
+                    forward(&of_listener, client, redis);
                 }
             }
         });
         Self { port, shared }
     }
 
-    /// The `coordinator` key of a configuration that goes through here.
+    /// Returns the `coordinator` key of a configuration that reaches Redis through the proxy.
     pub fn yaml(&self) -> String {
         format!("coordinator: redis://127.0.0.1:{}/0\n", self.port)
     }
 
-    /// From now on; what is held goes on in the new mode.
+    /// Changes the mode; what is held back continues in the new mode.
     pub fn set(&self, mode: Mode) {
         self.shared.lock().0 = mode;
         self.shared.changed.notify_all();
     }
 
-    /// How many pieces, requests or answers, have been held so far.
+    /// Returns how many chunks, of requests or responses, have been held back so far.
     pub fn held(&self) -> u64 {
         self.shared.lock().1
     }
@@ -83,7 +83,7 @@ impl Shared {
         self.lock().0
     }
 
-    /// Waits while pieces are held by this mode; the mode that is next.
+    /// Waits while the mode is `holds`; returns the mode that follows.
     fn pass(&self, holds: Mode) -> Mode {
         let mut state = self.lock();
         if state.0 == holds {
@@ -96,22 +96,22 @@ impl Shared {
     }
 }
 
-fn relay(shared: &Arc<Shared>, client: TcpStream, redis: u16) {
+fn forward(shared: &Arc<Shared>, client: TcpStream, redis: u16) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", redis)) else { return };
     let both = || Some((client.try_clone().ok()?, server.try_clone().ok()?));
     let (Some(requests), Some((to_client, from_server))) = (both(), both()) else { return };
     for stream in [&client, &server] {
-        // Refused means at once, whether anything comes by or not.
+        // `Refuse` closes a connection at once, even one without traffic.
         let _ = stream.set_read_timeout(Some(Duration::from_millis(20)));
         let _ = stream.set_nodelay(true);
     }
     let of_requests = Arc::clone(shared);
     std::thread::spawn(move || pump(&of_requests, requests.0, requests.1, Mode::HoldRequests));
-    let of_answers = Arc::clone(shared);
-    std::thread::spawn(move || pump(&of_answers, from_server, to_client, Mode::HoldAnswers));
+    let of_responses = Arc::clone(shared);
+    std::thread::spawn(move || pump(&of_responses, from_server, to_client, Mode::HoldResponses));
 }
 
-/// Moves bytes one way until either side is done, then closes both.
+/// Copies bytes in one direction until either side ends, then closes both.
 fn pump(shared: &Shared, mut from: TcpStream, mut to: TcpStream, holds: Mode) {
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -127,7 +127,7 @@ fn pump(shared: &Shared, mut from: TcpStream, mut to: TcpStream, holds: Mode) {
             Err(_) => break,
         };
         let passes = match (shared.pass(holds), holds) {
-            (Mode::Refuse, _) | (Mode::LoseAnswers, Mode::HoldAnswers) => 0,
+            (Mode::Refuse, _) | (Mode::LoseResponses, Mode::HoldResponses) => 0,
             (Mode::CutRequests, Mode::HoldRequests) => read / 2,
             (Mode::Slow(time), Mode::HoldRequests) => {
                 std::thread::sleep(time);

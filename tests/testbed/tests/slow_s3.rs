@@ -35,13 +35,13 @@ fn judged<T>(result: Result<T, StoreError>) -> (StoreErrorKind, Certainty) {
     (error.kind, error.certainty)
 }
 
-const IN_DOUBT: (StoreErrorKind, Certainty) =
+const INDETERMINATE: (StoreErrorKind, Certainty) =
     (StoreErrorKind::Unavailable, Certainty::Indeterminate);
 const SLOW_DOWN: (StoreErrorKind, Certainty) = (StoreErrorKind::SlowDown, Certainty::Determinate);
 const NO_READ: (StoreErrorKind, Certainty) = (StoreErrorKind::Unavailable, Certainty::Determinate);
 
 #[tokio::test]
-async fn it_is_a_store_while_nothing_is_scripted() {
+async fn conforms_as_a_store_without_faults() {
     let server = SlowS3::start(&[]);
     let store: Arc<dyn Store> = Arc::new(store_on(&server));
     conformance::run(&store).await;
@@ -49,7 +49,7 @@ async fn it_is_a_store_while_nothing_is_scripted() {
 }
 
 #[tokio::test]
-async fn calls_take_the_time_they_are_told_to() {
+async fn calls_have_the_configured_latency() {
     let server = SlowS3::start(&["--put", "100"]);
     let store = store_on(&server);
     let begun = tokio::time::Instant::now();
@@ -62,20 +62,22 @@ async fn calls_take_the_time_they_are_told_to() {
 }
 
 #[tokio::test]
-async fn puts_fail_as_scripted() {
+async fn scripted_put_faults_are_injected() {
     let server = SlowS3::start(&[]);
     let store = store_on(&server);
     // Script, what the client sees, whether the object is there.
     let rows = [
         ("status=503&code=SlowDown", SLOW_DOWN, false),
-        ("refuse", IN_DOUBT, false),
-        ("partial", IN_DOUBT, false),
-        ("lost", IN_DOUBT, true),
-        ("hang-after=never", IN_DOUBT, true),
-        ("hang-before=never", IN_DOUBT, false),
+        ("refuse", INDETERMINATE, false),
+        ("partial", INDETERMINATE, false),
+        ("lost", INDETERMINATE, true),
+        ("hang-after=never", INDETERMINATE, true),
+        ("hang-before=never", INDETERMINATE, false),
     ];
     for (script, seen, landed) in rows {
-        server.control(&format!("fault?verb=put&prefix=a/prefix&contains=/wal/&next=1&{script}"));
+        server.control(&format!(
+            "fault?operation=put&prefix=a/prefix&contains=/wal/&next=1&{script}"
+        ));
         store.put("other", body(), PutMode::Overwrite).await.expect("not of the prefix");
         let key = format!("wal/{}", script.replace(['=', '&'], "-"));
         assert_eq!(judged(store.put(&key, body(), PutMode::Create).await), seen, "{script}");
@@ -93,12 +95,12 @@ async fn puts_fail_as_scripted() {
 }
 
 #[tokio::test]
-async fn gets_fail_as_scripted() {
+async fn scripted_get_faults_are_injected() {
     let server = SlowS3::start(&[]);
     let store = store_on(&server);
     store.put("k", body(), PutMode::Create).await.expect("a PUT");
-    server.control("fault?verb=get&skip=1&next=1&partial");
-    server.control("fault?verb=get&skip=1&next=1&corrupt");
+    server.control("fault?operation=get&skip=1&next=1&partial");
+    server.control("fault?operation=get&skip=1&next=1&corrupt");
     let whole = body().concat();
     assert_eq!(store.get("k", None).await.expect("skipped"), whole);
     assert_eq!(judged(store.get("k", None).await), NO_READ);
@@ -108,10 +110,10 @@ async fn gets_fail_as_scripted() {
 }
 
 #[tokio::test]
-async fn a_lenient_store_keeps_no_promise() {
+async fn lenient_store_ignores_conditions_and_checksums() {
     let server = SlowS3::start(&[]);
     let store = store_on(&server);
-    let id = server.control("fault?verb=put&ignore-if-none-match");
+    let id = server.control("fault?operation=put&ignore-if-none-match");
     for seed in [1, 2] {
         store.put("k", vec![pattern(seed, 9)], PutMode::Create).await.expect("no one minds");
     }
@@ -132,6 +134,8 @@ async fn a_lenient_store_keeps_no_promise() {
     server.control("fault?lenient-checksum");
     assert_eq!(put("AAAAAA=="), "200");
     assert!(
-        server.control("faults").contains("id=2 verb=any prefix= contains= left=standing hits=1")
+        server
+            .control("faults")
+            .contains("id=2 operation=any prefix= contains= left=standing hits=1")
     );
 }

@@ -40,7 +40,7 @@ fn check(name: &str, fault: Fault, expected_code: i16) {
     assert_eq!(producer.write(&harness.replica, 0), 0, "{name}");
     match fault {
         Fault::Store(rule) => {
-            harness.store.control(&format!("fault?verb=put&contains=/wal/&{rule}"));
+            harness.store.control(&format!("fault?operation=put&contains=/wal/&{rule}"));
         }
         Fault::Redis(mode) => harness.redis.set(mode),
     }
@@ -90,10 +90,10 @@ fn store_failures_map_to_produce_error_codes() {
 fn coordinator_failures_map_to_produce_error_codes() {
     check_all(&[
         ("refused", Fault::Redis(Mode::Refuse), REQUEST_TIMED_OUT),
-        ("timed out but happened", Fault::Redis(Mode::HoldAnswers), REQUEST_TIMED_OUT),
+        ("timed out but happened", Fault::Redis(Mode::HoldResponses), REQUEST_TIMED_OUT),
         ("timed out and did not", Fault::Redis(Mode::HoldRequests), REQUEST_TIMED_OUT),
         ("slow", Fault::Redis(Mode::Slow(Duration::from_millis(500))), OFFSET),
         ("partial", Fault::Redis(Mode::CutRequests), REQUEST_TIMED_OUT),
-        ("lost reply", Fault::Redis(Mode::LoseAnswers), REQUEST_TIMED_OUT),
+        ("lost reply", Fault::Redis(Mode::LoseResponses), REQUEST_TIMED_OUT),
     ]);
 }

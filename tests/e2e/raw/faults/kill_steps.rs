@@ -68,14 +68,14 @@ impl Harness {
 
     fn arm(&self, step: Step) {
         let put = |rule: &str| {
-            self.store.control(&format!("fault?verb=put&contains=/wal/&{rule}"));
+            self.store.control(&format!("fault?operation=put&contains=/wal/&{rule}"));
         };
         match step {
             Step::Open | Step::Answered => {}
             Step::Uploading => put("hang-before=never"),
             Step::Uploaded => put("hang-after=never"),
             Step::Committing => self.redis.set(Mode::HoldRequests),
-            Step::Committed => self.redis.set(Mode::HoldAnswers),
+            Step::Committed => self.redis.set(Mode::HoldResponses),
         }
     }
 

@@ -48,7 +48,7 @@ fn check(name: &str, rule: &str, expected_code: i16) {
     let expected: Vec<_> =
         (0..).zip(&batches).map(|(at, batch)| (at, stored_bytes(batch))).collect();
 
-    store.control(&format!("fault?verb=get&contains=/wal/&{rule}"));
+    store.control(&format!("fault?operation=get&contains=/wal/&{rule}"));
     let begun = Instant::now();
     let (code, records) = ask(&mut client);
     assert_eq!(code, expected_code, "{name}");

@@ -18,7 +18,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::Parser;
-use server::{Latency, Options, Server, Verb};
+use server::{Latency, Operation, Options, Server};
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
 
@@ -76,8 +76,8 @@ impl Arguments {
         let mut options = Options::new(self.seed);
         options.keep_bytes = self.keep_bytes;
         let latencies = [self.put, self.get, self.head, self.delete, self.list];
-        for (verb, latency) in Verb::ALL.into_iter().zip(latencies) {
-            options.set_latency(verb, latency);
+        for (operation, latency) in Operation::ALL.into_iter().zip(latencies) {
+            options.set_latency(operation, latency);
         }
         options
     }

@@ -1,4 +1,4 @@
-//! What is answered.
+//! Responses and their bodies.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,26 +11,26 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::{Response, StatusCode};
 use tokio::time::Sleep;
 
-/// How long the first half of an answer is given to leave before the connection is closed.
+/// How long the first half of a response may take to be sent before the connection is closed.
 const CUT_PAUSE: Duration = Duration::from_millis(20);
 
-/// An end without an answer: the connection is closed.
+/// The connection is closed without a response.
 #[derive(Debug)]
 pub(crate) struct Closed;
 
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection is closed, as was asked for")
+        f.write_str("the connection is closed by a scripted fault")
     }
 }
 
 impl std::error::Error for Closed {}
 
-/// The body of an answer: chunks, sent uncopied, all or only half of them.
+/// The body of a response: chunks, sent uncopied, all or only half of them.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     chunks: VecDeque<Bytes>,
-    /// What was announced and is not yet sent; more than the chunks have when it is cut.
+    /// Announced bytes that are not sent yet; more than the chunks have when the body is truncated.
     left: u64,
     pause: Option<Pin<Box<Sleep>>>,
 }
@@ -41,12 +41,12 @@ impl Answer {
         Self { chunks: chunks.into(), left, pause: None }
     }
 
-    /// How many bytes it announces.
+    /// Returns how many bytes it announces.
     pub(crate) fn len(&self) -> u64 {
         self.left
     }
 
-    /// Lets it end, with its connection, after half of what it announces.
+    /// Ends the body and its connection after half of the announced bytes.
     pub(crate) fn cut(&mut self) {
         let mut room = (self.left / 2) as usize;
         for chunk in &mut self.chunks {
@@ -83,7 +83,7 @@ impl Body for Answer {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        // What was written so far is flushed while we wait.
+        // What was written so far is flushed meanwhile.
         let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(CUT_PAUSE)));
         ready!(pause.as_mut().poll(cx));
         Poll::Ready(Some(Err(Closed)))
@@ -98,14 +98,14 @@ impl Body for Answer {
     }
 }
 
-/// An answer that is a status and a text.
+/// Returns a response with a status and a text.
 pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
     let mut response = Response::new(Answer::of(vec![text.into()]));
     *response.status_mut() = status;
     response
 }
 
-/// An error as S3 words it.
+/// Returns an error in S3's XML.
 pub(crate) fn error(status: StatusCode, code: &str, message: &str) -> Response<Answer> {
     let xml = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
@@ -116,7 +116,7 @@ pub(crate) fn error(status: StatusCode, code: &str, message: &str) -> Response<A
     text(status, xml)
 }
 
-/// Text as XML has it.
+/// Escapes text for XML.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -1,13 +1,13 @@
-//! What is asked of the store.
+//! The requests of the S3 API.
 
 use std::ops::Range;
 
 use hyper::http::request::Parts;
 use hyper::{Method, Uri, header};
 
-/// The five calls.
+/// The five operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verb {
+pub(crate) enum Operation {
     Put,
     Get,
     Head,
@@ -15,11 +15,11 @@ pub(crate) enum Verb {
     List,
 }
 
-impl Verb {
-    /// All of them, each at the place of its number.
+impl Operation {
+    /// All operations, each at its own index.
     pub(crate) const ALL: [Self; 5] = [Self::Put, Self::Get, Self::Head, Self::Delete, Self::List];
 
-    /// As the control API calls it.
+    /// Its name in the control API.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Put => "put",
@@ -30,16 +30,16 @@ impl Verb {
         }
     }
 
-    /// The verb of that name.
+    /// Returns the operation of that name.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|verb| verb.name() == name)
+        Self::ALL.into_iter().find(|operation| operation.name() == name)
     }
 }
 
-/// One call, path style: `/bucket/key`.
+/// One request, in path style: `/bucket/key`.
 #[derive(Debug)]
 pub(crate) struct Call {
-    pub(crate) verb: Verb,
+    pub(crate) operation: Operation,
     pub(crate) bucket: String,
     /// The key, or the prefix of a listing; empty for the bucket itself.
     pub(crate) key: String,
@@ -55,22 +55,22 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Reads a request's head; None when it is nothing that a store of ours is asked.
+    /// Parses a request's head; `None` when the operation is not supported.
     pub(crate) fn of(head: &Parts) -> Option<Self> {
         let path = percent_decode(head.uri.path());
         let path = path.strip_prefix('/')?;
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
-        let verb = match head.method {
-            Method::PUT => Verb::Put,
-            Method::GET if key.is_empty() => Verb::List,
-            Method::GET => Verb::Get,
-            Method::HEAD => Verb::Head,
-            Method::DELETE => Verb::Delete,
+        let operation = match head.method {
+            Method::PUT => Operation::Put,
+            Method::GET if key.is_empty() => Operation::List,
+            Method::GET => Operation::Get,
+            Method::HEAD => Operation::Head,
+            Method::DELETE => Operation::Delete,
             _ => return None,
         };
         let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
         let mut call = Self {
-            verb,
+            operation,
             bucket: bucket.to_owned(),
             key: key.to_owned(),
             start_after: String::new(),
@@ -80,7 +80,7 @@ impl Call {
             checksum: text("x-amz-checksum-crc32c".parse().ok()?).map(str::to_owned),
             content_length: text(header::CONTENT_LENGTH).and_then(|n| n.parse().ok()).unwrap_or(0),
         };
-        if verb == Verb::List {
+        if operation == Operation::List {
             for (name, value) in query(&head.uri) {
                 match name.as_str() {
                     "prefix" => call.key = value,
@@ -94,18 +94,18 @@ impl Call {
     }
 }
 
-/// `bytes=a-b` and `bytes=a-`; what else there is, S3 may ignore.
+/// Parses `bytes=a-b` and `bytes=a-`; S3 may ignore other forms.
 fn parse_range(text: &str) -> Option<Range<u64>> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     let end = if last.is_empty() { u64::MAX } else { last.parse::<u64>().ok()?.checked_add(1)? };
     Some(first.parse().ok()?..end)
 }
 
-/// A query's parameters in their order; one without a value has an empty one.
+/// Parses the parameters of a query in their order; a missing value is empty.
 pub(crate) fn query(uri: &Uri) -> Vec<(String, String)> {
     let pairs = uri.query().unwrap_or("").split('&').filter(|pair| !pair.is_empty());
     let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    // A form's plus is a space; S3's keys send theirs as %2B.
+    // A plus in a query is a space; a plus in a key is sent as %2B.
     let decode = |text: &str| percent_decode(&text.replace('+', " "));
     pairs.map(|(name, value)| (decode(name), decode(value))).collect()
 }
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_and_escapes_are_read() {
+    fn ranges_and_escapes_are_parsed() {
         assert_eq!(parse_range("bytes=0-9"), Some(0..10));
         assert_eq!(parse_range("bytes=5-"), Some(5..u64::MAX));
         assert_eq!(parse_range("bytes=-5"), None);

@@ -1,27 +1,27 @@
 //! The control API: plain HTTP, any method, parameters in the query, answers in plain text.
 //!
 //! ```text
-//! /_control/latency?put=65/200&get=20/80     of the calls that begin from now on
-//! /_control/fault?verb=put&next=3&status=503&code=SlowDown&contains=/wal/
+//! /_control/latency?put=65/200&get=20/80     sets p50/p99 of the calls that begin from now on
+//! /_control/fault?operation=put&next=3&status=503&code=SlowDown&contains=/wal/
 //! /_control/lift?id=1                        ends a rule; without an id, all
-//! /_control/release?id=1                     calls that hang by it go on; without an id, all
-//! /_control/faults                           every rule with its hits and what hangs by it
+//! /_control/release?id=1                     continues calls that it delays; without an id, all
+//! /_control/faults                           every rule with its hits and the calls that it delays
 //! /_control/counters                         `put.landed 7` and so on, a line each
 //! ```
 //!
-//! A fault prints its id. It concerns calls of `verb` (`put`, `get`, `head`, `delete`, `list`;
-//! without it, all) whose key without the bucket begins with `prefix` and has `contains` in it;
-//! after `skip` of them, the `next` so many, or without that all until it is lifted. The first
-//! rule that concerns a call is the only one; it may do several of these together:
+//! `fault` answers with the id of the new rule. A rule matches calls of `operation` (`put`, `get`,
+//! `head`, `delete`, `list`; without it, all) whose key without the bucket begins with `prefix` and
+//! contains `contains`. It leaves `skip` of them alone and applies to the `next` ones, or without `next`
+//! to all until it is lifted. Only the first rule that matches applies to a call. Its effects may be
+//! combined:
 //!
-//! - `hang-before=MS`, `hang-after=MS`: waits before it happens, or with the answer; `never` is
-//!   a time too. A client that gives up meanwhile does not undo its call.
-//! - `lenient-checksum`: a wrong checksum is accepted; `ignore-if-none-match`: objects that exist
-//!   are written over.
-//! - and one of: `refuse` (the connection is closed at once; nothing happens), `status=N` with
-//!   `code=C` (an error; nothing happens), `lost` (it happens, the connection is closed without
-//!   an answer), `partial` (PUT: half is read, nothing happens; GET: half is sent), `corrupt`
-//!   (GET: one bit differs).
+//! - `hang-before=MS`, `hang-after=MS`: delays the call, or its response; `never` delays it until it is
+//!   released. A client that gives up meanwhile does not undo its call.
+//! - `lenient-checksum` accepts a wrong checksum; `ignore-if-none-match` overwrites existing objects.
+//! - One of: `refuse` (closes the connection at once; the call has no effect), `status=N` with `code=C`
+//!   (an error; the call has no effect), `lost` (the call takes effect, the connection is closed without
+//!   a response), `partial` (PUT: half is read, no effect; GET: half is sent), `corrupt` (GET: one bit
+//!   differs).
 //!
 //! From a shell: `exec 3<>/dev/tcp/127.0.0.1/PORT; printf 'GET /_control/counters HTTP/1.0\r\n\r\n' >&3; cat <&3`.
 
@@ -31,11 +31,11 @@ use hyper::{Response, StatusCode, Uri};
 
 use super::Server;
 use super::answer::{Answer, text};
-use super::call::{Verb, query};
+use super::call::{Operation, query};
 use super::faults::{Effect, Outcome, Rule};
 
 impl Server {
-    /// Does what a request to the control API asks for.
+    /// Handles a request to the control API.
     pub(super) fn control(&self, path: &str, uri: &Uri) -> Response<Answer> {
         let parameters = query(uri);
         let done = match path {
@@ -62,24 +62,24 @@ impl Server {
     fn change_latencies(&self, parameters: &[(String, String)]) -> Result<String, String> {
         let mut changes = Vec::new();
         for (name, value) in parameters {
-            changes.push((verb_named(name)?, value.parse()?));
+            changes.push((parse_operation(name)?, value.parse()?));
         }
-        for (verb, latency) in changes {
-            self.latencies[verb as usize].set(latency);
+        for (operation, latency) in changes {
+            self.latencies[operation as usize].set(latency);
         }
         Ok(String::new())
     }
 }
 
-/// Reads a fault's parameters; one that is unknown is an error, because it is a slip.
+/// Parses the parameters of a rule; an unknown one is an error.
 fn rule(parameters: &[(String, String)]) -> Result<Rule, String> {
     let (mut effect, mut code) = (Effect::default(), "InternalError");
-    let (mut verb, mut prefix, mut contains) = (None, "", "");
+    let (mut operation, mut prefix, mut contains) = (None, "", "");
     let (mut skip, mut next) = (0, u64::MAX);
     let mut outcomes = Vec::new();
     for (name, value) in parameters {
         match name.as_str() {
-            "verb" => verb = Some(verb_named(value)?),
+            "operation" => operation = Some(parse_operation(value)?),
             "prefix" => prefix = value,
             "contains" => contains = value,
             "skip" => skip = number(value)?,
@@ -90,7 +90,7 @@ fn rule(parameters: &[(String, String)]) -> Result<Rule, String> {
             "ignore-if-none-match" => effect.ignore_if_none_match = true,
             "code" => code = value,
             "status" => {
-                let status = value.parse().map_err(|_none| format!("`{value}` is no status"))?;
+                let status = value.parse().map_err(|_none| format!("invalid status `{value}`"))?;
                 outcomes.push(Outcome::Status(status, String::new()));
             }
             "refuse" => outcomes.push(Outcome::Refuse),
@@ -107,7 +107,7 @@ fn rule(parameters: &[(String, String)]) -> Result<Rule, String> {
     if let Some(Outcome::Status(_, of)) = &mut effect.outcome {
         code.clone_into(of);
     }
-    let mut rule = Rule::new(verb, effect);
+    let mut rule = Rule::new(operation, effect);
     prefix.clone_into(&mut rule.prefix);
     contains.clone_into(&mut rule.contains);
     rule.skip.set(skip);
@@ -123,15 +123,15 @@ fn id(parameters: &[(String, String)]) -> Result<Option<u64>, String> {
     }
 }
 
-fn verb_named(name: &str) -> Result<Verb, String> {
-    Verb::named(name).ok_or_else(|| format!("`{name}` is no verb"))
+fn parse_operation(name: &str) -> Result<Operation, String> {
+    Operation::named(name).ok_or_else(|| format!("`{name}` is not an operation"))
 }
 
 fn number(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_none| format!("`{text}` is no number"))
+    text.parse().map_err(|_none| format!("invalid number `{text}`"))
 }
 
-/// Milliseconds, or `never`.
+/// Parses milliseconds or `never`.
 fn length(text: &str) -> Result<Duration, String> {
     if text == "never" { Ok(Duration::MAX) } else { number(text).map(Duration::from_millis) }
 }

@@ -1,4 +1,4 @@
-//! What happened so far.
+//! Counters of calls.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -7,45 +7,45 @@ use std::rc::Rc;
 
 use hyper::StatusCode;
 
-use super::call::Verb;
+use super::call::Operation;
 
-/// The counters of one verb.
+/// The counters of one operation.
 #[derive(Debug, Default)]
-struct OfVerb {
+struct OperationCounters {
     /// Calls whose heads have been read.
     calls: u64,
-    /// Those of them that are neither answered nor closed; a client that gave up counts still,
-    /// as long as its call may happen.
+    /// Calls that are neither answered nor closed, including those whose client gave up while they
+    /// may still take effect.
     in_flight: u64,
     hanging_before: u64,
     hanging_after: u64,
-    /// Calls that happened: what was to be written is there.
+    /// Calls that took effect.
     landed: u64,
-    /// Those of them that are not answered yet.
+    /// Calls that took effect and are not answered yet.
     landed_unanswered: u64,
-    /// Bodies that landed, or that were sent.
+    /// Bytes of bodies that were stored or sent.
     bytes: u64,
-    /// Connections closed in place of an answer or amidst it.
+    /// Connections closed instead of or within a response.
     closed: u64,
-    /// GETs of what `--keep-bytes` forgot.
+    /// GETs of objects that `--keep-bytes` dropped.
     forgotten: u64,
     by_status: BTreeMap<u16, u64>,
 }
 
-/// The counters of all verbs.
+/// The counters of all operations.
 #[derive(Debug, Default)]
-pub(crate) struct Counters(RefCell<[OfVerb; 5]>);
+pub(crate) struct Counters(RefCell<[OperationCounters; 5]>);
 
 impl Counters {
-    fn with<T>(&self, verb: Verb, act: impl FnOnce(&mut OfVerb) -> T) -> T {
-        act(&mut self.0.borrow_mut()[verb as usize])
+    fn with<T>(&self, operation: Operation, act: impl FnOnce(&mut OperationCounters) -> T) -> T {
+        act(&mut self.0.borrow_mut()[operation as usize])
     }
 
-    /// A line for each counter: `put.landed 7`.
+    /// Returns a line for each counter: `put.landed 7`.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
-        for verb in Verb::ALL {
-            self.with(verb, |of| {
+        for operation in Operation::ALL {
+            self.with(operation, |of| {
                 let rows = [
                     ("calls", of.calls),
                     ("in-flight", of.in_flight),
@@ -58,10 +58,10 @@ impl Counters {
                     ("forgotten", of.forgotten),
                 ];
                 for (name, value) in rows {
-                    let _ = writeln!(text, "{}.{name} {value}", verb.name());
+                    let _ = writeln!(text, "{}.{name} {value}", operation.name());
                 }
                 for (status, count) in &of.by_status {
-                    let _ = writeln!(text, "{}.status.{status} {count}", verb.name());
+                    let _ = writeln!(text, "{}.status.{status} {count}", operation.name());
                 }
             });
         }
@@ -69,54 +69,55 @@ impl Counters {
     }
 }
 
-/// Where a call hangs.
+/// Where a call is delayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hang {
     Before,
     After,
 }
 
-/// One call in the counters, from its head to its end.
+/// Counts one call from its head to its end.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct CallRecord {
     counters: Rc<Counters>,
-    verb: Verb,
+    operation: Operation,
     landed: bool,
     answered: bool,
 }
 
-impl Tally {
-    pub(crate) fn begin(counters: &Rc<Counters>, verb: Verb) -> Self {
-        counters.with(verb, |of| {
+impl CallRecord {
+    pub(crate) fn begin(counters: &Rc<Counters>, operation: Operation) -> Self {
+        counters.with(operation, |of| {
             of.calls += 1;
             of.in_flight += 1;
         });
-        Self { counters: Rc::clone(counters), verb, landed: false, answered: false }
+        Self { counters: Rc::clone(counters), operation, landed: false, answered: false }
     }
 
-    /// It happened.
+    /// The call took effect.
     pub(crate) fn landed(&mut self, bytes: u64) {
         self.landed = true;
-        self.counters.with(self.verb, |of| {
+        self.counters.with(self.operation, |of| {
             of.landed += 1;
             of.landed_unanswered += 1;
             of.bytes += bytes;
         });
     }
 
-    /// It is being answered.
+    /// The response is being sent.
     pub(crate) fn answered(mut self, status: StatusCode) {
         self.answered = true;
-        self.counters.with(self.verb, |of| *of.by_status.entry(status.as_u16()).or_default() += 1);
+        self.counters
+            .with(self.operation, |of| *of.by_status.entry(status.as_u16()).or_default() += 1);
     }
 
     pub(crate) fn forgotten(&self) {
-        self.counters.with(self.verb, |of| of.forgotten += 1);
+        self.counters.with(self.operation, |of| of.forgotten += 1);
     }
 
-    /// It begins, or ends, to hang.
+    /// A delay begins or ends.
     pub(crate) fn hangs(&self, hang: Hang, begins: bool) {
-        self.counters.with(self.verb, |of| {
+        self.counters.with(self.operation, |of| {
             let count = match hang {
                 Hang::Before => &mut of.hanging_before,
                 Hang::After => &mut of.hanging_after,
@@ -126,9 +127,9 @@ impl Tally {
     }
 }
 
-impl Drop for Tally {
+impl Drop for CallRecord {
     fn drop(&mut self) {
-        self.counters.with(self.verb, |of| {
+        self.counters.with(self.operation, |of| {
             of.in_flight -= 1;
             of.landed_unanswered -= u64::from(self.landed);
             of.closed += u64::from(!self.answered);

@@ -1,4 +1,4 @@
-//! Calls that go wrong as scripted.
+//! Scripted faults.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
@@ -8,50 +8,50 @@ use std::time::Duration;
 use hyper::StatusCode;
 use tokio::sync::Notify;
 
-use super::call::{Call, Verb};
+use super::call::{Call, Operation};
 
-/// How a call ends, when not by its ordinary answer.
+/// How a call ends other than by its normal response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The connection is closed at once; nothing happens.
+    /// The connection is closed at once; the call has no effect.
     Refuse,
-    /// An error is answered; nothing happens.
+    /// An error is returned; the call has no effect.
     Status(StatusCode, String),
-    /// It happens, and the connection is closed without an answer.
+    /// The call takes effect and the connection is closed without a response.
     Lost,
-    /// PUT: half of the body is read, nothing happens. GET: half of the body is sent.
+    /// PUT: half of the body is read, without effect. GET: half of the body is sent.
     Partial,
-    /// GET: one bit of the body is another.
+    /// GET: one bit of the body is flipped.
     Corrupt,
 }
 
-/// What befalls a call: any of these together.
+/// The effects of a rule, which may be combined.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Effect {
-    /// How long it waits before it happens.
+    /// The delay before the call takes effect.
     pub(crate) hang_before: Duration,
-    /// How long its answer waits after it happened.
+    /// The delay of the response after the call took effect.
     pub(crate) hang_after: Duration,
     pub(crate) outcome: Option<Outcome>,
     /// A wrong checksum is accepted.
     pub(crate) lenient_checksum: bool,
-    /// An object that exists is written over.
+    /// An existing object is overwritten.
     pub(crate) ignore_if_none_match: bool,
 }
 
-/// Which calls, and what befalls them.
+/// Which calls a fault applies to, and its effects.
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) id: u64,
-    /// None: all verbs.
-    pub(crate) verb: Option<Verb>,
-    /// Of the key, without its bucket.
+    /// `None`: all operations.
+    pub(crate) operation: Option<Operation>,
+    /// The prefix of the key without its bucket.
     pub(crate) prefix: String,
-    /// What the key has anywhere; empty: nothing in particular.
+    /// A part of the key; empty matches all.
     pub(crate) contains: String,
-    /// So many calls are left alone first.
+    /// How many matching calls are left alone first.
     pub(crate) skip: Cell<u64>,
-    /// So many calls more; `u64::MAX` stands until it is lifted.
+    /// How many calls it still applies to; `u64::MAX` has no limit.
     pub(crate) left: Cell<u64>,
     pub(crate) effect: Effect,
     hits: Cell<u64>,
@@ -60,10 +60,10 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    pub(crate) fn new(verb: Option<Verb>, effect: Effect) -> Self {
+    pub(crate) fn new(operation: Option<Operation>, effect: Effect) -> Self {
         Self {
             id: 0,
-            verb,
+            operation,
             prefix: String::new(),
             contains: String::new(),
             skip: Cell::new(0),
@@ -76,12 +76,12 @@ impl Rule {
     }
 
     fn matches(&self, call: &Call) -> bool {
-        self.verb.is_none_or(|verb| verb == call.verb)
+        self.operation.is_none_or(|operation| operation == call.operation)
             && call.key.starts_with(&self.prefix)
             && call.key.contains(&self.contains)
     }
 
-    /// Waits for so long, or until it is released.
+    /// Waits for `length` or until the rule is released.
     pub(crate) async fn hang(&self, length: Duration) {
         if length.is_zero() {
             return;
@@ -95,14 +95,14 @@ impl Rule {
     }
 }
 
-/// All rules since the start, those that are over too.
+/// All rules since the start, including those that have ended.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     rules: RefCell<Vec<Rc<Rule>>>,
 }
 
 impl Faults {
-    /// Adds a rule behind those that stand; gives its id.
+    /// Adds a rule behind the others and returns its id.
     pub(crate) fn add(&self, mut rule: Rule) -> u64 {
         let mut rules = self.rules.borrow_mut();
         rule.id = rules.len() as u64 + 1;
@@ -111,7 +111,7 @@ impl Faults {
         id
     }
 
-    /// The first rule that concerns this call, which is one of its calls then.
+    /// Returns the first rule that matches a call, and counts the call as one of its hits.
     pub(crate) fn take(&self, call: &Call) -> Option<Rc<Rule>> {
         let rules = self.rules.borrow();
         let rule = rules.iter().find(|rule| {
@@ -129,12 +129,12 @@ impl Faults {
         Some(Rc::clone(rule))
     }
 
-    /// Ends a rule, or all; calls that hang go on hanging.
+    /// Ends a rule, or all; delayed calls stay delayed.
     pub(crate) fn lift(&self, id: Option<u64>) {
         self.each(id, |rule| rule.left.set(0));
     }
 
-    /// Lets the calls that hang by a rule, or by any, go on now.
+    /// Continues the calls that a rule, or any rule, delays.
     pub(crate) fn release(&self, id: Option<u64>) {
         self.each(id, |rule| rule.released.notify_waiters());
     }
@@ -144,7 +144,7 @@ impl Faults {
         rules.iter().filter(|rule| id.is_none_or(|id| id == rule.id)).for_each(|rule| act(rule));
     }
 
-    /// A line for each rule.
+    /// Returns a line for each rule.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for rule in self.rules.borrow().iter() {
@@ -152,11 +152,11 @@ impl Faults {
                 u64::MAX => "standing".to_owned(),
                 left => left.to_string(),
             };
-            let verb = rule.verb.map_or("any", Verb::name);
+            let operation = rule.operation.map_or("any", Operation::name);
             let (hits, hanging) = (rule.hits.get(), rule.hanging.get());
             let _ = writeln!(
                 text,
-                "id={} verb={verb} prefix={} contains={} left={left} hits={hits} hanging={hanging}",
+                "id={} operation={operation} prefix={} contains={} left={left} hits={hits} hanging={hanging}",
                 rule.id, rule.prefix, rule.contains
             );
         }

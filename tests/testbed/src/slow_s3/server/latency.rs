@@ -1,4 +1,4 @@
-//! How long a call takes.
+//! Latencies of calls.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-/// How many standard deviations the 99th percentile of a normal distribution is from its middle.
+/// The 99th percentile of the standard normal distribution.
 const Z99: f64 = 2.326_347_9;
 
-/// A log-normal distribution, given as two of its percentiles: object stores are like that, with
-/// a middle that hardly moves and a long tail.
+/// A log-normal distribution, given by two of its percentiles: object stores have a stable median and
+/// a long tail.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Latency {
     p50_ms: f64,
@@ -19,13 +19,13 @@ pub(crate) struct Latency {
 }
 
 impl Latency {
-    /// Draws one.
+    /// Draws a latency.
     pub(crate) fn draw(self, from: &mut StdRng) -> Duration {
         if self.p50_ms == 0.0 {
             return Duration::ZERO;
         }
         let sigma = (self.p99_ms / self.p50_ms).ln() / Z99;
-        // Box and Muller: two uniform numbers make a normal one. The first must not be 0.
+        // Box–Muller: two uniform numbers make a normal one. The first must not be 0.
         let (u, v): (f64, f64) = (1.0 - from.random::<f64>(), from.random());
         let z = (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos();
         Duration::from_secs_f64(self.p50_ms * (sigma * z).exp() / 1_000.0)
@@ -35,7 +35,7 @@ impl Latency {
 impl FromStr for Latency {
     type Err = String;
 
-    /// `65/200`: p50 and p99 in milliseconds; `65` is 65 always.
+    /// Parses p50 and p99 in milliseconds, as `65/200`; `65` is a constant.
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |text: &str| text.parse::<f64>().ok().filter(|ms| (0.0..1e9).contains(ms));
         let (p50, p99) = text.split_once('/').unwrap_or((text, text));
@@ -43,7 +43,7 @@ impl FromStr for Latency {
             (Some(p50_ms), Some(p99_ms)) if p99_ms >= p50_ms && (p50_ms > 0.0 || p99_ms == 0.0) => {
                 Ok(Self { p50_ms, p99_ms })
             }
-            _ => Err(format!("`{text}` is no latency: p50/p99 in ms, such as 65/200")),
+            _ => Err(format!("invalid latency `{text}`: expected p50/p99 in ms, such as 65/200")),
         }
     }
 }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_percentiles_are_the_ones_asked_for() {
+    fn drawn_latencies_have_the_configured_percentiles() {
         let latency: Latency = "65/200".parse().expect("a latency");
         let mut rng = StdRng::seed_from_u64(7);
         let mut drawn: Vec<_> =
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn latencies_are_read_or_refused() {
+    fn latencies_are_parsed_or_rejected() {
         for text in ["", "x", "200/65", "0/5", "-1", "1/2/3", "nan"] {
             assert!(text.parse::<Latency>().is_err(), "{text}");
         }

@@ -1,4 +1,5 @@
-//! The server: a connection's requests, one after the other, each with its latency and its fault.
+//! The server: handles the requests of a connection one after the other, each with its latency and
+//! its fault.
 //!
 //! Everything runs on one thread, in a `LocalSet`.
 
@@ -9,7 +10,7 @@ mod counters;
 mod faults;
 mod latency;
 mod objects;
-mod verbs;
+mod operations;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -27,34 +28,34 @@ use tokio::net::{TcpListener, TcpStream};
 
 use answer::{Answer, Closed};
 use call::Call;
-pub(crate) use call::Verb;
-use counters::{Counters, Hang, Tally};
+pub(crate) use call::Operation;
+use counters::{CallRecord, Counters, Hang};
 use faults::{Faults, Outcome, Rule};
 pub(crate) use latency::Latency;
 use objects::Objects;
 
-/// What it is started with.
+/// The settings of a server.
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// How many bytes of objects are kept; None: all.
+    /// How many bytes of objects are kept; `None`: all.
     pub(crate) keep_bytes: Option<u64>,
     latencies: [Latency; 5],
     seed: u64,
 }
 
 impl Options {
-    /// As fast as can be, and everything kept.
+    /// Returns settings without latency that keep everything.
     pub(crate) fn new(seed: u64) -> Self {
         Self { keep_bytes: None, latencies: [Latency::default(); 5], seed }
     }
 
-    /// How long calls of a verb take.
-    pub(crate) fn set_latency(&mut self, verb: Verb, latency: Latency) {
-        self.latencies[verb as usize] = latency;
+    /// Sets the latency of an operation.
+    pub(crate) fn set_latency(&mut self, operation: Operation, latency: Latency) {
+        self.latencies[operation as usize] = latency;
     }
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 pub(crate) struct Server {
     objects: RefCell<Objects>,
@@ -75,24 +76,24 @@ impl Server {
         })
     }
 
-    /// Serves until it is dropped.
+    /// Serves connections until the future is dropped.
     pub(crate) async fn serve(self: Rc<Self>, listener: TcpListener) {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
                     tokio::task::spawn_local(Rc::clone(&self).connection(stream));
                 }
-                // Out of descriptors, most likely: others will be given back.
+                // Most likely out of file descriptors; others will be closed.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
     }
 
     async fn connection(self: Rc<Self>, stream: TcpStream) {
-        // Without it a small answer waits for the client's delayed ack; and it is no loss if not.
+        // Otherwise a small response waits for the client's delayed ack. A failure only costs time.
         let _ = stream.set_nodelay(true);
         let serve = service_fn(move |request| Rc::clone(&self).respond(request));
-        // How a connection ends is the client's affair, or was scripted.
+        // Connections end by the client or by a scripted fault.
         let _ = hyper::server::conn::http1::Builder::new()
             .serve_connection(TokioIo::new(stream), serve)
             .await;
@@ -107,47 +108,47 @@ impl Server {
         }
         let (head, body) = request.into_parts();
         let Some(call) = Call::of(&head) else {
-            let message = "slow-s3 knows PUT, GET, HEAD, DELETE and ListObjectsV2";
+            let message = "slow-s3 supports PUT, GET, HEAD, DELETE and ListObjectsV2";
             return Ok(answer::error(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message));
         };
         let rule = self.faults.take(&call);
-        let tally = Tally::begin(&self.counters, call.verb);
+        let record = CallRecord::begin(&self.counters, call.operation);
         let outcome = rule.as_ref().and_then(|rule| rule.effect.outcome.as_ref());
         if outcome == Some(&Outcome::Refuse) {
             return Err(Closed);
         }
-        let half = outcome == Some(&Outcome::Partial) && call.verb == Verb::Put;
+        let half = outcome == Some(&Outcome::Partial) && call.operation == Operation::Put;
         let bytes_max = if half { call.content_length / 2 } else { u64::MAX };
         let body = read(body, bytes_max).await?;
-        // A task of its own: what arrived whole happens, though the client gives up meanwhile.
-        let performed = tokio::task::spawn_local(self.perform(call, body, rule, tally));
+        // A task of its own: a complete request takes effect even when its client gives up.
+        let performed = tokio::task::spawn_local(self.perform(call, body, rule, record));
         performed.await.unwrap_or(Err(Closed))
     }
 
-    /// Everything that follows once a request has been read.
+    /// Performs a call once its request has been read.
     async fn perform(
         self: Rc<Self>,
         call: Call,
         body: Vec<Bytes>,
         rule: Option<Rc<Rule>>,
-        mut tally: Tally,
+        mut record: CallRecord,
     ) -> Result<Response<Answer>, Closed> {
-        let latency = self.latencies[call.verb as usize].get();
+        let latency = self.latencies[call.operation as usize].get();
         let latency = latency.draw(&mut self.rng.borrow_mut());
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }
         let effect = rule.as_ref().map(|rule| rule.effect.clone()).unwrap_or_default();
         if let Some(rule) = &rule {
-            hang(rule, &tally, Hang::Before, effect.hang_before).await;
+            hang(rule, &record, Hang::Before, effect.hang_before).await;
         }
         if let Some(Outcome::Status(status, code)) = &effect.outcome {
-            tally.answered(*status);
+            record.answered(*status);
             return Ok(answer::error(*status, code, "scripted"));
         }
-        let mut response = self.act(call, body, &effect, &mut tally);
+        let mut response = self.act(call, body, &effect, &mut record);
         if let Some(rule) = &rule {
-            hang(rule, &tally, Hang::After, effect.hang_after).await;
+            hang(rule, &record, Hang::After, effect.hang_after).await;
         }
         match effect.outcome {
             Some(Outcome::Lost) => return Err(Closed),
@@ -158,20 +159,20 @@ impl Server {
             Some(Outcome::Corrupt) => response.body_mut().corrupt(),
             _ => {}
         }
-        tally.answered(response.status());
+        record.answered(response.status());
         Ok(response)
     }
 }
 
-async fn hang(rule: &Rule, tally: &Tally, place: Hang, length: Duration) {
+async fn hang(rule: &Rule, record: &CallRecord, place: Hang, length: Duration) {
     if !length.is_zero() {
-        tally.hangs(place, true);
+        record.hangs(place, true);
         rule.hang(length).await;
-        tally.hangs(place, false);
+        record.hangs(place, false);
     }
 }
 
-/// Reads a body; with more than `bytes_max` of it the connection is to be closed.
+/// Reads a body; fails when it has `bytes_max` bytes or more.
 async fn read(mut body: Incoming, bytes_max: u64) -> Result<Vec<Bytes>, Closed> {
     let (mut chunks, mut len) = (Vec::new(), 0);
     while let Some(frame) = body.frame().await {

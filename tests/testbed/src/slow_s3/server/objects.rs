@@ -1,21 +1,21 @@
-//! What is stored.
+//! The stored objects.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Bound, Range};
 
 use bytes::Bytes;
 
-/// Below this a body is copied, in bytes: as a slice it would hold on to the whole buffer that
-/// the connection read it into.
+/// Bodies of fewer bytes are copied: a slice would keep the whole read buffer of the connection
+/// alive.
 const COPY_BYTES_MAX: usize = 64 << 10;
 
-/// An object, its body in the chunks in which it arrived.
+/// An object; its body is kept in the chunks in which it arrived.
 #[derive(Debug)]
 pub(crate) struct Object {
     pub(crate) len: u64,
-    /// None when it was forgotten.
+    /// `None` when it was dropped.
     body: Option<Vec<Bytes>>,
-    /// Counts all writes: which is the older, and an `ETag`.
+    /// The number of the write: orders objects by age, and is the `ETag`.
     pub(crate) version: u64,
 }
 
@@ -24,15 +24,15 @@ pub(crate) struct Object {
 pub(crate) struct Objects {
     by_key: BTreeMap<String, Object>,
     versions: u64,
-    /// How many bytes of bodies may be kept.
+    /// The limit of bytes of bodies.
     keep_bytes: Option<u64>,
     kept_bytes: u64,
-    /// Keys and versions, the oldest in front; only with a bound.
+    /// Keys and versions, the oldest first; only with a limit.
     by_age: VecDeque<(String, u64)>,
 }
 
 impl Objects {
-    /// None stored, and so many bytes to be kept.
+    /// Returns an empty store with a limit.
     pub(crate) fn new(keep_bytes: Option<u64>) -> Self {
         Self { keep_bytes, ..Self::default() }
     }
@@ -41,7 +41,7 @@ impl Objects {
         self.by_key.get(key)
     }
 
-    /// Stores, in the place of what was there; gives the version.
+    /// Stores an object, replacing one of the same key; returns its version.
     pub(crate) fn put(&mut self, key: String, mut body: Vec<Bytes>) -> u64 {
         let len = body.iter().map(Bytes::len).sum::<usize>();
         if len < COPY_BYTES_MAX {
@@ -55,7 +55,7 @@ impl Objects {
         }
         let object = Object { len: len as u64, body: Some(body), version: self.versions };
         self.by_key.insert(key, object);
-        self.forget_oldest();
+        self.drop_oldest();
         self.versions
     }
 
@@ -65,7 +65,7 @@ impl Objects {
         }
     }
 
-    /// The objects whose keys begin with `prefix`, after `start`, in order.
+    /// Returns the objects after `start` whose keys begin with `prefix`, in order.
     pub(crate) fn after<'a>(
         &'a self,
         prefix: &'a str,
@@ -77,10 +77,10 @@ impl Objects {
             .take_while(move |(key, _)| key.starts_with(prefix))
     }
 
-    fn forget_oldest(&mut self) {
+    fn drop_oldest(&mut self) {
         while self.keep_bytes.is_some_and(|bytes| self.kept_bytes > bytes) {
             let Some((key, version)) = self.by_age.pop_front() else { return };
-            // What was written over or deleted since has left the sum already.
+            // Objects overwritten or deleted since were subtracted already.
             if let Some(object) = self.by_key.get_mut(&key)
                 && object.version == version
             {
@@ -92,7 +92,7 @@ impl Objects {
 }
 
 impl Object {
-    /// Some of its bytes, uncopied; None when they were forgotten.
+    /// Returns a range of its bytes without a copy; `None` when they were dropped.
     pub(crate) fn slice(&self, range: Range<u64>) -> Option<Vec<Bytes>> {
         let (mut slices, mut at) = (Vec::new(), 0);
         for chunk in self.body.as_ref()? {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_cross_chunks() {
+    fn slices_span_chunks() {
         let mut objects = Objects::default();
         objects.put("b/k".to_owned(), vec![chunk(1, 50_000), chunk(2, 50_000)]);
         let object = objects.get("b/k").expect("it was put");
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_are_forgotten_but_for_their_sizes() {
+    fn oldest_bodies_are_dropped_and_their_sizes_kept() {
         let mut objects = Objects::new(Some(250));
         for key in ["b/1", "b/2", "b/1", "b/3", "b/4"] {
             objects.put(key.to_owned(), vec![chunk(0, 100)]);

@@ -1,4 +1,4 @@
-//! What the five calls do.
+//! The five operations.
 
 use std::fmt::Write as _;
 
@@ -11,47 +11,47 @@ use hyper::{Response, StatusCode};
 
 use super::Server;
 use super::answer::{Answer, error, escape, text};
-use super::call::{Call, Verb};
-use super::counters::Tally;
+use super::call::{Call, Operation};
+use super::counters::CallRecord;
 use super::faults::Effect;
 
 impl Server {
-    /// Lets a call happen, in no time; says in `tally` that it did.
+    /// Performs a call without latency; counts in `record` that it took effect.
     pub(super) fn act(
         &self,
         call: Call,
         body: Vec<Bytes>,
         effect: &Effect,
-        tally: &mut Tally,
+        record: &mut CallRecord,
     ) -> Response<Answer> {
         let sent = body.iter().map(|chunk| chunk.len() as u64).sum();
-        let verb = call.verb;
-        let response = match verb {
-            Verb::Put => self.put(call, body, effect),
-            Verb::Get => self.get(&call, tally),
-            Verb::Head => self.head(&call),
-            Verb::Delete => {
+        let operation = call.operation;
+        let response = match operation {
+            Operation::Put => self.put(call, body, effect),
+            Operation::Get => self.get(&call, record),
+            Operation::Head => self.head(&call),
+            Operation::Delete => {
                 self.objects.borrow_mut().delete(&path(&call));
                 let mut response = Response::new(Answer::default());
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 response
             }
-            Verb::List => self.list(&call),
+            Operation::List => self.list(&call),
         };
         if response.status().is_success() {
-            tally.landed(if verb == Verb::Put { sent } else { response.body().len() });
+            record.landed(if operation == Operation::Put { sent } else { response.body().len() });
         }
         response
     }
 
     fn put(&self, call: Call, body: Vec<Bytes>, effect: &Effect) -> Response<Answer> {
         if call.key.is_empty() {
-            // Buckets are there once they are named.
+            // Any bucket exists.
             return Response::new(Answer::default());
         }
         let wrong = call.checksum.as_ref().is_some_and(|told| *told != checksum(&body));
         if wrong && !effect.lenient_checksum {
-            let message = "the CRC32C that was sent is not the body's";
+            let message = "the CRC32C does not match the body";
             return error(StatusCode::BAD_REQUEST, "BadDigest", message);
         }
         let mut objects = self.objects.borrow_mut();
@@ -65,18 +65,18 @@ impl Server {
         response
     }
 
-    fn get(&self, call: &Call, tally: &Tally) -> Response<Answer> {
+    fn get(&self, call: &Call, record: &CallRecord) -> Response<Answer> {
         let objects = self.objects.borrow();
         let Some(object) = objects.get(&path(call)) else { return no_such_key() };
         let range = call.range.clone().unwrap_or(0..u64::MAX);
         let range = range.start..range.end.min(object.len);
         if call.range.is_some() && range.start >= range.end {
-            let message = "the range begins behind the object's end";
+            let message = "the range begins after the end of the object";
             return error(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", message);
         }
         let Some(chunks) = object.slice(range.clone()) else {
-            tally.forgotten();
-            let message = "forgotten: older than what --keep-bytes keeps";
+            record.forgotten();
+            let message = "dropped: older than what --keep-bytes keeps";
             return error(StatusCode::NOT_FOUND, "NoSuchKey", message);
         };
         let mut response = Response::new(Answer::of(chunks));
@@ -144,7 +144,7 @@ fn path(call: &Call) -> String {
 }
 
 fn no_such_key() -> Response<Answer> {
-    error(StatusCode::NOT_FOUND, "NoSuchKey", "there is no such object")
+    error(StatusCode::NOT_FOUND, "NoSuchKey", "the object does not exist")
 }
 
 fn etag(version: u64) -> HeaderValue {
@@ -155,7 +155,7 @@ fn ascii(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("digits and punctuation")
 }
 
-/// A body's CRC32C as S3 words it: base64 of the big-endian number.
+/// Returns the CRC32C of a body in S3's encoding: base64 of the big-endian number.
 fn checksum(chunks: &[Bytes]) -> String {
     let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
     for chunk in chunks {
