@@ -1,11 +1,12 @@
 //! Frames that we answer with.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 
-use crate::engine::memory::MemoryPermit;
+use crate::engine::budget::Room;
+use crate::wire::frame;
 
 /// Why the connection ends. A broker says nothing either, it closes.
 #[derive(Debug, thiserror::Error)]
@@ -82,14 +83,12 @@ pub fn encode_as<T: Encodable>(
     header_version: i16,
     version: i16,
     body: &T,
-) -> Result<ResponseFrame, CloseReason> {
-    let ours = |error: &dyn std::fmt::Display| CloseReason::Internal(format!("response: {error}"));
-    let mut out = BytesMut::new();
-    out.put_i32(0);
+) -> Result<Reply, Close> {
+    let ours = |error: &dyn std::fmt::Display| Close::Ours(format!("response: {error}"));
+    let mut out = frame::begin();
     let header = ResponseHeader::default().with_correlation_id(correlation_id);
     header.encode(&mut out, header_version).map_err(|e| ours(&e))?;
     body.encode(&mut out, version).map_err(|e| ours(&e))?;
-    let length = i32::try_from(out.len() - 4).map_err(|e| ours(&e))?;
-    out[..4].copy_from_slice(&length.to_be_bytes());
-    Ok(ResponseFrame { slices: vec![out.freeze()], ..ResponseFrame::default() })
+    let frame = frame::finish(out).map_err(|e| ours(&e))?;
+    Ok(Reply { slices: vec![frame], ..Reply::default() })
 }

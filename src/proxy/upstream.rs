@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::messages::{RequestHeader, SaslAuthenticateRequest, SaslHandshakeRequest};
 use kafka_protocol::protocol::{Encodable, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::sasl::{SaslCredentials, SaslError};
-use crate::wire::frame::{FrameError, FrameReader};
+use super::login::{Login, LoginError};
+use crate::wire::frame::{self, FrameError, FrameReader};
 use crate::wire::guard::{DecodeError, decode_response};
 use crate::wire::header::{HeaderError, ResponseHeader};
 
@@ -87,13 +87,10 @@ pub fn encode_request<R: Request>(
         .with_request_api_version(version)
         .with_correlation_id(correlation_id)
         .with_client_id(client_id);
-    let mut out = BytesMut::new();
-    out.put_i32(0);
+    let mut out = frame::begin();
     header.encode(&mut out, R::header_version(version)).map_err(|e| encode(&e))?;
     request.encode(&mut out, version).map_err(|e| encode(&e))?;
-    let length = i32::try_from(out.len() - 4).map_err(|e| encode(&e))?;
-    out[..4].copy_from_slice(&length.to_be_bytes());
-    Ok(out.freeze())
+    frame::finish(out).map_err(|e| encode(&e))
 }
 
 /// One connection to one broker.

@@ -4,6 +4,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::frame;
+use super::varint::put_unsigned;
 use crate::log::ids::TopicId;
 
 /// The first version with compact lengths and tagged fields (KIP-482).
@@ -137,11 +139,11 @@ impl Slices {
     fn finish(mut self) -> Option<Vec<FrameSlice>> {
         self.close();
         let total: usize = self.done.iter().map(|slice| slice.bytes.len()).sum();
-        let length = i32::try_from(total.checked_sub(4)?).ok()?;
+        let prefix = frame::length_prefix(total.checked_sub(frame::PREFIX_BYTES)?).ok()?;
         // The length prefix lies in the first slice; it alone is copied to be filled in.
         let first = self.done.first_mut()?;
         let mut filled = BytesMut::from(first.bytes.as_ref());
-        filled.get_mut(..4)?.copy_from_slice(&length.to_be_bytes());
+        filled.get_mut(..frame::PREFIX_BYTES)?.copy_from_slice(&prefix);
         first.bytes = filled.freeze();
         Some(self.done)
     }
@@ -150,7 +152,7 @@ impl Slices {
 fn put_count(out: &mut BytesMut, count: usize, flexible: bool) -> Option<()> {
     let count = i32::try_from(count).ok()?;
     if flexible {
-        put_unsigned_varint(out, count.unsigned_abs() + 1);
+        put_unsigned(out, u64::from(count.unsigned_abs()) + 1);
     } else {
         out.put_i32(count);
     }
@@ -160,7 +162,7 @@ fn put_count(out: &mut BytesMut, count: usize, flexible: bool) -> Option<()> {
 fn put_string(out: &mut BytesMut, text: &str, flexible: bool) -> Option<()> {
     let length = i16::try_from(text.len()).ok()?;
     if flexible {
-        put_unsigned_varint(out, u32::from(length.unsigned_abs()) + 1);
+        put_unsigned(out, u64::from(length.unsigned_abs()) + 1);
     } else {
         out.put_i16(length);
     }
@@ -172,14 +174,6 @@ fn put_no_tags(out: &mut BytesMut, flexible: bool) {
     if flexible {
         out.put_u8(0);
     }
-}
-
-fn put_unsigned_varint(out: &mut BytesMut, mut value: u32) {
-    while value >= 0x80 {
-        out.put_u8((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(value as u8);
 }
 
 #[cfg(test)]
@@ -216,9 +210,7 @@ mod tests {
             partitions: vec![partition(4, records), partition(5, Vec::new())],
         };
         let body = ResponseBody { error_code: 0, session_id: 77, topics: vec![topic] };
-        let mut head = BytesMut::new();
-        head.put_i32(0);
-        let slices = encode(body, version, head).unwrap();
+        let slices = encode(body, version, frame::begin()).unwrap();
         let slices: Vec<_> = slices.into_iter().map(|slice| slice.bytes).collect();
         let mut frame = Bytes::from(slices.concat());
         assert_eq!(frame.get_i32() as usize, frame.len());

@@ -1,10 +1,41 @@
 //! Kafka's frames: a length of four bytes, then so many bytes. Sans-IO: the caller reads.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// The space that is kept free for the next read.
 const READ_BYTES: usize = 64 << 10;
-const PREFIX_BYTES: usize = 4;
+/// The length of the prefix that announces a frame's length.
+pub const PREFIX_BYTES: usize = 4;
+
+/// Why a frame cannot be written: its length does not fit the prefix, an `i32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a frame of {0} bytes is too long: expected at most {max}", max = i32::MAX)]
+pub struct FrameTooLong(pub usize);
+
+/// Returns the length prefix of a frame of `bytes` bytes, the prefix not counted.
+///
+/// # Errors
+/// [`FrameTooLong`] if the length does not fit an `i32`.
+pub fn length_prefix(bytes: usize) -> Result<[u8; PREFIX_BYTES], FrameTooLong> {
+    i32::try_from(bytes).map(i32::to_be_bytes).map_err(|_| FrameTooLong(bytes))
+}
+
+/// Begins a frame with an empty length prefix, which [`finish`] fills in.
+pub fn begin() -> BytesMut {
+    let mut frame = BytesMut::new();
+    frame.put_bytes(0, PREFIX_BYTES);
+    frame
+}
+
+/// Fills in the length prefix of a frame that [`begin`] began.
+///
+/// # Errors
+/// [`FrameTooLong`] if the length does not fit an `i32`.
+pub fn finish(mut frame: BytesMut) -> Result<Bytes, FrameTooLong> {
+    let prefix = length_prefix(frame.len().saturating_sub(PREFIX_BYTES))?;
+    frame[..PREFIX_BYTES].copy_from_slice(&prefix);
+    Ok(frame.freeze())
+}
 
 /// Cuts a stream of bytes into frames.
 ///

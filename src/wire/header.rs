@@ -1,8 +1,11 @@
 //! Request and response headers, read without a look at the body.
 
-use super::guard::schema::FIRST_FLEXIBLE;
+use kafka_protocol::messages::ApiKey;
 
-const API_VERSIONS: i16 = 18;
+use super::guard::schema::FIRST_FLEXIBLE;
+use super::varint::{self, VARINT_BYTES_MAX};
+
+const API_VERSIONS: i16 = ApiKey::ApiVersions as i16;
 
 /// The header of a request (`RequestHeader.json`, versions 1 and 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,22 +152,17 @@ impl<'a> Reader<'a> {
     }
 
     fn varint(&mut self) -> Result<u32, HeaderError> {
-        let mut value = 0;
-        for shift in [0, 7, 14, 21, 28] {
-            let [byte] = self.take()?;
-            value |= u32::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(HeaderError::Length)
+        let value = varint::read(VARINT_BYTES_MAX, HeaderError::Length, || {
+            self.take().map(u8::from_be_bytes)
+        })?;
+        Ok(value as u32)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
-    use kafka_protocol::messages::{ApiKey, RequestHeader as CrateHeader};
+    use kafka_protocol::messages::RequestHeader as CrateHeader;
     use kafka_protocol::protocol::{Encodable, StrBytes};
     use proptest::prelude::*;
 

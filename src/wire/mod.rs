@@ -11,3 +11,4 @@ pub mod guard;
 pub mod header;
 pub mod record_batch;
 pub mod records;
+pub mod varint;

@@ -1,7 +1,6 @@
 //! ApiVersions (18): one table on every endpoint, because kafkajs asks its first broker alone and
 //! takes the answer for all.
 
-use bytes::{Buf, Bytes};
 use futures::FutureExt;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
@@ -9,9 +8,10 @@ use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use super::{Action, Request};
 use crate::proxy::Proxy;
 use crate::proxy::advertise::node_id;
-use crate::proxy::connection::Endpoint;
-use crate::proxy::error_code::ErrorCode;
-use crate::proxy::response::{self, CloseReason};
+use crate::proxy::error_reply::ErrorCode;
+use crate::proxy::reply::{self, Close};
+use crate::proxy::session::Endpoint;
+use crate::wire::varint::{VARINT_BYTES_MAX, take_unsigned};
 
 /// The highest version that is relayed and advertised.
 const MAX: i16 = 4;
@@ -46,9 +46,9 @@ fn relay(request: Request) -> Action {
 fn serve(request: &Request, k: u16) -> Result<Action, CloseReason> {
     let version = request.version();
     if version == WITH_NODE_ID {
-        let malformed = || CloseReason::Client("ApiVersions version 5 is malformed".to_owned());
-        let meant = requested_node_id(request.body.clone()).ok_or_else(malformed)?;
-        if meant >= 0 && meant != node_id(request.proxy.topology.zone(), k) {
+        let malformed = || Close::Client("ApiVersions version 5 is malformed".to_owned());
+        let meant = requested_node_id(&request.body).ok_or_else(malformed)?;
+        if meant >= 0 && meant != node_id(request.proxy.nodes.zone(), k) {
             let code = ErrorCode::REBOOTSTRAP_REQUIRED;
             return answer(request, MAX, &ApiVersionsResponse::default().with_error_code(code.0));
         }
@@ -100,32 +100,14 @@ fn table(proxy: &Proxy, features: ApiVersionsResponse) -> ApiVersionsResponse {
     response
 }
 
-/// Reads the fields of version 5: software name, software version, cluster id (all compact
-/// strings, the last nullable), node id.
-fn requested_node_id(mut body: Bytes) -> Option<i32> {
+/// Reads the node id from the body of version 5: software name, software version and cluster id
+/// (compact strings, the last nullable), then the node id.
+fn requested_node_id(mut body: &[u8]) -> Option<i32> {
     for _ in 0..3 {
-        let length = read_varint(&mut body)?.saturating_sub(1) as usize;
-        if body.len() < length {
-            return None;
-        }
-        body.advance(length);
+        let length = take_unsigned(&mut body, VARINT_BYTES_MAX).ok()? as u32;
+        (_, body) = body.split_at_checked(length.saturating_sub(1) as usize)?;
     }
-    (body.len() >= 4).then(|| body.get_i32())
-}
-
-fn read_varint(body: &mut Bytes) -> Option<u32> {
-    let mut value = 0_u32;
-    for shift in [0, 7, 14, 21, 28] {
-        if body.is_empty() {
-            return None;
-        }
-        let byte = body.get_u8();
-        value |= u32::from(byte & 0x7f).checked_shl(shift)?;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
+    body.first_chunk().map(|id| i32::from_be_bytes(*id))
 }
 
 #[cfg(test)]
@@ -135,8 +117,8 @@ mod tests {
     #[test]
     fn node_id_follows_three_strings_in_version_5() {
         let body = b"\x03ab\x02c\x00\x3b\x9a\xca\x01\x00";
-        assert_eq!(requested_node_id(Bytes::from_static(body)), Some(1_000_000_001));
-        assert_eq!(requested_node_id(Bytes::from_static(&body[..8])), None);
-        assert_eq!(requested_node_id(Bytes::from_static(b"\xff\xff\xff\xff\xff\xff")), None);
+        assert_eq!(requested_node_id(body), Some(1_000_000_001));
+        assert_eq!(requested_node_id(&body[..8]), None);
+        assert_eq!(requested_node_id(b"\xff\xff\xff\xff\xff\xff"), None);
     }
 }

@@ -20,7 +20,7 @@ mod share_group_heartbeat;
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Request as ApiRequest, StrBytes};
@@ -39,8 +39,8 @@ use super::upstream;
 use crate::engine::memory::{ConnectionQuota, MemoryPermit};
 use crate::engine::produce::ConnectionId;
 use crate::log::ids::TopicId;
-use crate::wire::guard;
 use crate::wire::header::{HeaderError, RequestHeader, ResponseHeader, put_response_header};
+use crate::wire::{frame, guard};
 
 /// A request on its way.
 #[derive(Debug)]
@@ -247,10 +247,9 @@ impl Request {
     }
 
     fn frames(self) -> Vec<Bytes> {
-        let mut prefix = BytesMut::with_capacity(4);
         // A frame that was read is shorter than its reader's limit, which is an `i32`.
-        prefix.put_u32(u32::try_from(self.frame.len()).unwrap_or(u32::MAX));
-        vec![prefix.freeze(), self.frame]
+        let prefix = frame::length_prefix(self.frame.len()).unwrap_or([0xff; 4]);
+        vec![Bytes::copy_from_slice(&prefix), self.frame]
     }
 
     fn relay(self) -> Action {
@@ -442,9 +441,8 @@ fn not_leader_error(permit: TopicPermissions, operation: Operation) -> ErrorCode
 }
 
 /// An empty length prefix and the header, for an answer whose body is written by hand.
-fn begin_response_frame(header: &OwnedRequestHeader) -> BytesMut {
-    let mut out = BytesMut::new();
-    out.put_i32(0);
+fn begin_response_frame(header: &Head) -> BytesMut {
+    let mut out = frame::begin();
     put_response_header(&mut out, header.api_key, header.api_version, header.correlation_id);
     out
 }

@@ -1,5 +1,7 @@
 //! Messages drawn from the schema, for tests: well formed in every key and version.
 
+use crate::wire::varint::put_unsigned;
+
 use super::schema::{REQUESTS, RESPONSES, STRUCTS};
 use super::table::{Field, FieldType, MessageSchema, StructSchema};
 
@@ -144,11 +146,7 @@ impl Writer<'_> {
         }
     }
 
-    fn varint(&mut self, mut value: usize) {
-        while value >= 0x80 {
-            self.out.push((value & 0x7f) as u8 | 0x80);
-            value >>= 7;
-        }
-        self.out.push(value as u8);
+    fn varint(&mut self, value: usize) {
+        put_unsigned(&mut self.out, value as u64);
     }
 }

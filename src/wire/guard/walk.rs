@@ -2,6 +2,8 @@
 
 use super::GuardError;
 use super::schema::STRUCTS;
+use crate::wire::varint::{self, VARINT_BYTES_MAX};
+
 use super::table::{Field, FieldType, StructSchema};
 
 /// What a decoded string or byte slice takes: an `Option` of the `bytes` crate's handle.
@@ -161,15 +163,10 @@ impl<'a> Walker<'a> {
     /// An unsigned varint of at most five bytes. Of the fifth, as in the broker and the crate,
     /// only four bits count; unlike the crate, and like the broker, none may follow it.
     fn varint(&mut self) -> Result<u32, GuardError> {
-        let mut value = 0;
-        for shift in [0, 7, 14, 21, 28] {
-            let [byte] = self.take()?;
-            value |= u32::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(GuardError::Varint)
+        let value = varint::read(VARINT_BYTES_MAX, GuardError::Varint, || {
+            self.take().map(u8::from_be_bytes)
+        })?;
+        Ok(value as u32)
     }
 }
 

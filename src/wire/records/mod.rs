@@ -16,7 +16,6 @@ mod recompress;
 mod record;
 mod traverse;
 mod validate;
-mod varint;
 
 pub use compress::Codec;
 pub use validate::{

@@ -3,10 +3,8 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use super::{FoundRecord, RecordsError};
+use crate::wire::varint::{self, VARINT_BYTES_MAX, VARLONG_BYTES_MAX, zigzag};
 
-/// The largest varint (a `varlong`) takes ten bytes.
-const VARLONG_BYTES: u32 = 10;
-const VARINT_BYTES: u32 = 5;
 /// A buffer of the size that most decoders hand out at least.
 const BUFFER_BYTES: usize = 8 << 10;
 
@@ -32,11 +30,11 @@ impl<'a> Records<'a> {
     /// The layout of a record: length, attributes, timestamp delta, offset delta, then key, value
     /// and headers, which are stepped over.
     fn read(&mut self) -> Result<FoundRecord, RecordsError> {
-        let (length, _) = self.varint(VARINT_BYTES)?;
+        let (length, _) = self.varint(VARINT_BYTES_MAX)?;
         let length = u64::try_from(length).map_err(|_| RecordsError::Malformed)?;
         self.byte()?;
-        let (timestamp_delta, timestamp_bytes) = self.varint(VARLONG_BYTES)?;
-        let (offset_delta, offset_bytes) = self.varint(VARINT_BYTES)?;
+        let (timestamp_delta, timestamp_bytes) = self.varint(VARLONG_BYTES_MAX)?;
+        let (offset_delta, offset_bytes) = self.varint(VARINT_BYTES_MAX)?;
         let read = u64::from(1 + timestamp_bytes + offset_bytes);
         self.skip(length.checked_sub(read).ok_or(RecordsError::Malformed)?)?;
         // Sums wrap and bits over 32 are lost, as when the batch was validated.
@@ -46,18 +44,14 @@ impl<'a> Records<'a> {
         Ok(FoundRecord { offset_delta, timestamp })
     }
 
-    /// A zigzag varint and the bytes it took.
+    /// Reads a zigzag varint; returns its value and its length in bytes.
     fn varint(&mut self, bytes_max: u32) -> Result<(i64, u32), RecordsError> {
-        let mut value = 0_u64;
-        for index in 0..bytes_max {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << (7 * index);
-            if byte < 0x80 {
-                let magnitude = (value >> 1) as i64;
-                return Ok((magnitude ^ -((value & 1) as i64), index + 1));
-            }
-        }
-        Err(RecordsError::Malformed)
+        let mut length = 0;
+        let pattern = varint::read(bytes_max, RecordsError::Malformed, || {
+            length += 1;
+            self.byte()
+        })?;
+        Ok((zigzag(pattern), length))
     }
 
     fn byte(&mut self) -> Result<u8, RecordsError> {

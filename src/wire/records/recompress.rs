@@ -5,11 +5,11 @@ use std::io::Write;
 use bytes::Bytes;
 
 use crate::wire::record_batch::{HEADER_BYTES, NewHeader, RecordBatch, TimestampType, put_header};
+use crate::wire::varint::put_zigzag;
 
 use super::RecordsError;
 use super::compress::{Codec, Encoder};
 use super::record::Record;
-use super::varint::put;
 
 /// What a batch cannot have: an encoder only fails where memory does.
 const NO_OUTPUT: fn(std::io::Error) -> RecordsError = |e| RecordsError::Unreadable(e.kind());
@@ -48,7 +48,7 @@ impl Recompressor {
         record.write(&mut self.record, timestamp.wrapping_sub(base), self.count);
         self.count += 1;
         self.length.clear();
-        put(&mut self.length, self.record.len() as i64);
+        put_zigzag(&mut self.length, self.record.len() as i64);
         self.encoder.write_all(&self.length).map_err(NO_OUTPUT)?;
         self.encoder.write_all(&self.record).map_err(NO_OUTPUT)
     }

@@ -1,6 +1,6 @@
 //! One record (`DefaultRecord`): read from its bytes, and written anew.
 
-use super::varint::{self, put, varlong};
+use crate::wire::varint::{put_zigzag, take_varint, take_varlong};
 
 /// A record's fields, borrowed.
 #[derive(Clone, Copy, Debug)]
@@ -19,11 +19,11 @@ impl<'a> Record<'a> {
     pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
         // The attributes have no meaning yet.
         let (_attributes, mut rest) = body.split_first()?;
-        let timestamp_delta = varlong(&mut rest).ok()?;
-        let offset_delta = varint::varint(&mut rest).ok()?;
+        let timestamp_delta = take_varlong(&mut rest).ok()?;
+        let offset_delta = take_varint(&mut rest).ok()?;
         let key = nullable(&mut rest)?;
         let value = nullable(&mut rest)?;
-        let header_count = varint::varint(&mut rest).ok()?;
+        let header_count = take_varint(&mut rest).ok()?;
         let headers = rest;
         if header_count < 0 {
             return None;
@@ -46,11 +46,11 @@ impl<'a> Record<'a> {
     /// attributes, header keys that are text.
     pub(super) fn write(&self, out: &mut Vec<u8>, timestamp_delta: i64, offset_delta: i32) {
         out.push(0);
-        put(out, timestamp_delta);
-        put(out, i64::from(offset_delta));
+        put_zigzag(out, timestamp_delta);
+        put_zigzag(out, i64::from(offset_delta));
         put_nullable(out, self.key);
         put_nullable(out, self.value);
-        put(out, i64::from(self.header_count));
+        put_zigzag(out, i64::from(self.header_count));
         let mut rest = self.headers;
         while let Some((key, value)) = header(&mut rest) {
             // A broker decodes the key to a string and encodes that again.
@@ -67,7 +67,7 @@ fn header<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], Option<&'a [u8]>)> {
 
 /// Bytes behind their length; any negative length is null. `None` if they are not there.
 fn nullable<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
-    match usize::try_from(varint::varint(rest).ok()?) {
+    match usize::try_from(take_varint(rest).ok()?) {
         Err(_) => Some(None),
         Ok(length) => {
             let (bytes, after) = rest.split_at_checked(length)?;
@@ -79,9 +79,9 @@ fn nullable<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
 
 fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {
-        None => put(out, -1),
+        None => put_zigzag(out, -1),
         Some(bytes) => {
-            put(out, bytes.len() as i64);
+            put_zigzag(out, bytes.len() as i64);
             out.extend_from_slice(bytes);
         }
     }

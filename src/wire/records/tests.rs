@@ -5,27 +5,19 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::wire::record_batch::Compression;
-
-fn zigzag(out: &mut Vec<u8>, value: i64) {
-    let mut value = ((value << 1) ^ (value >> 63)) as u64;
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
+use crate::wire::varint::put_zigzag;
 
 pub(super) fn records(timestamp_deltas: &[i64], value: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for (index, &delta) in timestamp_deltas.iter().enumerate() {
         let mut record = vec![0];
-        zigzag(&mut record, delta);
-        zigzag(&mut record, index as i64);
-        zigzag(&mut record, -1);
-        zigzag(&mut record, value.len() as i64);
+        put_zigzag(&mut record, delta);
+        put_zigzag(&mut record, index as i64);
+        put_zigzag(&mut record, -1);
+        put_zigzag(&mut record, value.len() as i64);
         record.extend_from_slice(value);
-        zigzag(&mut record, 0);
-        zigzag(&mut out, record.len() as i64);
+        put_zigzag(&mut record, 0);
+        put_zigzag(&mut out, record.len() as i64);
         out.extend_from_slice(&record);
     }
     out

@@ -4,12 +4,12 @@ use std::io::{BufRead, BufReader, ErrorKind, Read};
 
 use super::RecordsError;
 use super::record::Record;
-use super::varint::{self, VarintError, zigzag};
+use crate::wire::varint::{
+    self, VARINT_BYTES_MAX, VARLONG_BYTES_MAX, VarintError, take_varint, zigzag, zigzag_32,
+};
 
 /// A buffer of the size that most decoders hand out at least.
 const BUFFER_BYTES: usize = 8 << 10;
-const VARINT_BYTES: u32 = 5;
-const VARLONG_BYTES: u32 = 10;
 
 /// What a skipping walk sees of a record.
 #[derive(Clone, Copy, Debug)]
@@ -27,11 +27,13 @@ pub(super) fn traverse_uncompressed<'a>(
     mut visit: impl FnMut(&Record<'a>) -> Result<(), RecordsError>,
 ) -> Result<(), RecordsError> {
     for _ in 0..count {
-        let length = match varint::varint(&mut rest) {
+        let length = match take_varint(&mut rest) {
             Ok(length) => length,
-            Err(VarintError::End) => return Err(RecordsError::Malformed),
+            Err(VarintError::Truncated) => return Err(RecordsError::Malformed),
             // Only here does a broker not take a bad varint for an invalid record.
-            Err(VarintError::Long) => return Err(RecordsError::Unreadable(ErrorKind::InvalidData)),
+            Err(VarintError::TooLong) => {
+                return Err(RecordsError::Unreadable(ErrorKind::InvalidData));
+            }
         };
         let length = usize::try_from(length).map_err(|_| RecordsError::Malformed)?;
         let (body, after) = rest.split_at_checked(length).ok_or(RecordsError::Malformed)?;
@@ -61,7 +63,7 @@ impl<'a> RecordStream<'a> {
         for _ in 0..count {
             self.varint()?;
             let _attributes = self.byte()?;
-            let timestamp_delta = zigzag(self.pattern(VARLONG_BYTES)?);
+            let timestamp_delta = zigzag(self.pattern(VARLONG_BYTES_MAX)?);
             let offset_delta = self.varint()?;
             let has_key = self.skip_nullable()?;
             self.skip_nullable()?;
@@ -106,19 +108,11 @@ impl<'a> RecordStream<'a> {
     }
 
     fn varint(&mut self) -> Result<i32, RecordsError> {
-        Ok(zigzag(self.pattern(VARINT_BYTES)? & u64::from(u32::MAX)) as i32)
+        Ok(zigzag_32(self.pattern(VARINT_BYTES_MAX)?))
     }
 
     fn pattern(&mut self, bytes_max: u32) -> Result<u64, RecordsError> {
-        let mut value = 0_u64;
-        for index in 0..bytes_max {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << (7 * index);
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(RecordsError::Malformed)
+        varint::read(bytes_max, RecordsError::Malformed, || self.byte())
     }
 
     fn byte(&mut self) -> Result<u8, RecordsError> {
