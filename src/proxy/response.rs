@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 
-use crate::engine::budget::Room;
+use crate::engine::memory::MemoryPermit;
 use crate::wire::frame;
 
 /// Why the connection ends. A broker says nothing either, it closes.
@@ -83,12 +83,12 @@ pub fn encode_as<T: Encodable>(
     header_version: i16,
     version: i16,
     body: &T,
-) -> Result<Reply, Close> {
-    let ours = |error: &dyn std::fmt::Display| Close::Ours(format!("response: {error}"));
+) -> Result<ResponseFrame, CloseReason> {
+    let ours = |error: &dyn std::fmt::Display| CloseReason::Internal(format!("response: {error}"));
     let mut out = frame::begin();
     let header = ResponseHeader::default().with_correlation_id(correlation_id);
     header.encode(&mut out, header_version).map_err(|e| ours(&e))?;
     body.encode(&mut out, version).map_err(|e| ours(&e))?;
     let frame = frame::finish(out).map_err(|e| ours(&e))?;
-    Ok(Reply { slices: vec![frame], ..Reply::default() })
+    Ok(ResponseFrame { slices: vec![frame], ..ResponseFrame::default() })
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::login::{Login, LoginError};
+use super::sasl::{SaslCredentials, SaslError};
 use crate::wire::frame::{self, FrameError, FrameReader};
 use crate::wire::guard::{DecodeError, decode_response};
 use crate::wire::header::{HeaderError, ResponseHeader};

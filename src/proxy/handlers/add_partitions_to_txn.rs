@@ -1,18 +1,13 @@
-//! AddPartitionsToTxn (24) and WriteTxnMarkers (27): refused for diskless partitions.
+//! AddPartitionsToTxn (24): refused for diskless partitions.
 
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::add_partitions_to_txn_response::{
     AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult,
 };
-use kafka_protocol::messages::write_txn_markers_response::{
-    WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
-};
-use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, WriteTxnMarkersRequest,
-    WriteTxnMarkersResponse,
-};
+use kafka_protocol::messages::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
 
-use super::{Action, Request, RequestTopics, classify_topics};
+use super::requested_topics::permits_unless_classic;
+use super::{Action, Request};
 use crate::log::ids::TopicId;
 use crate::proxy::authorization::Operation;
 use crate::proxy::connection::{BrokerLink, TopicPermissions};
@@ -21,17 +16,16 @@ use crate::proxy::response::CloseReason;
 
 /// A transaction that names a diskless partition is refused before a record of it is written,
 /// with a code that is fatal to the producer: nothing that it can do would help.
-pub(super) async fn guard_add_partitions(
+pub(super) async fn guard(
     request: Request,
     broker: &mut BrokerLink,
 ) -> Result<Action, CloseReason> {
     let asked: AddPartitionsToTxnRequest = request.decode()?;
     let topics = &asked.v3_and_below_topics;
     let named: Vec<_> = topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
-    if classify_topics(&request.proxy, named.iter().copied()).await == RequestTopics::ClassicOnly {
+    let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
         return Ok(request.relay());
-    }
-    let permits = broker.topic_permissions(&named).await?;
+    };
     let refuse = |(topic, permit): (&AddPartitionsToTxnTopic, TopicPermissions)| {
         let known = request.proxy.topics.by_name(topic.name.as_str());
         let code = match known.is_none_or(|topic| topic.is_diskless()) {
@@ -51,37 +45,4 @@ pub(super) async fn guard_add_partitions(
     let results = topics.iter().zip(permits).map(refuse).collect();
     request
         .answer(&AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(results))
-}
-
-/// `kafka-transactions abort` sends this to the leader: there is no transaction to end.
-pub(super) async fn serve_write_markers(
-    request: &Request,
-    broker: &mut BrokerLink,
-) -> Result<Action, CloseReason> {
-    let asked: WriteTxnMarkersRequest = request.decode()?;
-    // As a broker has it: one of the two will do.
-    let may = broker.cluster_allows(Operation::Alter).await?
-        || broker.cluster_allows(Operation::ClusterAction).await?;
-    let code = match may {
-        true => ErrorCode::INVALID_TXN_STATE,
-        false => ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
-    };
-    let mut response = WriteTxnMarkersResponse::default();
-    for marker in &asked.markers {
-        let mut result = WritableTxnMarkerResult::default().with_producer_id(marker.producer_id);
-        for topic in &marker.topics {
-            let row = |&index: &i32| {
-                WritableTxnMarkerPartitionResult::default()
-                    .with_partition_index(index)
-                    .with_error_code(code.0)
-            };
-            result.topics.push(
-                WritableTxnMarkerTopicResult::default()
-                    .with_name(topic.name.clone())
-                    .with_partitions(topic.partition_indexes.iter().map(row).collect()),
-            );
-        }
-        response.markers.push(result);
-    }
-    request.answer(&response)
 }

@@ -3,20 +3,21 @@
 
 use futures::FutureExt;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
-use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
+use kafka_protocol::protocol::Request as _;
 
 use super::{Action, Request};
 use crate::proxy::Proxy;
 use crate::proxy::advertise::node_id;
-use crate::proxy::error_reply::ErrorCode;
-use crate::proxy::reply::{self, Close};
-use crate::proxy::session::Endpoint;
+use crate::proxy::connection::Endpoint;
+use crate::proxy::error_code::ErrorCode;
+use crate::proxy::response::{self, CloseReason};
 use crate::wire::varint::{VARINT_BYTES_MAX, take_unsigned};
 
 /// The highest version that is relayed and advertised.
 const MAX: i16 = 4;
 /// GetTelemetrySubscriptions and PushTelemetry (KIP-714).
-const TELEMETRY: [i16; 2] = [71, 72];
+const TELEMETRY: [ApiKey; 2] = [ApiKey::GetTelemetrySubscriptions, ApiKey::PushTelemetry];
 /// The version in which a client says which node it means to reach (KIP-1242).
 const WITH_NODE_ID: i16 = 5;
 /// Transactions of version 2 would reach a diskless node before anybody could refuse them; with
@@ -46,9 +47,9 @@ fn relay(request: Request) -> Action {
 fn serve(request: &Request, k: u16) -> Result<Action, CloseReason> {
     let version = request.version();
     if version == WITH_NODE_ID {
-        let malformed = || Close::Client("ApiVersions version 5 is malformed".to_owned());
+        let malformed = || CloseReason::Client("ApiVersions version 5 is malformed".to_owned());
         let meant = requested_node_id(&request.body).ok_or_else(malformed)?;
-        if meant >= 0 && meant != node_id(request.proxy.nodes.zone(), k) {
+        if meant >= 0 && meant != node_id(request.proxy.topology.zone(), k) {
             let code = ErrorCode::REBOOTSTRAP_REQUIRED;
             return answer(request, MAX, &ApiVersionsResponse::default().with_error_code(code.0));
         }
@@ -62,7 +63,10 @@ fn serve(request: &Request, k: u16) -> Result<Action, CloseReason> {
 /// As a broker answers a version that it does not know: in version 0, with the versions that it
 /// does know of this very API (KIP-511).
 fn unsupported(request: &Request) -> Result<Action, CloseReason> {
-    let own = ApiVersion::default().with_api_key(18).with_min_version(0).with_max_version(MAX);
+    let own = ApiVersion::default()
+        .with_api_key(ApiVersionsRequest::KEY)
+        .with_min_version(0)
+        .with_max_version(MAX);
     let response = ApiVersionsResponse::default()
         .with_error_code(ErrorCode::UNSUPPORTED_VERSION.0)
         .with_api_keys(vec![own]);
@@ -88,7 +92,7 @@ fn table(proxy: &Proxy, features: ApiVersionsResponse) -> ApiVersionsResponse {
     let mut versions = view.versions.clone();
     if proxy.telemetry.is_some() {
         // A broker without a receiver of its own does not advertise them.
-        versions.extend(TELEMETRY.map(|key| (key, (0, 0))));
+        versions.extend(TELEMETRY.map(|key| (key as i16, (0, 0))));
     }
     let mut response = features.with_api_keys(versions.iter().map(row).collect());
     for feature in &mut response.finalized_features {

@@ -1,33 +1,30 @@
-//! CreateTopics (19) and DeleteTopics (20).
+//! CreateTopics (19).
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::time::Duration;
 
-use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult,
 };
-use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest};
+use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use super::describe_configs::{
-    DISKLESS_ENABLE, SOURCE_TOPIC, is_diskless_flag, parse_diskless_flag,
+use super::requested_topics::topic_id;
+use super::topic_configs::{
+    DISKLESS_ENABLE, SOURCE_TOPIC, is_compaction, is_diskless_flag, parse_diskless_flag,
 };
-use super::{Action, Request, topic_id};
+use super::{Action, Request};
 use crate::coordinator::TopicType;
-use crate::log::ids::TopicId;
 use crate::proxy::Proxy;
 use crate::proxy::connection::BrokerLink;
 use crate::proxy::error_code::ErrorCode;
 use crate::proxy::response::CloseReason;
 use crate::proxy::topics::PendingCreation;
-use crate::tasks;
 
 /// The version whose answers carry topic ids.
 const WITH_TOPIC_IDS: i16 = 7;
 
-pub(super) async fn edit_create(
+pub(super) async fn edit(
     request: &Request,
     broker: &mut BrokerLink,
 ) -> Result<Action, CloseReason> {
@@ -107,11 +104,7 @@ fn plan(proxy: &Proxy, topic: &mut CreatableTopic) -> Result<Option<TopicType>, 
     }
     topic.configs.retain(|config| !is_diskless_flag(&config.name));
     let name = topic.name.as_str();
-    let compacted = |config: &CreatableTopicConfig| {
-        config.name.as_str() == "cleanup.policy"
-            && config.value.as_deref().is_some_and(|v| v.split(',').any(|p| p.trim() == "compact"))
-    };
-    let compacted = topic.configs.iter().any(compacted);
+    let compacted = topic.configs.iter().any(|c| is_compaction(&c.name, c.value.as_deref()));
     match flag {
         Some(true) if name.starts_with("__") => {
             Err(format!("topic {name} cannot be diskless: names that begin with __ are Kafka's"))
@@ -158,43 +151,4 @@ async fn bind(
         topic.error_code = ErrorCode::KAFKA_STORAGE_ERROR.0;
         topic.error_message = Some(StrBytes::from_string(message));
     }
-}
-
-pub(super) fn edit_delete(request: Request) -> Result<Action, CloseReason> {
-    let delete: DeleteTopicsRequest = request.decode()?;
-    // Before version 6 the answer has no ids: whom the names meant is noted before they are gone.
-    let mut ids = HashMap::new();
-    let named = delete.topics.iter().filter_map(|topic| topic.name.as_ref());
-    for name in delete.topic_names.iter().chain(named) {
-        if let Some(topic) = request.proxy.topics.by_name(name.as_str()) {
-            ids.insert(name.clone(), topic.id);
-        }
-    }
-    Ok(request.forward::<DeleteTopicsRequest, _>(move |proxy, response| async move {
-        for result in response.responses.iter().filter(|result| result.error_code == 0) {
-            let answered = topic_id(&result.topic_id);
-            let noted = result.name.as_ref().and_then(|name| ids.get(name)).copied();
-            if let Some(id) = Some(answered).filter(|id| !id.is_zero()).or(noted) {
-                forget(&proxy, id).await;
-            }
-        }
-        response
-    }))
-}
-
-/// Forgets at once if possible, else as soon as the coordinator can be asked: the topic is gone
-/// on the brokers whatever we do.
-async fn forget(proxy: &Arc<Proxy>, id: TopicId) {
-    let Err(error) = proxy.topics.delete_topic(id).await else { return };
-    tracing::warn!(%id, %error, "a deleted topic is not forgotten yet");
-    let topics = Arc::clone(&proxy.topics);
-    tasks::spawn("forget", async move {
-        for attempt in 0_u64..1000 {
-            tokio::time::sleep(Duration::from_millis(500 * (attempt + 1).min(60))).await;
-            if topics.delete_topic(id).await.is_ok() {
-                return;
-            }
-        }
-        tracing::error!(%id, "a deleted topic was never forgotten; its records stay stored");
-    });
 }

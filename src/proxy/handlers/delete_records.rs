@@ -9,9 +9,8 @@ use kafka_protocol::messages::delete_records_response::{
 };
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
-use super::{
-    Action, Request, RequestTopics, authorize_and_resolve, classify_topics, not_leader_error,
-};
+use super::requested_topics::{authorize_and_resolve, not_leader_error, permits_unless_classic};
+use super::{Action, Request};
 use crate::engine::list_offsets::OffsetSpec;
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::proxy::Proxy;
@@ -23,17 +22,16 @@ use crate::proxy::response::CloseReason;
 /// Asks for everything up to the high watermark.
 const HIGH_WATERMARK: i64 = -1;
 
-pub(super) async fn guard_delete_records(
+pub(super) async fn guard(
     request: Request,
     broker: &mut BrokerLink,
 ) -> Result<Action, CloseReason> {
     let asked: DeleteRecordsRequest = request.decode()?;
     let named: Vec<_> =
         asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
-    if classify_topics(&request.proxy, named.iter().copied()).await == RequestTopics::ClassicOnly {
+    let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
         return Ok(request.relay());
-    }
-    let permits = broker.topic_permissions(&named).await?;
+    };
     let refuse = |(topic, permit): (&DeleteRecordsTopic, TopicPermissions)| {
         let code = not_leader_error(permit, Operation::Delete);
         let rows = topic.partitions.iter().map(|p| row(p.partition_index, Err(code)));
@@ -45,7 +43,7 @@ pub(super) async fn guard_delete_records(
     request.answer(&DeleteRecordsResponse::default().with_topics(topics))
 }
 
-pub(super) async fn serve_delete_records(
+pub(super) async fn serve(
     request: &Request,
     broker: &mut BrokerLink,
 ) -> Result<Action, CloseReason> {

@@ -7,6 +7,7 @@ use kafka_protocol::messages::describe_configs_response::{
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 
+use super::topic_configs::{DISKLESS_ENABLE, RESOURCE_TOPIC, SOURCE_TOPIC};
 use super::{Action, Request};
 use crate::proxy::Proxy;
 use crate::proxy::advertise::node_id;
@@ -15,37 +16,15 @@ use crate::proxy::connection::{BrokerLink, Endpoint};
 use crate::proxy::error_code::ErrorCode;
 use crate::proxy::response::CloseReason;
 
-/// The config that makes a topic diskless.
-pub(super) const DISKLESS_ENABLE: &str = "diskless.enable";
-/// The name that it has with Inkless.
-const INKLESS_ENABLE: &str = "inkless.enable";
-
-/// `ConfigSource` of a topic's own config and of a node's own file.
-pub(super) const SOURCE_TOPIC: i8 = 1;
+/// `ConfigSource` of a config in a node's own file.
 const SOURCE_STATIC_BROKER: i8 = 4;
 /// `ConfigType`.
 const TYPE_BOOLEAN: i8 = 1;
 const TYPE_STRING: i8 = 2;
-/// `ConfigResource.Type`.
-pub(super) const RESOURCE_TOPIC: i8 = 2;
+/// `ConfigResource.Type` of a broker.
 const RESOURCE_BROKER: i8 = 4;
 
-/// Whether a config is ours.
-pub(super) fn is_diskless_flag(name: &str) -> bool {
-    matches!(name, DISKLESS_ENABLE | INKLESS_ENABLE)
-}
-
-/// Reads the flag's value as Kafka reads booleans.
-pub(super) fn parse_diskless_flag(name: &str, value: Option<&str>) -> Result<bool, String> {
-    let value = value.unwrap_or_default().trim();
-    match value.to_ascii_lowercase().as_str() {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(format!("{name}={value} is neither true nor false")),
-    }
-}
-
-pub(super) async fn edit_describe(
+pub(super) async fn edit(
     request: &Request,
     broker: &mut BrokerLink,
 ) -> Result<Action, CloseReason> {

@@ -8,10 +8,10 @@ use kafka_protocol::messages::describe_producers_response::{
 };
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
-use super::{
-    Action, Request, RequestTopics, authorize_and_resolve, classify_topics, is_legal_name,
-    not_leader_error,
+use super::requested_topics::{
+    authorize_and_resolve, is_legal_name, not_leader_error, permits_unless_classic,
 };
+use super::{Action, Request};
 use crate::coordinator::ProducerSnapshot;
 use crate::log::ids::TopicId;
 use crate::proxy::authorization::Operation;
@@ -26,10 +26,9 @@ pub(super) async fn guard(
     let asked: DescribeProducersRequest = request.decode()?;
     let named: Vec<_> =
         asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
-    if classify_topics(&request.proxy, named.iter().copied()).await == RequestTopics::ClassicOnly {
+    let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
         return Ok(request.relay());
-    }
-    let permits = broker.topic_permissions(&named).await?;
+    };
     let refuse = |(topic, permit): (&TopicRequest, TopicPermissions)| {
         let code = not_leader_error(permit, Operation::Read);
         let rows = topic.partition_indexes.iter().map(|&index| row(index, Err(code)));

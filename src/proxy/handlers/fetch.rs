@@ -7,10 +7,8 @@ use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, Partition
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
 
 use super::fetch_partitions::{FetchContext, PartitionResult, fetch_partitions, group_by_topic};
-use super::{
-    Action, Request, RequestTopics, SessionState, begin_response_frame, classify_topics,
-    not_leader_error, topic_id,
-};
+use super::requested_topics::{RequestTopics, classify_topics, not_leader_error, topic_id};
+use super::{Action, Request, SessionState, begin_response_frame};
 use crate::engine::fetch::FetchPlan;
 use crate::engine::memory::ConnectionQuota;
 use crate::log::ids::TopicId;
@@ -109,7 +107,7 @@ pub(super) async fn serve(
         return request.answer(&request_error_response(&fetch, request.version()));
     }
     let naming = if request.version() >= WITH_IDS { Naming::Ids } else { Naming::Names };
-    let (wanted, forgotten) = wanted_of(&fetch);
+    let (wanted, forgotten) = requested_partitions(&fetch);
     let begun = request.proxy.fetch_sessions.begin(
         fetch.session_id,
         fetch.session_epoch,
@@ -132,14 +130,14 @@ pub(super) async fn serve(
     let topics: Vec<_> =
         plan.partitions.iter().map(|(w, _)| (w.topic_id, w.name.as_str())).collect();
     let topic_permissions = broker.topic_permissions(&topics).await?;
-    let elsewhere = zone_of_reader(&request, &fetch);
+    let reader_zone = zone_of_reader(&request, &fetch);
     let (header, proxy) = (request.header, request.proxy);
     let (fetched, memory) = (Arc::clone(&session.fetched), Arc::clone(&session.responses));
     Ok(Action::RespondInTurn(
         async move {
-            let asked = FetchContext { fetch: &fetch, naming, is_follower, elsewhere };
+            let context = FetchContext { fetch: &fetch, naming, is_follower, reader_zone };
             let (rows, room, reading) =
-                fetch_partitions(&proxy, &asked, &plan, &topic_permissions, &fetched, &memory)
+                fetch_partitions(&proxy, &context, &plan, &topic_permissions, &fetched, &memory)
                     .await;
             for code in rows.iter().filter_map(PartitionResult::error) {
                 proxy.metrics.clients.partition_error(ApiKind::fetch, code.0);
@@ -148,7 +146,7 @@ pub(super) async fn serve(
             let named = proxy.fetch_sessions.finish(&plan, &told);
             let named_rows =
                 plan.partitions.iter().zip(rows).zip(named).filter(|(_, named)| *named);
-            let (topics, order) = group_by_topic(named_rows.map(|(row, _)| row), &asked);
+            let (topics, order) = group_by_topic(named_rows.map(|(row, _)| row), &context);
             let body = ResponseBody { error_code: 0, session_id: plan.session_id, topics };
             let slices = encode(body, header.api_version, begin_response_frame(&header))
                 .ok_or_else(|| {
@@ -214,7 +212,7 @@ fn request_error_response(fetch: &FetchRequest, version: i16) -> FetchResponse {
     }
 }
 
-fn wanted_of(
+fn requested_partitions(
     fetch: &FetchRequest,
 ) -> (Vec<(SessionPartition, FetchPosition)>, Vec<SessionPartition>) {
     let name = |id: &uuid::Uuid, name: &str, partition| SessionPartition {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kafka_protocol::messages::FetchRequest;
 use parking_lot::Mutex;
 
-use super::resolve_diskless_topic;
+use super::requested_topics::resolve_diskless_topic;
 use crate::coordinator::Watermarks;
 use crate::engine::fetch as engine;
 use crate::engine::memory::{ConnectionQuota, MemoryPermit};
@@ -59,16 +59,22 @@ impl PartitionResult {
         Some(self.error).filter(|error| *error != ErrorCode::NONE)
     }
 
-    fn refused(error: ErrorCode) -> Self {
+    fn failed(error: ErrorCode) -> Self {
         let fetched = engine::FetchedPartition::default();
         Self { error, fetched, position: None, preferred: None }
     }
 
-    /// A partition that the consumer is sent elsewhere for: nothing is read, as with a broker.
-    fn elsewhere(watermarks: Watermarks, offset: i64, preferred: Option<i32>) -> Self {
+    /// The partition at `index` of the request to the engine.
+    fn read(index: usize, fetched: engine::FetchedPartition) -> Self {
+        let error = fetched.error.map_or(ErrorCode::NONE, error_code::for_fetch);
+        Self { error, fetched, position: Some(index), preferred: None }
+    }
+
+    /// A partition that the consumer reads from another node: no records, as at a broker.
+    fn redirected(watermarks: Watermarks, offset: i64, preferred: Option<i32>) -> Self {
         let readable = watermarks.log_start_offset..=watermarks.high_watermark;
         if !readable.contains(&offset) {
-            return Self::refused(ErrorCode::OFFSET_OUT_OF_RANGE);
+            return Self::failed(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
         let watermarks = Some(watermarks);
         let fetched = engine::FetchedPartition { watermarks, ..Default::default() };
@@ -104,95 +110,110 @@ impl PartitionResult {
     }
 }
 
-/// A request, and what was found out of it.
+/// A Fetch request with what the proxy derived from it.
 pub(super) struct FetchContext<'a> {
     pub(super) fetch: &'a FetchRequest,
     pub(super) naming: Naming,
     pub(super) is_follower: bool,
-    /// The zone that the consumer is in, where that is another one whose nodes it can read from.
-    pub(super) elsewhere: Option<u16>,
+    /// The consumer's zone if it is another one with live members, whose nodes it can read from.
+    pub(super) reader_zone: Option<u16>,
 }
 
+/// A partition of the session before it is read.
+enum Planned {
+    Failed(ErrorCode),
+    /// The partition has this index in the request to the engine.
+    Requested(usize),
+}
+
+/// Reads the partitions of a session; returns a result for each, the memory that the records
+/// take, and what is needed to read them again.
 pub(super) async fn fetch_partitions(
     proxy: &Arc<Proxy>,
-    asked: &FetchContext<'_>,
+    context: &FetchContext<'_>,
     plan: &SessionPlan,
     permits: &[TopicPermissions],
     fetched: &FetchedPartitions,
     memory: &ConnectionQuota,
 ) -> (Vec<PartitionResult>, Option<MemoryPermit>, Option<engine::FetchPlan>) {
-    let mut rows = Vec::with_capacity(plan.partitions.len());
-    let mut partitions = Vec::new();
-    for ((wanted, position), permit) in plan.partitions.iter().zip(permits) {
-        let planned = match permit.check(Operation::Read) {
-            Ok(()) => plan_partition(proxy, asked, wanted, *position).await,
+    let mut planned = Vec::with_capacity(plan.partitions.len());
+    let mut requested = Vec::new();
+    for ((partition, position), permit) in plan.partitions.iter().zip(permits) {
+        let checked = match permit.check(Operation::Read) {
+            Ok(()) => plan_partition(proxy, context, partition, *position).await,
             Err(code) => Err(code),
         };
-        match planned {
+        planned.push(match checked {
             Ok(mut partition) => {
                 partition.fresh = fetched.is_first(partition.partition);
-                partitions.push(partition);
-                rows.push(None);
+                requested.push(partition);
+                Planned::Requested(requested.len() - 1)
             }
-            Err(code) => rows.push(Some(PartitionResult::refused(code))),
-        }
+            Err(code) => Planned::Failed(code),
+        });
     }
-    if let Some(zone) = asked.elsewhere {
-        return (redirect_to_zone(proxy, zone, rows, &partitions).await, None, None);
+    if let Some(zone) = context.reader_zone {
+        return (redirect_to_zone(proxy, zone, &planned, &requested).await, None, None);
     }
-    // What is wrong with a partition that was found ends the wait of all; what was not found
-    // does not, unless nothing is left.
-    let is_wrong = rows.iter().flatten().any(|row: &PartitionResult| !is_not_found(row.error));
+    // An error of a partition that exists ends the wait of all; an unknown partition does not,
+    // unless no other is left.
+    let has_failed =
+        planned.iter().any(|p| matches!(p, Planned::Failed(code) if !is_not_found(*code)));
     let bytes_max = BYTES_MAX.min(proxy.settings.response_bytes_max);
-    let asked = within_limits(asked.fetch, partitions, is_wrong, bytes_max);
-    let answer = proxy.fetcher.fetch(&asked, memory).await;
-    let mut fetched = answer.partitions.into_iter().enumerate();
-    let row = |row: Option<PartitionResult>| {
-        row.unwrap_or_else(|| match fetched.next() {
-            Some((position, fetched)) => {
-                let error = fetched.error.map_or(ErrorCode::NONE, error_code::for_fetch);
-                PartitionResult { error, fetched, position: Some(position), preferred: None }
-            }
-            None => PartitionResult::refused(ErrorCode::KAFKA_STORAGE_ERROR),
-        })
+    let request = within_limits(context.fetch, requested, has_failed, bytes_max);
+    let mut response = proxy.fetcher.fetch(&request, memory).await;
+    let result = |planned| match planned {
+        Planned::Failed(code) => PartitionResult::failed(code),
+        Planned::Requested(index) => match response.partitions.get_mut(index) {
+            Some(fetched) => PartitionResult::read(index, std::mem::take(fetched)),
+            None => PartitionResult::failed(ErrorCode::KAFKA_STORAGE_ERROR),
+        },
     };
-    (rows.into_iter().map(row).collect(), answer.permit, answer.plan)
+    let results = planned.into_iter().map(result).collect();
+    (results, response.permit, response.plan)
 }
 
-/// Rows for a consumer of another zone: its zone's node for each partition (KIP-392).
+/// Returns results that redirect a consumer of another zone to its zone's node for each partition
+/// (KIP-392).
 async fn redirect_to_zone(
     proxy: &Proxy,
     zone: u16,
-    rows: Vec<Option<PartitionResult>>,
-    partitions: &[engine::PartitionFetch],
+    planned: &[Planned],
+    requested: &[engine::PartitionFetch],
 ) -> Vec<PartitionResult> {
     let map = proxy.topology.current();
-    let ids: Vec<_> = partitions.iter().map(|asked| asked.partition).collect();
-    let found = proxy.lookup.watermarks(&ids).await;
-    let found = found.map_err(|error| error_code::for_coordinator(&error));
-    let mut asked = partitions.iter().enumerate();
-    let row = |row: Option<PartitionResult>| {
-        row.unwrap_or_else(|| match (asked.next(), &found) {
-            (Some((index, asked)), Ok(found)) if index < found.len() => {
-                let node = map.leader(zone, asked.partition);
-                PartitionResult::elsewhere(found[index], asked.offset, node)
+    let ids: Vec<_> = requested.iter().map(|partition| partition.partition).collect();
+    let watermarks = proxy.lookup.watermarks(&ids).await;
+    let watermarks = watermarks.map_err(|error| error_code::for_coordinator(&error));
+    let result = |planned: &Planned| {
+        let index = match planned {
+            Planned::Failed(code) => return PartitionResult::failed(*code),
+            Planned::Requested(index) => *index,
+        };
+        let watermarks = match &watermarks {
+            Ok(watermarks) => watermarks.get(index).copied(),
+            Err(code) => return PartitionResult::failed(*code),
+        };
+        match (requested.get(index), watermarks) {
+            (Some(partition), Some(watermarks)) => {
+                let node = map.leader(zone, partition.partition);
+                PartitionResult::redirected(watermarks, partition.offset, node)
             }
-            (_, Err(code)) => PartitionResult::refused(*code),
-            (_, Ok(_)) => PartitionResult::refused(ErrorCode::KAFKA_STORAGE_ERROR),
-        })
+            _ => PartitionResult::failed(ErrorCode::KAFKA_STORAGE_ERROR),
+        }
     };
-    rows.into_iter().map(row).collect()
+    planned.iter().map(result).collect()
 }
 
 /// As a broker: no more than its `fetch.max.bytes`, and nothing to wait for where that is nothing.
 fn within_limits(
     fetch: &FetchRequest,
     partitions: Vec<engine::PartitionFetch>,
-    is_wrong: bool,
+    has_failed: bool,
     bytes_max: usize,
 ) -> engine::FetchSpec {
     let bytes_max = usize::try_from(fetch.max_bytes).unwrap_or(0).min(bytes_max);
-    let wait = match partitions.is_empty() || is_wrong {
+    let wait = match partitions.is_empty() || has_failed {
         true => Duration::ZERO,
         false => Duration::from_millis(u64::try_from(fetch.max_wait_ms).unwrap_or(0)),
     };
@@ -202,18 +223,18 @@ fn within_limits(
 
 async fn plan_partition(
     proxy: &Proxy,
-    asked: &FetchContext<'_>,
-    wanted: &SessionPartition,
+    context: &FetchContext<'_>,
+    requested: &SessionPartition,
     position: FetchPosition,
 ) -> Result<engine::PartitionFetch, ErrorCode> {
-    if asked.naming == Naming::Ids && wanted.topic_id.is_zero() {
+    if context.naming == Naming::Ids && requested.topic_id.is_zero() {
         return Err(ErrorCode::UNKNOWN_TOPIC_ID);
     }
-    let index = std::iter::once(wanted.partition);
-    let topic = resolve_diskless_topic(proxy, wanted.topic_id, &wanted.name, index).await?;
+    let index = std::iter::once(requested.partition);
+    let topic = resolve_diskless_topic(proxy, requested.topic_id, &requested.name, index).await?;
     let partition =
-        topic.partition(wanted.partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    if asked.is_follower {
+        topic.partition(requested.partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    if context.is_follower {
         return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
     }
     let bytes_max = match usize::try_from(position.bytes_max) {
@@ -224,7 +245,7 @@ async fn plan_partition(
         partition,
         offset: position.offset,
         bytes_max,
-        leader_epoch: topic.leader_epoch(wanted.partition),
+        leader_epoch: topic.leader_epoch(requested.partition),
         fresh: true,
     })
 }
@@ -258,15 +279,15 @@ fn is_not_found(code: ErrorCode) -> bool {
 /// this order.
 pub(super) fn group_by_topic<'a>(
     rows: impl Iterator<Item = (&'a (SessionPartition, FetchPosition), PartitionResult)>,
-    asked: &FetchContext<'_>,
+    context: &FetchContext<'_>,
 ) -> (Vec<ResponseTopic>, Vec<usize>) {
     let mut rows: Vec<_> = rows.collect();
     rows.sort_by_key(|(_, row)| match row.error {
-        ErrorCode::UNKNOWN_TOPIC_ID if !asked.is_follower => 1,
+        ErrorCode::UNKNOWN_TOPIC_ID if !context.is_follower => 1,
         error if is_not_found(error) => 2,
         _ => 0,
     });
-    let read_committed = asked.fetch.isolation_level == 1;
+    let read_committed = context.fetch.isolation_level == 1;
     let order = rows.iter().filter_map(|(_, row)| row.position).collect();
     let mut topics: Vec<ResponseTopic> = Vec::new();
     for ((wanted, _), row) in rows {

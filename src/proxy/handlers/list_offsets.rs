@@ -1,4 +1,4 @@
-//! ListOffsets (2) and OffsetForLeaderEpoch (23).
+//! ListOffsets (2).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,18 +8,10 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
-use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderTopic;
-use kafka_protocol::messages::offset_for_leader_epoch_response::{
-    EpochEndOffset, OffsetForLeaderTopicResult,
-};
-use kafka_protocol::messages::{
-    ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
-    OffsetForLeaderEpochResponse, TopicName,
-};
+use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicName};
 
-use super::{
-    Action, Request, RequestTopics, authorize_and_resolve, classify_topics, not_leader_error,
-};
+use super::requested_topics::{authorize_and_resolve, not_leader_error, permits_unless_classic};
+use super::{Action, Request};
 use crate::engine::list_offsets::{OffsetSpec, TimestampAndOffset};
 use crate::log::ids::TopicId;
 use crate::proxy::Proxy;
@@ -31,9 +23,6 @@ use crate::proxy::response::CloseReason;
 /// The first version whose answers carry leader epochs; earlier ones cannot be written with one.
 const WITH_LEADER_EPOCHS: i16 = 4;
 
-/// What a client says that knows no epoch.
-const NO_EPOCH: i32 = -1;
-
 /// The special timestamps of `ListOffsetsRequest` (KIP-734, KIP-405, KIP-1005).
 mod special {
     pub(super) const LATEST: i64 = -1;
@@ -43,17 +32,16 @@ mod special {
     pub(super) const LATEST_TIERED: i64 = -5;
 }
 
-pub(super) async fn guard_list_offsets(
+pub(super) async fn guard(
     request: Request,
     broker: &mut BrokerLink,
 ) -> Result<Action, CloseReason> {
     let asked: ListOffsetsRequest = request.decode()?;
     let named: Vec<_> =
         asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
-    if classify_topics(&request.proxy, named.iter().copied()).await == RequestTopics::ClassicOnly {
+    let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
         return Ok(request.relay());
-    }
-    let permits = broker.topic_permissions(&named).await?;
+    };
     let refuse = |(topic, permit): (&ListOffsetsTopic, TopicPermissions)| {
         let code = not_leader_error(permit, Operation::Describe);
         let rows = topic.partitions.iter().map(|p| offset_row(p.partition_index, Err(code)));
@@ -65,7 +53,7 @@ pub(super) async fn guard_list_offsets(
     request.answer(&ListOffsetsResponse::default().with_topics(topics))
 }
 
-pub(super) async fn serve_list_offsets(
+pub(super) async fn serve(
     request: &Request,
     broker: &mut BrokerLink,
 ) -> Result<Action, CloseReason> {
@@ -196,79 +184,5 @@ fn offset_row(
         Err(code) => {
             row.with_error_code(code.0).with_timestamp(-1).with_offset(-1).with_leader_epoch(-1)
         }
-    }
-}
-
-pub(super) async fn guard_leader_epoch(
-    request: Request,
-    broker: &mut BrokerLink,
-) -> Result<Action, CloseReason> {
-    let asked: OffsetForLeaderEpochRequest = request.decode()?;
-    let named: Vec<_> =
-        asked.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str())).collect();
-    if classify_topics(&request.proxy, named.iter().copied()).await == RequestTopics::ClassicOnly {
-        return Ok(request.relay());
-    }
-    let permits = broker.topic_permissions(&named).await?;
-    let refuse = |(topic, permit): (&OffsetForLeaderTopic, TopicPermissions)| {
-        let code = not_leader_error(permit, Operation::Describe);
-        let rows = topic.partitions.iter().map(|p| epoch_row(p.partition, Err(code)));
-        OffsetForLeaderTopicResult::default()
-            .with_topic(topic.topic.clone())
-            .with_partitions(rows.collect())
-    };
-    let topics = asked.topics.iter().zip(permits).map(refuse).collect();
-    request.answer(&OffsetForLeaderEpochResponse::default().with_topics(topics))
-}
-
-/// A diskless log is never truncated, so whatever epoch is asked for, it ends at the high
-/// watermark: no client ever sees a divergence. No epoch has no end, and what came before the
-/// first one ended where the log begins.
-pub(super) async fn serve_leader_epoch(
-    request: &Request,
-    broker: &mut BrokerLink,
-) -> Result<Action, CloseReason> {
-    let asked: OffsetForLeaderEpochRequest = request.decode()?;
-    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str()));
-    let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
-    let proxy = Arc::clone(&request.proxy);
-    Ok(request.answer_later(async move {
-        let mut topics = Vec::with_capacity(asked.topics.len());
-        for (topic, permit) in asked.topics.into_iter().zip(permits) {
-            let indexes = topic.partitions.iter().map(|p| p.partition);
-            let known =
-                authorize_and_resolve(&proxy, permit, Operation::Describe, &topic.topic, indexes)
-                    .await;
-            let mut rows = Vec::with_capacity(topic.partitions.len());
-            for asked in &topic.partitions {
-                let end = async {
-                    let known = known.as_ref().map_err(|&code| code)?;
-                    let partition = known
-                        .partition(asked.partition)
-                        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-                    let position = match asked.leader_epoch {
-                        NO_EPOCH => return Ok((NO_EPOCH, -1)),
-                        i32::MIN..0 => OffsetSpec::Earliest,
-                        0.. => OffsetSpec::Latest,
-                    };
-                    let located = proxy.lookup.resolve(partition, position).await;
-                    let located = located.map_err(|error| error_code::for_lookup(&error))?;
-                    Ok((asked.leader_epoch, located.offset))
-                };
-                rows.push(epoch_row(asked.partition, end.await));
-            }
-            topics.push(
-                OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(rows),
-            );
-        }
-        OffsetForLeaderEpochResponse::default().with_topics(topics)
-    }))
-}
-
-fn epoch_row(partition: i32, end: Result<(i32, i64), ErrorCode>) -> EpochEndOffset {
-    let row = EpochEndOffset::default().with_partition(partition);
-    match end {
-        Ok((epoch, offset)) => row.with_leader_epoch(epoch).with_end_offset(offset),
-        Err(code) => row.with_error_code(code.0).with_leader_epoch(-1).with_end_offset(-1),
     }
 }

@@ -1,14 +1,12 @@
-//! Metadata (3) and DescribeTopicPartitions (75): who leads what, and where it is reached.
+//! Metadata (3): the leaders of partitions, and the addresses of nodes.
 
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use kafka_protocol::messages::{
-    BrokerId, DescribeTopicPartitionsRequest, MetadataRequest, MetadataResponse,
-};
+use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Action, Request, topic_id};
+use super::{Action, Request};
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::proxy::Proxy;
 use crate::proxy::error_code::ErrorCode;
@@ -19,7 +17,7 @@ use crate::proxy::topics::{Topic, id_of};
 /// The first version whose answers carry topic ids: without the id a recreated topic could not be
 /// told from the one before it.
 const WITH_TOPIC_IDS: i16 = 10;
-const NO_LEADER: BrokerId = BrokerId(-1);
+pub(super) const NO_LEADER: BrokerId = BrokerId(-1);
 
 pub(super) fn edit(request: &Request) -> Result<Action, CloseReason> {
     let version = request.version();
@@ -64,13 +62,13 @@ fn rewrite_brokers(to: &Router, response: &mut MetadataResponse) {
 }
 
 fn rewrite_topic(proxy: &Proxy, to: &Router, topic: &mut MetadataResponseTopic) {
-    match kind_of(proxy, id_of(topic), topic.is_internal) {
-        Kind::NotOurs => {}
-        Kind::Unknown => {
+    match classify_topic(proxy, id_of(topic), topic.is_internal) {
+        MetadataTopic::NotOurs => {}
+        MetadataTopic::Unknown => {
             topic.error_code = ErrorCode::LEADER_NOT_AVAILABLE.0;
             topic.partitions.iter_mut().for_each(hide_leader);
         }
-        Kind::Diskless(known) => {
+        MetadataTopic::Diskless(known) => {
             topic.error_code = ErrorCode::NONE.0;
             for partition in &mut topic.partitions {
                 let at = TopicPartition { topic: known.id, partition: partition.partition_index };
@@ -95,7 +93,7 @@ fn hide_leader(partition: &mut MetadataResponsePartition) {
     partition.leader_id = NO_LEADER;
 }
 
-enum Kind {
+pub(super) enum MetadataTopic {
     /// Classic, or an error row without a topic.
     NotOurs,
     /// It cannot be said now; never taken for classic.
@@ -103,55 +101,10 @@ enum Kind {
     Diskless(std::sync::Arc<Topic>),
 }
 
-fn kind_of(proxy: &Proxy, id: TopicId, internal: bool) -> Kind {
+pub(super) fn classify_topic(proxy: &Proxy, id: TopicId, internal: bool) -> MetadataTopic {
     match proxy.topics.by_id(id) {
-        Some(topic) if topic.is_diskless() => Kind::Diskless(topic),
-        None if !id.is_zero() && !internal => Kind::Unknown,
-        Some(_) | None => Kind::NotOurs,
+        Some(topic) if topic.is_diskless() => MetadataTopic::Diskless(topic),
+        None if !id.is_zero() && !internal => MetadataTopic::Unknown,
+        Some(_) | None => MetadataTopic::NotOurs,
     }
-}
-
-pub(super) fn edit_describe_topic_partitions(request: Request) -> Result<Action, CloseReason> {
-    let client_zone = request.client_zone();
-    Ok(request.forward::<DescribeTopicPartitionsRequest, _>(
-        move |proxy, mut response| async move {
-            let unknown: Vec<_> = response
-                .topics
-                .iter()
-                .map(|topic| topic_id(&topic.topic_id))
-                .filter(|&id| !id.is_zero() && proxy.topics.by_id(id).is_none())
-                .collect();
-            if !unknown.is_empty()
-                && let Err(error) = proxy.topics.look_up(&[], &unknown).await
-            {
-                tracing::warn!(%error, "described topics cannot be looked up");
-            }
-            let to = Router::new(&proxy, proxy.topology.current(), client_zone);
-            for topic in &mut response.topics {
-                match kind_of(&proxy, topic_id(&topic.topic_id), topic.is_internal) {
-                    Kind::NotOurs => {}
-                    Kind::Unknown => topic.error_code = ErrorCode::LEADER_NOT_AVAILABLE.0,
-                    Kind::Diskless(known) => {
-                        for partition in &mut topic.partitions {
-                            let index = partition.partition_index;
-                            let at = TopicPartition { topic: known.id, partition: index };
-                            let Some(leader) = to.leader(at) else {
-                                partition.error_code = ErrorCode::LEADER_NOT_AVAILABLE.0;
-                                partition.leader_id = NO_LEADER;
-                                continue;
-                            };
-                            partition.error_code = ErrorCode::NONE.0;
-                            partition.leader_id = leader;
-                            partition.replica_nodes = to.replicas(at);
-                            partition.isr_nodes = to.replicas(at);
-                            partition.eligible_leader_replicas = Some(Vec::new());
-                            partition.last_known_elr = Some(Vec::new());
-                            partition.offline_replicas = Vec::new();
-                        }
-                    }
-                }
-            }
-            response
-        },
-    ))
 }

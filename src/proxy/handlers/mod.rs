@@ -1,44 +1,54 @@
-//! What becomes of a request: one module for each family of APIs.
+//! Handlers of requests, one module for each Kafka API.
 
 mod add_partitions_to_txn;
 mod alter_configs;
 mod api_versions;
+mod config_changes;
 mod create_topics;
 mod delete_records;
+mod delete_topics;
+mod describe_cluster;
 mod describe_configs;
 mod describe_log_dirs;
 mod describe_producers;
+mod describe_topic_partitions;
 mod fetch;
 mod fetch_partitions;
 mod find_coordinator;
+mod incremental_alter_configs;
+mod list_groups;
 mod list_offsets;
+mod list_transactions;
 mod metadata;
+mod offset_for_leader_epoch;
 mod produce;
 mod produce_validation;
 mod push_telemetry;
+mod requested_topics;
+mod share_acknowledge;
+mod share_fetch;
 mod share_group_heartbeat;
+mod topic_configs;
+mod write_txn_markers;
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Request as ApiRequest, StrBytes};
 use tokio::time::Instant;
 
 use super::Proxy;
 use super::apis::{self, Handling};
-use super::authorization::Operation;
 use super::client_zone::{ClientOrigin, ClientZone};
-use super::connection::{BrokerLink, Endpoint, TopicPermissions};
-use super::error_code::ErrorCode;
+use super::connection::{BrokerLink, Endpoint};
 use super::response::{self, CloseReason, ResponseFrame};
 use super::router::Router;
-use super::topics::Topic;
 use super::upstream;
 use crate::engine::memory::{ConnectionQuota, MemoryPermit};
 use crate::engine::produce::ConnectionId;
-use crate::log::ids::TopicId;
 use crate::wire::header::{HeaderError, RequestHeader, ResponseHeader, put_response_header};
 use crate::wire::{frame, guard};
 
@@ -140,13 +150,16 @@ pub(crate) async fn dispatch(
     let Some(api) = apis::lookup(key) else {
         return Err(CloseReason::Client(format!("api key {key} is not served")));
     };
-    if key == 18 {
+    let named = ApiKey::try_from(key).ok();
+    if named == Some(ApiKey::ApiVersions) {
         return api_versions::handle(request);
     }
     if version < api.min || version > api.accepted {
         return Err(CloseReason::Client(format!("{} version {version} is not served", api.name)));
     }
-    if let (71 | 72, Some(telemetry)) = (key, request.proxy.telemetry.clone()) {
+    if let Some(ApiKey::GetTelemetrySubscriptions | ApiKey::PushTelemetry) = named
+        && let Some(telemetry) = request.proxy.telemetry.clone()
+    {
         return push_telemetry::serve(request, &telemetry, broker).await;
     }
     let on = match request.endpoint {
@@ -160,68 +173,79 @@ pub(crate) async fn dispatch(
     {
         broker.ensure_accepted().await?;
     }
-    match on {
-        Handling::Forward => Ok(request.relay()),
-        Handling::Reject => Err(CloseReason::Client(format!("{} is not served here", api.name))),
-        Handling::Guard => guarded(request, session, broker).await,
-        Handling::Edit => edited(request, broker).await,
-        Handling::Serve => served(request, session, broker).await,
+    match (on, named) {
+        (Handling::Forward, _) => Ok(request.relay()),
+        (Handling::Reject, _) => {
+            Err(CloseReason::Client(format!("{} is not served here", api.name)))
+        }
+        (Handling::Guard, Some(api)) => guard(api, request, session, broker).await,
+        (Handling::Edit, Some(api)) => edit(api, request, broker).await,
+        (Handling::Serve, Some(api)) => serve(api, request, session, broker).await,
+        (Handling::Guard | Handling::Edit | Handling::Serve, None) => {
+            Err(CloseReason::Internal(format!("{} has no handler", api.name)))
+        }
     }
 }
 
-async fn guarded(
+async fn guard(
+    api: ApiKey,
     request: Request,
     session: &mut SessionState,
     broker: &mut BrokerLink,
 ) -> Result<Action, CloseReason> {
-    match request.header.api_key {
-        0 => produce::guard(request, broker).await,
-        1 => fetch::guard(request, session, broker).await,
-        2 => list_offsets::guard_list_offsets(request, broker).await,
-        21 => delete_records::guard_delete_records(request, broker).await,
-        23 => list_offsets::guard_leader_epoch(request, broker).await,
-        24 => add_partitions_to_txn::guard_add_partitions(request, broker).await,
-        61 => describe_producers::guard(request, broker).await,
-        76 => share_group_heartbeat::guard_share_heartbeat(request, broker).await,
-        key => Err(CloseReason::Internal(format!("api key {key} has no guard"))),
+    match api {
+        ApiKey::Produce => produce::guard(request, broker).await,
+        ApiKey::Fetch => fetch::guard(request, session, broker).await,
+        ApiKey::ListOffsets => list_offsets::guard(request, broker).await,
+        ApiKey::DeleteRecords => delete_records::guard(request, broker).await,
+        ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::guard(request, broker).await,
+        ApiKey::AddPartitionsToTxn => add_partitions_to_txn::guard(request, broker).await,
+        ApiKey::DescribeProducers => describe_producers::guard(request, broker).await,
+        ApiKey::ShareGroupHeartbeat => share_group_heartbeat::guard(request, broker).await,
+        api => Err(CloseReason::Internal(format!("{api:?} has no guard"))),
     }
 }
 
-async fn edited(request: Request, broker: &mut BrokerLink) -> Result<Action, CloseReason> {
-    match request.header.api_key {
-        3 => metadata::edit(&request),
-        10 => find_coordinator::edit_find_coordinator(request),
-        19 => create_topics::edit_create(&request, broker).await,
-        20 => create_topics::edit_delete(request),
-        32 => describe_configs::edit_describe(&request, broker).await,
-        33 => alter_configs::edit_alter(&request, broker).await,
-        35 => describe_log_dirs::edit(request),
-        44 => alter_configs::edit_incremental_alter(&request, broker).await,
-        60 => find_coordinator::edit_describe_cluster(request),
-        75 => metadata::edit_describe_topic_partitions(request),
-        78 => find_coordinator::edit_share_fetch(request),
-        79 => find_coordinator::edit_share_acknowledge(request),
-        key => Err(CloseReason::Internal(format!("api key {key} has no editor"))),
+async fn edit(
+    api: ApiKey,
+    request: Request,
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
+    match api {
+        ApiKey::Metadata => metadata::edit(&request),
+        ApiKey::FindCoordinator => find_coordinator::edit(request),
+        ApiKey::CreateTopics => create_topics::edit(&request, broker).await,
+        ApiKey::DeleteTopics => delete_topics::edit(request),
+        ApiKey::DescribeConfigs => describe_configs::edit(&request, broker).await,
+        ApiKey::AlterConfigs => alter_configs::edit(&request, broker).await,
+        ApiKey::DescribeLogDirs => describe_log_dirs::edit(request),
+        ApiKey::IncrementalAlterConfigs => incremental_alter_configs::edit(&request, broker).await,
+        ApiKey::DescribeCluster => describe_cluster::edit(request),
+        ApiKey::DescribeTopicPartitions => describe_topic_partitions::edit(request),
+        ApiKey::ShareFetch => share_fetch::edit(request),
+        ApiKey::ShareAcknowledge => share_acknowledge::edit(request),
+        api => Err(CloseReason::Internal(format!("{api:?} has no editor"))),
     }
 }
 
-async fn served(
+async fn serve(
+    api: ApiKey,
     request: Request,
     session: &SessionState,
     broker: &mut BrokerLink,
 ) -> Result<Action, CloseReason> {
-    match request.header.api_key {
-        0 => produce::serve(request, broker).await,
-        1 => fetch::serve(request, session, broker).await,
-        2 => list_offsets::serve_list_offsets(&request, broker).await,
-        16 => share_group_heartbeat::serve_list_groups(&request),
-        21 => delete_records::serve_delete_records(&request, broker).await,
-        23 => list_offsets::serve_leader_epoch(&request, broker).await,
-        27 => add_partitions_to_txn::serve_write_markers(&request, broker).await,
-        35 => describe_log_dirs::serve(&request, broker).await,
-        61 => describe_producers::serve(&request, broker).await,
-        66 => share_group_heartbeat::serve_list_transactions(&request),
-        key => Err(CloseReason::Internal(format!("api key {key} has no handler"))),
+    match api {
+        ApiKey::Produce => produce::serve(request, broker).await,
+        ApiKey::Fetch => fetch::serve(request, session, broker).await,
+        ApiKey::ListOffsets => list_offsets::serve(&request, broker).await,
+        ApiKey::ListGroups => list_groups::serve(&request),
+        ApiKey::DeleteRecords => delete_records::serve(&request, broker).await,
+        ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::serve(&request, broker).await,
+        ApiKey::WriteTxnMarkers => write_txn_markers::serve(&request, broker).await,
+        ApiKey::DescribeLogDirs => describe_log_dirs::serve(&request, broker).await,
+        ApiKey::DescribeProducers => describe_producers::serve(&request, broker).await,
+        ApiKey::ListTransactions => list_transactions::serve(&request),
+        api => Err(CloseReason::Internal(format!("{api:?} has no handler"))),
     }
 }
 
@@ -344,109 +368,9 @@ where
     }))
 }
 
-/// What a request names, seen from where it arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RequestTopics {
-    /// Nothing diskless: the broker's business.
-    ClassicOnly,
-    /// Something diskless, or something whose kind cannot be known now.
-    Diskless,
-}
-
-/// Whether any of the topics is diskless. A topic never seen is looked up first.
-async fn classify_topics<'a>(
-    proxy: &Proxy,
-    topics: impl Iterator<Item = (TopicId, &'a str)> + Clone,
-) -> RequestTopics {
-    let unknown: Vec<_> = topics
-        .clone()
-        .filter(|(id, name)| proxy.topics.by_id_or_name(*id, name).is_none())
-        .filter(|(_, name)| !name.starts_with("__"))
-        .collect();
-    if !unknown.is_empty() && !look_up(proxy, &unknown).await {
-        return RequestTopics::Diskless;
-    }
-    let diskless =
-        |(id, name)| proxy.topics.by_id_or_name(id, name).is_some_and(|topic| topic.is_diskless());
-    if topics.into_iter().any(diskless) {
-        RequestTopics::Diskless
-    } else {
-        RequestTopics::ClassicOnly
-    }
-}
-
-/// Asks the brokers for topics; whether every one that exists has a kind now.
-async fn look_up(proxy: &Proxy, unknown: &[(TopicId, &str)]) -> bool {
-    let names: Vec<_> = unknown.iter().filter(|(id, _)| id.is_zero()).map(|(_, n)| *n).collect();
-    let ids: Vec<_> = unknown.iter().filter(|(id, _)| !id.is_zero()).map(|(id, _)| *id).collect();
-    match proxy.topics.look_up(&names, &ids).await {
-        Ok(all_decided) => all_decided,
-        Err(error) => {
-            tracing::warn!(%error, "topics cannot be looked up");
-            false
-        }
-    }
-}
-
-/// The diskless topic that a request on a diskless node names, or the code that says why not.
-/// A partition that is not known yet is looked up once: it may be new.
-async fn resolve_diskless_topic(
-    proxy: &Proxy,
-    id: TopicId,
-    name: &str,
-    partitions: impl Iterator<Item = i32> + Clone,
-) -> Result<Arc<Topic>, ErrorCode> {
-    let knows = |topic: &Arc<Topic>| {
-        partitions.clone().all(|p| topic.partition(p).is_some() || !(0..1_000_000).contains(&p))
-    };
-    let known = proxy.topics.by_id_or_name(id, name);
-    let topic = match known.filter(knows) {
-        Some(topic) => topic,
-        None if name.starts_with("__") => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
-        None => {
-            let decided = look_up(proxy, &[(id, name)]).await;
-            match proxy.topics.by_id_or_name(id, name) {
-                Some(topic) => topic,
-                None if !decided => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
-                None if id.is_zero() => return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-                None => return Err(ErrorCode::UNKNOWN_TOPIC_ID),
-            }
-        }
-    };
-    if topic.is_diskless() { Ok(topic) } else { Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) }
-}
-
-/// Whether a topic can have this name (`Topic.java`).
-fn is_legal_name(name: &str) -> bool {
-    let is_legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    (1..=249).contains(&name.len()) && !matches!(name, "." | "..") && name.bytes().all(is_legal)
-}
-
-/// As [`resolve_diskless_topic`] by name, for a client that may do this; whoever may not learns nothing else.
-async fn authorize_and_resolve(
-    proxy: &Proxy,
-    permit: TopicPermissions,
-    operation: Operation,
-    name: &str,
-    partitions: impl Iterator<Item = i32> + Clone,
-) -> Result<Arc<Topic>, ErrorCode> {
-    permit.check(operation)?;
-    resolve_diskless_topic(proxy, TopicId::ZERO, name, partitions).await
-}
-
-/// The rows of topics that a classic endpoint does not lead: what a broker would say that does
-/// not lead them either, and so nothing at all to whom the topic is none of his business.
-fn not_leader_error(permit: TopicPermissions, operation: Operation) -> ErrorCode {
-    permit.check(operation).err().unwrap_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)
-}
-
 /// An empty length prefix and the header, for an answer whose body is written by hand.
-fn begin_response_frame(header: &Head) -> BytesMut {
+fn begin_response_frame(header: &OwnedRequestHeader) -> BytesMut {
     let mut out = frame::begin();
     put_response_header(&mut out, header.api_key, header.api_version, header.correlation_id);
     out
-}
-
-fn topic_id(uuid: &uuid::Uuid) -> TopicId {
-    TopicId(*uuid.as_bytes())
 }

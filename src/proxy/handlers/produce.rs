@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, trace_span};
 
 use super::produce_validation::{self, ProduceError};
-use super::{
-    Action, Request, RequestTopics, ResponseHandling, classify_topics, not_leader_error,
-    resolve_diskless_topic, topic_id,
+use super::requested_topics::{
+    RequestTopics, classify_topics, not_leader_error, resolve_diskless_topic, topic_id,
 };
+use super::{Action, Request, ResponseHandling};
 use crate::coordinator::{BatchOutcome, Refusal};
 use crate::engine::produce::{ProducedBatch, RowOutcome};
 use crate::log::ids::{TopicId, TopicPartition};

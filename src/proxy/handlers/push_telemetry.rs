@@ -2,8 +2,8 @@
 //! (KIP-714).
 
 use kafka_protocol::messages::{
-    GetTelemetrySubscriptionsRequest, GetTelemetrySubscriptionsResponse, PushTelemetryRequest,
-    PushTelemetryResponse,
+    ApiKey, GetTelemetrySubscriptionsRequest, GetTelemetrySubscriptionsResponse,
+    PushTelemetryRequest, PushTelemetryResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
@@ -26,8 +26,8 @@ pub(super) async fn serve(
     broker: &mut BrokerLink,
 ) -> Result<Action, CloseReason> {
     broker.ensure_accepted().await?;
-    match request.header.api_key {
-        71 => subscriptions(&request, telemetry),
+    match ApiKey::try_from(request.header.api_key) {
+        Ok(ApiKey::GetTelemetrySubscriptions) => subscriptions(&request, telemetry),
         _ => push(&request, telemetry),
     }
 }

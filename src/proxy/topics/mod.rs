@@ -33,7 +33,7 @@ mod placeholder;
 mod rules;
 
 pub use classify::{MakeDisklessError, MigrationMode};
-pub use placeholder::TopicConfig;
+pub use placeholder::{TopicConfig, includes_compact};
 
 /// A topic as it was last seen, its kind known.
 #[derive(Clone, Debug, PartialEq, Eq)]

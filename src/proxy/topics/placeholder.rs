@@ -100,7 +100,7 @@ impl TopicConfig {
                 self.gzip_level = value.parse().ok().filter(|level| (1..=9).contains(level));
             }
             "compression.zstd.level" => self.zstd_level = value.parse().unwrap_or(self.zstd_level),
-            "cleanup.policy" => self.compacted = value.split(',').any(|p| p.trim() == "compact"),
+            "cleanup.policy" => self.compacted = includes_compact(value),
             _ => {}
         }
     }
@@ -227,4 +227,9 @@ pub(super) async fn configs<'a>(
         configs.insert(result.resource_name.as_str().to_owned(), config);
     }
     Ok(configs)
+}
+
+/// Returns whether a `cleanup.policy` includes `compact`.
+pub fn includes_compact(cleanup_policy: &str) -> bool {
+    cleanup_policy.split(',').any(|policy| policy.trim() == "compact")
 }

@@ -64,7 +64,7 @@ fn invalid_diskless_topics_are_rejected_with_a_reason() {
     for (configs, reason) in [
         (vec![("diskless.enable", "true"), compact], "cleanup.policy=compact"),
         (vec![("inkless.enable", "true"), ("cleanup.policy", "delete,compact")], "cleanup.policy"),
-        (vec![("diskless.enable", "perhaps")], "neither true nor false"),
+        (vec![("diskless.enable", "perhaps")], "expected true or false"),
     ] {
         let (bad, good) = (Testbed::get().unique("refused"), Testbed::get().unique("created"));
         let mut request = create(&bad, 1, &configs);

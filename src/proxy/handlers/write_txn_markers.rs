@@ -1,0 +1,45 @@
+//! WriteTxnMarkers (27) on a diskless node: refused, because there are no transactions.
+
+use kafka_protocol::messages::write_txn_markers_response::{
+    WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
+};
+use kafka_protocol::messages::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
+
+use super::{Action, Request};
+use crate::proxy::authorization::Operation;
+use crate::proxy::connection::BrokerLink;
+use crate::proxy::error_code::ErrorCode;
+use crate::proxy::response::CloseReason;
+
+/// `kafka-transactions abort` sends this to the leader: there is no transaction to end.
+pub(super) async fn serve(
+    request: &Request,
+    broker: &mut BrokerLink,
+) -> Result<Action, CloseReason> {
+    let asked: WriteTxnMarkersRequest = request.decode()?;
+    // As a broker has it: one of the two will do.
+    let may = broker.cluster_allows(Operation::Alter).await?
+        || broker.cluster_allows(Operation::ClusterAction).await?;
+    let code = match may {
+        true => ErrorCode::INVALID_TXN_STATE,
+        false => ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
+    };
+    let mut response = WriteTxnMarkersResponse::default();
+    for marker in &asked.markers {
+        let mut result = WritableTxnMarkerResult::default().with_producer_id(marker.producer_id);
+        for topic in &marker.topics {
+            let row = |&index: &i32| {
+                WritableTxnMarkerPartitionResult::default()
+                    .with_partition_index(index)
+                    .with_error_code(code.0)
+            };
+            result.topics.push(
+                WritableTxnMarkerTopicResult::default()
+                    .with_name(topic.name.clone())
+                    .with_partitions(topic.partition_indexes.iter().map(row).collect()),
+            );
+        }
+        response.markers.push(result);
+    }
+    request.answer(&response)
+}
