@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::config::{ClientZoneSettings, Profile, Settings};
 use crate::engine::produce::SealProfile;
-use crate::proxy::client_zone::ClientZoneRules;
+use crate::proxy::routing::client_zone::ClientZoneRules;
 
 pub(super) fn client_zones(settings: &Settings) -> ClientZoneRules {
     let of = |clients: &ClientZoneSettings| Arc::clone(&clients.zone);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{SaslMechanism, Settings};
 use crate::entropy::Entropy;
-use crate::proxy::sasl::{Mechanism, SaslCredentials};
+use crate::proxy::upstream::sasl::{Mechanism, SaslCredentials};
 
 /// Returns the credentials with which the replica and the commands of `odradek` authenticate to
 /// brokers; `None` if the configuration has no `kafka.sasl`.

@@ -10,7 +10,7 @@ use crate::config::{PeerSettings, Settings};
 use crate::coordinator::{Member, Membership};
 use crate::metrics::Metrics;
 use crate::proxy::listener::Listeners;
-use crate::proxy::topology::SharedTopology;
+use crate::proxy::routing::topology::SharedTopology;
 use crate::zone_cache::PeerRing;
 
 /// How long a member counts as alive after its last renewal.

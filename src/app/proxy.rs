@@ -15,8 +15,8 @@ use crate::engine::produce::{ProduceSettings, Producer, UploadSettings};
 use crate::metrics::{MemoryPool, Metrics};
 use crate::proxy::client_telemetry::ClientTelemetry;
 use crate::proxy::fetch_sessions::FetchSessions;
+use crate::proxy::routing::topology::SharedTopology;
 use crate::proxy::topics::TopicRegistry;
-use crate::proxy::topology::SharedTopology;
 use crate::proxy::validation::RecordValidator;
 use crate::proxy::{Proxy, ProxySettings};
 

@@ -14,7 +14,7 @@ use crate::app::kafka_login;
 use crate::cli::TopicCreateArgs;
 use crate::config::Settings;
 use crate::entropy::Entropy;
-use crate::proxy::upstream::BrokerConnection;
+use crate::proxy::upstream::connection::BrokerConnection;
 
 const VERSION: i16 = 7;
 const TIMEOUT_MS: i32 = 10_000;

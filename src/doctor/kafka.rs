@@ -10,8 +10,8 @@ use super::report::Finding;
 use crate::app::kafka_login;
 use crate::config::{Settings, TopicType};
 use crate::entropy::Entropy;
-use crate::proxy::cluster::{ClusterView, KafkaCluster};
-use crate::proxy::upstream::connect;
+use crate::proxy::upstream::cluster::{ClusterView, KafkaCluster};
+use crate::proxy::upstream::connection::connect;
 
 const KAFKA: &str = "kafka";
 const LISTENERS: &str = "listeners";

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use kafka_protocol::messages::ApiVersionsResponse;
+use kafka_protocol::messages::{ApiKey, ApiVersionsResponse};
 
 use super::differences::DIFFERENCES;
 
@@ -143,7 +143,7 @@ pub fn lookup(key: i16) -> Option<&'static Api> {
 
 /// Whether a request of this API is part of an authentication (SaslHandshake, SaslAuthenticate).
 pub fn is_sasl(key: i16) -> bool {
-    matches!(key, 17 | 36)
+    matches!(ApiKey::try_from(key), Ok(ApiKey::SaslHandshake | ApiKey::SaslAuthenticate))
 }
 
 /// The lowest and the highest version of APIs, by key.
@@ -154,7 +154,8 @@ pub fn intersect(response: &ApiVersionsResponse) -> Versions {
     let clamp = |theirs: &kafka_protocol::messages::api_versions_response::ApiVersion| {
         let ours = lookup(theirs.api_key)?;
         // Produce is advertised from 0 although no client may send less than 3.
-        let min = if ours.key == 0 { theirs.min_version } else { theirs.min_version.max(ours.min) };
+        let is_produce = ours.key == ApiKey::Produce as i16;
+        let min = if is_produce { theirs.min_version } else { theirs.min_version.max(ours.min) };
         let max = theirs.max_version.min(ours.max);
         (min <= max).then_some((theirs.api_key, (min, max)))
     };
@@ -223,6 +224,15 @@ mod tests {
         }
         for api in APIS {
             assert!(api.min <= api.max && api.max <= api.accepted, "{}", api.name);
+        }
+    }
+
+    #[test]
+    fn names_match_kafka_protocol() {
+        for api in APIS {
+            if let Ok(key) = ApiKey::try_from(api.key) {
+                assert_eq!(format!("{key:?}"), api.name);
+            }
         }
     }
 

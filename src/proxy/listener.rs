@@ -8,9 +8,10 @@ use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::Proxy;
-use super::client_zone::ClientOrigin;
-use super::connection::{self, Endpoint};
+use super::connection;
+use super::context::Proxy;
+use super::endpoint::Endpoint;
+use super::routing::client_zone::ClientOrigin;
 use crate::accept::Connections;
 
 /// Client connections of a replica.

@@ -42,6 +42,10 @@ pub struct ResponseFrame {
     pub reload: Option<BodyReloader>,
 }
 
+/// Turns a broker's response, without its length prefix, into the client's.
+pub(crate) type ResponseEdit =
+    Box<dyn FnOnce(Bytes) -> BoxFuture<'static, Result<ResponseFrame, CloseReason>> + Send>;
+
 /// Reads an answer once more: the same slices, with memory for them. `None` when it cannot be had.
 pub struct BodyReloader(Box<ReloadBody>);
 

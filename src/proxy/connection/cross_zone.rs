@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use kafka_protocol::messages::ApiKey;
 use prometheus_client::metrics::counter::Counter;
 
-use super::Endpoint;
 use crate::metrics::{ApiKind, Direction, Metrics, TrafficPath};
-use crate::proxy::Proxy;
+use crate::proxy::endpoint::Endpoint;
 
 /// A client's side of a connection. The reader finds out where the client is; what the writer
 /// sends is counted from then on.
@@ -26,13 +26,13 @@ struct ByteCounters {
 
 impl CrossZoneTraffic {
     pub(super) fn new(metrics: &Metrics, endpoint: Endpoint) -> Self {
-        let border = match endpoint {
+        let path = match endpoint {
             Endpoint::Node(_) => TrafficPath::client_diskless,
             Endpoint::Bootstrap | Endpoint::Broker(_) => TrafficPath::client_classic,
         };
         let counters = |api| ByteCounters {
-            received: metrics.clients.cross_zone_bytes(border, api, Direction::received),
-            sent: metrics.clients.cross_zone_bytes(border, api, Direction::sent),
+            received: metrics.clients.cross_zone_bytes(path, api, Direction::received),
+            sent: metrics.clients.cross_zone_bytes(path, api, Direction::sent),
         };
         Self {
             is_remote: AtomicBool::new(false),
@@ -58,28 +58,10 @@ impl CrossZoneTraffic {
     }
 
     fn of(&self, api_key: i16) -> &ByteCounters {
-        match api_key {
-            0 => &self.produce,
-            1 => &self.fetch,
+        match ApiKey::try_from(api_key) {
+            Ok(ApiKey::Produce) => &self.produce,
+            Ok(ApiKey::Fetch) => &self.fetch,
             _ => &self.other,
         }
     }
-}
-
-/// The counters of what crosses zones on the way to a broker and back; `None` where nothing does,
-/// as far as the broker's rack says.
-pub(super) fn broker_counters(proxy: &Proxy, address: &str) -> Option<(Counter, Counter)> {
-    let view = proxy.cluster.view();
-    let broker = view.brokers.values().find(|broker| broker.address() == address)?;
-    let rack = broker.rack.as_ref()?;
-    (*rack != proxy.settings.zone).then(|| {
-        let counter = |direction| {
-            proxy.metrics.clients.cross_zone_bytes(
-                TrafficPath::replica_broker,
-                ApiKind::any,
-                direction,
-            )
-        };
-        (counter(Direction::sent), counter(Direction::received))
-    })
 }

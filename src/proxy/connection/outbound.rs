@@ -255,7 +255,7 @@ mod tests {
     use super::*;
     use crate::engine::memory::MemoryLimiter;
     use crate::metrics::Metrics;
-    use crate::proxy::connection::Endpoint;
+    use crate::proxy::endpoint::Endpoint;
     use crate::tasks;
 
     fn of(pieces: &[&'static str]) -> Vec<Bytes> {

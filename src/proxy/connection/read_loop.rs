@@ -1,40 +1,43 @@
-//! Takes frames from the client, and queues what each one is owed.
+//! Reads requests from the client and queues their responses.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use kafka_protocol::messages::ApiKey;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::cross_zone::CrossZoneTraffic;
-use super::{BrokerLink, Endpoint, PendingResponse};
 use crate::engine::memory::{ConnectionQuota, MemoryPermit};
 use crate::engine::produce::ConnectionId;
-use crate::proxy::Proxy;
 use crate::proxy::apis;
-use crate::proxy::client_zone::ClientOrigin;
-use crate::proxy::handlers::{self, Action, OwnedRequestHeader, Request, ResponseHandling};
+use crate::proxy::broker::response_queue::PendingResponse;
+use crate::proxy::broker::session::BrokerSession;
+use crate::proxy::context::Proxy;
+use crate::proxy::endpoint::Endpoint;
+use crate::proxy::handlers;
+use crate::proxy::request::{Action, OwnedRequestHeader, Request, ResponseHandling};
 use crate::proxy::response::CloseReason;
+use crate::proxy::routing::client_zone::ClientOrigin;
 use crate::tasks;
 use crate::wire::frame::FrameReader;
 
-/// Frames up to this length are read without asking for room: a read buffer is as large.
+/// Frames up to this length are read without a memory permit: a read buffer is as large.
 const UNACCOUNTED_BYTES: usize = 64 << 10;
-/// Within this time, and another second for each MiB, a frame that holds memory must have come:
-/// who announces much and sends little keeps others from producing.
+/// A frame that holds memory must arrive within this time and another second for each MiB, or else
+/// a client that announces much and sends little would keep others from producing.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
-const PRODUCE: i16 = 0;
 
-/// How the reading ended.
+/// How the read loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadEnd {
-    /// The client closed the connection or it broke.
+    /// The client closed the connection, or it broke.
     Disconnected,
-    /// No more is read; what was read is to be answered.
+    /// No more requests are read; those read so far still get responses.
     Stopped,
 }
 
@@ -45,17 +48,17 @@ pub(super) struct ReadLoop {
     client: ClientReader,
     frames: FrameReader,
     quota: ConnectionQuota,
-    /// Memory for the frame that is being read, and when it must be there.
+    /// The memory of the frame that is being read, and the deadline for the frame.
     permit: Option<(MemoryPermit, Instant)>,
-    broker: BrokerLink,
+    broker: BrokerSession,
     shutdown: CancellationToken,
-    session: handlers::SessionState,
+    session: handlers::ConnectionState,
 }
 
-/// The client's side, and who it is.
+/// The client's side of the connection.
 pub(super) struct ClientReader {
     pub(super) read: OwnedReadHalf,
-    pub(super) client: ClientOrigin,
+    pub(super) origin: ClientOrigin,
     pub(super) cross_zone: Arc<CrossZoneTraffic>,
 }
 
@@ -65,18 +68,18 @@ impl ReadLoop {
         endpoint: Endpoint,
         connection: ConnectionId,
         client: ClientReader,
-        broker: BrokerLink,
+        broker: BrokerSession,
         shutdown: CancellationToken,
     ) -> Self {
-        let budget = match endpoint {
+        let memory = match endpoint {
             Endpoint::Node(_) => &proxy.produce_memory,
             Endpoint::Bootstrap | Endpoint::Broker(_) => &proxy.classic_memory,
         };
         Self {
-            quota: budget.quota(proxy.settings.connection_bytes_max),
+            quota: memory.quota(proxy.settings.connection_bytes_max),
             permit: None,
             frames: FrameReader::new(proxy.settings.frame_bytes_max),
-            session: handlers::SessionState::new(&proxy),
+            session: handlers::ConnectionState::new(&proxy),
             proxy,
             endpoint,
             connection,
@@ -96,14 +99,14 @@ impl ReadLoop {
                 },
                 Err(error) => return self.close(CloseReason::Client(error.to_string())).await,
             };
-            if let Err(close) = self.take(frame).await {
+            if let Err(close) = self.handle_frame(frame).await {
                 return self.close(close).await;
             }
         }
     }
 
-    /// Reads what there is, once there is memory for the frame that it belongs to; `Some` when
-    /// nothing more will come or is wanted.
+    /// Reads available bytes after taking memory for the frame to which they belong. Returns `Some`
+    /// if reading ends.
     async fn read_more(&mut self) -> Option<ReadEnd> {
         let announced =
             self.frames.pending_frame_bytes().filter(|bytes| *bytes > UNACCOUNTED_BYTES);
@@ -124,7 +127,7 @@ impl ReadLoop {
             () = self.shutdown.cancelled() => return Some(ReadEnd::Stopped),
             ready = self.client.read.readable() => if ready.is_err() { return Some(ReadEnd::Disconnected) },
             () = sleep_until(deadline) => {
-                tracing::info!(bytes = announced, "a frame did not arrive in time; closing");
+                tracing::info!(bytes = announced, "closing connection: a frame did not arrive in time");
                 return Some(ReadEnd::Disconnected);
             }
         }
@@ -135,81 +138,113 @@ impl ReadLoop {
         }
     }
 
-    /// Lets the writer answer what came before, then close.
+    /// Closes the connection after earlier responses are written.
     async fn close(self, close: CloseReason) -> ReadEnd {
-        // A writer that is gone has closed already.
-        let _gone = self.broker.enqueue(PendingResponse::CloseReason(close)).await;
+        // A write loop that has ended has closed the connection.
+        let _ended = self.broker.responses().push(PendingResponse::Close(close)).await;
         ReadEnd::Stopped
     }
 
-    async fn take(&mut self, frame: Bytes) -> Result<(), CloseReason> {
+    /// Handles one frame: parses the header, takes memory, decides what happens to the request, and
+    /// queues its response.
+    async fn handle_frame(&mut self, frame: Bytes) -> Result<(), CloseReason> {
         let header = OwnedRequestHeader::parse(&frame)
             .map_err(|error| CloseReason::Client(error.to_string()))?;
         let (api_key, correlation_id) = (header.api_key, header.correlation_id);
-        let api = apis::lookup(header.api_key).map_or("other", |api| api.name);
+        let api = apis::lookup(api_key).map_or("other", |api| api.name);
         self.proxy.metrics.clients.request(api, self.endpoint.kind());
-        // Held until the frame is with the broker; what is produced here holds it for longer.
-        let mut permit = self.permit.take().map(|(permit, _)| permit);
-        let produced = matches!(self.endpoint, Endpoint::Node(_)) && header.api_key == PRODUCE;
-        if produced && permit.is_none() {
-            let taken = self.quota.acquire(frame.len()).await;
-            permit = Some(taken.map_err(|closed| CloseReason::Upstream(closed.to_string()))?);
+        // Held until the frame is with the broker. A produce to a diskless node holds it longer.
+        let mut permit = self.frame_permit(&header, frame.len()).await?;
+        let request = self.request(header, frame, &mut permit);
+        let zone = request.client_zone().zone;
+        let is_remote = zone.is_some_and(|zone| zone != self.proxy.topology.zone());
+        self.client.cross_zone.received(api_key, is_remote, request.frame.len());
+        let action = handlers::dispatch(request, &mut self.session, &mut self.broker).await?;
+        self.perform(action, api_key, correlation_id).await
+    }
+
+    /// Returns the memory that a frame holds. Small frames hold none, except those produced to a
+    /// diskless node.
+    async fn frame_permit(
+        &mut self,
+        header: &OwnedRequestHeader,
+        bytes: usize,
+    ) -> Result<Option<MemoryPermit>, CloseReason> {
+        match self.permit.take() {
+            Some((permit, _)) => Ok(Some(permit)),
+            None if self.is_diskless_produce(header) => {
+                let permit = self.quota.acquire(bytes).await;
+                permit.map(Some).map_err(|closed| CloseReason::Upstream(closed.to_string()))
+            }
+            None => Ok(None),
         }
+    }
+
+    fn is_diskless_produce(&self, header: &OwnedRequestHeader) -> bool {
+        matches!(self.endpoint, Endpoint::Node(_)) && header.api_key == ApiKey::Produce as i16
+    }
+
+    /// Builds the request. One produced to a diskless node takes the permit along.
+    fn request(
+        &self,
+        header: OwnedRequestHeader,
+        frame: Bytes,
+        permit: &mut Option<MemoryPermit>,
+    ) -> Request {
         let now = Instant::now();
         let waited = permit.as_ref().map(|permit| permit.waited);
         let received = waited.and_then(|waited| now.checked_sub(waited)).unwrap_or(now);
-        let is_sasl = apis::is_sasl(header.api_key);
-        let request = Request {
+        let permit = if self.is_diskless_produce(&header) { permit.take() } else { None };
+        Request {
             proxy: Arc::clone(&self.proxy),
             endpoint: self.endpoint,
-            client: self.client.client.clone(),
+            client: self.client.origin.clone(),
             connection: self.connection,
             body: frame.slice(header.bytes..),
             header,
             frame,
-            room: if produced { permit.take() } else { None },
+            permit,
             received,
-        };
-        let zone = request.client_zone().zone;
-        let is_remote = zone.is_some_and(|zone| zone != self.proxy.topology.zone());
-        self.client.cross_zone.received(api_key, is_remote, request.frame.len());
-        match handlers::dispatch(request, &mut self.session, &mut self.broker).await? {
+        }
+    }
+
+    /// Forwards a request or starts its response, and queues what the client gets.
+    async fn perform(
+        &mut self,
+        action: Action,
+        api_key: i16,
+        correlation_id: i32,
+    ) -> Result<(), CloseReason> {
+        let response = match action {
             Action::Forward { frames, response } => {
                 self.broker.forward(&frames).await?;
-                if is_sasl {
+                if apis::is_sasl(api_key) {
                     self.broker.mark_authenticated();
                 }
                 match response {
-                    ResponseHandling::NotExpected => Ok(()),
+                    ResponseHandling::NotExpected => return Ok(()),
                     ResponseHandling::Forward => {
-                        self.broker
-                            .enqueue(PendingResponse::Forward { api_key, correlation_id })
-                            .await
+                        PendingResponse::Forward { api_key, correlation_id }
                     }
                     ResponseHandling::Edit(edit) => {
-                        self.broker
-                            .enqueue(PendingResponse::Edit { api_key, correlation_id, edit })
-                            .await
+                        PendingResponse::Edit { api_key, correlation_id, edit }
                     }
                 }
             }
             Action::Respond(response) => {
-                // It makes progress while the writer is busy with what came before, and ends with
-                // the connection: a long poll of a client that is gone waits for nobody.
-                let running = AbortOnDropHandle::new(tasks::spawn("answer", response));
+                // It makes progress while the write loop is busy with earlier responses, and ends
+                // with the connection: a long poll does not outlive its client.
+                let running = AbortOnDropHandle::new(tasks::spawn("response", response));
                 let joined = running.map(|joined| {
                     joined.unwrap_or_else(|error| {
                         Err(CloseReason::Internal(format!("handler: {error}")))
                     })
                 });
-                self.broker
-                    .enqueue(PendingResponse::Local { api_key, response: joined.boxed() })
-                    .await
+                PendingResponse::Local { api_key, response: joined.boxed() }
             }
-            Action::RespondInTurn(response) => {
-                self.broker.enqueue(PendingResponse::Deferred { api_key, response }).await
-            }
-        }
+            Action::RespondInTurn(response) => PendingResponse::Deferred { api_key, response },
+        };
+        self.broker.responses().push(response).await
     }
 }
 

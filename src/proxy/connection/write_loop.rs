@@ -1,4 +1,4 @@
-//! Pays what the client is owed, in the order of its requests.
+//! Writes responses to the client in the order of its requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,21 +8,22 @@ use futures::FutureExt;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::broker_reader::BrokerReader;
 use super::outbound::{ClientWriter, OutboundBuffer};
-use super::{Endpoint, PendingResponse};
+use crate::proxy::broker::reader::BrokerReader;
+use crate::proxy::broker::response_queue::{LocalResponse, PendingResponse};
+use crate::proxy::endpoint::Endpoint;
 use crate::proxy::response::{CloseReason, ResponseFrame};
-use crate::proxy::upstream::CALL_TIMEOUT;
+use crate::proxy::upstream::connection::CALL_TIMEOUT;
 
-/// Bytes that gather before they are written although more is at hand.
+/// Buffered bytes from which on they are written although more responses are ready.
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
 pub(super) struct WriteLoop {
     endpoint: Endpoint,
     outbound: OutboundBuffer,
     responses: mpsc::Receiver<PendingResponse>,
-    upstream: Option<BrokerReader>,
-    /// Whether the client spoke SASL with the broker.
+    broker: Option<BrokerReader>,
+    /// Whether the client sent SASL requests to the broker.
     authenticated: Arc<AtomicBool>,
 }
 
@@ -37,128 +38,145 @@ impl WriteLoop {
             endpoint,
             outbound: OutboundBuffer::new(client),
             responses,
-            upstream: None,
+            broker: None,
             authenticated,
         }
     }
 
+    /// Runs until the queue is closed and empty, or the connection ends.
     pub(super) async fn run(mut self) -> Result<(), CloseReason> {
         loop {
-            let responses = match self.responses.try_recv() {
-                Ok(responses) => responses,
+            let pending = match self.responses.try_recv() {
+                Ok(pending) => pending,
                 Err(TryRecvError::Disconnected) => return self.outbound.flush().await,
                 Err(TryRecvError::Empty) => {
                     self.outbound.flush().await?;
                     match self.next_pending().await? {
-                        Some(responses) => responses,
+                        Some(pending) => pending,
                         None => return Ok(()),
                     }
                 }
             };
-            match responses {
-                PendingResponse::BrokerConnected(read, alive, cross_zone) => {
-                    self.upstream = Some(BrokerReader::new(read, alive, cross_zone));
-                }
-                PendingResponse::Forward { api_key, correlation_id } => {
-                    self.forward_response(api_key, correlation_id).await?;
-                }
-                PendingResponse::Edit { api_key, correlation_id, edit } => {
-                    let frame = self.broker_response(correlation_id).await?;
-                    let reply = edit(frame).await?;
-                    self.outbound.push(api_key, reply);
-                }
-                PendingResponse::Rpc { correlation_id, reply } => {
-                    self.complete_rpc(correlation_id, reply).await?;
-                }
-                PendingResponse::Local { api_key, mut response } => {
-                    let reply = match (&mut response).now_or_never() {
-                        Some(reply) => reply,
-                        None => {
-                            self.outbound.flush().await?;
-                            response.await
-                        }
-                    };
-                    if let Some(close) = self.push_result(api_key, reply) {
-                        return self.finish(close).await;
-                    }
-                }
-                PendingResponse::Deferred { api_key, response } => {
-                    self.outbound.flush().await?;
-                    if let Some(close) = self.push_result(api_key, response.await) {
-                        return self.finish(close).await;
-                    }
-                }
-                PendingResponse::CloseReason(close) => return self.finish(close).await,
-            }
+            self.write(pending).await?;
             if self.outbound.remaining() > WRITE_BUFFER_BYTES {
                 self.outbound.flush().await?;
             }
         }
     }
 
-    /// Gives the client an answer, if it wants one; or says why the connection ends.
-    fn push_result(
-        &mut self,
-        api_key: i16,
-        reply: Result<Option<ResponseFrame>, CloseReason>,
-    ) -> Option<CloseReason> {
-        match reply {
-            Ok(reply) => {
-                reply.into_iter().for_each(|reply| self.outbound.push(api_key, reply));
-                None
+    /// Writes a response to the outbound buffer.
+    ///
+    /// # Errors
+    /// Why the connection ends. Earlier responses are flushed unless the connection broke.
+    async fn write(&mut self, pending: PendingResponse) -> Result<(), CloseReason> {
+        match pending {
+            PendingResponse::BrokerConnected(broker) => {
+                self.broker = Some(BrokerReader::new(broker));
+                Ok(())
             }
-            Err(close) => Some(close),
+            PendingResponse::Forward { api_key, correlation_id } => {
+                self.forward_response(api_key, correlation_id).await
+            }
+            PendingResponse::Edit { api_key, correlation_id, edit } => {
+                let frame = self.broker_response(correlation_id).await?;
+                self.outbound.push(api_key, edit(frame).await?);
+                Ok(())
+            }
+            PendingResponse::Rpc { correlation_id, sender } => {
+                self.complete_rpc(correlation_id, sender).await
+            }
+            PendingResponse::Local { api_key, response } => {
+                self.write_local(api_key, response).await
+            }
+            PendingResponse::Deferred { api_key, response } => {
+                self.outbound.flush().await?;
+                let response = response.await;
+                self.push_result(api_key, response).await
+            }
+            PendingResponse::Close(reason) => self.finish(reason).await,
         }
     }
 
-    async fn finish(mut self, close: CloseReason) -> Result<(), CloseReason> {
-        self.outbound.flush().await?;
-        Err(close)
+    /// Writes a response of the proxy. Earlier responses are flushed if it is not ready.
+    async fn write_local(
+        &mut self,
+        api_key: i16,
+        mut response: LocalResponse,
+    ) -> Result<(), CloseReason> {
+        let response = match (&mut response).now_or_never() {
+            Some(response) => response,
+            None => {
+                self.outbound.flush().await?;
+                response.await
+            }
+        };
+        self.push_result(api_key, response).await
     }
 
-    /// Waits for the next debt, with an eye on the broker, which owes nothing now.
+    async fn push_result(
+        &mut self,
+        api_key: i16,
+        response: Result<Option<ResponseFrame>, CloseReason>,
+    ) -> Result<(), CloseReason> {
+        match response {
+            Ok(Some(frame)) => self.outbound.push(api_key, frame),
+            // The client expects no response.
+            Ok(None) => {}
+            Err(reason) => return self.finish(reason).await,
+        }
+        Ok(())
+    }
+
+    /// Flushes earlier responses, then ends the connection.
+    async fn finish(&mut self, reason: CloseReason) -> Result<(), CloseReason> {
+        self.outbound.flush().await?;
+        Err(reason)
+    }
+
+    /// Waits for the next response. Meanwhile notices if the broker, which has nothing to send now,
+    /// closes the connection.
     async fn next_pending(&mut self) -> Result<Option<PendingResponse>, CloseReason> {
         loop {
-            let Some(upstream) = self.upstream.as_mut().filter(|up| !up.has_bytes()) else {
+            let Some(broker) = self.broker.as_mut().filter(|broker| !broker.has_bytes()) else {
                 return Ok(self.responses.recv().await);
             };
             tokio::select! {
                 biased;
-                responses = self.responses.recv() => return Ok(responses),
-                read = upstream.read() => if let Err(close) = read {
-                    self.upstream = None;
+                pending = self.responses.recv() => return Ok(pending),
+                read = broker.read() => if let Err(close) = read {
+                    self.broker = None;
                     self.close_or_detach(close)?;
                 },
             }
         }
     }
 
-    /// A classic endpoint is the broker's; a diskless node lives on without, unless the client
-    /// authenticated to this very connection: then it has to do so again.
+    /// Ends the connection after the loss of its broker. A diskless node continues without it unless
+    /// the client authenticated on it: then the client has to authenticate again.
     fn close_or_detach(&self, close: CloseReason) -> Result<(), CloseReason> {
         let is_node = matches!(self.endpoint, Endpoint::Node(_));
         if is_node && !self.authenticated.load(Ordering::Acquire) { Ok(()) } else { Err(close) }
     }
 
-    /// Hands the reader what the broker said to its question. A broker that is gone or silent
-    /// leaves it without an answer.
+    /// Hands the broker's response to the read loop. Drops the sender if the broker is gone or does
+    /// not respond in time.
     async fn complete_rpc(
         &mut self,
         correlation_id: i32,
-        reply: oneshot::Sender<Bytes>,
+        sender: oneshot::Sender<Bytes>,
     ) -> Result<(), CloseReason> {
         self.outbound.flush().await?;
         let response = tokio::time::timeout(CALL_TIMEOUT, self.broker_response(correlation_id));
-        let silent = || CloseReason::Upstream("the broker did not answer in time".to_owned());
+        let silent = || CloseReason::Upstream("the broker did not respond in time".to_owned());
         match response.await.unwrap_or_else(|_| Err(silent())) {
             Ok(frame) => {
-                // The reader may have ended meanwhile.
-                let _received = reply.send(frame);
+                // The read loop may have ended meanwhile.
+                let _received = sender.send(frame);
                 Ok(())
             }
             Err(close) => {
-                if let Some(upstream) = self.upstream.take() {
-                    upstream.mark_dead();
+                if let Some(broker) = self.broker.take() {
+                    broker.mark_dead();
                 }
                 self.close_or_detach(close)
             }
@@ -170,34 +188,34 @@ impl WriteLoop {
         api_key: i16,
         correlation_id: i32,
     ) -> Result<(), CloseReason> {
-        let Some(upstream) = &mut self.upstream else { return Err(no_upstream()) };
+        let Some(broker) = &mut self.broker else { return Err(no_broker()) };
         let mut remaining_bytes = loop {
-            if let Some(length) = upstream.frame_length(correlation_id)? {
+            if let Some(length) = broker.frame_length(correlation_id)? {
                 break 4 + length;
             }
             self.outbound.flush().await?;
-            upstream.read().await?;
+            broker.read().await?;
         };
         loop {
-            let piece = upstream.take(remaining_bytes);
+            let piece = broker.take(remaining_bytes);
             remaining_bytes -= piece.len();
             self.outbound.push_piece(api_key, piece);
             if remaining_bytes == 0 {
                 return Ok(());
             }
-            // Forward what is there before the rest comes.
+            // Forwards what has arrived before the rest does.
             self.outbound.flush().await?;
-            upstream.read().await?;
+            broker.read().await?;
         }
     }
 
     async fn broker_response(&mut self, correlation_id: i32) -> Result<Bytes, CloseReason> {
         self.outbound.flush().await?;
-        let Some(upstream) = &mut self.upstream else { return Err(no_upstream()) };
-        upstream.whole_frame(correlation_id).await
+        let Some(broker) = &mut self.broker else { return Err(no_broker()) };
+        broker.whole_frame(correlation_id).await
     }
 }
 
-fn no_upstream() -> CloseReason {
+fn no_broker() -> CloseReason {
     CloseReason::Upstream("the broker closed the connection".to_owned())
 }

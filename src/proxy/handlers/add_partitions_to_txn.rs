@@ -7,18 +7,19 @@ use kafka_protocol::messages::add_partitions_to_txn_response::{
 use kafka_protocol::messages::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
 
 use super::requested_topics::permits_unless_classic;
-use super::{Action, Request};
 use crate::log::ids::TopicId;
-use crate::proxy::authorization::Operation;
-use crate::proxy::connection::{BrokerLink, TopicPermissions};
+use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::TopicPermissions;
+use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::error_code::ErrorCode;
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
 /// A transaction that names a diskless partition is refused before a record of it is written,
 /// with a code that is fatal to the producer: nothing that it can do would help.
 pub(super) async fn guard(
     request: Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let asked: AddPartitionsToTxnRequest = request.decode()?;
     let topics = &asked.v3_and_below_topics;

@@ -8,14 +8,14 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::config_changes::{self, AlterRequest, Change, OP_SET, Resource, ResourceResult};
 use super::topic_configs::is_diskless_flag;
-use super::{Action, Request};
-use crate::proxy::connection::BrokerLink;
+use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::error_code::ErrorCode;
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
 pub(super) async fn edit(
     request: &Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     config_changes::edit::<AlterConfigsRequest>(request, broker).await
 }

@@ -6,12 +6,12 @@ use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 use kafka_protocol::protocol::Request as _;
 
-use super::{Action, Request};
-use crate::proxy::Proxy;
-use crate::proxy::advertise::node_id;
-use crate::proxy::connection::Endpoint;
+use crate::proxy::context::Proxy;
+use crate::proxy::endpoint::Endpoint;
 use crate::proxy::error_code::ErrorCode;
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::{self, CloseReason};
+use crate::proxy::routing::node_ids::node_id;
 use crate::wire::varint::{VARINT_BYTES_MAX, take_unsigned};
 
 /// The highest version that is relayed and advertised.

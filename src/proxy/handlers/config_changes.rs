@@ -10,10 +10,10 @@ use std::collections::HashMap;
 use kafka_protocol::protocol::{Request as ApiRequest, StrBytes};
 
 use super::topic_configs::{RESOURCE_TOPIC, is_compaction, is_diskless_flag, parse_diskless_flag};
-use super::{Action, Request};
-use crate::proxy::Proxy;
-use crate::proxy::connection::BrokerLink;
+use crate::proxy::broker::session::BrokerSession;
+use crate::proxy::context::Proxy;
 use crate::proxy::error_code::ErrorCode;
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 use crate::proxy::topics::{MakeDisklessError, MigrationMode};
 
@@ -99,7 +99,7 @@ impl BrokerVerdicts {
 /// Applies the diskless flag and forwards the rest of the request to the broker.
 pub(super) async fn edit<A: AlterRequest>(
     request: &Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let mut alter: A = request.decode()?;
     let order: Vec<_> =

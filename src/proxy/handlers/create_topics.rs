@@ -13,11 +13,11 @@ use super::requested_topics::topic_id;
 use super::topic_configs::{
     DISKLESS_ENABLE, SOURCE_TOPIC, is_compaction, is_diskless_flag, parse_diskless_flag,
 };
-use super::{Action, Request};
 use crate::coordinator::TopicType;
-use crate::proxy::Proxy;
-use crate::proxy::connection::BrokerLink;
+use crate::proxy::broker::session::BrokerSession;
+use crate::proxy::context::Proxy;
 use crate::proxy::error_code::ErrorCode;
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 use crate::proxy::topics::PendingCreation;
 
@@ -26,7 +26,7 @@ const WITH_TOPIC_IDS: i16 = 7;
 
 pub(super) async fn edit(
     request: &Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let mut create: CreateTopicsRequest = request.decode()?;
     let validate_only = create.validate_only;
@@ -76,7 +76,7 @@ pub(super) async fn edit(
 /// The topics with a flag of ours that the broker would create for this client.
 async fn creatable(
     create: &CreateTopicsRequest,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<HashSet<String>, CloseReason> {
     let flagged = |topic: &&CreatableTopic| topic.configs.iter().any(|c| is_diskless_flag(&c.name));
     let mut topics: Vec<_> = create.topics.iter().filter(flagged).cloned().collect();

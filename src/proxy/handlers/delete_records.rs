@@ -10,13 +10,14 @@ use kafka_protocol::messages::delete_records_response::{
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::requested_topics::{authorize_and_resolve, not_leader_error, permits_unless_classic};
-use super::{Action, Request};
 use crate::engine::list_offsets::OffsetSpec;
 use crate::log::ids::{TopicId, TopicPartition};
-use crate::proxy::Proxy;
-use crate::proxy::authorization::Operation;
-use crate::proxy::connection::{BrokerLink, TopicPermissions};
+use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::TopicPermissions;
+use crate::proxy::broker::session::BrokerSession;
+use crate::proxy::context::Proxy;
 use crate::proxy::error_code::{self, ErrorCode};
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
 /// Asks for everything up to the high watermark.
@@ -24,7 +25,7 @@ const HIGH_WATERMARK: i64 = -1;
 
 pub(super) async fn guard(
     request: Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let asked: DeleteRecordsRequest = request.decode()?;
     let named: Vec<_> =
@@ -45,7 +46,7 @@ pub(super) async fn guard(
 
 pub(super) async fn serve(
     request: &Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let mut asked: DeleteRecordsRequest = request.decode()?;
     keep_last(&mut asked);

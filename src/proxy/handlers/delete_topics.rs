@@ -7,9 +7,9 @@ use std::time::Duration;
 use kafka_protocol::messages::DeleteTopicsRequest;
 
 use super::requested_topics::topic_id;
-use super::{Action, Request};
 use crate::log::ids::TopicId;
-use crate::proxy::Proxy;
+use crate::proxy::context::Proxy;
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 use crate::tasks;
 

@@ -4,7 +4,7 @@ use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::{BrokerId, DescribeClusterRequest};
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Action, Request};
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
 /// The endpoint type of controllers; that of brokers is 1.

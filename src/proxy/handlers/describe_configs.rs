@@ -8,13 +8,14 @@ use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::topic_configs::{DISKLESS_ENABLE, RESOURCE_TOPIC, SOURCE_TOPIC};
-use super::{Action, Request};
-use crate::proxy::Proxy;
-use crate::proxy::advertise::node_id;
-use crate::proxy::authorization::Operation;
-use crate::proxy::connection::{BrokerLink, Endpoint};
+use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::session::BrokerSession;
+use crate::proxy::context::Proxy;
+use crate::proxy::endpoint::Endpoint;
 use crate::proxy::error_code::ErrorCode;
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
+use crate::proxy::routing::node_ids::node_id;
 
 /// `ConfigSource` of a config in a node's own file.
 const SOURCE_STATIC_BROKER: i8 = 4;
@@ -26,7 +27,7 @@ const RESOURCE_BROKER: i8 = 4;
 
 pub(super) async fn edit(
     request: &Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let mut describe: DescribeConfigsRequest = request.decode()?;
     let own_id = match request.endpoint {

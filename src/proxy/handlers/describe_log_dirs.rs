@@ -8,14 +8,15 @@ use kafka_protocol::messages::describe_log_dirs_response::{
 use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Action, Request};
 use crate::log::ids::TopicPartition;
-use crate::proxy::Proxy;
-use crate::proxy::advertise::node_id;
-use crate::proxy::authorization::Operation;
-use crate::proxy::connection::{BrokerLink, Endpoint};
+use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::session::BrokerSession;
+use crate::proxy::context::Proxy;
+use crate::proxy::endpoint::Endpoint;
 use crate::proxy::error_code::{self, ErrorCode};
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
+use crate::proxy::routing::node_ids::node_id;
 
 /// The first version whose answers can say more than that there is nothing (KIP-784).
 const WITH_ERROR_CODE: i16 = 3;
@@ -35,7 +36,7 @@ pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
 /// One directory, the object store, with the partitions that this node leads.
 pub(super) async fn serve(
     request: &Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let asked: DescribeLogDirsRequest = request.decode()?;
     if !broker.cluster_allows(Operation::Describe).await? {

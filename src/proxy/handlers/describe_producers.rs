@@ -11,17 +11,18 @@ use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersRespon
 use super::requested_topics::{
     authorize_and_resolve, is_legal_name, not_leader_error, permits_unless_classic,
 };
-use super::{Action, Request};
 use crate::coordinator::ProducerSnapshot;
 use crate::log::ids::TopicId;
-use crate::proxy::authorization::Operation;
-use crate::proxy::connection::{BrokerLink, TopicPermissions};
+use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::TopicPermissions;
+use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::error_code::{self, ErrorCode};
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
 pub(super) async fn guard(
     request: Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let asked: DescribeProducersRequest = request.decode()?;
     let named: Vec<_> =
@@ -40,7 +41,7 @@ pub(super) async fn guard(
 
 pub(super) async fn serve(
     request: &Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let asked: DescribeProducersRequest = request.decode()?;
     let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));

@@ -4,11 +4,11 @@ use kafka_protocol::messages::DescribeTopicPartitionsRequest;
 
 use super::metadata::{MetadataTopic, NO_LEADER, classify_topic};
 use super::requested_topics::topic_id;
-use super::{Action, Request};
 use crate::log::ids::TopicPartition;
 use crate::proxy::error_code::ErrorCode;
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
-use crate::proxy::router::Router;
+use crate::proxy::routing::router::Router;
 
 pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
     let client_zone = request.client_zone();

@@ -6,18 +6,19 @@ use futures::FutureExt;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
 
+use super::connection_state::ConnectionState;
 use super::fetch_partitions::{FetchContext, PartitionResult, fetch_partitions, group_by_topic};
 use super::requested_topics::{RequestTopics, classify_topics, not_leader_error, topic_id};
-use super::{Action, Request, SessionState, begin_response_frame};
 use crate::engine::fetch::FetchPlan;
 use crate::engine::memory::ConnectionQuota;
 use crate::log::ids::TopicId;
 use crate::metrics::ApiKind;
-use crate::proxy::Proxy;
-use crate::proxy::authorization::Operation;
-use crate::proxy::connection::BrokerLink;
+use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::session::BrokerSession;
+use crate::proxy::context::Proxy;
 use crate::proxy::error_code::ErrorCode;
 use crate::proxy::fetch_sessions::{FetchPosition, Naming, SessionError, SessionPartition};
+use crate::proxy::request::{Action, Request, begin_response_frame};
 use crate::proxy::response::{BodyReloader, CloseReason, ResponseFrame};
 use crate::wire::fetch_response::{FrameSlice, ResponseBody, encode};
 
@@ -35,8 +36,8 @@ const WITH_IDS: i16 = 13;
 /// is ended, so that the next fetch names everything.
 pub(super) async fn guard(
     request: Request,
-    session: &mut SessionState,
-    broker: &mut BrokerLink,
+    session: &mut ConnectionState,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let fetch: FetchRequest = request.decode()?;
     let migrations = request.proxy.topics.migrations();
@@ -94,8 +95,8 @@ fn error_response(fetch: &FetchRequest, codes: impl Iterator<Item = ErrorCode>) 
 /// Diskless nodes.
 pub(super) async fn serve(
     request: Request,
-    session: &SessionState,
-    broker: &mut BrokerLink,
+    session: &ConnectionState,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let fetch: FetchRequest = request.decode()?;
     let is_follower = fetch.replica_id.0 >= 0 || fetch.replica_state.replica_id.0 >= 0;

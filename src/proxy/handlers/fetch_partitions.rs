@@ -12,9 +12,9 @@ use crate::coordinator::Watermarks;
 use crate::engine::fetch as engine;
 use crate::engine::memory::{ConnectionQuota, MemoryPermit};
 use crate::log::ids::TopicPartition;
-use crate::proxy::Proxy;
-use crate::proxy::authorization::Operation;
-use crate::proxy::connection::TopicPermissions;
+use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::TopicPermissions;
+use crate::proxy::context::Proxy;
 use crate::proxy::error_code::{self, ErrorCode};
 use crate::proxy::fetch_sessions::{
     FetchPosition, Naming, ReportedState, SessionPartition, SessionPlan,

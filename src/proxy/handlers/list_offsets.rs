@@ -11,13 +11,14 @@ use kafka_protocol::messages::list_offsets_response::{
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicName};
 
 use super::requested_topics::{authorize_and_resolve, not_leader_error, permits_unless_classic};
-use super::{Action, Request};
 use crate::engine::list_offsets::{OffsetSpec, TimestampAndOffset};
 use crate::log::ids::TopicId;
-use crate::proxy::Proxy;
-use crate::proxy::authorization::Operation;
-use crate::proxy::connection::{BrokerLink, TopicPermissions};
+use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::TopicPermissions;
+use crate::proxy::broker::session::BrokerSession;
+use crate::proxy::context::Proxy;
 use crate::proxy::error_code::{self, ErrorCode};
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
 /// The first version whose answers carry leader epochs; earlier ones cannot be written with one.
@@ -34,7 +35,7 @@ mod special {
 
 pub(super) async fn guard(
     request: Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let asked: ListOffsetsRequest = request.decode()?;
     let named: Vec<_> =
@@ -55,7 +56,7 @@ pub(super) async fn guard(
 
 pub(super) async fn serve(
     request: &Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let mut asked: ListOffsetsRequest = request.decode()?;
     let twice = take_duplicates(&mut asked);

@@ -2,7 +2,7 @@
 
 use kafka_protocol::messages::{ListTransactionsRequest, ListTransactionsResponse};
 
-use super::{Action, Request};
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
 /// Returns an empty list: clients query every node and merge the results, and a diskless node

@@ -6,12 +6,12 @@ use kafka_protocol::messages::metadata_response::{
 use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Action, Request};
 use crate::log::ids::{TopicId, TopicPartition};
-use crate::proxy::Proxy;
+use crate::proxy::context::Proxy;
 use crate::proxy::error_code::ErrorCode;
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
-use crate::proxy::router::Router;
+use crate::proxy::routing::router::Router;
 use crate::proxy::topics::{Topic, id_of};
 
 /// The first version whose answers carry topic ids: without the id a recreated topic could not be

@@ -9,12 +9,13 @@ use kafka_protocol::messages::offset_for_leader_epoch_response::{
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
 use super::requested_topics::{authorize_and_resolve, not_leader_error, permits_unless_classic};
-use super::{Action, Request};
 use crate::engine::list_offsets::OffsetSpec;
 use crate::log::ids::TopicId;
-use crate::proxy::authorization::Operation;
-use crate::proxy::connection::{BrokerLink, TopicPermissions};
+use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::TopicPermissions;
+use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::error_code::{self, ErrorCode};
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
 /// What a client says that knows no epoch.
@@ -22,7 +23,7 @@ const NO_EPOCH: i32 = -1;
 
 pub(super) async fn guard(
     request: Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let asked: OffsetForLeaderEpochRequest = request.decode()?;
     let named: Vec<_> =
@@ -46,7 +47,7 @@ pub(super) async fn guard(
 /// first one ended where the log begins.
 pub(super) async fn serve(
     request: &Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let asked: OffsetForLeaderEpochRequest = request.decode()?;
     let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str()));

@@ -13,16 +13,17 @@ use super::produce_validation::{self, ProduceError};
 use super::requested_topics::{
     RequestTopics, classify_topics, not_leader_error, resolve_diskless_topic, topic_id,
 };
-use super::{Action, Request, ResponseHandling};
 use crate::coordinator::{BatchOutcome, Refusal};
 use crate::engine::produce::{ProducedBatch, RowOutcome};
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::logging::SPAN_TARGET;
 use crate::metrics::{ApiKind, Metrics, ProduceStage};
-use crate::proxy::Proxy;
-use crate::proxy::authorization::Operation;
-use crate::proxy::connection::{BrokerLink, TopicPermissions};
+use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::TopicPermissions;
+use crate::proxy::broker::session::BrokerSession;
+use crate::proxy::context::Proxy;
 use crate::proxy::error_code::{self, ErrorCode};
+use crate::proxy::request::{Action, Request, ResponseHandling};
 use crate::proxy::response::{self, CloseReason};
 
 /// No produce is given up earlier, however short the client's `timeout_ms`: a broker has the
@@ -40,7 +41,7 @@ const WITH_TOPIC_IDS: i16 = 13;
 /// its partitions with a retriable code; nothing is stored, and the client asks for metadata anew.
 pub(super) async fn guard(
     request: Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let produce: ProduceRequest = request.decode()?;
     let named = named(&produce);
@@ -109,7 +110,7 @@ enum Row {
 /// Diskless nodes: checks every batch, admits the good ones, and answers when they are committed.
 pub(super) async fn serve(
     mut request: Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let mut produce: ProduceRequest = request.decode()?;
     match (produce_validation::check_request_batches(&produce, request.version()), produce.acks) {
@@ -127,7 +128,7 @@ pub(super) async fn serve(
         topics.push((topic, rows));
     }
     let received = request.received;
-    let room = request.room.take().ok_or_else(|| CloseReason::Internal("no room".to_owned()))?;
+    let room = request.permit.take().ok_or_else(|| CloseReason::Internal("no room".to_owned()))?;
     let throttled = room.waited.min(THROTTLE_MAX);
     let client_id = request.header.client_id.as_deref();
     let span = trace_span!(target: SPAN_TARGET, "produce", client_id, batches = appends.len());

@@ -7,10 +7,10 @@ use kafka_protocol::messages::produce_response::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::Request;
 use crate::engine::produce::ProducedBatch;
 use crate::log::ids::TopicPartition;
 use crate::proxy::error_code::{self, ErrorCode};
+use crate::proxy::request::Request;
 use crate::proxy::topics::Topic;
 use crate::wire::record_batch::{
     BatchError, ProduceLimits, check_produce, check_request, is_transactional,

@@ -8,10 +8,10 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::{Action, Request};
+use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::client_telemetry::{ClientTelemetry, PUSH_BYTES_MAX, REQUESTED_METRICS};
-use crate::proxy::connection::BrokerLink;
 use crate::proxy::error_code::ErrorCode;
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
 /// The subscription that all clients have; another number would make them ask anew.
@@ -23,7 +23,7 @@ const UNCOMPRESSED: i8 = 0;
 pub(super) async fn serve(
     request: Request,
     telemetry: &ClientTelemetry,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     broker.ensure_accepted().await?;
     match ApiKey::try_from(request.header.api_key) {

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::Request;
 use crate::log::ids::TopicId;
-use crate::proxy::Proxy;
-use crate::proxy::authorization::Operation;
-use crate::proxy::connection::{BrokerLink, TopicPermissions};
+use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::TopicPermissions;
+use crate::proxy::broker::session::BrokerSession;
+use crate::proxy::context::Proxy;
 use crate::proxy::error_code::ErrorCode;
+use crate::proxy::request::Request;
 use crate::proxy::response::CloseReason;
 use crate::proxy::topics::Topic;
 
@@ -112,7 +113,7 @@ pub(super) fn not_leader_error(permit: TopicPermissions, operation: Operation) -
 pub(super) async fn permits_unless_classic(
     request: &Request,
     topics: &[(TopicId, &str)],
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Option<Vec<TopicPermissions>>, CloseReason> {
     match classify_topics(&request.proxy, topics.iter().copied()).await {
         RequestTopics::ClassicOnly => Ok(None),

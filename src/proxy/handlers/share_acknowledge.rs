@@ -2,7 +2,7 @@
 
 use kafka_protocol::messages::ShareAcknowledgeRequest;
 
-use super::{Action, Request};
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
 pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {

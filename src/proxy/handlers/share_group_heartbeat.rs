@@ -4,18 +4,18 @@ use kafka_protocol::messages::{ShareGroupHeartbeatRequest, ShareGroupHeartbeatRe
 use kafka_protocol::protocol::StrBytes;
 
 use super::requested_topics::permits_unless_classic;
-use super::{Action, Request};
 use crate::log::ids::TopicId;
-use crate::proxy::authorization::Operation;
-use crate::proxy::connection::BrokerLink;
+use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::error_code::ErrorCode;
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
 /// Brokers read only their own logs for share groups: a member of a diskless topic would be given
 /// partitions and then hang in silence.
 pub(super) async fn guard(
     request: Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let asked: ShareGroupHeartbeatRequest = request.decode()?;
     let topics = asked.subscribed_topic_names.unwrap_or_default();

@@ -5,16 +5,16 @@ use kafka_protocol::messages::write_txn_markers_response::{
 };
 use kafka_protocol::messages::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
 
-use super::{Action, Request};
-use crate::proxy::authorization::Operation;
-use crate::proxy::connection::BrokerLink;
+use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::error_code::ErrorCode;
+use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
 /// `kafka-transactions abort` sends this to the leader: there is no transaction to end.
 pub(super) async fn serve(
     request: &Request,
-    broker: &mut BrokerLink,
+    broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let asked: WriteTxnMarkersRequest = request.decode()?;
     // As a broker has it: one of the two will do.

@@ -4,7 +4,7 @@ use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 
 use super::{TopicRegistry, id_of, placeholder};
 use crate::coordinator::{BindRule, CoordinatorError, Registration, TopicBinding, TopicType};
-use crate::proxy::upstream::UpstreamError;
+use crate::proxy::upstream::error::UpstreamError;
 
 /// Why a topic could not be made diskless.
 #[derive(Debug, thiserror::Error)]

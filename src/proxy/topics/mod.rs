@@ -14,9 +14,9 @@ use parking_lot::RwLock;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::cluster::KafkaCluster;
 use super::error_code::ErrorCode;
-use super::upstream::UpstreamError;
+use super::upstream::cluster::KafkaCluster;
+use super::upstream::error::UpstreamError;
 use crate::config::{TopicRules, TopicType as ConfiguredType};
 use crate::coordinator::{
     BindRule, Coordinator, CoordinatorError, Event, Registration, TopicBinding, TopicType,

@@ -12,8 +12,8 @@ use kafka_protocol::protocol::StrBytes;
 use super::classify::MakeDisklessError;
 use super::id_of;
 use crate::log::ids::TopicId;
-use crate::proxy::cluster::KafkaCluster;
-use crate::proxy::upstream::UpstreamError;
+use crate::proxy::upstream::cluster::KafkaCluster;
+use crate::proxy::upstream::error::UpstreamError;
 use crate::wire::record_batch::{Compression, TimestampType};
 use crate::wire::records::{Codec, RecordRules};
 

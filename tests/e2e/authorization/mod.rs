@@ -21,7 +21,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::Request;
 use odradek::entropy::Entropy;
-use odradek::proxy::sasl::{Mechanism, SaslCredentials};
+use odradek::proxy::upstream::sasl::{Mechanism, SaslCredentials};
 use uuid::Uuid;
 
 use crate::raw::client::Client;

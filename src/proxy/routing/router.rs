@@ -5,10 +5,10 @@ use std::sync::Arc;
 use kafka_protocol::messages::BrokerId;
 use kafka_protocol::protocol::StrBytes;
 
-use super::Proxy;
 use super::client_zone::ClientZone;
 use super::topology::{Address, NodeTopology};
 use crate::log::ids::TopicPartition;
+use crate::proxy::context::Proxy;
 
 /// The directions for a client in one place, as long as one answer takes.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::advertise::{NODES_PER_ZONE_MAX, leader_index, node_id};
+use super::node_ids::{NODES_PER_ZONE_MAX, leader_index, node_id};
 use crate::coordinator::{Member, Membership, ZoneRecord};
 use crate::log::ids::TopicPartition;
 

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use ring::{digest, hmac, pbkdf2};
 
-use super::SaslError;
+use super::error::SaslError;
 
 /// `n,,` in base 64: no channel binding.
 const CHANNEL_BINDING: &str = "c=biws";

@@ -8,17 +8,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::proxy::error_code::ErrorCode;
+
 /// What a broker said holds no longer than this, counted from when it was asked: so soon does a
 /// live connection feel that a permission was revoked.
-pub const DECISION_TTL: Duration = Duration::from_secs(30);
+pub(crate) const DECISION_TTL: Duration = Duration::from_secs(30);
 /// What is older is asked for again while it still holds, so that no request waits for it.
-pub const REFRESH_AFTER: Duration = Duration::from_secs(20);
+pub(crate) const REFRESH_AFTER: Duration = Duration::from_secs(20);
 /// Topics remembered for one connection; beyond, all are forgotten and asked for again.
 const TOPICS_MAX: usize = 10_000;
 
 /// An operation; the number is that of `AclOperation` in Kafka.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub(crate) enum Operation {
     /// Read records.
     Read = 3,
     /// Write records.
@@ -37,20 +39,47 @@ pub enum Operation {
 
 /// The operations that a principal may do on one resource: the bits `1 << operation` of KIP-430.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Operations(i32);
+pub(crate) struct Operations(i32);
 
 impl Operations {
     /// None at all.
-    pub const NONE: Self = Self(0);
+    pub(crate) const NONE: Self = Self(0);
 
     /// As a broker answers it. The value that stands for "was not asked" allows nothing.
-    pub fn from_bits(bits: i32) -> Self {
+    pub(crate) fn from_bits(bits: i32) -> Self {
         Self(bits)
     }
 
     /// Whether the operation is among them.
-    pub fn allow(self, operation: Operation) -> bool {
+    pub(crate) fn allow(self, operation: Operation) -> bool {
         self.0 & (1 << operation as i32) != 0
+    }
+}
+
+/// What a client may do with one topic of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TopicPermissions(Result<Operations, ErrorCode>);
+
+impl TopicPermissions {
+    /// Permits these operations.
+    pub(super) fn of(operations: Operations) -> Self {
+        Self(Ok(operations))
+    }
+
+    /// Fails every check with this error: the request names the topic by an unknown id.
+    pub(super) fn unknown_topic(error: ErrorCode) -> Self {
+        Self(Err(error))
+    }
+
+    /// Checks that the operation is allowed.
+    ///
+    /// # Errors
+    /// The error code for the topic's row in the response.
+    pub(crate) fn check(self, operation: Operation) -> Result<(), ErrorCode> {
+        match self.0?.allow(operation) {
+            true => Ok(()),
+            false => Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+        }
     }
 }
 
@@ -71,7 +100,7 @@ impl CachedDecision {
 
 /// What the brokers said of one connection's principal.
 #[derive(Debug, Default)]
-pub struct AuthorizationCache {
+pub(crate) struct AuthorizationCache {
     topics: HashMap<String, CachedDecision>,
     cluster: Option<CachedDecision>,
     accepted: Option<Instant>,
@@ -80,7 +109,7 @@ pub struct AuthorizationCache {
 impl AuthorizationCache {
     /// Notes what a broker, asked at `requested_at`, said of topics; that it answered at all means that
     /// it accepts the connection.
-    pub fn record_topics(
+    pub(crate) fn record_topics(
         &mut self,
         requested_at: Instant,
         decisions: impl IntoIterator<Item = (String, Operations)>,
@@ -98,30 +127,30 @@ impl AuthorizationCache {
     }
 
     /// Notes what a broker, asked at `requested_at`, said of the cluster.
-    pub fn record_cluster(&mut self, requested_at: Instant, operations: Operations) {
+    pub(crate) fn record_cluster(&mut self, requested_at: Instant, operations: Operations) {
         self.accepted = self.accepted.max(Some(requested_at));
         self.cluster = Some(CachedDecision { operations, requested_at, used: false });
     }
 
     /// Forgets everything: the connection is about to be somebody else's.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// Whether a broker answered this connection lately.
-    pub fn is_accepted(&self, now: Instant) -> bool {
+    pub(crate) fn is_accepted(&self, now: Instant) -> bool {
         self.accepted.is_some_and(|requested_at| now.duration_since(requested_at) < DECISION_TTL)
     }
 
     /// What may be done with a topic; `None` when nobody said so lately.
-    pub fn topic(&mut self, name: &str, now: Instant) -> Option<Operations> {
+    pub(crate) fn topic(&mut self, name: &str, now: Instant) -> Option<Operations> {
         let decisions = self.topics.get_mut(name).filter(|decisions| decisions.is_valid(now))?;
         decisions.used = true;
         Some(decisions.operations)
     }
 
     /// What may be done with the cluster; `None` when nobody said so lately.
-    pub fn cluster(&self, now: Instant) -> Option<Operations> {
+    pub(crate) fn cluster(&self, now: Instant) -> Option<Operations> {
         self.cluster
             .filter(|decisions| decisions.is_valid(now))
             .map(|decisions| decisions.operations)
@@ -129,7 +158,7 @@ impl AuthorizationCache {
 
     /// Topics to ask for again before their time is over: none until one that is in use comes of
     /// age, then all that are in use, so that a connection asks once and not topic by topic.
-    pub fn due_for_refresh(&mut self, now: Instant) -> Vec<String> {
+    pub(crate) fn due_for_refresh(&mut self, now: Instant) -> Vec<String> {
         let is_old = |decisions: &CachedDecision| {
             now.duration_since(decisions.requested_at) >= REFRESH_AFTER
         };

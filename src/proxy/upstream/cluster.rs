@@ -11,9 +11,10 @@ use kafka_protocol::protocol::{Request, StrBytes};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
-use super::apis::{self, Versions};
+use super::connection::BrokerConnection;
+use super::error::UpstreamError;
 use super::sasl::SaslCredentials;
-use super::upstream::{BrokerConnection, UpstreamError};
+use crate::proxy::apis::{self, Versions};
 
 /// A broker as its cluster advertises it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,9 +89,9 @@ impl KafkaCluster {
     }
 
     /// The version in which we ask for an API.
-    pub fn version_for<R: Request>(&self, requested_max: i16) -> Result<i16, UpstreamError> {
+    pub fn version_for<R: Request>(&self, highest: i16) -> Result<i16, UpstreamError> {
         match self.view().versions.get(&R::KEY) {
-            Some(&(min, max)) if min <= requested_max => Ok(max.min(requested_max)),
+            Some(&(min, max)) if min <= highest => Ok(max.min(highest)),
             _ => Err(UpstreamError::Unsupported(R::KEY)),
         }
     }

@@ -1,14 +1,13 @@
 //! How our own connections to brokers authenticate: SASL's tokens, without a socket.
 
-mod scram;
-
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::error::SaslError;
+use super::scram::{self, ScramClient};
 use crate::entropy::Entropy;
-use scram::ScramClient;
 
 /// A SASL mechanism.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,23 +29,6 @@ impl Mechanism {
             Self::ScramSha512 => "SCRAM-SHA-512",
         }
     }
-}
-
-/// Why an authentication failed.
-#[derive(Debug, thiserror::Error)]
-pub enum SaslError {
-    /// The broker's listener does not offer the mechanism.
-    #[error("kafka.sasl.mechanism is not one that it offers ({0})")]
-    Mechanism(String),
-    /// The broker refused user or password.
-    #[error("{0}")]
-    Refused(String),
-    /// The broker's answer is not SCRAM, or asks for too little or too much work.
-    #[error("its SCRAM answer is wrong: {0}")]
-    Malformed(&'static str),
-    /// Whoever answered does not know our password: not the broker that we mean.
-    #[error("it could not prove that it knows the password of this user")]
-    WrongServer,
 }
 
 /// A user with a password. `Debug` shows no password.

@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
 
+use super::response_queue::BrokerReadHalf;
 use crate::proxy::response::CloseReason;
 
 /// The largest answer that is read whole; relayed ones may be of any length.
@@ -15,7 +16,7 @@ const BUFFERED_RESPONSE_BYTES_MAX: usize = 256 << 20;
 /// Room for one read: many small answers, or a piece of a large one.
 const READ_BYTES: usize = 128 << 10;
 
-pub(super) struct BrokerReader {
+pub(crate) struct BrokerReader {
     read: OwnedReadHalf,
     alive: Arc<AtomicBool>,
     buffer: BytesMut,
@@ -24,26 +25,23 @@ pub(super) struct BrokerReader {
 }
 
 impl BrokerReader {
-    pub(super) fn new(
-        read: OwnedReadHalf,
-        alive: Arc<AtomicBool>,
-        cross_zone: Option<Counter>,
-    ) -> Self {
+    pub(crate) fn new(broker: BrokerReadHalf) -> Self {
+        let BrokerReadHalf { read, alive, cross_zone } = broker;
         Self { read, alive, buffer: BytesMut::new(), cross_zone }
     }
 
     /// Whether the next answer has begun to arrive.
-    pub(super) fn has_bytes(&self) -> bool {
+    pub(crate) fn has_bytes(&self) -> bool {
         !self.buffer.is_empty()
     }
 
     /// The connection is of no use any more.
-    pub(super) fn mark_dead(&self) {
+    pub(crate) fn mark_dead(&self) {
         self.alive.store(false, Ordering::Release);
     }
 
     /// Reads once.
-    pub(super) async fn read(&mut self) -> Result<(), CloseReason> {
+    pub(crate) async fn read(&mut self) -> Result<(), CloseReason> {
         self.buffer.reserve(READ_BYTES);
         match self.read.read_buf(&mut self.buffer).await {
             Ok(0) => {
@@ -65,7 +63,7 @@ impl BrokerReader {
 
     /// Once eight bytes are there: the length of the frame behind its prefix, when the frame
     /// answers the request with this correlation id.
-    pub(super) fn frame_length(&self, correlation_id: i32) -> Result<Option<usize>, CloseReason> {
+    pub(crate) fn frame_length(&self, correlation_id: i32) -> Result<Option<usize>, CloseReason> {
         let Some((head, _)) = self.buffer.split_first_chunk::<8>() else { return Ok(None) };
         let [a, b, c, d, e, f, g, h] = *head;
         let length = i32::from_be_bytes([a, b, c, d]);
@@ -79,13 +77,13 @@ impl BrokerReader {
     }
 
     /// Takes up to `limit` of the bytes that are there.
-    pub(super) fn take(&mut self, limit: usize) -> Bytes {
+    pub(crate) fn take(&mut self, limit: usize) -> Bytes {
         let taken = limit.min(self.buffer.len());
         self.buffer.split_to(taken).freeze()
     }
 
     /// Reads a whole frame, without its prefix.
-    pub(super) async fn whole_frame(&mut self, correlation_id: i32) -> Result<Bytes, CloseReason> {
+    pub(crate) async fn whole_frame(&mut self, correlation_id: i32) -> Result<Bytes, CloseReason> {
         let length = loop {
             if let Some(length) = self.frame_length(correlation_id)? {
                 break length;

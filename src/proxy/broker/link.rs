@@ -1,0 +1,138 @@
+//! The connection to a broker that belongs to one client.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::OwnedWriteHalf;
+
+use super::response_queue::{BrokerReadHalf, PendingResponse, ResponseQueue};
+use crate::engine::produce::ConnectionId;
+use crate::metrics::{ApiKind, Direction, TrafficPath};
+use crate::proxy::context::Proxy;
+use crate::proxy::endpoint::Endpoint;
+use crate::proxy::response::CloseReason;
+use crate::proxy::upstream::connection::connect;
+
+struct BrokerWriteHalf {
+    write: OwnedWriteHalf,
+    /// Cleared by the write loop when the broker closes an idle connection.
+    alive: Arc<AtomicBool>,
+    /// Counts sent bytes if the broker is in another zone.
+    cross_zone: Option<Counter>,
+}
+
+/// The client's own connection to a broker, opened by the first request that needs it.
+pub(crate) struct BrokerLink {
+    proxy: Arc<Proxy>,
+    endpoint: Endpoint,
+    connection: ConnectionId,
+    responses: ResponseQueue,
+    broker: Option<BrokerWriteHalf>,
+    /// Whether the client sent SASL requests. A new connection would not be authenticated as the
+    /// client, and the proxy could not authenticate it. Shared with the write loop.
+    authenticated: Arc<AtomicBool>,
+}
+
+impl BrokerLink {
+    pub(crate) fn new(
+        proxy: Arc<Proxy>,
+        endpoint: Endpoint,
+        connection: ConnectionId,
+        responses: ResponseQueue,
+        authenticated: Arc<AtomicBool>,
+    ) -> Self {
+        Self { proxy, endpoint, connection, responses, broker: None, authenticated }
+    }
+
+    /// Returns the queue of responses to the client.
+    pub(crate) fn responses(&self) -> &ResponseQueue {
+        &self.responses
+    }
+
+    /// Notes that the client authenticates: from here on the broker decides who the client is.
+    pub(super) fn mark_authenticated(&self) {
+        self.authenticated.store(true, Ordering::Release);
+    }
+
+    /// Returns whether another connection may take the place of a lost one.
+    pub(super) fn may_reconnect(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Node(_)) && !self.authenticated.load(Ordering::Acquire)
+    }
+
+    /// Sends frames to the broker; connects first if necessary.
+    ///
+    /// # Errors
+    /// No broker is reachable, or the connection that the client authenticated is lost.
+    pub(super) async fn send(&mut self, frames: &[Bytes]) -> Result<(), CloseReason> {
+        match &self.broker {
+            Some(broker) if broker.alive.load(Ordering::Acquire) => {}
+            Some(_) if self.authenticated.load(Ordering::Acquire) => {
+                let lost = "the broker connection that the client authenticated is lost";
+                return Err(CloseReason::Upstream(lost.to_owned()));
+            }
+            Some(_) | None => self.connect().await?,
+        }
+        let Some(broker) = &mut self.broker else {
+            return Err(CloseReason::Internal("no broker connection".to_owned()));
+        };
+        for frame in frames {
+            if let Err(error) = broker.write.write_all(frame).await {
+                broker.alive.store(false, Ordering::Release);
+                return Err(CloseReason::Upstream(format!("broker: {error}")));
+            }
+            if let Some(cross_zone) = &broker.cross_zone {
+                cross_zone.inc_by(frame.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    /// Connects to the endpoint's broker, or to any broker on the bootstrap port and on diskless
+    /// nodes.
+    async fn connect(&mut self) -> Result<(), CloseReason> {
+        let mut addresses = match self.endpoint {
+            Endpoint::Broker(id) => {
+                let view = self.proxy.cluster.view();
+                view.brokers.get(&id).map(|broker| broker.address()).into_iter().collect::<Vec<_>>()
+            }
+            Endpoint::Bootstrap | Endpoint::Node(_) => self.proxy.cluster.addresses(),
+        };
+        // Connections that may go to any broker are spread over all of them.
+        let count = addresses.len().max(1) as u64;
+        addresses.rotate_left((self.connection.0 % count) as usize);
+        let mut last = "no such broker".to_owned();
+        for address in addresses {
+            match connect(&address).await {
+                Ok(stream) => {
+                    let (read, write) = stream.into_split();
+                    let alive = Arc::new(AtomicBool::new(true));
+                    let (sent, received) = cross_zone_counters(&self.proxy, &address).unzip();
+                    let read_half =
+                        BrokerReadHalf { read, alive: Arc::clone(&alive), cross_zone: received };
+                    self.broker = Some(BrokerWriteHalf { write, alive, cross_zone: sent });
+                    return self.responses.push(PendingResponse::BrokerConnected(read_half)).await;
+                }
+                Err(error) => last = error.to_string(),
+            }
+        }
+        Err(CloseReason::Upstream(last))
+    }
+}
+
+/// Returns the counters of bytes sent to a broker in another zone and received from it; `None` if
+/// the broker is in this zone or has no rack.
+fn cross_zone_counters(proxy: &Proxy, address: &str) -> Option<(Counter, Counter)> {
+    let view = proxy.cluster.view();
+    let broker = view.brokers.values().find(|broker| broker.address() == address)?;
+    let rack = broker.rack.as_ref()?;
+    (*rack != proxy.settings.zone).then(|| {
+        let clients = &proxy.metrics.clients;
+        let counter = |direction| {
+            clients.cross_zone_bytes(TrafficPath::replica_broker, ApiKind::any, direction)
+        };
+        (counter(Direction::sent), counter(Direction::received))
+    })
+}

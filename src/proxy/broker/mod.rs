@@ -1,0 +1,9 @@
+//! A client's own connection to a broker: requests are forwarded over it, and the proxy asks over
+//! it what the broker's ACLs allow this client.
+
+pub(crate) mod authorization;
+pub(super) mod link;
+pub(super) mod reader;
+pub(super) mod response_queue;
+pub(super) mod rpc;
+pub(super) mod session;
