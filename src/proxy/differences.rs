@@ -1,6 +1,6 @@
 //! Where a diskless topic answers producers and consumers otherwise than a broker, and why.
 //!
-//! `docs/protocol.md` is printed with it; `tests/e2e/raw/differential` and `differential_fetch`
+//! `docs/protocol.md` is printed with it; `tests/e2e/raw/differential`
 //! look for any other difference, and name each of these with both answers.
 
 /// A section of `docs/protocol.md`.
@@ -8,7 +8,7 @@ pub const DIFFERENCES: &str = "
 ## Differences from a broker
 
 A Produce request to a diskless topic is checked, answered and stored as Apache Kafka 4.3 does with \
-a classic topic of the same configs: `tests/e2e/raw/differential` sends both the same and compares \
+a classic topic of the same configs: `tests/e2e/raw/differential/produce` sends both the same and compares \
 the answers and what is read afterwards.
 These are the differences, each on purpose:
 
@@ -45,7 +45,7 @@ compacted; a warning is logged.
 Kafka's defaults hold, without bounds for timestamps.
 
 Fetch, ListOffsets, OffsetForLeaderEpoch, DescribeProducers and DeleteRecords are compared in the \
-same way by `tests/e2e/raw/differential_fetch`. Of these, this differs:
+same way by `tests/e2e/raw/differential/fetch`. Of these, this differs:
 
 - **Any leader epoch is accepted** in Fetch, ListOffsets and OffsetForLeaderEpoch, where a broker says \
 FENCED_LEADER_EPOCH or UNKNOWN_LEADER_EPOCH: the log is the same whoever serves it, and another \

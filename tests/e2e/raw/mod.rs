@@ -8,7 +8,6 @@ mod api_versions;
 pub(crate) mod batch;
 pub(crate) mod client;
 mod differential;
-mod differential_fetch;
 mod edge_cases;
 mod faults;
 mod fetch;

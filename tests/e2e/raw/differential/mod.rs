@@ -1,116 +1,65 @@
-//! One stream of Produce requests, sent to a classic topic at its broker and to a diskless one
-//! through us: the answers are equal, and so is what a consumer reads afterwards.
+//! The same requests, sent to classic topics at their broker and to diskless topics through a
+//! replica: responses and logs are equal, except for the differences that are listed.
 //!
-//! Where they differ on purpose, [`known::EXPECTED_DIFFERENCES`] says so with both answers; `docs/protocol.md`
-//! has the reasons. Any other difference fails, and so does a listed one that is gone.
+//! `docs/protocol.md` has the reason for each listed difference. Any other difference fails the
+//! test, and so does a listed one that no longer occurs.
 
-mod batches;
-mod compression;
-mod config_changes;
-mod diverging_logs;
-mod expected_differences;
-mod idempotence;
-mod malformed_frames;
-pub(super) mod raw_batch;
-mod read_log;
-mod record_contents;
-mod side_by_side;
-mod timestamps;
+mod fetch;
+mod frame_edits;
+mod produce;
+mod raw_batch;
 
-use std::fmt::Write as _;
+use kafka_protocol::messages::BrokerId;
+use kafka_protocol::messages::create_topics_request::CreatableReplicaAssignment;
+use testbed::Testbed;
+use testbed::process::wait_until;
 
-use expected_differences::{EXPECTED_DIFFERENCES, ExpectedDifference};
-use side_by_side::{Case, SideBySide};
+use super::client::Client;
+use super::lifecycle::LIMIT;
+use super::{Topic, replica, requests};
 
-/// What was found, and which of the known differences were seen.
-#[derive(Default)]
-struct Findings {
-    differences: String,
-    seen: Vec<&'static str>,
-    cases: usize,
+/// A case whose responses differ on purpose. `docs/protocol.md`, "Differences from a broker", has
+/// the reason.
+struct ExpectedDifference {
+    /// The topics and the case.
+    case: &'static str,
+    ours: &'static str,
+    theirs: &'static str,
 }
 
-#[test]
-fn produce_responses_and_logs_match_a_broker() {
-    let mut findings = Findings::default();
-    batches::run(&mut findings);
-    malformed_frames::run(&mut findings);
-    record_contents::run(&mut findings);
-    timestamps::run(&mut findings);
-    idempotence::run(&mut findings);
-    compression::run(&mut findings);
-    diverging_logs::run(&mut findings);
-    let gone = EXPECTED_DIFFERENCES.iter().filter(|known| !findings.seen.contains(&known.case));
-    for known in gone {
-        let _ = writeln!(findings.differences, "{}: listed, but not seen", known.case);
-    }
-    findings.report();
-    // Waits for configs to be followed, and so cannot be reached while much is wrong.
-    let mut findings = Findings::default();
-    config_changes::run(&mut findings);
-    findings.report();
-}
-
-impl Findings {
-    fn report(self) {
-        let (cases, differences) = (self.cases, self.differences);
-        assert!(differences.is_empty(), "of {cases} cases:\n{differences}");
-    }
-
-    /// Sends every case to both, then reads both.
-    fn compare(&mut self, sides: &mut SideBySide, cases: &[Case]) {
-        for case in cases {
-            self.compare_one(sides, case);
-        }
-        self.compare_logs(sides);
-    }
-
-    fn compare_one(&mut self, sides: &mut SideBySide, case: &Case) {
-        let (ours, theirs) = sides.ask(case);
-        self.cases += 1;
-        let name = format!("{}: {}", sides.name, case.what);
-        if let Some(known) = EXPECTED_DIFFERENCES.iter().find(|known| known.case == name) {
-            self.seen.push(known.case);
-            if !known.is(&ours, &theirs) {
-                self.differ(&format!("{name} (known otherwise)"), &ours, &theirs);
-            }
-        } else if !is_same(&ours, &theirs) {
-            self.differ(&name, &ours, &theirs);
-        }
-    }
-
-    /// What a consumer reads of both topics.
-    fn compare_logs(&mut self, sides: &mut SideBySide) {
-        let (ours, theirs) = sides.read();
-        for at in 0..ours.len().max(theirs.len()) {
-            let of = |log: &[String]| log.get(at).map_or("nothing", String::as_str).to_owned();
-            if of(&ours) != of(&theirs) {
-                self.differ(
-                    &format!("{}: batch {at} of the log", sides.name),
-                    &of(&ours),
-                    &of(&theirs),
-                );
-            }
-        }
-    }
-
-    fn differ(&mut self, what: &str, ours: &str, theirs: &str) {
-        let _ = writeln!(self.differences, "{what}\n    ours   {ours}\n    theirs {theirs}");
-    }
-}
-
-/// Beside what a broker says, a refusal of ours may say why.
-fn is_same(ours: &str, theirs: &str) -> bool {
-    let (ours, theirs): (Vec<_>, Vec<_>) =
-        (ours.split("; ").collect(), theirs.split("; ").collect());
-    let same = |(ours, theirs): (&&str, &&str)| {
-        ours == theirs || ours.strip_suffix(" said") == Some(*theirs)
+/// Creates a topic with all of its partitions on broker 1.
+fn create_on_broker_1(stem: &str, partitions: i32, configs: &[(&str, &str)]) -> Topic {
+    let name = Testbed::get().unique(stem);
+    // The contents must not depend on what a broker deletes or rolls meanwhile.
+    let retention = [("retention.ms", "-1"), ("segment.ms", "9223372036854775807")];
+    let mut request = requests::create(&name, -1, &[configs, &retention].concat());
+    let topic = &mut request.topics[0];
+    topic.replication_factor = -1;
+    let on_1 = |index| {
+        CreatableReplicaAssignment::default()
+            .with_partition_index(index)
+            .with_broker_ids(vec![BrokerId(1)])
     };
-    ours.len() == theirs.len() && ours.iter().zip(&theirs).all(same)
+    topic.assignments = (0..partitions).map(on_1).collect();
+    let response = Client::connect(&replica().bootstrap()).call(&request, 7);
+    let row = &response.topics[0];
+    assert_eq!(row.error_code, 0, "{name}: {:?}", row.error_message);
+    Topic::look_up(replica(), &name)
 }
 
-impl ExpectedDifference {
-    fn is(&self, ours: &str, theirs: &str) -> bool {
-        is_same(ours, self.ours) && theirs == self.theirs
-    }
+/// Waits until a broker leads all partitions of a topic.
+fn wait_for_leadership(broker: &str, topic: &Topic, partitions: i32) {
+    let mut client = Client::connect(broker);
+    wait_until("the broker to lead", LIMIT, || {
+        (0..partitions).all(|partition| {
+            let at = topic.partition(partition);
+            requests::offset_of(&mut client, at, requests::LATEST).error_code == 0
+        })
+    });
+}
+
+/// Reads a signed big-endian number of `N` bytes.
+fn number<const N: usize>(bytes: &[u8], at: usize) -> i64 {
+    let start = if bytes[at] >= 0x80 { -1_i64 } else { 0 };
+    bytes[at..at + N].iter().fold(start, |value, b| (value << 8) | i64::from(*b))
 }

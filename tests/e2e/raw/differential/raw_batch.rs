@@ -4,37 +4,37 @@ use std::io::Write;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-pub(in crate::raw) const NONE: i16 = 0;
-pub(in crate::raw) const GZIP: i16 = 1;
-pub(in crate::raw) const SNAPPY: i16 = 2;
-pub(in crate::raw) const LZ4: i16 = 3;
-pub(in crate::raw) const ZSTD: i16 = 4;
-pub(in crate::raw) const CODECS: [(&str, i16); 5] =
+pub(super) const NONE: i16 = 0;
+pub(super) const GZIP: i16 = 1;
+pub(super) const SNAPPY: i16 = 2;
+pub(super) const LZ4: i16 = 3;
+pub(super) const ZSTD: i16 = 4;
+pub(super) const CODECS: [(&str, i16); 5] =
     [("none", NONE), ("gzip", GZIP), ("snappy", SNAPPY), ("lz4", LZ4), ("zstd", ZSTD)];
-pub(in crate::raw) const APPEND_TIME: i16 = 8;
-pub(in crate::raw) const TRANSACTIONAL: i16 = 0x10;
-pub(in crate::raw) const CONTROL: i16 = 0x20;
+pub(super) const APPEND_TIME: i16 = 8;
+pub(super) const TRANSACTIONAL: i16 = 0x10;
+pub(super) const CONTROL: i16 = 0x20;
 /// Where what the checksum covers begins, behind the checksum itself.
 const CRC_AT: usize = 17;
 const ATTRIBUTES_AT: usize = 21;
-pub(in crate::raw) const BASE_TIME: i64 = 1_700_000_000_000;
+pub(super) const BASE_TIME: i64 = 1_700_000_000_000;
 
 /// A record; `length_lie` is added to its length, `extra` follows its last header.
 #[derive(Clone)]
-pub(in crate::raw) struct RawRecord {
-    pub(in crate::raw) attributes: u8,
-    pub(in crate::raw) timestamp_delta: i64,
-    pub(in crate::raw) offset_delta: i64,
-    pub(in crate::raw) key: Option<Vec<u8>>,
-    pub(in crate::raw) value: Option<Vec<u8>>,
-    pub(in crate::raw) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    pub(in crate::raw) header_count: Option<i64>,
-    pub(in crate::raw) length_lie: i64,
-    pub(in crate::raw) extra: Vec<u8>,
+pub(super) struct RawRecord {
+    pub(super) attributes: u8,
+    pub(super) timestamp_delta: i64,
+    pub(super) offset_delta: i64,
+    pub(super) key: Option<Vec<u8>>,
+    pub(super) value: Option<Vec<u8>>,
+    pub(super) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    pub(super) header_count: Option<i64>,
+    pub(super) length_lie: i64,
+    pub(super) extra: Vec<u8>,
 }
 
 /// A record with a value, the `n`th of its batch.
-pub(in crate::raw) fn raw_record(n: i64, value: &str) -> RawRecord {
+pub(super) fn raw_record(n: i64, value: &str) -> RawRecord {
     RawRecord {
         attributes: 0,
         timestamp_delta: n,
@@ -49,7 +49,7 @@ pub(in crate::raw) fn raw_record(n: i64, value: &str) -> RawRecord {
 }
 
 /// Three records: with all that a record can have, with nothing, and with a null header.
-pub(in crate::raw) fn three() -> Vec<RawRecord> {
+pub(super) fn three() -> Vec<RawRecord> {
     let key = Some(b"key".to_vec());
     let headers = vec![(b"h".to_vec(), Some(b"x".to_vec())), (b"n".to_vec(), None)];
     vec![
@@ -59,7 +59,7 @@ pub(in crate::raw) fn three() -> Vec<RawRecord> {
     ]
 }
 
-pub(in crate::raw) fn varint(out: &mut Vec<u8>, value: i64) {
+pub(super) fn varint(out: &mut Vec<u8>, value: i64) {
     let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
     while zigzag >= 0x80 {
         out.push((zigzag & 0x7f) as u8 | 0x80);
@@ -74,7 +74,7 @@ fn nullable(out: &mut Vec<u8>, bytes: Option<&Vec<u8>>) {
 }
 
 /// Records as they lie before they are compressed.
-pub(in crate::raw) fn encoded(records: &[RawRecord]) -> Vec<u8> {
+pub(super) fn encoded(records: &[RawRecord]) -> Vec<u8> {
     let mut out = Vec::new();
     for record in records {
         let mut body = vec![record.attributes];
@@ -94,7 +94,7 @@ pub(in crate::raw) fn encoded(records: &[RawRecord]) -> Vec<u8> {
     out
 }
 
-pub(in crate::raw) fn compress(codec: i16, bytes: &[u8]) -> Vec<u8> {
+pub(super) fn compress(codec: i16, bytes: &[u8]) -> Vec<u8> {
     match codec & 7 {
         GZIP => {
             let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -124,26 +124,26 @@ pub(in crate::raw) fn compress(codec: i16, bytes: &[u8]) -> Vec<u8> {
 
 /// A batch; `None` is what would be true.
 #[derive(Clone)]
-pub(in crate::raw) struct RawBatch {
-    pub(in crate::raw) base_offset: i64,
-    pub(in crate::raw) length: Option<i32>,
-    pub(in crate::raw) magic: i8,
-    pub(in crate::raw) bad_crc: bool,
-    pub(in crate::raw) attributes: i16,
-    pub(in crate::raw) last_delta: Option<i32>,
-    pub(in crate::raw) base_time: i64,
-    pub(in crate::raw) max_time: Option<i64>,
-    pub(in crate::raw) producer: (i64, i16, i32),
-    pub(in crate::raw) count: Option<i32>,
-    pub(in crate::raw) records: Vec<RawRecord>,
+pub(super) struct RawBatch {
+    pub(super) base_offset: i64,
+    pub(super) length: Option<i32>,
+    pub(super) magic: i8,
+    pub(super) bad_crc: bool,
+    pub(super) attributes: i16,
+    pub(super) last_delta: Option<i32>,
+    pub(super) base_time: i64,
+    pub(super) max_time: Option<i64>,
+    pub(super) producer: (i64, i16, i32),
+    pub(super) count: Option<i32>,
+    pub(super) records: Vec<RawRecord>,
     /// Instead of the records, compressed or not.
-    pub(in crate::raw) payload: Option<Vec<u8>>,
+    pub(super) payload: Option<Vec<u8>>,
     /// Before compression, behind the records.
-    pub(in crate::raw) trailing: Vec<u8>,
+    pub(super) trailing: Vec<u8>,
 }
 
 impl RawBatch {
-    pub(in crate::raw) fn of(records: Vec<RawRecord>) -> Self {
+    pub(super) fn of(records: Vec<RawRecord>) -> Self {
         Self {
             base_offset: 0,
             length: None,
@@ -162,23 +162,23 @@ impl RawBatch {
     }
 
     /// Two records.
-    pub(in crate::raw) fn two() -> Self {
+    pub(super) fn two() -> Self {
         Self::of(vec![raw_record(0, "a"), raw_record(1, "b")])
     }
 
-    pub(in crate::raw) fn codec(self, codec: i16) -> Self {
+    pub(super) fn codec(self, codec: i16) -> Self {
         Self { attributes: self.attributes | codec, ..self }
     }
 
-    pub(in crate::raw) fn by(self, id: i64, epoch: i16, sequence: i32) -> Self {
+    pub(super) fn by(self, id: i64, epoch: i16, sequence: i32) -> Self {
         Self { producer: (id, epoch, sequence), ..self }
     }
 
-    pub(in crate::raw) fn at(self, base_time: i64) -> Self {
+    pub(super) fn at(self, base_time: i64) -> Self {
         Self { base_time, ..self }
     }
 
-    pub(in crate::raw) fn bytes(&self) -> Bytes {
+    pub(super) fn bytes(&self) -> Bytes {
         let count = i32::try_from(self.records.len()).expect("few records");
         let greatest = self.records.iter().map(|r| self.base_time.wrapping_add(r.timestamp_delta));
         let mut out = BytesMut::new();
@@ -208,7 +208,7 @@ impl RawBatch {
 }
 
 /// The checksum that a batch ought to have.
-pub(in crate::raw) fn crc_of(batch: &[u8]) -> u32 {
+pub(super) fn crc_of(batch: &[u8]) -> u32 {
     let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &batch[ATTRIBUTES_AT..]);
     u32::try_from(crc).expect("32 bits")
 }

@@ -3,11 +3,11 @@
 use kafka_protocol::messages::fetch_request::{FetchPartition, ReplicaState};
 use kafka_protocol::messages::{BrokerId, FetchRequest};
 
-use super::super::requests::{fetch_partition, text};
 use super::Findings;
 use super::request_builders::{fetch, fetch_parts};
 use super::side_by_side::{Side, SideBySide, TopicRef};
 use super::topic_contents::fill;
+use crate::raw::requests::{fetch_partition, text};
 
 pub(super) fn run(findings: &mut Findings) {
     let mut sides = SideBySide::new("fetches", 5, &[]);

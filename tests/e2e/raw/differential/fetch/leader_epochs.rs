@@ -5,10 +5,10 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
 };
 use kafka_protocol::messages::{BrokerId, OffsetForLeaderEpochRequest};
 
-use super::super::requests::topic_name;
 use super::Findings;
 use super::side_by_side::{Side, SideBySide, TopicRef};
 use super::topic_contents::fill;
+use crate::raw::requests::topic_name;
 
 pub(super) fn run(findings: &mut Findings) {
     let mut sides = SideBySide::new("epochs", 5, &[]);

@@ -1,12 +1,6 @@
 //! The differences that are meant.
 
-/// A case whose answers differ, and both answers.
-pub(super) struct ExpectedDifference {
-    /// The topics and the case.
-    pub(super) case: &'static str,
-    pub(super) ours: &'static str,
-    pub(super) theirs: &'static str,
-}
+use super::super::ExpectedDifference;
 
 /// Each has its reason in `docs/protocol.md`, "Differences from a broker".
 pub(super) const EXPECTED_DIFFERENCES: &[ExpectedDifference] = &[

@@ -1,20 +1,16 @@
 //! Frames that are cut, padded, or lie of their counts.
 
+use super::super::frame_edits::{Edit, cut, halve, pad};
 use super::Findings;
 use super::request_builders::{fetch, positions};
 use super::side_by_side::{SideBySide, TopicRef};
 use super::topic_contents::fill;
 
-type Edit = (&'static str, fn(Vec<u8>) -> Vec<u8>);
-
-const CUTS: &[Edit] = &[
+const CUTS: &[(&str, Edit)] = &[
     ("one byte less", |f| cut(f, 1)),
     ("four bytes less", |f| cut(f, 4)),
     ("ten bytes less", |f| cut(f, 10)),
-    ("half of it", |f| {
-        let n = f.len() / 2;
-        cut(f, n)
-    }),
+    ("half of it", halve),
     ("one byte more", |f| pad(f, &[0])),
     ("a hundred bytes more", |f| pad(f, &[0xff; 100])),
     ("version -1", |f| version(f, -1)),
@@ -23,7 +19,7 @@ const CUTS: &[Edit] = &[
 
 /// What a count is made of, by where it lies behind the header: client id "raw", and from flexible
 /// versions on a byte of tags.
-const COUNTS: &[Edit] = &[
+const COUNTS: &[(&str, Edit)] = &[
     ("no count", |f| count(f, 0)),
     ("two", |f| count(f, 2)),
     ("a null count", |f| count(f, -1)),
@@ -57,21 +53,6 @@ pub(super) fn run(findings: &mut Findings) {
         let build = |side: &_| positions(side, &parts);
         findings.ask_edited(&mut sides, &what, 1, build, Some(*edit));
     }
-}
-
-fn sized(mut frame: Vec<u8>) -> Vec<u8> {
-    let length = u32::try_from(frame.len() - 4).expect("short");
-    frame[..4].copy_from_slice(&length.to_be_bytes());
-    frame
-}
-
-fn cut(mut frame: Vec<u8>, bytes: usize) -> Vec<u8> {
-    frame.truncate(frame.len() - bytes);
-    sized(frame)
-}
-
-fn pad(frame: Vec<u8>, bytes: &[u8]) -> Vec<u8> {
-    sized([&frame[..], bytes].concat())
 }
 
 fn version(mut frame: Vec<u8>, version: i16) -> Vec<u8> {

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use super::super::differential::raw_batch::{CODECS, RawBatch, raw_record};
-use super::super::requests::offset_of;
+use super::super::raw_batch::{CODECS, RawBatch, raw_record};
 use super::Findings;
 use super::request_builders::{deletion, positions};
 use super::side_by_side::{SideBySide, TopicRef};
+use crate::raw::requests::offset_of;
 
 pub(super) fn run(findings: &mut Findings) {
     created(findings);
@@ -15,11 +15,10 @@ pub(super) fn run(findings: &mut Findings) {
 
 /// Records of these times, in one batch.
 fn at(codec: i16, times: &[i64]) -> Bytes {
-    let records =
-        (0..).zip(times).map(|(n, time)| super::super::differential::raw_batch::RawRecord {
-            timestamp_delta: time - times[0],
-            ..raw_record(n, "v")
-        });
+    let records = (0..).zip(times).map(|(n, time)| super::super::raw_batch::RawRecord {
+        timestamp_delta: time - times[0],
+        ..raw_record(n, "v")
+    });
     RawBatch::of(records.collect()).codec(codec).at(times[0]).bytes()
 }
 

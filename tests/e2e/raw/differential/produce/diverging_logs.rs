@@ -3,15 +3,15 @@
 
 use kafka_protocol::messages::FindCoordinatorRequest;
 
-use super::super::brokers;
-use super::super::client::Client;
-use super::super::lifecycle::LIMIT;
-use super::super::requests::text;
+use super::super::raw_batch::{LZ4, RawBatch, TRANSACTIONAL, encoded};
 use super::Findings;
 use super::idempotence::{numbered, of};
-use super::raw_batch::{LZ4, RawBatch, TRANSACTIONAL, encoded};
 use super::record_contents::checked_lz4;
 use super::side_by_side::{Case, SideBySide, TopicRef, case, of_bytes};
+use crate::raw::brokers;
+use crate::raw::client::Client;
+use crate::raw::lifecycle::LIMIT;
+use crate::raw::requests::text;
 use testbed::process::wait_until;
 
 const TRANSACTIONAL_ID: &str = "same-txn";

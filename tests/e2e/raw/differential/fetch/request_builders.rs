@@ -10,8 +10,8 @@ use kafka_protocol::messages::{
 };
 use uuid::Uuid;
 
-use super::super::requests::{fetch_partition, topic_name};
 use super::side_by_side::{Side, TopicRef};
+use crate::raw::requests::{fetch_partition, topic_name};
 
 /// Neighbours of one topic, together.
 fn grouped<P: Clone>(parts: &[(TopicRef, P)]) -> Vec<(TopicRef, Vec<P>)> {

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 
+use super::super::raw_batch::{
+    CODECS, CONTROL, GZIP, RawBatch, TRANSACTIONAL, ZSTD, raw_record, three,
+};
 use super::Findings;
-use super::raw_batch::{CODECS, CONTROL, GZIP, RawBatch, TRANSACTIONAL, ZSTD, raw_record, three};
 use super::side_by_side::{Case, SideBySide, TopicRef, case, of_bytes};
 
 pub(super) fn run(findings: &mut Findings) {

@@ -3,21 +3,18 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::create_topics_request::CreatableReplicaAssignment;
-use kafka_protocol::messages::{BrokerId, CreateTopicsRequest};
 use kafka_protocol::protocol::Request;
 use odradek::wire::guard::decode_response;
 use odradek::wire::header::ResponseHeader;
+use testbed::replica::DISKLESS_PREFIX;
 use uuid::Uuid;
 
-use super::super::client::{Client, Received, frame};
-use super::super::lifecycle::LIMIT;
-use super::super::requests::{self, append};
-use super::super::{Topic, brokers, replica};
+use super::super::frame_edits::Edit;
+use super::super::{create_on_broker_1, wait_for_leadership};
 use super::describe::Describe;
-use testbed::Testbed;
-use testbed::process::wait_until;
-use testbed::replica::DISKLESS_PREFIX;
+use crate::raw::client::{Client, Received, frame};
+use crate::raw::requests::append;
+use crate::raw::{Topic, brokers, replica};
 
 /// An answer that takes longer counts as none; the longest wait asked for is shorter.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(8);
@@ -57,7 +54,7 @@ impl SideBySide {
     pub(super) fn new(name: &'static str, partitions: i32, configs: &[(&str, &str)]) -> Self {
         let of = |prefix: &str| {
             ["main", "second"].map(|role| {
-                create(
+                create_on_broker_1(
                     &format!("{prefix}read-{}-{role}", name.replace(' ', "-")),
                     partitions,
                     configs,
@@ -67,15 +64,7 @@ impl SideBySide {
         let (ours, theirs) = (of(DISKLESS_PREFIX), of("classic-"));
         assert!(ours[0].is_diskless() && !theirs[0].is_diskless());
         let (address, broker) = (ours[0].address(replica(), 0), brokers()[0].clone());
-        let mut client = Client::connect(&broker);
-        wait_until("the broker to lead", LIMIT, || {
-            theirs.iter().all(|topic| {
-                (0..partitions).all(|partition| {
-                    let at = topic.partition(partition);
-                    requests::offset_of(&mut client, at, requests::LATEST).error_code == 0
-                })
-            })
-        });
+        theirs.iter().for_each(|topic| wait_for_leadership(&broker, topic, partitions));
         Self { name, ours: Side::new(ours, address), theirs: Side::new(theirs, broker) }
     }
 
@@ -96,7 +85,7 @@ impl SideBySide {
         &mut self,
         version: i16,
         build: impl Fn(&Side) -> R,
-        edit: Option<fn(Vec<u8>) -> Vec<u8>>,
+        edit: Option<Edit>,
     ) -> (String, String)
     where
         R: Request,
@@ -114,26 +103,6 @@ impl SideBySide {
     pub(super) fn reconnect(&mut self) {
         self.each().into_iter().for_each(Side::reconnect);
     }
-}
-
-/// A topic with all of its partitions at broker 1.
-fn create(stem: &str, partitions: i32, configs: &[(&str, &str)]) -> Topic {
-    let name = Testbed::get().unique(stem);
-    // What is read must not depend on what a broker deletes or rolls meanwhile.
-    let retention = [("retention.ms", "-1"), ("segment.ms", "9223372036854775807")];
-    let mut request = requests::create(&name, -1, &[configs, &retention].concat());
-    let topic = &mut request.topics[0];
-    topic.replication_factor = -1;
-    let at_1 = |index| {
-        CreatableReplicaAssignment::default()
-            .with_partition_index(index)
-            .with_broker_ids(vec![BrokerId(1)])
-    };
-    topic.assignments = (0..partitions).map(at_1).collect();
-    let response = Client::connect(&replica().bootstrap()).call::<CreateTopicsRequest>(&request, 7);
-    let row = &response.topics[0];
-    assert_eq!(row.error_code, 0, "{name}: {:?}", row.error_message);
-    Topic::look_up(replica(), &name)
 }
 
 impl Side {
@@ -173,12 +142,7 @@ impl Side {
         role.map_or_else(|| format!("{name:?}"), |to| format!("{to:?}"))
     }
 
-    pub(super) fn send<R: Request>(
-        &mut self,
-        request: &R,
-        version: i16,
-        edit: Option<fn(Vec<u8>) -> Vec<u8>>,
-    ) {
+    pub(super) fn send<R: Request>(&mut self, request: &R, version: i16, edit: Option<Edit>) {
         let mut body = BytesMut::new();
         request.encode(&mut body, version).unwrap_or_else(|e| panic!("{} v{version}: {e}", R::KEY));
         let sent = frame(R::KEY, version, 77, &body).to_vec();

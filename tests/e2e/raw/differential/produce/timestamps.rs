@@ -2,8 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::super::raw_batch::{
+    APPEND_TIME, BASE_TIME, CODECS, GZIP, RawBatch, RawRecord, raw_record,
+};
 use super::Findings;
-use super::raw_batch::{APPEND_TIME, BASE_TIME, CODECS, GZIP, RawBatch, RawRecord, raw_record};
 use super::side_by_side::{Case, SideBySide, case};
 
 const HOUR_MS: i64 = 3_600_000;

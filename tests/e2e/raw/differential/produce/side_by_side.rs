@@ -3,26 +3,25 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::create_topics_request::CreatableReplicaAssignment;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
-use kafka_protocol::messages::{ApiVersionsRequest, BrokerId, ProduceRequest, TransactionalId};
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ProduceRequest, TransactionalId};
 use kafka_protocol::protocol::Encodable;
 use odradek::wire::guard::decode_response;
 use odradek::wire::header::ResponseHeader;
+use testbed::replica::DISKLESS_PREFIX;
 use uuid::Uuid;
 
-use super::super::client::{Client, Received, frame};
-use super::super::lifecycle::LIMIT;
-use super::super::requests::{self, text, topic_name};
-use super::super::{Topic, brokers, replica};
-use super::raw_batch::RawBatch;
+use super::super::frame_edits::Edit;
+use super::super::raw_batch::RawBatch;
+use super::super::{create_on_broker_1, wait_for_leadership};
 use super::read_log::read_log;
-use testbed::Testbed;
-use testbed::process::wait_until;
-use testbed::replica::DISKLESS_PREFIX;
+use crate::raw::client::{Client, Received, frame};
+use crate::raw::requests::{text, topic_name};
+use crate::raw::{Topic, brokers, replica};
 
-const PRODUCE: i16 = 0;
+const PRODUCE: i16 = ApiKey::Produce as i16;
+const API_VERSIONS: i16 = ApiKey::ApiVersions as i16;
 const PARTITIONS: i32 = 5;
 /// An answer that takes longer counts as none; a broker answers within milliseconds.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -46,7 +45,7 @@ pub(super) struct Case {
     pub(super) transactional_id: Option<&'static str>,
     pub(super) parts: Vec<(TopicRef, i32, Option<Bytes>)>,
     /// Changes the frame, its length included, before it is sent.
-    pub(super) edit: Option<fn(Vec<u8>) -> Vec<u8>>,
+    pub(super) edit: Option<Edit>,
 }
 
 /// A batch for partition 0 in version 9.
@@ -86,7 +85,7 @@ impl Case {
         self
     }
 
-    pub(super) fn edited(self, edit: fn(Vec<u8>) -> Vec<u8>) -> Self {
+    pub(super) fn edited(self, edit: Edit) -> Self {
         Self { edit: Some(edit), ..self }
     }
 }
@@ -108,20 +107,11 @@ impl SideBySide {
     /// Two new topics with the same configs.
     pub(super) fn new(name: &'static str, configs: &[(&str, &str)]) -> Self {
         let stem = format!("same-{}", name.replace(' ', "-"));
-        // What is read must not depend on what a broker deletes or rolls meanwhile.
-        let retention = [("retention.ms", "-1"), ("segment.ms", "9223372036854775807")];
-        let configs = [configs, &retention].concat();
-        let ours = create(&format!("{DISKLESS_PREFIX}{stem}"), &configs);
-        let theirs = create(&format!("classic-{stem}"), &configs);
+        let ours = create_on_broker_1(&format!("{DISKLESS_PREFIX}{stem}"), PARTITIONS, configs);
+        let theirs = create_on_broker_1(&format!("classic-{stem}"), PARTITIONS, configs);
         assert!(ours.is_diskless() && !theirs.is_diskless());
         let (address, broker) = (ours.address(replica(), 0), brokers()[0].clone());
-        let mut client = Client::connect(&broker);
-        wait_until("the broker to lead", LIMIT, || {
-            (0..PARTITIONS).all(|partition| {
-                let at = theirs.partition(partition);
-                requests::offset_of(&mut client, at, requests::LATEST).error_code == 0
-            })
-        });
+        wait_for_leadership(&broker, &theirs, PARTITIONS);
         Self { name, ours: Side::new(ours, address), theirs: Side::new(theirs, broker) }
     }
 
@@ -138,24 +128,6 @@ impl SideBySide {
     pub(super) fn names(&self) -> [&str; 2] {
         [&self.ours.topic.name, &self.theirs.topic.name]
     }
-}
-
-/// A topic with all of its partitions at broker 1.
-fn create(stem: &str, configs: &[(&str, &str)]) -> Topic {
-    let name = Testbed::get().unique(stem);
-    let mut request = requests::create(&name, -1, configs);
-    let topic = &mut request.topics[0];
-    topic.replication_factor = -1;
-    let at_1 = |index| {
-        CreatableReplicaAssignment::default()
-            .with_partition_index(index)
-            .with_broker_ids(vec![BrokerId(1)])
-    };
-    topic.assignments = (0..PARTITIONS).map(at_1).collect();
-    let response = Client::connect(&replica().bootstrap()).call(&request, 7);
-    let row = &response.topics[0];
-    assert_eq!(row.error_code, 0, "{name}: {:?}", row.error_message);
-    Topic::look_up(replica(), &name)
 }
 
 impl Side {
@@ -224,7 +196,7 @@ impl Side {
     fn probe(&mut self) -> String {
         let mut body = BytesMut::new();
         ApiVersionsRequest::default().encode(&mut body, 0).expect("it can be said");
-        self.client.try_send_bytes(&frame(18, 0, 78, &body));
+        self.client.try_send_bytes(&frame(API_VERSIONS, 0, 78, &body));
         let said = match self.client.receive_within(RESPONSE_TIMEOUT) {
             Received::Frame(frame) if frame[..4] == 78_i32.to_be_bytes() => {
                 return "alive".to_owned();

@@ -1,7 +1,7 @@
 //! One stream of Fetch requests and lookups, sent to classic topics at their broker and to
 //! diskless ones with the same content through us: the answers are equal.
 //!
-//! Where they differ on purpose, [`known::EXPECTED_DIFFERENCES`] says so with both answers; `docs/protocol.md`
+//! Where they differ on purpose, [`expected::EXPECTED_DIFFERENCES`] says so with both answers; `docs/protocol.md`
 //! has the reasons. Any other difference fails, and so does a listed one that is gone.
 
 mod delete_records;
@@ -24,11 +24,12 @@ use std::fmt::Write as _;
 
 use kafka_protocol::protocol::Request;
 
+use super::frame_edits::Edit;
 use describe::Describe;
 use expected_differences::EXPECTED_DIFFERENCES;
 use side_by_side::{Side, SideBySide};
 
-/// What was found, and which of the known differences were seen.
+/// What was found, and which of the expected differences were seen.
 #[derive(Default)]
 struct Findings {
     differences: String,
@@ -54,8 +55,10 @@ const AREAS: &[fn(&mut Findings)] = &[
 fn fetches_and_lookups_match_a_broker() {
     let mut findings = Findings::default();
     AREAS.iter().for_each(|run| run(&mut findings));
-    for known in EXPECTED_DIFFERENCES.iter().filter(|known| !findings.seen.contains(&known.case)) {
-        let _ = writeln!(findings.differences, "{}: listed, but not seen", known.case);
+    for expected in
+        EXPECTED_DIFFERENCES.iter().filter(|expected| !findings.seen.contains(&expected.case))
+    {
+        let _ = writeln!(findings.differences, "{}: listed, but not seen", expected.case);
     }
     let (requests, differences) = (findings.requests, findings.differences);
     assert!(differences.is_empty(), "of {requests} requests:\n{differences}");
@@ -107,7 +110,7 @@ impl Findings {
         what: &str,
         version: i16,
         build: impl Fn(&Side) -> R,
-        edit: Option<fn(Vec<u8>) -> Vec<u8>>,
+        edit: Option<Edit>,
     ) where
         R: Request,
         R::Response: Describe,
@@ -123,10 +126,12 @@ impl Findings {
             return;
         }
         let (only_ours, only_theirs) = apart(ours, theirs);
-        if let Some(known) = EXPECTED_DIFFERENCES.iter().find(|known| matches(known.case, &name)) {
-            self.seen.push(known.case);
-            if (known.ours, known.theirs) != (&only_ours, &only_theirs) {
-                self.differ(&format!("{name} (known otherwise)"), &only_ours, &only_theirs);
+        if let Some(expected) =
+            EXPECTED_DIFFERENCES.iter().find(|expected| matches(expected.case, &name))
+        {
+            self.seen.push(expected.case);
+            if (expected.ours, expected.theirs) != (&only_ours, &only_theirs) {
+                self.differ(&format!("{name} (expected otherwise)"), &only_ours, &only_theirs);
             }
         } else {
             self.differ(&name, &only_ours, &only_theirs);

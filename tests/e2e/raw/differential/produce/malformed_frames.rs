@@ -1,7 +1,8 @@
 //! Frames that are cut, padded, or lie of their lengths.
 
+use super::super::frame_edits::{Edit, cut, halve, pad};
+use super::super::raw_batch::RawBatch;
 use super::Findings;
-use super::raw_batch::RawBatch;
 use super::side_by_side::{Case, SideBySide, case};
 
 /// Where, in a request of version 9 to one topic, the batch's own bytes begin is found by the
@@ -16,20 +17,13 @@ pub(super) fn run(findings: &mut Findings) {
     findings.compare(&mut SideBySide::new("frames", &[]), &cases);
 }
 
-type Edit = (&'static str, i16, fn(Vec<u8>) -> Vec<u8>);
-
-const EDITS: &[Edit] = &[
+/// A name, the version of the request, and the edit.
+const EDITS: &[(&str, i16, Edit)] = &[
     ("one byte less v9", 9, |f| cut(f, 1)),
     ("one byte less v3", 3, |f| cut(f, 1)),
     ("ten bytes less v9", 9, |f| cut(f, 10)),
-    ("half of it v9", 9, |f| {
-        let n = f.len() / 2;
-        cut(f, n)
-    }),
-    ("half of it v3", 3, |f| {
-        let n = f.len() / 2;
-        cut(f, n)
-    }),
+    ("half of it v9", 9, halve),
+    ("half of it v3", 3, halve),
     ("only the header v9", 9, |f| {
         let n = f.len() - 19;
         cut(f, n)
@@ -74,21 +68,6 @@ const EDITS: &[Edit] = &[
         f
     }),
 ];
-
-fn sized(mut frame: Vec<u8>) -> Vec<u8> {
-    let length = (frame.len() - 4) as u32;
-    frame[..4].copy_from_slice(&length.to_be_bytes());
-    frame
-}
-
-fn cut(mut frame: Vec<u8>, bytes: usize) -> Vec<u8> {
-    frame.truncate(frame.len() - bytes);
-    sized(frame)
-}
-
-fn pad(frame: Vec<u8>, bytes: &[u8]) -> Vec<u8> {
-    sized([&frame[..], bytes].concat())
-}
 
 /// Where the batch lies in the frame.
 fn batch_at(frame: &[u8]) -> usize {

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_request::FetchPartition;
 
-use super::super::requests::fetch_partition;
 use super::Findings;
 use super::describe::batches;
 use super::request_builders::fetch_parts;
 use super::side_by_side::{Side, SideBySide, TopicRef};
 use super::topic_contents::batch;
+use crate::raw::requests::fetch_partition;
 
 const PARTITIONS: i32 = 50;
 const BATCHES: i64 = 3;

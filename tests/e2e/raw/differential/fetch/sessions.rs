@@ -1,10 +1,10 @@
 //! Fetch sessions (KIP-227).
 
-use super::super::requests::fetch_partition;
 use super::Findings;
 use super::request_builders::{fetch, fetch_parts, forgotten, in_session};
 use super::side_by_side::{SideBySide, TopicRef};
 use super::topic_contents::{batch, fill};
+use crate::raw::requests::fetch_partition;
 
 const START: [(TopicRef, i32, i64); 5] = [
     (TopicRef::Main, 0, 0),

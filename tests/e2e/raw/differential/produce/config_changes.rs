@@ -8,13 +8,13 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 };
 use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
 
-use super::super::client::Client;
-use super::super::lifecycle::LIMIT;
-use super::super::requests::text;
-use super::super::{brokers, replica};
+use super::super::raw_batch::{GZIP, NONE, RawBatch, RawRecord, raw_record};
 use super::Findings;
-use super::raw_batch::{GZIP, NONE, RawBatch, RawRecord, raw_record};
 use super::side_by_side::{Case, SideBySide, case};
+use crate::raw::client::Client;
+use crate::raw::lifecycle::LIMIT;
+use crate::raw::requests::text;
+use crate::raw::{brokers, replica};
 use testbed::process::wait_until;
 
 const TOPIC: i8 = 2;

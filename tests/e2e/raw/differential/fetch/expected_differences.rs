@@ -1,14 +1,9 @@
 //! The differences that are meant.
 
-/// Requests whose answers differ, and the rows that differ.
-pub(super) struct ExpectedDifference {
-    /// The topics and the case, with stars for anything.
-    pub(super) case: &'static str,
-    pub(super) ours: &'static str,
-    pub(super) theirs: &'static str,
-}
+use super::super::ExpectedDifference;
 
-/// Each has its reason in `docs/protocol.md`, "Differences from a broker".
+/// Each has its reason in `docs/protocol.md`, "Differences from a broker"; a star in a case stands for
+/// anything.
 pub(super) const EXPECTED_DIFFERENCES: &[ExpectedDifference] = &[
     // A negative limit counts as none: a broker fails the first partition over it.
     ExpectedDifference {

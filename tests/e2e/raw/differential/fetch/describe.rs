@@ -7,6 +7,7 @@ use kafka_protocol::messages::{
 };
 use uuid::Uuid;
 
+use super::super::number;
 use super::side_by_side::Side;
 
 pub(super) trait Describe {
@@ -87,11 +88,6 @@ pub(super) fn batches(mut rest: &[u8]) -> Vec<(i64, i64, String)> {
         rest = &rest[size..];
     }
     seen
-}
-
-fn number<const N: usize>(bytes: &[u8], at: usize) -> i64 {
-    let start = if bytes[at] >= 0x80 { -1_i64 } else { 0 };
-    bytes[at..at + N].iter().fold(start, |value, b| (value << 8) | i64::from(*b))
 }
 
 /// Rows in the order of topics and partitions: a broker's order is accidental.

@@ -5,9 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use kafka_protocol::messages::FetchRequest;
 
-use super::super::client::Client;
-use super::super::requests::{Target, fetch, fetched};
-use super::raw_batch::{APPEND_TIME, CODECS, crc_of};
+use super::super::number;
+use super::super::raw_batch::{APPEND_TIME, CODECS, crc_of};
+use crate::raw::client::Client;
+use crate::raw::requests::{Target, fetch, fetched};
 
 /// An append time this far from now is not one of this test's.
 const RECENT_MS: i64 = 120_000;
@@ -35,12 +36,6 @@ pub(super) fn read_log(client: &mut Client, at: Target<'_>) -> Vec<String> {
             return seen;
         }
     }
-}
-
-fn number<const N: usize>(bytes: &[u8], at: usize) -> i64 {
-    let negative = bytes[at] >= 0x80;
-    let start = if negative { -1_i64 } else { 0 };
-    bytes[at..at + N].iter().fold(start, |value, b| (value << 8) | i64::from(*b))
 }
 
 fn describe(batch: &[u8]) -> String {

@@ -1,10 +1,10 @@
 //! What the records inside a batch say, under no codec and under each.
 
-use super::Findings;
-use super::raw_batch::{
+use super::super::raw_batch::{
     CODECS, GZIP, LZ4, NONE, RawBatch, RawRecord, SNAPPY, ZSTD, compress, encoded, raw_record,
     three,
 };
+use super::Findings;
 use super::side_by_side::{Case, SideBySide, case};
 
 pub(super) fn run(findings: &mut Findings) {

@@ -1,7 +1,7 @@
 //! `compression.type`: a batch is stored under the codec that the topic names, whatever it came in.
 
+use super::super::raw_batch::{CODECS, RawBatch, RawRecord, raw_record, three};
 use super::Findings;
-use super::raw_batch::{CODECS, RawBatch, RawRecord, raw_record, three};
 use super::record_contents::lies;
 use super::side_by_side::{Case, SideBySide, case};
 

@@ -3,11 +3,11 @@
 use kafka_protocol::messages::DescribeProducersRequest;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 
-use super::super::differential::raw_batch::{RawBatch, raw_record};
-use super::super::requests::topic_name;
+use super::super::raw_batch::{RawBatch, raw_record};
 use super::Findings;
 use super::request_builders::deletion;
 use super::side_by_side::{Side, SideBySide, TopicRef};
+use crate::raw::requests::topic_name;
 
 pub(super) fn run(findings: &mut Findings) {
     let mut sides = SideBySide::new("producers", 5, &[]);

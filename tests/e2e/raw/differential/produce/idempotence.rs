@@ -2,8 +2,8 @@
 //!
 //! That a producer expires takes `producer.id.expiration.ms`, a day: `log/producer_state` tests it.
 
+use super::super::raw_batch::{GZIP, RawBatch, raw_record};
 use super::Findings;
-use super::raw_batch::{GZIP, RawBatch, raw_record};
 use super::side_by_side::{Case, SideBySide, case};
 
 pub(super) fn run(findings: &mut Findings) {

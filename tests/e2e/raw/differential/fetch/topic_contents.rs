@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use kafka_protocol::messages::DeleteRecordsRequest;
 
-use super::super::differential::raw_batch::{CODECS, RawBatch, raw_record};
+use super::super::raw_batch::{CODECS, RawBatch, raw_record};
 use super::request_builders::deletion;
 use super::side_by_side::{SideBySide, TopicRef};
 

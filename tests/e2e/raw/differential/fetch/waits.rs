@@ -96,10 +96,10 @@ fn news(findings: &mut Findings, sides: &mut SideBySide) {
     {
         let mut offsets = [0, 0];
         for (side, offset) in sides.each().into_iter().zip(&mut offsets) {
-            *offset = super::super::requests::offset_of(
+            *offset = crate::raw::requests::offset_of(
                 &mut side.client,
                 side.topics[0].partition(1),
-                super::super::requests::LATEST,
+                crate::raw::requests::LATEST,
             )
             .offset;
             let request = fetch(side, 12, &[(TopicRef::Main, 1, *offset), (TopicRef::Main, 77, 0)]);
@@ -110,9 +110,9 @@ fn news(findings: &mut Findings, sides: &mut SideBySide) {
         let begun = Instant::now();
         for n in 1..=batches {
             for side in sides.each() {
-                let mut writer = super::super::client::Client::connect(side.address());
+                let mut writer = crate::raw::client::Client::connect(side.address());
                 let at = side.topics[0].partition(1);
-                super::super::requests::append(&mut writer, at, small.clone());
+                crate::raw::requests::append(&mut writer, at, small.clone());
                 if n < batches {
                     assert!(side.client.is_silent_for(Duration::from_millis(100)), "{what} {n}");
                 }

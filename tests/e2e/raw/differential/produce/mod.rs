@@ -1,0 +1,110 @@
+//! One stream of Produce requests, sent to a classic topic at its broker and to a diskless one
+//! through us: the answers are equal, and so is what a consumer reads afterwards.
+//!
+//! Where they differ on purpose, [`expected::EXPECTED_DIFFERENCES`] says so with both answers; `docs/protocol.md`
+//! has the reasons. Any other difference fails, and so does a listed one that is gone.
+
+mod batches;
+mod compression;
+mod config_changes;
+mod diverging_logs;
+mod expected_differences;
+mod idempotence;
+mod malformed_frames;
+mod read_log;
+mod record_contents;
+mod side_by_side;
+mod timestamps;
+
+use std::fmt::Write as _;
+
+use expected_differences::EXPECTED_DIFFERENCES;
+use side_by_side::{Case, SideBySide};
+
+/// What was found, and which of the expected differences were seen.
+#[derive(Default)]
+struct Findings {
+    differences: String,
+    seen: Vec<&'static str>,
+    cases: usize,
+}
+
+#[test]
+fn produce_responses_and_logs_match_a_broker() {
+    let mut findings = Findings::default();
+    batches::run(&mut findings);
+    malformed_frames::run(&mut findings);
+    record_contents::run(&mut findings);
+    timestamps::run(&mut findings);
+    idempotence::run(&mut findings);
+    compression::run(&mut findings);
+    diverging_logs::run(&mut findings);
+    let gone =
+        EXPECTED_DIFFERENCES.iter().filter(|expected| !findings.seen.contains(&expected.case));
+    for expected in gone {
+        let _ = writeln!(findings.differences, "{}: listed, but not seen", expected.case);
+    }
+    findings.report();
+    // Waits for configs to be followed, and so cannot be reached while much is wrong.
+    let mut findings = Findings::default();
+    config_changes::run(&mut findings);
+    findings.report();
+}
+
+impl Findings {
+    fn report(self) {
+        let (cases, differences) = (self.cases, self.differences);
+        assert!(differences.is_empty(), "of {cases} cases:\n{differences}");
+    }
+
+    /// Sends every case to both, then reads both.
+    fn compare(&mut self, sides: &mut SideBySide, cases: &[Case]) {
+        for case in cases {
+            self.compare_one(sides, case);
+        }
+        self.compare_logs(sides);
+    }
+
+    fn compare_one(&mut self, sides: &mut SideBySide, case: &Case) {
+        let (ours, theirs) = sides.ask(case);
+        self.cases += 1;
+        let name = format!("{}: {}", sides.name, case.what);
+        if let Some(expected) = EXPECTED_DIFFERENCES.iter().find(|expected| expected.case == name) {
+            self.seen.push(expected.case);
+            if !is_same(&ours, expected.ours) || theirs != expected.theirs {
+                self.differ(&format!("{name} (expected otherwise)"), &ours, &theirs);
+            }
+        } else if !is_same(&ours, &theirs) {
+            self.differ(&name, &ours, &theirs);
+        }
+    }
+
+    /// What a consumer reads of both topics.
+    fn compare_logs(&mut self, sides: &mut SideBySide) {
+        let (ours, theirs) = sides.read();
+        for at in 0..ours.len().max(theirs.len()) {
+            let of = |log: &[String]| log.get(at).map_or("nothing", String::as_str).to_owned();
+            if of(&ours) != of(&theirs) {
+                self.differ(
+                    &format!("{}: batch {at} of the log", sides.name),
+                    &of(&ours),
+                    &of(&theirs),
+                );
+            }
+        }
+    }
+
+    fn differ(&mut self, what: &str, ours: &str, theirs: &str) {
+        let _ = writeln!(self.differences, "{what}\n    ours   {ours}\n    theirs {theirs}");
+    }
+}
+
+/// Beside what a broker says, a refusal of ours may say why.
+fn is_same(ours: &str, theirs: &str) -> bool {
+    let (ours, theirs): (Vec<_>, Vec<_>) =
+        (ours.split("; ").collect(), theirs.split("; ").collect());
+    let same = |(ours, theirs): (&&str, &&str)| {
+        ours == theirs || ours.strip_suffix(" said") == Some(*theirs)
+    };
+    ours.len() == theirs.len() && ours.iter().zip(&theirs).all(same)
+}
