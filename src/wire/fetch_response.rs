@@ -1,4 +1,4 @@
-//! The body of a Fetch response, written as slices so that records are never copied.
+//! Encodes the body of a Fetch response as slices, so that records are never copied.
 //!
 //! Source: `FetchResponse.json` of Apache Kafka 4.3, versions 4 to 18.
 
@@ -20,15 +20,16 @@ pub struct ResponsePartition {
     pub index: i32,
     /// A Kafka error code.
     pub error_code: i16,
-    /// The high watermark; −1 when it is not known. The last stable offset is the same.
+    /// The high watermark; −1 if it is unknown. The last stable offset is the same.
     pub high_watermark: i64,
-    /// The log start offset; −1 when it is not known.
+    /// The log start offset; −1 if it is unknown.
     pub log_start_offset: i64,
-    /// The replica that the consumer had better read from (KIP-392); −1 for none.
+    /// The replica that the consumer should read from (KIP-392); −1 for none.
     pub preferred_read_replica: i32,
-    /// Whether aborted transactions are listed (there are none) rather than null.
+    /// Whether the list of aborted transactions is empty rather than null.
     pub lists_aborted: bool,
-    /// Whole batches, to be laid end to end; nothing is length 0, never null.
+    /// Whole batches, written one after the other. No records are written as length 0, never as
+    /// null.
     pub records: Vec<Bytes>,
 }
 
@@ -39,18 +40,18 @@ pub struct ResponseTopic {
     pub id: TopicId,
     /// The topic name, for version 12 and below.
     pub name: String,
-    /// Its partitions.
+    /// The partitions.
     pub partitions: Vec<ResponsePartition>,
 }
 
-/// The whole body.
+/// The body of the response.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseBody {
-    /// A Kafka error code that concerns the fetch session.
+    /// A Kafka error code for the fetch session.
     pub error_code: i16,
     /// The fetch session; 0 for none.
     pub session_id: i32,
-    /// The topics in the order in which they were served.
+    /// The topics, in response order.
     pub topics: Vec<ResponseTopic>,
 }
 
@@ -59,13 +60,13 @@ pub struct ResponseBody {
 pub struct FrameSlice {
     /// The bytes.
     pub bytes: Bytes,
-    /// Whether it is one of [`ResponsePartition::records`]; all of those are there, in the order of the
-    /// partitions.
+    /// Whether it is one of [`ResponsePartition::records`]. All of those are present, in the order
+    /// of the partitions.
     pub is_records: bool,
 }
 
-/// Appends the body to `head`, a frame begun with an empty length prefix and the response header;
-/// returns the frame as slices, its length filled in. `None` when it is longer than a frame can be.
+/// Appends the body to `head`, a frame begun with an empty length prefix and the response header.
+/// Returns the frame as slices, with its length filled in, or `None` if it is too long for a frame.
 pub fn encode(body: ResponseBody, version: i16, head: BytesMut) -> Option<Vec<FrameSlice>> {
     let flexible = version >= FLEXIBLE;
     let mut out = Slices { done: Vec::new(), open: head };
@@ -117,7 +118,7 @@ fn put_partition(out: &mut Slices, partition: ResponsePartition, version: i16) -
     Some(())
 }
 
-/// Slices in the making: small fields gather in `open`, records pass as they are.
+/// Collects slices: small fields are appended to `open`, records are added unchanged.
 struct Slices {
     done: Vec<FrameSlice>,
     open: BytesMut,
@@ -140,7 +141,7 @@ impl Slices {
         self.close();
         let total: usize = self.done.iter().map(|slice| slice.bytes.len()).sum();
         let prefix = frame::length_prefix(total.checked_sub(frame::PREFIX_BYTES)?).ok()?;
-        // The length prefix lies in the first slice; it alone is copied to be filled in.
+        // The first slice contains the length prefix; only this slice is copied.
         let first = self.done.first_mut()?;
         let mut filled = BytesMut::from(first.bytes.as_ref());
         filled.get_mut(..frame::PREFIX_BYTES)?.copy_from_slice(&prefix);

@@ -1,15 +1,15 @@
-//! Kafka's frames: a length of four bytes, then so many bytes. Sans-IO: the caller reads.
+//! Kafka's frames: a length of four bytes, then the frame. Sans-IO: the caller reads and writes.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// The space that is kept free for the next read.
+/// The free space that the buffer offers to the next read, in bytes.
 const READ_BYTES: usize = 64 << 10;
 /// The length of the prefix that announces a frame's length.
 pub const PREFIX_BYTES: usize = 4;
 
 /// Why a frame cannot be written: its length does not fit the prefix, an `i32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a frame of {0} bytes is too long: expected at most {max}", max = i32::MAX)]
+#[error("frame of {0} bytes is too long: expected at most {max}", max = i32::MAX)]
 pub struct FrameTooLong(pub usize);
 
 /// Returns the length prefix of a frame of `bytes` bytes, the prefix not counted.
@@ -41,30 +41,31 @@ pub fn finish(mut frame: BytesMut) -> Result<Bytes, FrameTooLong> {
 ///
 /// # Guarantees
 ///
-/// A length promises nothing: the buffer grows with the bytes that arrived, to twice their size
-/// or by 64 KiB at most, whatever a peer announces.
+/// An announced length reserves no memory: the buffer grows with the bytes that arrived, by at most
+/// 64 KiB or to at most twice their size.
 #[derive(Debug)]
 pub struct FrameReader {
     buffer: BytesMut,
     frame_bytes_max: usize,
 }
 
-/// Why a stream cannot be cut into frames any further; the connection must close.
+/// Why a stream cannot be cut into further frames. The connection has to close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// A TLS handshake.
-    #[error("a TLS handshake arrived at a plaintext port")]
+    #[error("TLS handshake on a plaintext port")]
     Tls,
     /// An HTTP request or response.
-    #[error("HTTP arrived at a Kafka port")]
+    #[error("HTTP request on a Kafka port")]
     Http,
-    /// Zero or negative.
-    #[error("a frame of {0} bytes")]
+    /// A length of zero or less.
+    #[error("invalid frame length {0}: expected at least 1")]
     NotPositive(i32),
-    /// A broker, too, closes as soon as it has read the length (`socket.request.max.bytes`).
-    #[error("a frame of {bytes} bytes, over the limit of {bytes_max}")]
+    /// A length over the limit. A broker also closes the connection as soon as it has read such a
+    /// length (`socket.request.max.bytes`).
+    #[error("frame of {bytes} bytes exceeds the limit of {bytes_max}")]
     TooLarge {
-        /// The length that the frame announces.
+        /// The announced length.
         bytes: usize,
         /// The limit.
         bytes_max: usize,
@@ -72,17 +73,17 @@ pub enum FrameError {
 }
 
 impl FrameReader {
-    /// A reader that refuses frames longer than `frame_bytes_max`, their prefix not counted.
+    /// Creates a reader that rejects frames longer than `frame_bytes_max`, the prefix not counted.
     pub fn new(frame_bytes_max: usize) -> Self {
         Self { buffer: BytesMut::new(), frame_bytes_max }
     }
 
-    /// Sets another limit: a peer may send more once it is authenticated.
+    /// Sets another limit: a peer may send larger frames once it is authenticated.
     pub fn set_frame_bytes_max(&mut self, frame_bytes_max: usize) {
         self.frame_bytes_max = frame_bytes_max;
     }
 
-    /// Where to read to, with free space: append what arrived.
+    /// Returns the buffer, with free space, to which the caller appends what arrived.
     pub fn buffer(&mut self) -> &mut BytesMut {
         if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
             self.buffer.reserve(READ_BYTES);
@@ -90,8 +91,11 @@ impl FrameReader {
         &mut self.buffer
     }
 
-    /// The next whole frame, its length taken off; `None` if more bytes are needed. The frame is
-    /// a slice of the read buffer and keeps the whole of it in memory.
+    /// Returns the next whole frame without its length prefix, or `None` if more bytes are needed.
+    /// The frame is a slice of the read buffer and keeps all of the buffer in memory.
+    ///
+    /// # Errors
+    /// [`FrameError`] if the length is invalid.
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
         let Some(length) = self.length()? else {
             return Ok(None);
@@ -103,20 +107,20 @@ impl FrameReader {
         Ok(Some(self.buffer.split_to(length).freeze()))
     }
 
-    /// The length of a frame that has begun to arrive; of use once [`FrameReader::next_frame`] said
-    /// that it is not whole.
+    /// Returns the length of the frame that has begun to arrive. It is meaningful once
+    /// [`FrameReader::next_frame`] has returned `None`.
     pub fn pending_frame_bytes(&self) -> Option<usize> {
         self.length().ok().flatten()
     }
 
-    /// Gives the buffer back while nothing is in it: idle connections are many.
+    /// Releases the buffer if it is empty: there are many idle connections.
     pub fn release_buffer(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }
     }
 
-    /// Whether the stream ends between two frames if it ends here.
+    /// Returns whether the stream, if it ends here, ends between two frames.
     pub fn is_empty(&self) -> bool {
         self.buffer.is_empty()
     }
@@ -135,7 +139,7 @@ impl FrameReader {
     }
 }
 
-/// Read as a length, the first bytes of other protocols are hundreds of megabytes.
+/// Detects another protocol by its first bytes, which read as a length are hundreds of megabytes.
 fn detect_other_protocol(prefix: [u8; PREFIX_BYTES]) -> Option<FrameError> {
     match &prefix {
         [0x16, 0x03, ..] => Some(FrameError::Tls),
@@ -193,7 +197,7 @@ mod tests {
         reader.buffer().extend_from_slice(&(MAX as i32).to_be_bytes());
         assert_eq!(reader.next_frame(), Ok(None));
         assert!(reader.buffer().capacity() <= 2 * READ_BYTES);
-        // A large frame in small pieces: the buffer stays within twice what has arrived.
+        // A large frame in small pieces: the buffer stays within twice the bytes that arrived.
         for _ in 0..512 {
             reader.buffer().extend_from_slice(&[7; 4 << 10]);
             assert_eq!(reader.next_frame(), Ok(None));

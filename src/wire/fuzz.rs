@@ -1,5 +1,5 @@
-//! The doors at which bytes from a peer come in, for `fuzz/` and `tests/fuzz_smoke.rs`: each takes
-//! any bytes, and must neither panic nor take more memory than it promises.
+//! Entry points for bytes of a peer, used by `fuzz/` and `tests/fuzz_smoke.rs`. Each accepts any
+//! bytes, and must neither panic nor take more memory than it guarantees.
 
 use bytes::Bytes;
 use kafka_protocol::messages;
@@ -13,7 +13,7 @@ use super::record_batch::{
 };
 use super::records::{Codec, RecordRules, first_at_or_after, max_timestamp_record, validate};
 
-/// Cuts frames out of `data`, which arrives in pieces of as many bytes as its first byte says.
+/// Cuts frames out of `data`, which arrives in pieces whose size is its first byte.
 pub fn frame(data: &[u8]) {
     let Some((&piece, stream)) = data.split_first() else {
         return;
@@ -29,10 +29,13 @@ pub fn frame(data: &[u8]) {
             }
         }
     }
-    assert!(reader.buffer().capacity() <= 2 * stream.len() + (256 << 10), "a promise reserved");
+    assert!(
+        reader.buffer().capacity() <= 2 * stream.len() + (256 << 10),
+        "an announced length reserved memory"
+    );
 }
 
-/// Takes a frame for a request: header, guard, decoder.
+/// Treats a frame as a request: parses the header, runs the guard and decodes the body.
 pub fn request(frame: &[u8]) {
     let Ok(header) = RequestHeader::parse(frame) else {
         return;
@@ -42,7 +45,7 @@ pub fn request(frame: &[u8]) {
     assert!(!matches!(decoded, Err(DecodeError::Length { .. })), "{decoded:?}");
 }
 
-/// Takes a frame behind four bytes of key and version for a response.
+/// Treats a frame that follows four bytes of key and version as a response.
 pub fn response(data: &[u8]) {
     let Some((&[a, b, c, d], frame)) = data.split_first_chunk() else {
         return;
@@ -56,7 +59,7 @@ pub fn response(data: &[u8]) {
     assert!(!matches!(decoded, Err(DecodeError::Length { .. })), "{decoded:?}");
 }
 
-/// Takes the bytes for the records of a partition: produced, rewritten, looked up.
+/// Treats the bytes as the records of a partition: validates, rewrites and searches them.
 pub fn record_batch(data: &[u8]) {
     let limits = ProduceLimits { produce_version: 9, batch_bytes_max: 1 << 20 };
     if let Ok(produced) = check_produce(&Bytes::copy_from_slice(data), limits) {
@@ -72,7 +75,7 @@ pub fn record_batch(data: &[u8]) {
         let bytes = Bytes::copy_from_slice(batch.bytes());
         let stamped = with_timestamps(&bytes, TimestampType::LogAppendTime, 1);
         let stamped = RecordBatch::parse(&stamped).expect("a stamped batch is a batch");
-        // One that has these times already is left as it is.
+        // A batch that has these timestamps already is returned unchanged.
         assert!(stamped.is_crc_valid() || !batch.is_crc_valid());
         assert_eq!(stamped.max_timestamp(), 1);
         assert_eq!(
@@ -82,7 +85,7 @@ pub fn record_batch(data: &[u8]) {
     }
 }
 
-/// What is stored of a good batch is a good batch of as many records.
+/// Checks that the batch stored for a valid batch is valid and has the same number of records.
 fn check_validated(sent: &Bytes, codec: Option<Codec>) {
     let rules = RecordRules {
         codec,
@@ -99,12 +102,12 @@ fn check_validated(sent: &Bytes, codec: Option<Codec>) {
     assert_eq!(count, Ok(stored.record_count()));
 }
 
-/// Decodes a request of any key, as the proxy would, and drops it.
+/// Decodes a request of any key, as the proxy does, and drops it.
 pub fn decode_any_request(key: i16, version: i16, body: Bytes) -> Result<(), DecodeError> {
     decode_any(key, version, body, false)
 }
 
-/// Decodes a response of any key, as the proxy would, and drops it.
+/// Decodes a response of any key, as the proxy does, and drops it.
 pub fn decode_any_response(key: i16, version: i16, body: Bytes) -> Result<(), DecodeError> {
     decode_any(key, version, body, true)
 }

@@ -1,4 +1,4 @@
-//! Request and response headers, read without a look at the body.
+//! Request and response headers, parsed without the body.
 
 use kafka_protocol::messages::ApiKey;
 
@@ -10,62 +10,63 @@ const API_VERSIONS: i16 = ApiKey::ApiVersions as i16;
 /// The header of a request (`RequestHeader.json`, versions 1 and 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestHeader<'a> {
-    /// What is asked for.
+    /// The API key.
     pub api_key: i16,
-    /// In which version; not checked against what anyone supports.
+    /// The version of the request; not checked against supported versions.
     pub api_version: i16,
-    /// What the response must repeat.
+    /// The correlation id, which the response repeats.
     pub correlation_id: i32,
-    /// The client's name for itself, as it sent it: a broker does not insist on UTF-8.
+    /// The client id as the client sent it: a broker accepts any bytes, not only UTF-8.
     pub client_id: Option<&'a [u8]>,
-    /// The header's length: the body begins there.
+    /// The length of the header in bytes; the body follows it.
     pub bytes: usize,
 }
 
 /// The header of a response (`ResponseHeader.json`, versions 0 and 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResponseHeader {
-    /// Repeats the request's.
+    /// The correlation id of the request.
     pub correlation_id: i32,
-    /// The header's length: the body begins there.
+    /// The length of the header in bytes; the body follows it.
     pub bytes: usize,
 }
 
-/// Why a header cannot be read. A broker closes the connection for each of them.
+/// Why a header cannot be parsed. A broker closes the connection for each of these errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// The frame ends within the header.
     #[error("the frame ends within its header")]
     Truncated,
     /// A negative length other than −1, or a varint of more than five bytes.
-    #[error("the header holds an impossible length")]
+    #[error("the header contains an invalid length")]
     Length,
-    /// No API of Kafka 4.3 has this key, so the header's own layout is unknown.
+    /// The API key is unknown in Kafka 4.3, and with it the layout of the header.
     #[error("unknown api key {0}")]
     UnknownApi(i16),
 }
 
-/// Whether this version of a request is flexible (KIP-482), from which its header's version
-/// follows; `None` for an unknown key.
+/// Returns whether this version of a request is flexible (KIP-482), which determines the version of
+/// its header; `None` for an unknown key.
 pub fn flexible(api_key: i16, api_version: i16) -> Option<bool> {
     first_flexible(api_key).map(|(request, _)| api_version >= request)
 }
 
-/// The version of the request header: 2 for flexible versions, else 1; `None` for an unknown key.
+/// Returns the version of the request header: 2 for flexible versions, otherwise 1; `None` for an
+/// unknown key.
 pub fn request_header_version(api_key: i16, api_version: i16) -> Option<i16> {
     flexible(api_key, api_version).map(|flexible| if flexible { 2 } else { 1 })
 }
 
-/// The version of the response header: 1 for flexible versions, else 0; `None` for an unknown key.
-/// That of ApiVersions is always 0, so that a client can read the answer to a version that the
-/// broker does not have (KIP-511).
+/// Returns the version of the response header: 1 for flexible versions, otherwise 0; `None` for an
+/// unknown key. It is always 0 for ApiVersions, so that a client can read the response to a version
+/// that the broker does not support (KIP-511).
 pub fn response_header_version(api_key: i16, api_version: i16) -> Option<i16> {
     let (_, response) = first_flexible(api_key)?;
     Some(i16::from(api_key != API_VERSIONS && api_version >= response))
 }
 
 impl<'a> RequestHeader<'a> {
-    /// Reads the header of a request from its frame, the length prefix taken off.
+    /// Parses the header of a request from a frame without its length prefix.
     pub fn parse(frame: &'a [u8]) -> Result<Self, HeaderError> {
         let mut reader = Reader { bytes: frame, at: 0 };
         let api_key = i16::from_be_bytes(reader.take()?);
@@ -87,8 +88,8 @@ impl<'a> RequestHeader<'a> {
 }
 
 impl ResponseHeader {
-    /// Reads the header of the response to a request of this key and version from its frame, the
-    /// length prefix taken off.
+    /// Parses the header of the response to a request of this key and version, from a frame without
+    /// its length prefix.
     pub fn parse(frame: &[u8], api_key: i16, api_version: i16) -> Result<Self, HeaderError> {
         let version = response_header_version(api_key, api_version)
             .ok_or(HeaderError::UnknownApi(api_key))?;
@@ -102,7 +103,7 @@ impl ResponseHeader {
 }
 
 /// Writes the header of the response to a request of this key and version, without tagged fields.
-/// A key that no one knows gets version 0, though such a request is not answered.
+/// An unknown key gets version 0, but such a request is not answered.
 pub fn put_response_header(
     out: &mut impl bytes::BufMut,
     api_key: i16,
@@ -140,8 +141,8 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 
-    /// No header has tagged fields of its own yet; whatever comes is stepped over. The loop ends
-    /// with the bytes, since a field takes two of them.
+    /// Skips tagged fields: no header has any of its own yet. The loop ends with the bytes, because
+    /// a field takes at least two of them.
     fn skip_tags(&mut self) -> Result<(), HeaderError> {
         for _ in 0..self.varint()? {
             self.varint()?;
@@ -175,7 +176,7 @@ mod tests {
             let range = key.valid_versions();
             for version in range.min..=range.max {
                 let at = format!("{key:?} v{version}");
-                // Between brokers of the ZooKeeper days.
+                // APIs between brokers and a ZooKeeper-based controller.
                 if (4..=7).contains(&number) {
                     assert_eq!(flexible(number, version), None, "{at}");
                     continue;

@@ -1,7 +1,7 @@
-//! Kafka's bytes: frames, headers, record batches, the guard that bounds what is decoded.
+//! Kafka's wire format: frames, headers, record batches, and the guard that bounds what is decoded.
 //!
-//! Invariant: pure, like [`crate::log`]; no input makes it panic or reserve memory that the
-//! input does not itself fill.
+//! Invariant: pure, like [`crate::log`]; no input causes a panic or an allocation larger than the
+//! bytes of the input justify.
 
 pub mod fetch_response;
 pub mod frame;

@@ -1,4 +1,4 @@
-//! Messages drawn from the schema, for tests: well formed in every key and version.
+//! Generates messages from the schema, for tests: well formed in every key and version.
 
 use crate::wire::varint::put_unsigned;
 
@@ -14,7 +14,7 @@ pub enum Direction {
     Response,
 }
 
-/// Every (key, version) that the guard walks.
+/// Returns every (key, version) that the guard walks.
 pub fn versions(direction: Direction) -> Vec<(i16, i16)> {
     let all = |m: &MessageSchema| -> Vec<_> {
         (0..=i16::from(i8::MAX)).filter(|&v| m.versions.contain(v)).map(|v| (m.key, v)).collect()
@@ -22,7 +22,8 @@ pub fn versions(direction: Direction) -> Vec<(i16, i16)> {
     table(direction).iter().flat_map(all).collect()
 }
 
-/// Draws a message: `choose(n)` answers a number below `n`. Arrays get `choose(elements)` elements.
+/// Generates a message. `choose(n)` returns a number below `n`; arrays get `choose(elements)`
+/// elements.
 pub fn message(
     direction: Direction,
     (api_key, version): (i16, i16),
@@ -72,7 +73,7 @@ impl Writer<'_> {
 
     fn tags(&mut self, mut tagged: Vec<&Field>) {
         tagged.retain(|_| (self.choose)(2) == 1);
-        // Out of order, as a broker takes them too.
+        // Out of order, which a broker accepts.
         if !tagged.is_empty() && (self.choose)(4) == 0 {
             tagged.reverse();
         }
@@ -136,7 +137,7 @@ impl Writer<'_> {
         }
     }
 
-    /// A length or count, of `width` bytes in the old encoding; `None` for null.
+    /// Writes a length or count, of `width` bytes in the old encoding; `None` is null.
     fn count(&mut self, count: Option<usize>, width: usize) {
         if self.flexible {
             self.varint(count.map_or(0, |c| c + 1));

@@ -1,15 +1,15 @@
-//! The vocabulary in which [`super::schema`] writes a message's layout down.
+//! The types with which [`super::schema`] describes the layout of messages.
 
-/// How one value lies on the wire; a flexible version writes lengths as varints (KIP-482).
+/// The type of a value; a flexible version encodes lengths as varints (KIP-482).
 #[derive(Clone, Copy, Debug)]
 pub(super) enum FieldType {
-    /// So many bytes.
+    /// A fixed number of bytes.
     Fixed(u8),
     /// A string.
     Text,
     /// Bytes or records.
     Blob,
-    /// A struct, by its place in [`super::schema::STRUCTS`].
+    /// A struct, by its index in [`super::schema::STRUCTS`].
     Struct(u16),
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Field {
     pub(super) array: bool,
     pub(super) present: Versions,
     pub(super) nullable: Versions,
-    /// The versions that write it among the tagged fields, under `tag`.
+    /// The versions that write it as a tagged field, with the number `tag`.
     pub(super) tagged: Versions,
     pub(super) tag: u32,
 }
@@ -51,8 +51,8 @@ impl Field {
     }
 }
 
-/// A struct: what one takes in memory when the crate has decoded it, at most, and its fields in
-/// the order of the wire.
+/// A struct: its maximum memory in bytes once the crate has decoded it, and its fields in wire
+/// order.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StructSchema {
     pub(super) decoded_bytes: usize,
@@ -65,7 +65,7 @@ pub(super) struct MessageSchema {
     pub(super) key: i16,
     pub(super) versions: Versions,
     pub(super) first_flexible: i16,
-    /// The place of its struct in [`super::schema::STRUCTS`].
+    /// The index of its struct in [`super::schema::STRUCTS`].
     pub(super) root: u16,
 }
 

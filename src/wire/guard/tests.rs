@@ -19,7 +19,7 @@ fn check_direction(direction: Direction, at: (i16, i16), body: &[u8]) -> Result<
     }
 }
 
-/// Versions that Kafka 4.3.1 has and the crate, made from 4.1, does not.
+/// Returns whether Kafka 4.3.1 has the version and the crate, generated from 4.1, does not.
 fn newer_than_kafka_protocol(direction: Direction, at: (i16, i16)) -> bool {
     matches!(at, (2, 11) | (27, 2) | (35, 5) | (78 | 79, 2))
         || (direction == Direction::Request && at == (22, 6))
@@ -34,7 +34,7 @@ fn splitmix(mut state: u64) -> impl FnMut(usize) -> usize {
     }
 }
 
-/// The crate aborts the process on each of them.
+/// The crate aborts the process on each of these.
 #[test]
 fn rejects_counts_beyond_the_remaining_bytes() {
     let request = |key, version, text| check_request(key, version, &hex(text));
@@ -150,12 +150,12 @@ fn decoded_sizes_of_the_schema_are_upper_bounds() {
     assert!(size_of::<kafka_protocol::messages::FetchRequest>() <= root(&schema::REQUESTS, 1));
 }
 
-/// The densest message that is legal: many elements, each as small as its version allows.
+/// The densest valid message: many elements, each as small as its version allows.
 #[test]
 fn accepts_any_number_of_the_smallest_elements() {
     for direction in [Direction::Request, Direction::Response] {
         for at in versions(direction) {
-            // Long arrays at the first level that has one, the smallest value of all else.
+            // Long arrays at the first level that has one, the smallest value of everything else.
             let mut long = true;
             let mut choose = |below: usize| {
                 if below == 10_001 {

@@ -1,4 +1,4 @@
-//! The walk itself: every length and count is checked against the bytes that are there.
+//! Walks a message: every length and count is checked against the remaining bytes.
 
 use super::GuardError;
 use super::schema::STRUCTS;
@@ -6,11 +6,13 @@ use crate::wire::varint::{self, VARINT_BYTES_MAX};
 
 use super::table::{Field, FieldType, StructSchema};
 
-/// What a decoded string or byte slice takes: an `Option` of the `bytes` crate's handle.
+/// The memory in bytes of a decoded string or byte slice: an `Option` of the `bytes` crate's
+/// handle.
 const HANDLE_BYTES: usize = 32;
-/// A struct with an unknown tag allocates a node of a `BTreeMap<i32, Bytes>`: eleven entries.
+/// The memory in bytes of a struct's first unknown tag: a node of a `BTreeMap<i32, Bytes>` with
+/// eleven entries.
 const FIRST_TAG_BYTES: usize = 448;
-/// Each further one: nodes are split half full, and have parents.
+/// The memory in bytes of each further unknown tag: nodes are split half full, and have parents.
 const NEXT_TAG_BYTES: usize = 104;
 
 pub(super) struct Walker<'a> {
@@ -18,16 +20,21 @@ pub(super) struct Walker<'a> {
     at: usize,
     version: i16,
     flexible: bool,
-    /// Memory that the crate may still take for the decoded message.
-    budget: usize,
+    /// The memory in bytes that the crate may still take for the decoded message.
+    remaining_memory: usize,
 }
 
 impl<'a> Walker<'a> {
-    pub(super) fn new(bytes: &'a [u8], version: i16, flexible: bool, budget: usize) -> Self {
-        Self { bytes, at: 0, version, flexible, budget }
+    pub(super) fn new(
+        bytes: &'a [u8],
+        version: i16,
+        flexible: bool,
+        remaining_memory: usize,
+    ) -> Self {
+        Self { bytes, at: 0, version, flexible, remaining_memory }
     }
 
-    /// Walks one struct of the table and says where it ends.
+    /// Walks one struct of the table and returns the offset of its end.
     pub(super) fn run(mut self, root: u16) -> Result<usize, GuardError> {
         self.structure(row(root))?;
         Ok(self.at)
@@ -50,8 +57,8 @@ impl<'a> Walker<'a> {
             return self.array(field.field_type, nullable);
         }
         match field.field_type {
-            // The crate takes every presence byte but 1 for null, a broker every one from 0 up
-            // for present: only 1 and −1, which clients send, mean the same to both.
+            // The crate reads every presence byte except 1 as null, a broker every one from 0 up as
+            // present. Only 1 and −1, which clients send, mean the same to both.
             FieldType::Struct(index) if nullable => match self.take::<1>()?[0] {
                 1 => self.structure(row(index)),
                 0xff => Ok(()),
@@ -86,7 +93,7 @@ impl<'a> Walker<'a> {
         let Some(count) = count else {
             return if nullable { Ok(()) } else { Err(GuardError::Null) };
         };
-        // Every element takes a byte at least (the generator checks it): a broker's own rule.
+        // Every element takes at least a byte (the generator checks it): a broker's own rule.
         if count > self.remaining() {
             return Err(GuardError::Count { count, remaining: self.remaining() });
         }
@@ -100,9 +107,10 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    /// The tagged fields of KIP-482. Like a broker and the crate, takes them in any order and more
-    /// than once; a field of the schema must fill exactly the size that it announces, since both
-    /// read it without looking at the size and would go on from another place than we.
+    /// Walks the tagged fields of KIP-482. Like a broker and the crate, it accepts them in any
+    /// order and more than once. A field of the schema must fill exactly its announced size: both
+    /// read the field without looking at the size, and would continue at another position than the
+    /// guard.
     fn tags(&mut self, row: &'static StructSchema) -> Result<(), GuardError> {
         let count = self.varint()? as usize;
         if count > self.remaining() / 2 {
@@ -136,7 +144,8 @@ impl<'a> Walker<'a> {
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), GuardError> {
-        self.budget = self.budget.checked_sub(bytes).ok_or(GuardError::Memory)?;
+        self.remaining_memory =
+            self.remaining_memory.checked_sub(bytes).ok_or(GuardError::Memory)?;
         Ok(())
     }
 
@@ -155,13 +164,13 @@ impl<'a> Walker<'a> {
         Ok(*taken)
     }
 
-    /// A compact length or count: one more than it says, 0 for null.
+    /// Reads a compact length or count: one more than the value, 0 for null.
     fn compact_length(&mut self) -> Result<Option<usize>, GuardError> {
         Ok((self.varint()? as usize).checked_sub(1))
     }
 
-    /// An unsigned varint of at most five bytes. Of the fifth, as in the broker and the crate,
-    /// only four bits count; unlike the crate, and like the broker, none may follow it.
+    /// Reads an unsigned varint of at most five bytes. Of the fifth byte, only four bits count, as
+    /// in a broker and the crate. Unlike the crate, and like a broker, it allows no sixth byte.
     fn varint(&mut self) -> Result<u32, GuardError> {
         let value = varint::read(VARINT_BYTES_MAX, GuardError::Varint, || {
             self.take().map(u8::from_be_bytes)
@@ -170,7 +179,7 @@ impl<'a> Walker<'a> {
     }
 }
 
-/// A length or count in the old encoding: −1 for null.
+/// Converts a length or count in the old encoding: −1 is null.
 fn length(read: i32) -> Result<Option<usize>, GuardError> {
     if read == -1 {
         return Ok(None);
@@ -182,7 +191,7 @@ fn row(index: u16) -> &'static StructSchema {
     &STRUCTS[usize::from(index)]
 }
 
-/// What one element of an array takes in memory, at most.
+/// Returns the maximum memory in bytes of one decoded element of an array.
 fn decoded_bytes(field_type: FieldType) -> usize {
     match field_type {
         FieldType::Fixed(bytes) => usize::from(bytes),

@@ -4,12 +4,12 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Attributes(pub i16);
 
-/// How the records are compressed, all of them as one stream.
+/// The compression of the records, which are compressed as one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Compression {
-    /// Not at all.
+    /// No compression.
     None,
-    /// RFC 1952.
+    /// gzip (RFC 1952).
     Gzip,
     /// Snappy blocks in the framing of `snappy-java`, or one raw block.
     Snappy,
@@ -19,17 +19,17 @@ pub enum Compression {
     Zstd,
 }
 
-/// Who set the timestamps (KIP-32).
+/// The origin of the timestamps (KIP-32).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TimestampType {
-    /// The producer, for each record.
+    /// The producer sets the timestamp of each record.
     CreateTime,
-    /// The log: every record has the batch's max timestamp.
+    /// The log sets the timestamp: every record has the batch's max timestamp.
     LogAppendTime,
 }
 
 impl Attributes {
-    /// `None` for the codecs 5 to 7, which do not exist.
+    /// Returns the compression; `None` for the codecs 5 to 7, which do not exist.
     pub fn compression(self) -> Option<Compression> {
         match self.codec() {
             0 => Some(Compression::None),
@@ -41,12 +41,12 @@ impl Attributes {
         }
     }
 
-    /// The bits that say the compression.
+    /// Returns the bits of the compression codec.
     pub fn codec(self) -> u8 {
         (self.0 & 0b111) as u8
     }
 
-    /// Who set the timestamps.
+    /// Returns the timestamp type.
     pub fn timestamp_type(self) -> TimestampType {
         match self.0 & (1 << 3) {
             0 => TimestampType::CreateTime,
@@ -54,12 +54,12 @@ impl Attributes {
         }
     }
 
-    /// Whether the batch belongs to a transaction (KIP-98).
+    /// Returns whether the batch belongs to a transaction (KIP-98).
     pub fn is_transactional(self) -> bool {
         self.0 & (1 << 4) != 0
     }
 
-    /// Whether the records are markers of a coordinator, not data.
+    /// Returns whether the records are a coordinator's markers rather than data.
     pub fn is_control(self) -> bool {
         self.0 & (1 << 5) != 0
     }

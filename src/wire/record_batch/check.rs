@@ -1,4 +1,4 @@
-//! The checks that a broker makes before it appends what a producer sent for one partition.
+//! The checks that a broker makes before it appends what a producer sent to one partition.
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use super::{Attributes, Compression, RecordBatch, size_of_next};
 /// The first Produce version whose batches may be compressed with zstd (KIP-110).
 const ZSTD_PRODUCE_VERSION: i16 = 7;
 
-/// What bounds a produced batch besides its own format.
+/// Limits of a produced batch besides its own format.
 #[derive(Clone, Copy, Debug)]
 pub struct ProduceLimits {
     /// The version of the Produce request.
@@ -21,68 +21,71 @@ pub struct ProduceLimits {
 /// A batch that may be appended.
 #[derive(Clone, Debug)]
 pub struct ProduceBatch {
-    /// What it claims.
+    /// What the header of the batch states.
     pub claim: BatchMetadata,
-    /// Its attributes: transactional batches and append times are the caller's matter.
+    /// The attributes. The caller handles transactional batches and append times.
     pub attributes: Attributes,
-    /// The batch alone, a slice of what was sent.
+    /// The batch alone, a slice of what the producer sent.
     pub bytes: Bytes,
 }
 
-/// What is wrong with a batch.
+/// Why a batch is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
-    /// Nothing, or not the whole of the batch.
-    #[error("no whole record batch")]
+    /// The batch is missing or incomplete.
+    #[error("incomplete record batch")]
     Truncated,
-    /// More than the one batch that a partition of a Produce request may hold.
-    #[error("more than one record batch")]
+    /// More than one batch: a partition of a Produce request may have only one.
+    #[error("more than one record batch: expected one")]
     Multiple,
-    /// The formats before v2.
-    #[error("magic {0}, older than 2")]
+    /// A format before v2.
+    #[error("unsupported magic {0}: expected 2")]
     OldMagic(u8),
-    /// No format.
-    #[error("unknown magic {0}")]
+    /// A format that does not exist.
+    #[error("unknown magic {0}: expected 2")]
     Magic(u8),
-    /// A length that cannot be.
+    /// A length below the minimum.
     #[error("the batch length is too small")]
     Length,
-    /// A length that a broker cannot count with.
+    /// A length that overflows a broker's arithmetic.
     #[error("the batch length is too large")]
     Overflow,
-    /// The checksum is not that of the bytes.
+    /// The checksum does not match the bytes.
     #[error("the checksum does not match")]
     Crc,
-    /// Larger than the topic allows.
-    #[error("a batch of {0} bytes is too large")]
+    /// The batch is larger than the topic's limit.
+    #[error("batch of {0} bytes exceeds max.message.bytes")]
     TooLarge(usize),
-    /// A producer gives no offsets.
-    #[error("a base offset of {0}, not 0")]
+    /// A base offset other than 0: producers do not assign offsets.
+    #[error("invalid base offset {0}: expected 0")]
     BaseOffset(i64),
-    /// The count of records and the last offset delta do not fit each other, or are not positive.
-    #[error("{records} records with a last offset delta of {last_offset_delta}")]
+    /// The record count and the last offset delta contradict each other, or are not positive.
+    #[error(
+        "invalid record count {records} with last offset delta {last_offset_delta}: expected delta + 1"
+    )]
     Count {
-        /// The records claimed.
+        /// The record count in the header.
         records: i32,
-        /// The last offset delta claimed.
+        /// The last offset delta in the header.
         last_offset_delta: i32,
     },
-    /// Only coordinators write control batches.
-    #[error("a control batch from a client")]
+    /// A control batch: only coordinators write them.
+    #[error("control batch from a client")]
     Control,
     /// A producer id with a negative epoch or sequence.
-    #[error("a producer id with a negative epoch or sequence")]
+    #[error("producer id with a negative epoch or sequence")]
     Sequence,
     /// A codec that does not exist.
     #[error("unknown compression codec {0}")]
     Codec(u8),
-    /// zstd in a Produce request older than KIP-110.
-    #[error("zstd below Produce version 7")]
+    /// zstd in a Produce version before KIP-110.
+    #[error("zstd requires Produce version 7 or later")]
     ZstdTooEarly,
 }
 
 impl BatchError {
-    /// Whether a broker finds it only when it appends, and so tells the log start offset as well.
+    /// Returns whether a broker detects the error only when it appends, and so returns the log
+    /// start offset as well.
     pub fn is_log_error(self) -> bool {
         matches!(
             self,
@@ -94,7 +97,7 @@ impl BatchError {
         )
     }
 
-    /// The Kafka error code with which a stock broker answers (seen on 4.3.1).
+    /// Returns the Kafka error code that a broker returns (observed on 4.3.1).
     pub fn error_code(self) -> i16 {
         const UNKNOWN_SERVER_ERROR: i16 = -1;
         const CORRUPT_MESSAGE: i16 = 2;
@@ -117,11 +120,11 @@ impl BatchError {
     }
 }
 
-/// Whether the first batch is of a transaction: what a broker asks of all partitions of a request
-/// before it looks at any (`RequestUtils.hasTransactionalRecords`).
+/// Returns whether the first batch is transactional. A broker checks this for all partitions of a
+/// request before it looks at any of them (`RequestUtils.hasTransactionalRecords`).
 ///
 /// # Errors
-/// For a batch whose bounds cannot be found, which refuses the whole request.
+/// [`BatchError`] if the bounds of the batch cannot be determined, which fails the whole request.
 pub fn is_transactional(records: &[u8]) -> Result<bool, BatchError> {
     if size_of_next(records)?.is_none() {
         return Ok(false);
@@ -129,8 +132,11 @@ pub fn is_transactional(records: &[u8]) -> Result<bool, BatchError> {
     Ok(RecordBatch::parse(records).is_ok_and(|batch| batch.attributes().is_transactional()))
 }
 
-/// Checks the records of one partition before anything of its log is asked
-/// (`ProduceRequest.validateRecords`): one batch of this format.
+/// Checks the records of one partition without its log (`ProduceRequest.validateRecords`): there
+/// must be exactly one batch of format v2.
+///
+/// # Errors
+/// [`BatchError`] with the reason.
 pub fn check_request(records: &[u8], produce_version: i16) -> Result<RecordBatch<'_>, BatchError> {
     let batch = RecordBatch::parse(records)?;
     let attributes = batch.attributes();
@@ -148,10 +154,13 @@ pub fn check_request(records: &[u8], produce_version: i16) -> Result<RecordBatch
     Ok(batch)
 }
 
-/// Checks the records of one partition of a Produce request, in a broker's order, down to the
-/// batch header and its checksum; [`crate::wire::records::validate`] opens the records.
+/// Checks the records of one partition of a Produce request, in a broker's order, down to the batch
+/// header and its checksum. [`crate::wire::records::validate`] checks the records inside.
 ///
-/// As a broker does, ignores what follows the batch if it is not itself a whole batch.
+/// Like a broker, it ignores what follows the batch unless it is a whole batch itself.
+///
+/// # Errors
+/// [`BatchError`] with the reason.
 pub fn check_produce(records: &Bytes, limits: ProduceLimits) -> Result<ProduceBatch, BatchError> {
     let batch = check_request(records, limits.produce_version)?;
     let (attributes, size) = (batch.attributes(), batch.bytes().len());

@@ -1,8 +1,8 @@
-//! Record batches of the v2 format (KIP-98): a checked view, and the checks of a broker.
+//! Record batches of format v2 (KIP-98): a checked view, and the checks of a broker.
 //!
-//! The 61 bytes of the header are read here; the records behind it are [`super::records`]'s. The base offset
-//! and the leader epoch lie before the bytes that the CRC covers, so giving a batch its place in
-//! the log costs no checksum.
+//! This module reads the 61 bytes of the header; [`super::records`] reads the records behind it.
+//! The CRC does not cover the base offset and the leader epoch, so assigning them costs no
+//! checksum.
 
 mod attributes;
 mod check;
@@ -17,24 +17,24 @@ pub use check::{
 
 /// The header's length; the records follow it.
 pub const HEADER_BYTES: usize = 61;
-/// What `batchLength` does not count: the base offset and itself.
+/// The bytes that `batchLength` does not count: the base offset and the length itself.
 const LENGTH_PREFIX_BYTES: usize = 12;
-/// The base offset, the length and the leader epoch: what [`placed_prefix`] replaces.
+/// The base offset, the length and the leader epoch, which [`placed_prefix`] replaces.
 pub const PREFIX_BYTES: usize = 16;
-/// A broker's `LegacyRecord.RECORD_OVERHEAD_V0`, the least length of any format.
+/// `LegacyRecord.RECORD_OVERHEAD_V0` of Kafka: the minimum length of any format.
 const LENGTH_MIN: i32 = 14;
-/// Up to the magic byte, included.
+/// The end of the magic byte.
 const MAGIC_END: usize = 17;
 const CRC_AT: usize = 17;
 const ATTRIBUTES_AT: usize = 21;
 const MAX_TIMESTAMP_AT: usize = 35;
 const LOG_APPEND_TIME_BIT: i16 = 1 << 3;
 const TRANSACTIONAL_BIT: i16 = 1 << 4;
-/// What a broker keeps of the attributes when it writes them anew, but for the timestamp type:
-/// codec, transactional, control, delete horizon (`DefaultRecordBatch.computeAttributes`).
+/// The attributes that a broker keeps when it rewrites them, besides the timestamp type: codec,
+/// transactional, control, delete horizon (`DefaultRecordBatch.computeAttributes`).
 const RETAINED_ATTRIBUTES: i16 = 0b0111_0111;
 
-/// A batch that lies whole in its bytes and has magic 2. The CRC is checked only on demand.
+/// A complete batch with magic 2. The CRC is checked only on request.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordBatch<'a> {
     header: &'a [u8; HEADER_BYTES],
@@ -42,7 +42,10 @@ pub struct RecordBatch<'a> {
 }
 
 impl<'a> RecordBatch<'a> {
-    /// The batch at the beginning of `bytes`; others may follow it.
+    /// Parses the batch at the beginning of `bytes`; others may follow it.
+    ///
+    /// # Errors
+    /// [`BatchError`] if there is no complete batch of format v2.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BatchError> {
         let size = size_of_next(bytes)?.ok_or(BatchError::Truncated)?;
         let bytes = bytes.get(..size).ok_or(BatchError::Truncated)?;
@@ -55,77 +58,77 @@ impl<'a> RecordBatch<'a> {
         Ok(Self { header, bytes })
     }
 
-    /// The whole batch.
+    /// Returns the bytes of the batch.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The records, compressed as the attributes say.
+    /// Returns the records, compressed as the attributes state.
     pub fn records(&self) -> &'a [u8] {
         self.bytes.get(HEADER_BYTES..).unwrap_or_default()
     }
 
-    /// The offset of the first record; 0 in a produced batch.
+    /// Returns the offset of the first record; 0 in a produced batch.
     pub fn base_offset(&self) -> i64 {
         i64::from_be_bytes(self.field::<0, 8>())
     }
 
-    /// The leader epoch of the log's append; −1 in a produced batch.
+    /// Returns the leader epoch; −1 in a produced batch.
     pub fn leader_epoch(&self) -> i32 {
         i32::from_be_bytes(self.field::<12, 4>())
     }
 
-    /// CRC32C over everything from the attributes on.
+    /// Returns the CRC32C of everything from the attributes on.
     pub fn crc(&self) -> u32 {
         u32::from_be_bytes(self.field::<CRC_AT, 4>())
     }
 
-    /// Whether the CRC is that of the bytes.
+    /// Returns whether the CRC matches the bytes.
     pub fn is_crc_valid(&self) -> bool {
         self.crc() == crc32_iscsi(self.bytes.get(ATTRIBUTES_AT..).unwrap_or_default())
     }
 
-    /// Compression, timestamp type, transactional and control bits.
+    /// Returns the compression, timestamp type, transactional and control bits.
     pub fn attributes(&self) -> Attributes {
         Attributes(i16::from_be_bytes(self.field::<ATTRIBUTES_AT, 2>()))
     }
 
-    /// The last record's offset less the base offset.
+    /// Returns the last record's offset minus the base offset.
     pub fn last_offset_delta(&self) -> i32 {
         i32::from_be_bytes(self.field::<23, 4>())
     }
 
-    /// The timestamp that the records' deltas refer to.
+    /// Returns the timestamp to which the records' deltas refer, in milliseconds.
     pub fn base_timestamp(&self) -> i64 {
         i64::from_be_bytes(self.field::<27, 8>())
     }
 
-    /// The greatest timestamp, or the append time.
+    /// Returns the greatest timestamp, or the append time, in milliseconds.
     pub fn max_timestamp(&self) -> i64 {
         i64::from_be_bytes(self.field::<MAX_TIMESTAMP_AT, 8>())
     }
 
-    /// −1 without idempotence.
+    /// Returns the producer id; −1 without idempotence.
     pub fn producer_id(&self) -> i64 {
         i64::from_be_bytes(self.field::<43, 8>())
     }
 
-    /// −1 without idempotence.
+    /// Returns the producer epoch; −1 without idempotence.
     pub fn producer_epoch(&self) -> i16 {
         i16::from_be_bytes(self.field::<51, 2>())
     }
 
-    /// The sequence of the first record; −1 without idempotence.
+    /// Returns the sequence of the first record; −1 without idempotence.
     pub fn base_sequence(&self) -> i32 {
         i32::from_be_bytes(self.field::<53, 4>())
     }
 
-    /// How many records the batch claims to hold.
+    /// Returns the number of records according to the header.
     pub fn record_count(&self) -> i32 {
         i32::from_be_bytes(self.field::<57, 4>())
     }
 
-    /// Within the header by construction of every caller, so that the copy cannot go wrong.
+    /// Reads a field. The assertion guarantees that it is within the header.
     fn field<const AT: usize, const N: usize>(&self) -> [u8; N] {
         const { assert!(AT + N <= HEADER_BYTES) };
         let mut out = [0; N];
@@ -134,8 +137,8 @@ impl<'a> RecordBatch<'a> {
     }
 }
 
-/// The batches that lie one behind the other in `run`. Ends with an error if the run does not end
-/// with a batch, or at the first batch that [`RecordBatch::parse`] refuses.
+/// Iterates over the consecutive batches of `run`. Ends with an error if the run does not end with
+/// a batch, or at the first batch that [`RecordBatch::parse`] rejects.
 pub fn batches(run: &[u8]) -> Batches<'_> {
     Batches { rest: run }
 }
@@ -160,8 +163,8 @@ impl<'a> Iterator for Batches<'a> {
     }
 }
 
-/// The first 16 bytes of `batch` with its place in the log; followed by the rest of the batch,
-/// untouched, they are what a consumer gets.
+/// Returns the first 16 bytes of `batch` with its position in the log. A consumer gets them
+/// followed by the rest of the batch, unchanged.
 pub fn placed_prefix(
     base_offset: i64,
     leader_epoch: i32,
@@ -174,10 +177,10 @@ pub fn placed_prefix(
     out
 }
 
-/// `batch` with these times in its header: a copy if they are not there already. As in a broker,
-/// the records and the base timestamp stay, and a copy loses attributes that have no meaning.
+/// Returns `batch` with these timestamps in its header, copied only if they differ. Like a broker,
+/// it keeps the records and the base timestamp, and a copy loses attributes without a meaning.
 ///
-/// With [`TimestampType::LogAppendTime`], `max_timestamp` is every record's time.
+/// With [`TimestampType::LogAppendTime`], `max_timestamp` is the timestamp of every record.
 pub fn with_timestamps(batch: &Bytes, timestamp_type: TimestampType, max_timestamp: i64) -> Bytes {
     let Ok(before) = RecordBatch::parse(batch) else { return batch.clone() };
     let attributes = before.attributes();
@@ -193,23 +196,23 @@ pub fn with_timestamps(batch: &Bytes, timestamp_type: TimestampType, max_timesta
     out.freeze()
 }
 
-/// What [`put_header`] says of a batch that is built anew.
+/// The fields of [`put_header`] that differ from those of the original batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NewHeader {
-    /// The bits of the codec.
+    /// The bits of the compression codec.
     pub(super) codec: i16,
-    /// Who set the timestamps.
+    /// The timestamp type.
     pub(super) timestamp_type: TimestampType,
     /// The first record's timestamp.
     pub(super) base_timestamp: i64,
     /// The greatest timestamp, or the append time.
     pub(super) max_timestamp: i64,
-    /// How many records follow; their offsets have no gaps.
+    /// The number of records; their offsets have no gaps.
     pub(super) record_count: i32,
 }
 
-/// Fills in the header that `out` has room for, for records that lie behind it; of whom and of
-/// which transaction they are, `sent` says.
+/// Fills in the header at the beginning of `out`, for the records behind it. Producer and
+/// transaction are those of `sent`.
 pub(super) fn put_header(out: &mut [u8], sent: &RecordBatch<'_>, new: NewHeader) {
     let mut header = [0; HEADER_BYTES];
     let mut rest = &mut header[..];
@@ -244,8 +247,8 @@ fn write_crc(batch: &mut [u8]) {
     batch[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
 }
 
-/// The size of the batch at the beginning of `bytes`, of whatever format, as a broker finds it
-/// (`ByteBufferLogInputStream.nextBatch`): `None` if it does not lie there whole.
+/// Returns the size of the batch at the beginning of `bytes`, of any format, as a broker determines
+/// it (`ByteBufferLogInputStream.nextBatch`); `None` if it is incomplete.
 fn size_of_next(bytes: &[u8]) -> Result<Option<usize>, BatchError> {
     let Some((prefix, _)) = bytes.split_first_chunk::<LENGTH_PREFIX_BYTES>() else {
         return Ok(None);

@@ -5,7 +5,7 @@ use super::*;
 
 const LIMITS: ProduceLimits = ProduceLimits { produce_version: 9, batch_bytes_max: 1 << 20 };
 
-/// A batch of three records whose content no header check looks at.
+/// A batch of three records; no header check looks at their content.
 fn batch(change: impl FnOnce(&mut [u8])) -> BytesMut {
     let mut out = BytesMut::new();
     out.put_i64(0);
@@ -57,7 +57,7 @@ fn reads_every_field() {
     assert!(!produced.attributes.is_transactional());
 }
 
-/// The table of what a stock broker answers.
+/// The error codes of a broker.
 #[test]
 fn error_codes_match_a_broker() {
     let whole = batch(|_| ());
@@ -152,7 +152,7 @@ proptest! {
         let mut changed = batch(|out| out[at] = byte);
         let _ = code(changed.clone());
         changed[at] = !changed[at];
-        // No change of a byte behind the prefix goes unnoticed.
+        // Every change of a byte behind the prefix is detected.
         if at >= CRC_AT {
             prop_assert_eq!(code(changed), 2);
         }

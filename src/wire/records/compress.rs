@@ -1,34 +1,34 @@
-//! Compresses records, into no more bytes than a batch may have.
+//! Compresses records into at most as many bytes as a batch may have.
 
 use std::io::{self, Write};
 
 use lz4_flex::frame::{BlockSize, FrameEncoder, FrameInfo};
 
-/// The framing of `snappy-java`: a magic, the version, the least compatible version.
+/// The header of `snappy-java` framing: a magic, the version, the minimum compatible version.
 const XERIAL_HEADER: [u8; 16] = *b"\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01";
-/// The block that `snappy-java` writes.
+/// The size in bytes of the blocks that `snappy-java` writes.
 const SNAPPY_BLOCK_BYTES: usize = 32 << 10;
 
-/// A codec to compress with, and how hard (KIP-390).
+/// A compression codec with its level (KIP-390).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
-    /// Not at all.
+    /// No compression.
     None,
-    /// With a level from 1 to 9; `None` is the library's default.
+    /// gzip with a level from 1 to 9; `None` is the library's default.
     Gzip(Option<u32>),
-    /// Has no levels.
+    /// snappy, which has no levels.
     Snappy,
-    /// In frames of 64 KiB blocks; the one fast level.
+    /// LZ4 in frames of 64 KiB blocks; the one fast level.
     Lz4,
-    /// With a level, negative ones included.
+    /// zstd with a level, which may be negative.
     Zstd(i32),
 }
 
-/// Bytes up to a limit; what comes after it is counted and dropped.
+/// Retains bytes up to a limit; counts and drops further ones.
 #[derive(Debug)]
 pub(super) struct CappedWriter {
     pub(super) out: Vec<u8>,
-    /// How many bytes there would be.
+    /// The number of bytes written, retained or not.
     pub(super) bytes: usize,
     bytes_max: usize,
 }
@@ -57,7 +57,8 @@ pub(super) enum Encoder {
 }
 
 impl Encoder {
-    /// Writes behind `head`, which counts; at most `bytes_max` bytes in all are kept.
+    /// Creates an encoder that writes after `head`, which counts towards the limit. At most
+    /// `bytes_max` bytes are retained in total.
     pub(super) fn new(codec: Codec, head: &[u8], bytes_max: usize) -> io::Result<Self> {
         let capped = CappedWriter { out: head.to_vec(), bytes: head.len(), bytes_max };
         Ok(match codec {
@@ -99,8 +100,8 @@ impl Write for Encoder {
             Self::Plain(out) => out.write(bytes),
             Self::Gzip(encoder) => encoder.write(bytes),
             Self::Snappy { block, out } => {
-                let room = SNAPPY_BLOCK_BYTES - block.len();
-                let taken = bytes.get(..room).unwrap_or(bytes);
+                let free = SNAPPY_BLOCK_BYTES - block.len();
+                let taken = bytes.get(..free).unwrap_or(bytes);
                 block.extend_from_slice(taken);
                 if block.len() == SNAPPY_BLOCK_BYTES {
                     write_block(block, out)?;

@@ -1,4 +1,4 @@
-//! Opens a batch's records: decompresses them as they are read, up to a limit.
+//! Decompresses a batch's records as they are read, up to a limit.
 
 use std::io::{self, ErrorKind, Read};
 
@@ -10,14 +10,15 @@ use crate::wire::record_batch::Compression;
 use super::RecordsError;
 
 const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
-/// The frame descriptor's bits that Kafka asks for: version 1, independent blocks, and neither a
+/// The bits of the frame descriptor that Kafka requires: version 1, independent blocks, neither a
 /// reserved bit nor a dictionary.
 const LZ4_FLAGS_MASK: u8 = 0b1110_0011;
 const LZ4_FLAGS: u8 = 0b0110_0000;
-/// The framing of `snappy-java`: this, then a version and the least compatible one, four bytes each.
+/// The magic of `snappy-java` framing; a version and the minimum compatible version follow, four
+/// bytes each.
 const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 const XERIAL_HEADER_BYTES: usize = 16;
-/// Snappy's longest copy makes 64 bytes of 3; a block that claims more than this lies.
+/// Snappy's longest copy encodes 64 bytes in 3. A block that announces a higher ratio is invalid.
 const SNAPPY_RATIO_MAX: usize = 24;
 
 impl From<io::Error> for RecordsError {
@@ -29,8 +30,12 @@ impl From<io::Error> for RecordsError {
     }
 }
 
-/// A stream of the opened records that fails with [`ErrorKind::FileTooLarge`] at the limit.
-pub(super) fn open<'a>(
+/// Returns a stream of the decompressed records that fails with [`ErrorKind::FileTooLarge`] at the
+/// limit.
+///
+/// # Errors
+/// [`RecordsError`] if the compressed stream is invalid at its beginning.
+pub(super) fn decompress<'a>(
     codec: Compression,
     bytes: &'a [u8],
     bytes_max: usize,
@@ -51,12 +56,13 @@ pub(super) fn open<'a>(
             LimitedReader::boxed(FrameDecoder::new(bytes), bytes_max)
         }
         Compression::Zstd if bytes.is_empty() => Box::new(bytes),
-        // Its own limit for a frame's window is Kafka's: 128 MiB.
+        // The decoder's own limit for a frame's window is Kafka's: 128 MiB.
         Compression::Zstd => LimitedReader::boxed(zstd::Decoder::with_buffer(bytes)?, bytes_max),
     })
 }
 
-/// Ends for good at the inner stream's first end: a decoder would go on with another frame.
+/// Ends permanently at the first end of the inner stream: a decoder would continue with another
+/// frame.
 struct LimitedReader<R> {
     inner: R,
     left: usize,
@@ -85,8 +91,7 @@ impl<R: Read> Read for LimitedReader<R> {
     }
 }
 
-/// Members of gzip one behind the other. As in Java, what follows one and begins no other is
-/// ignored.
+/// Consecutive gzip members. Like Java, it ignores what follows a member and begins no other.
 struct Gzip<'a> {
     member: GzDecoder<&'a [u8]>,
     is_first: bool,
@@ -113,8 +118,8 @@ impl Read for Gzip<'_> {
     }
 }
 
-/// Whether an LZ4 frame is one that Kafka reads, with the mark of its end: the decoder knows frames
-/// of more kinds, and takes the end of the bytes between two blocks for a frame's end.
+/// Returns whether an LZ4 frame is one that Kafka reads, with an end mark. The decoder accepts more
+/// kinds of frames, and treats the end of the bytes between two blocks as the end of the frame.
 fn is_whole_lz4(bytes: &[u8]) -> bool {
     let ends = || {
         let mut rest = bytes.strip_prefix(&LZ4_MAGIC)?;
@@ -125,7 +130,7 @@ fn is_whole_lz4(bytes: &[u8]) -> bool {
         rest = rest.get(3 + content_size_bytes..)?;
         loop {
             let (size, blocks) = rest.split_first_chunk::<4>()?;
-            // The highest bit says that the block is not compressed.
+            // The highest bit marks an uncompressed block.
             let size = u32::from_le_bytes(*size) & (u32::MAX >> 1);
             if size == 0 {
                 return Some(flags & LZ4_FLAGS_MASK == LZ4_FLAGS);
@@ -136,9 +141,9 @@ fn is_whole_lz4(bytes: &[u8]) -> bool {
     ends().unwrap_or(false)
 }
 
-/// Snappy, block by block.
+/// Decompresses snappy block by block.
 struct Snappy<'a> {
-    /// The blocks not yet opened; each behind its length if `framed`.
+    /// The blocks not yet decompressed; each follows its length if `framed`.
     rest: &'a [u8],
     framed: bool,
     block: Vec<u8>,
@@ -154,7 +159,7 @@ impl<'a> Snappy<'a> {
         Self { rest, framed, block: Vec::new(), at: 0, left: bytes_max }
     }
 
-    fn open_block(&mut self) -> io::Result<()> {
+    fn decompress_block(&mut self) -> io::Result<()> {
         self.block.clear();
         self.at = 0;
         let block = if self.framed {
@@ -163,7 +168,7 @@ impl<'a> Snappy<'a> {
                 self.rest = self.rest.get(XERIAL_HEADER_BYTES..).ok_or(ErrorKind::UnexpectedEof)?;
             }
             let Some((length, rest)) = self.rest.split_first_chunk::<4>() else {
-                // As in Java, less than a length is the end.
+                // Like Java, treats fewer bytes than a length as the end.
                 self.rest = &[];
                 return Ok(());
             };
@@ -175,7 +180,7 @@ impl<'a> Snappy<'a> {
             std::mem::take(&mut self.rest)
         };
         let length = snap::raw::decompress_len(block)?;
-        // The length is only claimed; both checks come before it takes any memory.
+        // The length is unverified; both checks come before memory is allocated for it.
         if length > block.len().saturating_mul(SNAPPY_RATIO_MAX) {
             return Err(ErrorKind::InvalidData.into());
         }
@@ -190,7 +195,7 @@ impl<'a> Snappy<'a> {
 impl Read for Snappy<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.at == self.block.len() && !self.rest.is_empty() {
-            self.open_block()?;
+            self.decompress_block()?;
         }
         let ready = self.block.get(self.at..).unwrap_or_default();
         let step = ready.len().min(out.len());

@@ -1,14 +1,15 @@
-//! The records of an opened batch, one by one.
+//! Iterates over the records of a decompressed batch.
 
 use std::io::{self, BufRead, BufReader, Read};
 
 use super::{FoundRecord, RecordsError};
 use crate::wire::varint::{self, VARINT_BYTES_MAX, VARLONG_BYTES_MAX, zigzag};
 
-/// A buffer of the size that most decoders hand out at least.
+/// The buffer size in bytes: what most decoders return at least.
 const BUFFER_BYTES: usize = 8 << 10;
 
-/// Iterates over the first fields of each record; ends at the batch's count or the first error.
+/// Iterates over the first fields of each record; ends at the record count of the batch or at the
+/// first error.
 pub(super) struct Records<'a> {
     stream: BufReader<Box<dyn Read + 'a>>,
     left: i32,
@@ -27,8 +28,8 @@ impl<'a> Records<'a> {
         Self { stream, left: count, base_timestamp, append_time }
     }
 
-    /// The layout of a record: length, attributes, timestamp delta, offset delta, then key, value
-    /// and headers, which are stepped over.
+    /// Reads a record: length, attributes, timestamp delta, offset delta, then key, value and
+    /// headers, which are skipped.
     fn read(&mut self) -> Result<FoundRecord, RecordsError> {
         let (length, _) = self.varint(VARINT_BYTES_MAX)?;
         let length = u64::try_from(length).map_err(|_| RecordsError::Malformed)?;
@@ -37,7 +38,7 @@ impl<'a> Records<'a> {
         let (offset_delta, offset_bytes) = self.varint(VARINT_BYTES_MAX)?;
         let read = u64::from(1 + timestamp_bytes + offset_bytes);
         self.skip(length.checked_sub(read).ok_or(RecordsError::Malformed)?)?;
-        // Sums wrap and bits over 32 are lost, as when the batch was validated.
+        // Sums wrap and bits beyond the 32nd are lost, as when the batch was validated.
         let sum = self.base_timestamp.wrapping_add(timestamp_delta);
         let timestamp = self.append_time.unwrap_or(sum);
         let offset_delta = offset_delta as i32;

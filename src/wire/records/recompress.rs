@@ -1,4 +1,4 @@
-//! Builds a batch anew under another codec (`MemoryRecordsBuilder`).
+//! Recompresses a batch with another codec (`MemoryRecordsBuilder`).
 
 use std::io::Write;
 
@@ -11,10 +11,11 @@ use super::RecordsError;
 use super::compress::{Codec, Encoder};
 use super::record::Record;
 
-/// What a batch cannot have: an encoder only fails where memory does.
+/// Maps an encoder's error, which only occurs if memory cannot be allocated.
 const NO_OUTPUT: fn(std::io::Error) -> RecordsError = |e| RecordsError::Unreadable(e.kind());
 
-/// Takes records one by one. Holds one of them and what was compressed, up to a limit.
+/// Builds a batch from records one by one. Holds one of them and the compressed bytes, up to a
+/// limit.
 pub(super) struct Recompressor {
     encoder: Encoder,
     codec: Codec,
@@ -22,7 +23,7 @@ pub(super) struct Recompressor {
     length: Vec<u8>,
     base_timestamp: Option<i64>,
     count: i32,
-    /// Whether a timestamp was seen that a new batch cannot hold.
+    /// Whether there was a timestamp that a new batch cannot hold.
     pub(super) is_negative: bool,
 }
 
@@ -40,7 +41,7 @@ impl Recompressor {
         })
     }
 
-    /// The next record, which gets the next offset.
+    /// Adds a record, which gets the next offset.
     pub(super) fn push(&mut self, record: &Record<'_>, timestamp: i64) -> Result<(), RecordsError> {
         self.is_negative |= timestamp < -1;
         let base = *self.base_timestamp.get_or_insert(timestamp);
@@ -53,7 +54,7 @@ impl Recompressor {
         self.encoder.write_all(&self.record).map_err(NO_OUTPUT)
     }
 
-    /// The new batch, which says of its producer what `batch` says.
+    /// Returns the new batch, with the producer fields of `batch`.
     ///
     /// # Errors
     /// [`RecordsError::Negative`], and [`RecordsError::BatchTooLarge`] over the limit.

@@ -1,8 +1,8 @@
-//! One record (`DefaultRecord`): read from its bytes, and written anew.
+//! One record (`DefaultRecord`): parsed from its bytes, and encoded again.
 
 use crate::wire::varint::{put_zigzag, take_varint, take_varlong};
 
-/// A record's fields, borrowed.
+/// The borrowed fields of a record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record<'a> {
     pub(super) timestamp_delta: i64,
@@ -10,12 +10,12 @@ pub(super) struct Record<'a> {
     pub(super) key: Option<&'a [u8]>,
     value: Option<&'a [u8]>,
     header_count: i32,
-    /// The headers, walked once.
+    /// The headers, checked once.
     headers: &'a [u8],
 }
 
 impl<'a> Record<'a> {
-    /// Reads what follows a record's length; `None` unless it is one whole record.
+    /// Parses what follows a record's length; returns `None` unless it is exactly one record.
     pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
         // The attributes have no meaning yet.
         let (_attributes, mut rest) = body.split_first()?;
@@ -28,7 +28,7 @@ impl<'a> Record<'a> {
         if header_count < 0 {
             return None;
         }
-        // Each header takes two bytes or more: what lies about the count ends with the bytes.
+        // A header takes at least two bytes, so that a wrong count ends with the bytes.
         for _ in 0..header_count {
             header(&mut rest)?;
         }
@@ -42,8 +42,8 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// Writes the record as a broker does that builds a batch anew: its place in the batch, no
-    /// attributes, header keys that are text.
+    /// Writes the record as a broker does when it recompresses a batch: with its position in the
+    /// batch, without attributes, with header keys as text.
     pub(super) fn write(&self, out: &mut Vec<u8>, timestamp_delta: i64, offset_delta: i32) {
         out.push(0);
         put_zigzag(out, timestamp_delta);
@@ -53,19 +53,20 @@ impl<'a> Record<'a> {
         put_zigzag(out, i64::from(self.header_count));
         let mut rest = self.headers;
         while let Some((key, value)) = header(&mut rest) {
-            // A broker decodes the key to a string and encodes that again.
+            // A broker decodes the key to a string and encodes it again.
             put_nullable(out, Some(String::from_utf8_lossy(key).as_bytes()));
             put_nullable(out, value);
         }
     }
 }
 
-/// A header's key, which is never null, and its value.
+/// Takes a header off the front: its key, which is never null, and its value.
 fn header<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], Option<&'a [u8]>)> {
     Some((nullable(rest)??, nullable(rest)?))
 }
 
-/// Bytes behind their length; any negative length is null. `None` if they are not there.
+/// Takes bytes with their length off the front; any negative length is null. Returns `None` if
+/// `rest` is too short.
 fn nullable<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     match usize::try_from(take_varint(rest).ok()?) {
         Err(_) => Some(None),

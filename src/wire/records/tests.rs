@@ -23,7 +23,7 @@ pub(super) fn records(timestamp_deltas: &[i64], value: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A batch with base timestamp 1,000; the CRC is not looked at here.
+/// A batch with base timestamp 1,000. These tests do not check the CRC.
 pub(super) fn batch(attributes: i16, count: usize, max_timestamp: i64, records: &[u8]) -> Vec<u8> {
     let mut out = BytesMut::new();
     out.put_i64(0);
@@ -63,7 +63,7 @@ fn lz4(records: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// The same records under each codec.
+/// The same records with each codec.
 pub(super) fn each_codec(records: &[u8]) -> [(i16, Vec<u8>); 6] {
     [
         (0, records.to_vec()),
@@ -118,7 +118,7 @@ fn malformed_records_are_rejected() {
 fn decompression_stops_at_the_limit() {
     const LIMIT: usize = 256 << 10;
     let opened = |codec, bytes: &[u8]| {
-        let mut stream = decompress::open(codec, bytes, LIMIT)?;
+        let mut stream = decompress::decompress(codec, bytes, LIMIT)?;
         Ok(std::io::copy(&mut stream, &mut std::io::sink())?)
     };
     let bomb = vec![0; 2 * LIMIT];
@@ -129,7 +129,7 @@ fn decompression_stops_at_the_limit() {
     assert_eq!(opened(Compression::Snappy, &xerial(&bomb)), Err(RecordsError::TooLarge));
     let zstd = zstd::encode_all(&bomb[..], 1).unwrap();
     assert_eq!(opened(Compression::Zstd, &zstd), Err(RecordsError::TooLarge));
-    // Five bytes of raw snappy that claim 192 KiB.
+    // Five bytes of raw snappy that announce 192 KiB.
     let lie = opened(Compression::Snappy, &[0x80, 0x80, 0x0c, 0, 0]);
     assert!(matches!(lie, Err(RecordsError::Unreadable(_))), "{lie:?}");
     // A zstd frame with a window of 3.75 TiB.

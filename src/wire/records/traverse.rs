@@ -1,4 +1,4 @@
-//! Goes through the records of a produced batch, in the three ways in which a broker does.
+//! Traverses the records of a produced batch, in the three ways in which a broker does.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 
@@ -8,10 +8,10 @@ use crate::wire::varint::{
     self, VARINT_BYTES_MAX, VARLONG_BYTES_MAX, VarintError, take_varint, zigzag, zigzag_32,
 };
 
-/// A buffer of the size that most decoders hand out at least.
+/// The buffer size in bytes: what most decoders return at least.
 const BUFFER_BYTES: usize = 8 << 10;
 
-/// What a skipping walk sees of a record.
+/// The fields of a record that a skipping traversal reads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RecordSummary {
     pub(super) timestamp_delta: i64,
@@ -19,7 +19,7 @@ pub(super) struct RecordSummary {
     pub(super) has_key: bool,
 }
 
-/// Records that are not compressed (`DefaultRecordBatch.uncompressedIterator`): every length is
+/// Traverses uncompressed records (`DefaultRecordBatch.uncompressedIterator`): every length is
 /// checked, and nothing may follow the last record.
 pub(super) fn traverse_uncompressed<'a>(
     mut rest: &'a [u8],
@@ -30,7 +30,7 @@ pub(super) fn traverse_uncompressed<'a>(
         let length = match take_varint(&mut rest) {
             Ok(length) => length,
             Err(VarintError::Truncated) => return Err(RecordsError::Malformed),
-            // Only here does a broker not take a bad varint for an invalid record.
+            // Only here does a broker not treat a malformed varint as an invalid record.
             Err(VarintError::TooLong) => {
                 return Err(RecordsError::Unreadable(ErrorKind::InvalidData));
             }
@@ -43,7 +43,7 @@ pub(super) fn traverse_uncompressed<'a>(
     if rest.is_empty() { Ok(()) } else { Err(RecordsError::Malformed) }
 }
 
-/// The opened records of a batch.
+/// The decompressed records of a batch.
 pub(super) struct RecordStream<'a> {
     inner: BufReader<Box<dyn Read + 'a>>,
 }
@@ -53,8 +53,8 @@ impl<'a> RecordStream<'a> {
         Self { inner: BufReader::with_capacity(BUFFER_BYTES, opened) }
     }
 
-    /// For a batch that is stored as it came (`skipKeyValueIterator`): keys, values and headers
-    /// are stepped over, and a record's own length counts for nothing.
+    /// Traverses a batch that is stored unchanged (`skipKeyValueIterator`): skips keys, values and
+    /// headers, and ignores a record's own length.
     pub(super) fn traverse_skipping(
         mut self,
         count: i32,
@@ -82,8 +82,8 @@ impl<'a> RecordStream<'a> {
         self.end()
     }
 
-    /// For a batch that is built anew (`streamingIterator`): as [`traverse_uncompressed`]. A record is
-    /// held in memory, one at a time.
+    /// Traverses a batch that is recompressed (`streamingIterator`), with the checks of
+    /// [`traverse_uncompressed`]. Holds one record at a time in memory.
     pub(super) fn traverse_whole(
         mut self,
         count: i32,
@@ -93,7 +93,7 @@ impl<'a> RecordStream<'a> {
         for _ in 0..count {
             let length = u64::try_from(self.varint()?).map_err(|_| RecordsError::Malformed)?;
             body.clear();
-            // Grows with what is there, not with what is claimed.
+            // Grows with the bytes that arrive, not with the announced length.
             self.inner.by_ref().take(length).read_to_end(&mut body)?;
             if body.len() as u64 != length {
                 return Err(RecordsError::Malformed);
@@ -121,7 +121,7 @@ impl<'a> RecordStream<'a> {
         Ok(byte)
     }
 
-    /// Steps over bytes behind their length; whether they are not null.
+    /// Skips bytes with their length; returns whether they are not null.
     fn skip_nullable(&mut self) -> Result<bool, RecordsError> {
         let length = self.varint()?;
         let mut left = usize::try_from(length).unwrap_or(0);

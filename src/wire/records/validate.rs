@@ -1,4 +1,4 @@
-//! What a broker checks of the records in a produced batch, and what it corrects (`LogValidator`).
+//! Validates and corrects the records of a produced batch like a broker (`LogValidator`).
 
 use bytes::Bytes;
 
@@ -9,13 +9,14 @@ use super::recompress::Recompressor;
 use super::traverse::{RecordStream, traverse_uncompressed};
 use super::{RecordsError, decompress};
 
-/// Faults of this many records are kept; a broker names all.
+/// The maximum number of invalid records that are listed; a broker lists all.
 pub const INVALID_RECORDS_MAX: usize = 1_000;
 
 /// A topic's rules for records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordRules {
-    /// `compression.type`: what batches are stored under; `None` is `producer`, as they came.
+    /// `compression.type`: the codec with which batches are stored; `None` is `producer`, which
+    /// keeps the producer's codec.
     pub codec: Option<Codec>,
     /// `message.timestamp.type`.
     pub timestamp_type: TimestampType,
@@ -25,47 +26,47 @@ pub struct RecordRules {
     pub after_max_ms: i64,
     /// Whether every record must have a key, as on a compacted topic.
     pub keys_required: bool,
-    /// `max.message.bytes`, once more, for a batch that is built anew.
+    /// `max.message.bytes`, checked again for a recompressed batch.
     pub batch_bytes_max: usize,
 }
 
-/// A batch to be stored.
+/// A validated batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidBatch {
-    /// The batch that was sent, or one built anew.
+    /// The batch that was sent, or the recompressed one.
     pub bytes: Bytes,
-    /// The greatest timestamp of its records, or the append time; −1 when there is none.
+    /// The greatest timestamp of its records, or the append time; −1 if there is none.
     pub max_timestamp: i64,
 }
 
-/// Why a record is refused.
+/// Why a record is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRecord {
-    /// On a topic that asks for keys.
-    #[error("a compacted topic takes no record without a key")]
+    /// A missing key on a topic that requires keys.
+    #[error("record without a key on a compacted topic")]
     NoKey,
-    /// Its timestamp.
+    /// A timestamp out of the topic's bounds.
     #[error("timestamp {0} is out of the topic's bounds")]
     OutOfBounds(i64),
-    /// Only brokers set append times.
-    #[error("a producer cannot set the timestamp type LogAppendTime")]
+    /// An append time: only brokers set them.
+    #[error("timestamp type LogAppendTime set by a producer")]
     AppendTime,
 }
 
-/// The records of a batch that are refused.
+/// The invalid records of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InvalidRecords {
-    /// Their place in the batch, and why: the first [`INVALID_RECORDS_MAX`].
+    /// The first [`INVALID_RECORDS_MAX`]: their index in the batch, and the reason.
     pub rows: Vec<(i32, InvalidRecord)>,
-    /// Whether a timestamp is among the reasons.
+    /// Whether any reason is a timestamp.
     pub timestamps: bool,
 }
 
-/// Checks the records of a batch whose header and checksum were checked; `now_ms` is the append
-/// time. Opens to at most `decompressed_bytes_max`.
+/// Validates the records of a batch whose header and checksum were checked. `now_ms` is the append
+/// time. Decompresses to at most `decompressed_bytes_max` bytes.
 ///
 /// # Errors
-/// [`RecordsError`]; on [`RecordsError::TooLarge`] a higher limit may do.
+/// [`RecordsError`]; on [`RecordsError::TooLarge`] a higher limit may succeed.
 pub fn validate(
     sent: &Bytes,
     rules: &RecordRules,
@@ -91,8 +92,11 @@ pub fn validate(
     if source == Compression::None {
         traverse_uncompressed(batch.records(), count, visit)?;
     } else {
-        let stream =
-            RecordStream::new(decompress::open(source, batch.records(), decompressed_bytes_max)?);
+        let stream = RecordStream::new(decompress::decompress(
+            source,
+            batch.records(),
+            decompressed_bytes_max,
+        )?);
         if target.is_some() {
             stream.traverse_whole(count, &mut visit)?;
         } else {
@@ -113,7 +117,7 @@ pub fn validate(
             let limit = rules.batch_bytes_max;
             rebuild.finish(&batch, rules.timestamp_type, max_timestamp, limit)?
         }
-        // A broker would build such a batch anew, and fails for it did not keep the values.
+        // A broker would recompress such a batch, and fails because it did not retain the values.
         None if source != Compression::None && !check.in_order => {
             return Err(RecordsError::OffsetOrder);
         }
@@ -133,12 +137,12 @@ fn is_same(source: Compression, target: Codec) -> bool {
     )
 }
 
-/// What is found of the records of a batch.
+/// The state of the validation of a batch.
 struct Check<'r> {
     rules: &'r RecordRules,
     now_ms: i64,
     base_timestamp: i64,
-    /// What every record's time is, if the batch says that its times are append times.
+    /// The timestamp of every record, if the batch has append times.
     append_time: Option<i64>,
     index: i32,
     in_order: bool,
@@ -164,7 +168,7 @@ impl<'r> Check<'r> {
         }
     }
 
-    /// The record's timestamp. Sums wrap, as a broker's do.
+    /// Checks a record and returns its timestamp. Sums wrap, as at a broker.
     fn record(&mut self, timestamp_delta: i64, offset_delta: i32, has_key: bool) -> i64 {
         let sum = self.base_timestamp.wrapping_add(timestamp_delta);
         let timestamp = self.append_time.unwrap_or(sum);
