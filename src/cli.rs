@@ -9,42 +9,42 @@ use clap_complete::Shell;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "odradek", version = crate::VERSION, about)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// A command.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Run a replica until it is told to stop.
+    /// Run a replica until SIGTERM or SIGINT.
     Serve(ConfigFile),
-    /// Check a configuration file; name every mistake and exit with 78 if there is one.
+    /// Check a configuration file; print every problem and exit with 78 if there is one.
     Validate(ConfigFile),
-    /// Examine what a configuration file names: brokers, store, Redis, addresses, topics.
+    /// Check the brokers, store, Redis, addresses and topics that a configuration file names.
     Doctor(DoctorArgs),
-    /// Say what diskless traffic costs and saves, as running replicas know it.
+    /// Print what diskless traffic costs and saves, as reported by running replicas.
     Cost(CostArgs),
-    /// Look after topics.
+    /// Manage topics.
     #[command(subcommand)]
     Topic(TopicCommand),
-    /// Print what WAL objects contain, read from their own footers.
+    /// Print the content of WAL objects from their footers.
     Objects {
         /// Files, such as those of a `file:` store.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
-    /// Print what completes this command line in a shell, as `odradek completions bash`.
+    /// Print a completion script for a shell, as `odradek completions bash`.
     Completions {
         /// The shell.
         shell: Shell,
     },
-    /// Print a document that is made from the code.
+    /// Print a document that is generated from the code.
     #[command(hide = true, subcommand)]
     Docs(Document),
 }
 
-/// A document that is made from the code.
+/// A document that is generated from the code.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum Document {
     /// `docs/protocol.md`.
@@ -64,7 +64,7 @@ pub struct ConfigFile {
     pub file: PathBuf,
 }
 
-/// What to examine, and how to say it.
+/// The arguments of `odradek doctor`.
 #[derive(Clone, Debug, Args)]
 pub struct DoctorArgs {
     /// The configuration file.
@@ -72,21 +72,21 @@ pub struct DoctorArgs {
     /// Print the findings as JSON.
     #[arg(long)]
     pub json: bool,
-    /// Exit with 2 when something is doubtful; with 1 when something is wrong, as ever.
+    /// Exit with 2 if there is a warning; a failed check exits with 1 in any case.
     #[arg(long)]
     pub strict: bool,
-    /// Only print the permissions that the store needs, as a policy of AWS IAM.
+    /// Print only the permissions that the store requires, as an AWS IAM policy.
     #[arg(long)]
     pub policy: bool,
 }
 
-/// Whom to ask, and how to say it.
+/// The arguments of `odradek cost`.
 #[derive(Clone, Debug, Args)]
 pub struct CostArgs {
     /// The configuration file.
     pub file: PathBuf,
-    /// A replica's admin port, as http://10.0.0.7:9180; may be given several times. Without it, the
-    /// one that the file names.
+    /// The URL of a replica's admin port, as http://10.0.0.7:9180; repeatable. Default: the admin
+    /// port in the file.
     #[arg(long = "replica", value_name = "URL")]
     pub replicas: Vec<String>,
     /// Print JSON.
@@ -94,27 +94,27 @@ pub struct CostArgs {
     pub json: bool,
 }
 
-/// What to do with topics.
+/// The commands for topics.
 #[derive(Clone, Debug, Subcommand)]
 pub enum TopicCommand {
-    /// Create a diskless topic, whatever the rules of the file say.
+    /// Create a diskless topic, regardless of the rules in the file.
     Create(TopicCreateArgs),
 }
 
-/// A topic to create.
+/// The arguments of `odradek topic create`.
 #[derive(Clone, Debug, Args)]
 pub struct TopicCreateArgs {
     /// The configuration file.
     pub file: PathBuf,
     /// The topic's name.
     pub name: String,
-    /// How many partitions it has; the brokers' default when left out.
+    /// The number of partitions; default: the brokers' default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     pub partitions: Option<i32>,
-    /// How many replicas its placeholder has on the brokers; their default when left out.
+    /// The replication factor of the placeholder on the brokers; default: the brokers' default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i16).range(1..))]
     pub replication_factor: Option<i16>,
-    /// A config of the topic; may be given several times.
+    /// A config of the topic; repeatable.
     #[arg(long = "config", value_name = "KEY=VALUE", value_parser = key_value)]
     pub configs: Vec<(String, String)>,
 }
@@ -122,7 +122,7 @@ pub struct TopicCreateArgs {
 fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("write it as KEY=VALUE, as in `retention.ms=86400000`".to_owned()),
+        _ => Err("expected KEY=VALUE, such as `retention.ms=86400000`".to_owned()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The wall clock, injected so that tests and simulations own the time.
+//! The wall clock, injected so that tests and simulations control the time.
 //!
 //! Monotonic time is `tokio::time`, which is virtual under a paused runtime.
 
@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 /// A source of wall-clock time.
 pub trait WallClock: Send + Sync + Debug {
-    /// Milliseconds since the Unix epoch, as Kafka's timestamps are.
+    /// Returns the milliseconds since the Unix epoch, as in Kafka's timestamps.
     fn now_ms(&self) -> i64;
 }
 
-/// The machine's own clock.
+/// The machine's clock.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemClock;
 
@@ -24,17 +24,17 @@ impl WallClock for SystemClock {
     }
 }
 
-/// A clock that only moves when told to.
+/// A clock that changes only when it is set.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// A clock that reads `now_ms` until it is moved.
+    /// Creates a clock at `now_ms`.
     pub fn new(now_ms: i64) -> Self {
         Self(AtomicI64::new(now_ms))
     }
 
-    /// Moves the clock to `now_ms`.
+    /// Sets the clock to `now_ms`.
     pub fn set(&self, now_ms: i64) {
         self.0.store(now_ms, Ordering::SeqCst);
     }

@@ -1,12 +1,11 @@
 //! Odradek: a Kafka-protocol proxy that makes topics of a stock cluster diskless.
 //!
-//! Read the modules in this order; each may import only those before it
-//! (`tests/tidy.rs` checks it):
+//! The layers in their order; each imports only those before it (`tests/tidy.rs` checks it):
 //!
 //! `log` ← `wire` ← {`store`, `coordinator`} ← `engine` ← {`zone_cache`, `proxy`} ← `console` ←
 //! `app` ← `doctor` ← `commands` ← `main`.
 
-/// What `odradek --version` says: the release, and the commit that it was built from.
+/// The output of `odradek --version`: the release, and the commit that it was built from.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ODRADEK_COMMIT"), ")");
 
 pub mod accept;

@@ -1,5 +1,5 @@
-//! Logs: as text for people or as JSON for machines, at a level that changes while the process
-//! runs; and spans to a collector where one is named.
+//! Logs, as text or JSON, at a level that can change while the process runs; and the export of spans
+//! to a collector.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,42 +17,42 @@ use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// What a log line looks like.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// For people.
+    /// Text.
     #[default]
     Text,
-    /// One JSON object for each line.
+    /// One JSON object a line.
     Json,
 }
 
 impl Format {
-    /// All of them, as the file names them.
+    /// All formats, with their names in the configuration.
     pub const NAMES: [(&'static str, Self); 2] = [("text", Self::Text), ("json", Self::Json)];
 }
 
-/// Spans of this target go to the collector, and to no log: they are of level TRACE, so that
-/// without a collector nobody makes them.
+/// The target of spans that are exported and not logged. Their level is TRACE, so that without a
+/// collector none are created.
 pub const SPAN_TARGET: &str = "odradek::span";
 
-/// Who the spans are of.
+/// The export of spans.
 #[derive(Clone, Copy, Debug)]
 pub struct TraceExport<'a> {
-    /// The collector, as `http://collector:4318`.
+    /// The URL of the collector, as `http://collector:4318`.
     pub endpoint: &'a str,
     /// The replica's name.
     pub replica: &'a str,
-    /// Its zone.
+    /// The replica's zone.
     pub zone: &'a str,
 }
 
-/// The level, to be changed.
+/// A handle to change the log level.
 #[derive(Clone)]
 pub struct Logging {
     filter: reload::Handle<EnvFilter, Registry>,
     current_level: Arc<Mutex<String>>,
-    /// The environment says what is logged, whatever the file says.
+    /// The level is set by the environment, which overrides the file.
     is_set_by_env: bool,
     spans: Option<SdkTracerProvider>,
 }
@@ -63,21 +63,21 @@ impl fmt::Debug for Logging {
     }
 }
 
-/// Reads a filter: `info`, or `info,odradek::proxy=debug`.
+/// Parses a filter: `info`, or `info,odradek::proxy=debug`.
 ///
 /// # Errors
-/// What is wrong with it, for people.
+/// Describes the problem and a valid filter.
 pub fn parse_filter(text: &str) -> Result<EnvFilter, String> {
     let remedy = "write `info`, `debug`, or `info,odradek::proxy=debug`";
     if text.trim().is_empty() || text.len() > 1_000 {
-        return Err(format!("is no filter of logs; {remedy}"));
+        return Err(format!("is not a valid log filter; {remedy}"));
     }
     EnvFilter::try_new(text.trim())
-        .map_err(|error| format!("is no filter of logs ({error}); {remedy}"))
+        .map_err(|error| format!("is not a valid log filter ({error}); {remedy}"))
 }
 
-/// Begins to log to standard error. `ODRADEK_LOG` and `ODRADEK_LOG_FORMAT` come before what is
-/// asked for.
+/// Starts logging to standard error. `ODRADEK_LOG` and `ODRADEK_LOG_FORMAT` override the
+/// arguments.
 pub fn start(format: Format, level: &str, traces: Option<TraceExport<'_>>) -> Logging {
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let from_env = env("ODRADEK_LOG").filter(|text| parse_filter(text).is_ok());
@@ -104,13 +104,13 @@ pub fn start(format: Format, level: &str, traces: Option<TraceExport<'_>>) -> Lo
     };
     tracing_subscriber::registry().with(lines.with_filter(filter)).with(exported).init();
     if let Err(error) = spans {
-        tracing::error!(%error, "log.traces: no spans are sent");
+        tracing::error!(%error, "log.traces: spans are not exported");
     }
     let (current_level, is_set_by_env) = (Arc::new(Mutex::new(level)), from_env.is_some());
     Logging { filter: handle, current_level, is_set_by_env, spans: provider }
 }
 
-/// Sends spans in batches, from a thread of its own; what a collector does not take is dropped.
+/// Exports spans in batches, from a thread of its own. Spans that the collector rejects are dropped.
 fn tracer(
     traces: TraceExport<'_>,
 ) -> Result<SdkTracerProvider, opentelemetry_otlp::ExporterBuildError> {
@@ -126,23 +126,23 @@ fn tracer(
 }
 
 impl Logging {
-    /// Sends the spans that are left; the process ends.
+    /// Exports the remaining spans before the process ends.
     pub fn flush_spans(&self) {
         if let Some(spans) = &self.spans {
-            // The collector may be gone, and nobody is left to be told.
-            let _unsent = spans.shutdown();
+            // The collector may be unreachable, and the process ends anyway.
+            let _not_exported = spans.shutdown();
         }
     }
 
-    /// What is logged now.
+    /// Returns the current filter.
     pub fn level(&self) -> String {
         self.current_level.lock().clone()
     }
 
-    /// From now on this is logged.
+    /// Sets the filter.
     ///
     /// # Errors
-    /// What is wrong with the filter; the old one stays.
+    /// The filter is not valid; the previous one remains.
     pub fn set_level(&self, text: &str) -> Result<(), String> {
         let filter = parse_filter(text)?;
         self.filter.reload(filter).map_err(|error| error.to_string())?;
@@ -150,7 +150,7 @@ impl Logging {
         Ok(())
     }
 
-    /// What the file says now; whether it counts, for the environment comes first.
+    /// Sets the filter of the configuration file. Returns `false` if the environment overrides it.
     pub fn apply_file_level(&self, level: &str) -> bool {
         !self.is_set_by_env && self.set_level(level).is_ok()
     }
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_are_read_or_refused() {
+    fn filters_are_parsed_or_rejected() {
         for good in ["info", "debug", "info,odradek::proxy=debug", " warn\n"] {
             assert!(parse_filter(good).is_ok(), "{good}");
         }

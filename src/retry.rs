@@ -8,7 +8,7 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 
 use crate::entropy::Entropy;
 
-/// How often a failed call is repeated, and after which delays.
+/// The delays before the repetitions of a failed call, and their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// The first delay; each further one is twice as long. Jitter makes a delay longer, by at

@@ -1,5 +1,5 @@
-//! A process that dies in the middle of its PUTs leaves whole objects only, and all of those that
-//! it was told are written.
+//! A process that is killed during PUTs leaves only complete objects, and all of those whose PUTs
+//! returned.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -13,7 +13,7 @@ use odradek::store::conformance::pattern;
 use odradek::store::file::FileStore;
 use odradek::store::{PutMode, Store};
 
-/// Names the directory to the process that is to die; unset in an ordinary run.
+/// The variable with the directory of the process that is killed; unset in an ordinary run.
 const ROOT: &str = "ODRADEK_TEST_CRASH_ROOT";
 
 fn object(number: u64) -> (String, bytes::Bytes) {
@@ -21,7 +21,7 @@ fn object(number: u64) -> (String, bytes::Bytes) {
     (format!("{:02}/{number:06}", number % 16), body)
 }
 
-/// Not a test of its own: the process that dies.
+/// Not a test of its own: the process that is killed.
 #[tokio::test]
 async fn writes_until_it_is_killed() {
     let Some(root) = std::env::var_os(ROOT) else { return };
@@ -48,7 +48,7 @@ fn acknowledged(root: &Path) -> usize {
 }
 
 #[tokio::test]
-async fn a_killed_process_leaves_whole_objects_and_all_that_it_was_told_of() {
+async fn a_killed_process_leaves_complete_objects_and_every_acknowledged_one() {
     for wanted in [1, 40, 150] {
         let root = tempfile::tempdir().unwrap();
         let mut child = start(root.path());
@@ -62,11 +62,11 @@ async fn a_killed_process_leaves_whole_objects_and_all_that_it_was_told_of() {
         let acknowledged = acknowledged(root.path()) as u64;
         let store = FileStore::open(&root.path().join("store")).unwrap();
         let rows = store.list("", None, usize::MAX).await.unwrap();
-        // One PUT may have been under way: it is there as a whole or not at all.
+        // One PUT may have been in progress: its object exists completely or not at all.
         let found = rows.len() as u64;
         assert!(
             (acknowledged..=acknowledged + 1).contains(&found),
-            "told of {acknowledged}, found {found}"
+            "{acknowledged} acknowledged, {found} found"
         );
         for number in 0..found {
             let (key, body) = object(number);

@@ -21,19 +21,19 @@ use crate::metrics::Metrics;
 use crate::retry::{RetryPolicy, retry_until_ok};
 use crate::store::{PutMode, Store, StoreErrorKind};
 
-/// How long a call to Redis may take before its outcome counts as unknown.
+/// The timeout of a call to Redis, after which its outcome is unknown.
 const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
-/// Names the life of the metadata that the objects belong to.
+/// The key of the object that contains the metadata id of the store's objects.
 const METADATA_ID_KEY: &str = "meta/metadata-id";
-/// Exists where an embedded coordinator keeps its records.
+/// Exists if an embedded coordinator stores its records here.
 const EMBEDDED_KEY: &str = "embedded/cluster.json";
 
-/// The coordinator, with the way to name new objects.
+/// The coordinator, and what the ids of new objects are made of.
 pub(super) struct OpenedCoordinator {
     pub(super) coordinator: Arc<dyn Coordinator>,
     pub(super) incarnation: u64,
     pub(super) process_id: u32,
-    /// Where the metadata may be lost; `None` where it lies with the objects.
+    /// The Redis that can lose the metadata; `None` if the metadata is stored with the objects.
     pub(super) redis: Option<MonitoredRedis>,
 }
 
@@ -50,7 +50,7 @@ pub(super) async fn open_coordinator(
     match &settings.coordinator {
         CoordinatorSettings::Embedded => {
             let opened = EmbeddedCoordinator::open(&**clock, entropy, Arc::clone(store)).await;
-            let coordinator = opened.context("the embedded coordinator cannot begin")?;
+            let coordinator = opened.context("cannot start the embedded coordinator")?;
             let (incarnation, process_id) = (coordinator.incarnation(), coordinator.process_id());
             let coordinator = measured(Arc::new(coordinator));
             Ok(OpenedCoordinator { coordinator, incarnation, process_id, redis: None })
@@ -58,7 +58,7 @@ pub(super) async fn open_coordinator(
         CoordinatorSettings::Redis { url, replicas } => {
             if retry_until_ok("the object store", || exists(&**store, EMBEDDED_KEY)).await {
                 bail!(
-                    "{} belongs to an embedded coordinator: its offsets are not in Redis; choose \
+                    "{} belongs to an embedded coordinator, whose offsets are not in Redis; choose \
                      another store prefix or cluster name, or coordinator: embedded",
                     settings.objects_url()
                 );
@@ -89,8 +89,10 @@ pub(super) async fn open_coordinator(
     }
 }
 
-/// Attaches, however long the coordinator is away. Metadata of another cluster is no matter of
-/// waiting.
+/// Attaches to the coordinator, retrying until it responds.
+///
+/// # Errors
+/// The metadata belongs to another Kafka cluster.
 pub(super) async fn attach(
     settings: &Settings,
     coordinator: &dyn Coordinator,
@@ -109,7 +111,7 @@ pub(super) async fn attach(
                      choose another `cluster` name",
                 );
             }
-            // Said once, with what to do.
+            // `note` has logged it, with the remedy.
             Err(CoordinatorError::MetadataLost(_)) => {}
             Err(error) => tracing::error!(%error, "waiting for the batch coordinator"),
         }
@@ -117,8 +119,10 @@ pub(super) async fn attach(
     }
 }
 
-/// Writes beside the objects which life of the metadata they belong to, so that a Redis that lost
-/// everything is recognised.
+/// Stores the metadata id with the objects, so that a Redis that lost everything is recognised.
+///
+/// # Errors
+/// The objects belong to other metadata.
 pub(super) async fn store_metadata_id(
     settings: &Settings,
     store: &dyn Store,
@@ -137,11 +141,11 @@ pub(super) async fn store_metadata_id(
         }
         delays.wait().await;
     }
-    let kept = retry_until_ok("the object store", || metadata_id(store)).await;
-    if kept.as_deref() != Some(attachment.metadata_id.as_str()) {
+    let stored = retry_until_ok("the object store", || metadata_id(store)).await;
+    if stored.as_deref() != Some(attachment.metadata_id.as_str()) {
         bail!(
-            "Redis and {} belong to different lives of the metadata: point the coordinator at the \
-             Redis that this store was written with",
+            "Redis and {} have different metadata ids: configure the Redis that this store was \
+             written with",
             settings.objects_url()
         );
     }

@@ -1,4 +1,4 @@
-//! Figures that are looked up when somebody asks for them.
+//! Gauges that are computed when the metrics are read.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::engine::memory::MemoryLimiter;
 use crate::metrics::{MemoryPool, Metrics};
 use crate::proxy::topics::TopicRegistry;
 
-/// A budget, under this name.
+/// Registers the gauges of a memory limiter under a name.
 pub(super) fn budget(metrics: &Metrics, name: MemoryPool, budget: &Arc<MemoryLimiter>) {
     let (bytes, used) = metrics.clients.memory_pool(name);
     let budget = Arc::clone(budget);
@@ -17,7 +17,7 @@ pub(super) fn budget(metrics: &Metrics, name: MemoryPool, budget: &Arc<MemoryLim
     });
 }
 
-/// The cache.
+/// Registers the gauge of the object cache.
 pub(super) fn cache(metrics: &Metrics, objects: &Arc<ObjectCache>) {
     let (retained, objects) = (metrics.fetch.cache_bytes.clone(), Arc::clone(objects));
     metrics.on_scrape(move || {
@@ -25,7 +25,7 @@ pub(super) fn cache(metrics: &Metrics, objects: &Arc<ObjectCache>) {
     });
 }
 
-/// The topics.
+/// Registers the gauge of the diskless topics.
 pub(super) fn topics(metrics: &Metrics, topics: &Arc<TopicRegistry>) {
     let (cached, topics) = (metrics.clients.diskless_topics.clone(), Arc::clone(topics));
     metrics.on_scrape(move || {

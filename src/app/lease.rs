@@ -21,7 +21,7 @@ use crate::tasks;
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 /// The greatest jitter of an interval, so that replicas that started together do not renew in step.
 const JITTER_MS: u64 = 250;
-/// How long a drain waits for the release; after that the lease expires by itself.
+/// The timeout of a release during a drain; after it the lease expires by itself.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Renews this replica's lease and publishes the members that each renewal reports.

@@ -13,7 +13,7 @@ use crate::proxy::listener::Listeners;
 use crate::proxy::routing::topology::SharedTopology;
 use crate::zone_cache::PeerRing;
 
-/// How long a member counts as alive after its last renewal.
+/// The time that a member counts as alive after its last renewal.
 pub(super) const LEASE_DURATION: Duration = Duration::from_secs(6);
 /// After this time every other member has observed the end of a lease: one renewal interval with
 /// its jitter, and a second.
@@ -57,9 +57,9 @@ pub(super) struct MembershipUpdate {
     pub(super) effective: Membership,
 }
 
-/// The members as they are handed on. While the coordinator was away everybody's lease ended, and
-/// whoever renews first hears of nobody else: so a replica that could not renew drops nobody until
-/// the others had a lease's time to renew as well.
+/// The members that are considered alive. An outage of the coordinator ends every lease, and the
+/// first replica that renews after it gets no other member reported. So a replica whose renewal
+/// failed retains all members until the others had the duration of a lease to renew as well.
 #[derive(Debug, Default)]
 pub(super) struct MembershipView {
     previous: Vec<Member>,
@@ -68,12 +68,12 @@ pub(super) struct MembershipView {
 }
 
 impl MembershipView {
-    /// The coordinator could not be asked.
+    /// Records that a renewal failed.
     pub(super) fn failed(&mut self) {
         self.was_unreachable = true;
     }
 
-    /// What is handed on of what the coordinator told.
+    /// Returns the reported members, with those that an outage may have cost their leases.
     pub(super) fn merge(&mut self, reported: &Membership) -> Membership {
         let now = Instant::now();
         if std::mem::take(&mut self.was_unreachable) {

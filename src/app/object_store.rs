@@ -16,8 +16,8 @@ use crate::store::probe::probe;
 /// The prefix of the key that start-up writes to learn the store's capabilities; deleted at once.
 const PROBE_PREFIX: &str = "meta/probe-";
 
-/// The store as it is read, and bare, as it is written. A replica without a writer has none, and
-/// asks for none.
+/// Opens the store; returns it with and without retries. A replica without a writer gets an empty
+/// store.
 pub(super) async fn open_store(
     settings: &Settings,
     entropy: &Arc<Entropy>,
@@ -37,7 +37,10 @@ pub(super) async fn open_store(
     Ok((opened.store, opened.without_retries))
 }
 
-/// Asks the store what it honours, and refuses to rely on what it does not.
+/// Probes the capabilities of the store.
+///
+/// # Errors
+/// The store has no conditional writes.
 async fn check_store(
     settings: &Settings,
     opened: &OpenedStore,
@@ -48,16 +51,16 @@ async fn check_store(
     let capabilities = retry_until_ok("the object store", attempt).await;
     if !capabilities.conditional_create {
         bail!(
-            "{} overwrites objects that it was told to leave alone (PUT with If-None-Match), so \
-             two replicas could take it for theirs; choose a store that honours it",
+            "{} overwrites existing objects in spite of If-None-Match, so two replicas could claim \
+             the same object; choose a store that supports conditional writes",
             settings.objects_url()
         );
     }
     if !capabilities.checksums {
         tracing::warn!(
             store = %settings.objects_url(),
-            "the store does not check the CRC32C of what it is sent: damage on the way to it will \
-             be noticed only when the object is read"
+            "the store does not verify the CRC32C of objects: corruption in transit is detected only \
+             when the object is read"
         );
     }
     Ok(())

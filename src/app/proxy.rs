@@ -108,7 +108,7 @@ fn proxy_settings(settings: &Settings) -> ProxySettings {
         zone: settings.zone.clone(),
         client_zones: client_zones(settings),
         connection_bytes_max: in_memory(memory.connection),
-        // So that some clients that take nothing do not keep the others from reading.
+        // A few clients that do not read their responses must not block all others.
         response_bytes_max: in_memory(memory.responses / 8),
         frame_bytes_max: MAX_FRAME_BYTES,
         store_name: settings.objects_url().to_string(),

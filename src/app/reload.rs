@@ -1,5 +1,5 @@
-//! Follows the configuration file: what may change while the replica runs is taken over, the rest
-//! is named.
+//! Applies changes of the configuration file to a running replica, and reports the keys that need a
+//! restart.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,28 +17,28 @@ use crate::metrics::{Metrics, ReloadOutcome};
 use crate::proxy::Proxy;
 use crate::tasks;
 
-/// How often the file is looked at.
+/// The interval at which the file is read.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// Keys, and sections of them, that a running replica takes over.
+/// Keys and sections that a running replica applies.
 const RELOADABLE: &[&str] = &["diskless.topics", "flush", "costs", "metrics.perTopic", "log.level"];
-/// Of these lists only what ends so is taken over: their ports are open already.
+/// Lists of which only the given key is applied: the ports of the entries are already open.
 const RELOADABLE_IN_LISTS: &[(&str, &str)] = &[("clients.zones", "cidrs")];
 
-/// What changes when the file does.
+/// The components that changes of the file affect.
 #[derive(Debug)]
 pub(crate) struct ReloadTargets {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) console: Arc<Console>,
     pub(crate) logging: Option<Logging>,
     pub(crate) metrics: Arc<Metrics>,
-    /// What the other replicas are told of the settings.
+    /// The digest of the settings that is reported to the other replicas.
     pub(crate) settings_digest: Arc<AtomicU64>,
 }
 
-/// Follows the file for as long as the process lives.
+/// Watches the file, and SIGHUP, for the lifetime of the process.
 ///
 /// # Errors
-/// The signal cannot be had.
+/// The signal handler cannot be installed.
 pub(crate) fn watch_config_file(
     file: PathBuf,
     settings: Settings,
@@ -70,17 +70,17 @@ pub(crate) fn watch_config_file(
 #[derive(Debug)]
 struct ConfigWatcher {
     file: PathBuf,
-    /// The file's bytes when it was last read.
+    /// The content of the file when it was last read.
     last_bytes: Option<Vec<u8>>,
-    /// What the file said last.
+    /// The settings of the file when it was last read.
     settings: Settings,
-    /// What it said when the replica started, for what has stayed as it was then.
+    /// The settings at the start of the replica, which keys that need a restart still have.
     started_with: Settings,
     targets: ReloadTargets,
 }
 
 impl ConfigWatcher {
-    /// Reads the file again if it has changed. One that is being replaced is missing for a moment.
+    /// Reloads the file if it has changed. A file that is being replaced may be missing briefly.
     fn poll(&mut self) {
         let Ok(bytes) = std::fs::read(&self.file) else { return };
         if self.last_bytes.as_ref() != Some(&bytes) {
@@ -94,7 +94,10 @@ impl ConfigWatcher {
             Ok(settings) => self.apply_changes(settings),
             Err(problems) => {
                 for problem in problems.to_string().lines() {
-                    tracing::error!(problem, "the configuration is wrong; the old one stays");
+                    tracing::error!(
+                        problem,
+                        "the configuration is not valid; the previous one remains in effect"
+                    );
                 }
                 ReloadOutcome::rejected
             }
@@ -105,7 +108,7 @@ impl ConfigWatcher {
     fn apply_changes(&mut self, settings: Settings) -> ReloadOutcome {
         let changed = settings.written.changed_from(&self.settings.written);
         if changed.is_empty() {
-            tracing::info!("the configuration is read again, and says what it said");
+            tracing::info!("configuration reloaded without changes");
             return ReloadOutcome::unchanged;
         }
         let reloadable: Vec<_> = changed.iter().filter(|key| is_reloadable(key)).cloned().collect();
@@ -116,16 +119,13 @@ impl ConfigWatcher {
         self.targets.metrics.set_restart_required(!needs_restart.is_empty());
         self.settings = settings;
         if !reloadable.is_empty() {
-            tracing::info!(
-                keys = reloadable.join(", "),
-                "the configuration has changed: taken over"
-            );
+            tracing::info!(keys = reloadable.join(", "), "configuration changes applied");
         }
         if needs_restart.is_empty() {
             return ReloadOutcome::applied;
         }
         let keys = needs_restart.join(", ");
-        tracing::warn!(keys, "these keys have changed, and count after a restart only");
+        tracing::warn!(keys, "changes of these keys take effect after a restart");
         ReloadOutcome::restart_required
     }
 
@@ -148,12 +148,12 @@ impl ConfigWatcher {
             && settings.log.level != self.settings.log.level
             && !logging.apply_file_level(&settings.log.level)
         {
-            tracing::warn!("ODRADEK_LOG is set, and comes before log.level");
+            tracing::warn!("ODRADEK_LOG is set and overrides log.level");
         }
     }
 }
 
-/// Whether a running replica takes a key over.
+/// Returns whether a running replica applies changes of a key.
 fn is_reloadable(key: &str) -> bool {
     let below = |section: &&&str| {
         key.strip_prefix(**section)
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_live_or_wait_for_a_restart() {
+    fn keys_are_reloadable_or_need_a_restart() {
         for reloadable in [
             "diskless.topics",
             "diskless.topics[3].match",

@@ -45,9 +45,9 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    /// Leaves the topology, and serves until every client's replica can have observed that; then
-    /// accepts no further connection or request, answers the pending ones, and makes durable what
-    /// producers sent.
+    /// Leaves the topology, and serves until every replica can have observed that. Then accepts no
+    /// further connection or request, responds to the pending ones, and makes durable what producers
+    /// sent.
     pub(crate) async fn drain(&mut self) {
         if self.is_writer {
             self.proxy.topology.leave();

@@ -11,7 +11,10 @@ use crate::engine::cache::{ObjectCache, ObjectSource, StoreSource};
 use crate::metrics::Metrics;
 use crate::zone_cache::{PeerRing, PeerServer, ZoneSource};
 
-/// The objects, read through the zone if there is to be a port for peers.
+/// Builds the cache. With `peers.bind` it reads through the zone, and serves peers at that port.
+///
+/// # Errors
+/// The port cannot be opened.
 pub(super) async fn objects(
     settings: &Settings,
     components: &Components,
@@ -26,7 +29,7 @@ pub(super) async fn objects(
         ));
     };
     let (bind, clock) = (peers.bind, Arc::clone(&components.clock));
-    // Before the lease, so that nobody asks in vain.
+    // The port opens before the lease is acquired, so that peers can connect once they know of it.
     let listening = TcpListener::bind(bind).await;
     let listener = listening.with_context(|| format!("peers.bind: cannot listen at {bind}"))?;
     let through = ZoneSource::new(

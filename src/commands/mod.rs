@@ -68,8 +68,8 @@ fn report_config_problems(problems: &crate::config::Problems) -> ExitCode {
     ExitCode::from(EXIT_CONFIG)
 }
 
-/// Reads the configuration, and runs what needs it to its end; logs what `level` says, else what
-/// the file says, unless the environment says otherwise.
+/// Loads the configuration, and runs a command with it. The log level is that of the environment,
+/// else `level`, else the file's.
 fn with_settings<F>(
     file: &Path,
     level: Option<&str>,
@@ -82,7 +82,7 @@ where
         Ok(settings) => settings,
         Err(problems) => return report_config_problems(&problems),
     };
-    // The one TLS provider of the process: several libraries link their own, and would panic.
+    // Several libraries link their own TLS providers, and would panic without a default.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     let from_env = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
     let endpoint = settings.log.traces.clone().or_else(|| from_env.filter(|url| !url.is_empty()));

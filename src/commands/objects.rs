@@ -1,4 +1,4 @@
-//! `odradek objects`: what WAL objects contain, read from their own footers.
+//! `odradek objects FILE…`: prints the content of WAL objects from their footers.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -12,8 +12,7 @@ use crate::log::object_format::{HEADER, decode_footer};
 /// size. Other files are skipped.
 ///
 /// # Errors
-///
-/// Fails when a file cannot be read or when the footer of an object is damaged.
+/// A file cannot be read, or the footer of an object is corrupt.
 pub(super) fn run(files: &[PathBuf]) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     for file in files {

@@ -16,13 +16,13 @@ use crate::logging::Logging;
 use crate::metrics::Metrics;
 use crate::tasks;
 
-/// How long a drain may take; connections that are open after it are closed.
+/// The timeout of a drain; connections that are open after it are closed.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs a replica until a signal ends it, and applies changes of its configuration file.
 ///
 /// # Errors
-/// A port that is in use, metadata of another Kafka cluster: whatever no retry can resolve.
+/// A failure that no retry resolves: a port that is in use, metadata of another Kafka cluster.
 pub(super) async fn run(
     settings: Settings,
     file: PathBuf,
@@ -55,13 +55,13 @@ pub(super) async fn run(
         () = shutdown.abort.cancelled() => tracing::warn!("stopped without draining"),
         drained = tokio::time::timeout(DRAIN_TIMEOUT, replica.drain()) => match drained {
             Ok(()) => tracing::info!("drained"),
-            Err(_) => tracing::warn!("not drained in time; connections are cut"),
+            Err(_) => tracing::warn!("drain timed out; open connections are closed"),
         },
     }
     Ok(())
 }
 
-/// The requests that SIGTERM and SIGINT make.
+/// The tokens that SIGTERM and SIGINT cancel.
 struct Shutdown {
     /// Cancelled by the first signal.
     drain: CancellationToken,

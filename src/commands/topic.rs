@@ -1,6 +1,6 @@
-//! `odradek topic create`: a diskless topic, as any client library would ask for it.
+//! `odradek topic create`: creates a diskless topic with a CreateTopics request.
 //!
-//! The stock `kafka-topics` refuses the name `diskless.enable` before it sends anything.
+//! The stock `kafka-topics` rejects the config `diskless.enable` before it sends a request.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::proxy::upstream::connection::BrokerConnection;
 const VERSION: i16 = 7;
 const TIMEOUT_MS: i32 = 10_000;
 
-/// Asks a running replica to create the topic.
+/// Creates the topic through a running replica.
 ///
 /// # Errors
-/// No replica answers at the configured address, or the topic is refused; says why.
+/// No replica responds at the configured address, or the request is rejected.
 pub(super) async fn create(settings: Settings, create: TopicCreateArgs) -> anyhow::Result<()> {
     let listeners = &settings.listeners;
     let address = format!("{}:{}", listeners.advertised_host, listeners.bootstrap_port);
@@ -39,14 +39,16 @@ pub(super) async fn create(settings: Settings, create: TopicCreateArgs) -> anyho
         .with_configs(create.configs.into_iter().chain(enable).map(config).collect());
     let request =
         CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(TIMEOUT_MS);
-    // Behind listeners that insist on it, the command is the same user as the replica.
+    // If the listeners require SASL, the command authenticates as the replica's user.
     let login = kafka_login(&settings, &Arc::new(Entropy::from_os()));
     let mut connection =
         BrokerConnection::open(&address, login.as_ref()).await.with_context(|| {
-            format!("no replica lets us in at {address}; is `odradek serve` running?")
+            format!("cannot connect to a replica at {address}; is `odradek serve` running?")
         })?;
     let response = connection.call(&request, VERSION).await?;
-    let Some(result) = response.topics.first() else { bail!("the replica answered nothing") };
+    let Some(result) = response.topics.first() else {
+        bail!("the response of the replica names no topic")
+    };
     if result.error_code != 0 {
         let message = result.error_message.as_deref().unwrap_or("no message");
         bail!("topic {} was not created: {message} (error {})", create.name, result.error_code);

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn validate_says_ok_and_what_the_file_comes_to() {
+    fn a_valid_file_is_summarised() {
         let text = "kafka: {bootstrapServers: [k:9092]}\nreplica: r1\nzone: a\n\
                     coordinator: redis://u:secret@redis:6379/0\nstore: s3://bucket\n";
         let (status, out, err) = validated(text);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn validate_names_every_mistake_and_exits_with_78() {
+    fn every_problem_is_reported_with_exit_code_78() {
         let (status, out, err) = validated("zone: 1\nzoned: a\n");
         assert_eq!((status, out.as_str()), (78, ""));
         assert_eq!(err.lines().count(), 3, "{err}");

@@ -1,4 +1,4 @@
-//! Is the Redis one that offsets can be trusted to?
+//! Checks of the coordinator: durability, eviction, replication, clock and members of a Redis.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,29 +10,29 @@ use crate::coordinator::Member;
 use crate::coordinator::redis::diagnostics::{RedisDiagnostics, diagnose};
 
 const SUBJECT: &str = "coordinator";
-/// Every ack waits for Redis once.
+/// The response time above which a Redis is too slow: every acknowledgement waits for it once.
 const SLOW_THRESHOLD: Duration = Duration::from_millis(5);
 const MIN_MAJOR_VERSION: u32 = 6;
 const ZONES: &str = "zones";
-/// Clocks that are further apart are worth a word.
+/// The clock skew from which a warning is given.
 const MAX_CLOCK_SKEW_MS: u64 = 2_000;
 
 pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
     let CoordinatorSettings::Redis { url, replicas } = &settings.coordinator else {
-        // That it is for one replica only is among the configuration's own warnings where it matters.
-        return vec![Finding::ok(SUBJECT, "embedded, in the only replica")];
+        // The configuration warns if more than one replica would use it.
+        return vec![Finding::ok(SUBJECT, "embedded coordinator, for a single replica")];
     };
     match diagnose(url.expose(), &settings.cluster).await {
-        Ok(inspection) => {
-            let mut findings = check_server(&inspection, *replicas);
-            findings.extend(check_clock(&inspection, SystemClock.now_ms()));
-            findings.extend(check_members(&inspection, settings));
+        Ok(diagnostics) => {
+            let mut findings = check_server(&diagnostics, *replicas);
+            findings.extend(check_clock(&diagnostics, SystemClock.now_ms()));
+            findings.extend(check_members(&diagnostics, settings));
             findings
         }
         Err(error) => vec![
-            Finding::fail(SUBJECT, format!("{url}: {error}"), "nothing diskless can be written")
+            Finding::fail(SUBJECT, format!("{url}: {error}"), "diskless topics cannot be written")
                 .remedy(
-                    "see that this Redis runs, that it may be reached from here, and the password",
+                    "check that this Redis runs, that it is reachable from here, and its password",
                 ),
         ],
     }
@@ -40,60 +40,64 @@ pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
 
 fn check_server(redis: &RedisDiagnostics, replicas: u8) -> Vec<Finding> {
     let RedisDiagnostics { version, eviction, append_only, is_master, latency, .. } = redis;
-    let reported_version = version.as_deref().unwrap_or("a Redis that does not say its version");
+    let reported_version = version.as_deref().unwrap_or("of unknown version");
     let mut findings = vec![Finding::ok(
         SUBJECT,
-        format!("Redis {reported_version} runs scripts, answers in {latency:.1?}"),
+        format!("Redis {reported_version} runs scripts and responds in {latency:.1?}"),
     )];
     let major = version.as_deref().and_then(|v| v.split('.').next()).and_then(|v| v.parse().ok());
     if major.is_some_and(|major: u32| major < MIN_MAJOR_VERSION) {
-        let impact = format!("nothing before {MIN_MAJOR_VERSION} was ever tried");
+        let impact = format!("versions before {MIN_MAJOR_VERSION} are not tested");
         findings.push(
             Finding::warn(SUBJECT, format!("version {reported_version}"), impact)
-                .remedy("update it"),
+                .remedy("upgrade Redis"),
         );
     }
     if eviction.as_deref().is_some_and(|policy| policy != "noeviction") {
         let policy = eviction.as_deref().unwrap_or_default();
-        let impact = "when it is full it drops offsets and index instead of refusing writes";
+        let impact =
+            "when its memory is full, it evicts offsets and the index instead of refusing writes";
         let summary = format!("maxmemory-policy is {policy}");
-        findings
-            .push(Finding::fail(SUBJECT, summary, impact).remedy("maxmemory-policy noeviction"));
+        findings.push(
+            Finding::fail(SUBJECT, summary, impact).remedy("set maxmemory-policy noeviction"),
+        );
     }
     if *append_only == Some(false) {
         let impact =
-            "a restart forgets all offsets; nothing is served from it until the old ones return";
-        findings.push(Finding::warn(SUBJECT, "appendonly is off", impact).remedy("appendonly yes"));
+            "a restart loses all offsets; diskless topics are not served until they are restored";
+        findings
+            .push(Finding::warn(SUBJECT, "appendonly is off", impact).remedy("set appendonly yes"));
     }
     if *is_master == Some(false) {
-        let summary = "it is a replica of another Redis";
-        let impact = "a replica takes no writes";
+        let summary = "this Redis is a replica of another one";
+        let impact = "a replica accepts no writes";
         findings.push(
-            Finding::fail(SUBJECT, summary, impact).remedy("name the master, or use Sentinel"),
+            Finding::fail(SUBJECT, summary, impact).remedy("configure the master, or use Sentinel"),
         );
     }
     if *latency > SLOW_THRESHOLD {
-        let impact = "every ack waits for it once at least";
-        let summary = format!("an answer takes {latency:.1?}");
-        findings.push(Finding::warn(SUBJECT, summary, impact).remedy("a Redis in the same region"));
+        let impact = "every acknowledgement waits for at least one response";
+        let summary = format!("a response takes {latency:.1?}");
+        findings
+            .push(Finding::warn(SUBJECT, summary, impact).remedy("use a Redis in the same region"));
     }
     findings.extend(redis.replicas.and_then(|connected| check_replicas(connected, replicas)));
     findings
 }
 
-/// Whether this machine and Redis agree about the time, at the moment `now_ms` of this one.
+/// Compares the clock of Redis with the time `now_ms` of this machine.
 fn check_clock(redis: &RedisDiagnostics, now_ms: i64) -> Option<Finding> {
     let skew_ms = redis.now_ms?.abs_diff(now_ms);
     if skew_ms < MAX_CLOCK_SKEW_MS {
         return Some(Finding::ok(SUBJECT, format!("its clock is within {skew_ms} ms of this one")));
     }
     let summary = format!("its clock and this one are {:.1} s apart", skew_ms as f64 / 1_000.0);
-    let impact = "append times and the age of producers follow this one; S3 refuses a request whose \
-               time is off by 15 minutes";
-    Some(Finding::warn(SUBJECT, summary, impact).remedy("run NTP on both"))
+    let impact = "append times and producer expiry use this clock; S3 rejects a request whose time \
+                  differs by 15 minutes";
+    Some(Finding::warn(SUBJECT, summary, impact).remedy("run NTP on both machines"))
 }
 
-/// Who is there now, and whether they agree with this file.
+/// Lists the current members, and compares their settings and versions with this file's.
 fn check_members(redis: &RedisDiagnostics, settings: &Settings) -> Vec<Finding> {
     let mut by_zone: BTreeMap<&str, Vec<&str>> =
         redis.zones.iter().map(|zone| (zone.as_str(), Vec::new())).collect();
@@ -101,7 +105,7 @@ fn check_members(redis: &RedisDiagnostics, settings: &Settings) -> Vec<Finding> 
         by_zone.entry(&member.zone_name).or_default().push(&member.replica);
     }
     let zone = |(zone, replicas): (&&str, &Vec<&str>)| match replicas.is_empty() {
-        true => format!("{zone}: nobody"),
+        true => format!("{zone}: no replica"),
         false => format!("{zone}: {}", replicas.join(", ")),
     };
     let zones_and_members: Vec<_> = by_zone.iter().map(zone).collect();
@@ -110,64 +114,62 @@ fn check_members(redis: &RedisDiagnostics, settings: &Settings) -> Vec<Finding> 
     } else {
         zones_and_members.join("; ")
     };
-    let mut findings = vec![Finding::ok(ZONES, format!("seen: {zones_and_members}"))];
+    let mut findings = vec![Finding::ok(ZONES, format!("zones and replicas: {zones_and_members}"))];
     let is_known = redis.zones.contains(&settings.zone);
     if !is_known && !redis.zones.is_empty() {
-        let summary = format!("zone `{}` was never seen", settings.zone);
-        let impact =
-            "a zone is remembered for ever; one that is misspelt stays in the map of nodes";
-        let remedy = "nothing, if it is new; else one of the names above";
+        let summary = format!("zone `{}` is new to this cluster", settings.zone);
+        let impact = "a zone is never removed; a misspelt one remains in the topology";
+        let remedy = "none if the zone is new; else use one of the names above";
         findings.push(Finding::warn(ZONES, summary, impact).remedy(remedy));
     }
     let differs = |member: &&Member| ![0, settings.digest()].contains(&member.settings);
     let others: Vec<_> =
         redis.members.iter().filter(differs).map(|member| member.replica.as_str()).collect();
     if !others.is_empty() {
-        let summary = format!("other rules than this file's are followed by {}", others.join(", "));
-        let impact = "whichever replica sees a new topic first decides whether it is diskless";
-        let remedy = "the same diskless.topics and coordinator.replicas in every file";
+        let summary = format!("the rules of {} differ from this file's", others.join(", "));
+        let impact = "the first replica that observes a new topic decides whether it is diskless";
+        let remedy = "use the same diskless.topics and coordinator.replicas in every file";
         findings.push(Finding::fail(ZONES, summary, impact).remedy(remedy));
     }
     let versions: BTreeSet<_> =
         redis.members.iter().map(|m| m.version.as_str()).filter(|v| !v.is_empty()).collect();
     if versions.len() > 1 {
         let summary = format!(
-            "versions {} run side by side",
+            "replicas run versions {}",
             versions.iter().copied().collect::<Vec<_>>().join(", ")
         );
-        let impact = "that is meant for the time of an upgrade";
-        findings.push(Finding::warn(ZONES, summary, impact).remedy("upgrade the others"));
+        let impact = "different versions are supported only during an upgrade";
+        findings.push(Finding::warn(ZONES, summary, impact).remedy("upgrade the other replicas"));
     }
     findings
 }
 
-/// `connected` are connected, `required` must have a commit before it is acknowledged.
+/// Compares the `connected` replicas of Redis with the `required` ones, which must have a commit
+/// before it is acknowledged.
 fn check_replicas(connected: u32, required: u8) -> Option<Finding> {
     let summary =
-        format!("{connected} replicas of Redis are there, coordinator.replicas is {required}");
+        format!("{connected} replicas of Redis are connected, coordinator.replicas is {required}");
     match (connected, u32::from(required)) {
         (0, 0) => None,
         (connected, required) if connected < required => Some(
-            Finding::fail(SUBJECT, summary, "nothing is acknowledged until more are there")
-                .remedy("bring them back, or lower coordinator.replicas"),
+            Finding::fail(SUBJECT, summary, "no write is acknowledged until more are connected")
+                .remedy("restore the replicas, or lower coordinator.replicas"),
         ),
         (connected, 0) => Some(
-            Finding::warn(
-                SUBJECT,
-                summary,
-                "a failover may lose what was acknowledged just before",
-            )
-            .remedy(format!("coordinator: {{url: …, replicas: {connected}}}")),
+            Finding::warn(SUBJECT, summary, "a failover may lose the latest acknowledged writes")
+                .remedy(format!("set coordinator: {{url: …, replicas: {connected}}}")),
         ),
         (connected, required) if connected > required => Some(
             Finding::warn(
                 SUBJECT,
                 summary,
-                "a failover may choose one that has not got what another one acknowledged",
+                "a failover may promote a replica that lacks acknowledged writes",
             )
-            .remedy(format!("replicas: {connected}, or replica-priority 0 for the others")),
+            .remedy(format!(
+                "set coordinator.replicas to {connected}, or replica-priority 0 on the others"
+            )),
         ),
-        _ => Some(Finding::ok(SUBJECT, "every replica of Redis has what is acknowledged")),
+        _ => Some(Finding::ok(SUBJECT, "every replica of Redis has all acknowledged writes")),
     }
 }
 
@@ -178,7 +180,7 @@ mod tests {
     use crate::doctor::Level::{Fail, Ok, Warn};
 
     #[test]
-    fn a_redis_is_judged_by_what_it_promises() {
+    fn levels_follow_the_settings_of_redis() {
         let good = RedisDiagnostics {
             version: Some("8.0.3".to_owned()),
             eviction: Some("noeviction".to_owned()),
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_and_replicas_that_disagree_are_named() {
+    fn clock_skew_and_differing_members_are_reported() {
         let redis = RedisDiagnostics { now_ms: Some(100_000), ..RedisDiagnostics::default() };
         let level = |now_ms| check_clock(&redis, now_ms).map(|finding| finding.level);
         assert_eq!(
@@ -245,7 +247,7 @@ mod tests {
             RedisDiagnostics { members, zones: zones.clone(), ..RedisDiagnostics::default() };
         let found = check_members(&agreed, &ours);
         assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!(found[0].summary, "seen: a: a1; b: nobody");
+        assert_eq!(found[0].summary, "zones and replicas: a: a1; b: no replica");
 
         let theirs = settings("diskless: {topics: [{match: y}]}");
         let members = vec![member("a1", "1", &ours), member("a2", "2", &theirs)];
@@ -253,7 +255,7 @@ mod tests {
         let found = check_members(&mixed, &ours);
         let levels: Vec<_> = found.iter().map(|finding| finding.level).collect();
         assert_eq!(levels, [Ok, Fail, Warn]);
-        assert!(found[1].summary.ends_with("by a2"), "{found:?}");
+        assert!(found[1].summary.contains("rules of a2 differ"), "{found:?}");
         let new = Settings { zone: "c".to_owned(), ..ours };
         assert_eq!(check_members(&agreed, &new)[1].level, Warn);
     }

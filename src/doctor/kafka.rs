@@ -1,4 +1,4 @@
-//! Are the brokers there, do clients find back here, and may the topics be diskless?
+//! Checks of the Kafka cluster: brokers, the advertised address, and topics that rules match.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ const TOPICS: &str = "topics";
 const TOPIC_IDS_SINCE: i16 = 10;
 /// ConfigResource.Type.TOPIC of Kafka.
 const TOPIC_RESOURCE: i8 = 2;
-/// Topics whose configs are asked for, at most.
+/// The maximum number of topics whose configs are read.
 const TOPICS_MAX: usize = 1_000;
 
 pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
@@ -29,8 +29,9 @@ pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
         settings.kafka.bootstrap_servers.iter().map(ToString::to_string).collect();
     for server in &servers {
         if let Err(error) = connect(server).await {
-            let impact = "a replica that starts while the others are down waits for it";
-            let remedy = "see kafka.bootstrapServers, and that the broker runs";
+            let impact =
+                "a replica that starts while the other brokers are down waits for this one";
+            let remedy = "check kafka.bootstrapServers, and that the broker runs";
             findings.push(Finding::warn(KAFKA, error.to_string(), impact).remedy(remedy));
         }
     }
@@ -38,8 +39,8 @@ pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
     let metadata = match cluster.refresh().await {
         Ok(metadata) => metadata,
         Err(error) => {
-            let impact = "a replica waits for a broker before it serves anything";
-            let remedy = "see kafka.bootstrapServers, and kafka.sasl if the brokers want a login";
+            let impact = "a replica waits for a broker before it serves clients";
+            let remedy = "check kafka.bootstrapServers, and kafka.sasl if the brokers require SASL";
             findings.push(Finding::fail(KAFKA, error.to_string(), impact).remedy(remedy));
             return findings;
         }
@@ -63,17 +64,17 @@ async fn check_brokers(
     let summary = format!("cluster {}, {} brokers", view.cluster_id, view.brokers.len());
     let mut findings = vec![Finding::ok(KAFKA, summary)];
     if cluster.version_for::<MetadataRequest>(12).is_ok_and(|version| version < TOPIC_IDS_SINCE) {
-        let impact = "a topic's kind is bound to its id";
-        let found = Finding::fail(KAFKA, "the brokers know no topic ids", impact);
-        findings.push(found.remedy("Kafka 2.8 at least"));
+        let impact = "the type of a topic is bound to its id";
+        let found = Finding::fail(KAFKA, "the brokers do not support topic ids", impact);
+        findings.push(found.remedy("upgrade to Kafka 2.8 or later"));
     }
     for broker in view.brokers.values() {
         if let Err(error) = connect(&broker.address()).await {
             let summary = format!("broker {}: {error}", broker.id);
-            let impact = "its classic partitions cannot be reached through this replica";
+            let impact = "this replica cannot serve its classic partitions";
             findings.push(
                 Finding::fail(KAFKA, summary, impact)
-                    .remedy("its advertised.listeners must be reachable from here"),
+                    .remedy("make its advertised.listeners reachable from here"),
             );
         }
     }
@@ -81,46 +82,48 @@ async fn check_brokers(
     let highest = view.brokers.keys().max().copied().unwrap_or_default();
     let last = i64::from(ports.broker_ports) + i64::from(highest);
     if ports.broker_ports < ports.node_ports && last >= i64::from(ports.node_ports) {
-        let summary = format!("broker {highest} takes port {last}, which is a diskless node's");
+        let summary =
+            format!("broker {highest} uses port {last}, which is also the port of a diskless node");
         let remedy = "raise listeners.nodePorts";
         findings
-            .push(Finding::fail(LISTENERS, summary, "one of the two is not served").remedy(remedy));
+            .push(Finding::fail(LISTENERS, summary, "only one of them is served").remedy(remedy));
     }
     let racks: Vec<&str> = view.brokers.values().filter_map(|b| b.rack.as_deref()).collect();
     if !racks.is_empty() && !racks.contains(&settings.zone.as_str()) {
         let summary =
             format!("zone is {}, the brokers' racks are {}", settings.zone, racks.join(", "));
-        let impact = "if the same place has two names, its traffic counts as crossing zones";
-        let remedy = "one naming for both: zone ids (use1-az1) or zone names (us-east-1a)";
+        let impact = "if a zone has two names, traffic within it is counted as cross-zone traffic";
+        let remedy = "use zone ids (use1-az1) for both, or zone names (us-east-1a)";
         findings.push(Finding::warn(KAFKA, summary, impact).remedy(remedy));
     }
     findings
 }
 
-/// Whether who follows the advertised address comes to this cluster.
+/// Checks that the advertised address leads to this cluster.
 async fn check_listeners(settings: &Settings, view: &ClusterView) -> Vec<Finding> {
     let (host, port) = (&settings.listeners.advertised_host, settings.listeners.bootstrap_port);
     if let Err(error) = tokio::net::lookup_host((host.as_str(), port)).await {
         let summary = format!("advertisedHost {host}: {error}");
-        let remedy = "a name that clients can resolve, or an address";
+        let remedy = "use a name that clients can resolve, or an address";
         return vec![
-            Finding::fail(LISTENERS, summary, "clients are told to connect there").remedy(remedy),
+            Finding::fail(LISTENERS, summary, "clients connect to this address").remedy(remedy),
         ];
     }
     let address = format!("{host}:{port}");
     let advertised = cluster(settings, vec![address.clone()]);
     let found = match advertised.refresh().await {
         Err(error) => {
-            let summary = format!("no replica answers at {address}: {error}");
-            let remedy = "nothing, if none runs yet; else see advertisedHost and the firewall";
-            Finding::warn(LISTENERS, summary, "clients are told to connect there").remedy(remedy)
+            let summary = format!("no replica responds at {address}: {error}");
+            let remedy = "none if no replica runs yet; else check advertisedHost and the firewall";
+            Finding::warn(LISTENERS, summary, "clients connect to this address").remedy(remedy)
         }
         Ok(_) if advertised.view().cluster_id != view.cluster_id => {
             let summary = format!("{address} leads to cluster {}", advertised.view().cluster_id);
-            let impact = "clients would write to another cluster than this file names";
-            Finding::fail(LISTENERS, summary, impact).remedy("see advertisedHost and bootstrapPort")
+            let impact = "clients would write to a cluster other than this file's";
+            Finding::fail(LISTENERS, summary, impact)
+                .remedy("check advertisedHost and bootstrapPort")
         }
-        Ok(_) => Finding::ok(LISTENERS, format!("{address} leads back to the cluster")),
+        Ok(_) => Finding::ok(LISTENERS, format!("{address} leads to the cluster")),
     };
     vec![found]
 }
@@ -129,7 +132,7 @@ fn is_diskless(settings: &Settings, topic: &str) -> bool {
     matches!(settings.diskless.topics.kind_of(topic), TopicType::Diskless(_))
 }
 
-/// Topics that a rule would have diskless, and that cannot be.
+/// Checks the topics that a rule makes diskless: readable configs, and no compaction.
 async fn check_topics(
     settings: &Settings,
     cluster: &KafkaCluster,
@@ -158,7 +161,7 @@ async fn check_topics(
     let described = match asked {
         Ok(described) => described,
         Err(error) => {
-            let impact = "configs of diskless topics are read from the brokers";
+            let impact = "a replica reads the configs of diskless topics from the brokers";
             findings.push(Finding::fail(TOPICS, error.to_string(), impact));
             return findings;
         }
@@ -166,17 +169,21 @@ async fn check_topics(
     for result in described.results {
         let name = result.resource_name.as_str();
         if result.error_code != 0 {
-            let summary = format!("{name}: configs are refused (error {})", result.error_code);
-            let remedy = "DescribeConfigs on topics for the user of kafka.sasl";
+            let summary = format!(
+                "{name}: the brokers deny access to its configs (error {})",
+                result.error_code
+            );
+            let remedy = "allow DescribeConfigs on topics for the user of kafka.sasl";
             findings.push(
-                Finding::fail(TOPICS, summary, "they decide how it is written").remedy(remedy),
+                Finding::fail(TOPICS, summary, "the configs determine how the topic is written")
+                    .remedy(remedy),
             );
         }
         let policy = result.configs.iter().find_map(|config| config.value.as_deref());
         if policy.is_some_and(|policy| policy.contains("compact")) {
-            let summary = format!("{name} matches a rule, and is compacted");
-            let impact = "diskless topics are not compacted; it stays as it is";
-            let remedy = "exclude: true for it, before the rule that matches";
+            let summary = format!("{name} matches a rule, but is compacted");
+            let impact = "diskless topics cannot be compacted; the topic remains classic";
+            let remedy = "exclude it by a rule with exclude: true before the one that matches";
             findings.push(Finding::warn(TOPICS, summary, impact).remedy(remedy));
         }
     }

@@ -1,7 +1,7 @@
-//! `odradek doctor`: finds what is wrong with the surroundings of a replica before a client does.
+//! Checks of a replica's environment: Kafka, the store, the coordinator and the configuration.
 //!
-//! Every check says what it found, why that matters and what to do. The store is written to, at a
-//! key of the doctor's own that is deleted again; nothing else is changed.
+//! Every finding states what was found, its impact and a remedy. The checks write to the store, at a
+//! key of their own that is deleted again; they change nothing else.
 
 mod coordinator;
 mod kafka;
@@ -13,20 +13,23 @@ use crate::config::Settings;
 pub use report::{Finding, Level, Report};
 pub use store::iam_policy;
 
-/// All checks.
+/// Runs all checks.
 pub async fn check(settings: &Settings) -> Report {
     let (kafka, store, coordinator) =
         tokio::join!(kafka::check(settings), store::check(settings), coordinator::check(settings));
-    let written = settings.warnings().into_iter().map(|warning| {
-        Finding::warn("configuration", warning, "it works, and is likely not what is wanted")
-            .remedy("see docs/configuration.md")
+    let warnings = settings.warnings().into_iter().map(|warning| {
+        Finding::warn(
+            "configuration",
+            warning,
+            "the configuration is valid, but probably not intended",
+        )
+        .remedy("see docs/configuration.md")
     });
-    Report(written.chain(kafka).chain(store).chain(coordinator).collect())
+    Report(warnings.chain(kafka).chain(store).chain(coordinator).collect())
 }
 
-/// Logs what is doubtful about brokers, addresses, topics and the coordinator, once at the start of
-/// a replica: nothing shows it before the day when it costs records. What the store honours was
-/// asked before.
+/// Logs the warnings and failures about brokers, addresses, topics and the coordinator, once after
+/// the start of a replica. The capabilities of the store are checked at start-up.
 pub async fn log_warnings(settings: &Settings) {
     let (kafka, coordinator) = tokio::join!(kafka::check(settings), coordinator::check(settings));
     for Finding { level, subject, summary, impact, remedy } in kafka.into_iter().chain(coordinator)

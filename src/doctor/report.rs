@@ -1,44 +1,44 @@
-//! Findings, and how they are printed.
+//! Findings, and their output as text and JSON.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it should be.
+    /// The check succeeded.
     Ok,
-    /// It works, and may cost records, money or sleep.
+    /// A replica works, with a risk of data loss, cost or downtime.
     Warn,
-    /// A replica cannot serve so.
+    /// A replica cannot serve with this.
     Fail,
 }
 
-/// What one check found.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub level: Level,
-    /// Of whom: `kafka`, `listeners`, `store`, `coordinator`, `topics`, `zones`, `configuration`.
+    /// One of `kafka`, `listeners`, `store`, `coordinator`, `topics`, `zones`, `configuration`.
     pub subject: &'static str,
-    /// What was found.
+    /// The result in one line.
     pub summary: String,
-    /// Why it matters; empty when it is fine.
+    /// The impact; empty for [`Level::Ok`].
     pub impact: String,
-    /// What to do; empty when it is fine.
+    /// The remedy; empty for [`Level::Ok`].
     pub remedy: String,
 }
 
 impl Finding {
-    /// As it should be.
+    /// Creates the finding of a check that succeeded.
     pub fn ok(subject: &'static str, summary: impl Into<String>) -> Self {
         let (level, impact, remedy) = (Level::Ok, String::new(), String::new());
         Self { level, subject, summary: summary.into(), impact, remedy }
     }
 
-    /// Doubtful, and why.
+    /// Creates a warning and its impact.
     pub fn warn(
         subject: &'static str,
         summary: impl Into<String>,
@@ -47,7 +47,7 @@ impl Finding {
         Self { level: Level::Warn, impact: impact.into(), ..Self::ok(subject, summary) }
     }
 
-    /// Wrong, and why.
+    /// Creates a failure and its impact.
     pub fn fail(
         subject: &'static str,
         summary: impl Into<String>,
@@ -56,24 +56,24 @@ impl Finding {
         Self { level: Level::Fail, impact: impact.into(), ..Self::ok(subject, summary) }
     }
 
-    /// What to do about it.
+    /// Sets the remedy.
     #[must_use]
     pub fn remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: remedy.into(), ..self }
     }
 }
 
-/// All findings.
+/// The findings of all checks.
 #[derive(Clone, Debug, Default)]
 pub struct Report(pub Vec<Finding>);
 
 impl Report {
-    /// How bad the worst of it is.
+    /// Returns the highest severity.
     pub fn worst(&self) -> Level {
         self.0.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
     }
 
-    /// For people.
+    /// Writes the findings as text.
     ///
     /// # Errors
     /// `out` is closed.
@@ -85,7 +85,7 @@ impl Report {
                 Level::Fail => "FAIL",
             };
             writeln!(out, "{mark:<6} {subject:<14} {summary}")?;
-            for (label, text) in [("why", impact), ("fix", remedy)] {
+            for (label, text) in [("impact", impact), ("remedy", remedy)] {
                 if !text.is_empty() {
                     writeln!(out, "       {label:>14} {text}")?;
                 }
@@ -96,7 +96,8 @@ impl Report {
         writeln!(out, "{fail} wrong, {warn} doubtful, {} as it should be", count(Level::Ok))
     }
 
-    /// For programs: an array of objects with `level`, `subject`, `summary`, `impact` and `remedy`.
+    /// Writes the findings as a JSON array of objects with `level`, `subject`, `summary`, `impact`
+    /// and `remedy`.
     ///
     /// # Errors
     /// `out` is closed.

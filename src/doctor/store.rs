@@ -1,4 +1,4 @@
-//! Does the store do what it is asked, and how fast?
+//! Checks of the object store: access, capabilities, latency and clock.
 
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -17,43 +17,44 @@ use crate::store::s3::S3Options;
 use crate::store::{PutMode, Store, StoreError, StoreErrorKind};
 
 const SUBJECT: &str = "store";
-/// Beside what a starting replica probes; see `docs/object-format.md`.
+/// The prefix of the doctor's own key; see `docs/object-format.md`.
 const KEY_PREFIX: &str = "meta/probe-doctor-";
 const LATENCY_SAMPLES: usize = 5;
 const LATENCY_SAMPLE_BYTES: usize = 64 << 10;
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Clocks that are further apart are worth a word …
+/// The clock skew from which a warning is given.
 const CLOCK_SKEW_WARN: Duration = Duration::from_secs(10);
-/// … and from here on S3 refuses what is signed by the one (`RequestTimeTooSkewed`).
+/// The clock skew from which S3 rejects requests (`RequestTimeTooSkewed`).
 const CLOCK_SKEW_FAIL: Duration = Duration::from_secs(15 * 60);
-/// An ack waits for a PUT.
+/// The latency of a PUT above which a warning is given: acknowledgements wait for a PUT.
 const SLOW_THRESHOLD: Duration = Duration::from_millis(500);
 
 pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
     if !settings.writer {
-        return vec![Finding::ok(SUBJECT, "none is needed: writer is off")];
+        return vec![Finding::ok(SUBJECT, "not needed: writer is off")];
     }
     match tokio::time::timeout(TIMEOUT, run_checks(settings)).await {
         Ok(Ok(findings)) => findings,
         Ok(Err(error)) => vec![open_failure(settings, &error)],
         Err(_) => {
-            let summary = format!("{}: not done within {TIMEOUT:?}", settings.objects_url());
-            vec![Finding::fail(SUBJECT, summary, "nothing diskless can be written")]
+            let summary =
+                format!("{}: the checks did not finish within {TIMEOUT:?}", settings.objects_url());
+            vec![Finding::fail(SUBJECT, summary, "diskless topics cannot be written")]
         }
     }
 }
 
 fn open_failure(settings: &Settings, error: &StoreError) -> Finding {
     let url = settings.objects_url();
-    let impact = "nothing diskless can be written or read";
+    let impact = "diskless topics cannot be written or read";
     let remedy = match (&url, error.kind) {
         (StoreUrl::S3 { .. }, StoreErrorKind::Denied) => {
-            "see the bucket's name, the region and the credentials; `odradek doctor --policy FILE` \
-             prints the permissions that are needed"
+            "check the bucket's name, the region and the credentials; `odradek doctor --policy FILE` \
+             prints the required permissions"
         }
-        (StoreUrl::S3 { .. }, _) => "see that the endpoint can be reached from here",
+        (StoreUrl::S3 { .. }, _) => "check that the endpoint is reachable from here",
         (StoreUrl::File(_), _) => {
-            "see the directory's owner and free space; a replica that runs holds it locked"
+            "check the directory's owner and free space; a running replica locks it"
         }
         (StoreUrl::Memory, _) => "",
     };
@@ -75,15 +76,15 @@ async fn run_checks(settings: &Settings) -> Result<Vec<Finding>, StoreError> {
     findings.extend(check_clock(settings).await);
     opened.store.delete(&key).await?;
     if opened.store.head(&key).await.is_ok() {
-        let impact = "what is no longer needed could not be removed";
-        findings.push(Finding::warn(SUBJECT, "a deleted object is still there", impact));
+        let impact = "obsolete objects could not be removed";
+        findings.push(Finding::warn(SUBJECT, "a deleted object still exists", impact));
     }
     if settings.coordinator != CoordinatorSettings::Embedded
         && opened.store.head("embedded/cluster.json").await.is_ok()
     {
-        let summary = "these objects belong to an embedded coordinator, whose offsets Redis lacks";
-        let impact = "a replica refuses to start so";
-        let remedy = "another prefix or cluster name, or coordinator: embedded";
+        let summary = "the objects belong to an embedded coordinator, and Redis lacks its offsets";
+        let impact = "a replica does not start with this configuration";
+        let remedy = "use another prefix or cluster name, or coordinator: embedded";
         findings.push(Finding::fail(SUBJECT, summary, impact).remedy(remedy));
     }
     Ok(findings)
@@ -91,37 +92,38 @@ async fn run_checks(settings: &Settings) -> Result<Vec<Finding>, StoreError> {
 
 async fn capabilities(opened: &OpenedStore, key: &str) -> Result<Vec<Finding>, StoreError> {
     let capabilities = probe(&*opened.store, opened.s3.as_ref(), key).await?;
-    let mut findings = vec![Finding::ok(SUBJECT, "it writes, reads, lists and deletes")];
+    let mut findings = vec![Finding::ok(SUBJECT, "write, read, list and delete succeed")];
     if !capabilities.conditional_create {
-        let summary = "it overwrites what it was told to leave alone (PUT with If-None-Match)";
-        let impact = "two replicas could take one object for theirs; a replica refuses to start so";
-        let remedy = "a store that honours conditional writes";
+        let summary = "the store overwrites existing objects in spite of If-None-Match";
+        let impact =
+            "two replicas could claim the same object; a replica does not start with this store";
+        let remedy = "use a store that supports conditional writes";
         findings.push(Finding::fail(SUBJECT, summary, impact).remedy(remedy));
     }
     if !capabilities.checksums {
-        let summary = "it does not check the CRC32C of what it is sent";
-        let impact = "damage on the way to it is noticed only when the object is read";
+        let summary = "the store does not verify the CRC32C of objects";
+        let impact = "corruption in transit is detected only when the object is read";
         findings.push(Finding::warn(SUBJECT, summary, impact));
     }
     Ok(findings)
 }
 
-/// Whether the store and this machine agree about the time; `None` where the store does not say.
+/// Compares the clock of the store with this machine's; `None` if the store does not report it.
 async fn check_clock(settings: &Settings) -> Option<Finding> {
     let StoreUrl::S3 { .. } = settings.store.url else { return None };
     let S3Options { endpoint, region, .. } = &settings.store.s3;
     let aws = || format!("https://s3.{region}.amazonaws.com");
     let url = endpoint.clone().unwrap_or_else(aws);
-    // Whatever it answers to a request that nobody signed, it says when.
-    let answer = reqwest::Client::new().get(url).timeout(TIMEOUT).send().await.ok()?;
-    let said = answer.headers().get("date")?.to_str().ok()?;
-    let there = httpdate::parse_http_date(said).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(evaluate_clock(i64::try_from(there.as_millis()).ok()?, SystemClock.now_ms()))
+    // The response to an unsigned request has a date too, whatever its status.
+    let response = reqwest::Client::new().get(url).timeout(TIMEOUT).send().await.ok()?;
+    let date = response.headers().get("date")?.to_str().ok()?;
+    let server_time = httpdate::parse_http_date(date).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(evaluate_clock(i64::try_from(server_time.as_millis()).ok()?, SystemClock.now_ms()))
 }
 
-fn evaluate_clock(there_ms: i64, here_ms: i64) -> Finding {
-    let skew = Duration::from_millis(there_ms.abs_diff(here_ms));
-    // It says whole seconds.
+fn evaluate_clock(server_ms: i64, local_ms: i64) -> Finding {
+    let skew = Duration::from_millis(server_ms.abs_diff(local_ms));
+    // The date has whole seconds.
     let summary = format!("its clock and this one are {} s apart", skew.as_secs());
     if skew < CLOCK_SKEW_WARN {
         return Finding::ok(
@@ -131,10 +133,11 @@ fn evaluate_clock(there_ms: i64, here_ms: i64) -> Finding {
     }
     let remedy = "run NTP on this machine";
     if skew < CLOCK_SKEW_FAIL {
-        let impact = "S3 refuses a request whose time is off by 15 minutes";
+        let impact = "S3 rejects a request whose time differs by 15 minutes";
         return Finding::warn(SUBJECT, summary, impact).remedy(remedy);
     }
-    Finding::fail(SUBJECT, summary, "S3 refuses what is signed with such a time").remedy(remedy)
+    Finding::fail(SUBJECT, summary, "S3 rejects requests that are signed with this time")
+        .remedy(remedy)
 }
 
 async fn check_latency(store: &dyn Store, key: &str) -> Result<Finding, StoreError> {
@@ -155,13 +158,13 @@ async fn check_latency(store: &dyn Store, key: &str) -> Result<Finding, StoreErr
     if put < SLOW_THRESHOLD {
         return Ok(Finding::ok(SUBJECT, summary));
     }
-    let impact = "an ack waits for a PUT";
+    let impact = "acknowledgements wait for a PUT";
     Ok(Finding::warn(SUBJECT, summary, impact)
-        .remedy("a bucket in this region, a gateway endpoint"))
+        .remedy("use a bucket in this region, or a gateway endpoint"))
 }
 
-/// The permissions that a replica needs on its bucket, as a policy of AWS IAM; `None` where there
-/// is no bucket.
+/// Returns the permissions that a replica needs on its bucket, as a policy of AWS IAM; `None` if the
+/// store is not a bucket.
 pub fn iam_policy(settings: &Settings) -> Option<serde_json::Value> {
     let StoreUrl::S3 { bucket, prefix } = settings.objects_url() else { return None };
     let (objects, listed) = (format!("arn:aws:s3:::{bucket}/{prefix}/*"), format!("{prefix}/*"));
@@ -182,7 +185,7 @@ mod tests {
     use crate::doctor::Level;
 
     #[test]
-    fn clocks_are_judged_by_what_s3_takes() {
+    fn clock_levels_follow_the_limits_of_s3() {
         let level = |seconds: i64| evaluate_clock(1_000_000, 1_000_000 + seconds * 1_000).level;
         let levels = [0, 9, -9, 11, -600, 900, -2_000].map(level);
         let expected = [Level::Ok, Level::Ok, Level::Ok, Level::Warn, Level::Warn];

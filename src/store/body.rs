@@ -1,4 +1,4 @@
-//! Bodies and ranges, as all adapters treat them.
+//! Bodies and ranges, with the rules that all adapters share.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{StoreError, StoreErrorKind};
 
-/// Chunks laid end to end; one chunk alone is not copied.
+/// Concatenates chunks. A single chunk is not copied.
 pub(super) fn concat(mut chunks: Vec<Bytes>) -> Bytes {
     if chunks.len() == 1
         && let Some(only) = chunks.pop()
@@ -20,10 +20,10 @@ pub(super) fn concat(mut chunks: Vec<Bytes>) -> Bytes {
     whole.freeze()
 }
 
-/// The part of a range that an object of `size` bytes has.
+/// Returns the part of a range that exists in an object of `size` bytes.
 ///
 /// # Errors
-/// [`StoreErrorKind::InvalidRange`] when the range is backwards or begins at or beyond the end.
+/// [`StoreErrorKind::InvalidRange`] if the range is reversed or starts at or after the end.
 pub(super) fn clip(key: &str, range: &Range<u64>, size: u64) -> Result<Range<u64>, StoreError> {
     if range.start > range.end || range.start >= size {
         return Err(invalid_range(key, range, &format!("of {size} bytes")));
@@ -31,7 +31,7 @@ pub(super) fn clip(key: &str, range: &Range<u64>, size: u64) -> Result<Range<u64
     Ok(range.start..range.end.min(size))
 }
 
-/// The error of a range that an object does not have.
+/// Returns the error for a range that an object does not have.
 pub(super) fn invalid_range(key: &str, range: &Range<u64>, detail: &str) -> StoreError {
     let detail = format!("no range {}..{} {detail}", range.start, range.end);
     StoreError::determinate(StoreErrorKind::InvalidRange, "get", key, detail)

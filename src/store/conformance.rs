@@ -1,6 +1,6 @@
-//! What every store must do, as one suite that each adapter and decorator is put through.
+//! The conformance suite of the store port, for every adapter and decorator.
 //!
-//! A check panics with what it saw. The store must be empty, and is left with a few objects.
+//! A check panics on a violation. The store must be empty; a few objects remain in it.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use super::StoreErrorKind::{AlreadyExists, Denied, InvalidRange, NotFound};
 use super::{Certainty, ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
 use crate::tasks;
 
-/// Puts a store through every check.
+/// Runs every check on a store.
 ///
 /// # Panics
-/// When the store does not keep the port's contract.
+/// Panics if the store violates the port's contract.
 pub async fn run(store: &Arc<dyn Store>) {
     put_get_head(store.as_ref()).await;
     ranges(store.as_ref()).await;
@@ -26,7 +26,7 @@ pub async fn run(store: &Arc<dyn Store>) {
     overwrite_is_atomic(store).await;
 }
 
-/// `len` bytes that differ by position and by `seed`.
+/// Returns `len` bytes that differ by position and by `seed`.
 pub fn pattern(seed: u64, len: usize) -> Bytes {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(len + 8);
@@ -42,7 +42,7 @@ pub fn pattern(seed: u64, len: usize) -> Bytes {
 
 #[track_caller]
 fn assert_refused<T>(result: Result<T, StoreError>, kind: StoreErrorKind, what: &str) {
-    let Err(error) = result else { panic!("{what}: went through, expected {kind:?}") };
+    let Err(error) = result else { panic!("{what}: succeeded, expected {kind:?}") };
     assert_eq!((error.kind, error.certainty), (kind, Certainty::Determinate), "{what}: {error}");
 }
 
@@ -65,7 +65,7 @@ async fn put_get_head(store: &dyn Store) {
     let chunks: Vec<Bytes> = (0..9).map(|n| pattern(n, n as usize * 1001)).collect();
     let whole: Bytes = chunks.concat().into();
     put(store, "sizes/chunks", chunks).await;
-    assert!(read(store, "sizes/chunks").await == whole, "chunks are not laid end to end");
+    assert!(read(store, "sizes/chunks").await == whole, "chunks are not concatenated");
     put(store, "sizes/none", Vec::new()).await;
     assert_eq!(store.head("sizes/none").await.expect("HEAD"), 0);
     put(store, "sizes/chunks", vec![Bytes::from_static(b"shorter")]).await;
@@ -76,11 +76,11 @@ async fn ranges(store: &dyn Store) {
     let body = pattern(7, 10_000);
     put(store, "range/a", vec![body.clone()]).await;
     for (start, end) in [(0, 1), (0, 10_000), (17, 4711), (9_999, 10_000), (5, 5), (0, 0)] {
-        let got = store.get("range/a", Some(start..end)).await.expect("a range inside");
+        let got = store.get("range/a", Some(start..end)).await.expect("a range inside the object");
         assert_eq!(got, body.slice(start as usize..end as usize), "{start}..{end}");
     }
     for end in [10_001, 1 << 40, u64::MAX] {
-        let got = store.get("range/a", Some(9_990..end)).await.expect("begins inside");
+        let got = store.get("range/a", Some(9_990..end)).await.expect("a range that starts inside");
         assert_eq!(got, body.slice(9_990..), "9990..{end}");
     }
     for (start, end) in [(10_000, 10_001), (10_000, 10_000), (1 << 40, u64::MAX)] {
@@ -90,11 +90,15 @@ async fn ranges(store: &dyn Store) {
             "beyond the end",
         );
     }
-    #[expect(clippy::reversed_empty_ranges, reason = "this is the mistake that is tried")]
+    #[expect(clippy::reversed_empty_ranges, reason = "the check uses a reversed range")]
     let backwards = 9..3;
-    assert_refused(store.get("range/a", Some(backwards)).await, InvalidRange, "a backwards range");
+    assert_refused(store.get("range/a", Some(backwards)).await, InvalidRange, "a reversed range");
     put(store, "range/empty", Vec::new()).await;
-    assert_refused(store.get("range/empty", Some(0..1)).await, InvalidRange, "a range of nothing");
+    assert_refused(
+        store.get("range/empty", Some(0..1)).await,
+        InvalidRange,
+        "a range of an empty object",
+    );
 }
 
 async fn deletes(store: &dyn Store) {
@@ -102,20 +106,24 @@ async fn deletes(store: &dyn Store) {
     put(store, "del/a/c", vec![pattern(2, 10)]).await;
     store.delete("del/a/c").await.expect("DELETE");
     assert_refused(store.get("del/a/c", None).await, NotFound, "a deleted object");
-    assert_eq!(read(store, "del/a/b").await, pattern(1, 10), "its neighbour stays");
-    store.delete("del/a/c").await.expect("a second DELETE is no error");
-    store.delete("del/never/was").await.expect("nor is one of an object that never was");
+    assert_eq!(read(store, "del/a/b").await, pattern(1, 10), "the other object remains");
+    store.delete("del/a/c").await.expect("a second DELETE succeeds");
+    store.delete("del/never/was").await.expect("a DELETE of an object that never existed succeeds");
     store.delete("del/a/b").await.expect("DELETE");
     assert_eq!(store.list("del/", None, 10).await.expect("LIST"), []);
     put(store, "del/a/b", vec![pattern(3, 10)]).await;
-    assert_eq!(read(store, "del/a/b").await, pattern(3, 10), "a key may come back");
+    assert_eq!(read(store, "del/a/b").await, pattern(3, 10), "a deleted key can be reused");
 }
 
 async fn missing(store: &dyn Store) {
-    assert_refused(store.get("not/there", None).await, NotFound, "GET of nothing");
-    assert_refused(store.get("not/there", Some(0..9)).await, NotFound, "range of nothing");
-    assert_refused(store.get("not/there", Some(4..4)).await, NotFound, "empty range of nothing");
-    assert_refused(store.head("not/there").await, NotFound, "HEAD of nothing");
+    assert_refused(store.get("not/there", None).await, NotFound, "GET of a missing object");
+    assert_refused(store.get("not/there", Some(0..9)).await, NotFound, "range of a missing object");
+    assert_refused(
+        store.get("not/there", Some(4..4)).await,
+        NotFound,
+        "empty range of a missing object",
+    );
+    assert_refused(store.head("not/there").await, NotFound, "HEAD of a missing object");
     assert_eq!(store.list("not/", None, 10).await.expect("LIST"), []);
 }
 
@@ -179,7 +187,7 @@ async fn listing_order_and_paging(store: &dyn Store) {
     keys.sort();
     let rows: Vec<ObjectMeta> =
         keys.iter().map(|key| ObjectMeta { key: key.clone(), size: key.len() as u64 }).collect();
-    // More than the thousand that S3 gives at once.
+    // More than the thousand rows of one response of S3.
     assert_same_rows(&store.list("list/", None, usize::MAX).await.expect("LIST"), &rows);
     assert_same_rows(&store.list("list/", None, 1_005).await.expect("LIST"), &rows[..1_005]);
     assert_eq!(store.list("list/", None, 0).await.expect("LIST"), []);
@@ -195,13 +203,13 @@ async fn listing_order_and_paging(store: &dyn Store) {
     listing_bounds(store, &keys).await;
 }
 
-/// Thousands of rows are not for people to compare: says where they part.
+/// Reports only the first row that differs: there are thousands.
 #[track_caller]
 fn assert_same_rows(got: &[ObjectMeta], expected: &[ObjectMeta]) {
     for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
         assert_eq!(got, expected, "row {index}");
     }
-    assert_eq!(got.len(), expected.len(), "as many rows as objects");
+    assert_eq!(got.len(), expected.len(), "the number of rows");
 }
 
 async fn listing_bounds(store: &dyn Store, keys: &[String]) {
@@ -223,13 +231,13 @@ async fn listing_bounds(store: &dyn Store, keys: &[String]) {
 
 async fn create_keeps_the_first(store: &dyn Store) {
     let first = store.put("create/a", vec![Bytes::from_static(b"first")], PutMode::Create).await;
-    first.expect("nobody was there");
+    first.expect("the key is free");
     let second = store.put("create/a", vec![Bytes::from_static(b"second")], PutMode::Create).await;
     assert_refused(second, AlreadyExists, "a second CREATE");
     assert_eq!(read(store, "create/a").await, "first");
     store.delete("create/a").await.expect("DELETE");
     let third = store.put("create/a", vec![Bytes::from_static(b"third")], PutMode::Create).await;
-    third.expect("nobody is there any more");
+    third.expect("the key is free again");
 }
 
 async fn create_race(store: &Arc<dyn Store>) {
@@ -249,7 +257,7 @@ async fn create_race(store: &Arc<dyn Store>) {
             match task.await.expect("the task ends") {
                 (writer, Ok(())) => winners.push(writer),
                 (_, Err(error)) if error.kind == AlreadyExists => {}
-                // A store may ask the loser of a conflict to come again.
+                // A store may ask the loser of a conflict to retry.
                 (_, Err(error)) if error.certainty == Certainty::Determinate => {}
                 (_, Err(error)) => panic!("{error}"),
             }
@@ -284,5 +292,5 @@ async fn overwrite_is_atomic(store: &Arc<dyn Store>) {
     for reader in readers {
         reader.await.expect("every reader sees whole objects");
     }
-    assert!(read(store.as_ref(), "atomic").await == versions[19], "the last write stays");
+    assert!(read(store.as_ref(), "atomic").await == versions[19], "the last write remains");
 }

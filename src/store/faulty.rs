@@ -1,18 +1,18 @@
-//! A decorator that fails on demand.
+//! A decorator that injects faults.
 //!
 //! # Fault model
-//! A call to a store has two sides: whether it *happened*, and what was *reported*. Both vary
-//! freely ([`Effect`] × [`Report`]):
+//! A call to a store has two independent sides: whether it was *applied*, and what was *reported*
+//! ([`Effect`] × [`Report`]):
 //!
-//! | | reported well | reported an error |
+//! | | success reported | error reported |
 //! |---|---|---|
-//! | happened | an ordinary call | a lost reply: the error must be in doubt |
-//! | did not happen | a lying store: breaks the port, for checkers that must notice | a refusal, or a timeout before the store heard of it |
+//! | applied | an ordinary call | a lost reply: the error must be indeterminate |
+//! | not applied | a false success: violates the port, for checkers that must detect it | a refusal, or a timeout before the request reached the store |
 //!
-//! On top of it a call may be *late* (before it happens, or before it is reported) and may *hang*
-//! (the caller never hears; whether it happened is chosen). Faults are scripted per verb, first
-//! come first served, or stand until lifted. Objects are never changed or torn, listings are
-//! complete: a store that corrupts bytes is what checksums in objects are for, and is tested there.
+//! A call may also be *late* (before it is applied, or before it is reported) and may *hang* (the
+//! caller gets no result; whether the call is applied is chosen). Faults are scripted for each
+//! operation and used in order, or persist until they are removed. Objects are never changed or
+//! torn, and listings are complete: corruption is tested with the checksums in objects.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -25,7 +25,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::{Certainty, ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
 
-/// A verb of the port.
+/// An operation of the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StoreOperation {
     /// [`Store::put`].
@@ -41,7 +41,7 @@ pub enum StoreOperation {
 }
 
 impl StoreOperation {
-    /// As errors name it.
+    /// Returns the name that errors use.
     pub fn name(self) -> &'static str {
         match self {
             Self::Put => "put",
@@ -53,73 +53,73 @@ impl StoreOperation {
     }
 }
 
-/// Whether a call reaches the store.
+/// The effect of a call on the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// It does.
+    /// The call reaches the store.
     Applied,
-    /// It does not.
+    /// The call does not reach the store.
     NotApplied,
 }
 
-/// What the caller is told.
+/// The result that the caller gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// What the store said; of a write that was lost, that it went well; of a read that was lost,
-    /// that the store is unavailable.
+    /// The store's result. For a call that is not applied: success of a write, and unavailability
+    /// for a read.
     Accurate,
     /// This error instead.
     Error(StoreErrorKind, Certainty),
-    /// Nothing, ever.
+    /// No result: the call never returns.
     Hang,
 }
 
-/// What one call meets.
+/// The fault of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Whether it reaches the store.
+    /// The effect on the store.
     pub effect: Effect,
-    /// What the caller is told.
+    /// The result that the caller gets.
     pub report: Report,
-    /// How long it takes to reach the store.
+    /// The time until the call reaches the store.
     pub before: Duration,
-    /// How long the answer takes from there.
+    /// The time from there until the result is returned.
     pub after: Duration,
 }
 
 impl Fault {
-    /// No fault at all.
+    /// No fault.
     pub const NONE: Self = Self {
         effect: Effect::Applied,
         report: Report::Accurate,
         before: Duration::ZERO,
         after: Duration::ZERO,
     };
-    /// It happens and the answer is lost.
+    /// The call is applied and its reply is lost.
     pub const REPLY_LOST: Self = Self {
         report: Report::Error(StoreErrorKind::Unavailable, Certainty::Indeterminate),
         ..Self::NONE
     };
-    /// It does not happen, but nobody can tell.
+    /// The call is not applied, and the error is indeterminate.
     pub const REQUEST_LOST: Self = Self { effect: Effect::NotApplied, ..Self::REPLY_LOST };
-    /// It does not happen, and the error says so.
+    /// The call is not applied, and the error is determinate.
     pub const REFUSED: Self = Self {
         effect: Effect::NotApplied,
         report: Report::Error(StoreErrorKind::Unavailable, Certainty::Determinate),
         ..Self::NONE
     };
-    /// It does not happen and is said to have gone well: no store may do this.
+    /// The call is not applied, and success is reported. This violates the port.
     pub const FALSE_SUCCESS: Self = Self { effect: Effect::NotApplied, ..Self::NONE };
-    /// It happens and the caller waits for ever.
+    /// The call is applied and never returns.
     pub const HANG: Self = Self { report: Report::Hang, ..Self::NONE };
 
-    /// Late: it happens after `latency`.
+    /// The call is applied after `latency`.
     pub fn slow(latency: Duration) -> Self {
         Self { before: latency, ..Self::NONE }
     }
 }
 
-/// A store that fails as told.
+/// A store with injected faults.
 #[derive(Debug)]
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
@@ -134,22 +134,22 @@ struct Script {
 }
 
 impl FaultyStore {
-    /// A store without faults as yet.
+    /// Creates a store without faults.
     pub fn new(inner: Arc<dyn Store>) -> Self {
         Self { inner, script: Mutex::default() }
     }
 
-    /// The next calls of `operation` meet these faults, one each, after those scripted before.
+    /// Scripts faults for the next calls of `operation`, one each, after those already scripted.
     pub fn script(&self, operation: StoreOperation, faults: impl IntoIterator<Item = Fault>) {
         self.scripts().entry(operation).or_default().scripted.extend(faults);
     }
 
-    /// Every call of `operation` that has no scripted fault meets this one, until it is lifted.
+    /// Sets the fault of every call of `operation` without a scripted fault; `None` removes it.
     pub fn set_persistent(&self, operation: StoreOperation, fault: Option<Fault>) {
         self.scripts().entry(operation).or_default().persistent = fault;
     }
 
-    /// How often `operation` was called.
+    /// Returns the number of calls of `operation`.
     pub fn calls(&self, operation: StoreOperation) -> u64 {
         self.scripts().get(&operation).map_or(0, |script| script.calls)
     }
@@ -174,13 +174,13 @@ impl FaultyStore {
     ) -> Result<T, StoreError> {
         let fault = self.next_fault(operation);
         sleep(fault.before).await;
-        let accurate = match fault.effect {
+        let result = match fault.effect {
             Effect::Applied => call.await,
             Effect::NotApplied => lost(),
         };
         sleep(fault.after).await;
         match fault.report {
-            Report::Accurate => accurate,
+            Report::Accurate => result,
             Report::Hang => std::future::pending().await,
             Report::Error(kind, certainty) => {
                 let (operation, detail) = (operation.name(), "a fault was injected".to_owned());
@@ -190,7 +190,7 @@ impl FaultyStore {
     }
 }
 
-/// Not even a yield when there is nothing to wait for.
+/// Sleeps without yielding if the duration is zero.
 async fn sleep(duration: Duration) {
     if !duration.is_zero() {
         tokio::time::sleep(duration).await;
@@ -252,9 +252,9 @@ mod tests {
         conformance::run(&(Arc::new(store) as Arc<dyn Store>)).await;
     }
 
-    /// Happened × reported, and how late.
+    /// Effect × report, and latency.
     #[tokio::test(start_paused = true)]
-    async fn both_sides_of_a_call_vary_freely() {
+    async fn effect_and_report_vary_independently() {
         let rows = [
             (Fault::NONE, true, None),
             (Fault::REPLY_LOST, true, Some(Certainty::Indeterminate)),
@@ -272,18 +272,21 @@ mod tests {
             assert_eq!(start.elapsed(), fault.before, "{fault:?}");
             assert_eq!(put.err().map(|error| error.certainty), reported, "{fault:?}");
             assert_eq!(memory.head("a").await.is_ok(), is_applied, "{fault:?}");
-            store.put("b", Vec::new(), PutMode::Create).await.expect("the script is at its end");
+            store
+                .put("b", Vec::new(), PutMode::Create)
+                .await
+                .expect("all scripted faults are used");
             assert_eq!(store.calls(StoreOperation::Put), 2);
         }
     }
 
     #[tokio::test]
-    async fn a_standing_fault_stays_until_it_is_lifted() {
+    async fn a_persistent_fault_stays_until_it_is_removed() {
         let store = FaultyStore::new(Arc::new(MemoryStore::new()));
         store.set_persistent(StoreOperation::Get, Some(Fault::FALSE_SUCCESS));
         for _ in 0..3 {
             let error = store.get("a", None).await.unwrap_err();
-            assert_eq!(error.kind, StoreErrorKind::Unavailable, "a lost read tells no lies");
+            assert_eq!(error.kind, StoreErrorKind::Unavailable, "a lost read reports an error");
         }
         store.set_persistent(StoreOperation::Get, None);
         assert_eq!(store.get("a", None).await.unwrap_err().kind, StoreErrorKind::NotFound);

@@ -1,11 +1,11 @@
-//! Objects as files below one directory of a local file system.
+//! An object store in a directory of a local file system.
 //!
 //! ```text
 //! ROOT/lock            held by the process that has the store open
-//! ROOT/tmp/17          a PUT under way; swept when the store is opened
+//! ROOT/tmp/17          a PUT in progress; deleted when the store is opened
 //! ROOT/objects/a/b~    the object `a/b`
 //! ```
-//! The `~` stands in no key, so the objects `a` and `a/b` do not get into each other's way.
+//! No key contains `~`, so the objects `a` and `a/b` do not conflict.
 //! A PUT is durable when it returns: the bytes are synced before the name appears, and the
 //! directories that lead to the name are synced after it.
 
@@ -29,8 +29,7 @@ use super::{Certainty, ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
 
 mod walk;
 
-/// What an object's file name ends with.
-const OBJECT_SUFFIX: char = '~';
+use walk::OBJECT_SUFFIX;
 
 /// A store in a directory of the local file system.
 #[derive(Clone)]
@@ -42,33 +41,36 @@ struct Tree {
     objects: PathBuf,
     tmp: PathBuf,
     tmp_next: AtomicU64,
-    /// Directories whose own names are known to be synced.
+    /// Directories whose own names have been synced.
     synced_directories: Mutex<HashSet<PathBuf>>,
-    /// Held shared while a PUT makes directories and puts a name into them, and exclusively
-    /// while a DELETE takes empty ones away.
+    /// Held shared while a PUT creates directories and a name in them, and exclusively while a
+    /// DELETE removes empty ones.
     directory_lock: RwLock<()>,
-    /// The lock on the root lives as long as this file is open.
+    /// Locks the root while this file is open.
     _lock: File,
 }
 
 impl FileStore {
-    /// Opens the store below `root`, an absolute path, which is made if it does not exist, and
-    /// sweeps away what PUTs left behind that a crash interrupted. Blocks on the file system.
+    /// Opens the store below `root`, an absolute path, which is created if it does not exist.
+    /// Deletes the temporary files of PUTs that a crash interrupted. Blocks on the file system.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Denied`] when another process has it open, or the directory cannot be
-    /// made or written.
+    /// [`StoreErrorKind::Denied`] if another process has the store open, or the directory cannot be
+    /// created or written.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let denied = |detail: String| {
             let root = root.display().to_string();
             StoreError::determinate(StoreErrorKind::Denied, "open", &root, detail)
         };
         if !root.is_absolute() {
-            return Err(denied("the directory of a file store is an absolute path".to_owned()));
+            return Err(denied(
+                "the directory of a file store must be an absolute path".to_owned(),
+            ));
         }
         let lock = lock_root(root).map_err(|error| match error {
             TryLockError::WouldBlock => denied(
-                "another process has this store open; give each its own directory".to_owned(),
+                "another process has this store open; use one directory for each process"
+                    .to_owned(),
             ),
             TryLockError::Error(error) => denied(error.to_string()),
         })?;
@@ -76,7 +78,7 @@ impl FileStore {
         Ok(Self { tree: Arc::new(tree) })
     }
 
-    /// Runs blocking work off the runtime's workers.
+    /// Runs blocking work on a thread outside the runtime's workers.
     async fn blocking<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -86,12 +88,12 @@ impl FileStore {
         check_key(operation, key)?;
         let (tree, owned) = (Arc::clone(&self.tree), key.to_owned());
         let task = tokio::task::spawn_blocking(move || work(&tree, &owned));
-        // The task fails only when it panics, or when the runtime ends before it has begun.
+        // The task fails only if it panics, or if the runtime ends before the task starts.
         task.await.unwrap_or_else(|error| {
-            let doubt = StoreError::indeterminate(operation, key, error.to_string());
+            let indeterminate = StoreError::indeterminate(operation, key, error.to_string());
             Err(match operation {
-                "get" | "head" => StoreError { certainty: Certainty::Determinate, ..doubt },
-                _ => doubt,
+                "get" | "head" => StoreError { certainty: Certainty::Determinate, ..indeterminate },
+                _ => indeterminate,
             })
         })
     }
@@ -155,10 +157,10 @@ impl Tree {
             _ => fs::create_dir(&tmp)?,
         }
         fs::create_dir_all(&objects)?;
-        // The root may be new as well, and so may what leads to it.
+        // The root and its parents may be new as well.
         for directory in root.ancestors() {
             match sync_directory(directory) {
-                // Above what we made stand directories that may not be ours to open.
+                // The process may not have access to directories above those that it created.
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => break,
                 synced => synced?,
             }
@@ -180,8 +182,8 @@ impl Tree {
     fn put(&self, key: &str, body: &[Bytes], mode: PutMode) -> Result<(), StoreError> {
         let tmp = self.tmp.join(self.tmp_next.fetch_add(1, Ordering::Relaxed).to_string());
         let put = self.put_via(&tmp, key, body, mode);
-        // After a rename nothing is left to remove; whatever else stays is swept at the next open.
-        let _swept_later = fs::remove_file(&tmp);
+        // After a rename there is no file to remove; one that remains is deleted at the next open.
+        let _deleted_later = fs::remove_file(&tmp);
         put
     }
 
@@ -204,7 +206,7 @@ impl Tree {
         fs::create_dir_all(parent).map_err(before_rename)?;
         let named = match mode {
             PutMode::Overwrite => fs::rename(tmp, &path),
-            // A link never replaces a file, whoever races for the name.
+            // A link never replaces a file, even if two PUTs race for the name.
             PutMode::Create => fs::hard_link(tmp, &path),
         };
         match named {
@@ -219,8 +221,8 @@ impl Tree {
             .map_err(|error| write_failure("put", key, &error))
     }
 
-    /// Syncs the names of a directory and of those above it that are not known to be synced:
-    /// this PUT or one that has not yet returned made them.
+    /// Syncs the names of a directory and of those above it that have not been synced yet: this
+    /// PUT, or one that has not returned yet, created them.
     fn sync_ancestors(&self, directory: &Path) -> io::Result<()> {
         for directory in directory.ancestors().take_while(|path| *path != self.objects) {
             let is_synced = |synced_directories: &Mutex<HashSet<PathBuf>>| {
@@ -240,7 +242,7 @@ impl Tree {
 
     fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
         let failed = |error: io::Error| read_failure("get", key, &error);
-        // An open file stays the object that it was, whatever takes its name meanwhile.
+        // An open file keeps its content, even if another object takes its name.
         let file = File::open(self.path(key)).map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
         let range = match range {
@@ -265,7 +267,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Takes empty directories away, from the given one up; one that stays costs little.
+    /// Removes empty directories, from the given one upwards. A directory that remains is harmless.
     fn prune(&self, directory: &Path) {
         let Some(_no_puts) = self.directory_lock.try_write() else { return };
         for directory in directory.ancestors().take_while(|path| *path != self.objects) {
@@ -296,7 +298,7 @@ fn write_synced(path: &Path, body: &[Bytes]) -> io::Result<()> {
 
 fn sync_directory(directory: &Path) -> io::Result<()> {
     match File::open(directory) {
-        // A DELETE of the same name may have taken it away: then nothing is left to sync.
+        // A DELETE may have removed the directory: then there is nothing to sync.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         opened => opened?.sync_all(),
     }

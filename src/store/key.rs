@@ -1,17 +1,18 @@
-//! The one rule for keys, shared by all adapters.
+//! The rule for keys, shared by all adapters.
 
 use super::{StoreError, StoreErrorKind};
 
-/// The longest key in bytes. S3 allows 1,024; the rest is left to the store's own prefix.
+/// The maximum length of a key in bytes. S3 allows 1,024; the rest is reserved for the store's
+/// prefix.
 const KEY_BYTES_MAX: usize = 512;
 
-/// The longest stretch between two slashes in bytes: a file name may have 255.
+/// The maximum length of a segment between two slashes in bytes: a file name may have 255.
 const SEGMENT_BYTES_MAX: usize = 200;
 
-/// Refuses a key that some adapter could not hold, or that could leave the store's own tree.
+/// Checks that every adapter can store a key, and that it stays inside the store's tree.
 ///
 /// # Errors
-/// [`StoreErrorKind::Denied`], certainly without effect.
+/// [`StoreErrorKind::Denied`], which is determinate.
 pub(super) fn check_key(operation: &'static str, key: &str) -> Result<(), StoreError> {
     match violation(key) {
         None => Ok(()),
@@ -19,27 +20,27 @@ pub(super) fn check_key(operation: &'static str, key: &str) -> Result<(), StoreE
     }
 }
 
-/// Refuses a listing's prefix or starting point that no key could have.
+/// Checks that a key can start with a listing's prefix, and follow its starting point.
 ///
 /// # Errors
-/// [`StoreErrorKind::Denied`], certainly without effect.
+/// [`StoreErrorKind::Denied`], which is determinate.
 pub(super) fn check_listing(prefix: &str, after: Option<&str>) -> Result<(), StoreError> {
     for bound in [Some(prefix), after].into_iter().flatten() {
         if bound.len() > KEY_BYTES_MAX || !bound.bytes().all(is_allowed) || bound.contains("..") {
-            return Err(invalid_key("list", bound, "no key begins like this"));
+            return Err(invalid_key("list", bound, "no key starts with this"));
         }
     }
     Ok(())
 }
 
-/// Whether a key that a listing found is one that we could have written.
+/// Returns whether a key that was found in a listing is one that this store could have written.
 pub(super) fn is_valid(key: &str) -> bool {
     violation(key).is_none()
 }
 
 fn violation(key: &str) -> Option<&'static str> {
     if key.is_empty() {
-        return Some("a key is never empty");
+        return Some("a key must not be empty");
     }
     if key.len() > KEY_BYTES_MAX {
         return Some("a key has at most 512 bytes");
@@ -48,14 +49,14 @@ fn violation(key: &str) -> Option<&'static str> {
         return Some("a key consists of [A-Za-z0-9._/-]");
     }
     if key.contains("..") {
-        return Some("a key is without `..`");
+        return Some("a key must not contain `..`");
     }
     for segment in key.split('/') {
         if segment.is_empty() || segment == "." {
-            return Some("between two slashes of a key stands a name");
+            return Some("a key must not have an empty segment or the segment `.`");
         }
         if segment.len() > SEGMENT_BYTES_MAX {
-            return Some("between two slashes of a key stand at most 200 bytes");
+            return Some("a segment of a key has at most 200 bytes");
         }
     }
     None
@@ -66,7 +67,7 @@ fn is_allowed(byte: u8) -> bool {
 }
 
 fn invalid_key(operation: &'static str, key: &str, violation: &str) -> StoreError {
-    // What was refused may be hostile or huge; a person needs to recognise it only.
+    // The key may be hostile or very long; its beginning is enough to recognise it.
     let shown: String = key.escape_debug().take(80).collect();
     StoreError::determinate(StoreErrorKind::Denied, operation, &shown, violation)
 }

@@ -1,5 +1,5 @@
-//! A decorator that counts calls: each as the store charges it, so it lies below the one that
-//! repeats them.
+//! A decorator that counts calls. It wraps the adapter below the retrying decorator, so that every
+//! attempt is counted, as the store charges it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub struct MeasuredStore {
 }
 
 impl MeasuredStore {
-    /// Counts what `inner` is asked.
+    /// Counts the calls to `inner`.
     pub fn new(inner: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
         Self { inner, metrics }
     }
@@ -65,7 +65,7 @@ fn outcome(kind: StoreErrorKind) -> StoreOutcome {
     }
 }
 
-/// Counts a call at its end, also when it is dropped before.
+/// Counts a call when it ends, or when it is dropped before that.
 struct MeasuredCall<'a> {
     metrics: &'a Metrics,
     operation: StoreOperation,
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn calls_are_counted_by_how_they_ended() {
+    async fn calls_are_counted_by_outcome() {
         let metrics = Arc::new(Metrics::default());
         let store = MeasuredStore::new(Arc::new(MemoryStore::new()), Arc::clone(&metrics));
         let body = || vec![Bytes::from_static(b"four"), Bytes::from_static(b"more")];
@@ -141,20 +141,20 @@ mod tests {
         assert_eq!(count(StoreOperation::put, StoreOutcome::ok), 1);
         assert_eq!(count(StoreOperation::put, StoreOutcome::exists), 1);
         assert_eq!(count(StoreOperation::get, StoreOutcome::not_found), 1);
-        assert_eq!(metrics.store.total(StoreOperation::get), 2, "one was never begun");
+        assert_eq!(metrics.store.total(StoreOperation::get), 2, "one was never polled");
         let text = metrics.text();
         assert!(text.contains("odradek_store_bytes_total{operation=\"put\"} 16\n"), "{text}");
         assert!(text.contains("odradek_store_bytes_total{operation=\"get\"} 3\n"), "{text}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_nobody_waited_for_is_counted_too() {
+    async fn an_abandoned_call_is_counted() {
         let metrics = Arc::new(Metrics::default());
         let store = MeasuredStore::new(Arc::new(MemoryStore::new()), Arc::clone(&metrics));
         let call =
             store.call(StoreOperation::get, std::future::pending::<Result<(), StoreError>>());
-        let given_up = tokio::time::timeout(std::time::Duration::from_secs(1), call).await;
-        assert!(given_up.is_err());
+        let timed_out = tokio::time::timeout(std::time::Duration::from_secs(1), call).await;
+        assert!(timed_out.is_err());
         assert_eq!(metrics.store.count(StoreOperation::get, StoreOutcome::cancelled), 1);
     }
 }

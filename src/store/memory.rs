@@ -1,4 +1,4 @@
-//! Objects in this process's memory: for tests and demonstrations; nothing outlives the process.
+//! An object store in the memory of this process, for tests and demonstrations.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,20 +12,19 @@ use super::body::{clip, concat};
 use super::key::{check_key, check_listing};
 use super::{ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
 
-/// A store that lives and dies with its process.
+/// A store whose objects are lost when the process ends.
 #[derive(Default)]
 pub struct MemoryStore {
     objects: Mutex<BTreeMap<String, Bytes>>,
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Creates an empty store.
     pub fn new() -> Self {
         Self::default()
     }
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
-        // Every change is one insert or remove, so a poisoned map is still whole.
         self.objects.lock()
     }
 

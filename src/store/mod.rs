@@ -1,4 +1,4 @@
-//! Object storage: a port of five verbs, its adapters and decorators.
+//! Object storage: a port of five operations, its adapters and its decorators.
 
 mod body;
 #[cfg(any(test, feature = "test-util"))]
@@ -20,49 +20,49 @@ use std::ops::Range;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-/// What a PUT does with a key that exists.
+/// The behaviour of a PUT if the key exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PutMode {
-    /// Replaces it.
+    /// Replaces the object.
     Overwrite,
-    /// Fails with [`StoreErrorKind::AlreadyExists`], and leaves it as it is.
+    /// Fails with [`StoreErrorKind::AlreadyExists`] and leaves the object unchanged.
     Create,
 }
 
 /// One row of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectMeta {
-    /// The object's key, below the store's own prefix.
+    /// The object's key, relative to the store's prefix.
     pub key: String,
-    /// Its size in bytes.
+    /// The object's size in bytes.
     pub size: u64,
 }
 
-/// What went wrong.
+/// The class of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StoreErrorKind {
     /// No object has this key.
     NotFound,
     /// The key exists already ([`PutMode::Create`]).
     AlreadyExists,
-    /// The range lies beyond the object's end.
+    /// The range starts at or after the object's end, or is reversed.
     InvalidRange,
-    /// The store refuses us: credentials, policy, a bucket that does not exist.
+    /// The store denies access: credentials, policy, or a bucket that does not exist.
     Denied,
-    /// The bytes are not the ones that were written.
+    /// The bytes differ from those that were written.
     Corrupt,
-    /// A passing fault: asking again may help.
+    /// A transient fault: a retry may succeed.
     Unavailable,
-    /// A passing fault, and a request to ask less often (S3's 503 and 429).
+    /// A transient fault, with a request to reduce the rate (S3's 503 and 429).
     SlowDown,
 }
 
-/// Whether a call that failed may have changed the store all the same.
+/// The effect of a failed call on the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Certainty {
-    /// It certainly changed nothing.
+    /// The call changed nothing.
     Determinate,
-    /// It may have happened.
+    /// The call may have taken effect.
     Indeterminate,
 }
 
@@ -70,27 +70,27 @@ pub enum Certainty {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{operation} {key}: {detail}")]
 pub struct StoreError {
-    /// What went wrong.
+    /// The class of the failure.
     pub kind: StoreErrorKind,
-    /// Whether it may have happened.
+    /// The effect of the call on the store.
     pub certainty: Certainty,
-    /// The verb that failed.
+    /// The operation that failed, in lower case.
     pub operation: &'static str,
-    /// The key that it concerned.
+    /// The key of the call.
     pub key: String,
-    /// What the store said; for people.
+    /// The store's message.
     pub detail: String,
 }
 
 impl StoreErrorKind {
-    /// Whether asking again may help.
+    /// Returns whether a retry may succeed.
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Unavailable | Self::SlowDown)
     }
 }
 
 impl StoreError {
-    /// A call that certainly changed nothing.
+    /// Creates the error of a call that changed nothing.
     pub fn determinate(
         kind: StoreErrorKind,
         operation: &'static str,
@@ -101,7 +101,7 @@ impl StoreError {
         Self { kind, certainty, operation, key: key.to_owned(), detail: detail.into() }
     }
 
-    /// A passing fault of a call that may have happened.
+    /// Creates the error of a call that met a transient fault and may have taken effect.
     pub fn indeterminate(operation: &'static str, key: &str, detail: impl Into<String>) -> Self {
         let (kind, certainty) = (StoreErrorKind::Unavailable, Certainty::Indeterminate);
         Self { kind, certainty, operation, key: key.to_owned(), detail: detail.into() }
@@ -110,32 +110,33 @@ impl StoreError {
 
 /// Object storage.
 ///
-/// Keys are `/`-separated, of `[A-Za-z0-9._/-]`, never empty, without `..`, at most 512 bytes;
-/// what lies between two slashes is neither empty nor `.`, and at most 200 bytes, so that every
-/// key is also a path. Any other key is refused with [`StoreErrorKind::Denied`]. Callers keep no
-/// object at a key that another key continues with a slash: MinIO lists only one of `a` and `a/b`.
+/// A key has 1 to 512 bytes of `[A-Za-z0-9._/-]` and does not contain `..`. Its segments, separated
+/// by `/`, have 1 to 200 bytes and are not `.`, so that every key is also a path. Any other key
+/// fails with [`StoreErrorKind::Denied`]. Callers do not use a key together with one that extends
+/// it by a slash: MinIO lists only one of `a` and `a/b`.
 ///
 /// # Guarantees
-/// A reader sees an object whole or not at all. After a PUT returned, every GET and every listing
-/// that begins later sees it, whatever process it runs in, and a crash of the machine does not
-/// undo it. An error says whether the call may have happened.
+/// A reader observes an object completely or not at all. After a PUT returned, every GET and every
+/// listing that starts later observes it, in every process, and a crash of the machine does not
+/// undo it. An error states whether the call may have taken effect.
 ///
 /// # Cancel safety
-/// A dropped PUT or DELETE may still happen.
+/// A dropped PUT or DELETE may still take effect.
 #[async_trait]
 pub trait Store: Send + Sync + Debug {
-    /// Writes an object from chunks laid end to end.
+    /// Writes an object from chunks, which are concatenated.
     async fn put(&self, key: &str, body: Vec<Bytes>, mode: PutMode) -> Result<(), StoreError>;
 
-    /// Reads an object, or a range of its bytes. A range that only begins inside the object gives
-    /// what there is; one that begins at or beyond its end is [`StoreErrorKind::InvalidRange`].
+    /// Reads an object, or a range of its bytes. A range that extends past the object's end returns
+    /// the bytes up to the end; one that starts at or after the end fails with
+    /// [`StoreErrorKind::InvalidRange`].
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError>;
 
-    /// The size of an object in bytes.
+    /// Returns the size of an object in bytes.
     async fn head(&self, key: &str) -> Result<u64, StoreError>;
 
-    /// At most `limit` objects whose keys begin with `prefix` and sort after `after`, in the byte
-    /// order of their keys; fewer than `limit` only at the end.
+    /// Lists at most `limit` objects whose keys start with `prefix` and sort after `after`, in the
+    /// byte order of their keys. Returns fewer than `limit` only at the end.
     async fn list(
         &self,
         prefix: &str,
@@ -143,6 +144,6 @@ pub trait Store: Send + Sync + Debug {
         limit: usize,
     ) -> Result<Vec<ObjectMeta>, StoreError>;
 
-    /// Deletes an object; one that does not exist is no error.
+    /// Deletes an object. Succeeds if it does not exist.
     async fn delete(&self, key: &str) -> Result<(), StoreError>;
 }

@@ -1,4 +1,4 @@
-//! Where objects lie, as one URL, and the way from there to a decorated store.
+//! The URL of a store, and how it is opened.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,35 +14,35 @@ use super::{Store, StoreError};
 use crate::entropy::Entropy;
 use crate::metrics::Metrics;
 
-/// Where objects lie.
+/// The location of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
-    /// `memory:`: in this process only.
+    /// `memory:`: the memory of this process.
     Memory,
     /// `file:///absolute/path`: a directory of this machine.
     File(PathBuf),
     /// `s3://bucket/prefix`: a bucket.
     S3 {
-        /// Its name.
+        /// The bucket's name.
         bucket: String,
-        /// What all keys begin with there, without slashes at its ends; may be empty.
+        /// The prefix of all keys, without leading or trailing slashes; may be empty.
         prefix: String,
     },
 }
 
-/// A text that says nowhere where objects lie.
+/// A text that is not a valid store URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreUrlError {
-    /// It begins with none of the three schemes.
+    /// The text starts with none of the three schemes.
     #[error("a store is s3://BUCKET/PREFIX, file:///PATH or memory:")]
     Scheme,
     /// A relative path, or one with a host.
     #[error("a file store's path is absolute: file:///var/lib/odradek")]
     RelativePath,
-    /// Not 3 to 63 of lower-case letters, digits, `.` and `-`.
+    /// The bucket's name is not 3 to 63 lower-case letters, digits, `.` and `-`.
     #[error("a bucket's name is 3 to 63 of a-z, 0-9, `.` and `-`")]
     Bucket,
-    /// Not a key by the rule of [`Store`], or too long to leave room for keys.
+    /// The prefix is not a valid key of a [`Store`], or longer than 256 bytes.
     #[error(
         "a prefix is at most 256 of A-Z, a-z, 0-9, `.`, `_`, `-` and `/`, without `..` or `//`"
     )]
@@ -90,7 +90,7 @@ impl fmt::Display for StoreUrl {
 }
 
 impl StoreUrl {
-    /// The place below this one that belongs to `name`, such as a cluster.
+    /// Returns the location `name` below this one, such as a cluster's.
     pub fn join(&self, name: &str) -> Self {
         match self {
             Self::Memory => Self::Memory,
@@ -104,23 +104,23 @@ impl StoreUrl {
     }
 }
 
-/// A store that was opened.
+/// An opened store.
 #[derive(Clone, Debug)]
 pub struct OpenedStore {
-    /// Decorated for use: calls that meet a passing fault are repeated.
+    /// The store that repeats calls after transient faults.
     pub store: Arc<dyn Store>,
-    /// The adapter alone, for who repeats by himself.
+    /// The store without retries, for callers with their own retries.
     pub without_retries: Arc<dyn Store>,
-    /// The adapter, where it is S3: to be asked what its server honours.
+    /// The adapter if it is S3, for probing its capabilities.
     pub s3: Option<Arc<S3Store>>,
 }
 
-/// Opens a store whose calls are counted in `metrics`. The pauses between repeated calls are drawn
-/// from `entropy`. Blocks while a directory is prepared or credentials are fetched: call it before
-/// the runtime serves, or from a blocking task. Each `memory:` is a store of its own.
+/// Opens a store whose calls are counted in `metrics`. The jitter of retries comes from `entropy`.
+/// Blocks while a directory is prepared or credentials are fetched: call it before the runtime
+/// serves, or from a blocking task. Each call with `memory:` opens a new store.
 ///
 /// # Errors
-/// [`super::StoreErrorKind::Denied`] when it cannot be used at all.
+/// [`super::StoreErrorKind::Denied`] if the store cannot be used at all.
 pub fn open(
     url: &StoreUrl,
     s3: &S3Options,
@@ -130,7 +130,7 @@ pub fn open(
     let measured = |store: Arc<dyn Store>| -> Arc<dyn Store> {
         Arc::new(MeasuredStore::new(store, Arc::clone(metrics)))
     };
-    // Neither memory nor a directory has passing faults: what fails there fails again.
+    // Neither memory nor a directory has transient faults: a call that failed fails again.
     let local = |store: Arc<dyn Store>| {
         let without_retries = measured(store);
         OpenedStore { store: Arc::clone(&without_retries), without_retries, s3: None }
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_read_and_shown_alike() {
+    fn urls_are_parsed_and_displayed_alike() {
         let s3 = |bucket: &str, prefix: &str| StoreUrl::S3 {
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),

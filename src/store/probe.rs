@@ -1,5 +1,5 @@
-//! What the store at hand honours, asked at start: stores that speak S3 differ, and some say yes to
-//! what they do not do.
+//! Probes the capabilities of a store at start-up. Stores that implement S3 differ, and some accept
+//! requests that they do not carry out.
 
 use std::sync::Arc;
 
@@ -8,21 +8,21 @@ use bytes::Bytes;
 use super::s3::S3Store;
 use super::{PutMode, Store, StoreError, StoreErrorKind};
 
-/// What a store honours of what we ask.
+/// The capabilities of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreCapabilities {
-    /// [`PutMode::Create`] leaves an object alone that exists (`If-None-Match: *`).
+    /// [`PutMode::Create`] does not replace an existing object (`If-None-Match: *`).
     pub conditional_create: bool,
-    /// An object that does not have the checksum in its header is refused. Without it, damage on
-    /// the way to the store is noticed only when the object is read.
+    /// An object that does not match the checksum in its header is rejected. Otherwise corruption
+    /// on the way to the store is detected only when the object is read.
     pub checksums: bool,
 }
 
-/// Finds out with a few small objects at `key`, which is deleted afterwards. `s3` is the adapter
-/// below `store`, where that is S3: other stores take bytes from memory, not from a network.
+/// Probes a store with a few small objects at `key`, which is deleted afterwards. `s3` is the
+/// adapter below `store` if that is S3: the bytes of other stores do not cross a network.
 ///
 /// # Errors
-/// The store cannot be asked, or a write that it took cannot be read back.
+/// A call to the store failed, or the store returned other bytes than were written.
 pub async fn probe(
     store: &dyn Store,
     s3: Option<&Arc<S3Store>>,
@@ -41,12 +41,12 @@ pub async fn probe(
     };
     let expected = if conditional_create { first } else { second };
     let stored = store.get(key, None).await?;
-    // Who may not delete may produce all the same; what stays is a few bytes.
+    // Producing does not need the permission to delete; the object that remains has few bytes.
     if let Err(error) = store.delete(key).await {
-        tracing::debug!(%error, "the probe stays");
+        tracing::debug!(%error, "the probe object was not deleted");
     }
     if stored != expected {
-        let detail = "the store gives other bytes than it took";
+        let detail = "the store returns other bytes than were written";
         return Err(StoreError::determinate(StoreErrorKind::Denied, "get", key, detail));
     }
     Ok(StoreCapabilities { conditional_create, checksums })
@@ -62,10 +62,10 @@ mod tests {
         StoreCapabilities { conditional_create: true, checksums: true };
 
     #[tokio::test]
-    async fn an_honest_store_and_one_that_forgets() {
+    async fn a_lost_write_is_detected() {
         let memory: Arc<dyn Store> = Arc::new(MemoryStore::new());
         assert_eq!(probe(&*memory, None, "probe").await.unwrap(), FULL_CAPABILITIES);
-        assert!(memory.head("probe").await.is_err(), "nothing is left behind");
+        assert!(memory.head("probe").await.is_err(), "the probe object is deleted");
         let faulty = FaultyStore::new(Arc::clone(&memory));
         faulty.script(StoreOperation::Put, [Fault::NONE, Fault::FALSE_SUCCESS]);
         let error = probe(&faulty, None, "probe").await.unwrap_err();

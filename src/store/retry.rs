@@ -1,11 +1,10 @@
-//! A decorator that asks again when a call met a passing fault.
+//! A decorator that repeats calls after transient faults.
 //!
-//! All verbs of the port may be repeated; what differs is what the outcome then says:
-//! - A write of which an earlier attempt is in doubt stays in doubt, whatever a later one was
-//!   told, unless a later one went through.
-//! - A CREATE of which an earlier attempt is in doubt may find its own object. The bytes are
-//!   compared: if they are what we wrote, it is ours. Who uses CREATE to claim a key therefore
-//!   writes something of its own into the object, such as its id.
+//! All operations of the port may be repeated; the outcome depends on the earlier attempts:
+//! - A write with an indeterminate earlier attempt remains indeterminate if a later attempt fails.
+//! - A CREATE with an indeterminate earlier attempt may find its own object. The bytes are
+//!   compared: if they are the ones that were written, the CREATE succeeded. A caller that uses
+//!   CREATE to claim a key therefore writes something unique into the object, such as its id.
 
 use std::fmt;
 use std::future::Future;
@@ -22,10 +21,10 @@ use super::{Certainty, ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
 use crate::entropy::Entropy;
 use crate::retry::RetryPolicy;
 
-/// No attempt begins later than this after the first.
+/// No attempt starts later than this after the first.
 const ATTEMPTS_BEGIN_WITHIN: Duration = Duration::from_secs(30);
 
-/// A store whose calls are repeated when they meet a passing fault.
+/// A store whose calls are repeated after transient faults.
 pub struct RetryStore {
     inner: Arc<dyn Store>,
     entropy: Arc<Entropy>,
@@ -37,8 +36,8 @@ impl RetryStore {
         Self { inner, entropy }
     }
 
-    /// Makes a call until it goes through, fails for good, or the policy is used up; says also
-    /// whether an attempt before the last one is in doubt.
+    /// Repeats a call until it succeeds, fails permanently, or the policy is exhausted. Also
+    /// returns whether an attempt before the last one is indeterminate.
     async fn call<T, F>(&self, mut attempt: impl FnMut() -> F) -> (Result<T, StoreError>, Certainty)
     where
         F: Future<Output = Result<T, StoreError>>,
@@ -63,7 +62,7 @@ impl RetryStore {
         }
     }
 
-    /// Whether the object at `key` is the one that we meant to create.
+    /// Returns whether the object at `key` is the one that this call writes.
     async fn is_own_object(&self, key: &str, body: Vec<Bytes>) -> Result<bool, StoreError> {
         let ours = concat(body);
         let (size, _) = self.call(|| self.inner.head(key)).await;
@@ -75,7 +74,7 @@ impl RetryStore {
     }
 }
 
-/// What a write came to when an attempt before its last one may have happened.
+/// Returns the outcome of a write, given the certainty of the attempts before the last one.
 fn combine_certainty<T>(
     result: Result<T, StoreError>,
     earlier_certainty: Certainty,
@@ -103,10 +102,11 @@ impl Store for RetryStore {
         };
         match self.is_own_object(key, body).await {
             Ok(true) => Ok(()),
-            // Somebody else's object stands there: had ours been there first, theirs could not.
+            // Another writer's object exists: had ours been first, theirs could not have been created.
             Ok(false) => Err(StoreError { certainty: Certainty::Determinate, ..error }),
             Err(cause) => {
-                let detail = format!("{}, and whose it is cannot be told: {cause}", error.detail);
+                let detail =
+                    format!("{}, and its content cannot be compared: {cause}", error.detail);
                 Err(StoreError::indeterminate("put", key, detail))
             }
         }

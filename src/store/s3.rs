@@ -1,7 +1,7 @@
-//! Objects in S3 or what speaks its protocol.
+//! An object store in S3, or in a store that implements its protocol.
 //!
-//! `rust-s3` signs; its pooled HTTP client sends. A PUT goes to a presigned URL, so its body is
-//! neither hashed nor copied on its way; a signed CRC32C lets the store check what arrived
+//! `rust-s3` signs requests, and its pooled HTTP client sends them. A PUT goes to a presigned URL,
+//! so its body is neither hashed nor copied; a signed CRC32C lets the store verify the body
 //! (`docs/adr/0002-s3-signer-and-checksums.md`).
 
 use std::fmt;
@@ -25,40 +25,40 @@ use super::{Certainty, ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
 mod body;
 mod error;
 
-/// How long a presigned URL is good for, in seconds: it is used at once, but by a clock that may
-/// be behind the store's.
+/// The validity of a presigned URL in seconds: it is used at once, but this machine's clock may be
+/// behind the store's.
 const URL_EXPIRY_SECS: u32 = 900;
 
-/// How many rows S3 gives at once.
+/// The maximum number of rows in one response of S3.
 const LIST_PAGE_ROWS_MAX: usize = 1_000;
 
 const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-crc32c");
 
-/// Where the objects are and how to get at them.
+/// The endpoint, region and credentials of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3Options {
-    /// Another server than AWS, as `http://host:port`.
+    /// A server other than AWS, as `http://host:port`.
     pub endpoint: Option<String>,
     /// The region that requests are signed for.
     pub region: String,
-    /// Whether the bucket stands in the path rather than in the host name.
+    /// Puts the bucket into the path instead of the host name.
     pub path_style: bool,
-    /// Who asks.
+    /// The credentials that sign requests.
     pub credentials: S3Credentials,
-    /// How long one request may take, its body included.
+    /// The timeout of one request, including its body.
     pub request_timeout: Duration,
 }
 
-/// Who asks.
+/// The source of credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub enum S3Credentials {
-    /// AWS's own chain: `AWS_*` variables, profile, web identity, container, instance.
+    /// AWS's default chain: `AWS_*` variables, profile, web identity, container, instance.
     Chain,
     /// A key pair.
     Keys {
-        /// Its public half.
+        /// The id of the key.
         access_key_id: String,
-        /// Its secret half.
+        /// The secret of the key.
         secret_access_key: String,
     },
 }
@@ -74,7 +74,7 @@ impl fmt::Debug for S3Credentials {
     }
 }
 
-/// A bucket, or what lies below a prefix of one.
+/// A bucket, or a prefix of one.
 pub struct S3Store {
     bucket: Bucket,
     client: Client,
@@ -84,12 +84,12 @@ pub struct S3Store {
 }
 
 impl S3Store {
-    /// Prepares to use what lies below `prefix` (empty for all) in `bucket`. Sends nothing to the
-    /// bucket; blocks while the credentials are fetched.
+    /// Opens the objects below `prefix` (empty for all) in `bucket`. Sends no request to the bucket,
+    /// and blocks while the credentials are fetched.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Denied`] when there are no credentials, or bucket, prefix or endpoint
-    /// cannot be.
+    /// [`StoreErrorKind::Denied`] if there are no credentials, or if the bucket, the prefix, the
+    /// region or the endpoint is not valid.
     pub fn new(bucket: &str, prefix: &str, options: &S3Options) -> Result<Self, StoreError> {
         let denied = |detail: String| {
             StoreError::determinate(StoreErrorKind::Denied, "open", bucket, detail)
@@ -106,7 +106,7 @@ impl S3Store {
             None => options
                 .region
                 .parse()
-                .map_err(|_unknown| denied(format!("there is no region `{}`", options.region)))?,
+                .map_err(|_unknown| denied(format!("unknown region `{}`", options.region)))?,
         };
         let credentials = match &options.credentials {
             S3Credentials::Chain => Credentials::default(),
@@ -115,7 +115,7 @@ impl S3Store {
             }
         };
         let credentials = credentials.map_err(|error| denied(error.to_string()))?;
-        // Its own retries would hide from us which attempt is in doubt; `RetryStore` does them.
+        // Retries by the library would hide which attempt is indeterminate; `RetryStore` retries.
         s3::set_retries(0);
         let mut signer = *Bucket::new(bucket, region, credentials)
             .map_err(|error| denied(error::describe(error)))?;
@@ -132,7 +132,7 @@ impl S3Store {
         format!("/{}{key}", self.prefix)
     }
 
-    /// Sends a request and judges its status; the answer's body is still to be read.
+    /// Sends a request and checks the status; does not read the body of a successful response.
     async fn send(
         &self,
         operation: &'static str,
@@ -155,13 +155,13 @@ impl S3Store {
         let (head, _) = head.map_err(|error| error::from_signer(operation, key, error))?;
         let size = head.content_length.and_then(|length| u64::try_from(length).ok());
         size.ok_or_else(|| {
-            let detail = "the store did not say how large the object is";
+            let detail = "the response has no content length";
             StoreError::determinate(StoreErrorKind::Unavailable, operation, key, detail)
         })
     }
 
-    /// What a conflict between two conditional PUTs came to: an object stands there, or the
-    /// store wants us to come again.
+    /// Returns the outcome of a conflict between two conditional PUTs: the object exists, or the
+    /// PUT is to be repeated.
     async fn resolve_conflict(&self, key: &str, conflict: StoreError) -> StoreError {
         match self.size("put", key).await {
             Ok(_) => {
@@ -172,7 +172,7 @@ impl S3Store {
         }
     }
 
-    /// PUTs an object that claims to have that checksum.
+    /// PUTs an object with the given checksum in its header.
     async fn put_checked(
         &self,
         key: &str,
@@ -189,15 +189,14 @@ impl S3Store {
         let signed =
             self.bucket.presign_put(self.path(key), URL_EXPIRY_SECS, Some(headers.clone()), None);
         let url = signed.await.map_err(|error| error::from_signing("put", key, error))?;
-        // Said aloud, because the HTTP client leaves it out when there is no body at all, which
-        // some stores refuse.
+        // Set explicitly: the HTTP client omits it for an empty body, and some stores reject that.
         headers.insert(CONTENT_LENGTH, body.iter().map(Bytes::len).sum::<usize>().into());
         let request = self.client.put(url).headers(headers).body(body::request_body(body));
         self.send("put", key, request).await.map(|_| ())
     }
 
-    /// Whether the store refuses an object whose CRC32C is not the one that its header says.
-    /// Some take the header and look no further. What is written at `key` is of no use.
+    /// Returns whether the store rejects an object whose CRC32C differs from its header. Some
+    /// stores accept the header without checking it; then a meaningless object remains at `key`.
     pub async fn verifies_checksums(&self, key: &str) -> Result<bool, StoreError> {
         let wrong = body::checksum(&[Bytes::from_static(b"something else")]);
         let body = vec![Bytes::from_static(b"probe")];
@@ -214,7 +213,7 @@ impl S3Store {
         url: String,
         range: Range<u64>,
     ) -> Result<Bytes, StoreError> {
-        // HTTP has no empty range, and counts the last byte in.
+        // HTTP has no empty range, and its ranges include the last byte.
         if range.start >= range.end {
             let size = self.size("get", key).await?;
             return clip(key, &range, size).map(|_| Bytes::new());
@@ -224,7 +223,7 @@ impl S3Store {
         let response = self.send("get", key, request).await?;
         let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         if response.status() != StatusCode::PARTIAL_CONTENT {
-            // A store that ignores ranges, as some gateways do, sends the whole object.
+            // Some gateways ignore ranges and send the whole object.
             let whole = body::read(key, response, usize::MAX).await?;
             let range = clip(key, &range, whole.len() as u64)?;
             return Ok(whole.slice(range.start as usize..range.end as usize));
@@ -236,7 +235,8 @@ impl S3Store {
         if !content_range.is_some_and(|content_range| {
             content_range.starts_with(&format!("bytes {}-", range.start))
         }) {
-            let detail = format!("asked for {}.. and was given {content_range:?}", range.start);
+            let detail =
+                format!("requested range {}.. but the response has {content_range:?}", range.start);
             let kind = StoreErrorKind::Unavailable;
             return Err(StoreError::determinate(kind, "get", key, detail));
         }
@@ -247,7 +247,7 @@ impl S3Store {
 
 impl fmt::Debug for S3Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Never the bucket as a whole: it holds the credentials.
+        // Not the whole bucket: it contains the credentials.
         let (bucket, region) = (&self.bucket.name, self.bucket.region.to_string());
         let mut shown = f.debug_struct("S3Store");
         shown.field("bucket", bucket).field("prefix", &self.prefix).field("region", &region);
@@ -304,11 +304,11 @@ impl Store for S3Store {
             );
             let (page, _) =
                 page.await.map_err(|error| error::from_signer("list", prefix, error))?;
-            // Pages go on from the last key rather than by token: it is the same to S3, and
-            // stores differ in what their tokens may contain.
+            // The next page starts after the last key instead of at a token: S3 treats both alike,
+            // and stores differ in what their tokens may contain.
             start_after = page.contents.last().map(|row| row.key.clone());
             let rows_of_page = page.contents.into_iter().filter_map(|row| {
-                // Objects whose keys break our rule are somebody else's.
+                // Objects whose keys are not valid belong to other writers.
                 let key = row.key.strip_prefix(&self.prefix).filter(|key| is_valid(key))?;
                 Some(ObjectMeta { key: key.to_owned(), size: row.size })
             });

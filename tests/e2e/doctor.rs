@@ -1,4 +1,4 @@
-//! `odradek doctor` before a real Kafka, MinIO and Redis, whole and not.
+//! `odradek doctor` with a real Kafka, MinIO and Redis, healthy and not.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -33,7 +33,7 @@ fn file(dir: &Path, redis: &Redis, changes: &[(&str, &str)]) -> PathBuf {
     file
 }
 
-/// The exit code, and the findings.
+/// Returns the exit code and the findings.
 fn doctor(file: &Path, more: &[&str]) -> (Option<i32>, Vec<Value>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
     let output = command.arg("doctor").arg(file).arg("--json").args(more).output();
@@ -63,7 +63,7 @@ fn configure_redis(redis: &Redis, command: &str) {
 }
 
 #[test]
-fn the_doctor_finds_what_is_wrong_and_leaves_alone_what_is_not() {
+fn doctor_reports_warnings_and_failures() {
     let dir = Testbed::get().test_dir("doctor");
     let redis = Redis::start(&dir);
     let compacted = ["--create", "--topic", "doctor-keys", "--config", "cleanup.policy=compact"];
@@ -75,15 +75,15 @@ fn the_doctor_finds_what_is_wrong_and_leaves_alone_what_is_not() {
     let (status, findings) = doctor(&good, &[]);
     assert_eq!(status, Some(0), "{findings:#?}");
     assert_finding(&findings, "ok", "kafka", "brokers");
-    assert_finding(&findings, "ok", "store", "writes, reads, lists and deletes");
+    assert_finding(&findings, "ok", "store", "write, read, list and delete succeed");
     assert_finding(&findings, "ok", "store", "a PUT of 64 KiB takes");
     assert_finding(&findings, "ok", "store", "its clock is within");
     assert_finding(&findings, "ok", "coordinator", "its clock is within");
-    assert_finding(&findings, "ok", "zones", "seen: ");
+    assert_finding(&findings, "ok", "zones", "zones and replicas: ");
     assert_finding(&findings, "ok", "coordinator", "runs scripts");
     assert_finding(&findings, "warn", "coordinator", "appendonly is off");
-    assert_finding(&findings, "warn", "listeners", "no replica answers");
-    assert_finding(&findings, "warn", "topics", "doctor-keys matches a rule, and is compacted");
+    assert_finding(&findings, "warn", "listeners", "no replica responds");
+    assert_finding(&findings, "warn", "topics", "doctor-keys matches a rule, but is compacted");
     assert_eq!(doctor(&good, &["--strict"]).0, Some(2));
 
     configure_redis(&redis, "CONFIG SET maxmemory-policy allkeys-lru");
@@ -97,11 +97,11 @@ fn the_doctor_finds_what_is_wrong_and_leaves_alone_what_is_not() {
 }
 
 #[test]
-fn the_doctor_names_each_part_that_is_away() {
+fn doctor_reports_each_unreachable_part() {
     let dir = Testbed::get().test_dir("doctor-away");
     let redis = Redis::start(&dir);
     let kafka = Testbed::get().kafka().bootstrap().to_owned();
-    // Servers that have just been started may refuse a first question.
+    // Servers that have just started may reject the first request.
     let good = file(&dir, &redis, &[]);
     wait_until("all is well", Duration::from_secs(30), || doctor(&good, &[]).0 == Some(0));
     let redis_port = format!("127.0.0.1:{}/0", redis.port());
@@ -109,7 +109,7 @@ fn the_doctor_names_each_part_that_is_away() {
         file(&dir, &redis, &[("secretAccessKeyFile: ", "secretAccessKeyFile: /dev/null #")]);
     let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
     let status = command.arg("doctor").arg(no_secret).status().expect("it runs");
-    assert_eq!(status.code(), Some(78), "the file itself is wrong");
+    assert_eq!(status.code(), Some(78), "the file is not valid");
     for (from, to, subject) in [
         (kafka.as_str(), "127.0.0.1:1", "kafka"),
         (&redis_port, "127.0.0.1:1/0", "coordinator"),
@@ -125,7 +125,7 @@ fn the_doctor_names_each_part_that_is_away() {
 }
 
 #[test]
-fn the_doctor_prints_the_least_policy() {
+fn doctor_prints_the_minimal_iam_policy() {
     let dir = Testbed::get().test_dir("doctor-policy");
     let redis = Redis::start(&dir);
     let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));

@@ -1,6 +1,6 @@
-//! The store against real S3 servers, and against sockets that misbehave.
+//! The store against real S3 servers, and against faulty sockets.
 //!
-//! A server that is not installed fails the test; `ODRADEK_SKIP_S3=1` goes without.
+//! A test fails if its server is not installed; `ODRADEK_SKIP_S3=1` skips it.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -26,7 +26,7 @@ fn retrying(store: S3Store) -> Arc<dyn Store> {
 }
 
 fn failure(result: Result<impl Sized, StoreError>) -> (StoreErrorKind, Certainty) {
-    let Err(error) = result else { panic!("it went through") };
+    let Err(error) = result else { panic!("the call succeeded") };
     (error.kind, error.certainty)
 }
 
@@ -39,23 +39,23 @@ async fn minio_conforms() {
     objects_of_other_writers(&server).await;
 }
 
-/// What a replica asks at its start.
+/// Probes the server as a replica does at start-up.
 async fn capabilities(server: &S3Server) -> StoreCapabilities {
     let s3 = Arc::new(server.store("probed"));
     let store = retrying(server.store("probed"));
     let capabilities = probe(&*store, Some(&s3), "meta/probe").await.unwrap();
-    assert!(store.list("", None, 10).await.unwrap().is_empty(), "nothing is left behind");
+    assert!(store.list("", None, 10).await.unwrap().is_empty(), "the probe object is deleted");
     capabilities
 }
 
 #[tokio::test]
-async fn minio_checks_the_checksum_that_was_signed() {
+async fn minio_verifies_signed_checksums() {
     let Some(server) = S3Server::minio() else { return };
     assert_eq!(
         capabilities(&server).await,
         StoreCapabilities { conditional_create: true, checksums: true }
     );
-    // The real checksum of another body: what a bit flipped on its way looks like.
+    // The checksum of another body, as after a corruption in transit.
     let status = put_with_checksum_of(&server, b"what was meant", b"what arrives").await;
     assert_eq!(status, 400);
     let status = put_with_checksum_of(&server, b"the same", b"the same").await;
@@ -68,14 +68,14 @@ async fn radosgw_conforms() {
     conformance::run(&retrying(server.store("some/prefix"))).await;
     requests_are_denied(&server).await;
     let status = put_with_checksum_of(&server, b"what was meant", b"what arrives").await;
-    assert_eq!(status, 200, "radosgw checks checksums now: say so in docs/adr/0002");
+    assert_eq!(status, 200, "radosgw verifies checksums now: update docs/adr/0002");
     assert_eq!(
         capabilities(&server).await,
         StoreCapabilities { conditional_create: true, checksums: false }
     );
 }
 
-/// A wrong secret must be refused, else the server checks no signatures and proves nothing.
+/// A wrong secret must be denied, else the server does not verify signatures.
 async fn requests_are_denied(server: &S3Server) {
     let denied = (StoreErrorKind::Denied, Certainty::Determinate);
     let mut wrong = server.options();
@@ -101,7 +101,7 @@ async fn requests_are_denied(server: &S3Server) {
     assert_eq!(failure(nowhere.list("", None, 1).await), denied);
 }
 
-/// What others put beside ours is not listed, and does not end a listing early.
+/// Objects of other writers are not listed, and do not end a listing early.
 async fn objects_of_other_writers(server: &S3Server) {
     let bucket = server.bucket();
     bucket.put_object("/foreign/a b&c<d>", b"theirs").await.unwrap();
@@ -141,7 +141,7 @@ fn with_short_timeout(endpoint: String) -> S3Store {
 }
 
 #[tokio::test]
-async fn a_connection_refused_changed_nothing() {
+async fn a_refused_connection_is_determinate() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let store = with_short_timeout(format!("http://{}", listener.local_addr().unwrap()));
     drop(listener);
@@ -154,7 +154,7 @@ async fn a_connection_refused_changed_nothing() {
     assert_eq!(failure(store.list("", None, 1).await), expected);
 }
 
-/// Takes one connection after another, reads what comes, and answers with `answer`, or never.
+/// Accepts connections, reads a request from each, and responds with `answer`, or never.
 async fn misbehaving_server(answer: Option<&'static str>) -> S3Store {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -174,17 +174,17 @@ async fn misbehaving_server(answer: Option<&'static str>) -> S3Store {
 }
 
 #[tokio::test]
-async fn a_write_that_gets_no_whole_answer_is_in_doubt_and_a_read_is_not() {
+async fn a_write_without_a_complete_response_is_indeterminate_and_a_read_is_determinate() {
     use StoreErrorKind::{SlowDown, Unavailable};
     let slow_down = "HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     let trouble = "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     let answers = [
-        // Never answered: the deadline ends it.
+        // No response: the request times out.
         (None, Unavailable),
-        // Closed without a word.
+        // Closed without a response.
         (Some(""), Unavailable),
         (Some(trouble), Unavailable),
-        // A server with too much to do, which does not say whether it did this.
+        // An overloaded server, which does not state whether the call took effect.
         (Some(slow_down), SlowDown),
     ];
     for (answer, kind) in answers {
@@ -212,7 +212,7 @@ async fn a_body_that_ends_early_is_not_an_object() {
 }
 
 #[tokio::test]
-async fn a_conflict_with_nothing_to_show_for_it_may_be_tried_again() {
+async fn a_conflict_without_an_object_is_transient() {
     let answer = "HTTP/1.1 409 Conflict\r\nContent-Length: 59\r\nConnection: close\r\n\r\n\
                   <Error><Code>ConditionalRequestConflict</Code>      </Error>";
     let store = misbehaving_server(Some(answer)).await;
@@ -220,7 +220,7 @@ async fn a_conflict_with_nothing_to_show_for_it_may_be_tried_again() {
     assert_eq!(failure(put), (StoreErrorKind::Unavailable, Certainty::Determinate));
 }
 
-/// Answers every request with 200, and gives back the heads of those that came.
+/// Responds to every request with 200, and returns the heads of the requests.
 async fn recording_server() -> (S3Store, tokio::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let store = with_short_timeout(format!("http://{}", listener.local_addr().unwrap()));
@@ -229,7 +229,7 @@ async fn recording_server() -> (S3Store, tokio::sync::mpsc::Receiver<String>) {
         while let Ok((mut socket, _)) = listener.accept().await {
             let mut request = Vec::new();
             while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-                assert_ne!(socket.read_buf(&mut request).await.unwrap(), 0, "a whole head");
+                assert_ne!(socket.read_buf(&mut request).await.unwrap(), 0, "a complete head");
             }
             heads.send(String::from_utf8_lossy(&request).to_lowercase()).await.unwrap();
             let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -240,7 +240,7 @@ async fn recording_server() -> (S3Store, tokio::sync::mpsc::Receiver<String>) {
 }
 
 #[tokio::test]
-async fn a_put_says_its_length_and_signs_its_checksum_and_its_condition() {
+async fn a_put_has_a_length_and_signs_its_checksum_and_its_condition() {
     let (store, mut recorded) = recording_server().await;
     let chunks = vec![Bytes::from_static(b"1234"), Bytes::from_static(b"56789")];
     store.put("a", chunks, PutMode::Create).await.unwrap();

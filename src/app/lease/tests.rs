@@ -1,4 +1,4 @@
-//! Leases in virtual time: who is believed to be there while the coordinator comes and goes.
+//! Leases in virtual time: effective members during outages of the coordinator.
 
 use super::*;
 use crate::app::membership::LEAVE_PROPAGATION;
@@ -39,7 +39,7 @@ struct Harness {
 }
 
 impl Harness {
-    /// Three replicas of one coordinator, each with its own way to it.
+    /// Starts three replicas with one coordinator, each with its own connection to it.
     async fn start() -> Self {
         let memory = Arc::new(MemoryCoordinator::new("model"));
         memory.attach("cluster", "z").await.unwrap();
@@ -58,24 +58,25 @@ impl Harness {
             harness.faulty.push(faulty);
         }
         tokio::time::sleep(RENEWAL_INTERVAL * 2).await;
-        harness.all_know(&NAMES);
+        harness.assert_members(&NAMES);
         harness
     }
 
-    fn all_know(&self, names: &[&str]) {
+    fn assert_members(&self, names: &[&str]) {
         for updates in &self.updates {
             assert_eq!(effective_names(updates), names);
         }
     }
 
-    /// A replica reaches the coordinator no more, or again.
-    fn away(&self, replica: usize, is_away: bool) {
-        self.faulty[replica].set_standing(Operation::Renew, is_away.then_some(Fault::REFUSED));
+    /// Cuts a replica's connection to the coordinator, or restores it.
+    fn set_disconnected(&self, replica: usize, is_disconnected: bool) {
+        self.faulty[replica]
+            .set_standing(Operation::Renew, is_disconnected.then_some(Fault::REFUSED));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_dies_is_noticed_within_a_lease_and_a_renewal() {
+async fn crashed_member_is_removed_within_a_lease_and_a_renewal() {
     let mut harness = Harness::start().await;
     harness.leases.remove(2).renewer.abort();
     harness.updates.remove(2);
@@ -90,30 +91,30 @@ async fn who_dies_is_noticed_within_a_lease_and_a_renewal() {
         died.elapsed() < LEASE_DURATION + RENEWAL_INTERVAL + Duration::from_millis(JITTER_MS) * 2
     );
     tokio::time::sleep(LEASE_DURATION).await;
-    harness.all_know(&["a", "b"]);
+    harness.assert_members(&["a", "b"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_is_gone_when_the_others_have_renewed() {
+async fn departed_member_is_removed_when_the_others_have_renewed() {
     let mut harness = Harness::start().await;
     harness.leases[2].end().await;
     tokio::time::sleep(LEAVE_PROPAGATION).await;
-    harness.all_know(&["a", "b"]);
+    harness.assert_members(&["a", "b"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_coordinator_is_away_nobody_is_dropped_nor_by_the_first_who_is_back() {
+async fn members_are_retained_during_an_outage_of_the_coordinator() {
     let harness = Harness::start().await;
-    (0..3).for_each(|replica| harness.away(replica, true));
+    (0..3).for_each(|replica| harness.set_disconnected(replica, true));
     tokio::time::sleep(Duration::from_secs(3600)).await;
-    harness.all_know(&NAMES);
-    // One after the other finds back; c never does.
+    harness.assert_members(&NAMES);
+    // a and b reconnect one after the other; c does not.
     for replica in [0, 1] {
-        harness.away(replica, false);
+        harness.set_disconnected(replica, false);
         let healed = Instant::now();
         while healed.elapsed() < RENEWAL_INTERVAL + Duration::from_millis(JITTER_MS) {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            harness.all_know(&NAMES);
+            harness.assert_members(&NAMES);
         }
     }
     let reported = harness
@@ -121,10 +122,10 @@ async fn while_the_coordinator_is_away_nobody_is_dropped_nor_by_the_first_who_is
         .renew(&Member { nodes: 0, ..member("guest") }, LEASE_DURATION)
         .await
         .unwrap();
-    assert_eq!(reported.members.len(), 2, "by its lease c is gone");
+    assert_eq!(reported.members.len(), 2, "the lease of c has expired");
     tokio::time::sleep(LEASE_DURATION + RENEWAL_INTERVAL * 2).await;
     for updates in &harness.updates[..2] {
-        assert_eq!(effective_names(updates), ["a", "b"], "in the end it is dropped");
+        assert_eq!(effective_names(updates), ["a", "b"], "c is removed in the end");
     }
-    assert_eq!(effective_names(&harness.updates[2]), NAMES, "which cannot know, drops nobody");
+    assert_eq!(effective_names(&harness.updates[2]), NAMES, "c is cut off and removes no member");
 }

@@ -24,7 +24,7 @@ fn what_is_watched_has_defaults_and_limits() {
         ],
     );
     let wrong = parse("log: {level: a=b=c}").unwrap_err().to_string();
-    assert!(wrong.starts_with("log.level: `a=b=c` is no filter of logs"), "{wrong}");
+    assert!(wrong.starts_with("log.level: `a=b=c` is not a valid log filter"), "{wrong}");
 }
 
 #[test]

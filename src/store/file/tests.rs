@@ -10,11 +10,11 @@ async fn conforms() {
     let root = tempfile::tempdir().unwrap();
     conformance::run(&(Arc::new(open(root.path())) as Arc<dyn Store>)).await;
     let left = fs::read_dir(root.path().join("tmp")).unwrap().count();
-    assert_eq!(left, 0, "no PUT leaves a temporary file behind");
+    assert_eq!(left, 0, "no PUT leaves a temporary file");
 }
 
 #[tokio::test]
-async fn what_was_put_is_there_after_the_store_was_opened_again() {
+async fn objects_persist_when_the_store_is_reopened() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
     store.put("a/b", vec![Bytes::from_static(b"kept")], PutMode::Create).await.unwrap();
@@ -26,7 +26,7 @@ async fn what_was_put_is_there_after_the_store_was_opened_again() {
 }
 
 #[tokio::test]
-async fn what_an_interrupted_put_left_is_never_listed_and_swept_at_open() {
+async fn temporary_files_of_interrupted_puts_are_deleted_at_open() {
     let root = tempfile::tempdir().unwrap();
     drop(open(root.path()));
     let torn = root.path().join("tmp/0");
@@ -39,7 +39,7 @@ async fn what_an_interrupted_put_left_is_never_listed_and_swept_at_open() {
 }
 
 #[test]
-fn a_second_opener_is_told_that_another_has_the_store() {
+fn a_second_process_cannot_open_the_store() {
     let root = tempfile::tempdir().unwrap();
     let first = open(root.path());
     let error = FileStore::open(root.path()).unwrap_err();
@@ -50,13 +50,16 @@ fn a_second_opener_is_told_that_another_has_the_store() {
 }
 
 #[test]
-fn a_relative_root_is_refused() {
+fn a_relative_root_is_rejected() {
     let error = FileStore::open(Path::new("data")).unwrap_err();
-    assert_eq!(error.to_string(), "open data: the directory of a file store is an absolute path");
+    assert_eq!(
+        error.to_string(),
+        "open data: the directory of a file store must be an absolute path"
+    );
 }
 
 #[tokio::test]
-async fn a_delete_takes_empty_directories_along() {
+async fn a_delete_removes_empty_directories() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
     store.put("a/b/c/d", Vec::new(), PutMode::Overwrite).await.unwrap();
@@ -67,7 +70,7 @@ async fn a_delete_takes_empty_directories_along() {
 }
 
 #[tokio::test]
-async fn an_object_may_stand_where_a_directory_does() {
+async fn an_object_and_a_directory_may_share_a_name() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
     for key in ["a/b", "a", "a/b/c"] {

@@ -1,17 +1,19 @@
-//! Walks a tree of files in the byte order of the keys that they stand for.
+//! Walks a tree of files in the byte order of their keys.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::OBJECT_SUFFIX;
 use crate::store::ObjectMeta;
 use crate::store::key::is_valid;
 
-/// One listing.
+/// The last character of an object's file name.
+pub(super) const OBJECT_SUFFIX: char = '~';
+
+/// A listing in progress.
 pub(super) struct Walk<'a> {
     prefix: &'a str,
-    /// Only keys that sort after this one; empty for all.
+    /// The listing starts after this key; empty for all keys.
     after: &'a str,
     limit: usize,
     rows: Vec<ObjectMeta>,
@@ -22,17 +24,17 @@ impl<'a> Walk<'a> {
         Self { prefix, after, limit, rows: Vec::new() }
     }
 
-    /// The rows of the tree below `objects`.
+    /// Returns the rows of the tree below `objects`.
     pub(super) fn below(mut self, objects: &Path) -> io::Result<Vec<ObjectMeta>> {
         self.visit(objects, "")?;
         Ok(self.rows)
     }
 
-    /// Visits the directory of the keys that begin with `base`. Its entries are sorted by what
-    /// their keys begin with, a directory's by its name and `/`: this is the order of the keys.
+    /// Visits the directory of the keys that start with `base`. Its entries are sorted by the start
+    /// of their keys, which for a directory is its name and `/`: this is the order of the keys.
     fn visit(&mut self, directory: &Path, base: &str) -> io::Result<()> {
         let entries = match fs::read_dir(directory) {
-            // Pruned while we walked: it was empty.
+            // Removed since its parent was read: it was empty.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             entries => entries?,
         };
@@ -62,7 +64,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Whether a key, or some key below a directory, may belong to the listing.
+    /// Returns whether a key, or a key below a directory, may belong to the listing.
     fn may_match(&self, child: &str) -> bool {
         if child.ends_with('/') {
             return (child.starts_with(self.prefix) || self.prefix.starts_with(child))

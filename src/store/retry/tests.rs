@@ -20,7 +20,7 @@ fn harness() -> Harness {
 }
 
 fn body(text: &'static str) -> Vec<Bytes> {
-    // In two chunks, because the one that comes back is in one.
+    // Written in two chunks, read back in one.
     let (head, tail) = text.split_at(1);
     vec![Bytes::from_static(head.as_bytes()), Bytes::from_static(tail.as_bytes())]
 }
@@ -32,7 +32,7 @@ async fn conforms() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_verb_asks_again() {
+async fn every_operation_is_repeated() {
     let Harness { faulty, store, .. } = harness();
     for operation in [
         StoreOperation::Put,
@@ -60,21 +60,25 @@ async fn every_verb_asks_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gives_up_and_keeps_the_doubt_of_an_earlier_attempt() {
+async fn an_exhausted_call_remains_indeterminate_after_an_indeterminate_attempt() {
     let Harness { faulty, store, .. } = harness();
     faulty.script(StoreOperation::Put, [Fault::REQUEST_LOST]);
     faulty.set_persistent(StoreOperation::Put, Some(Fault::REFUSED));
     let error = store.put(KEY, body("one"), PutMode::Overwrite).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Unavailable);
-    assert_eq!(error.certainty, Certainty::Indeterminate, "the first attempt may have happened");
+    assert_eq!(
+        error.certainty,
+        Certainty::Indeterminate,
+        "the first attempt may have taken effect"
+    );
     assert_eq!(faulty.calls(StoreOperation::Put), 5);
 
     let error = store.put(KEY, body("one"), PutMode::Overwrite).await.unwrap_err();
-    assert_eq!(error.certainty, Certainty::Determinate, "no attempt of this call is in doubt");
+    assert_eq!(error.certainty, Certainty::Determinate, "no attempt of this call is indeterminate");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_fails_for_good_is_not_repeated() {
+async fn permanent_errors_are_not_retried() {
     let Harness { faulty, store, .. } = harness();
     let denied = Report::Error(StoreErrorKind::Denied, Certainty::Determinate);
     faulty.script(StoreOperation::Put, [Fault { report: denied, ..Fault::REFUSED }]);
@@ -85,7 +89,7 @@ async fn what_fails_for_good_is_not_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_denial_after_an_attempt_in_doubt_leaves_the_doubt() {
+async fn a_denial_after_an_indeterminate_attempt_is_indeterminate() {
     let Harness { faulty, store, .. } = harness();
     let denied = Report::Error(StoreErrorKind::Denied, Certainty::Determinate);
     faulty.script(
@@ -97,7 +101,7 @@ async fn a_denial_after_an_attempt_in_doubt_leaves_the_doubt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_create_whose_reply_was_lost_knows_its_own_object() {
+async fn a_create_recognises_its_own_object_after_a_lost_reply() {
     let Harness { faulty, store, memory } = harness();
     faulty.script(StoreOperation::Put, [Fault::REPLY_LOST]);
     store.put(KEY, body("mine"), PutMode::Create).await.unwrap();
@@ -106,7 +110,7 @@ async fn a_create_whose_reply_was_lost_knows_its_own_object() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_create_whose_request_was_lost_does_not_take_anothers_object_for_its_own() {
+async fn a_create_does_not_take_the_object_of_another_writer_for_its_own() {
     for theirs in ["them", "longer"] {
         let Harness { faulty, store, memory } = harness();
         memory.put(KEY, body(theirs), PutMode::Create).await.unwrap();
@@ -118,7 +122,7 @@ async fn a_create_whose_request_was_lost_does_not_take_anothers_object_for_its_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_create_that_cannot_tell_whose_object_it_found_stays_in_doubt() {
+async fn a_create_that_cannot_compare_the_object_is_indeterminate() {
     let Harness { faulty, store, .. } = harness();
     faulty.script(StoreOperation::Put, [Fault::REPLY_LOST]);
     faulty.set_persistent(StoreOperation::Head, Some(Fault::REFUSED));
@@ -128,7 +132,7 @@ async fn a_create_that_cannot_tell_whose_object_it_found_stays_in_doubt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_attempt_begins_after_the_time_is_used_up() {
+async fn no_attempt_starts_after_the_deadline() {
     let Harness { faulty, store, .. } = harness();
     let slow = Fault { before: Duration::from_secs(20), ..Fault::REFUSED };
     faulty.set_persistent(StoreOperation::Get, Some(slow));
@@ -137,10 +141,10 @@ async fn no_attempt_begins_after_the_time_is_used_up() {
 }
 
 #[tokio::test]
-async fn a_caller_may_put_its_own_bound_on_a_store_that_hangs() {
+async fn a_caller_can_time_out_a_store_that_hangs() {
     let Harness { faulty, store, memory } = harness();
     faulty.script(StoreOperation::Put, [Fault::HANG]);
     let put = store.put(KEY, body("one"), PutMode::Overwrite);
     tokio::time::timeout(Duration::from_millis(5), put).await.unwrap_err();
-    assert_eq!(memory.get(KEY, None).await.unwrap(), "one", "a dropped PUT may still happen");
+    assert_eq!(memory.get(KEY, None).await.unwrap(), "one", "a dropped PUT may still take effect");
 }

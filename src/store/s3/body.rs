@@ -1,4 +1,4 @@
-//! Bodies on their way to and from S3.
+//! The bodies of requests and responses.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -15,16 +15,16 @@ use reqwest::header::HeaderValue;
 
 use super::{StoreError, StoreErrorKind, error};
 
-/// The largest object that is read whole, in bytes: what a store sends bounds no memory of ours.
+/// The maximum size of a response body in bytes, so that a store cannot exhaust the memory.
 const READ_BYTES_MAX: usize = 1 << 30;
 
-/// How much room is made for a body on the word of the store alone, in bytes.
+/// The maximum capacity in bytes that is reserved because of a content length.
 const RESERVED_BYTES_MAX: u64 = 64 << 20;
 
-/// How much of an error's text is read, in bytes.
+/// The maximum number of bytes of an error response that are read.
 const TEXT_BYTES_MAX: usize = 16 << 10;
 
-/// A body's CRC32C as S3 wants it: base64 of the big-endian number.
+/// Returns the CRC32C of a body as S3 expects it: base64 of the big-endian number.
 pub(super) fn checksum(chunks: &[Bytes]) -> HeaderValue {
     let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
     for chunk in chunks {
@@ -34,14 +34,14 @@ pub(super) fn checksum(chunks: &[Bytes]) -> HeaderValue {
     HeaderValue::from_str(&STANDARD.encode(crc)).expect("base64 is ASCII")
 }
 
-/// Chunks as a request's body, without copying them.
+/// Returns chunks as the body of a request, without copying them.
 pub(super) fn request_body(chunks: Vec<Bytes>) -> reqwest::Body {
     let remaining = chunks.iter().map(|chunk| chunk.len() as u64).sum();
     reqwest::Body::wrap(Chunks { chunks: chunks.into(), remaining })
 }
 
-/// Chunks laid end to end. The exact size hint makes the HTTP client send Content-Length, which
-/// S3 insists on.
+/// A body of concatenated chunks. The exact size hint makes the HTTP client send Content-Length,
+/// which S3 requires.
 struct Chunks {
     chunks: VecDeque<Bytes>,
     remaining: u64,
@@ -69,15 +69,15 @@ impl Body for Chunks {
     }
 }
 
-/// Reads an answer of at most `bytes_max`.
+/// Reads a response of at most `bytes_max` bytes.
 pub(super) async fn read(
     key: &str,
     mut response: Response,
     bytes_max: usize,
 ) -> Result<Bytes, StoreError> {
     let bytes_max = bytes_max.min(READ_BYTES_MAX);
-    // Copied as they come, while the processor's caches have them, so that the client reads the
-    // next chunk into the same memory instead of as much again that the kernel must clear first.
+    // Chunks are copied as they arrive, while they are in the processor's caches. The client then
+    // reuses the memory for the next chunk instead of new pages, which the kernel must clear.
     let content_length = response.content_length().unwrap_or(0).min(RESERVED_BYTES_MAX);
     let mut whole = BytesMut::with_capacity(bytes_max.min(content_length as usize));
     loop {
@@ -96,7 +96,7 @@ pub(super) async fn read(
     }
 }
 
-/// Reads the beginning of an error's text; what cannot be read is left out.
+/// Reads the start of an error response, as far as it can be read.
 pub(super) async fn read_text(mut response: Response) -> String {
     let mut text = BytesMut::new();
     while let Ok(Some(chunk)) = response.chunk().await {
@@ -113,14 +113,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checksum_is_the_one_of_the_crc_catalogue() {
+    fn the_checksum_matches_the_crc_catalogue() {
         // CRC-32/ISCSI of "123456789" is e3069283.
         let chunks = [Bytes::from_static(b"1234"), Bytes::new(), Bytes::from_static(b"56789")];
         assert_eq!(checksum(&chunks), STANDARD.encode([0xe3, 0x06, 0x92, 0x83]));
     }
 
     #[test]
-    fn the_size_of_chunks_is_known_beforehand() {
+    fn a_request_body_has_an_exact_size() {
         let body = request_body(vec![Bytes::from_static(b"ab"), Bytes::from_static(b"cde")]);
         assert_eq!(body.size_hint().exact(), Some(5));
         assert_eq!(request_body(Vec::new()).size_hint().exact(), Some(0));

@@ -1,4 +1,4 @@
-//! What S3's answers mean to us.
+//! Maps responses of S3 to store errors.
 //!
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 
@@ -6,13 +6,13 @@ use s3::error::S3Error;
 
 use super::{Certainty, StoreError, StoreErrorKind};
 
-/// Stands at the head of the detail of a conflict between conditional PUTs.
+/// The detail of a conflict between conditional PUTs starts with this code.
 const CONFLICT: &str = "ConditionalRequestConflict";
 
-/// How much of a store's message is kept, in characters.
+/// The maximum number of characters of a store's message.
 const MESSAGE_CHARS_MAX: usize = 200;
 
-/// An answer that says no. `text` is its body: XML, or anything.
+/// Maps an error response. `text` is its body: XML, or anything else.
 pub(super) fn from_status(
     operation: &'static str,
     key: &str,
@@ -21,7 +21,7 @@ pub(super) fn from_status(
 ) -> StoreError {
     let (code, message) = (element(text, "Code"), element(text, "Message"));
     let (kind, certainty) = classify(operation, status, code);
-    // Never the whole text: some stores repeat there what was signed.
+    // Not the whole text: some stores repeat the signed request in it.
     let message: String = message.chars().take(MESSAGE_CHARS_MAX).collect();
     let detail = match (code, message.as_str()) {
         ("", _) => format!("HTTP {status}"),
@@ -31,18 +31,18 @@ pub(super) fn from_status(
     StoreError { kind, certainty, operation, key: key.to_owned(), detail }
 }
 
-/// Whether two conditional PUTs met, so that neither is known to have won.
+/// Returns whether two conditional PUTs conflicted, so that neither is known to have succeeded.
 pub(super) fn is_conflict(error: &StoreError) -> bool {
     error.kind == StoreErrorKind::Unavailable && error.detail.starts_with(CONFLICT)
 }
 
-/// Whether the store found that what arrived is not what its checksum says.
+/// Returns whether the store rejected a body that does not match its checksum.
 pub(super) fn is_checksum_mismatch(error: &StoreError) -> bool {
     let codes = ["BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest"];
     codes.iter().any(|code| error.detail.starts_with(code))
 }
 
-/// A request that got no answer, or only the beginning of one.
+/// Maps the failure of a request without a complete response.
 pub(super) fn from_transport(
     operation: &'static str,
     key: &str,
@@ -56,7 +56,7 @@ pub(super) fn from_transport(
     StoreError { kind, certainty, operation, key: key.to_owned(), detail }
 }
 
-/// A call that the signer sent itself: a read.
+/// Maps the failure of a read that `rust-s3` sent itself.
 pub(super) fn from_signer(operation: &'static str, key: &str, error: S3Error) -> StoreError {
     match error {
         S3Error::HttpFailWithBody(status, text) => StoreError {
@@ -71,13 +71,13 @@ pub(super) fn from_signer(operation: &'static str, key: &str, error: S3Error) ->
     }
 }
 
-/// A request that was never sent, because it could not be signed.
+/// Maps the failure to sign a request, which was not sent.
 pub(super) fn from_signing(operation: &'static str, key: &str, error: S3Error) -> StoreError {
-    // Credentials that cannot be renewed now may be renewed later.
+    // A later attempt may renew the credentials.
     StoreError::determinate(StoreErrorKind::Unavailable, operation, key, describe(error))
 }
 
-/// What the signer says went wrong, without URLs.
+/// Describes an error of `rust-s3` without URLs.
 pub(super) fn describe(error: S3Error) -> String {
     match error {
         S3Error::Reqwest(error) => describe_transport(error),
@@ -85,8 +85,8 @@ pub(super) fn describe(error: S3Error) -> String {
     }
 }
 
-/// A presigned URL is good for whoever reads it in a log: it is left out. The causes are kept,
-/// since the error itself says no more than "error sending request".
+/// Describes a transport error. The URL is omitted, because a presigned URL in a log grants access.
+/// The causes are included: the error itself reads "error sending request".
 fn describe_transport(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut detail = error.to_string();
@@ -104,14 +104,14 @@ fn classify(operation: &'static str, status: u16, code: &str) -> (StoreErrorKind
     let certain = |kind| (kind, Certainty::Determinate);
     match (status, code) {
         (404, "NoSuchBucket") => certain(Denied),
-        // Of an object that is not there; a PUT or a listing has no use for the answer.
+        // The object does not exist; for a PUT or a listing, the bucket does not.
         (404, _) if matches!(operation, "get" | "head" | "delete") => certain(NotFound),
         (404, _) => certain(Denied),
         (412, _) => certain(AlreadyExists),
         (416, _) => certain(InvalidRange),
-        // Met another conditional PUT, or another change of the bucket: neither happened here.
+        // A conflict with another conditional PUT or a change of the bucket; this call had no effect.
         (409, _) => certain(Unavailable),
-        // The body did not arrive, or not as it was sent; or the credentials want renewing.
+        // The body was incomplete or corrupt, or the credentials must be renewed.
         (400, "RequestTimeout" | "IncompleteBody" | "ExpiredToken")
         | (400, "BadDigest" | "XAmzContentChecksumMismatch" | "InvalidDigest") => {
             certain(Unavailable)
@@ -124,7 +124,7 @@ fn classify(operation: &'static str, status: u16, code: &str) -> (StoreErrorKind
     }
 }
 
-/// The certainty of a call that was sent and not answered: a read changes nothing.
+/// Returns the certainty of a call that was sent without a response: a read changes nothing.
 fn certainty_once_sent(operation: &'static str) -> Certainty {
     match operation {
         "put" | "delete" => Certainty::Indeterminate,
@@ -132,7 +132,7 @@ fn certainty_once_sent(operation: &'static str) -> Certainty {
     }
 }
 
-/// The text of the first element of that name; empty when there is none.
+/// Returns the text of the first element with that name; empty if there is none.
 fn element<'a>(xml: &'a str, name: &str) -> &'a str {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let rest = xml.split_once(&open).map_or("", |(_, rest)| rest);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn every_status_has_its_meaning() {
+    fn statuses_map_to_kinds_and_certainty() {
         use Certainty::{Determinate, Indeterminate};
         use StoreErrorKind::{
             AlreadyExists, Denied, InvalidRange, NotFound, SlowDown, Unavailable,
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_keeps_the_code_and_the_message_and_nothing_else() {
+    fn an_error_contains_only_the_code_and_the_message() {
         let text = "<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message>\
                     <StringToSign>secret</StringToSign></Error>";
         let error = from_status("put", "k", 403, text);

@@ -43,7 +43,7 @@ fn all_replicas_agree_on_topology_and_changes_are_minimal() {
 
     // A zone has as many nodes as its greediest replica wanted, and each is where it is said.
     let map = agree(&all, |map| map.keys().copied().eq(ids(&[3, 4])));
-    assert!(a1.log().contains("diskless.nodesPerZone is 2 here, and zone zone-a has 3 nodes"));
+    assert!(a1.log().contains("diskless.nodesPerZone is 2 here, but zone zone-a has 3 nodes"));
     for (id, (address, rack)) in &map {
         assert_eq!(rack, [A, B][usize::from(zone_of(*id) > 0)]);
         TcpStream::connect(address).unwrap_or_else(|e| panic!("{id} at {address}: {e}"));
