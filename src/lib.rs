@@ -26,8 +26,10 @@ pub mod engine;
 
 pub mod zone_cache;
 
-pub mod config;
 pub mod cost;
+pub mod topic_rules;
+
+pub mod config;
 
 pub mod proxy;
 

@@ -10,6 +10,10 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as ValueError;
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -18,18 +22,14 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The format of log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Text.
     #[default]
     Text,
     /// One JSON object a line.
     Json,
-}
-
-impl Format {
-    /// All formats, with their names in the configuration.
-    pub const NAMES: [(&'static str, Self); 2] = [("text", Self::Text), ("json", Self::Json)];
 }
 
 /// The target of spans that are exported and not logged. Their level is TRACE, so that without a
@@ -68,12 +68,11 @@ impl fmt::Debug for Logging {
 /// # Errors
 /// Describes the problem and a valid filter.
 pub fn parse_filter(text: &str) -> Result<EnvFilter, String> {
-    let remedy = "write `info`, `debug`, or `info,odradek::proxy=debug`";
+    let expected = "expected `info`, `debug`, or levels such as `info,odradek::proxy=debug`";
     if text.trim().is_empty() || text.len() > 1_000 {
-        return Err(format!("is not a valid log filter; {remedy}"));
+        return Err(expected.to_owned());
     }
-    EnvFilter::try_new(text.trim())
-        .map_err(|error| format!("is not a valid log filter ({error}); {remedy}"))
+    EnvFilter::try_new(text.trim()).map_err(|error| format!("{error}; {expected}"))
 }
 
 /// Starts logging to standard error. `ODRADEK_LOG` and `ODRADEK_LOG_FORMAT` override the
@@ -83,9 +82,11 @@ pub fn start(format: Format, level: &str, traces: Option<TraceExport<'_>>) -> Lo
     let from_env = env("ODRADEK_LOG").filter(|text| parse_filter(text).is_ok());
     let level = from_env.clone().unwrap_or_else(|| level.to_owned());
     let filter = parse_filter(&level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let named = env("ODRADEK_LOG_FORMAT")
-        .and_then(|name| Format::NAMES.iter().find(|(known, _)| *known == name).copied());
-    let format = named.map_or(format, |(_, format)| format);
+    let named = env("ODRADEK_LOG_FORMAT").and_then(|name| {
+        let name = IntoDeserializer::<ValueError>::into_deserializer(name);
+        Format::deserialize(name).ok()
+    });
+    let format = named.unwrap_or(format);
     let (filter, handle) = reload::Layer::new(filter);
     let spans = traces.map(tracer).transpose();
     let provider = spans.as_ref().ok().cloned().flatten();
@@ -167,7 +168,7 @@ mod tests {
         }
         for bad in ["", "  ", "odradek=loud", "a=b=c", &"x".repeat(2_000)] {
             let error = parse_filter(bad).unwrap_err();
-            assert!(error.contains("write `info`"), "{error}");
+            assert!(error.contains("expected `info`"), "{error}");
         }
     }
 }

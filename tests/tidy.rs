@@ -71,17 +71,19 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tasks",
             "metrics",
             "logging",
+            "topic_rules",
         ],
     ),
     // The edge, where concrete adapters are known: settings name them, `app` makes them.
-    ("costs", &["costs", "log", "metrics"]),
+    ("cost", &["cost", "log", "metrics"]),
     ("logging", &["logging", "VERSION"]),
-    ("config", &["config", "costs", "log", "logging", "store", "coordinator"]),
+    ("topic_rules", &["engine", "topic_rules"]),
+    ("config", &["wire", "store", "engine", "topic_rules", "cost", "logging", "config"]),
     ("admin", &["accept", "admin", "metrics", "clock", "tasks"]),
     (
         "console",
         &[
-            "admin", "clock", "config", "console", "costs", "log", "logging", "metrics", "proxy",
+            "admin", "clock", "config", "console", "cost", "log", "logging", "metrics", "proxy",
             "tasks",
         ],
     ),
@@ -118,8 +120,6 @@ const EVERYTHING: &[&str] = &["*"];
 const EXCEPTIONS: &[(&str, &str)] = &[
     // The embedded coordinator rebuilds itself from the objects.
     ("coordinator/embedded", "store"),
-    // By which rule a topic becomes diskless is said in the configuration's own words.
-    ("proxy/topics", "config"),
 ];
 
 /// Adapters, which beyond their own layer only the edge may name.

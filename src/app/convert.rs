@@ -1,35 +1,24 @@
-//! Settings in the terms of the engine and the proxy.
+//! The client zones of the configuration, in the terms of the proxy.
 
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::config::{ClientZoneSettings, Profile, Settings};
-use crate::engine::produce::SealProfile;
+use crate::config::{ClientZoneSettings, Settings};
 use crate::proxy::routing::client_zone::ClientZoneRules;
 
 pub(super) fn client_zones(settings: &Settings) -> ClientZoneRules {
-    let of = |clients: &ClientZoneSettings| Arc::clone(&clients.zone);
-    let all = &settings.client_zones;
-    let ports = all.iter().filter_map(|clients| Some((clients.port?, of(clients))));
-    ClientZoneRules { networks: client_networks(settings).into(), ports: ports.collect() }
+    let zones = &settings.clients.zones;
+    let port = |clients: &ClientZoneSettings| Some((clients.port?, clients.zone.as_str().into()));
+    let ports = zones.iter().filter_map(port).collect();
+    ClientZoneRules { networks: client_networks(settings).into(), ports }
 }
 
 pub(super) fn client_networks(settings: &Settings) -> Vec<(IpNet, Arc<str>)> {
-    let networks = settings
-        .client_zones
-        .iter()
-        .flat_map(|clients| clients.cidrs.iter().map(|cidr| (*cidr, Arc::clone(&clients.zone))));
-    networks.collect()
-}
-
-pub(super) fn in_memory(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-pub(super) fn seal_profile(profile: Profile) -> SealProfile {
-    match profile {
-        Profile::Fast => SealProfile::Fast,
-        Profile::Cheap => SealProfile::Cheap,
+    let mut networks = Vec::new();
+    for clients in &settings.clients.zones {
+        let zone: Arc<str> = clients.zone.as_str().into();
+        networks.extend(clients.cidrs.iter().map(|cidr| (*cidr, Arc::clone(&zone))));
     }
+    networks
 }

@@ -27,7 +27,7 @@ pub(super) async fn open_store(
         let empty: Arc<dyn Store> = Arc::new(MemoryStore::new());
         return Ok((Arc::clone(&empty), empty));
     }
-    let (url, s3) = (settings.objects_url(), settings.store.s3.clone());
+    let (url, s3) = (settings.objects_url(), settings.s3_options());
     let (of_store, counted) = (Arc::clone(entropy), Arc::clone(metrics));
     let opening = tokio::task::spawn_blocking(move || {
         crate::store::open::open(&url, &s3, of_store, &counted)

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::convert::{client_zones, in_memory};
+use super::convert::client_zones;
 use super::gauges;
-use crate::config::Settings;
+use crate::config::{ByteSize, Settings};
 use crate::engine::Components;
 use crate::engine::cache::ObjectCache;
 use crate::engine::fetch::{Fetcher, LongPolls};
@@ -42,8 +42,8 @@ impl ProxyBuilder {
     /// Builds the proxy, and starts the produce pipeline.
     pub(super) fn build(self, settings: &Settings) -> Arc<Proxy> {
         let memory = &settings.memory;
-        let limiter = |name, bytes| {
-            let limiter = MemoryLimiter::new(in_memory(bytes), Arc::clone(&self.metrics));
+        let limiter = |name, size: ByteSize| {
+            let limiter = MemoryLimiter::new(size.as_usize(), Arc::clone(&self.metrics));
             gauges::budget(&self.metrics, name, &limiter);
             limiter
         };
@@ -70,8 +70,9 @@ impl ProxyBuilder {
             producer,
             validation: RecordValidator::new(),
             telemetry: settings
+                .clients
                 .telemetry
-                .map(|interval| ClientTelemetry::start(interval, &metrics)),
+                .map(|interval| ClientTelemetry::start(interval.duration(), &metrics)),
             metrics,
             last_connection_id: AtomicU64::new(0),
         })
@@ -79,9 +80,9 @@ impl ProxyBuilder {
 
     fn start_producer(&self, settings: &Settings, memory: &Arc<MemoryLimiter>) -> Producer {
         let produce = ProduceSettings {
-            interval: settings.flush.interval,
-            object_bytes: in_memory(settings.flush.size_bytes),
-            puts_per_second_max: settings.flush.puts_per_second_max,
+            interval: settings.flush.interval.duration(),
+            object_bytes: settings.flush.size.as_usize(),
+            puts_per_second_max: settings.flush.max_puts_per_second,
             upload: UploadSettings::STANDARD,
             replica: settings.replica.clone(),
             incarnation: self.incarnation,
@@ -107,9 +108,9 @@ fn proxy_settings(settings: &Settings) -> ProxySettings {
         node_ports: settings.listeners.node_ports,
         zone: settings.zone.clone(),
         client_zones: client_zones(settings),
-        connection_bytes_max: in_memory(memory.connection),
+        connection_bytes_max: memory.connection.as_usize(),
         // A few clients that do not read their responses must not block all others.
-        response_bytes_max: in_memory(memory.responses / 8),
+        response_bytes_max: memory.responses.as_usize() / 8,
         frame_bytes_max: MAX_FRAME_BYTES,
         store_name: settings.objects_url().to_string(),
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::convert::{client_networks, in_memory, seal_profile};
+use super::convert::client_networks;
 use crate::config::Settings;
 use crate::console::Console;
 use crate::engine::produce::FlushTuning;
@@ -132,14 +132,12 @@ impl ConfigWatcher {
     fn apply(&self, settings: &Settings) {
         let ReloadTargets { proxy, console, logging, settings_digest, .. } = &self.targets;
         settings_digest.store(settings.digest(), Ordering::Relaxed);
-        proxy
-            .topics
-            .set_rules(settings.diskless.topics.clone(), seal_profile(settings.flush.profile));
+        proxy.topics.set_rules(settings.topic_rules(), settings.flush.profile);
         proxy.settings.client_zones.networks.set(client_networks(settings));
         let turn = FlushTuning {
-            interval: settings.flush.interval,
-            object_bytes: in_memory(settings.flush.size_bytes),
-            puts_per_second_max: settings.flush.puts_per_second_max,
+            interval: settings.flush.interval.duration(),
+            object_bytes: settings.flush.size.as_usize(),
+            puts_per_second_max: settings.flush.max_puts_per_second,
         };
         let producer = proxy.producer.clone();
         tasks::spawn("turn", async move { producer.reconfigure(turn).await });

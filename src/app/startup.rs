@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicU64;
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use super::convert::seal_profile;
 use super::coordinator::{attach, open_coordinator, store_metadata_id};
 use super::lease::{Lease, LeaseRenewer};
 use super::membership::{self, LEAVE_PROPAGATION, MembershipSubscriber};
@@ -98,8 +97,8 @@ pub(crate) async fn start(
     let topics = Arc::new(TopicRegistry::new(
         cluster,
         Arc::clone(&coordinator),
-        settings.diskless.topics.clone(),
-        seal_profile(settings.flush.profile),
+        settings.topic_rules(),
+        settings.flush.profile,
     ));
     let wakeups = Arc::new(LongPolls::with_metrics(Arc::clone(&metrics)));
     background::subscribe(&coordinator, &wakeups, &topics).await;

@@ -22,7 +22,7 @@ pub(super) async fn objects(
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Arc<ObjectCache>> {
     let store: Arc<dyn ObjectSource> = Arc::new(StoreSource(Arc::clone(&components.store)));
-    let cache_bytes = settings.memory.cache;
+    let cache_bytes = settings.memory.cache.bytes();
     let Some(peers) = &settings.peers else {
         return Ok(Arc::new(
             ObjectCache::new(store, cache_bytes).with_metrics(Arc::clone(metrics)),

@@ -1,13 +1,13 @@
-//! `${VAR}`, `${VAR:-default}` and `${VAR:?message}` in values, as shells and compose files have
-//! them. A variable that is empty counts as unset for the latter two. `$$` is a dollar sign.
+//! `${VAR}`, `${VAR:-default}` and `${VAR:?message}` in values, as in shells and compose files. For
+//! the latter two, an empty variable counts as unset. `$$` is a dollar sign.
 
-/// Where variables come from.
+/// Returns the value of an environment variable.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Replaces every reference in `text`.
 ///
 /// # Errors
-/// What is wrong and what to do about it, for people.
+/// What is wrong, and the remedy.
 pub(super) fn interpolate(text: &str, env: Env<'_>) -> Result<String, String> {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
@@ -18,7 +18,7 @@ pub(super) fn interpolate(text: &str, env: Env<'_>) -> Result<String, String> {
             rest = after;
         } else if let Some(after) = after.strip_prefix('{') {
             let (reference, after) = after.split_once('}').ok_or_else(|| {
-                "`${` is never closed; write `${VAR}`, or `$$` for a dollar sign".to_owned()
+                "`${` is not closed; write `${VAR}`, or `$$` for a dollar sign".to_owned()
             })?;
             result.push_str(&resolve(reference, env)?);
             rest = after;
@@ -50,9 +50,9 @@ fn resolve(reference: &str, env: Env<'_>) -> Result<String, String> {
         return Ok(value.unwrap_or_else(|| default.to_owned()));
     }
     if let Some(message) = rule.strip_prefix(":?") {
-        let said = if message.is_empty() { String::new() } else { format!(" ({message})") };
+        let reason = if message.is_empty() { String::new() } else { format!(" ({message})") };
         return value
-            .ok_or_else(|| format!("`{name}` is not set{said}; set it in the environment"));
+            .ok_or_else(|| format!("`{name}` is not set{reason}; set it in the environment"));
     }
     Err(malformed(reference))
 }
@@ -60,7 +60,7 @@ fn resolve(reference: &str, env: Env<'_>) -> Result<String, String> {
 fn malformed(reference: &str) -> String {
     let shown: String = reference.escape_debug().take(40).collect();
     format!(
-        "`${{{shown}}}` is no reference; write `${{VAR}}`, `${{VAR:-default}}` or `${{VAR:?message}}`"
+        "invalid reference `${{{shown}}}`: expected `${{VAR}}`, `${{VAR:-default}}` or `${{VAR:?message}}`"
     )
 }
 
@@ -90,7 +90,7 @@ mod tests {
             ("${B}", Err("`B` is not set; set it, or write `${B:-default}`")),
             ("${B:?zone of this}", Err("`B` is not set (zone of this); set it in the environment")),
             ("${EMPTY:?}", Err("`EMPTY` is not set; set it in the environment")),
-            ("${A", Err("`${` is never closed; write `${VAR}`, or `$$` for a dollar sign")),
+            ("${A", Err("`${` is not closed; write `${VAR}`, or `$$` for a dollar sign")),
         ];
         for (text, expected) in rows {
             let expected = expected.map(str::to_owned).map_err(str::to_owned);
@@ -98,12 +98,12 @@ mod tests {
         }
         for text in ["${}", "${1A}", "${A-b}", "${A:b}", "${B:-${A}}", "${ A}"] {
             let error = interpolate(text, &env).unwrap_err();
-            assert!(error.contains("is no reference"), "{text}: {error}");
+            assert!(error.contains("invalid reference"), "{text}: {error}");
         }
     }
 
     #[test]
-    fn what_a_variable_holds_is_not_read_again() {
+    fn values_of_variables_are_not_interpolated() {
         let env = |_: &str| Some("${A}$$".to_owned());
         assert_eq!(interpolate("${A}", &env).unwrap(), "${A}$$");
     }

@@ -1,13 +1,13 @@
-//! All that is wrong with a configuration, told at once.
+//! All problems of a configuration, reported at once.
 
 use std::fmt;
 
-/// One mistake.
+/// A problem at one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it is, as `diskless.topics[1].match`; empty for the file as a whole.
+    /// The path of the key, such as `diskless.topics[1].match`; empty for the whole file.
     pub path: String,
-    /// What is wrong there and what to write instead.
+    /// What is wrong, with the value and the valid values.
     pub message: String,
 }
 
@@ -20,29 +20,35 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every mistake of a configuration, in the order of the file; those of relations come last.
+/// All problems of a configuration, in the order of the file. Problems between keys come last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// One mistake alone.
+    /// Creates a list of one problem.
     pub fn one(path: impl Into<String>, message: impl Into<String>) -> Self {
         let mut problems = Self::default();
         problems.push(path, message);
         problems
     }
 
-    /// Notes a mistake.
+    /// Adds a problem.
     pub fn push(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.0.push(Problem { path: path.into(), message: message.into() });
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no problems.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// One after another.
+    /// Returns whether there is a problem at a key or below it.
+    pub(super) fn is_reported(&self, path: &str) -> bool {
+        let below = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
+        self.0.iter().any(|problem| problem.path.strip_prefix(path).is_some_and(below))
+    }
+
+    /// Returns the problems in order.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()
     }
@@ -60,7 +66,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// A value as it may be shown: short, on one line, and without the user and password of a URL.
+/// Formats a value for a message: short, on one line, and without the user and password of a URL.
 pub(super) fn shown(value: &str) -> String {
     let bare = without_userinfo(value);
     let mut shown: String = bare.escape_debug().take(80).collect();
@@ -70,7 +76,7 @@ pub(super) fn shown(value: &str) -> String {
     format!("`{shown}`")
 }
 
-/// A URL whose user and password are starred out.
+/// Returns a URL with its user and password replaced by `***`.
 pub(super) fn without_userinfo(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     match rest.rsplit_once('@') {
@@ -79,8 +85,8 @@ pub(super) fn without_userinfo(url: &str) -> String {
     }
 }
 
-/// The candidate that was probably meant: spelled alike but for case and separators, or a typing
-/// mistake or two away.
+/// Returns the candidate that was probably meant: equal except for case and separators, or with few
+/// typing mistakes.
 pub(super) fn nearest<'a>(
     typed: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -96,12 +102,12 @@ pub(super) fn nearest<'a>(
 }
 
 fn bare_letters(word: &str) -> String {
-    // Bounded, because the comparison takes the product of both lengths.
+    // Bounded, because the comparison takes time proportional to the product of both lengths.
     let letters = word.chars().filter(|c| c.is_alphanumeric()).take(64);
     letters.flat_map(char::to_lowercase).collect()
 }
 
-/// How many letters to insert, leave out or replace to make one word of the other.
+/// Returns the number of letters to insert, delete or replace to change one word into the other.
 fn edit_distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();
@@ -117,12 +123,22 @@ fn edit_distance(left: &str, right: &str) -> usize {
     row[right.len()]
 }
 
+/// Returns the path of a key in a section.
+pub(super) fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// Returns the path of an element of a list.
+pub(super) fn element(path: &str, index: usize) -> String {
+    format!("{path}[{index}]")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_was_meant_is_guessed_from_case_separators_and_typing_mistakes() {
+    fn nearest_ignores_case_separators_and_typing_mistakes() {
         let keys = ["bind", "advertisedHost", "bootstrapPort", "brokerPorts", "nodePorts"];
         let rows = [
             ("bootstrap_port", Some("bootstrapPort")),
@@ -140,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_shown_without_what_is_secret_in_it() {
+    fn shown_values_contain_no_credentials() {
         assert_eq!(shown("redis://me:p@ss@host:1/0"), "`redis://***@host:1/0`");
         assert_eq!(shown("a\nb"), "`a\\nb`");
         assert!(shown(&"x".repeat(500)).chars().count() < 90);

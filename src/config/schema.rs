@@ -1,191 +1,104 @@
-//! The JSON Schema of the file, for editors and for who writes files by program. What the schema
-//! takes may still be wrong (`odradek validate` knows more); what it refuses is.
+//! The JSON schemas of the file and of the Helm chart's values, for editors and generators. The
+//! schemas accept some invalid values, which `odradek validate` finds; what they reject is invalid.
 
 use serde_json::{Map, Value, json};
 
-use super::keys::KEYS;
+use super::formats::Format;
+use super::keys::{KEYS, Key, Kind};
 
-/// What may stand at a key.
-#[derive(Clone, Copy)]
-enum Kind {
-    Section,
-    /// A list of sections.
-    Sections,
-    /// A list of texts.
-    Texts,
-    Text,
-    /// A name of a cluster, a zone or a replica.
-    Name,
-    Switch,
-    OnOff,
-    /// A whole number between these.
-    Whole(u64, u64),
-    /// A number between these.
-    Number(f64, f64),
-    Size,
-    Duration,
-    OneOf(&'static [&'static str]),
-    /// A text, or a section in its place.
-    TextOrSection,
-}
-
-/// What may stand at each key, and whether its section must have it.
-const KINDS: &[(&str, Kind, bool)] = &[
-    ("cluster", Kind::Name, false),
-    ("zone", Kind::Name, false),
-    ("replica", Kind::Name, false),
-    ("writer", Kind::OnOff, false),
-    ("kafka", Kind::Section, true),
-    ("kafka.bootstrapServers", Kind::Texts, true),
-    ("kafka.sasl", Kind::Section, false),
-    ("kafka.sasl.mechanism", Kind::OneOf(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]), true),
-    ("kafka.sasl.username", Kind::Text, true),
-    ("kafka.sasl.passwordFile", Kind::Text, true),
-    ("listeners", Kind::Section, false),
-    ("listeners.bind", Kind::Text, false),
-    ("listeners.advertisedHost", Kind::Text, false),
-    ("listeners.bootstrapPort", Kind::Whole(1, 65_535), false),
-    ("listeners.brokerPorts", Kind::Whole(1, 65_535), false),
-    ("listeners.nodePorts", Kind::Whole(1, 65_535), false),
-    ("clients", Kind::Section, false),
-    ("clients.zones", Kind::Sections, false),
-    ("clients.zones[].zone", Kind::Name, true),
-    ("clients.zones[].port", Kind::Whole(1, 65_535), false),
-    ("clients.zones[].cidrs", Kind::Texts, false),
-    ("clients.telemetry", Kind::Duration, false),
-    ("diskless", Kind::Section, false),
-    ("diskless.topics", Kind::Sections, false),
-    ("diskless.topics[].match", Kind::Text, true),
-    ("diskless.topics[].profile", Kind::OneOf(&["fast", "cheap"]), false),
-    ("diskless.topics[].exclude", Kind::Switch, false),
-    ("diskless.nodesPerZone", Kind::Whole(1, 64), false),
-    ("store", Kind::Text, false),
-    ("s3", Kind::Section, false),
-    ("s3.endpoint", Kind::Text, false),
-    ("s3.region", Kind::Text, false),
-    ("s3.pathStyle", Kind::Switch, false),
-    ("s3.accessKeyId", Kind::Text, false),
-    ("s3.secretAccessKeyFile", Kind::Text, false),
-    ("coordinator", Kind::TextOrSection, false),
-    ("coordinator.url", Kind::Text, true),
-    ("coordinator.replicas", Kind::Whole(0, 5), false),
-    ("flush", Kind::Section, false),
-    ("flush.interval", Kind::Duration, false),
-    ("flush.size", Kind::Size, false),
-    ("flush.profile", Kind::OneOf(&["fast", "cheap"]), false),
-    ("flush.maxPutsPerSecond", Kind::Number(0.1, 10_000.0), false),
-    ("memory", Kind::Section, false),
-    ("memory.requests", Kind::Size, false),
-    ("memory.connection", Kind::Size, false),
-    ("memory.responses", Kind::Size, false),
-    ("memory.cache", Kind::Size, false),
-    ("peers", Kind::Section, false),
-    ("peers.bind", Kind::Text, false),
-    ("peers.advertisedHost", Kind::Text, false),
-    ("admin", Kind::Section, false),
-    ("admin.bind", Kind::Text, false),
-    ("log", Kind::Section, false),
-    ("log.format", Kind::OneOf(&["text", "json"]), false),
-    ("log.level", Kind::Text, false),
-    ("log.traces", Kind::Text, false),
-    ("metrics", Kind::Section, false),
-    ("metrics.perTopic", Kind::OnOff, false),
-    ("costs", Kind::Section, false),
-    ("costs.crossZonePerGiB", Kind::Number(0.0, 1e6), false),
-    ("costs.putsPer1000", Kind::Number(0.0, 1e6), false),
-    ("costs.getsPer1000", Kind::Number(0.0, 1e6), false),
-    ("costs.storagePerGiBMonth", Kind::Number(0.0, 1e6), false),
-    ("costs.replicationFactor", Kind::Whole(1, 9), false),
-    ("costs.replicationIsCharged", Kind::Switch, false),
-    ("costs.fetchFromFollower", Kind::Switch, false),
-    ("costs.zones", Kind::Whole(1, 64), false),
-];
-
-/// The schema, as JSON.
+/// Returns the schema of the file, as JSON.
 pub fn schema() -> String {
-    let mut schema = section("");
-    let head = [
-        ("$schema", "https://json-schema.org/draft/2020-12/schema"),
-        ("title", "Odradek's configuration"),
-    ];
-    for (key, value) in head {
-        schema.insert(key.to_owned(), json!(value));
+    let mut schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Odradek's configuration",
+    });
+    if let (Some(schema), Value::Object(keys)) = (schema.as_object_mut(), section(&KEYS)) {
+        schema.extend(keys);
     }
-    // A tree of JSON values is always printed.
-    let text = serde_json::to_string_pretty(&Value::Object(schema)).unwrap_or_default();
+    // A tree of JSON values is always serializable.
+    let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
     format!("{text}\n")
 }
 
-/// The keys right below a path.
-fn section(path: &str) -> Map<String, Value> {
-    let base = if path.is_empty() { String::new() } else { format!("{path}.") };
-    let below = KINDS.iter().filter_map(|(key, kind, required)| {
-        let name = key.strip_prefix(base.as_str())?;
-        (!name.contains('.')).then_some((*key, name, *kind, *required))
-    });
-    let (mut properties, mut required) = (Map::new(), Vec::new());
-    for (key, name, kind, is_required) in below {
-        if is_required {
-            required.push(name);
+/// Returns the schema of the Helm value `config`, which the chart completes with keys of its own.
+pub fn helm_schema() -> Value {
+    let mut schema = section(&KEYS);
+    for path in ["", "/properties/kafka", "/properties/peers"] {
+        if let Some(section) = schema.pointer_mut(path).and_then(Value::as_object_mut) {
+            section.remove("required");
         }
-        let mut value = value(key, kind);
-        let doc = KEYS.iter().find(|known| known.path == key).map_or("", |known| known.doc);
-        value.insert("description".to_owned(), json!(doc));
-        properties.insert(name.to_owned(), Value::Object(value));
     }
-    let object = json!({
+    schema
+}
+
+fn section(keys: &[Key]) -> Value {
+    let mut properties = Map::new();
+    for key in keys {
+        let mut schema = json!({ "description": key.doc });
+        if let (Some(schema), Value::Object(value)) = (schema.as_object_mut(), value(&key.kind)) {
+            schema.extend(value);
+        }
+        properties.insert(key.name.clone(), schema);
+    }
+    let required: Vec<_> = keys.iter().filter(|key| key.is_required).map(|key| &key.name).collect();
+    let mut schema = json!({
         "type": "object",
         "additionalProperties": false,
         "properties": properties,
-        "required": required,
     });
-    as_map(object)
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
 }
 
-fn value(key: &str, kind: Kind) -> Map<String, Value> {
-    let scalar = |schema: Value| json!({ "anyOf": [schema, variable()] });
-    let schema = match kind {
-        // A section may be empty, which YAML reads as nothing.
-        Kind::Section => json!({ "anyOf": [section(key), { "type": "null" }] }),
-        Kind::Sections => {
-            json!({ "type": ["array", "null"], "items": section(&format!("{key}[]")) })
+fn value(kind: &Kind) -> Value {
+    match kind {
+        Kind::Section(keys) => {
+            let mut schema = section(keys);
+            // YAML reads an empty section as null.
+            schema["type"] = json!(["object", "null"]);
+            schema
         }
-        Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
-        Kind::Text => json!({ "type": "string" }),
-        Kind::Name => {
-            scalar(json!({ "type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$" }))
+        Kind::List { items, is_empty_valid } => {
+            let mut schema = json!({ "type": "array", "items": value(items) });
+            match is_empty_valid {
+                true => schema["type"] = json!(["array", "null"]),
+                false => schema["minItems"] = json!(1),
+            }
+            schema
         }
-        Kind::Switch => scalar(json!({ "enum": [true, false, "true", "false"] })),
-        Kind::OnOff => scalar(json!({ "enum": ["on", "off", true, false, "true", "false"] })),
-        Kind::Whole(least, most) => {
-            scalar(json!({ "type": "integer", "minimum": least, "maximum": most }))
+        Kind::Choice(choices) => or_variable(&json!({ "enum": choices })),
+        Kind::Boolean => {
+            or_variable(&json!({ "enum": [true, false, "true", "false", "on", "off"] }))
         }
-        Kind::Number(least, most) => {
-            scalar(json!({ "type": "number", "minimum": least, "maximum": most }))
+        Kind::Integer { min, max, .. } => {
+            or_variable(&json!({ "type": "integer", "minimum": min, "maximum": max }))
         }
-        Kind::Size => scalar(json!({
+        Kind::Number { min, max } => {
+            or_variable(&json!({ "type": "number", "minimum": min, "maximum": max }))
+        }
+        Kind::Text { format, .. } => text(format),
+        Kind::TextOrSection(format, keys) => json!({ "anyOf": [text(format), section(keys)] }),
+    }
+}
+
+fn text(format: &Format) -> Value {
+    match format.pattern {
+        None => json!({ "type": "string" }),
+        Some(pattern) if format.is_number_valid => or_variable(&json!({
             "anyOf": [
                 { "type": "integer", "minimum": 0 },
-                { "type": "string", "pattern": "^[0-9]+ *(B|KiB|MiB|GiB|KB|MB|GB)?$" },
+                { "type": "string", "pattern": pattern },
             ]
         })),
-        Kind::Duration => scalar(json!({ "type": "string", "pattern": "^[0-9]+ *(ms|s|m|h)$" })),
-        Kind::OneOf(words) => scalar(json!({ "enum": words })),
-        Kind::TextOrSection => json!({ "anyOf": [{ "type": "string" }, section(key)] }),
-    };
-    as_map(schema)
-}
-
-/// A value that is put in from the environment may be anything.
-fn variable() -> Value {
-    json!({ "type": "string", "pattern": "\\$" })
-}
-
-fn as_map(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
+        Some(pattern) => or_variable(&json!({ "type": "string", "pattern": pattern })),
     }
+}
+
+/// Accepts references to variables too.
+fn or_variable(schema: &Value) -> Value {
+    json!({ "anyOf": [schema, { "type": "string", "pattern": "\\$" }] })
 }
 
 #[cfg(test)]
@@ -194,7 +107,7 @@ mod tests {
     use crate::config::Settings;
     use crate::config::tests::parse_with;
 
-    fn takes(text: &str) -> bool {
+    fn is_valid(text: &str) -> bool {
         let schema: Value = serde_json::from_str(&schema()).unwrap();
         let validator = jsonschema::validator_for(&schema).unwrap();
         let file: Value = serde_yaml::from_str(text).unwrap();
@@ -202,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_is_the_one_that_is_kept() {
+    fn docs_contain_the_schema() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/odradek.schema.json");
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(path, schema()).unwrap();
@@ -212,22 +125,25 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_has_the_keys_that_the_reader_knows_and_no_others() {
-        let known: Vec<_> = KEYS.iter().map(|key| key.path).collect();
-        for (path, _, required) in KINDS {
-            let key = KEYS.iter().find(|key| key.path == *path);
-            let key = key.unwrap_or_else(|| panic!("the reader does not know {path}"));
-            let says_so = key.default.starts_with("**required**") || *path == "coordinator.url";
-            assert_eq!(*required && *path != "kafka", says_so, "{path}");
+    fn helm_values_contain_the_schema() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/odradek/values.schema.json");
+        let text = std::fs::read_to_string(path).unwrap();
+        let (before, rest) = text.split_once("\n    \"config\": {").unwrap();
+        let (_, after) = rest.split_once("\n    \"sidecar\": {").unwrap();
+        let config = serde_json::to_string_pretty(&helm_schema()).unwrap().replace('\n', "\n    ");
+        let expected = format!("{before}\n    \"config\": {config},\n    \"sidecar\": {{{after}");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, &expected).unwrap();
         }
-        for path in known {
-            assert!(KINDS.iter().any(|(kind, ..)| *kind == path), "{path} is not in the schema");
-        }
+        let written = std::fs::read_to_string(path).unwrap();
+        assert!(written == expected, "{path} is out of date; UPDATE_DOCS=1 rewrites it");
+        let values: Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(values["properties"]["config"], helm_schema());
     }
 
-    /// What the one takes the other takes; what the schema refuses the reader refuses too.
+    /// The reader and the schema accept the same files; what the schema rejects the reader rejects.
     #[test]
-    fn the_schema_and_the_reader_agree() {
+    fn schema_and_reader_agree() {
         let kafka = "kafka: {bootstrapServers: [k:9092]}\n";
         let right = [
             "",
@@ -241,7 +157,7 @@ mod tests {
         ];
         for text in right.map(|text| format!("{kafka}{text}")) {
             assert!(parse_with(&text, &[("ZONE", "a")]).is_ok(), "{text}");
-            assert!(takes(&text), "{text}");
+            assert!(is_valid(&text), "{text}");
         }
         let wrong = [
             "zonne: a",
@@ -261,16 +177,16 @@ mod tests {
             let text =
                 if text.starts_with("kafka") { text.to_owned() } else { format!("{kafka}{text}") };
             assert!(parse_with(&text, &[]).is_err(), "{text}");
-            assert!(!takes(&text), "{text}");
+            assert!(!is_valid(&text), "{text}");
         }
-        assert!(!takes("zone: a"), "the brokers are required");
+        assert!(!is_valid("zone: a"), "the brokers are required");
     }
 
     #[test]
-    fn every_example_is_right() {
+    fn examples_are_valid() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let example = std::fs::read_to_string(root.join("examples/odradek.yaml")).unwrap();
-        assert!(takes(&example));
+        assert!(is_valid(&example));
         let _is_read: Settings = parse_with(&example, &[]).unwrap();
     }
 }

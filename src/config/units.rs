@@ -1,7 +1,11 @@
-//! Sizes, durations and addresses as people write them.
+//! Sizes, durations and addresses in the notation of the file.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
 
 const SIZE_UNITS: [(&str, u64); 7] = [
     ("KiB", 1 << 10),
@@ -15,17 +19,97 @@ const SIZE_UNITS: [(&str, u64); 7] = [
 
 const DURATION_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 
-/// Reads a size in bytes: `8MiB`, `500 KB`, or a bare number of bytes.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
-    if let Ok(bytes) = text.parse() {
-        return Some(bytes);
+/// A number of bytes, written as `8MiB`, `500 KB` or a plain number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("format" = "byte size"))]
+pub struct ByteSize(u64);
+
+impl ByteSize {
+    pub(super) const fn mib(count: u64) -> Self {
+        Self(count << 20)
     }
-    with_unit(text, &SIZE_UNITS)
+
+    /// Returns the number of bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+
+    /// Returns the number of bytes, at most `usize::MAX`.
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
 }
 
-/// Reads a duration: `250ms`, `2s`, `5m`, `1h`. A bare number has no unit and is none.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
-    with_unit(text, &DURATION_UNITS).map(Duration::from_millis)
+impl FromStr for ByteSize {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let bytes = text.parse().ok().or_else(|| with_unit(text, &SIZE_UNITS));
+        bytes.map(Self).ok_or(())
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut units = SIZE_UNITS[..3].iter().rev();
+        match units.find(|(_, factor)| self.0 > 0 && self.0.is_multiple_of(*factor)) {
+            Some((name, factor)) => write!(f, "{}{name}", self.0 / factor),
+            None => write!(f, "{}B", self.0),
+        }
+    }
+}
+
+impl Serialize for ByteSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A duration in whole milliseconds, written as `250ms`, `2s`, `5m` or `1h`. The unit is required.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("format" = "duration"))]
+pub struct Interval(u64);
+
+impl Interval {
+    pub(super) const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Returns the number of milliseconds.
+    pub(super) fn millis(self) -> u64 {
+        self.0
+    }
+
+    /// Returns the duration.
+    pub fn duration(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
+
+impl FromStr for Interval {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        with_unit(text, &DURATION_UNITS).map(Self).ok_or(())
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut units = DURATION_UNITS.iter().rev();
+        match units.find(|(_, factor)| self.0 > 0 && self.0.is_multiple_of(*factor)) {
+            Some((name, factor)) => write!(f, "{}{name}", self.0 / factor),
+            None => write!(f, "{}ms", self.0),
+        }
+    }
+}
+
+impl Serialize for Interval {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -35,26 +119,18 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.checked_mul(*factor)
 }
 
-/// A size as people read it.
-pub(super) fn show_size(bytes: u64) -> String {
-    let unit = SIZE_UNITS[..3].iter().rev().find(|(_, factor)| bytes.is_multiple_of(*factor));
-    match unit {
-        Some((name, factor)) if bytes > 0 => format!("{}{name}", bytes / factor),
-        _ => format!("{bytes}B"),
-    }
-}
-
-/// A host and a port to connect to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A host and a port to connect to, written as `host:port`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct HostPort {
-    /// A name or an address, IPv6 without brackets.
+    /// A host name or an IP address; IPv6 without brackets.
     pub host: String,
     /// The port.
     pub port: u16,
 }
 
 impl HostPort {
-    /// Reads `host:port` or `[ipv6]:port`.
+    /// Parses `host:port` or `[ipv6]:port`.
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
         let port = port.parse().ok().filter(|port| *port > 0)?;
@@ -69,6 +145,14 @@ impl HostPort {
     }
 }
 
+impl TryFrom<String> for HostPort {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text).ok_or(text)
+    }
+}
+
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.host.contains(':') {
@@ -78,7 +162,7 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// Whether a text is a host's name or an IP address, without brackets or port.
+/// Returns whether a text is a host name or an IP address, without brackets and port.
 pub(super) fn is_host(text: &str) -> bool {
     if text.parse::<std::net::IpAddr>().is_ok() {
         return true;
@@ -112,11 +196,11 @@ mod tests {
             ("99999999999GiB", None),
         ];
         for (text, bytes) in rows {
-            assert_eq!(parse_size(text), bytes, "{text}");
+            assert_eq!(text.parse::<ByteSize>().ok().map(ByteSize::bytes), bytes, "{text}");
         }
-        assert_eq!(show_size(8 << 20), "8MiB");
-        assert_eq!(show_size(1025), "1025B");
-        assert_eq!(show_size(0), "0B");
+        assert_eq!(ByteSize(8 << 20).to_string(), "8MiB");
+        assert_eq!(ByteSize(1025).to_string(), "1025B");
+        assert_eq!(ByteSize(0).to_string(), "0B");
     }
 
     #[test]
@@ -132,7 +216,8 @@ mod tests {
             ("-1s", None),
         ];
         for (text, millis) in rows {
-            assert_eq!(parse_duration(text), millis.map(Duration::from_millis), "{text}");
+            let parsed = text.parse::<Interval>().ok();
+            assert_eq!(parsed.map(Interval::duration), millis.map(Duration::from_millis), "{text}");
         }
     }
 

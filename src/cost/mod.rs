@@ -6,6 +6,10 @@
 pub mod advice;
 mod model;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+use smart_default::SmartDefault;
+
 pub use advice::Advice;
 pub use model::{CostModel, TopicCost, Usage};
 
@@ -14,41 +18,54 @@ const GIB: f64 = (1_u64 << 30) as f64;
 /// Seconds of a month of 730 hours, as cloud bills have it.
 pub const MONTH_SECONDS: f64 = 730.0 * 3_600.0;
 
-/// What things cost, and how the replicated Kafka would be set up.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The prices that cost reports and metrics use (`docs/cost.md`). The defaults are list prices of AWS
+/// in us-east-1. For a cloud that does not charge for traffic between zones, set
+/// `crossZonePerGiB: 0`.
+#[derive(Clone, Copy, Debug, PartialEq, SmartDefault, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Pricing {
-    /// Dollars for a GiB from one zone to another, both directions' charges together.
+    /// Dollars for 1 GiB from one zone to another: the charges of both sides together.
+    #[default = 0.02]
+    #[serde(rename = "crossZonePerGiB")]
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
     pub cross_zone_per_gib: f64,
-    /// Dollars for 1,000 PUTs; LISTs cost the same.
-    pub put_per_1000: f64,
-    /// Dollars for 1,000 GETs; HEADs cost the same.
-    pub get_per_1000: f64,
-    /// Dollars for a GiB that is stored for a month.
-    pub storage_per_gib_month: f64,
-    /// Copies of a record on replicated Kafka.
-    pub replication_factor: u32,
-    /// Whether replication between zones is charged: a managed Kafka may not.
-    pub replication_is_charged: bool,
-    /// Whether consumers would read from the replica of their zone (KIP-392).
-    pub fetch_from_follower: bool,
-    /// Zones that clients and brokers are spread over; `None`: as many as have replicas.
-    pub zones: Option<u32>,
-}
 
-impl Default for Pricing {
-    /// List prices of AWS in us-east-1, and a Kafka that is set up well.
-    fn default() -> Self {
-        Self {
-            cross_zone_per_gib: 0.02,
-            put_per_1000: 0.005,
-            get_per_1000: 0.000_4,
-            storage_per_gib_month: 0.023,
-            replication_factor: 3,
-            replication_is_charged: true,
-            fetch_from_follower: true,
-            zones: None,
-        }
-    }
+    /// Dollars for 1,000 PUTs or LISTs.
+    #[default = 0.005]
+    #[serde(rename = "putsPer1000")]
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub put_per_1000: f64,
+
+    /// Dollars for 1,000 GETs or HEADs.
+    #[default = 0.000_4]
+    #[serde(rename = "getsPer1000")]
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub get_per_1000: f64,
+
+    /// Dollars for 1 GiB that is stored for a month.
+    #[default = 0.023]
+    #[serde(rename = "storagePerGiBMonth")]
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub storage_per_gib_month: f64,
+
+    /// The number of copies of a record on the replicated Kafka that diskless topics are compared
+    /// with.
+    #[default = 3]
+    #[schemars(range(min = 1, max = 9))]
+    pub replication_factor: u32,
+
+    /// Whether replication between zones is charged. With Amazon MSK, for example, it is not.
+    #[default = true]
+    pub replication_is_charged: bool,
+
+    /// Whether consumers of that Kafka read from replicas in their own zone (KIP-392); with
+    /// `false`, they read from leaders in other zones.
+    #[default = true]
+    pub fetch_from_follower: bool,
+
+    /// The number of zones that the clients and brokers of that Kafka are spread over.
+    #[schemars(range(min = 1, max = 64), extend("x-default" = "the number of zones with replicas"))]
+    pub zones: Option<u32>,
 }
 
 impl Pricing {

@@ -212,7 +212,7 @@ mod tests {
 
     fn settings(text: &str) -> Settings {
         let env = |_: &str| None;
-        let around = crate::config::Surroundings { env: &env, hostname: None };
+        let around = crate::config::Environment { env: &env, hostname: None };
         let text = format!("kafka: {{bootstrapServers: [k:9092]}}\nzone: a\n{text}");
         Settings::parse(&text, &around).unwrap()
     }

@@ -8,7 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::report::Finding;
 use crate::app::kafka_login;
-use crate::config::{Settings, TopicType};
+use crate::config::Settings;
 use crate::entropy::Entropy;
 use crate::proxy::upstream::cluster::{ClusterView, KafkaCluster};
 use crate::proxy::upstream::connection::connect;
@@ -129,7 +129,7 @@ async fn check_listeners(settings: &Settings, view: &ClusterView) -> Vec<Finding
 }
 
 fn is_diskless(settings: &Settings, topic: &str) -> bool {
-    matches!(settings.diskless.topics.kind_of(topic), TopicType::Diskless(_))
+    settings.topic_rules().diskless_profile(topic).is_some()
 }
 
 /// Checks the topics that a rule makes diskless: readable configs, and no compaction.

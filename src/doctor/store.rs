@@ -63,7 +63,7 @@ fn open_failure(settings: &Settings, error: &StoreError) -> Finding {
 
 async fn run_checks(settings: &Settings) -> Result<Vec<Finding>, StoreError> {
     let entropy = Arc::new(Entropy::from_os());
-    let (url, s3, of_store) = (settings.objects_url(), settings.store.s3.clone(), entropy.clone());
+    let (url, s3, of_store) = (settings.objects_url(), settings.s3_options(), entropy.clone());
     let opening = move || crate::store::open::open(&url, &s3, of_store, &Arc::default());
     let opened = match tokio::task::spawn_blocking(opening).await {
         Ok(opened) => opened?,
@@ -110,8 +110,8 @@ async fn capabilities(opened: &OpenedStore, key: &str) -> Result<Vec<Finding>, S
 
 /// Compares the clock of the store with this machine's; `None` if the store does not report it.
 async fn check_clock(settings: &Settings) -> Option<Finding> {
-    let StoreUrl::S3 { .. } = settings.store.url else { return None };
-    let S3Options { endpoint, region, .. } = &settings.store.s3;
+    let StoreUrl::S3 { .. } = settings.store else { return None };
+    let S3Options { endpoint, region, .. } = &settings.s3_options();
     let aws = || format!("https://s3.{region}.amazonaws.com");
     let url = endpoint.clone().unwrap_or_else(aws);
     // The response to an unsigned request has a date too, whatever its status.

@@ -34,17 +34,18 @@ pub enum StoreUrl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreUrlError {
     /// The text starts with none of the three schemes.
-    #[error("a store is s3://BUCKET/PREFIX, file:///PATH or memory:")]
+    #[error("expected `s3://bucket/prefix`, `file:///path` or `memory:`")]
     Scheme,
     /// A relative path, or one with a host.
-    #[error("a file store's path is absolute: file:///var/lib/odradek")]
+    #[error("expected an absolute path, such as `file:///var/lib/odradek`")]
     RelativePath,
     /// The bucket's name is not 3 to 63 lower-case letters, digits, `.` and `-`.
-    #[error("a bucket's name is 3 to 63 of a-z, 0-9, `.` and `-`")]
+    #[error("expected a bucket name of 3–63 characters of a–z, 0–9, `.` and `-`")]
     Bucket,
     /// The prefix is not a valid key of a [`Store`], or longer than 256 bytes.
     #[error(
-        "a prefix is at most 256 of A-Z, a-z, 0-9, `.`, `_`, `-` and `/`, without `..` or `//`"
+        "expected a prefix of at most 256 characters of A–Z, a–z, 0–9, `.`, `_`, `-` and `/`, without \
+         `..` or `//`"
     )]
     Prefix,
 }

@@ -11,4 +11,5 @@ pub mod guard;
 pub mod header;
 pub mod record_batch;
 pub mod records;
+pub mod sasl;
 pub mod varint;

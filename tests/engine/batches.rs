@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use odradek::engine::produce::{ProducedBatch, SealProfile};
+use odradek::engine::produce::{FlushProfile, ProducedBatch};
 use odradek::log::batch::Part;
 use odradek::log::ids::{ObjectId, TopicId, TopicPartition};
 use odradek::log::object_format::{Footer, HEADER, encode_footer};
@@ -99,7 +99,7 @@ impl Batch {
     }
 
     /// Checked as the proxy checks what it is sent.
-    pub(crate) fn to(&self, to: i32, profile: SealProfile) -> ProducedBatch {
+    pub(crate) fn to(&self, to: i32, profile: FlushProfile) -> ProducedBatch {
         let limits = ProduceLimits { produce_version: 9, batch_bytes_max: 1 << 20 };
         let checked = check_produce(&self.bytes(), limits).expect("a good batch");
         ProducedBatch {
@@ -129,7 +129,7 @@ pub(crate) fn whole_object(object: ObjectId, batches: &[(TopicPartition, Bytes)]
 }
 
 pub(crate) fn fast(to: i32, value: &str) -> ProducedBatch {
-    Batch::of(&[value]).to(to, SealProfile::Fast)
+    Batch::of(&[value]).to(to, FlushProfile::Fast)
 }
 
 /// Offsets and values of what a fetch gave, not compressed.

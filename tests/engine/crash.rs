@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use odradek::coordinator::faulty::{self, Operation as Call};
-use odradek::engine::produce::SealProfile;
+use odradek::engine::produce::FlushProfile;
 use odradek::store::faulty::{Effect, Fault, Report, StoreOperation};
 use odradek::store::memory::MemoryStore;
 use odradek::store::{PutMode, Store};
@@ -36,7 +36,7 @@ fn in_process<T>(story: impl Future<Output = T>) -> T {
 }
 
 fn idempotent(sequence: i32) -> odradek::engine::produce::ProducedBatch {
-    Batch::of(&[&format!("i{sequence}")]).sequence(sequence).to(0, SealProfile::Fast)
+    Batch::of(&[&format!("i{sequence}")]).sequence(sequence).to(0, FlushProfile::Fast)
 }
 
 /// Writes i0, p, i1, and dies with i2 and i3 at `step`.

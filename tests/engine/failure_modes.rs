@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use odradek::coordinator::faulty::{self, Operation as Call};
-use odradek::engine::produce::{ProduceSettings, RowOutcome, SealProfile, UploadSettings};
+use odradek::engine::produce::{FlushProfile, ProduceSettings, RowOutcome, UploadSettings};
 use odradek::store::faulty::{Fault, StoreOperation};
 use odradek::store::{Certainty, StoreErrorKind};
 use tokio::time::{Instant, timeout};
@@ -80,7 +80,7 @@ impl Producer<'_> {
     }
 }
 
-const PROFILE: SealProfile = SealProfile::Fast;
+const PROFILE: FlushProfile = FlushProfile::Fast;
 
 async fn check(name: &str, allowed: &[Reported], begin: impl Fn(&Replica), end: impl Fn(&Replica)) {
     for hedges_burst in [0, 10] {

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use odradek::coordinator::faulty::{Fault as CallFault, Operation as Call};
 use odradek::coordinator::{Commit, Coordinator};
 use odradek::engine::fetch::{FetchError, FetchedPartition};
-use odradek::engine::produce::SealProfile;
+use odradek::engine::produce::FlushProfile;
 use odradek::log::batch::Part;
 use odradek::log::ids::ObjectId;
 use odradek::log::object_format::{HEADER, parse_wal_key};
@@ -267,7 +267,7 @@ async fn what_was_read_before_a_broken_run_is_given() {
 #[tokio::test(start_paused = true)]
 async fn the_budget_is_spent_in_the_requests_order() {
     let replica = Replica::new().await;
-    let row = |to| Batch::of(&[&"x".repeat(900)]).to(to, SealProfile::Fast);
+    let row = |to| Batch::of(&[&"x".repeat(900)]).to(to, FlushProfile::Fast);
     let batch_bytes = row(0).batch.len();
     for _ in 0..3 {
         replica.send(1, vec![row(0), row(0), row(1), row(2)]).await.await.unwrap();
@@ -299,7 +299,7 @@ async fn the_budget_is_spent_in_the_requests_order() {
 #[tokio::test(start_paused = true)]
 async fn a_trimmed_run_is_given_from_the_batch_of_the_log_start_offset() {
     let replica = Replica::new().await;
-    let rows = vec![fast(0, "a"), Batch::of(&["b", "c"]).to(0, SealProfile::Fast), fast(0, "d")];
+    let rows = vec![fast(0, "a"), Batch::of(&["b", "c"]).to(0, FlushProfile::Fast), fast(0, "d")];
     replica.send(1, rows).await.await.unwrap();
     replica.coordinator.trim(vec![(partition(0), 2)]).await.unwrap();
     let expected = [(1, "b"), (2, "c"), (3, "d")].map(|(at, value)| (at, value.to_owned()));
@@ -311,7 +311,7 @@ async fn a_trimmed_run_is_given_from_the_batch_of_the_log_start_offset() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_read_before_there_is_memory_for_it() {
     let replica = Replica::new().await;
-    replica.write(1, Batch::of(&["x".repeat(3_000).as_str()]).to(0, SealProfile::Fast)).await;
+    replica.write(1, Batch::of(&["x".repeat(3_000).as_str()]).to(0, FlushProfile::Fast)).await;
     // Room for one answer of this size, bookkeeping included.
     let budget = odradek::engine::memory::MemoryLimiter::new(5_000, std::sync::Arc::default());
     let memory = budget.quota(usize::MAX);

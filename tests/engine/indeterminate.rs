@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use odradek::coordinator::faulty::{self, Operation as Call};
-use odradek::engine::produce::{RowOutcome, SealProfile};
+use odradek::engine::produce::{FlushProfile, RowOutcome};
 use odradek::store::faulty::{Fault, StoreOperation};
 use tokio::time::Duration;
 
@@ -37,7 +37,7 @@ async fn a_commit_in_doubt_is_repeated_and_doubles_nothing() {
     let faults = [Fault::REPLY_LOST, Fault::TIMED_OUT, Fault::REFUSED, late, Fault::REPLY_LOST];
     for replica in [Replica::new().await, Replica::embedded(&Arc::default()).await] {
         replica.coordinator.script(Call::Commit, faults);
-        let idempotent = Batch::of(&["idempotent"]).sequence(0).to(0, SealProfile::Fast);
+        let idempotent = Batch::of(&["idempotent"]).sequence(0).to(0, FlushProfile::Fast);
         let outcomes = replica.send(1, vec![fast(0, "plain"), idempotent]).await.await.unwrap();
         let offsets: Vec<i64> = outcomes.rows.into_iter().map(offset).collect();
         assert_eq!(offsets, [0, 1], "the first commit's outcome, whatever call told it");

@@ -3,7 +3,7 @@
 use odradek::coordinator::Coordinator;
 use odradek::coordinator::faulty::{Fault as CallFault, Operation as Call};
 use odradek::engine::list_offsets::{ListOffsetsError, OffsetSpec, TimestampAndOffset};
-use odradek::engine::produce::SealProfile;
+use odradek::engine::produce::FlushProfile;
 use odradek::store::Store;
 
 use crate::batches::{Batch, partition};
@@ -15,7 +15,7 @@ const NOTHING: TimestampAndOffset = TimestampAndOffset { timestamp: -1, offset: 
 async fn holding(runs: &[&[Batch]]) -> Replica {
     let replica = Replica::new().await;
     for run in runs {
-        let rows = run.iter().map(|batch| batch.to(0, SealProfile::Fast)).collect();
+        let rows = run.iter().map(|batch| batch.to(0, FlushProfile::Fast)).collect();
         replica.send(1, rows).await.await.expect("an answer");
     }
     replica

@@ -1,7 +1,7 @@
 //! When an object is sealed, what is admitted, and how it ends.
 
 use odradek::coordinator::faulty::{Fault as CallFault, Operation as Call};
-use odradek::engine::produce::{ProduceSettings, SealProfile};
+use odradek::engine::produce::{FlushProfile, ProduceSettings};
 use odradek::store::faulty::{Fault, StoreOperation};
 use tokio::time::{Duration, Instant};
 
@@ -21,7 +21,8 @@ async fn an_idle_pipeline_asks_nothing_of_anyone() {
 
 #[tokio::test(start_paused = true)]
 async fn fast_does_not_wait_and_cheap_waits_for_the_interval() {
-    for (profile, waits) in [(SealProfile::Fast, Duration::ZERO), (SealProfile::Cheap, INTERVAL)] {
+    for (profile, waits) in [(FlushProfile::Fast, Duration::ZERO), (FlushProfile::Cheap, INTERVAL)]
+    {
         let replica = Replica::new().await;
         for (pause, waits) in [(Duration::ZERO, Duration::ZERO), (Duration::ZERO, waits)]
             .into_iter()
@@ -58,7 +59,7 @@ async fn size_seals() {
     let value = "x".repeat(300);
     let mut replies = Vec::new();
     for _ in 0..3 {
-        let row = Batch::of(&[&value]).to(0, SealProfile::Cheap);
+        let row = Batch::of(&[&value]).to(0, FlushProfile::Cheap);
         replies.push(replica.send(1, vec![row]).await);
     }
     for reply in replies {
@@ -86,7 +87,7 @@ async fn appends_beyond_the_budget_wait_for_answers() {
         offset(reply.await.unwrap()[0]);
     }
     // More than the whole budget goes alone.
-    let large = Batch::of(&[&"x".repeat(5_000)]).to(0, SealProfile::Fast);
+    let large = Batch::of(&[&"x".repeat(5_000)]).to(0, FlushProfile::Fast);
     assert_eq!(replica.write(1, large).await, 4);
 }
 
@@ -97,7 +98,7 @@ async fn drain_answers_everything_and_then_refuses() {
     replica.coordinator.script(Call::Commit, [CallFault::REPLY_LOST]);
     let mut first = replica.send(1, vec![fast(0, "a")]).await;
     tokio::time::sleep(Duration::from_millis(1)).await;
-    let mut second = replica.send(1, vec![Batch::of(&["b"]).to(0, SealProfile::Cheap)]).await;
+    let mut second = replica.send(1, vec![Batch::of(&["b"]).to(0, FlushProfile::Cheap)]).await;
     replica.producer.drain().await;
     assert_eq!(offset(first.try_recv().expect("answered before the drain ended")[0]), 0);
     assert_eq!(offset(second.try_recv().expect("answered before the drain ended")[0]), 1);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use odradek::engine::produce::{ProduceSettings, SealProfile, UploadSettings};
+use odradek::engine::produce::{FlushProfile, ProduceSettings, UploadSettings};
 use odradek::store::faulty::{Effect, Fault, Report, StoreOperation};
 use odradek::store::{Certainty, StoreErrorKind};
 use odradek::tasks;
@@ -191,7 +191,7 @@ async fn slow_down_means_fewer_uploads_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn the_cap_of_puts_holds_and_nothing_is_lost() {
-    for profile in [SealProfile::Fast, SealProfile::Cheap] {
+    for profile in [FlushProfile::Fast, FlushProfile::Cheap] {
         let small = ProduceSettings {
             puts_per_second_max: Some(2.0),
             interval: 100 * MS,
@@ -226,7 +226,7 @@ async fn the_cap_of_puts_holds_and_nothing_is_lost() {
 async fn hurry_ends_the_wait_for_company() {
     let replica = Replica::new().await;
     replica.write(1, fast(0, "first")).await;
-    let mut cheap = replica.send(1, vec![Batch::of(&["x"]).to(0, SealProfile::Cheap)]).await;
+    let mut cheap = replica.send(1, vec![Batch::of(&["x"]).to(0, FlushProfile::Cheap)]).await;
     assert!(!is_answered(&mut cheap).await);
     let start = Instant::now();
     replica.producer.flush_now().await;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use odradek::clock::{ManualClock, WallClock};
 use odradek::coordinator::{Member, Membership};
 use odradek::engine::cache::{ObjectCache, ObjectSource, ReadClass, StoreSource};
-use odradek::engine::produce::SealProfile;
+use odradek::engine::produce::FlushProfile;
 use odradek::log::batch::Run;
 use odradek::log::ids::ObjectId;
 use odradek::log::object_format::{HEADER, wal_key};
@@ -129,7 +129,7 @@ pub(crate) struct Written {
 pub(crate) async fn write(store: &MemoryStore, incarnation: u64, sequence: u32) -> Written {
     let object = ObjectId { incarnation, process_id: 1, sequence };
     let value = format!("record {sequence} {}", "x".repeat(100_000));
-    let bytes = Batch::of(&[&value]).to(0, SealProfile::Fast).batch;
+    let bytes = Batch::of(&[&value]).to(0, FlushProfile::Fast).batch;
     let whole = whole_object(object, &[(partition(0), bytes.clone())]);
     store.put(&wal_key(object), vec![whole.clone()], PutMode::Create).await.expect("a PUT");
     let run = Run {

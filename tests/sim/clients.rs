@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use odradek::coordinator::{BatchOutcome, Coordinator as _, FindFrom, FindRequest};
 use odradek::engine::fetch::{FetchError, FetchSpec, FetchedPartition, PartitionFetch};
-use odradek::engine::produce::{RowOutcome, SealProfile};
+use odradek::engine::produce::{FlushProfile, RowOutcome};
 use odradek::entropy::Entropy;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -124,7 +124,7 @@ async fn send(
     let values: Vec<String> = sent.values.iter().map(ToString::to_string).collect();
     let values: Vec<&str> = values.iter().map(String::as_str).collect();
     let batch = Batch::of(&values).by(producer as i64, sent.sequence);
-    let profile = if producer.is_multiple_of(2) { SealProfile::Fast } else { SealProfile::Cheap };
+    let profile = if producer.is_multiple_of(2) { FlushProfile::Fast } else { FlushProfile::Cheap };
     stream.write_u64(server.rows.put(batch.to(sent.partition, profile))).await
 }
 

@@ -15,14 +15,17 @@ fn a_coordinator_is_a_url_or_a_section() {
 #[test]
 fn mistakes_in_the_section() {
     for (text, expected) in [
-        ("coordinator: {replicas: 1}", "coordinator.url: is required; write `redis://host:6379/0`"),
+        (
+            "coordinator: {replicas: 1}",
+            "coordinator.url: missing key: expected `redis://host:6379/0` (or `rediss://`, `redis-sentinel://`, `redis-cluster://`), or `embedded`",
+        ),
         (
             "coordinator: {url: \"redis://r\", replicas: 6}",
-            "coordinator.replicas: `6` is no number of replicas; write one from 0 to 5",
+            "coordinator.replicas: invalid number `6`: expected 0–5",
         ),
         (
             "coordinator: {url: embedded, replicas: 1}",
-            "coordinator.replicas: is for Redis; delete the line",
+            "coordinator.replicas: requires Redis, but `url` is `embedded`; delete the line",
         ),
     ] {
         check(text, &[expected]);

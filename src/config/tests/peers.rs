@@ -12,15 +12,16 @@ fn peers_need_an_address_that_others_can_reach() {
     assert_eq!(named.peers.expect("it is there").address(), "pod-0.odradek:9190");
     check(
         "peers: {bind: \"0.0.0.0:9190\"}",
-        &["peers.advertisedHost: is required, because `peers.bind` is `0.0.0.0:9190`; write the \
-           host at which the zone's other replicas reach this one"],
+        &[
+            "peers.advertisedHost: missing key: required because `peers.bind` is `0.0.0.0:9190`; expected the host at which the other replicas of the zone reach this one",
+        ],
     );
     check(
         "peers: {advertisedHost: a}",
-        &["peers.bind: is required with `peers.advertisedHost`; write one such as `0.0.0.0:9190`"],
+        &["peers.bind: missing key: expected `address:port`, such as `127.0.0.1:9180`"],
     );
     check(
         "peers: {bind: \"0.0.0.0:0\", advertisedHost: a}",
-        &["peers.bind: `0.0.0.0:0` is no address with a port; write one such as `0.0.0.0:9190`"],
+        &["peers.bind: invalid port in `0.0.0.0:0`: expected 1–65535"],
     );
 }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::trace_span;
 
-use super::{Append, AppendResult, ConnectionId, ProducedBatch, RowOutcome, SealProfile};
+use super::{Append, AppendResult, ConnectionId, FlushProfile, ProducedBatch, RowOutcome};
 use crate::engine::memory::MemoryPermit;
 use crate::log::batch::Part;
 use crate::log::ids::{ObjectId, TopicPartition};
@@ -113,7 +113,7 @@ impl OpenObject {
         });
         for (row, append_row) in append.rows.into_iter().enumerate() {
             self.bytes += append_row.batch.len();
-            self.urgent |= append_row.profile == SealProfile::Fast;
+            self.urgent |= append_row.profile == FlushProfile::Fast;
             let key = (append_row.partition, append.connection);
             self.rows.entry(key).or_default().push((append_row, RowRef { pending, row }));
         }

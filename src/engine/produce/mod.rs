@@ -36,9 +36,20 @@ use crate::tasks;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
-/// When an object that holds such a batch is sealed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SealProfile {
+/// When an object that contains such a batch is sealed.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Deserialize,
+    serde::Serialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum FlushProfile {
     /// At once when no object is in flight, else when the last one has landed or takes longer
     /// than PUTs usually do.
     Fast,
@@ -83,7 +94,7 @@ pub struct ProducedBatch {
     /// Where it goes.
     pub partition: TopicPartition,
     /// How long it may wait for company.
-    pub profile: SealProfile,
+    pub profile: FlushProfile,
     /// What it claims.
     pub claim: BatchMetadata,
     /// The batch, as it will lie in the object.

@@ -17,12 +17,12 @@ use tokio::time::Instant;
 use super::error_code::ErrorCode;
 use super::upstream::cluster::KafkaCluster;
 use super::upstream::error::UpstreamError;
-use crate::config::{TopicRules, TopicType as ConfiguredType};
 use crate::coordinator::{
     BindRule, Coordinator, CoordinatorError, Event, Registration, TopicBinding, TopicType,
 };
-use crate::engine::produce::SealProfile;
+use crate::engine::produce::FlushProfile;
 use crate::log::ids::{TopicId, TopicPartition};
+use crate::topic_rules::TopicRules;
 
 mod audit;
 mod classic_status;
@@ -86,7 +86,7 @@ pub struct TopicRegistry {
     cluster: Arc<KafkaCluster>,
     coordinator: Arc<dyn Coordinator>,
     /// What the file says of topics, and what those are tuned for whose rule says nothing.
-    rules: RwLock<(TopicRules, SealProfile)>,
+    rules: RwLock<(TopicRules, FlushProfile)>,
     cache: RwLock<TopicCache>,
     /// Held while a kind is decided, so that one topic is decided once.
     classify_lock: Mutex<()>,
@@ -125,7 +125,7 @@ impl TopicRegistry {
         cluster: Arc<KafkaCluster>,
         coordinator: Arc<dyn Coordinator>,
         rules: TopicRules,
-        profile: SealProfile,
+        profile: FlushProfile,
     ) -> Self {
         Self {
             cluster,

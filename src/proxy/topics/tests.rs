@@ -21,7 +21,7 @@ async fn registry() -> TopicRegistry {
 async fn registry_with(coordinator: Arc<dyn Coordinator>) -> TopicRegistry {
     coordinator.attach("cluster", "zone").await.unwrap();
     let cluster = Arc::new(KafkaCluster::new(Vec::new(), None));
-    TopicRegistry::new(cluster, coordinator, TopicRules::default(), SealProfile::Fast)
+    TopicRegistry::new(cluster, coordinator, TopicRules::default(), FlushProfile::Fast)
 }
 
 async fn bind_type(registry: &TopicRegistry, topic_type: TopicType) -> TopicBinding {

@@ -8,34 +8,13 @@ use bytes::Bytes;
 use super::error::SaslError;
 use super::scram::{self, ScramClient};
 use crate::entropy::Entropy;
-
-/// A SASL mechanism.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mechanism {
-    /// RFC 4616: the password itself.
-    Plain,
-    /// RFC 7677.
-    ScramSha256,
-    /// As RFC 7677, with SHA-512.
-    ScramSha512,
-}
-
-impl Mechanism {
-    /// As SaslHandshake names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "PLAIN",
-            Self::ScramSha256 => "SCRAM-SHA-256",
-            Self::ScramSha512 => "SCRAM-SHA-512",
-        }
-    }
-}
+use crate::wire::sasl::SaslMechanism;
 
 /// A user with a password. `Debug` shows no password.
 #[derive(Clone)]
 pub struct SaslCredentials {
     /// The mechanism.
-    pub mechanism: Mechanism,
+    pub mechanism: SaslMechanism,
     username: String,
     password: String,
     entropy: Arc<Entropy>,
@@ -50,7 +29,7 @@ impl fmt::Debug for SaslCredentials {
 impl SaslCredentials {
     /// Nonces are drawn from `entropy`.
     pub fn new(
-        mechanism: Mechanism,
+        mechanism: SaslMechanism,
         username: String,
         password: String,
         entropy: Arc<Entropy>,
@@ -71,12 +50,12 @@ impl SaslCredentials {
             )))
         };
         match self.mechanism {
-            Mechanism::Plain => {
+            SaslMechanism::Plain => {
                 let token = format!("\0{}\0{}", self.username, self.password);
                 SaslExchange(ExchangeState::Plain(Some(Bytes::from(token))))
             }
-            Mechanism::ScramSha256 => scram(&scram::SHA_256),
-            Mechanism::ScramSha512 => scram(&scram::SHA_512),
+            SaslMechanism::ScramSha256 => scram(&scram::SHA_256),
+            SaslMechanism::ScramSha512 => scram(&scram::SHA_512),
         }
     }
 }

@@ -13,7 +13,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::Request;
 use odradek::proxy::apis::{APIS, Handling};
-use odradek::proxy::upstream::sasl::Mechanism;
+use odradek::wire::sasl::SaslMechanism;
 
 use super::{BOUND, LIMIT, Topic, authenticate, secured};
 use crate::raw::batch::Batch;
@@ -109,7 +109,7 @@ fn nothing_is_served_before_authentication() {
 fn every_mechanism_authenticates_a_user() {
     let topic = Topic::diskless("mechanisms");
     secured().allow("ann", super::ALL, &topic);
-    let mechanisms = [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512];
+    let mechanisms = [SaslMechanism::Plain, SaslMechanism::ScramSha256, SaslMechanism::ScramSha512];
     for (mechanism, offset) in mechanisms.into_iter().zip(0..) {
         let mut client = Client::connect(&secured().address(&topic));
         let answer = authenticate(&mut client, mechanism, "ann", "ann-secret");
@@ -124,7 +124,7 @@ fn every_mechanism_authenticates_a_user() {
 #[test]
 fn wrong_password_gets_the_error_of_the_broker() {
     let topic = Topic::diskless("password");
-    for mechanism in [Mechanism::Plain, Mechanism::ScramSha512] {
+    for mechanism in [SaslMechanism::Plain, SaslMechanism::ScramSha512] {
         let addresses = [secured().address(&topic), secured().broker().to_owned()];
         let answers = addresses.map(|address| {
             let mut client = Client::connect(&address);
@@ -145,7 +145,7 @@ fn session_lifetime_matches_the_broker() {
     secured().allow("ann", super::ALL, &topic);
     let mut client = Client::connect(&secured().address(&topic));
     let log_in = |client: &mut Client| {
-        let answer = authenticate(client, Mechanism::ScramSha256, "ann", "ann-secret");
+        let answer = authenticate(client, SaslMechanism::ScramSha256, "ann", "ann-secret");
         assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
         assert!(answer.session_lifetime_ms > 0);
     };

@@ -21,7 +21,8 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::Request;
 use odradek::entropy::Entropy;
-use odradek::proxy::upstream::sasl::{Mechanism, SaslCredentials};
+use odradek::proxy::upstream::sasl::SaslCredentials;
+use odradek::wire::sasl::SaslMechanism;
 use uuid::Uuid;
 
 use crate::raw::client::Client;
@@ -207,7 +208,7 @@ impl Topic {
 /// A connection on which a user has authenticated with PLAIN.
 fn plain(address: &str, user: &str) -> Client {
     let mut client = Client::connect(address);
-    let answer = authenticate(&mut client, Mechanism::Plain, user, &format!("{user}-secret"));
+    let answer = authenticate(&mut client, SaslMechanism::Plain, user, &format!("{user}-secret"));
     assert_eq!(answer.error_code, 0, "{user}: {:?}", answer.error_message);
     client
 }
@@ -215,7 +216,7 @@ fn plain(address: &str, user: &str) -> Client {
 /// SaslHandshake and SaslAuthenticate; the last answer.
 fn authenticate(
     client: &mut Client,
-    mechanism: Mechanism,
+    mechanism: SaslMechanism,
     user: &str,
     password: &str,
 ) -> SaslAuthenticateResponse {

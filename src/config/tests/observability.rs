@@ -1,30 +1,31 @@
 //! What is logged, shown and reckoned.
 
 use super::*;
+use crate::cost::Pricing;
 
 #[test]
 fn what_is_watched_has_defaults_and_limits() {
     let settings = parse("").unwrap();
     assert_eq!((settings.costs, settings.metrics.per_topic), (Pricing::default(), false));
     assert_eq!((settings.log.format, settings.log.level.as_str()), (Format::Text, "info"));
-    let told = parse("costs: {putsPer1000: 0, zones: 2, fetchFromFollower: false}").unwrap().costs;
-    assert_eq!((told.put_per_1000, told.zones, told.fetch_from_follower), (0.0, Some(2), false));
+    let costs = parse("costs: {putsPer1000: 0, zones: 2, fetchFromFollower: false}").unwrap().costs;
+    assert_eq!((costs.put_per_1000, costs.zones, costs.fetch_from_follower), (0.0, Some(2), false));
     check(
         "costs: {putsPer1000: -1, zones: 0}",
         &[
-            "costs.putsPer1000: `-1` is no price; write dollars, as `0.02`",
-            "costs.zones: `0` is no number of them; write 1 to 64",
+            "costs.putsPer1000: invalid number `-1`: expected 0–1000000",
+            "costs.zones: invalid number `0`: expected 1–64",
         ],
     );
     check(
         "log: {format: xml, traces: \"https://c\"}",
         &[
-            "log.format: `xml` is no format; write `text` or `json`",
-            "log.traces: `https://c` is no collector; write `http://host:4318`",
+            "log.format: invalid value `xml`: expected `text` or `json`",
+            "log.traces: invalid collector URL `https://c`: expected `http://host:port`, such as `http://collector:4318`",
         ],
     );
     let wrong = parse("log: {level: a=b=c}").unwrap_err().to_string();
-    assert!(wrong.starts_with("log.level: `a=b=c` is not a valid log filter"), "{wrong}");
+    assert!(wrong.starts_with("log.level: invalid log filter `a=b=c`: "), "{wrong}");
 }
 
 #[test]
