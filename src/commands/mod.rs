@@ -17,9 +17,6 @@ use crate::cli::{Command, TopicCommand};
 use crate::config::Settings;
 use crate::logging::{self, Logging, TraceExport};
 
-/// The exit code for a configuration that is not valid (`EX_CONFIG` of sysexits.h).
-const EXIT_CONFIG: u8 = 78;
-
 /// Runs a command to its end and returns its exit code.
 pub fn run(command: Command) -> ExitCode {
     match command {
@@ -65,7 +62,7 @@ async fn succeed(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resul
 fn report_config_problems(problems: &crate::config::Problems) -> ExitCode {
     // The exit code reports the problems as well, so a closed output is ignored.
     let _unread = writeln!(io::stderr().lock(), "{problems}");
-    ExitCode::from(EXIT_CONFIG)
+    ExitCode::from(validate::EXIT_CONFIG)
 }
 
 /// Loads the configuration, and runs a command with it. The log level is that of the environment,

@@ -4,8 +4,10 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::EXIT_CONFIG;
 use crate::config::{CoordinatorSettings, Settings};
+
+/// The exit code for a configuration that is not valid (`EX_CONFIG` of sysexits.h).
+pub(super) const EXIT_CONFIG: u8 = 78;
 
 /// Checks the file at `path`; prints a summary of it, or every problem.
 pub(super) fn run(path: &Path) -> ExitCode {

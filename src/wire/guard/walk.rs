@@ -1,6 +1,6 @@
 //! Walks a message: every length and count is checked against the remaining bytes.
 
-use super::GuardError;
+use super::error::GuardError;
 use super::schema::STRUCTS;
 use crate::wire::varint::{self, VARINT_BYTES_MAX};
 

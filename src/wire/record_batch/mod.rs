@@ -6,14 +6,14 @@
 
 mod attributes;
 mod check;
+mod error;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use crc_fast::crc32_iscsi;
 
 pub use attributes::{Attributes, Compression, TimestampType};
-pub use check::{
-    BatchError, ProduceBatch, ProduceLimits, check_produce, check_request, is_transactional,
-};
+pub use check::{ProduceBatch, ProduceLimits, check_produce, check_request, is_transactional};
+pub use error::BatchError;
 
 /// The header's length; the records follow it.
 pub const HEADER_BYTES: usize = 61;

@@ -7,7 +7,7 @@ use lz4_flex::frame::FrameDecoder;
 
 use crate::wire::record_batch::Compression;
 
-use super::RecordsError;
+use super::error::RecordsError;
 
 const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 /// The bits of the frame descriptor that Kafka requires: version 1, independent blocks, neither a

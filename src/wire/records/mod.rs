@@ -11,6 +11,7 @@
 
 mod compress;
 mod decompress;
+mod error;
 mod reader;
 mod recompress;
 mod record;
@@ -18,59 +19,15 @@ mod traverse;
 mod validate;
 
 pub use compress::Codec;
-pub use validate::{
-    INVALID_RECORDS_MAX, InvalidRecord, InvalidRecords, RecordRules, ValidBatch, validate,
+pub use error::{
+    DECOMPRESSED_BYTES_MAX, INVALID_RECORDS_MAX, InvalidRecord, InvalidRecords, RecordsError,
 };
+pub use reader::FoundRecord;
+pub use validate::{RecordRules, ValidBatch, validate};
 
 use super::record_batch::{RecordBatch, TimestampType};
 
 use reader::Records;
-
-/// The maximum size in bytes to which the records of one batch are decompressed.
-pub const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
-
-/// A record found by its timestamp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FoundRecord {
-    /// The record's offset minus the base offset of its batch.
-    pub offset_delta: i32,
-    /// The record's timestamp in milliseconds.
-    pub timestamp: i64,
-}
-
-/// Why the records of a batch cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecordsError {
-    /// A codec that does not exist.
-    #[error("unknown compression codec {0}")]
-    Codec(u8),
-    /// The records do not decompress, or end before the record count of the batch.
-    #[error("the records cannot be read: {0}")]
-    Unreadable(std::io::ErrorKind),
-    /// The records decompress to more than [`DECOMPRESSED_BYTES_MAX`].
-    #[error("the records decompress to more than {DECOMPRESSED_BYTES_MAX} bytes")]
-    TooLarge,
-    /// A record has an invalid length or timestamp, or the number of records differs from the
-    /// record count of the batch.
-    #[error("malformed record")]
-    Malformed,
-    /// Records that violate the topic's rules.
-    #[error("{} invalid records, the first: {}", .0.rows.len(), first(.0))]
-    Refused(InvalidRecords),
-    /// The recompressed batch is larger than the topic allows.
-    #[error("batch of {0} bytes after recompression exceeds max.message.bytes")]
-    BatchTooLarge(usize),
-    /// A recompressed batch cannot hold a timestamp below −1.
-    #[error("a negative timestamp cannot be recompressed to the topic's codec")]
-    Negative,
-    /// The records of a compressed batch do not have the offsets 0, 1, 2 and so on.
-    #[error("offsets of a compressed batch are out of order")]
-    OffsetOrder,
-}
-
-fn first(faults: &InvalidRecords) -> String {
-    faults.rows.first().map(|(_, fault)| fault.to_string()).unwrap_or_default()
-}
 
 /// Returns the first record at or after `timestamp`, in offset order: the result of ListOffsets for
 /// a timestamp. Ignores records before `delta_min`; returns `None` if every other record is older.

@@ -2,8 +2,17 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use super::{FoundRecord, RecordsError};
+use super::error::RecordsError;
 use crate::wire::varint::{self, VARINT_BYTES_MAX, VARLONG_BYTES_MAX, zigzag};
+
+/// A record found by its timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundRecord {
+    /// The record's offset minus the base offset of its batch.
+    pub offset_delta: i32,
+    /// The record's timestamp in milliseconds.
+    pub timestamp: i64,
+}
 
 /// The buffer size in bytes: what most decoders return at least.
 const BUFFER_BYTES: usize = 8 << 10;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use crate::wire::record_batch::{HEADER_BYTES, NewHeader, RecordBatch, TimestampType, put_header};
 use crate::wire::varint::put_zigzag;
 
-use super::RecordsError;
 use super::compress::{Codec, Encoder};
+use super::error::RecordsError;
 use super::record::Record;
 
 /// Maps an encoder's error, which only occurs if memory cannot be allocated.

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 
-use super::RecordsError;
+use super::error::RecordsError;
 use super::record::Record;
 use crate::wire::varint::{
     self, VARINT_BYTES_MAX, VARLONG_BYTES_MAX, VarintError, take_varint, zigzag, zigzag_32,

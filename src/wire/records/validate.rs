@@ -7,10 +7,10 @@ use crate::wire::record_batch::{Compression, RecordBatch, TimestampType, with_ti
 use super::compress::Codec;
 use super::recompress::Recompressor;
 use super::traverse::{RecordStream, traverse_uncompressed};
-use super::{RecordsError, decompress};
-
-/// The maximum number of invalid records that are listed; a broker lists all.
-pub const INVALID_RECORDS_MAX: usize = 1_000;
+use super::{
+    decompress,
+    error::{INVALID_RECORDS_MAX, InvalidRecord, InvalidRecords, RecordsError},
+};
 
 /// A topic's rules for records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,29 +37,6 @@ pub struct ValidBatch {
     pub bytes: Bytes,
     /// The greatest timestamp of its records, or the append time; −1 if there is none.
     pub max_timestamp: i64,
-}
-
-/// Why a record is invalid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidRecord {
-    /// A missing key on a topic that requires keys.
-    #[error("record without a key on a compacted topic")]
-    NoKey,
-    /// A timestamp out of the topic's bounds.
-    #[error("timestamp {0} is out of the topic's bounds")]
-    OutOfBounds(i64),
-    /// An append time: only brokers set them.
-    #[error("timestamp type LogAppendTime set by a producer")]
-    AppendTime,
-}
-
-/// The invalid records of a batch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InvalidRecords {
-    /// The first [`INVALID_RECORDS_MAX`]: their index in the batch, and the reason.
-    pub rows: Vec<(i32, InvalidRecord)>,
-    /// Whether any reason is a timestamp.
-    pub timestamps: bool,
 }
 
 /// Validates the records of a batch whose header and checksum were checked. `now_ms` is the append
