@@ -7,13 +7,13 @@ use anyhow::{Context, bail};
 
 use super::membership::LEASE_DURATION;
 use super::metadata_health::{self, MonitoredRedis};
-use super::observed_positions::ObservedPositionObjects;
 use crate::admin::Readiness;
 use crate::clock::WallClock;
 use crate::config::{CoordinatorSettings, Settings};
 use crate::coordinator::embedded::EmbeddedCoordinator;
 use crate::coordinator::measured::MeasuredCoordinator;
-use crate::coordinator::redis::floors::ObservedPositionStore;
+use crate::coordinator::redis::loss_detection::object_store::ObservedPositionObjects;
+use crate::coordinator::redis::loss_detection::observed_position::ObservedPositionStore;
 use crate::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
 use crate::coordinator::{Attachment, Coordinator, CoordinatorError};
 use crate::entropy::Entropy;
@@ -76,7 +76,7 @@ pub(super) async fn open_coordinator(
                 may_verify: settings.writer,
                 lease: LEASE_DURATION,
                 replicas: *replicas,
-                floors: Some(Arc::clone(&positions) as Arc<dyn ObservedPositionStore>),
+                position_store: Some(Arc::clone(&positions) as Arc<dyn ObservedPositionStore>),
             };
             let coordinator = Arc::new(RedisCoordinator::new(entropy, redis)?);
             Ok(OpenedCoordinator {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::observed_positions::ObservedPositionObjects;
 use crate::admin::Readiness;
 use crate::coordinator::CoordinatorError;
+use crate::coordinator::redis::loss_detection::object_store::ObservedPositionObjects;
 use crate::coordinator::redis::RedisCoordinator;
 use crate::metrics::Metrics;
 use crate::tasks;
@@ -64,12 +64,12 @@ pub(super) fn watch(monitored: &MonitoredRedis, readiness: Arc<Readiness>, metri
             match coordinator.save_observed_positions(is_urgent).await {
                 Ok(()) if !swept => {
                     swept = true;
-                    if let Err(error) = positions.sweep().await {
-                        tracing::warn!(%error, "old floors were not swept");
+                    if let Err(error) = positions.delete_old().await {
+                        tracing::warn!(%error, "cannot delete the observed positions of former replicas");
                     }
                 }
                 Ok(()) => {}
-                Err(error) => tracing::warn!(%error, "what was seen is not kept"),
+                Err(error) => tracing::warn!(%error, "cannot save the observed positions"),
             }
             tokio::time::sleep(INTERVAL).await;
         }
@@ -82,6 +82,6 @@ pub(super) async fn keep(monitored: &MonitoredRedis) {
         tokio::time::timeout(SAVE_TIMEOUT, monitored.coordinator.save_observed_positions(true))
             .await;
     if !matches!(kept, Ok(Ok(()))) {
-        tracing::warn!("what was seen of the metadata was not kept at the end");
+        tracing::warn!("the observed positions were not saved at shutdown");
     }
 }

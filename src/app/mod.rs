@@ -12,7 +12,6 @@ mod lease;
 mod membership;
 mod metadata_health;
 mod object_store;
-mod observed_positions;
 mod proxy;
 mod reload;
 mod startup;

@@ -1,5 +1,5 @@
-//! One suite for every batch coordinator: hand-written cases, and random command sequences whose
-//! every answer and event must equal the reference model's.
+//! The conformance suite of batch coordinators: hand-written cases, and random command sequences
+//! whose results and events must equal those of the reference model.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,29 +19,29 @@ mod random;
 pub use cases::check_cases;
 pub use random::check_random;
 
-/// When the suite's first object is sealed, in milliseconds since the Unix epoch.
+/// The seal time of the suite's first object, in milliseconds since the Unix epoch.
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
-/// How long an event may be under way.
+/// The time limit for an event to arrive.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A coordinator under test and what surrounds it.
+/// A coordinator under test and its environment.
 #[async_trait]
 pub trait Harness: Send + Sync {
-    /// The coordinator; another one after [`Harness::restart`].
+    /// Returns the coordinator; another one after [`Harness::restart`].
     fn subject(&self) -> Arc<dyn Coordinator>;
 
-    /// The name of the next object, never given before.
+    /// Returns the id of the next object, different from all earlier ones.
     fn next_object(&mut self) -> ObjectId;
 
     /// Makes an object durable before it is committed.
     async fn put(&mut self, commit: &Commit);
 
-    /// Ends the coordinator without warning and opens it again; `false` when it keeps nothing.
+    /// Drops the coordinator and opens it again; returns `false` if its state is not durable.
     async fn restart(&mut self) -> bool;
 }
 
-/// A rig for coordinators that take objects in any order and need none of their bytes.
+/// A harness for coordinators that accept objects in any order and read none of their bytes.
 #[derive(Debug)]
 pub struct PlainHarness {
     subject: Arc<dyn Coordinator>,
@@ -49,7 +49,7 @@ pub struct PlainHarness {
 }
 
 impl PlainHarness {
-    /// A rig around a coordinator that was never used.
+    /// Returns a harness for a coordinator without metadata.
     pub fn new(subject: Arc<dyn Coordinator>) -> Self {
         Self { subject, next: 0 }
     }
@@ -87,7 +87,7 @@ fn idempotent(id: i64, epoch: i16, base_sequence: i32, offset_count: i32) -> Bat
     BatchMetadata { bytes: 100, offset_count, max_timestamp, producer }
 }
 
-/// A commit of parts laid end to end.
+/// Returns a commit of contiguous parts.
 fn commit_of(
     object: ObjectId,
     sealed_ms: i64,
@@ -107,8 +107,8 @@ fn find_all(partition: TopicPartition) -> FindRequest {
     FindRequest { partition, from, bytes_max: u64::MAX, runs_max: u32::MAX }
 }
 
-/// What an event is about: the events of one subject have an order, those of two have none.
-fn about(event: &Event) -> (TopicId, i32) {
+/// Returns the subject of an event: events of one subject are ordered, those of two are not.
+fn subject_of(event: &Event) -> (TopicId, i32) {
     match event {
         Event::Committed { partition, .. } | Event::Trimmed { partition, .. } => {
             (partition.topic, partition.partition)
@@ -119,15 +119,15 @@ fn about(event: &Event) -> (TopicId, i32) {
     }
 }
 
-/// The next `count` events, ordered by what they are about.
+/// Returns the next `count` events, ordered by subject.
 async fn next_events(receiver: &mut Receiver<Event>, count: usize) -> Vec<Event> {
     let mut events = Vec::with_capacity(count);
     for _ in 0..count {
         let event = tokio::time::timeout(EVENT_TIMEOUT, receiver.recv()).await;
-        let event = event.unwrap_or_else(|_| panic!("{} of {count} events came", events.len()));
-        events.push(event.expect("a follower's channel does not end"));
+        let event = event.unwrap_or_else(|_| panic!("{} of {count} events arrived", events.len()));
+        events.push(event.expect("the channel of a subscription stays open"));
     }
-    events.sort_by_key(about);
+    events.sort_by_key(subject_of);
     events
 }
 
@@ -143,7 +143,7 @@ fn assert_attached(attachment: &Attachment, zone_index: u16, zones: &[&str]) {
     assert!(!attachment.metadata_id.is_empty());
 }
 
-/// A model that the suite's random half compares with.
+/// Returns the model for random command sequences.
 async fn model() -> MemoryCoordinator {
     let model = MemoryCoordinator::new("model");
     model.attach("cluster", "zone-a").await.expect("the model never fails");

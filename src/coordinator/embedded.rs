@@ -1,9 +1,9 @@
 //! The batch coordinator of a single replica, made durable by the WAL objects themselves.
 //!
-//! It is the reference model, replayed at every start: the order of the objects is the record of
-//! the offsets (`docs/adr/0003-embedded-coordinator-commits-in-object-order.md`). A commit needs
-//! no IO, because its object is durable already. Everything else that must survive lies in small
-//! JSON records under `embedded/`, written before the answer.
+//! It is the reference model, rebuilt by a replay at every start: the order of the objects is the
+//! record of the offsets (`docs/adr/0003-embedded-coordinator-commits-in-object-order.md`). A commit
+//! needs no IO, because its object is durable. All other durable state is stored in small JSON
+//! records under `embedded/`, which are written before a call returns.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
 use super::membership::Leases;
-use super::memory::state::State;
+use super::memory::state::MetadataState;
 use super::{
     Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, Event, FindRequest, Found,
     Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding, Watermarks,
@@ -28,16 +28,13 @@ use crate::store::Store;
 mod records;
 mod replay;
 
-use records::{ClusterRecord, Position, Records, TopicRecord, TrimRecord};
-
-/// Reads and writes of records and footers that are under way at once.
-const CONCURRENCY: usize = 16;
+use records::{CONCURRENCY, ClusterRecord, LogPosition, Records, TopicRecord, TrimRecord};
 
 /// The batch coordinator of a single replica.
 ///
 /// # Guarantees
-/// Those of [`Coordinator`], as long as one process at a time has the store open, and every
-/// object is PUT under [`crate::log::object_format::wal_key`] before it is committed.
+/// Those of [`Coordinator`], if only one process at a time has the store open, and if every object
+/// is PUT under [`crate::log::object_format::wal_key`] before it is committed.
 #[derive(Debug)]
 pub struct EmbeddedCoordinator {
     records: Records,
@@ -45,16 +42,16 @@ pub struct EmbeddedCoordinator {
     /// The id of this process's first object.
     first: ObjectId,
     // Never held across an await.
-    live: Mutex<Live>,
-    /// Those of this process only: there is no other replica.
+    state: Mutex<EmbeddedState>,
+    /// The lease of this process only: there is no other replica.
     leases: Mutex<Leases>,
-    /// One change of records at a time, so that none is overwritten by an older one.
-    changing: tokio::sync::Mutex<()>,
+    /// Held while records change, so that none is overwritten by an older one.
+    records_lock: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
-struct Live {
-    state: State,
+struct EmbeddedState {
+    metadata: MetadataState,
     /// The only sequence that may be committed next.
     next_sequence: u32,
 }
@@ -63,9 +60,9 @@ impl EmbeddedCoordinator {
     /// Replays the store and begins a new incarnation.
     ///
     /// # Errors
-    /// [`CoordinatorError::Corrupt`] names an object that cannot be read,
-    /// [`CoordinatorError::MetadataLost`] one that is missing or that no embedded coordinator wrote;
-    /// [`CoordinatorError::Unavailable`] and [`CoordinatorError::Unknown`] are the store's.
+    /// [`CoordinatorError::Corrupt`] names an object that cannot be decoded,
+    /// [`CoordinatorError::MetadataLost`] one that is missing or that no embedded coordinator wrote.
+    /// [`CoordinatorError::Unavailable`] and [`CoordinatorError::Unknown`] are failures of the store.
     pub async fn open(
         clock: &dyn WallClock,
         entropy: &Entropy,
@@ -85,8 +82,8 @@ impl EmbeddedCoordinator {
             process_id: (entropy.next_u64() >> 32) as u32,
             sequence: 0,
         };
-        records.begin_incarnation(first, replayed.adopted).await?;
-        let live = Live { state: replayed.state, next_sequence: 0 };
+        records.begin_incarnation(first, replayed.inherited).await?;
+        let state = EmbeddedState { metadata: replayed.state, next_sequence: 0 };
         let mut leases = Leases::new(entropy.secret());
         for (zone, nodes) in (0..).zip(cluster.nodes) {
             leases.raise_nodes(zone, nodes);
@@ -95,35 +92,35 @@ impl EmbeddedCoordinator {
             records,
             metadata_id: cluster.metadata_id,
             first,
-            live: Mutex::new(live),
+            state: Mutex::new(state),
             leases: Mutex::new(leases),
-            changing: tokio::sync::Mutex::new(()),
+            records_lock: tokio::sync::Mutex::new(()),
         })
     }
 
-    /// The incarnation of every object that this process may commit.
+    /// Returns the incarnation of the objects that this process may commit.
     pub fn incarnation(&self) -> u64 {
         self.first.incarnation
     }
 
-    /// The replica tag of every object that this process may commit.
+    /// Returns the process id of the objects that this process may commit.
     pub fn process_id(&self) -> u32 {
         self.first.process_id
     }
 
-    fn live(&self) -> MutexGuard<'_, Live> {
-        self.live.lock()
+    fn state(&self) -> MutexGuard<'_, EmbeddedState> {
+        self.state.lock()
     }
 
     fn leases(&self) -> MutexGuard<'_, Leases> {
         self.leases.lock()
     }
 
-    /// The caller holds `changing`.
+    /// Saves the cluster record and returns the zones. The caller holds `records_lock`.
     async fn save_cluster(&self) -> Result<Vec<String>, CoordinatorError> {
         let mut record = ClusterRecord::new(self.metadata_id.clone());
         {
-            let state = &self.live().state;
+            let state = &self.state().metadata;
             record.cluster_id = state.cluster_id().map(str::to_owned);
             record.zones = state.zones().to_vec();
         }
@@ -138,9 +135,9 @@ impl EmbeddedCoordinator {
         changed: BTreeMap<TopicId, TopicBinding>,
     ) -> Result<(), CoordinatorError> {
         let saves = changed.into_values().map(|binding| async move {
-            // Earlier versions bound forgotten topics anew; what such a record says stays true.
+            // Earlier versions bound deleted topics again; `since` of such a record stays valid.
             let since = self.records.topic(binding.topic).await?;
-            let since = since.map_or(Position::START, |record| record.since);
+            let since = since.map_or(LogPosition::START, |record| record.since);
             let record = TopicRecord::bound(&binding, since);
             self.records.save_topic(binding.topic, &record).await
         });
@@ -149,19 +146,19 @@ impl EmbeddedCoordinator {
     }
 }
 
-impl Live {
+impl EmbeddedState {
     fn commit(
         &mut self,
         first: ObjectId,
         commit: &Commit,
     ) -> Result<Vec<PartOutcome>, CoordinatorError> {
-        let stored = commit.parts.iter().map(|p| self.state.stored(commit.object, p.index));
+        let stored = commit.parts.iter().map(|p| self.metadata.stored(commit.object, p.index));
         if let Some(stored) = stored.collect::<Option<Vec<_>>>() {
             return Ok(stored);
         }
         let next = ObjectId { sequence: self.next_sequence, ..first };
         if commit.object != next {
-            let detail = format!("object {} cannot be committed, only {next} can", commit.object);
+            let detail = format!("object {} is out of order, expected {next}", commit.object);
             return Err(CoordinatorError::Unavailable(detail));
         }
         let whole = (0..).zip(&commit.parts).all(|(index, part)| index == part.index);
@@ -170,11 +167,12 @@ impl Live {
             return Err(CoordinatorError::Unavailable(detail));
         }
         let Some(following) = self.next_sequence.checked_add(1) else {
-            let detail = "the incarnation's sequences are used up; restart".to_owned();
+            let detail =
+                "the sequences of this incarnation are exhausted; restart the replica".to_owned();
             return Err(CoordinatorError::Unavailable(detail));
         };
         self.next_sequence = following;
-        Ok(self.state.commit(commit))
+        Ok(self.metadata.commit(commit))
     }
 }
 
@@ -185,9 +183,9 @@ impl Coordinator for EmbeddedCoordinator {
     }
 
     async fn attach(&self, cluster_id: &str, zone: &str) -> Result<Attachment, CoordinatorError> {
-        let _changing = self.changing.lock().await;
-        let zone_index = self.live().state.attach(cluster_id, zone)?;
-        // Applied before it is durable, harmlessly: nobody learns of it, and it is saved again.
+        let _guard = self.records_lock.lock().await;
+        let zone_index = self.state().metadata.attach(cluster_id, zone)?;
+        // Applied before it is durable. This is harmless: no caller sees it, and it is saved again.
         let zones = self.save_cluster().await?;
         Ok(Attachment { zone_index, zones, metadata_id: self.metadata_id.clone() })
     }
@@ -196,51 +194,51 @@ impl Coordinator for EmbeddedCoordinator {
         &self,
         registrations: Vec<Registration>,
     ) -> Result<Vec<Option<TopicBinding>>, CoordinatorError> {
-        let _changing = self.changing.lock().await;
-        let changed = self.live().state.plan_register(&registrations);
+        let _guard = self.records_lock.lock().await;
+        let changed = self.state().metadata.plan_register(&registrations);
         self.save_bindings(changed).await?;
-        Ok(self.live().state.register(registrations))
+        Ok(self.state().metadata.register(registrations))
     }
 
     async fn topics(&self) -> Result<Vec<TopicBinding>, CoordinatorError> {
-        Ok(self.live().state.topics())
+        Ok(self.state().metadata.topics())
     }
 
     async fn delete_topic(&self, topic: TopicId) -> Result<(), CoordinatorError> {
-        let _changing = self.changing.lock().await;
-        if self.live().state.is_deleted(topic) {
+        let _guard = self.records_lock.lock().await;
+        if self.state().metadata.is_deleted(topic) {
             return Ok(());
         }
         self.records.save_topic(topic, &TopicRecord::deleted()).await?;
-        self.live().state.delete_topic(topic);
+        self.state().metadata.delete_topic(topic);
         Ok(())
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Vec<PartOutcome>, CoordinatorError> {
-        self.live().commit(self.first, commit)
+        self.state().commit(self.first, commit)
     }
 
     async fn find(&self, requests: Vec<FindRequest>) -> Result<Vec<Found>, CoordinatorError> {
-        let live = self.live();
-        Ok(requests.iter().map(|request| live.state.find(request)).collect())
+        let state = self.state();
+        Ok(requests.iter().map(|request| state.metadata.find(request)).collect())
     }
 
     async fn trim(
         &self,
         starts: Vec<(TopicPartition, i64)>,
     ) -> Result<Vec<Watermarks>, CoordinatorError> {
-        let _changing = self.changing.lock().await;
+        let _guard = self.records_lock.lock().await;
         let mut raised: BTreeMap<TopicId, BTreeMap<i32, i64>> = BTreeMap::new();
-        let mut capped = Vec::with_capacity(starts.len());
+        let mut limited = Vec::with_capacity(starts.len());
         for (partition, start) in starts {
-            let bounds = self.live().state.watermarks(partition);
-            // Capped now, so that what is applied below is what was written, and no more.
+            let bounds = self.state().metadata.watermarks(partition);
+            // Limited here, so that exactly what was written is applied below.
             let start = start.min(bounds.high_watermark);
-            capped.push((partition, start));
+            limited.push((partition, start));
             if start > bounds.log_start_offset {
                 let of_topic = raised.entry(partition.topic).or_default();
-                let known = of_topic.entry(partition.partition).or_insert(start);
-                *known = start.max(*known);
+                let current = of_topic.entry(partition.partition).or_insert(start);
+                *current = start.max(*current);
             }
         }
         for (topic, starts) in raised {
@@ -248,29 +246,29 @@ impl Coordinator for EmbeddedCoordinator {
             record.raise(starts);
             self.records.save_trims(topic, &record).await?;
         }
-        let state = &mut self.live().state;
-        Ok(capped.into_iter().map(|(partition, start)| state.trim(partition, start)).collect())
+        let state = &mut self.state().metadata;
+        Ok(limited.into_iter().map(|(partition, start)| state.trim(partition, start)).collect())
     }
 
     async fn producers(
         &self,
         partition: TopicPartition,
     ) -> Result<Vec<ProducerSnapshot>, CoordinatorError> {
-        Ok(self.live().state.producers(partition))
+        Ok(self.state().metadata.producers(partition))
     }
 
     async fn subscribe(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
-        Ok(self.live().state.subscribe())
+        Ok(self.state().metadata.subscribe())
     }
 
     async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError> {
-        let asks_for_more = !ttl.is_zero() && member.nodes > self.leases().nodes(member.zone);
-        if asks_for_more {
-            let _changing = self.changing.lock().await;
+        let requests_more = !ttl.is_zero() && member.nodes > self.leases().nodes(member.zone);
+        if requests_more {
+            let _guard = self.records_lock.lock().await;
             self.leases().raise_nodes(member.zone, member.nodes);
             self.save_cluster().await?;
         }
-        let zones = self.live().state.zones().to_vec();
+        let zones = self.state().metadata.zones().to_vec();
         Ok(self.leases().renew(member, ttl, &zones))
     }
 }

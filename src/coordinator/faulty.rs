@@ -1,17 +1,17 @@
 //! A decorator that fails on demand.
 //!
 //! # Fault model
-//! As that of the faulty store: whether a call *happened* and what was *reported* vary
-//! freely ([`Effect`] × [`Report`]).
+//! As that of the faulty store: whether a call is *applied* and what is *reported* vary
+//! independently ([`Effect`] × [`Report`]).
 //!
-//! | | reported well | reported an error |
+//! | | reports success | reports an error |
 //! |---|---|---|
-//! | happened | an ordinary call | a lost reply: [`CoordinatorError::Unknown`] |
-//! | did not happen | impossible: an answer cannot be made up | a refusal, a timeout before the coordinator heard of it, or metadata that is lost |
+//! | applied | an ordinary call | a lost reply: [`CoordinatorError::Unknown`] |
+//! | not applied | impossible: a result cannot be invented | a rejection, a timeout before the request arrived, or lost metadata |
 //!
-//! On top of it a call may be *late* (before it happens, or before it is reported) and may *hang*.
-//! Faults are scripted per verb, first come first served, or stand until lifted. Answers are never
-//! changed: a coordinator that answers wrongly is what the conformance suite finds.
+//! In addition a call may be *late* (before it is applied, or before it is reported) and may *hang*.
+//! Faults are scripted for each operation and used in order, or persist until they are removed.
+//! Results are never changed: wrong results are what the conformance suite detects.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::log::ids::{TopicId, TopicPartition};
 
-/// A verb of the port.
+/// An operation of the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
     /// [`Coordinator::attach`].
@@ -37,7 +37,7 @@ pub enum Operation {
     /// [`Coordinator::topics`].
     Topics,
     /// [`Coordinator::delete_topic`].
-    Forget,
+    DeleteTopic,
     /// [`Coordinator::commit`].
     Commit,
     /// [`Coordinator::find`].
@@ -47,83 +47,84 @@ pub enum Operation {
     /// [`Coordinator::producers`].
     Producers,
     /// [`Coordinator::subscribe`].
-    Follow,
+    Subscribe,
     /// [`Coordinator::renew`].
     Renew,
 }
 
-/// Whether a call reaches the coordinator.
+/// The effect of a call on the coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// It does.
+    /// The call is applied.
     Applied,
-    /// It does not.
-    Lost,
-    /// Of a commit, the first half of the parts does: partitions lie on several shards. Any other
-    /// call reaches it whole.
+    /// The call is not applied.
+    NotApplied,
+    /// The first half of the parts of a commit is applied, as if the partitions were on several
+    /// shards. Any other call is applied as a whole.
     PartiallyApplied,
 }
 
-/// What the caller is told.
+/// The result that the caller gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// What the coordinator said; of a call that did not reach it, that it is unavailable.
+    /// The result of the coordinator; [`CoordinatorError::Unavailable`] for a call that was not
+    /// applied.
     Accurate,
-    /// [`CoordinatorError::Unavailable`]: right only for what did not happen.
+    /// [`CoordinatorError::Unavailable`]: accurate only for a call that was not applied.
     Unavailable,
     /// [`CoordinatorError::Unknown`].
     Unknown,
     /// [`CoordinatorError::MetadataLost`].
     MetadataLost,
-    /// Nothing, ever.
+    /// None: the call never returns.
     Hang,
 }
 
-/// What one call meets.
+/// The fault of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Whether it reaches the coordinator.
+    /// The effect on the coordinator.
     pub effect: Effect,
-    /// What the caller is told.
+    /// The result that the caller gets.
     pub report: Report,
-    /// How long it takes to reach the coordinator.
+    /// The delay before it is applied.
     pub before: Duration,
-    /// How long the answer takes from there.
+    /// The delay of the result after that.
     pub after: Duration,
 }
 
 impl Fault {
-    /// No fault at all.
+    /// No fault.
     pub const NONE: Self = Self {
         effect: Effect::Applied,
         report: Report::Accurate,
         before: Duration::ZERO,
         after: Duration::ZERO,
     };
-    /// It does not happen, and the error says so.
+    /// Not applied, and the error says so.
     pub const REFUSED: Self =
-        Self { effect: Effect::Lost, report: Report::Unavailable, ..Self::NONE };
-    /// It happens and the answer is lost.
+        Self { effect: Effect::NotApplied, report: Report::Unavailable, ..Self::NONE };
+    /// Applied, and the reply is lost.
     pub const REPLY_LOST: Self = Self { report: Report::Unknown, ..Self::NONE };
-    /// It does not happen, but nobody can tell.
-    pub const TIMED_OUT: Self = Self { effect: Effect::Lost, ..Self::REPLY_LOST };
-    /// It does not happen, because the metadata is gone.
+    /// Not applied, and the outcome is unknown to the caller.
+    pub const TIMED_OUT: Self = Self { effect: Effect::NotApplied, ..Self::REPLY_LOST };
+    /// Not applied, because the metadata is lost.
     pub const METADATA_LOST: Self =
-        Self { effect: Effect::Lost, report: Report::MetadataLost, ..Self::NONE };
-    /// It happens and the caller waits for ever.
+        Self { effect: Effect::NotApplied, report: Report::MetadataLost, ..Self::NONE };
+    /// Applied, and the call never returns.
     pub const HANG: Self = Self { report: Report::Hang, ..Self::NONE };
 
-    /// It happens for the first half of a commit's parts, and nobody can tell.
+    /// Applied for the first half of a commit's parts, and the outcome is unknown to the caller.
     pub const PARTIALLY_APPLIED: Self =
         Self { effect: Effect::PartiallyApplied, ..Self::REPLY_LOST };
 
-    /// Late: it happens after `latency`.
+    /// Applied after `latency`.
     pub fn slow(latency: Duration) -> Self {
         Self { before: latency, ..Self::NONE }
     }
 }
 
-/// A coordinator that fails as told.
+/// A coordinator with scripted faults.
 #[derive(Debug)]
 pub struct FaultyCoordinator {
     inner: Arc<dyn Coordinator>,
@@ -132,28 +133,28 @@ pub struct FaultyCoordinator {
 
 #[derive(Debug, Default)]
 struct Script {
-    next: VecDeque<Fault>,
-    standing: Option<Fault>,
+    scripted: VecDeque<Fault>,
+    persistent: Option<Fault>,
     calls: u64,
 }
 
 impl FaultyCoordinator {
-    /// A coordinator without faults as yet.
+    /// Returns a coordinator without faults.
     pub fn new(inner: Arc<dyn Coordinator>) -> Self {
         Self { inner, scripts: Mutex::default() }
     }
 
-    /// The next calls of `operation` meet these faults, one each, after those scripted before.
+    /// Adds faults for the next calls of `operation`, one for each call.
     pub fn script(&self, operation: Operation, faults: impl IntoIterator<Item = Fault>) {
-        self.scripts().entry(operation).or_default().next.extend(faults);
+        self.scripts().entry(operation).or_default().scripted.extend(faults);
     }
 
-    /// Every call of `operation` that has no scripted fault meets this one, until it is lifted.
-    pub fn set_standing(&self, operation: Operation, fault: Option<Fault>) {
-        self.scripts().entry(operation).or_default().standing = fault;
+    /// Sets the fault of every call of `operation` that has no scripted one, or removes it.
+    pub fn set_persistent(&self, operation: Operation, fault: Option<Fault>) {
+        self.scripts().entry(operation).or_default().persistent = fault;
     }
 
-    /// How often `operation` was called.
+    /// Returns the number of calls of `operation`.
     pub fn calls(&self, operation: Operation) -> u64 {
         self.scripts().get(&operation).map_or(0, |script| script.calls)
     }
@@ -166,32 +167,32 @@ impl FaultyCoordinator {
         let mut scripts = self.scripts();
         let script = scripts.entry(operation).or_default();
         script.calls += 1;
-        script.next.pop_front().or(script.standing).unwrap_or(Fault::NONE)
+        script.scripted.pop_front().or(script.persistent).unwrap_or(Fault::NONE)
     }
 
-    async fn meet<T>(
+    async fn with_next_fault<T>(
         &self,
         operation: Operation,
         call: impl Future<Output = Result<T, CoordinatorError>>,
     ) -> Result<T, CoordinatorError> {
         let fault = self.next_fault(operation);
-        Self::meet_fault(fault, operation, call).await
+        Self::with_fault(fault, operation, call).await
     }
 
-    async fn meet_fault<T>(
+    async fn with_fault<T>(
         fault: Fault,
         operation: Operation,
         call: impl Future<Output = Result<T, CoordinatorError>>,
     ) -> Result<T, CoordinatorError> {
-        let detail = || format!("a fault was injected into {operation:?}");
+        let detail = || format!("injected fault of {operation:?}");
         sleep(fault.before).await;
-        let truth = match fault.effect {
+        let result = match fault.effect {
             Effect::Applied | Effect::PartiallyApplied => call.await,
-            Effect::Lost => Err(CoordinatorError::Unavailable(detail())),
+            Effect::NotApplied => Err(CoordinatorError::Unavailable(detail())),
         };
         sleep(fault.after).await;
         match fault.report {
-            Report::Accurate => truth,
+            Report::Accurate => result,
             Report::Unavailable => Err(CoordinatorError::Unavailable(detail())),
             Report::Unknown => Err(CoordinatorError::Unknown(detail())),
             Report::MetadataLost => Err(CoordinatorError::MetadataLost(detail())),
@@ -200,7 +201,7 @@ impl FaultyCoordinator {
     }
 }
 
-/// Not even a yield when there is nothing to wait for.
+/// Sleeps; does not even yield if `duration` is zero.
 async fn sleep(duration: Duration) {
     if !duration.is_zero() {
         tokio::time::sleep(duration).await;
@@ -214,57 +215,57 @@ impl Coordinator for FaultyCoordinator {
     }
 
     async fn attach(&self, cluster_id: &str, zone: &str) -> Result<Attachment, CoordinatorError> {
-        self.meet(Operation::Attach, self.inner.attach(cluster_id, zone)).await
+        self.with_next_fault(Operation::Attach, self.inner.attach(cluster_id, zone)).await
     }
 
     async fn register(
         &self,
         registrations: Vec<Registration>,
     ) -> Result<Vec<Option<TopicBinding>>, CoordinatorError> {
-        self.meet(Operation::Register, self.inner.register(registrations)).await
+        self.with_next_fault(Operation::Register, self.inner.register(registrations)).await
     }
 
     async fn topics(&self) -> Result<Vec<TopicBinding>, CoordinatorError> {
-        self.meet(Operation::Topics, self.inner.topics()).await
+        self.with_next_fault(Operation::Topics, self.inner.topics()).await
     }
 
     async fn delete_topic(&self, topic: TopicId) -> Result<(), CoordinatorError> {
-        self.meet(Operation::Forget, self.inner.delete_topic(topic)).await
+        self.with_next_fault(Operation::DeleteTopic, self.inner.delete_topic(topic)).await
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Vec<PartOutcome>, CoordinatorError> {
         let fault = self.next_fault(Operation::Commit);
-        let mut reaches = commit.clone();
+        let mut applied = commit.clone();
         if fault.effect == Effect::PartiallyApplied {
-            reaches.parts.truncate(commit.parts.len().div_ceil(2));
+            applied.parts.truncate(commit.parts.len().div_ceil(2));
         }
-        Self::meet_fault(fault, Operation::Commit, self.inner.commit(&reaches)).await
+        Self::with_fault(fault, Operation::Commit, self.inner.commit(&applied)).await
     }
 
     async fn find(&self, requests: Vec<FindRequest>) -> Result<Vec<Found>, CoordinatorError> {
-        self.meet(Operation::Find, self.inner.find(requests)).await
+        self.with_next_fault(Operation::Find, self.inner.find(requests)).await
     }
 
     async fn trim(
         &self,
         starts: Vec<(TopicPartition, i64)>,
     ) -> Result<Vec<Watermarks>, CoordinatorError> {
-        self.meet(Operation::Trim, self.inner.trim(starts)).await
+        self.with_next_fault(Operation::Trim, self.inner.trim(starts)).await
     }
 
     async fn producers(
         &self,
         partition: TopicPartition,
     ) -> Result<Vec<ProducerSnapshot>, CoordinatorError> {
-        self.meet(Operation::Producers, self.inner.producers(partition)).await
+        self.with_next_fault(Operation::Producers, self.inner.producers(partition)).await
     }
 
     async fn subscribe(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
-        self.meet(Operation::Follow, self.inner.subscribe()).await
+        self.with_next_fault(Operation::Subscribe, self.inner.subscribe()).await
     }
 
     async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError> {
-        self.meet(Operation::Renew, self.inner.renew(member, ttl)).await
+        self.with_next_fault(Operation::Renew, self.inner.renew(member, ttl)).await
     }
 }
 
@@ -275,16 +276,16 @@ mod tests {
     use crate::coordinator::memory::MemoryCoordinator;
 
     #[tokio::test]
-    async fn conforms_while_it_has_no_faults() {
+    async fn passes_the_conformance_cases_without_faults() {
         let inner = Arc::new(MemoryCoordinator::new("model"));
         check_cases(&mut PlainHarness::new(Arc::new(FaultyCoordinator::new(inner)))).await;
     }
 
-    /// Happened × reported, and how late.
+    /// Effect × report, and delay.
     #[tokio::test(start_paused = true)]
-    async fn both_sides_of_a_call_vary_freely() {
-        type Reported = fn(&Result<Attachment, CoordinatorError>) -> bool;
-        let rows: [(Fault, bool, Reported); 6] = [
+    async fn effect_and_report_vary_independently() {
+        type Check = fn(&Result<Attachment, CoordinatorError>) -> bool;
+        let rows: [(Fault, bool, Check); 6] = [
             (Fault::NONE, true, Result::is_ok),
             (Fault::REPLY_LOST, true, |r| matches!(r, Err(CoordinatorError::Unknown(_)))),
             (Fault::TIMED_OUT, false, |r| matches!(r, Err(CoordinatorError::Unknown(_)))),
@@ -292,16 +293,16 @@ mod tests {
             (Fault::METADATA_LOST, false, |r| matches!(r, Err(CoordinatorError::MetadataLost(_)))),
             (Fault::slow(Duration::from_secs(3)), true, Result::is_ok),
         ];
-        for (fault, happens, reported) in rows {
+        for (fault, is_applied, is_reported) in rows {
             let memory = Arc::new(MemoryCoordinator::new("model"));
             let faulty = FaultyCoordinator::new(Arc::clone(&memory) as Arc<dyn Coordinator>);
             faulty.script(Operation::Attach, [fault]);
             let start = tokio::time::Instant::now();
             let attached = faulty.attach("first", "a").await;
             assert_eq!(start.elapsed(), fault.before, "{fault:?}");
-            assert!(reported(&attached), "{fault:?}: {attached:?}");
-            // Whoever attaches first binds the cluster.
-            assert_eq!(memory.attach("second", "a").await.is_err(), happens, "{fault:?}");
+            assert!(is_reported(&attached), "{fault:?}: {attached:?}");
+            // The first attach binds the cluster.
+            assert_eq!(memory.attach("second", "a").await.is_err(), is_applied, "{fault:?}");
             assert_eq!(faulty.calls(Operation::Attach), 1);
         }
     }

@@ -1,4 +1,4 @@
-//! A decorator that counts calls by how they ended.
+//! A decorator that counts calls by outcome.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,34 +21,34 @@ pub struct MeasuredCoordinator {
     metrics: Arc<Metrics>,
 }
 
-type Answer<T> = Result<T, CoordinatorError>;
+type CoordinatorResult<T> = Result<T, CoordinatorError>;
 
 impl MeasuredCoordinator {
-    /// Counts what `inner` is asked.
+    /// Counts the calls of `inner`.
     pub fn new(inner: Arc<dyn Coordinator>, metrics: Arc<Metrics>) -> Self {
         Self { inner, metrics }
     }
 
     async fn call<T>(
         &self,
-        verb: CoordinatorOperation,
-        call: impl Future<Output = Answer<T>>,
-    ) -> Answer<T> {
-        let mut counted =
-            Counted { metrics: &self.metrics, verb, begun: Instant::now(), end: None };
-        let done = call.await;
-        counted.end = Some(done.as_ref().map_or_else(outcome, |_| CoordinatorOutcome::ok));
-        if done.is_ok() {
+        operation: CoordinatorOperation,
+        call: impl Future<Output = CoordinatorResult<T>>,
+    ) -> CoordinatorResult<T> {
+        let mut measured_call =
+            MeasuredCall { metrics: &self.metrics, operation, started: Instant::now(), outcome: None };
+        let result = call.await;
+        measured_call.outcome = Some(result.as_ref().map_or_else(outcome_of, |_| CoordinatorOutcome::ok));
+        if result.is_ok() {
             self.metrics.last_successes.record(MonitoredOperation::coordinator_request);
-            if verb == CoordinatorOperation::commit {
+            if operation == CoordinatorOperation::commit {
                 self.metrics.last_successes.record(MonitoredOperation::commit);
             }
         }
-        done
+        result
     }
 }
 
-fn outcome(error: &CoordinatorError) -> CoordinatorOutcome {
+fn outcome_of(error: &CoordinatorError) -> CoordinatorOutcome {
     match error {
         CoordinatorError::Unavailable(_) => CoordinatorOutcome::unavailable,
         CoordinatorError::Unknown(_) => CoordinatorOutcome::indeterminate,
@@ -59,19 +59,19 @@ fn outcome(error: &CoordinatorError) -> CoordinatorOutcome {
     }
 }
 
-/// Counts a call at its end, also when it is dropped before.
-struct Counted<'a> {
+/// Counts a call when it ends, also if it is dropped before.
+struct MeasuredCall<'a> {
     metrics: &'a Metrics,
-    verb: CoordinatorOperation,
-    begun: Instant,
-    end: Option<CoordinatorOutcome>,
+    operation: CoordinatorOperation,
+    started: Instant,
+    outcome: Option<CoordinatorOutcome>,
 }
 
-impl Drop for Counted<'_> {
+impl Drop for MeasuredCall<'_> {
     fn drop(&mut self) {
-        let took = self.end.map(|_| self.begun.elapsed());
-        let end = self.end.unwrap_or(CoordinatorOutcome::cancelled);
-        self.metrics.coordinator.record(self.verb, end, took);
+        let elapsed = self.outcome.map(|_| self.started.elapsed());
+        let outcome = self.outcome.unwrap_or(CoordinatorOutcome::cancelled);
+        self.metrics.coordinator.record(self.operation, outcome, elapsed);
     }
 }
 
@@ -81,47 +81,47 @@ impl Coordinator for MeasuredCoordinator {
         self.inner.commit_order()
     }
 
-    async fn attach(&self, cluster_id: &str, zone: &str) -> Answer<Attachment> {
+    async fn attach(&self, cluster_id: &str, zone: &str) -> CoordinatorResult<Attachment> {
         self.call(CoordinatorOperation::attach, self.inner.attach(cluster_id, zone)).await
     }
 
-    async fn register(&self, asked: Vec<Registration>) -> Answer<Vec<Option<TopicBinding>>> {
-        self.call(CoordinatorOperation::register, self.inner.register(asked)).await
+    async fn register(&self, registrations: Vec<Registration>) -> CoordinatorResult<Vec<Option<TopicBinding>>> {
+        self.call(CoordinatorOperation::register, self.inner.register(registrations)).await
     }
 
-    async fn topics(&self) -> Answer<Vec<TopicBinding>> {
+    async fn topics(&self) -> CoordinatorResult<Vec<TopicBinding>> {
         self.call(CoordinatorOperation::topics, self.inner.topics()).await
     }
 
-    async fn delete_topic(&self, topic: TopicId) -> Answer<()> {
+    async fn delete_topic(&self, topic: TopicId) -> CoordinatorResult<()> {
         self.call(CoordinatorOperation::delete_topic, self.inner.delete_topic(topic)).await
     }
 
-    async fn commit(&self, commit: &Commit) -> Answer<Vec<PartOutcome>> {
-        let done = self.call(CoordinatorOperation::commit, self.inner.commit(commit)).await;
-        if done.is_ok() {
+    async fn commit(&self, commit: &Commit) -> CoordinatorResult<Vec<PartOutcome>> {
+        let result = self.call(CoordinatorOperation::commit, self.inner.commit(commit)).await;
+        if result.is_ok() {
             self.metrics.coordinator.commit_acknowledged(commit.object);
         }
-        done
+        result
     }
 
-    async fn find(&self, requests: Vec<FindRequest>) -> Answer<Vec<Found>> {
+    async fn find(&self, requests: Vec<FindRequest>) -> CoordinatorResult<Vec<Found>> {
         self.call(CoordinatorOperation::find, self.inner.find(requests)).await
     }
 
-    async fn trim(&self, starts: Vec<(TopicPartition, i64)>) -> Answer<Vec<Watermarks>> {
+    async fn trim(&self, starts: Vec<(TopicPartition, i64)>) -> CoordinatorResult<Vec<Watermarks>> {
         self.call(CoordinatorOperation::trim, self.inner.trim(starts)).await
     }
 
-    async fn producers(&self, partition: TopicPartition) -> Answer<Vec<ProducerSnapshot>> {
+    async fn producers(&self, partition: TopicPartition) -> CoordinatorResult<Vec<ProducerSnapshot>> {
         self.call(CoordinatorOperation::producers, self.inner.producers(partition)).await
     }
 
-    async fn subscribe(&self) -> Answer<mpsc::Receiver<Event>> {
+    async fn subscribe(&self) -> CoordinatorResult<mpsc::Receiver<Event>> {
         self.call(CoordinatorOperation::subscribe, self.inner.subscribe()).await
     }
 
-    async fn renew(&self, member: &Member, ttl: Duration) -> Answer<Membership> {
+    async fn renew(&self, member: &Member, ttl: Duration) -> CoordinatorResult<Membership> {
         self.call(CoordinatorOperation::renew, self.inner.renew(member, ttl)).await
     }
 }
@@ -132,9 +132,9 @@ mod tests {
     use crate::coordinator::memory::MemoryCoordinator;
 
     #[tokio::test]
-    async fn calls_are_counted_by_how_they_ended() {
+    async fn calls_are_counted_by_outcome() {
         let metrics = Arc::new(Metrics::default());
-        let inner = Arc::new(MemoryCoordinator::new("life"));
+        let inner = Arc::new(MemoryCoordinator::new("metadata"));
         let coordinator = MeasuredCoordinator::new(inner, Arc::clone(&metrics));
         coordinator.attach("one", "a").await.unwrap();
         coordinator.attach("two", "a").await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Who is there: replicas hold leases, in the coordinator's own time.
+//! Membership: replicas have leases, in the coordinator's time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,78 +8,78 @@ use tokio::time::Instant;
 
 use crate::log::ids::ObjectId;
 
-/// The longest lease: a longer one is cut to this. It bounds what a replica that died, or a clock
-/// that jumped, can leave behind.
+/// The longest lease; longer ones are shortened to it. It bounds the effect of a dead replica, or of
+/// a clock that jumped.
 pub const LEASE_MAX: Duration = Duration::from_secs(60);
 
-/// One replica, as it tells the others of itself.
+/// One replica, as it describes itself to the others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
-    /// Its name, unique among all of the cluster while it lives.
+    /// Its name, unique among the running replicas of the cluster.
     pub replica: String,
     /// The incarnation of the objects that it writes.
     pub incarnation: u64,
-    /// The replica tag of the objects that it writes.
+    /// The process id of the objects that it writes.
     pub process_id: u32,
     /// The permanent index of its zone.
     pub zone: u16,
     /// The name of its zone.
     pub zone_name: String,
-    /// `host:port` at which other replicas ask it for objects; `None` when it cannot be asked.
+    /// `host:port` at which other replicas request objects from it; `None` if it serves none.
     pub peer: Option<String>,
-    /// The host that its clients are told to connect to.
+    /// The host that its clients connect to.
     pub advertised_host: String,
-    /// Its diskless node `k` is at this port plus `k`.
+    /// The port of its diskless node 0; node `k` has this port plus `k`.
     pub node_ports: u16,
-    /// Its endpoint of broker `n` is at this port plus `n`.
+    /// The port of its endpoint of broker 0; broker `n` has this port plus `n`.
     pub broker_ports: u16,
-    /// How many diskless nodes it wants its zone to have; 0 for one that hosts none, as a replica
-    /// without a writer does and one of an older version does not say.
+    /// The number of diskless nodes that it requests for its zone; 0 if it hosts none, as a replica
+    /// without a writer, or if its version does not report the number.
     pub nodes: u16,
-    /// The version of its program; empty where an older one does not say.
+    /// The version of its program; empty if that version does not report it.
     pub version: String,
-    /// A digest of the settings in which all replicas must agree; 0 where an older one does not
-    /// say.
+    /// A digest of the settings that must be equal on all replicas; 0 if its version does not
+    /// report it.
     pub settings: u64,
 }
 
-/// What is remembered of a zone for ever, whoever comes and goes.
+/// The permanent record of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneRecord {
     /// Its name.
     pub name: String,
-    /// The greatest number of diskless nodes that a replica of the zone ever asked for; 0 while
-    /// none did.
+    /// The greatest number of diskless nodes that a replica of the zone requested; 0 if none did.
     pub nodes: u16,
-    /// Who renewed last of those that host the zone's nodes: where they are while nobody lives.
+    /// The member with nodes that renewed last: the nodes have its address while the zone has no
+    /// members.
     pub last: Option<Member>,
 }
 
 impl Member {
-    /// Whether the zone's diskless nodes may be placed here.
+    /// Returns whether the zone's diskless nodes may be assigned to this replica.
     pub fn hosts(&self) -> bool {
         self.nodes > 0
     }
 
-    /// Whether this process wrote the object, so that it may have it in memory still.
+    /// Returns whether this process wrote the object, and so may have it in memory.
     pub fn wrote(&self, object: ObjectId) -> bool {
         (self.incarnation, self.process_id) == (object.incarnation, object.process_id)
     }
 
-    /// Of two processes of one name, the greater one is taken for the newer one.
+    /// Orders the processes of one name: the greater one counts as the newer one.
     fn process(&self) -> (u64, u32) {
         (self.incarnation, self.process_id)
     }
 }
 
-/// Everyone who is there, and what only they know.
+/// The members and zones of a cluster, and the secret of the members.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Membership {
-    /// The members of all zones whose leases hold, by name.
+    /// The members of all zones with a valid lease, by name.
     pub members: Vec<Member>,
-    /// Every zone ever seen, by index.
+    /// All zones, by index.
     pub zones: Vec<ZoneRecord>,
-    /// Drawn once in the life of the metadata; replicas know each other by it.
+    /// A random secret, drawn once for the metadata, by which replicas authenticate to each other.
     pub secret: [u8; 32],
 }
 
@@ -92,12 +92,12 @@ impl fmt::Debug for Membership {
     }
 }
 
-/// The reference model of leases; its time is that of the runtime.
+/// The reference model of leases, in the time of the Tokio runtime.
 #[derive(Debug)]
 pub(super) struct Leases {
     secret: Secret,
     by_name: BTreeMap<String, (Member, Instant)>,
-    /// By the zone's index: how many nodes were asked for, and who renewed last.
+    /// By the zone's index: the number of nodes, and the member that renewed last.
     zones: BTreeMap<u16, (u16, Option<Member>)>,
 }
 
@@ -114,29 +114,29 @@ impl Leases {
         Self { secret: Secret(secret), by_name: BTreeMap::new(), zones: BTreeMap::new() }
     }
 
-    /// How many nodes the zone has, as far as anybody asked for them.
+    /// Returns the number of nodes that were requested for the zone.
     pub(super) fn nodes(&self, zone: u16) -> u16 {
         self.zones.get(&zone).map_or(0, |(nodes, _)| *nodes)
     }
 
-    /// The zone has at least so many nodes.
+    /// Raises the number of nodes of the zone to at least `nodes`.
     pub(super) fn raise_nodes(&mut self, zone: u16, nodes: u16) {
-        let known = &mut self.zones.entry(zone).or_default().0;
-        *known = nodes.max(*known);
+        let current = &mut self.zones.entry(zone).or_default().0;
+        *current = nodes.max(*current);
     }
 
-    /// `zones` are the names of all zones, by index.
+    /// Implements [`super::Coordinator::renew`]; `zones` are the names of all zones, by index.
     pub(super) fn renew(&mut self, member: &Member, ttl: Duration, zones: &[String]) -> Membership {
         let now = Instant::now();
-        self.by_name.retain(|_, (_, until)| *until > now);
+        self.by_name.retain(|_, (_, lease_end)| *lease_end > now);
         let held = self.by_name.get(&member.replica);
-        // The process that was replaced neither comes back nor takes its successor along.
+        // A replaced process neither takes the lease again nor ends its successor's.
         if member.hosts() && held.is_none_or(|(held, _)| held.process() <= member.process()) {
             if ttl.is_zero() {
                 self.by_name.remove(&member.replica);
             } else {
-                let until = now + ttl.min(LEASE_MAX);
-                self.by_name.insert(member.replica.clone(), (member.clone(), until));
+                let lease_end = now + ttl.min(LEASE_MAX);
+                self.by_name.insert(member.replica.clone(), (member.clone(), lease_end));
                 self.raise_nodes(member.zone, member.nodes);
                 self.zones.entry(member.zone).or_default().1 = Some(member.clone());
             }

@@ -1,7 +1,7 @@
 //! The reference model: every rule of the batch coordinator in one process's memory.
 //!
-//! Other implementations must be equal to it under `conformance`. It forgets everything
-//! when the process ends, so it serves tests; `embedded` makes it durable.
+//! Other implementations must be equal to it under `conformance`. Its state ends with the process,
+//! so it is for tests; `embedded` makes it durable.
 
 use std::time::Duration;
 
@@ -21,25 +21,29 @@ pub(super) mod outcomes;
 pub(super) mod state;
 pub(super) mod subscribers;
 
-use state::State;
+use state::MetadataState;
 
 /// The batch coordinator in memory.
 #[derive(Debug)]
 pub struct MemoryCoordinator {
     metadata_id: String,
     // Never held across an await.
-    state: Mutex<State>,
+    state: Mutex<MetadataState>,
     leases: Mutex<Leases>,
 }
 
 impl MemoryCoordinator {
-    /// An empty coordinator whose metadata's life is named `metadata_id`.
+    /// Returns an empty coordinator with this metadata id.
     pub fn new(metadata_id: impl Into<String>) -> Self {
         let leases = Mutex::new(Leases::new(Entropy::from_os().secret()));
-        Self { metadata_id: metadata_id.into(), state: Mutex::new(State::default()), leases }
+        Self {
+            metadata_id: metadata_id.into(),
+            state: Mutex::new(MetadataState::default()),
+            leases,
+        }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MetadataState> {
         self.state.lock()
     }
 }

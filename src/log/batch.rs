@@ -1,8 +1,8 @@
-//! What a record batch claims of itself, and where a run of batches lies.
+//! Metadata of record batches, and where batches are stored.
 
 use super::ids::{ObjectId, TopicPartition};
 
-/// The idempotent producer's claim on a batch (KIP-98).
+/// Producer id, epoch and sequence of a batch of an idempotent producer (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProducerSequence {
     /// Producer id, 0 or above.
@@ -13,12 +13,12 @@ pub struct ProducerSequence {
     pub base_sequence: i32,
 }
 
-/// What a checked batch brings to the batch coordinator.
+/// The metadata of a validated batch that the batch coordinator needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BatchMetadata {
-    /// Size of the whole batch in bytes, its 12-byte prefix included.
+    /// The size of the batch in bytes, including its 12-byte prefix.
     pub bytes: u32,
-    /// Offsets that the batch takes: its last offset delta plus one; at least 1.
+    /// The number of offsets of the batch: its last offset delta plus one; at least 1.
     pub offset_count: i32,
     /// The greatest timestamp among its records, in milliseconds; the append time for topics with
     /// `message.timestamp.type=LogAppendTime`; −1 when there is none.
@@ -28,13 +28,13 @@ pub struct BatchMetadata {
 }
 
 impl BatchMetadata {
-    /// The sequence of the last record, wrapped as Kafka does; `None` without a producer.
+    /// Returns the sequence of the last record, wrapped as in Kafka; `None` without a producer.
     pub fn last_sequence(&self) -> Option<i32> {
         self.producer.map(|p| add_sequence(p.base_sequence, self.offset_count - 1))
     }
 }
 
-/// `sequence + increment`, wrapping from `i32::MAX` to 0 (`DefaultRecordBatch.incrementSequence`).
+/// Returns `sequence + increment`, wrapping from `i32::MAX` to 0 (`DefaultRecordBatch.incrementSequence`).
 pub fn add_sequence(sequence: i32, increment: i32) -> i32 {
     if sequence > i32::MAX - increment {
         increment - (i32::MAX - sequence) - 1
@@ -43,38 +43,39 @@ pub fn add_sequence(sequence: i32, increment: i32) -> i32 {
     }
 }
 
-/// A run of one connection's batches for one partition inside one object: the unit of a commit.
+/// The batches of one connection for one partition in one object: the unit of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Position of the part among the object's parts; with the object id it names the commit.
+    /// The position of the part among the parts of the object. Object id and index identify the
+    /// commit of the part.
     pub index: u32,
-    /// Where its batches go.
+    /// The partition of its batches.
     pub partition: TopicPartition,
-    /// Position of its first byte in the object.
+    /// The position of its first byte in the object.
     pub start: u64,
-    /// The batches in the order in which they lie and were sent; never empty.
+    /// The batches, in the order in which they were sent and stored; never empty.
     pub batches: Vec<BatchMetadata>,
 }
 
-/// Contiguous batches of one partition inside one object: the unit of the index.
+/// Contiguous batches of one partition in one object: the unit of the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Run {
-    /// Offset of the first record.
+    /// The offset of the first record.
     pub base_offset: i64,
-    /// Offsets that the run takes; at least 1.
+    /// The number of offsets of the run; at least 1.
     pub offset_count: i64,
-    /// The object that holds the bytes.
+    /// The object that contains the bytes.
     pub object: ObjectId,
-    /// Position of the first byte in the object.
+    /// The position of the first byte in the object.
     pub start: u64,
-    /// Length in bytes.
+    /// The length in bytes.
     pub bytes: u64,
     /// The greatest timestamp of its batches, in milliseconds; −1 when there is none.
     pub max_timestamp: i64,
 }
 
 impl Run {
-    /// The offset after the last record.
+    /// Returns the offset after the last record.
     pub fn end_offset(&self) -> i64 {
         self.base_offset + self.offset_count
     }

@@ -1,59 +1,38 @@
-//! Identifiers. Offsets are plain `i64` as in Kafka's message specs; ids are types.
+//! Identifiers. Ids are types of their own; offsets are plain `i64`, as in Kafka's message specs.
 
 use std::fmt;
+
+use base64::Engine as _;
+use base64::display::Base64Display;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// A Kafka topic id (KIP-516): permanent, never reused by a recreated name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct TopicId(pub [u8; 16]);
 
 impl TopicId {
-    /// The id that requests carry when they name a topic by its name.
+    /// The id in requests that identify a topic by its name.
     pub const ZERO: Self = Self([0; 16]);
 
-    /// Whether this is [`TopicId::ZERO`].
+    /// Returns whether this is [`TopicId::ZERO`].
     pub fn is_zero(self) -> bool {
         self == Self::ZERO
     }
 
-    /// Parses the 22 characters that [`fmt::Display`] prints; `None` for anything else.
+    /// Parses the 22 characters that [`fmt::Display`] formats; returns `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() != 22 {
-            return None;
-        }
-        let (mut bits, mut held, mut out, mut at) = (0_u32, 0_u32, [0_u8; 16], 0);
-        for c in text.bytes() {
-            let value = BASE64_URL.iter().position(|&b| b == c)?;
-            bits = (bits << 6) | u32::try_from(value).ok()?;
-            held += 6;
-            if held >= 8 {
-                held -= 8;
-                if at < 16 {
-                    out[at] = ((bits >> held) & 0xff) as u8;
-                    at += 1;
-                }
-                bits &= (1 << held) - 1;
-            }
-        }
-        (at == 16 && bits == 0).then_some(Self(out))
+        // The decoder wants room for whole groups of three bytes.
+        let mut bytes = [0; 18];
+        let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
+        let (id, _) = bytes.split_first_chunk()?;
+        (length == id.len()).then_some(Self(*id))
     }
 }
 
-const BASE64_URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-/// Prints the id as Kafka's tools do: URL-safe base64 without padding.
+/// Formats the id as Kafka's tools do: URL-safe base64 without padding.
 impl fmt::Display for TopicId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.0.chunks(3) {
-            let mut bits = 0_u32;
-            for i in 0..3 {
-                bits = (bits << 8) | u32::from(chunk.get(i).copied().unwrap_or(0));
-            }
-            for i in 0..=chunk.len() {
-                let index = (bits >> (18 - 6 * i)) & 0x3f;
-                write!(f, "{}", char::from(BASE64_URL[index as usize]))?;
-            }
-        }
-        Ok(())
+        Base64Display::new(&self.0, &URL_SAFE_NO_PAD).fmt(f)
     }
 }
 
@@ -78,24 +57,24 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// The name of a WAL object; never reused.
+/// The id of a WAL object; never reused.
 ///
 /// Ids of one replica sort in the order in which it sealed the objects: `incarnation` grows with
-/// every start of a process, `sequence` with every object of it. `process_id` tells replicas apart
-/// that started in the same millisecond.
+/// every start of a process, `sequence` with every object of the process. `process_id`
+/// distinguishes processes that started in the same millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId {
-    /// Milliseconds since the Unix epoch at which the process started, raised above every
-    /// earlier incarnation of the same log where one is known.
+    /// The start of the process in milliseconds since the Unix epoch, raised above every earlier
+    /// incarnation of the same log where one is known.
     pub incarnation: u64,
-    /// A random tag of the process.
+    /// The random id of one run of a replica.
     pub process_id: u32,
-    /// 0 for the first object of the process, then dense.
+    /// 0 for the first object of the process, then increasing by 1.
     pub sequence: u32,
 }
 
 impl ObjectId {
-    /// Big-endian, so that the bytes sort as the id does.
+    /// Encodes the id, big-endian, so that the bytes sort as the id does.
     pub fn to_bytes(self) -> [u8; 16] {
         let mut out = [0; 16];
         out[..8].copy_from_slice(&self.incarnation.to_be_bytes());
@@ -104,7 +83,7 @@ impl ObjectId {
         out
     }
 
-    /// The inverse of [`ObjectId::to_bytes`].
+    /// Decodes what [`ObjectId::to_bytes`] returns.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
         Self {
@@ -114,7 +93,7 @@ impl ObjectId {
         }
     }
 
-    /// Parses what [`fmt::Display`] prints; `None` for anything else.
+    /// Parses what [`fmt::Display`] formats; returns `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let mut fields = text.split('-');
         let (incarnation, process_id, sequence) = (fields.next()?, fields.next()?, fields.next()?);
@@ -131,7 +110,7 @@ impl ObjectId {
     }
 }
 
-/// Fixed-width hexadecimal, so that keys in a listing sort as the ids do.
+/// Formats the id in fixed-width hexadecimal, so that keys in a listing sort as the ids do.
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}-{:08x}-{:08x}", self.incarnation, self.process_id, self.sequence)
@@ -143,16 +122,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn topic_ids_print_and_parse_as_kafka_does() {
+    fn topic_ids_have_kafkas_text_form() {
         let id = TopicId(*b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f");
         assert_eq!(id.to_string(), "AAECAwQFBgcICQoLDA0ODw");
         assert_eq!(TopicId::parse("AAECAwQFBgcICQoLDA0ODw"), Some(id));
         assert_eq!(TopicId::parse("AAECAwQFBgcICQoLDA0OD!"), None);
         assert_eq!(TopicId::parse("AAECAwQFBgcICQoLDA0ODwA"), None);
+        assert_eq!(TopicId::parse("AAECAwQFBgcICQoLDA0ODx"), None, "bits beyond the 16 bytes");
+        assert_eq!(TopicId::parse("AAECAwQFBgcICQoLDA0O"), None, "15 bytes");
     }
 
     #[test]
-    fn object_ids_sort_as_their_bytes_and_their_text_do() {
+    fn object_ids_sort_as_their_bytes_and_text() {
         let low = ObjectId { incarnation: 5, process_id: 9, sequence: u32::MAX };
         let high = ObjectId { incarnation: 6, process_id: 0, sequence: 0 };
         assert!(low < high && low.to_bytes() < high.to_bytes());

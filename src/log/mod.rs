@@ -4,6 +4,7 @@
 //! input makes it panic.
 
 pub mod batch;
+pub mod commit_outcome;
 pub mod ids;
 pub mod object_format;
 pub mod partition_log;

@@ -1,32 +1,20 @@
-//! The state of one diskless partition: its bounds, its index, its producers.
+//! The state of one diskless partition: its watermarks, its index, its producers.
 
 use std::collections::BTreeMap;
 
 use super::batch::{BatchMetadata, Part, Run};
+use super::commit_outcome::CommitOutcome;
 use super::ids::ObjectId;
-use super::producer_state::{Producers, RememberedBatch, Verdict};
+use super::producer_state::{Producers, RetainedBatch};
 
-/// What became of one batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Appended {
-    /// It lies in the log now, from this offset.
-    At(i64),
-    /// It lay in the log before.
-    Before(RememberedBatch),
-    /// [`Verdict::OutOfOrderSequence`].
-    OutOfOrderSequence,
-    /// [`Verdict::InvalidProducerEpoch`].
-    InvalidProducerEpoch,
-}
-
-/// Where to begin to look for runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SearchFrom {
+/// The start of a search for runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FindFrom {
     /// The run that contains this offset, or the first one after it.
     Offset(i64),
-    /// The first run whose greatest timestamp is at least this, in milliseconds.
+    /// The first run, in offset order, whose greatest timestamp is at least this (milliseconds).
     Timestamp(i64),
-    /// The first run that holds the greatest timestamp of all.
+    /// The first run, in offset order, that has the partition's greatest timestamp.
     MaxTimestamp,
 }
 
@@ -44,27 +32,28 @@ pub struct PartitionLog {
 }
 
 impl PartitionLog {
-    /// Appends what may be appended of a part: one answer for each batch, in order, and the runs
-    /// that joined the index. A batch that is not appended splits the part into two runs.
+    /// Appends the batches of a part that may be appended. Returns one outcome for each batch, in
+    /// order, and the runs that were added to the index. A batch that is not appended splits the
+    /// part into two runs.
     pub fn commit(
         &mut self,
         object: ObjectId,
         sealed_ms: i64,
         part: &Part,
-    ) -> (Vec<Appended>, Vec<Run>) {
+    ) -> (Vec<CommitOutcome>, Vec<Run>) {
         self.producers.advance(sealed_ms);
-        let (mut answers, mut runs) = (Vec::with_capacity(part.batches.len()), Vec::new());
+        let (mut outcomes, mut runs) = (Vec::with_capacity(part.batches.len()), Vec::new());
         let mut open: Option<Run> = None;
         let mut position = part.start;
         for batch in &part.batches {
-            let answer = self.append(batch);
-            match (answer, &mut open) {
-                (Appended::At(_), Some(run)) => {
+            let outcome = self.append(batch);
+            match (outcome, &mut open) {
+                (CommitOutcome::Committed { .. }, Some(run)) => {
                     run.offset_count += i64::from(batch.offset_count);
                     run.bytes += u64::from(batch.bytes);
                     run.max_timestamp = run.max_timestamp.max(batch.max_timestamp);
                 }
-                (Appended::At(base_offset), None) => {
+                (CommitOutcome::Committed { base_offset }, None) => {
                     open = Some(Run {
                         base_offset,
                         offset_count: i64::from(batch.offset_count),
@@ -77,18 +66,18 @@ impl PartitionLog {
                 _ => runs.extend(open.take()),
             }
             position = position.saturating_add(u64::from(batch.bytes));
-            answers.push(answer);
+            outcomes.push(outcome);
         }
         runs.extend(open);
         for run in &runs {
             self.bytes = self.bytes.saturating_add(run.bytes);
             self.index.insert(run.base_offset, *run);
         }
-        (answers, runs)
+        (outcomes, runs)
     }
 
-    /// Raises the log start offset, at most to the high watermark, and drops the runs that lie
-    /// wholly below it. `true` when it rose. Producers stay, as on a broker.
+    /// Raises the log start offset, at most to the high watermark, and removes the runs that end at
+    /// or below it. Returns whether it rose. Producers stay, as on a broker.
     pub fn trim(&mut self, log_start_offset: i64) -> bool {
         let start = log_start_offset.min(self.high_watermark);
         if start <= self.log_start_offset {
@@ -104,9 +93,9 @@ impl PartitionLog {
         true
     }
 
-    /// Runs in offset order from `from` until they hold `bytes_max` bytes, at most `runs_max`;
-    /// the first run is given whatever its size.
-    pub fn find(&self, from: SearchFrom, bytes_max: u64, runs_max: u32) -> Vec<Run> {
+    /// Returns runs in offset order, beginning at `from`, until they have `bytes_max` bytes; at most
+    /// `runs_max`. The first run is returned whatever its size.
+    pub fn find(&self, from: FindFrom, bytes_max: u64, runs_max: u32) -> Vec<Run> {
         let Some(first) = self.first_run(from) else { return Vec::new() };
         let mut bytes = 0_u64;
         let mut found = Vec::new();
@@ -120,59 +109,56 @@ impl PartitionLog {
         found
     }
 
-    /// The first offset that can be read.
+    /// Returns the first offset that can be read.
     pub fn log_start_offset(&self) -> i64 {
         self.log_start_offset
     }
 
-    /// The offset after the last record.
+    /// Returns the offset after the last record.
     pub fn high_watermark(&self) -> i64 {
         self.high_watermark
     }
 
-    /// Bytes of the runs in the index.
+    /// Returns the bytes of the runs in the index.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The producers that it remembers.
+    /// Returns the producers of the partition.
     pub fn producers(&self) -> &Producers {
         &self.producers
     }
 
-    fn append(&mut self, batch: &BatchMetadata) -> Appended {
+    fn append(&mut self, batch: &BatchMetadata) -> CommitOutcome {
         let base_offset = self.high_watermark;
-        if let (Some(claim), Some(last_sequence)) = (batch.producer, batch.last_sequence()) {
-            match self.producers.check(claim, last_sequence) {
-                Verdict::Append => {}
-                Verdict::Duplicate(before) => return Appended::Before(before),
-                Verdict::OutOfOrderSequence => return Appended::OutOfOrderSequence,
-                Verdict::InvalidProducerEpoch => return Appended::InvalidProducerEpoch,
+        if let (Some(producer), Some(last_sequence)) = (batch.producer, batch.last_sequence()) {
+            if let Some(outcome) = self.producers.check(producer, last_sequence) {
+                return outcome;
             }
-            let remembered = RememberedBatch {
-                base_sequence: claim.base_sequence,
+            let retained = RetainedBatch {
+                base_sequence: producer.base_sequence,
                 last_sequence,
                 base_offset,
                 max_timestamp: batch.max_timestamp,
             };
-            self.producers.remember(claim.id, claim.epoch, remembered);
+            self.producers.record(producer.id, producer.epoch, retained);
         }
         self.high_watermark = base_offset.saturating_add(i64::from(batch.offset_count));
-        Appended::At(base_offset)
+        CommitOutcome::Committed { base_offset }
     }
 
-    fn first_run(&self, from: SearchFrom) -> Option<i64> {
+    fn first_run(&self, from: FindFrom) -> Option<i64> {
         let at_least = |t: i64| self.index.values().find(|r| r.max_timestamp >= t);
         match from {
-            SearchFrom::Offset(offset) => {
+            FindFrom::Offset(offset) => {
                 let containing = self.index.range(..=offset).next_back();
                 match containing.filter(|(_, run)| run.end_offset() > offset) {
                     Some((base, _)) => Some(*base),
                     None => self.index.range(offset..).next().map(|(base, _)| *base),
                 }
             }
-            SearchFrom::Timestamp(timestamp) => at_least(timestamp).map(|r| r.base_offset),
-            SearchFrom::MaxTimestamp => {
+            FindFrom::Timestamp(timestamp) => at_least(timestamp).map(|r| r.base_offset),
+            FindFrom::MaxTimestamp => {
                 let greatest = self.index.values().map(|r| r.max_timestamp).max()?;
                 at_least(greatest).map(|r| r.base_offset)
             }

@@ -1,6 +1,6 @@
 //! The one place that turns our errors into Kafka's error codes (KIP error table, `Errors.java`).
 
-use crate::coordinator::{BatchOutcome, CoordinatorError, Refusal};
+use crate::coordinator::{CommitOutcome, CoordinatorError, Refusal};
 use crate::engine::fetch::FetchError;
 use crate::engine::list_offsets::ListOffsetsError;
 use crate::wire::record_batch::BatchError;
@@ -46,14 +46,14 @@ impl ErrorCode {
 }
 
 /// What a batch's fate is called.
-pub fn for_outcome(outcome: &BatchOutcome) -> ErrorCode {
+pub fn for_outcome(outcome: &CommitOutcome) -> ErrorCode {
     match outcome {
-        BatchOutcome::Committed { .. } | BatchOutcome::Duplicate { .. } => ErrorCode::NONE,
-        BatchOutcome::Refused(Refusal::OutOfOrderSequence) => {
+        CommitOutcome::Committed { .. } | CommitOutcome::Duplicate { .. } => ErrorCode::NONE,
+        CommitOutcome::Refused(Refusal::OutOfOrderSequence) => {
             ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
         }
-        BatchOutcome::Refused(Refusal::InvalidProducerEpoch) => ErrorCode::INVALID_PRODUCER_EPOCH,
-        BatchOutcome::Refused(Refusal::TopicDeleted) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        CommitOutcome::Refused(Refusal::InvalidProducerEpoch) => ErrorCode::INVALID_PRODUCER_EPOCH,
+        CommitOutcome::Refused(Refusal::TopicDeleted) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
     }
 }
 

@@ -1,4 +1,4 @@
-//! A Redis that begins to live anew is believed once everyone has told what he has seen of it.
+//! A Redis with a new replication id is verified against the observed positions of all replicas.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,68 +6,71 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use odradek::coordinator::redis::RedisCoordinator;
-use odradek::coordinator::redis::floors::{ObservedPositionStore, ObservedPositions};
-use odradek::coordinator::{BatchOutcome, Coordinator, CoordinatorError, Member};
+use odradek::coordinator::redis::loss_detection::observed_position::{
+    ObservedPositionStore, ObservedPositions,
+};
+use odradek::coordinator::{CommitOutcome, Coordinator, CoordinatorError, Member};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use crate::metadata_loss::{is_lost, one_batch};
+use crate::metadata_loss::{assert_lost, one_batch};
 use crate::redis_server::RedisServer;
 use crate::{RedisSettings, connect, settings};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(700);
 
-type Kept = Arc<Mutex<BTreeMap<String, ObservedPositions>>>;
+type SavedPositions = Arc<Mutex<BTreeMap<String, ObservedPositions>>>;
 
-/// Floors that outlive every process of the test.
+/// A store of observed positions that outlives the processes of the test.
 #[derive(Debug)]
 struct SharedPositions {
     replica: String,
-    kept: Kept,
+    saved: SavedPositions,
 }
 
 #[async_trait]
 impl ObservedPositionStore for SharedPositions {
-    async fn keep(&self, floors: &ObservedPositions) -> Result<(), String> {
-        self.kept.lock().insert(self.replica.clone(), floors.clone());
+    async fn save(&self, positions: &ObservedPositions) -> Result<(), String> {
+        self.saved.lock().insert(self.replica.clone(), positions.clone());
         Ok(())
     }
 
-    async fn all(&self) -> Result<Vec<ObservedPositions>, String> {
-        Ok(self.kept.lock().values().cloned().collect())
+    async fn load_all(&self) -> Result<Vec<ObservedPositions>, String> {
+        Ok(self.saved.lock().values().cloned().collect())
     }
 }
 
 /// A cluster of replicas of one Redis, of one shard.
 struct Cluster {
     server: RedisServer,
-    kept: Kept,
+    saved: SavedPositions,
     lease: Duration,
 }
 
 impl Cluster {
     fn start(lease: Duration) -> Option<Self> {
-        Some(Self { server: RedisServer::start()?, kept: Kept::default(), lease })
+        Some(Self { server: RedisServer::start()?, saved: SavedPositions::default(), lease })
     }
 
-    /// A process; it remembers nothing but what is kept.
+    /// Starts a process, which knows only the saved positions.
     fn process(&self, replica: &str) -> Arc<RedisCoordinator> {
-        let kept = Arc::clone(&self.kept);
-        let floors = Some(Arc::new(SharedPositions { replica: replica.to_owned(), kept }) as _);
-        connect(RedisSettings { floors, ..self.without_floors(replica) })
+        let saved = Arc::clone(&self.saved);
+        let store = SharedPositions { replica: replica.to_owned(), saved };
+        let position_store = Some(Arc::new(store) as _);
+        connect(RedisSettings { position_store, ..self.without_store(replica) })
     }
 
-    fn without_floors(&self, replica: &str) -> RedisSettings {
+    fn without_store(&self, replica: &str) -> RedisSettings {
         let (replica, lease) = (replica.to_owned(), self.lease);
         RedisSettings { shards: 1, replica, lease, ..settings(&self.server.url(), "c") }
     }
 
-    /// One that is attached and a member.
+    /// Starts a process that is attached and a member.
     async fn member(&self, replica: &str) -> Arc<RedisCoordinator> {
         let process = self.process(replica);
-        process.attach("cluster", "a").await.expect("it answers");
-        process.renew(&member(replica), Duration::from_secs(10)).await.expect("it answers");
+        process.attach("cluster", "a").await.expect("a reply");
+        process.renew(&member(replica), Duration::from_secs(10)).await.expect("a reply");
         process
     }
 }
@@ -91,68 +94,68 @@ fn member(replica: &str) -> Member {
 
 async fn commit(of: &RedisCoordinator, sequence: u32) -> Result<i64, CoordinatorError> {
     match of.commit(&one_batch(sequence, 0)).await?[0].batches[0] {
-        BatchOutcome::Committed { base_offset } => Ok(base_offset),
+        CommitOutcome::Committed { base_offset } => Ok(base_offset),
         other => panic!("{other:?}"),
     }
 }
 
-/// Repeats what a client would: until it is done, or certainly lost.
+/// Repeats a commit until it succeeds; panics if metadata is lost.
 async fn committed(of: &RedisCoordinator, sequence: u32) -> i64 {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         match commit(of, sequence).await {
             Ok(offset) => return offset,
             Err(CoordinatorError::MetadataLost(detail)) => panic!("lost: {detail}"),
-            Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "{error}"),
+            Err(error) => assert!(start.elapsed() < Duration::from_secs(20), "{error}"),
         }
     }
 }
 
-async fn is_waiting(of: &RedisCoordinator, sequence: u32) {
-    let answer = commit(of, sequence).await;
+async fn assert_waiting(of: &RedisCoordinator, sequence: u32) {
+    let result = commit(of, sequence).await;
     let waits =
-        matches!(answer, Err(CoordinatorError::Unavailable(_) | CoordinatorError::Unknown(_)));
-    assert!(waits, "{answer:?}");
+        matches!(result, Err(CoordinatorError::Unavailable(_) | CoordinatorError::Unknown(_)));
+    assert!(waits, "{result:?}");
 }
 
-/// Asks until the connection that broke is replaced.
+/// Checks until the lost connection is replaced.
 async fn checked(of: &RedisCoordinator) -> Result<(), CoordinatorError> {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         match of.check().await {
             Err(CoordinatorError::Unavailable(_) | CoordinatorError::Unknown(_)) => {
-                assert!(begun.elapsed() < Duration::from_secs(20), "never sure");
+                assert!(start.elapsed() < Duration::from_secs(20), "the outcome stayed unknown");
                 sleep(Duration::from_millis(20)).await;
             }
-            answer => return answer,
+            result => return result,
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_that_kept_everything_goes_on_once_all_have_told() {
+async fn restart_without_loss_is_verified_once_all_replicas_reported() {
     let Some(mut cluster) = Cluster::start(LONG) else { return };
     let (a, b) = (cluster.member("a").await, cluster.member("b").await);
     assert_eq!(committed(&a, 0).await, 0);
     let now = cluster.server.snapshot();
     cluster.server.restore(&now);
-    // Not before the other one, who may have seen more.
-    is_waiting(&a, 1).await;
-    is_waiting(&a, 1).await;
+    // Not before the other one reported, which may have observed more.
+    assert_waiting(&a, 1).await;
+    assert_waiting(&a, 1).await;
     checked(&b).await.unwrap();
     assert_eq!(committed(&a, 1).await, 1);
     assert_eq!((a.verifications(), b.verifications()), (2, 2));
-    // Once settled, a third one need not ask the others.
+    // Once it is verified, a third replica does not wait for the others.
     assert_eq!(committed(&*cluster.member("c").await, 2).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_replica_alone_goes_on_at_once() {
+async fn single_replica_verifies_at_once() {
     let Some(mut cluster) = Cluster::start(LONG) else { return };
     let a = cluster.member("a").await;
     assert_eq!(committed(&a, 0).await, 0);
     let b = cluster.member("b").await;
-    // Who left in order is not waited for.
+    // A replica that left is not waited for.
     b.renew(&member("b"), Duration::ZERO).await.unwrap();
     let now = cluster.server.snapshot();
     cluster.server.restore(&now);
@@ -160,20 +163,20 @@ async fn one_replica_alone_goes_on_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_does_not_tell_is_waited_for_as_long_as_a_lease() {
+async fn missing_report_is_waited_for_during_one_lease() {
     let Some(mut cluster) = Cluster::start(SHORT) else { return };
     let (a, b) = (cluster.member("a").await, cluster.member("b").await);
     assert_eq!(committed(&a, 0).await, 0);
     drop(b);
     let now = cluster.server.snapshot();
     cluster.server.restore(&now);
-    let begun = Instant::now();
+    let start = Instant::now();
     assert_eq!(committed(&a, 1).await, 1);
-    assert!(begun.elapsed() >= SHORT, "nobody was waited for");
+    assert!(start.elapsed() >= SHORT, "it did not wait");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_one_of_two_has_seen_holds_for_both() {
+async fn position_observed_by_one_replica_counts_for_all() {
     let Some(mut cluster) = Cluster::start(LONG) else { return };
     let (a, b) = (cluster.member("a").await, cluster.member("b").await);
     assert_eq!(committed(&a, 0).await, 0);
@@ -181,13 +184,13 @@ async fn what_one_of_two_has_seen_holds_for_both() {
     assert_eq!(committed(&b, 1).await, 1);
     let whole = cluster.server.snapshot();
     cluster.server.restore(&before);
-    // This one has not seen the commit that is missing, and must not give its offset away.
-    is_waiting(&a, 2).await;
-    is_lost(checked(&b).await);
-    is_lost(commit(&a, 2).await);
-    // A mark, not a number: a process that never saw more is refused as well.
-    is_lost(connect(cluster.without_floors("c")).attach("cluster", "a").await);
-    // The right one comes back, and nothing has to be told to anybody.
+    // This replica did not observe the missing commit, and must not assign its offset again.
+    assert_waiting(&a, 2).await;
+    assert_lost(checked(&b).await);
+    assert_lost(commit(&a, 2).await);
+    // The mark applies to processes that observed nothing too.
+    assert_lost(connect(cluster.without_store("c")).attach("cluster", "a").await);
+    // A Redis with the data is verified without intervention.
     cluster.server.restore(&whole);
     let (first, second) = tokio::join!(committed(&a, 2), committed(&b, 3));
     assert_eq!(first.min(second), 2);
@@ -195,23 +198,23 @@ async fn what_one_of_two_has_seen_holds_for_both() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_comes_late_is_heard_however_far_the_others_went_on() {
+async fn late_report_is_checked_after_further_commits() {
     let Some(mut cluster) = Cluster::start(SHORT) else { return };
     let (a, b) = (cluster.member("a").await, cluster.member("b").await);
     assert_eq!(committed(&a, 0).await, 0);
     let before = cluster.server.snapshot();
     assert_eq!(committed(&b, 1).await, 1);
     cluster.server.restore(&before);
-    // The other one is silent for longer than a lease, and its floor was not kept.
+    // The other replica is silent for longer than a lease, and its positions were not saved.
     for sequence in 2..6 {
         committed(&a, sequence).await;
     }
-    is_lost(checked(&b).await);
-    is_lost(commit(&a, 6).await);
+    assert_lost(checked(&b).await);
+    assert_lost(commit(&a, 6).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_old_snapshot_is_refused_by_processes_that_never_saw_more() {
+async fn old_snapshot_is_rejected_by_new_processes() {
     let Some(mut cluster) = Cluster::start(LONG) else { return };
     let a = cluster.member("a").await;
     assert_eq!(committed(&a, 0).await, 0);
@@ -221,12 +224,12 @@ async fn an_old_snapshot_is_refused_by_processes_that_never_saw_more() {
     let whole = cluster.server.snapshot();
     drop(a);
     cluster.server.restore(&before);
-    is_lost(cluster.process("a").attach("cluster", "a").await);
-    is_lost(cluster.process("b").attach("cluster", "a").await);
+    assert_lost(cluster.process("a").attach("cluster", "a").await);
+    assert_lost(cluster.process("b").attach("cluster", "a").await);
     cluster.server.restore(&whole);
     let b = cluster.process("b");
     b.attach("cluster", "a").await.unwrap_err();
-    // The replica that is gone was a member, and is waited for until it is back.
+    // The stopped replica was a member, and is waited for until it is back.
     let a = cluster.process("a");
     a.attach("cluster", "a").await.unwrap();
     b.attach("cluster", "a").await.unwrap();
@@ -234,38 +237,38 @@ async fn an_old_snapshot_is_refused_by_processes_that_never_saw_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn floors_are_kept_when_there_is_more_and_not_too_often() {
+async fn positions_are_saved_when_they_change_but_not_too_often() {
     let Some(cluster) = Cluster::start(LONG) else { return };
     let a = cluster.member("a").await;
-    let kept = || cluster.kept.lock().get("a").map(|floors| floors.tags.clone());
+    let saved = || cluster.saved.lock().get("a").map(|saved| saved.positions.clone());
     committed(&a, 0).await;
     a.save_observed_positions(false).await.unwrap();
-    let first = kept().unwrap();
+    let first = saved().unwrap();
     assert_eq!(first[1].as_ref().unwrap().sequence, 1);
     committed(&a, 1).await;
     a.save_observed_positions(false).await.unwrap();
-    assert_eq!(kept().unwrap(), first, "so soon again");
+    assert_eq!(saved().unwrap(), first, "saved again too soon");
     a.save_observed_positions(true).await.unwrap();
-    assert_eq!(kept().unwrap()[1].as_ref().unwrap().sequence, 2);
+    assert_eq!(saved().unwrap()[1].as_ref().unwrap().sequence, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_heard_in_the_stream_counts_as_seen() {
+async fn events_count_as_observed() {
     let Some(mut cluster) = Cluster::start(LONG) else { return };
     let (a, b) = (cluster.member("a").await, cluster.member("b").await);
-    let mut heard = a.subscribe().await.unwrap();
+    let mut events = a.subscribe().await.unwrap();
     let before = cluster.server.snapshot();
     committed(&b, 0).await;
-    heard.recv().await.unwrap();
-    // The one that committed dies, and takes along what it knew.
+    events.recv().await.unwrap();
+    // The replica that committed ends, and its observed positions with it.
     b.renew(&member("b"), Duration::ZERO).await.unwrap();
     drop(b);
     cluster.server.restore(&before);
-    is_lost(checked(&a).await);
+    assert_lost(checked(&a).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fork_is_recognised_although_its_numbers_are_greater() {
+async fn fork_with_a_greater_sequence_is_detected() {
     let Some(mut cluster) = Cluster::start(SHORT) else { return };
     let a = cluster.member("a").await;
     committed(&a, 0).await;
@@ -275,29 +278,29 @@ async fn a_fork_is_recognised_although_its_numbers_are_greater() {
     }
     let longer = cluster.server.snapshot();
     drop(a);
-    // Nobody is left who knows of these five: the window that is left.
+    // No process observed these five and none was saved: this loss is not detected.
     cluster.server.restore(&before);
     let b = cluster.member("b").await;
     assert_eq!(committed(&b, 10).await, 1);
     cluster.server.restore(&longer);
-    is_lost(checked(&b).await);
+    assert_lost(checked(&b).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_without_its_disk_is_refused() {
+async fn empty_redis_is_rejected() {
     let Some(mut cluster) = Cluster::start(LONG) else { return };
     let a = cluster.member("a").await;
     committed(&a, 0).await;
     let whole = cluster.server.snapshot();
     cluster.server.restart_empty();
-    is_lost(checked(&a).await);
-    is_lost(a.attach("cluster", "a").await);
+    assert_lost(checked(&a).await);
+    assert_lost(a.attach("cluster", "a").await);
     cluster.server.restore(&whole);
     assert_eq!(committed(&a, 1).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_zone_gets_a_number_that_was_given_and_forgotten() {
+async fn lost_zone_index_is_not_assigned_again() {
     let Some(mut cluster) = Cluster::start(LONG) else { return };
     let a = cluster.member("a").await;
     let before = cluster.server.snapshot();
@@ -306,24 +309,24 @@ async fn no_zone_gets_a_number_that_was_given_and_forgotten() {
     b.save_observed_positions(true).await.unwrap();
     drop((a, b));
     cluster.server.restore(&before);
-    is_lost(cluster.process("c").attach("cluster", "zone-c").await);
+    assert_lost(cluster.process("c").attach("cluster", "zone-c").await);
     let zones: Vec<String> =
         cluster.server.ask(&["LRANGE", "odradek:{c:registry}:zones", "0", "-1"]);
-    assert_eq!(zones, ["a"], "no number was given");
+    assert_eq!(zones, ["a"], "no index was assigned");
 }
 
-/// It has no store, so it knows nothing of what those who died had seen.
+/// It has no store, so it does not know the positions of stopped replicas.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_without_a_writer_waits_until_another_has_settled_the_life() {
+async fn replica_without_writer_waits_for_another_to_verify() {
     let Some(cluster) = Cluster::start(SHORT) else { return };
-    let sidecar = connect(RedisSettings { may_verify: false, ..cluster.without_floors("sidecar") });
+    let sidecar = connect(RedisSettings { may_verify: false, ..cluster.without_store("sidecar") });
     let Err(CoordinatorError::Unavailable(detail)) = sidecar.attach("cluster", "a").await else {
-        panic!("it settled what it knows nothing of");
+        panic!("it verified without the stored positions");
     };
     assert!(detail.contains("a replica with a writer"), "{detail}");
     sleep(SHORT * 2).await;
-    assert!(sidecar.attach("cluster", "a").await.is_err(), "however long it waits");
+    assert!(sidecar.attach("cluster", "a").await.is_err(), "it verified after a wait");
     let _writer = cluster.member("a").await;
-    sidecar.attach("cluster", "a").await.expect("now it is settled");
-    checked(&sidecar).await.expect("and it may ask");
+    sidecar.attach("cluster", "a").await.expect("it is verified now");
+    checked(&sidecar).await.expect("calls succeed");
 }

@@ -1,6 +1,6 @@
-//! The batch coordinator over real Redis servers, held to the reference model.
+//! The batch coordinator on real Redis servers, compared with the reference model.
 //!
-//! A server that is not installed fails the test; `ODRADEK_SKIP_REDIS=1` goes without.
+//! The tests fail if Redis is not installed; `ODRADEK_SKIP_REDIS=1` skips them.
 
 mod failover;
 mod loss_detection;
@@ -15,7 +15,7 @@ use metadata_loss::one_batch;
 use odradek::coordinator::conformance::{PlainHarness, check_cases, check_random};
 use odradek::coordinator::memory::MemoryCoordinator;
 use odradek::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
-use odradek::coordinator::{BatchOutcome, Coordinator, Event};
+use odradek::coordinator::{CommitOutcome, Coordinator, Event};
 use odradek::entropy::Entropy;
 use redis_server::RedisServer;
 
@@ -30,7 +30,7 @@ fn settings(url: &str, cluster: &str) -> RedisSettings {
         may_verify: true,
         lease: Duration::from_secs(10),
         replicas: 0,
-        floors: None,
+        position_store: None,
     }
 }
 
@@ -39,12 +39,12 @@ fn connect(settings: RedisSettings) -> Arc<RedisCoordinator> {
 }
 
 #[tokio::test]
-async fn the_model_answers_as_the_cases_demand() {
+async fn model_passes_the_conformance_cases() {
     check_cases(&mut PlainHarness::new(Arc::new(MemoryCoordinator::new("model")))).await;
 }
 
 #[tokio::test]
-async fn redis_answers_as_the_cases_demand() {
+async fn redis_passes_the_conformance_cases() {
     let Some(server) = RedisServer::start() else { return };
     for shards in [1, SHARDS_DEFAULT] {
         let settings = RedisSettings { shards, ..settings(&server.url(), &format!("c{shards}")) };
@@ -68,16 +68,16 @@ async fn two_replicas_share_one_order() {
     let first = a.attach("cluster", "zone-a").await.unwrap();
     let second = b.attach("cluster", "zone-b").await.unwrap();
     assert_eq!((second.zone_index, &second.metadata_id), (1, &first.metadata_id));
-    let mut heard = b.subscribe().await.unwrap();
+    let mut events = b.subscribe().await.unwrap();
     for sequence in 0..10 {
         let replica = if sequence % 2 == 0 { &a } else { &b };
         let outcome = replica.commit(&one_batch(sequence, 0)).await.unwrap()[0].batches[0];
         let base_offset = i64::from(sequence);
-        assert_eq!(outcome, BatchOutcome::Committed { base_offset });
-        let event = heard.recv().await;
+        assert_eq!(outcome, CommitOutcome::Committed { base_offset });
+        let event = events.recv().await;
         let Some(Event::Committed { runs, .. }) = event else { panic!("{event:?}") };
         assert_eq!(runs[0].base_offset, base_offset);
-        // Whoever repeats it, the stored answer comes back.
+        // A repeated commit returns the stored outcome, also from another replica.
         let again = b.commit(&one_batch(sequence, 0)).await.unwrap()[0].batches[0];
         assert_eq!(again, outcome);
     }

@@ -1,9 +1,9 @@
-//! What must never be served: metadata that is gone, older, or of another life.
+//! Metadata that is missing, older or of another metadata id is never served.
 
 use std::time::Duration;
 
 use odradek::coordinator::{
-    BatchOutcome, Commit, Coordinator, CoordinatorError, Event, FindFrom, FindRequest,
+    Commit, CommitOutcome, Coordinator, CoordinatorError, Event, FindFrom, FindRequest,
 };
 use odradek::log::batch::{BatchMetadata, Part};
 use odradek::log::ids::{ObjectId, TopicId, TopicPartition};
@@ -19,33 +19,33 @@ pub(crate) fn one_batch(sequence: u32, partition: i32) -> Commit {
     Commit { object, sealed_ms: 1_000, parts: vec![part] }
 }
 
-pub(crate) fn is_lost<T: std::fmt::Debug>(result: Result<T, CoordinatorError>) {
+pub(crate) fn assert_lost<T: std::fmt::Debug>(result: Result<T, CoordinatorError>) {
     assert!(matches!(result, Err(CoordinatorError::MetadataLost(_))), "{result:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flushed_redis_is_refused() {
+async fn flushed_redis_is_rejected() {
     let Some(server) = RedisServer::start() else { return };
     let coordinator = connect(settings(&server.url(), "c"));
     let metadata_id = coordinator.attach("cluster", "a").await.unwrap().metadata_id;
     coordinator.commit(&one_batch(0, 0)).await.unwrap();
     server.ask::<String>(&["FLUSHALL"]);
-    is_lost(coordinator.commit(&one_batch(1, 0)).await);
-    is_lost(coordinator.commit(&one_batch(0, 0)).await);
-    is_lost(coordinator.topics().await);
+    assert_lost(coordinator.commit(&one_batch(1, 0)).await);
+    assert_lost(coordinator.commit(&one_batch(0, 0)).await);
+    assert_lost(coordinator.topics().await);
     let partition = TopicPartition { topic: TopicId([9; 16]), partition: 0 };
     let request = FindRequest { partition, from: FindFrom::Offset(0), bytes_max: 1, runs_max: 1 };
-    is_lost(coordinator.find(vec![request]).await);
-    is_lost(coordinator.trim(vec![(partition, 1)]).await);
-    is_lost(coordinator.delete_topic(partition.topic).await);
-    is_lost(coordinator.attach("cluster", "a").await);
-    let known = RedisSettings { metadata_id: Some(metadata_id), ..settings(&server.url(), "c") };
-    is_lost(connect(known).attach("cluster", "a").await);
-    assert_eq!(server.ask::<i64>(&["DBSIZE"]), 0, "nothing was begun anew");
+    assert_lost(coordinator.find(vec![request]).await);
+    assert_lost(coordinator.trim(vec![(partition, 1)]).await);
+    assert_lost(coordinator.delete_topic(partition.topic).await);
+    assert_lost(coordinator.attach("cluster", "a").await);
+    let with_id = RedisSettings { metadata_id: Some(metadata_id), ..settings(&server.url(), "c") };
+    assert_lost(connect(with_id).attach("cluster", "a").await);
+    assert_eq!(server.ask::<i64>(&["DBSIZE"]), 0, "no new metadata was created");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_lost_shard_is_not_made_anew() {
+async fn lost_shard_is_not_created_again() {
     let Some(server) = RedisServer::start() else { return };
     let coordinator = connect(settings(&server.url(), "c"));
     coordinator.attach("cluster", "a").await.unwrap();
@@ -54,12 +54,12 @@ async fn one_lost_shard_is_not_made_anew() {
         coordinator.commit(&one_batch(sequence, partition)).await.unwrap();
     }
     server.ask::<i64>(&["DEL", "odradek:{c:2}:meta"]);
-    is_lost(coordinator.attach("cluster", "a").await);
-    is_lost(connect(settings(&server.url(), "c")).attach("cluster", "a").await);
+    assert_lost(coordinator.attach("cluster", "a").await);
+    assert_lost(connect(settings(&server.url(), "c")).attach("cluster", "a").await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sequence_that_went_back_is_refused() {
+async fn decreased_sequence_is_rejected() {
     let Some(server) = RedisServer::start() else { return };
     let one_shard = RedisSettings { shards: 1, ..settings(&server.url(), "c") };
     let coordinator = connect(one_shard);
@@ -68,15 +68,15 @@ async fn a_sequence_that_went_back_is_refused() {
         coordinator.commit(&one_batch(sequence, 0)).await.unwrap();
     }
     server.ask::<i64>(&["HSET", "odradek:{c:0}:meta", "sequence", "2"]);
-    is_lost(coordinator.commit(&one_batch(3, 0)).await);
+    assert_lost(coordinator.commit(&one_batch(3, 0)).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reply_that_was_lost_is_asked_for_again() {
+async fn commit_with_lost_reply_can_be_repeated() {
     let Some(server) = RedisServer::start() else { return };
-    let impatient =
+    let short_timeout =
         RedisSettings { timeout: Duration::from_millis(300), ..settings(&server.url(), "c") };
-    let coordinator = connect(impatient);
+    let coordinator = connect(short_timeout);
     coordinator.attach("cluster", "a").await.unwrap();
     server.ask::<String>(&["CLIENT", "PAUSE", "900", "ALL"]);
     let first = coordinator.commit(&one_batch(0, 0)).await;
@@ -88,20 +88,20 @@ async fn a_reply_that_was_lost_is_asked_for_again() {
             Err(error) => panic!("{error}"),
         }
     };
-    assert_eq!(outcome, BatchOutcome::Committed { base_offset: 0 });
+    assert_eq!(outcome, CommitOutcome::Committed { base_offset: 0 });
     let next = coordinator.commit(&one_batch(1, 0)).await.unwrap()[0].batches[0];
-    assert_eq!(next, BatchOutcome::Committed { base_offset: 1 }, "it was committed once");
+    assert_eq!(next, CommitOutcome::Committed { base_offset: 1 }, "it was committed once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_is_not_there_did_not_commit() {
+async fn unreachable_redis_is_unavailable() {
     let url = format!("redis://127.0.0.1:{}/", free_port());
     let attached = connect(settings(&url, "c")).attach("cluster", "a").await;
     assert!(matches!(attached, Err(CoordinatorError::Unavailable(_))), "{attached:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_follower_whose_connection_broke_is_told_of_a_gap() {
+async fn subscriber_gets_a_gap_after_a_lost_connection() {
     let Some(server) = RedisServer::start() else { return };
     let coordinator = connect(RedisSettings { shards: 1, ..settings(&server.url(), "c") });
     coordinator.attach("cluster", "a").await.unwrap();
@@ -110,7 +110,7 @@ async fn a_follower_whose_connection_broke_is_told_of_a_gap() {
     assert!(matches!(events.recv().await, Some(Event::Committed { .. })));
     server.ask::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     assert_eq!(events.recv().await, Some(Event::Gap));
-    // The registry's stream broke as well.
+    // The connection for the registry's stream was lost too.
     assert_eq!(events.recv().await, Some(Event::Gap));
     let mut committed = coordinator.commit(&one_batch(1, 0)).await;
     while committed.is_err() {
@@ -120,12 +120,12 @@ async fn a_follower_whose_connection_broke_is_told_of_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_follower_that_missed_entries_is_told_of_a_gap() {
+async fn subscriber_gets_a_gap_after_missed_entries() {
     let Some(server) = RedisServer::start() else { return };
     let coordinator = connect(RedisSettings { shards: 1, ..settings(&server.url(), "c") });
     coordinator.attach("cluster", "a").await.unwrap();
     let mut events = coordinator.subscribe().await.unwrap();
-    // As if entries had come and been cut away.
+    // As if entries were added and trimmed.
     server.ask::<i64>(&["HINCRBY", "odradek:{c:0}:meta", "sequence", "3"]);
     coordinator.commit(&one_batch(0, 0)).await.unwrap();
     assert_eq!(events.recv().await, Some(Event::Gap));
@@ -133,7 +133,7 @@ async fn a_follower_that_missed_entries_is_told_of_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_of_many_partitions_is_forgotten_whole() {
+async fn topic_with_many_partitions_is_deleted_completely() {
     let Some(server) = RedisServer::start() else { return };
     let coordinator = connect(settings(&server.url(), "c"));
     coordinator.attach("cluster", "a").await.unwrap();

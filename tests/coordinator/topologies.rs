@@ -1,16 +1,16 @@
-//! The same coordinator behind Sentinels and over a Redis Cluster.
+//! The coordinator behind Sentinels and on a Redis Cluster.
 
 use std::net::TcpListener;
 
 use odradek::coordinator::conformance::{PlainHarness, check_cases, check_random};
-use odradek::coordinator::{BatchOutcome, Coordinator};
+use odradek::coordinator::{CommitOutcome, Coordinator};
 
 use crate::metadata_loss::one_batch;
 use crate::redis_server::{RedisServer, wait_until};
 use crate::{connect, settings};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sentinel_names_the_master_and_after_a_failover_the_new_one() {
+async fn sentinel_names_the_new_master_after_a_failover() {
     let Some(master) = RedisServer::start() else { return };
     let of_master = ["--replicaof", "127.0.0.1", &master.port().to_string()];
     let Some(replica) = RedisServer::start_with(&of_master) else { return };
@@ -28,9 +28,11 @@ async fn a_sentinel_names_the_master_and_after_a_failover_the_new_one() {
     let coordinator = connect(settings(&url, "c"));
     coordinator.attach("cluster", "a").await.unwrap();
     coordinator.commit(&one_batch(0, 0)).await.unwrap();
-    // Not WAIT: it speaks of what its own connection wrote.
+    // WAIT would wait for the writes of its own connection only.
     let has_it = || {
-        (0..4).any(|shard| replica.ask::<i64>(&["XLEN", &format!("odradek:{{c:{shard}}}:log")]) > 0)
+        (0..4).any(|shard| {
+            replica.ask::<i64>(&["XLEN", &format!("odradek:{{c:{shard}}}:events")]) > 0
+        })
     };
     wait_until("the replica has the commit", has_it);
     drop(master);
@@ -40,11 +42,11 @@ async fn a_sentinel_names_the_master_and_after_a_failover_the_new_one() {
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
         }
     };
-    assert_eq!(outcome, BatchOutcome::Committed { base_offset: 1 });
+    assert_eq!(outcome, CommitOutcome::Committed { base_offset: 1 });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_answers_as_the_model_does() {
+async fn cluster_equals_the_model() {
     let Some(nodes) = cluster_of_three() else { return };
     let hosts: Vec<_> = nodes.iter().map(|n| format!("127.0.0.1:{}", n.port())).collect();
     let url = format!("redis-cluster://{}", hosts.join(","));

@@ -145,8 +145,8 @@ async fn every_failure_of_the_store_has_one_outcome() {
 
 /// A fault of the coordinator that stands, and is lifted.
 async fn coordinator(name: &str, allowed: &[Reported], fault: faulty::Fault) {
-    let begin = |replica: &Replica| replica.coordinator.set_standing(Call::Commit, Some(fault));
-    let end = |replica: &Replica| replica.coordinator.set_standing(Call::Commit, None);
+    let begin = |replica: &Replica| replica.coordinator.set_persistent(Call::Commit, Some(fault));
+    let end = |replica: &Replica| replica.coordinator.set_persistent(Call::Commit, None);
     check(name, allowed, begin, end).await;
 }
 

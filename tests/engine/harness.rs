@@ -7,7 +7,7 @@ use odradek::clock::{ManualClock, WallClock};
 use odradek::coordinator::embedded::EmbeddedCoordinator;
 use odradek::coordinator::faulty::FaultyCoordinator;
 use odradek::coordinator::memory::MemoryCoordinator;
-use odradek::coordinator::{BatchOutcome, Coordinator};
+use odradek::coordinator::{CommitOutcome, Coordinator};
 use odradek::engine::Components;
 use odradek::engine::cache::{ObjectCache, StoreSource};
 use odradek::engine::fetch::{FetchSpec, FetchedPartition, Fetcher, LongPolls, PartitionFetch};
@@ -184,7 +184,9 @@ pub(crate) fn fetch(partitions: &[(i32, i64)], wait: Duration) -> FetchSpec {
 #[track_caller]
 pub(crate) fn offset(outcome: RowOutcome) -> i64 {
     match outcome {
-        RowOutcome::Decided { outcome: BatchOutcome::Committed { base_offset }, .. } => base_offset,
+        RowOutcome::Decided { outcome: CommitOutcome::Committed { base_offset }, .. } => {
+            base_offset
+        }
         other => panic!("not committed: {other:?}"),
     }
 }
@@ -195,7 +197,7 @@ pub(crate) fn offset_at_last(outcome: RowOutcome) -> i64 {
     match outcome {
         RowOutcome::Decided {
             outcome:
-                BatchOutcome::Committed { base_offset } | BatchOutcome::Duplicate { base_offset, .. },
+                CommitOutcome::Committed { base_offset } | CommitOutcome::Duplicate { base_offset, .. },
             ..
         } => base_offset,
         other => panic!("not in the log: {other:?}"),

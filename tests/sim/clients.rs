@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use odradek::coordinator::{BatchOutcome, Coordinator as _, FindFrom, FindRequest};
+use odradek::coordinator::{CommitOutcome, Coordinator as _, FindFrom, FindRequest};
 use odradek::engine::fetch::{FetchError, FetchSpec, FetchedPartition, PartitionFetch};
 use odradek::engine::produce::{FlushProfile, RowOutcome};
 use odradek::entropy::Entropy;
@@ -89,13 +89,13 @@ impl Producer {
                 return Err(io::Error::other("the coordinator is lost"));
             };
             match outcome {
-                BatchOutcome::Committed { base_offset }
-                | BatchOutcome::Duplicate { base_offset, .. } => {
+                CommitOutcome::Committed { base_offset }
+                | CommitOutcome::Duplicate { base_offset, .. } => {
                     self.world.history.acked(sent.partition, base_offset, &sent.values);
                     self.in_flight.pop_front();
                 }
                 // What came before it was lost on its way, and is sent again.
-                BatchOutcome::Refused(refusal) => {
+                CommitOutcome::Refused(refusal) => {
                     self.world.history.count("batches refused");
                     return Err(io::Error::other(format!("{refusal:?}")));
                 }

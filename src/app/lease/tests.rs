@@ -71,7 +71,7 @@ impl Harness {
     /// Cuts a replica's connection to the coordinator, or restores it.
     fn set_disconnected(&self, replica: usize, is_disconnected: bool) {
         self.faulty[replica]
-            .set_standing(Operation::Renew, is_disconnected.then_some(Fault::REFUSED));
+            .set_persistent(Operation::Renew, is_disconnected.then_some(Fault::REFUSED));
     }
 }
 

@@ -1,15 +1,15 @@
-//! Cases written by hand: what a reader would ask first.
+//! Hand-written cases of the basic guarantees.
 
 use super::*;
 use crate::coordinator::{
-    BatchOutcome, BindRule, CoordinatorError, PartOutcome, Refusal, Registration, TopicBinding,
+    BindRule, CommitOutcome, CoordinatorError, PartOutcome, Refusal, Registration, TopicBinding,
     TopicType, Watermarks,
 };
 
-/// Runs every case against a coordinator that was never used.
+/// Runs every case against a coordinator without metadata.
 ///
 /// # Panics
-/// When an answer is wrong.
+/// When a result is wrong.
 pub async fn check_cases(harness: &mut dyn Harness) {
     attachment(harness).await;
     registry(harness).await;
@@ -35,19 +35,19 @@ async fn commit(
     (commit, outcomes)
 }
 
-/// Commits one batch to a partition; its outcome.
+/// Commits one batch to a partition and returns its outcome.
 async fn commit_one(
     harness: &mut dyn Harness,
     sealed_ms: i64,
     to: TopicPartition,
     batch: BatchMetadata,
-) -> BatchOutcome {
+) -> CommitOutcome {
     let (_, outcomes) = commit(harness, sealed_ms, vec![(to, vec![batch])]).await;
     outcomes[0].batches[0]
 }
 
-fn at(base_offset: i64) -> BatchOutcome {
-    BatchOutcome::Committed { base_offset }
+fn at(base_offset: i64) -> CommitOutcome {
+    CommitOutcome::Committed { base_offset }
 }
 
 async fn attachment(harness: &dyn Harness) {
@@ -57,8 +57,8 @@ async fn attachment(harness: &dyn Harness) {
     assert_attached(&subject.attach("cluster", "zone-b").await.expect("attach"), 1, &both);
     assert_attached(&subject.attach("cluster", "zone-a").await.expect("attach"), 0, &both);
     match subject.attach("another", "zone-c").await {
-        Err(CoordinatorError::OtherCluster { bound, asked }) => {
-            assert_eq!((bound.as_str(), asked.as_str()), ("cluster", "another"));
+        Err(CoordinatorError::OtherCluster { bound, requested }) => {
+            assert_eq!((bound.as_str(), requested.as_str()), ("cluster", "another"));
         }
         other => panic!("another cluster was accepted: {other:?}"),
     }
@@ -80,7 +80,7 @@ async fn registry(harness: &dyn Harness) {
     };
     assert_eq!(register(Classic, FirstWins).await, Classic);
     assert_eq!(register(Diskless, FirstWins).await, Classic);
-    // Not at one stroke, and back as long as it is not done.
+    // A migration takes two steps, and can be undone after the first.
     assert_eq!(register(Diskless, Migrate).await, Classic);
     assert_eq!(register(Migrating, FirstWins).await, Classic);
     assert_eq!(register(Migrating, Migrate).await, Migrating);
@@ -99,7 +99,7 @@ async fn repeated_commit(harness: &mut dyn Harness) {
     let to: Vec<_> = (0..6).map(|p| (partition(11, p), vec![plain(10, 3, 1)])).collect();
     let (commit, first) = commit(harness, EPOCH_MS, to).await;
     assert!(first.iter().all(|part| part.batches == [at(0)]));
-    let again = harness.subject().commit(&commit).await.expect("a repeat");
+    let again = harness.subject().commit(&commit).await.expect("a repeated call");
     assert_eq!(again, first);
     let found = harness.subject().find(vec![find_all(partition(11, 5))]).await.expect("find");
     let bounds = Watermarks { log_start_offset: 0, high_watermark: 3, bytes: 10 };
@@ -108,7 +108,7 @@ async fn repeated_commit(harness: &mut dyn Harness) {
 
 async fn idempotence(harness: &mut dyn Harness) {
     let to = partition(12, 0);
-    let out_of_order = BatchOutcome::Refused(Refusal::OutOfOrderSequence);
+    let out_of_order = CommitOutcome::Refused(Refusal::OutOfOrderSequence);
     for i in 0..6_i32 {
         let outcome = commit_one(harness, EPOCH_MS, to, idempotent(5, 1, 40 + i, 1)).await;
         assert_eq!(outcome, at(i64::from(i)));
@@ -116,12 +116,12 @@ async fn idempotence(harness: &mut dyn Harness) {
     for i in 1..6_i32 {
         let again = commit_one(harness, EPOCH_MS, to, idempotent(5, 1, 40 + i, 1)).await;
         let max_timestamp = EPOCH_MS + i64::from(40 + i);
-        assert_eq!(again, BatchOutcome::Duplicate { base_offset: i64::from(i), max_timestamp });
+        assert_eq!(again, CommitOutcome::Duplicate { base_offset: i64::from(i), max_timestamp });
     }
     let cases = [
         (idempotent(5, 1, 40, 1), out_of_order),
         (idempotent(5, 1, 47, 1), out_of_order),
-        (idempotent(5, 0, 46, 1), BatchOutcome::Refused(Refusal::InvalidProducerEpoch)),
+        (idempotent(5, 0, 46, 1), CommitOutcome::Refused(Refusal::InvalidProducerEpoch)),
         (idempotent(5, 2, 1, 1), out_of_order),
         (idempotent(5, 2, 0, 1), at(6)),
         (idempotent(6, 0, i32::MAX - 1, 4), at(7)),
@@ -143,10 +143,10 @@ async fn expiry(harness: &mut dyn Harness) {
     let to = partition(13, 0);
     assert_eq!(commit_one(harness, EPOCH_MS, to, idempotent(5, 0, 0, 1)).await, at(0));
     let early = commit_one(harness, EPOCH_MS + DAY_MS - 1, to, idempotent(5, 0, 9, 1)).await;
-    assert_eq!(early, BatchOutcome::Refused(Refusal::OutOfOrderSequence));
+    assert_eq!(early, CommitOutcome::Refused(Refusal::OutOfOrderSequence));
     assert_eq!(commit_one(harness, EPOCH_MS + DAY_MS, to, plain(1, 1, 0)).await, at(1));
     assert_eq!(harness.subject().producers(to).await.expect("producers"), []);
-    // A seal time before the others: the partition's clock does not go back.
+    // An earlier seal time: the partition's clock does not go back.
     assert_eq!(commit_one(harness, EPOCH_MS, to, idempotent(5, 0, 9, 1)).await, at(2));
 }
 
@@ -157,7 +157,7 @@ async fn runs_and_trims(harness: &mut dyn Harness) {
     let batches = vec![plain(30, 1, 2), idempotent(8, 0, 3, 1), plain(40, 1, -1)];
     let (_, outcomes) = commit(harness, EPOCH_MS, vec![(to, batches)]).await;
     let max_timestamp = EPOCH_MS + 3;
-    let again = BatchOutcome::Duplicate { base_offset: 5, max_timestamp };
+    let again = CommitOutcome::Duplicate { base_offset: 5, max_timestamp };
     assert_eq!(outcomes[0].batches, [at(6), again, at(7)]);
     let subject = harness.subject();
     let find = async |from| {
@@ -182,7 +182,7 @@ async fn runs_and_trims(harness: &mut dyn Harness) {
     assert_eq!(commit_one(harness, EPOCH_MS, to, idempotent(8, 0, 4, 1)).await, at(8));
 }
 
-/// Every run is found by its own timestamp, also those beside a boundary of an index.
+/// Finds every run by its own timestamp, also next to a boundary of an index.
 async fn rising_times(harness: &mut dyn Harness) {
     let to = partition(18, 0);
     for i in 0..200_i64 {
@@ -198,7 +198,7 @@ async fn rising_times(harness: &mut dyn Harness) {
     assert_eq!(bases, (0..200).collect::<Vec<_>>());
 }
 
-/// More runs than one window of any index, with a timestamp that breaks the order.
+/// Finds runs among more than one window of any index, with a timestamp out of order.
 async fn time_index(harness: &mut dyn Harness) {
     let to = partition(15, 0);
     for i in 0..150_i64 {
@@ -229,39 +229,41 @@ async fn deleted_topic(harness: &mut dyn Harness) {
     subject.register(vec![registration.clone()]).await.expect("register");
     let parts = || (0..40).map(|p| (partition(16, p), vec![idempotent(1, 0, 5, 2)])).collect();
     let (before, outcomes) = commit(harness, EPOCH_MS, parts()).await;
-    subject.delete_topic(topic).await.expect("forget");
-    subject.delete_topic(topic).await.expect("a repeat");
+    subject.delete_topic(topic).await.expect("delete_topic");
+    subject.delete_topic(topic).await.expect("a repeated call");
     assert!(subject.topics().await.expect("topics").iter().all(|b| b.topic != topic));
     let (_, late) = commit(harness, EPOCH_MS, parts()).await;
-    let deleted = BatchOutcome::Refused(Refusal::TopicDeleted);
+    let deleted = CommitOutcome::Refused(Refusal::TopicDeleted);
     assert!(late.iter().all(|part| part.batches == [deleted] && part.log_start_offset == 0));
-    assert_eq!(subject.commit(&before).await.expect("a repeat"), outcomes);
+    assert_eq!(subject.commit(&before).await.expect("a repeated call"), outcomes);
     let found = subject.find(vec![find_all(partition(16, 7))]).await.expect("find");
     assert_eq!((found[0].watermarks, found[0].runs.len()), (Watermarks::default(), 0));
     assert_eq!(subject.producers(partition(16, 7)).await.expect("producers"), []);
-    // No id is given twice: whatever is asked, it stays forgotten, and others are bound beside it.
+    // A deleted id stays deleted under every rule, and other ids are bound in the same call.
     let other = TopicBinding { topic: TopicId([20; 16]), ..registration.binding.clone() };
-    let asked = [
+    let registrations = [
         registration.clone(),
         Registration { binding: other.clone(), rule: BindRule::FirstWins },
         Registration { rule: BindRule::Migrate, ..registration },
     ];
-    let bound = subject.register(asked.to_vec()).await.expect("an answer");
+    let bound = subject.register(registrations.to_vec()).await.expect("register");
     assert_eq!(bound, [None, Some(other), None]);
     assert!(subject.topics().await.expect("topics").iter().all(|b| b.topic != topic));
     let (_, late) = commit(harness, EPOCH_MS, parts()).await;
     assert!(late.iter().all(|part| part.batches == [deleted]));
-    subject.delete_topic(TopicId([20; 16])).await.expect("forget");
+    subject.delete_topic(TopicId([20; 16])).await.expect("delete_topic");
 }
 
 async fn subscribers(harness: &mut dyn Harness) {
     let subject = harness.subject();
-    let (mut a, mut b) =
-        (subject.subscribe().await.expect("follow"), subject.subscribe().await.expect("follow"));
+    let (mut a, mut b) = (
+        subject.subscribe().await.expect("subscribe"),
+        subject.subscribe().await.expect("subscribe"),
+    );
     let to =
         vec![(partition(17, 0), vec![plain(5, 1, 0)]), (partition(17, 1), vec![plain(6, 1, 0)])];
     let (commit, _) = commit(harness, EPOCH_MS, to).await;
-    subject.commit(&commit).await.expect("a repeat tells nothing");
+    subject.commit(&commit).await.expect("a repeated commit");
     subject.trim(vec![(partition(17, 1), 1)]).await.expect("trim");
     let events = next_events(&mut a, 3).await;
     assert_eq!(events, next_events(&mut b, 3).await);

@@ -7,42 +7,42 @@ use crate::coordinator::{BindRule, Registration, TopicBinding, TopicType};
 use crate::entropy::Entropy;
 use crate::log::batch::add_sequence;
 
-/// Topics in use at once; some of them are forgotten, because no forgotten one comes back.
+/// The number of topics in use at once. Deleted ones are replaced, because they stay deleted.
 const TOPICS: u64 = 3;
 const PARTITIONS: u64 = 3;
-/// Longer repeats may meet outcomes that were dropped.
+/// The number of recent commits that are repeated; the outcomes of older ones may have expired.
 const REPEATED_COMMITS: usize = 8;
 
-/// Runs `steps` random commands, replayable by `seed`, against a coordinator that was never used.
+/// Runs `steps` random commands, reproducible by `seed`, against a coordinator without metadata.
 ///
 /// # Panics
-/// When an answer or an event differs from the model's.
+/// When a result or an event differs from the model's.
 pub async fn check_random(harness: &mut dyn Harness, seed: u64, steps: usize) {
     let model = model().await;
     harness.subject().attach("cluster", "zone-a").await.expect("attach");
-    let mut world = World::new(seed);
+    let mut workload = Workload::new(seed);
     let mut expected = model.subscribe().await.expect("the model never fails");
-    let mut followed = harness.subject().subscribe().await.expect("follow");
+    let mut received = harness.subject().subscribe().await.expect("subscribe");
     for step in 0..steps {
         let context = format!("seed {seed}, step {step}");
-        if world.rng.below(100) == 0 && harness.restart().await {
-            world.recent.clear();
+        if workload.rng.below(100) == 0 && harness.restart().await {
+            workload.recent.clear();
             harness.subject().attach("cluster", "zone-a").await.expect("attach");
-            followed = harness.subject().subscribe().await.expect("follow");
-            assert_equal_everywhere(&model, &*harness.subject(), &world, &context).await;
+            received = harness.subject().subscribe().await.expect("subscribe");
+            assert_equal_everywhere(&model, &*harness.subject(), &workload, &context).await;
             continue;
         }
-        world.step(&model, harness, &context).await;
+        workload.step(&model, harness, &context).await;
         let mut events = Vec::new();
         while let Ok(event) = expected.try_recv() {
             events.push(event);
         }
-        events.sort_by_key(about);
-        assert_eq!(next_events(&mut followed, events.len()).await, events, "{context}");
-        assert_no_event(&mut followed);
+        events.sort_by_key(subject_of);
+        assert_eq!(next_events(&mut received, events.len()).await, events, "{context}");
+        assert_no_event(&mut received);
     }
     let context = format!("seed {seed}, end");
-    assert_equal_everywhere(&model, &*harness.subject(), &world, &context).await;
+    assert_equal_everywhere(&model, &*harness.subject(), &workload, &context).await;
 }
 
 struct Rng(Entropy);
@@ -57,19 +57,19 @@ impl Rng {
     }
 }
 
-struct World {
+struct Workload {
     rng: Rng,
-    /// The first of the topics in use; those below it were given up.
+    /// The first topic in use; those below it were deleted.
     first_topic: u64,
     sealed_ms: i64,
     recent: Vec<Commit>,
-    /// The newest epoch and the next sequence that each producer believes in.
+    /// The newest epoch and the next sequence of each producer.
     producers: BTreeMap<(TopicPartition, i64), (i16, i32)>,
-    /// Batches sent, to be sent again.
+    /// Sent batches, to be sent again.
     sent: BTreeMap<TopicPartition, Vec<BatchMetadata>>,
 }
 
-impl World {
+impl Workload {
     fn new(seed: u64) -> Self {
         Self {
             rng: Rng(Entropy::from_seed(seed)),
@@ -87,8 +87,8 @@ impl World {
             0..50 => {
                 let commit = self.commit(harness.next_object());
                 harness.put(&commit).await;
-                let answers = (model.commit(&commit).await, subject.commit(&commit).await);
-                assert_same(answers, context);
+                let results = (model.commit(&commit).await, subject.commit(&commit).await);
+                assert_same(results, context);
                 self.recent.push(commit);
                 if self.recent.len() > REPEATED_COMMITS {
                     self.recent.remove(0);
@@ -96,32 +96,36 @@ impl World {
             }
             50..58 => {
                 if let Some(commit) = self.recent.first() {
-                    let answers = (model.commit(commit).await, subject.commit(commit).await);
-                    assert_same(answers, context);
+                    let results = (model.commit(commit).await, subject.commit(commit).await);
+                    assert_same(results, context);
                 }
             }
             58..80 => {
                 let requests: Vec<_> = (0..=self.rng.below(4)).map(|_| self.request()).collect();
-                let answers = (model.find(requests.clone()).await, subject.find(requests).await);
-                assert_same(answers, context);
+                let results = (model.find(requests.clone()).await, subject.find(requests).await);
+                assert_same(results, context);
             }
             80..87 => {
                 let starts: Vec<_> = (0..=self.rng.below(2))
                     .map(|_| (self.partition(), self.rng.below(60).cast_signed() - 2))
                     .collect();
-                let answers = (model.trim(starts.clone()).await, subject.trim(starts).await);
-                assert_same(answers, context);
+                let results = (model.trim(starts.clone()).await, subject.trim(starts).await);
+                assert_same(results, context);
             }
             87..91 => {
                 let partition = self.partition();
-                let answers =
+                let results =
                     (model.producers(partition).await, subject.producers(partition).await);
-                assert_same(answers, context);
+                assert_same(results, context);
             }
             91..97 => {
-                let asked: Vec<_> = (0..=self.rng.below(2)).map(|_| self.registration()).collect();
-                let answers = (model.register(asked.clone()).await, subject.register(asked).await);
-                assert_same(answers, context);
+                let registrations: Vec<_> =
+                    (0..=self.rng.below(2)).map(|_| self.registration()).collect();
+                let results = (
+                    model.register(registrations.clone()).await,
+                    subject.register(registrations).await,
+                );
+                assert_same(results, context);
             }
             97 => {
                 let topic = self.partition().topic;
@@ -178,16 +182,16 @@ impl World {
         let id = self.rng.pick(&[0, 7, 1 << 60, i64::MAX]);
         let first = self.rng.pick(&[0, 5, i32::MAX - 1, i32::MAX]);
         let (epoch, next) = self.producers.entry((to, id)).or_insert((0, first));
-        let (claimed_epoch, base_sequence) = match self.rng.below(12) {
+        let (sent_epoch, base_sequence) = match self.rng.below(12) {
             0 => (*epoch, add_sequence(*next, 1)),
             1 => (epoch.saturating_sub(1).max(0), *next),
             2 => (*epoch + 1, 0),
             3 => (*epoch + 1, 1),
             _ => (*epoch, *next),
         };
-        batch.producer = Some(ProducerSequence { id, epoch: claimed_epoch, base_sequence });
-        if base_sequence == *next || (claimed_epoch > *epoch && base_sequence == 0) {
-            *epoch = claimed_epoch.max(*epoch);
+        batch.producer = Some(ProducerSequence { id, epoch: sent_epoch, base_sequence });
+        if base_sequence == *next || (sent_epoch > *epoch && base_sequence == 0) {
+            *epoch = sent_epoch.max(*epoch);
             *next = add_sequence(base_sequence, count);
         }
         sent.push(batch);
@@ -225,20 +229,22 @@ where
 {
     let model = model.expect("the model never fails");
     match subject {
-        Ok(subject) => assert_eq!(subject, model, "{context}: left is not the model"),
-        Err(error) => panic!("{context}: {error:?}, the model says {model:?}"),
+        Ok(subject) => {
+            assert_eq!(subject, model, "{context}: left is the subject, right the model")
+        }
+        Err(error) => panic!("{context}: {error:?}, the model returns {model:?}"),
     }
 }
 
-/// Compares everything that can be asked, one partition after the other.
+/// Compares all topics, and the runs and producers of every partition.
 async fn assert_equal_everywhere(
     model: &dyn Coordinator,
     subject: &dyn Coordinator,
-    world: &World,
+    workload: &Workload,
     context: &str,
 ) {
     assert_same((model.topics().await, subject.topics().await), context);
-    for topic in 1..u8::try_from(world.first_topic + TOPICS).expect("a small number") {
+    for topic in 1..u8::try_from(workload.first_topic + TOPICS).expect("a small number") {
         for index in 0..i32::try_from(PARTITIONS).expect("a small number") {
             let partition = partition(topic, index);
             let all = vec![find_all(partition)];

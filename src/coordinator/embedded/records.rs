@@ -23,19 +23,22 @@ const TOPICS_PREFIX: &str = "embedded/topics/";
 const TRIMS_PREFIX: &str = "embedded/trims/";
 const INCARNATIONS_PREFIX: &str = "embedded/incarnations/";
 
-/// The version that is written; no other is read.
+/// The version of the records; no other is accepted.
 const FORMAT: u32 = 1;
 
 const PAGE_KEYS: usize = 1000;
 
-/// A place in the order of all objects.
+/// The number of concurrent reads and writes of records and footers.
+pub(super) const CONCURRENCY: usize = 16;
+
+/// A position in the order of all objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Position {
+pub(super) struct LogPosition {
     pub(super) incarnation: u64,
     pub(super) sequence: u32,
 }
 
-impl Position {
+impl LogPosition {
     pub(super) const START: Self = Self { incarnation: 0, sequence: 0 };
 }
 
@@ -45,9 +48,9 @@ pub(super) struct ClusterRecord {
     format: u32,
     pub(super) metadata_id: String,
     pub(super) cluster_id: Option<String>,
-    /// By index.
+    /// The zones by index.
     pub(super) zones: Vec<String>,
-    /// How many diskless nodes each zone has, by its index; 0 where nobody asked for any yet.
+    /// The number of diskless nodes of each zone, by its index; 0 if none were requested.
     #[serde(default)]
     pub(super) nodes: Vec<u16>,
 }
@@ -64,7 +67,7 @@ enum TopicState {
     Classic,
     Diskless,
     Migrating,
-    TopicDeleted,
+    Deleted,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -73,12 +76,12 @@ pub(super) struct TopicRecord {
     format: u32,
     name: String,
     state: TopicState,
-    /// What objects before this brought to the topic belongs to a life that was forgotten.
-    pub(super) since: Position,
+    /// Objects before this position have no records of the topic.
+    pub(super) since: LogPosition,
 }
 
 impl TopicRecord {
-    pub(super) fn bound(binding: &TopicBinding, since: Position) -> Self {
+    pub(super) fn bound(binding: &TopicBinding, since: LogPosition) -> Self {
         let state = match binding.topic_type {
             TopicType::Classic => TopicState::Classic,
             TopicType::Diskless => TopicState::Diskless,
@@ -88,17 +91,17 @@ impl TopicRecord {
     }
 
     pub(super) fn deleted() -> Self {
-        let (name, state) = (String::new(), TopicState::TopicDeleted);
-        Self { format: FORMAT, name, state, since: Position::START }
+        let (name, state) = (String::new(), TopicState::Deleted);
+        Self { format: FORMAT, name, state, since: LogPosition::START }
     }
 
-    /// `None` for a forgotten topic.
+    /// Returns `None` for a deleted topic.
     pub(super) fn binding(&self, topic: TopicId) -> Option<TopicBinding> {
         let topic_type = match self.state {
             TopicState::Classic => TopicType::Classic,
             TopicState::Diskless => TopicType::Diskless,
             TopicState::Migrating => TopicType::Migrating,
-            TopicState::TopicDeleted => return None,
+            TopicState::Deleted => return None,
         };
         Some(TopicBinding { topic, name: self.name.clone(), topic_type })
     }
@@ -119,19 +122,19 @@ impl TrimRecord {
 
     pub(super) fn raise(&mut self, starts: BTreeMap<i32, i64>) {
         for (partition, start) in starts {
-            let known = self.partitions.entry(partition).or_insert(start);
-            *known = start.max(*known);
+            let current = self.partitions.entry(partition).or_insert(start);
+            *current = start.max(*current);
         }
     }
 }
 
-/// What an incarnation took over from an earlier one.
+/// The objects that an incarnation inherits from an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Adopted {
+pub(super) struct InheritedIncarnation {
     pub(super) incarnation: u64,
     pub(super) process_id: u32,
-    /// Its objects 0 to this, exclusive, count; what landed later does not.
+    /// The objects with a sequence below this are part of the log; later ones are not.
     pub(super) sequences: u32,
 }
 
@@ -140,8 +143,8 @@ pub(super) struct Adopted {
 pub(super) struct IncarnationRecord {
     format: u32,
     pub(super) process_id: u32,
-    /// Earlier incarnations, ascending; one that is not named is not adopted at all.
-    pub(super) adopted: Vec<Adopted>,
+    /// Earlier incarnations, ascending; no object of any other incarnation is inherited.
+    pub(super) inherited: Vec<InheritedIncarnation>,
 }
 
 /// Reads and writes the records.
@@ -202,17 +205,17 @@ impl Records {
         self.save(&key, record, PutMode::Overwrite).await.map_err(store_error)
     }
 
-    /// Topics that have a record, in no order that matters.
+    /// Returns the topics that have a record, in any order.
     pub(super) async fn topics_recorded(&self) -> Result<Vec<TopicId>, CoordinatorError> {
         self.ids_below(TOPICS_PREFIX).await
     }
 
-    /// Topics that were trimmed.
+    /// Returns the topics that were trimmed.
     pub(super) async fn topics_trimmed(&self) -> Result<Vec<TopicId>, CoordinatorError> {
         self.ids_below(TRIMS_PREFIX).await
     }
 
-    /// Every incarnation that ever began, ascending.
+    /// Returns every incarnation, ascending.
     pub(super) async fn incarnations(&self) -> Result<Vec<u64>, CoordinatorError> {
         let parse = |name: &str| u64::from_str_radix(name, 16).ok();
         self.names_below(INCARNATIONS_PREFIX, parse).await
@@ -225,31 +228,31 @@ impl Records {
         let key = incarnation_key(incarnation);
         let record = self.load(&key).await?;
         record.ok_or_else(|| {
-            CoordinatorError::MetadataLost(format!("{key} vanished while it was read"))
+            CoordinatorError::MetadataLost(format!("{key} was deleted while it was read"))
         })
     }
 
-    /// Claims an incarnation; exactly one process can.
+    /// Begins an incarnation; exactly one process can.
     pub(super) async fn begin_incarnation(
         &self,
         first: ObjectId,
-        adopted: Vec<Adopted>,
+        inherited: Vec<InheritedIncarnation>,
     ) -> Result<(), CoordinatorError> {
         let key = incarnation_key(first.incarnation);
-        let record = IncarnationRecord { format: FORMAT, process_id: first.process_id, adopted };
+        let record = IncarnationRecord { format: FORMAT, process_id: first.process_id, inherited };
         let Err(error) = self.save(&key, &record, PutMode::Create).await else { return Ok(()) };
         if error.kind != StoreErrorKind::AlreadyExists {
             return Err(store_error(error));
         }
-        // A store that retries may meet its own first attempt.
+        // A store that retries may find the object of its own first attempt.
         if self.load(&key).await?.as_ref() == Some(&record) {
             return Ok(());
         }
-        let detail = format!("another process began {key}: only one may have the store open");
+        let detail = format!("another process created {key}: only one process may use the store");
         Err(CoordinatorError::Unavailable(detail))
     }
 
-    /// Every object below a prefix, in the order of the keys.
+    /// Returns every object with a prefix, in the order of the keys.
     pub(super) async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, CoordinatorError> {
         let mut all: Vec<ObjectMeta> = Vec::new();
         loop {
@@ -295,7 +298,7 @@ impl Records {
             |error: serde_json::Error| CoordinatorError::Corrupt(format!("{key}: {error}"));
         let version: Version = serde_json::from_slice(&bytes).map_err(corrupt)?;
         if version.format != FORMAT {
-            let detail = format!("{key} has format {}, not {FORMAT}", version.format);
+            let detail = format!("{key} has format {}, expected {FORMAT}", version.format);
             return Err(CoordinatorError::Corrupt(detail));
         }
         serde_json::from_slice(&bytes).map_err(corrupt).map(Some)

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::CONCURRENCY;
-use super::records::{Adopted, ClusterRecord, Position, Records, TopicRecord, store_error};
-use crate::coordinator::memory::state::State;
+use super::records::{
+    CONCURRENCY, ClusterRecord, InheritedIncarnation, LogPosition, Records, TopicRecord,
+    store_error,
+};
+use crate::coordinator::memory::state::MetadataState;
 use crate::coordinator::{BindRule, Commit, CoordinatorError, Registration};
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
 use crate::log::object_format::{
@@ -15,12 +17,12 @@ use crate::log::object_format::{
 };
 use crate::store::StoreErrorKind;
 
-/// The state as the last process left it.
+/// The state at the end of the last process.
 #[derive(Debug)]
 pub(super) struct Replayed {
-    pub(super) state: State,
+    pub(super) state: MetadataState,
     pub(super) newest_incarnation: Option<u64>,
-    pub(super) adopted: Vec<Adopted>,
+    pub(super) inherited: Vec<InheritedIncarnation>,
 }
 
 pub(super) async fn replay(
@@ -29,17 +31,17 @@ pub(super) async fn replay(
 ) -> Result<Replayed, CoordinatorError> {
     let incarnations = records.incarnations().await?;
     let objects = list_objects(records, &incarnations).await?;
-    let adopted = plan_adoption(records, &incarnations, &objects).await?;
+    let inherited = plan_inheritance(records, &incarnations, &objects).await?;
     let topics = read_topics(records).await?;
-    let mut state = State::default();
+    let mut state = MetadataState::default();
     replay_cluster(&mut state, cluster)?;
-    let in_order = adopted.iter().flat_map(|a| {
+    let in_order = inherited.iter().flat_map(|a| {
         let id =
             |sequence| ObjectId { incarnation: a.incarnation, process_id: a.process_id, sequence };
         (0..a.sequences).map(id)
     });
     let reads: Vec<_> = in_order.map(|object| (object, objects.get(&object).copied())).collect();
-    // In order and bounded: as many footers in memory as are read at once.
+    // In order, with at most `CONCURRENCY` footers in memory.
     let mut footers = stream::iter(reads)
         .map(|(object, size)| async move {
             let missing =
@@ -54,21 +56,24 @@ pub(super) async fn replay(
     replay_topics(&mut state, &topics);
     replay_trims(records, &mut state).await?;
     let newest_incarnation = incarnations.last().copied();
-    Ok(Replayed { state, newest_incarnation, adopted })
+    Ok(Replayed { state, newest_incarnation, inherited })
 }
 
-/// Sizes of the WAL objects by id; each must belong to an incarnation that began here.
+/// Returns the sizes of the WAL objects by id. Every object must belong to a known incarnation.
 async fn list_objects(
     records: &Records,
     incarnations: &[u64],
 ) -> Result<BTreeMap<ObjectId, u64>, CoordinatorError> {
     let mut objects = BTreeMap::new();
     for meta in records.list(WAL_PREFIX).await? {
-        let object = parse_wal_key(&meta.key)
-            .ok_or_else(|| CoordinatorError::Corrupt(format!("{} is no WAL object", meta.key)))?;
+        let object = parse_wal_key(&meta.key).ok_or_else(|| {
+            CoordinatorError::Corrupt(format!("{} is not the key of a WAL object", meta.key))
+        })?;
         if incarnations.binary_search(&object.incarnation).is_err() {
-            let detail =
-                format!("{} was not written in embedded mode, or embedded/ is gone", meta.key);
+            let detail = format!(
+                "{} was not written by an embedded coordinator, or embedded/ is gone",
+                meta.key
+            );
             return Err(CoordinatorError::MetadataLost(detail));
         }
         objects.insert(object, meta.size);
@@ -76,23 +81,28 @@ async fn list_objects(
     Ok(objects)
 }
 
-/// Which objects count: for every incarnation but the newest what its successor adopted, which
-/// the newest one's record repeats; for the newest itself, all until the first gap.
-async fn plan_adoption(
+/// Returns the objects that are part of the log: of every incarnation but the newest those that its
+/// successor inherited, as listed in the record of the newest; of the newest all before the first
+/// gap.
+async fn plan_inheritance(
     records: &Records,
     incarnations: &[u64],
     objects: &BTreeMap<ObjectId, u64>,
-) -> Result<Vec<Adopted>, CoordinatorError> {
+) -> Result<Vec<InheritedIncarnation>, CoordinatorError> {
     let Some(&newest) = incarnations.last() else { return Ok(Vec::new()) };
     let record = records.incarnation(newest).await?;
-    let mut adopted = record.adopted;
+    let mut inherited = record.inherited;
     let id = |sequence| ObjectId { incarnation: newest, process_id: record.process_id, sequence };
     let sequences = (0..u32::MAX).take_while(|s| objects.contains_key(&id(*s))).count();
     let sequences = u32::try_from(sequences).unwrap_or(u32::MAX);
     if sequences > 0 {
-        adopted.push(Adopted { incarnation: newest, process_id: record.process_id, sequences });
+        inherited.push(InheritedIncarnation {
+            incarnation: newest,
+            process_id: record.process_id,
+            sequences,
+        });
     }
-    Ok(adopted)
+    Ok(inherited)
 }
 
 async fn read_topics(
@@ -136,12 +146,15 @@ async fn read_footer(
     }
     let footer = decode_footer(size, &tail).map_err(|e| corrupt(e.to_string()))?;
     if footer.object != object {
-        return Err(corrupt(format!("it calls itself {}", footer.object)));
+        return Err(corrupt(format!("its footer has the id {}", footer.object)));
     }
     Ok(footer)
 }
 
-fn replay_cluster(state: &mut State, cluster: &ClusterRecord) -> Result<(), CoordinatorError> {
+fn replay_cluster(
+    state: &mut MetadataState,
+    cluster: &ClusterRecord,
+) -> Result<(), CoordinatorError> {
     if let Some(cluster_id) = &cluster.cluster_id {
         for zone in &cluster.zones {
             state.attach(cluster_id, zone)?;
@@ -150,9 +163,13 @@ fn replay_cluster(state: &mut State, cluster: &ClusterRecord) -> Result<(), Coor
     Ok(())
 }
 
-fn replay_object(state: &mut State, topics: &BTreeMap<TopicId, TopicRecord>, footer: Footer) {
+fn replay_object(
+    state: &mut MetadataState,
+    topics: &BTreeMap<TopicId, TopicRecord>,
+    footer: Footer,
+) {
     let object = footer.object;
-    let here = Position { incarnation: object.incarnation, sequence: object.sequence };
+    let here = LogPosition { incarnation: object.incarnation, sequence: object.sequence };
     let mut parts = footer.parts;
     parts.retain(|part| match topics.get(&part.partition.topic) {
         None => true,
@@ -161,7 +178,7 @@ fn replay_object(state: &mut State, topics: &BTreeMap<TopicId, TopicRecord>, foo
     state.commit(&Commit { object, sealed_ms: footer.sealed_ms, parts });
 }
 
-fn replay_topics(state: &mut State, topics: &BTreeMap<TopicId, TopicRecord>) {
+fn replay_topics(state: &mut MetadataState, topics: &BTreeMap<TopicId, TopicRecord>) {
     for (topic, record) in topics {
         match record.binding(*topic) {
             Some(binding) => {
@@ -173,7 +190,10 @@ fn replay_topics(state: &mut State, topics: &BTreeMap<TopicId, TopicRecord>) {
     }
 }
 
-async fn replay_trims(records: &Records, state: &mut State) -> Result<(), CoordinatorError> {
+async fn replay_trims(
+    records: &Records,
+    state: &mut MetadataState,
+) -> Result<(), CoordinatorError> {
     let topics: BTreeSet<TopicId> = records.topics_trimmed().await?.into_iter().collect();
     for topic in topics {
         let Some(record) = records.trims(topic).await? else { continue };

@@ -6,12 +6,12 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::coordinator::conformance::{Harness, check_cases, check_random};
 use crate::coordinator::memory::MemoryCoordinator;
-use crate::coordinator::{BatchOutcome, BindRule, FindFrom, TopicType};
+use crate::coordinator::{BindRule, CommitOutcome, FindFrom, TopicType};
 use crate::log::batch::{BatchMetadata, Part, ProducerSequence};
 use crate::log::object_format::{Footer, HEADER, encode_footer, wal_key};
 use crate::store::{Certainty, ObjectMeta, PutMode, StoreError, StoreErrorKind};
 
-/// The fewest lines that keep the port's promises.
+/// A minimal store.
 #[derive(Debug, Default)]
 struct TestStore(Mutex<BTreeMap<String, Bytes>>);
 
@@ -117,8 +117,8 @@ impl Harness for EmbeddedHarness {
     fn next_object(&mut self) -> ObjectId {
         let sequence = self.next;
         self.next += 1;
-        let (incarnation, replica) = (self.subject.incarnation(), self.subject.process_id());
-        ObjectId { incarnation, process_id: replica, sequence }
+        let (incarnation, process_id) = (self.subject.incarnation(), self.subject.process_id());
+        ObjectId { incarnation, process_id, sequence }
     }
 
     async fn put(&mut self, commit: &Commit) {
@@ -133,7 +133,7 @@ impl Harness for EmbeddedHarness {
 }
 
 #[tokio::test]
-async fn answers_as_the_cases_demand() {
+async fn passes_the_conformance_cases() {
     check_cases(&mut EmbeddedHarness::new().await).await;
 }
 
@@ -148,13 +148,13 @@ fn topic_partition() -> TopicPartition {
     TopicPartition { topic: TopicId([1; 16]), partition: 0 }
 }
 
-/// An object with one idempotent batch of two records, `position` batches into the producer's life.
+/// Returns an object with one batch of two records, the producer's batch number `position`.
 fn object(coordinator: &EmbeddedCoordinator, sequence: u32, position: i32) -> Commit {
     let producer = Some(ProducerSequence { id: 1, epoch: 0, base_sequence: 2 * position });
     let batch = BatchMetadata { bytes: 50, offset_count: 2, max_timestamp: 9, producer };
     let part = Part { index: 0, partition: topic_partition(), start: 8, batches: vec![batch] };
-    let (incarnation, replica) = (coordinator.incarnation(), coordinator.process_id());
-    let object = ObjectId { incarnation, process_id: replica, sequence };
+    let (incarnation, process_id) = (coordinator.incarnation(), coordinator.process_id());
+    let object = ObjectId { incarnation, process_id, sequence };
     Commit { object, sealed_ms: 5_000, parts: vec![part] }
 }
 
@@ -166,40 +166,40 @@ async fn high_watermark(coordinator: &EmbeddedCoordinator) -> i64 {
 }
 
 #[tokio::test]
-async fn objects_that_land_after_a_restart_are_never_replayed() {
+async fn objects_written_after_a_restart_are_never_replayed() {
     const OBJECTS: u32 = 5;
-    for landed in 0..=OBJECTS {
+    for written in 0..=OBJECTS {
         let store = Arc::new(TestStore::default());
         let first = open(&store).await.unwrap();
         let objects: Vec<_> = (0..OBJECTS).map(|n| object(&first, n, n.cast_signed())).collect();
-        for commit in &objects[..landed as usize] {
+        for commit in &objects[..written as usize] {
             put_object(&store, commit).await;
         }
-        // One object beyond a gap is no part of the log either.
-        if landed + 1 < OBJECTS {
-            put_object(&store, &objects[landed as usize + 1]).await;
+        // An object after a gap is not part of the log either.
+        if written + 1 < OBJECTS {
+            put_object(&store, &objects[written as usize + 1]).await;
         }
         let second = open(&store).await.unwrap();
         assert!(second.incarnation() > first.incarnation());
-        assert_eq!(high_watermark(&second).await, i64::from(landed) * 2);
-        for (n, commit) in objects.iter().enumerate().skip(landed as usize) {
-            if n != landed as usize + 1 {
+        assert_eq!(high_watermark(&second).await, i64::from(written) * 2);
+        for (n, commit) in objects.iter().enumerate().skip(written as usize) {
+            if n != written as usize + 1 {
                 put_object(&store, commit).await;
             }
         }
-        let next = object(&second, 0, landed.cast_signed());
+        let next = object(&second, 0, written.cast_signed());
         put_object(&store, &next).await;
         let outcome = second.commit(&next).await.unwrap()[0].batches[0];
-        assert_eq!(outcome, BatchOutcome::Committed { base_offset: i64::from(landed) * 2 });
+        assert_eq!(outcome, CommitOutcome::Committed { base_offset: i64::from(written) * 2 });
         for _ in 0..2 {
             let later = open(&store).await.unwrap();
-            assert_eq!(high_watermark(&later).await, i64::from(landed) * 2 + 2);
+            assert_eq!(high_watermark(&later).await, i64::from(written) * 2 + 2);
         }
     }
 }
 
 #[tokio::test]
-async fn objects_commit_whole_and_in_order() {
+async fn objects_must_be_committed_whole_and_in_order() {
     let store = Arc::new(TestStore::default());
     let coordinator = open(&store).await.unwrap();
     let refused = |result: Result<_, CoordinatorError>| {
@@ -209,9 +209,9 @@ async fn objects_commit_whole_and_in_order() {
     let mut part = object(&coordinator, 0, 0);
     part.parts[0].index = 1;
     refused(coordinator.commit(&part).await);
-    let mut foreign = object(&coordinator, 0, 0);
-    foreign.object.process_id ^= 1;
-    refused(coordinator.commit(&foreign).await);
+    let mut of_other_process = object(&coordinator, 0, 0);
+    of_other_process.object.process_id ^= 1;
+    refused(coordinator.commit(&of_other_process).await);
     coordinator.commit(&object(&coordinator, 0, 0)).await.unwrap();
     refused(coordinator.commit(&object(&coordinator, 2, 1)).await);
     coordinator.commit(&object(&coordinator, 1, 1)).await.unwrap();
@@ -219,7 +219,7 @@ async fn objects_commit_whole_and_in_order() {
 }
 
 #[tokio::test]
-async fn damage_is_named_and_nothing_starts_again_at_zero() {
+async fn damaged_objects_are_named_and_offsets_never_restart() {
     let store = Arc::new(TestStore::default());
     let coordinator = open(&store).await.unwrap();
     for sequence in 0..3 {
@@ -253,7 +253,7 @@ async fn damage_is_named_and_nothing_starts_again_at_zero() {
 }
 
 #[tokio::test]
-async fn bindings_zones_and_generation_survive() {
+async fn bindings_zones_and_metadata_id_survive_a_restart() {
     let store = Arc::new(TestStore::default());
     let first = open(&store).await.unwrap();
     let attached = first.attach("cluster", "zone-a").await.unwrap();
@@ -274,7 +274,7 @@ async fn bindings_zones_and_generation_survive() {
 }
 
 #[tokio::test]
-async fn a_zone_keeps_its_nodes_over_restarts() {
+async fn number_of_nodes_of_a_zone_survives_restarts() {
     let store = Arc::new(TestStore::default());
     let member = |nodes| Member {
         replica: "only".to_owned(),
@@ -290,18 +290,18 @@ async fn a_zone_keeps_its_nodes_over_restarts() {
         version: String::new(),
         settings: 3,
     };
-    for (asked, holds) in [(4, 4), (7, 7), (3, 7), (1, 7)] {
+    for (requested, expected) in [(4, 4), (7, 7), (3, 7), (1, 7)] {
         let coordinator = open(&store).await.unwrap();
         coordinator.attach("cluster", "zone-a").await.unwrap();
         let ttl = Duration::from_secs(6);
-        let heard = coordinator.renew(&member(asked), ttl).await.unwrap();
-        assert_eq!(heard.zones[0].nodes, holds, "asked for {asked}");
-        assert_eq!(heard.zones[0].last, Some(member(asked)));
+        let membership = coordinator.renew(&member(requested), ttl).await.unwrap();
+        assert_eq!(membership.zones[0].nodes, expected, "requested {requested}");
+        assert_eq!(membership.zones[0].last, Some(member(requested)));
     }
 }
 
 #[tokio::test]
-async fn thousands_of_objects_open() {
+async fn thousands_of_objects_are_replayed() {
     let store = Arc::new(TestStore::default());
     let first = open(&store).await.unwrap();
     let model = MemoryCoordinator::new("model");

@@ -1,23 +1,23 @@
-//! What commits were answered, kept for those who did not hear the answer.
+//! Stored outcomes of commits, for callers that did not receive the response.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::coordinator::PartOutcome;
 use crate::log::ids::ObjectId;
 
-/// An outcome is kept this much longer than its object was sealed, in milliseconds.
+/// The retention time of an outcome, in milliseconds of seal time.
 pub(in crate::coordinator) const OUTCOME_RETENTION_MS: i64 = 3_600_000;
 
-/// Outcomes by object and part, for an hour of seal time.
+/// Outcomes by object and part, stored for an hour of seal time.
 #[derive(Debug, Default)]
 pub(in crate::coordinator) struct Outcomes {
-    by_object: BTreeMap<ObjectId, Kept>,
+    by_object: BTreeMap<ObjectId, ObjectOutcomes>,
     by_age: BTreeSet<(i64, ObjectId)>,
     clock_ms: i64,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct ObjectOutcomes {
     since_ms: i64,
     parts: BTreeMap<u32, PartOutcome>,
 }
@@ -31,28 +31,29 @@ impl Outcomes {
         self.by_object.get(&object)?.parts.get(&part)
     }
 
-    pub(in crate::coordinator) fn keep(
+    pub(in crate::coordinator) fn store(
         &mut self,
         object: ObjectId,
         sealed_ms: i64,
         outcome: PartOutcome,
     ) {
         self.clock_ms = self.clock_ms.max(sealed_ms);
-        // The clock, not the object's own time: one sealed by a slow clock is kept as long.
+        // The clock, not the object's seal time: an object that was sealed by a slow clock is stored
+        // for the same time.
         let since_ms = self.clock_ms;
-        let kept = self.by_object.entry(object).or_insert_with(|| {
+        let stored = self.by_object.entry(object).or_insert_with(|| {
             self.by_age.insert((since_ms, object));
-            Kept { since_ms, parts: BTreeMap::new() }
+            ObjectOutcomes { since_ms, parts: BTreeMap::new() }
         });
-        kept.parts.insert(outcome.index, outcome);
+        stored.parts.insert(outcome.index, outcome);
         let cutoff = self.clock_ms.saturating_sub(OUTCOME_RETENTION_MS);
         while let Some(&(since_ms, oldest)) = self.by_age.first() {
             if since_ms >= cutoff {
                 break;
             }
             self.by_age.pop_first();
-            let dropped = self.by_object.remove(&oldest);
-            debug_assert!(dropped.is_some_and(|kept| kept.since_ms == since_ms));
+            let removed = self.by_object.remove(&oldest);
+            debug_assert!(removed.is_some_and(|stored| stored.since_ms == since_ms));
         }
     }
 }

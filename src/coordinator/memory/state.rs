@@ -1,4 +1,4 @@
-//! The whole metadata and its transitions, without IO.
+//! All metadata and its transitions, without IO.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,15 +7,15 @@ use tokio::sync::mpsc;
 use super::outcomes::Outcomes;
 use super::subscribers::Subscribers;
 use crate::coordinator::{
-    BatchOutcome, BindRule, Commit, CoordinatorError, Event, FindFrom, FindRequest, Found,
-    PartOutcome, ProducerSnapshot, Refusal, Registration, TopicBinding, TopicType, Watermarks,
+    BindRule, Commit, CommitOutcome, CoordinatorError, Event, FindRequest, Found, PartOutcome,
+    ProducerSnapshot, Refusal, Registration, TopicBinding, TopicType, Watermarks,
 };
 use crate::log::batch::Part;
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
-use crate::log::partition_log::{Appended, PartitionLog, SearchFrom};
+use crate::log::partition_log::PartitionLog;
 
 #[derive(Debug, Default)]
-pub(in crate::coordinator) struct State {
+pub(in crate::coordinator) struct MetadataState {
     cluster_id: Option<String>,
     zones: Vec<String>,
     bindings: BTreeMap<TopicId, TopicBinding>,
@@ -25,8 +25,8 @@ pub(in crate::coordinator) struct State {
     subscribers: Subscribers,
 }
 
-impl State {
-    /// Binds the cluster, or checks it; the zone's index.
+impl MetadataState {
+    /// Binds the cluster, or checks it; returns the zone's index.
     pub(in crate::coordinator) fn attach(
         &mut self,
         cluster_id: &str,
@@ -34,13 +34,13 @@ impl State {
     ) -> Result<u16, CoordinatorError> {
         let bound = self.cluster_id.get_or_insert_with(|| cluster_id.to_owned());
         if bound != cluster_id {
-            let (bound, asked) = (bound.clone(), cluster_id.to_owned());
-            return Err(CoordinatorError::OtherCluster { bound, asked });
+            let (bound, requested) = (bound.clone(), cluster_id.to_owned());
+            return Err(CoordinatorError::OtherCluster { bound, requested });
         }
-        let known = self.zones.iter().position(|z| z == zone);
-        let index = u16::try_from(known.unwrap_or(self.zones.len()))
+        let existing = self.zones.iter().position(|z| z == zone);
+        let index = u16::try_from(existing.unwrap_or(self.zones.len()))
             .map_err(|_| CoordinatorError::Unavailable("too many zones".to_owned()))?;
-        if known.is_none() {
+        if existing.is_none() {
             self.zones.push(zone.to_owned());
         }
         Ok(index)
@@ -61,7 +61,7 @@ impl State {
         registrations.into_iter().map(|registration| self.register_one(registration)).collect()
     }
 
-    /// The bindings that the registrations would change, as they would be afterwards.
+    /// Returns the bindings that the registrations would change, in their new state.
     pub(in crate::coordinator) fn plan_register(
         &self,
         registrations: &[Registration],
@@ -95,11 +95,11 @@ impl State {
         self.bindings.remove(&topic);
         let first = TopicPartition { topic, partition: i32::MIN };
         let last = TopicPartition { topic, partition: i32::MAX };
-        let gone: Vec<_> = self.partitions.range(first..=last).map(|(p, _)| *p).collect();
-        for partition in gone {
+        let deleted: Vec<_> = self.partitions.range(first..=last).map(|(p, _)| *p).collect();
+        for partition in deleted {
             self.partitions.remove(&partition);
         }
-        self.subscribers.tell(&Event::TopicDeleted(topic));
+        self.subscribers.publish(&Event::TopicDeleted(topic));
     }
 
     pub(in crate::coordinator) fn commit(&mut self, commit: &Commit) -> Vec<PartOutcome> {
@@ -118,12 +118,7 @@ impl State {
         let Some(log) = self.partitions.get(&request.partition) else {
             return Found { watermarks: Watermarks::default(), runs: Vec::new() };
         };
-        let from = match request.from {
-            FindFrom::Offset(offset) => SearchFrom::Offset(offset),
-            FindFrom::Timestamp(timestamp) => SearchFrom::Timestamp(timestamp),
-            FindFrom::MaxTimestamp => SearchFrom::MaxTimestamp,
-        };
-        let runs = log.find(from, request.bytes_max, request.runs_max);
+        let runs = log.find(request.from, request.bytes_max, request.runs_max);
         Found { watermarks: watermarks(log), runs }
     }
 
@@ -139,7 +134,7 @@ impl State {
         let Some(log) = self.partitions.get_mut(&partition) else { return Watermarks::default() };
         if log.trim(start) {
             let log_start_offset = log.log_start_offset();
-            self.subscribers.tell(&Event::Trimmed { partition, log_start_offset });
+            self.subscribers.publish(&Event::Trimmed { partition, log_start_offset });
         }
         self.watermarks(partition)
     }
@@ -165,7 +160,7 @@ impl State {
         self.subscribers.subscribe()
     }
 
-    /// `None` for a topic that was forgotten.
+    /// Returns `None` for a deleted topic.
     fn register_one(&mut self, registration: Registration) -> Option<TopicBinding> {
         if self.is_deleted(registration.binding.topic) {
             return None;
@@ -175,7 +170,7 @@ impl State {
             return Some(bound.cloned().unwrap_or(registration.binding));
         };
         self.bindings.insert(binding.topic, binding.clone());
-        self.subscribers.tell(&Event::Bound(binding.clone()));
+        self.subscribers.publish(&Event::Bound(binding.clone()));
         Some(binding)
     }
 
@@ -184,29 +179,28 @@ impl State {
             return stored.clone();
         }
         let outcome = if self.is_deleted(part.partition.topic) {
-            let refused = BatchOutcome::Refused(Refusal::TopicDeleted);
+            let refused = CommitOutcome::Refused(Refusal::TopicDeleted);
             let batches = vec![refused; part.batches.len()];
             PartOutcome { index: part.index, batches, log_start_offset: 0 }
         } else {
             self.append(object, sealed_ms, part)
         };
-        self.outcomes.keep(object, sealed_ms, outcome.clone());
+        self.outcomes.store(object, sealed_ms, outcome.clone());
         outcome
     }
 
     fn append(&mut self, object: ObjectId, sealed_ms: i64, part: &Part) -> PartOutcome {
         let log = self.partitions.entry(part.partition).or_default();
-        let (answers, runs) = log.commit(object, sealed_ms, part);
+        let (batches, runs) = log.commit(object, sealed_ms, part);
         let log_start_offset = log.log_start_offset();
         if !runs.is_empty() {
-            self.subscribers.tell(&Event::Committed { partition: part.partition, runs });
+            self.subscribers.publish(&Event::Committed { partition: part.partition, runs });
         }
-        let batches = answers.into_iter().map(outcome).collect();
         PartOutcome { index: part.index, batches, log_start_offset }
     }
 }
 
-/// The binding that a registration changes `bound` to; `None` when it changes nothing.
+/// Returns the binding to which a registration changes `bound`; `None` if it changes nothing.
 pub(in crate::coordinator) fn resolve(
     bound: Option<&TopicBinding>,
     registration: &Registration,
@@ -218,18 +212,6 @@ pub(in crate::coordinator) fn resolve(
             Some(TopicBinding { topic_type: registration.binding.topic_type, ..bound.clone() })
         }
         (BindRule::FirstWins | BindRule::Migrate, _, _) => None,
-    }
-}
-
-fn outcome(appended: Appended) -> BatchOutcome {
-    match appended {
-        Appended::At(base_offset) => BatchOutcome::Committed { base_offset },
-        Appended::Before(batch) => BatchOutcome::Duplicate {
-            base_offset: batch.base_offset,
-            max_timestamp: batch.max_timestamp,
-        },
-        Appended::OutOfOrderSequence => BatchOutcome::Refused(Refusal::OutOfOrderSequence),
-        Appended::InvalidProducerEpoch => BatchOutcome::Refused(Refusal::InvalidProducerEpoch),
     }
 }
 

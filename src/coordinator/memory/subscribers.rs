@@ -1,49 +1,49 @@
-//! Tells followers of changes, and of the changes that they were too slow for.
+//! Publishes events to subscribers, and a gap to those that are too slow.
 
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::coordinator::Event;
 
-/// Events that a follower may lag behind before it is told [`Event::Gap`].
+/// The number of unread events after which a subscriber gets [`Event::Gap`].
 pub(in crate::coordinator) const SUBSCRIBER_EVENTS_MAX: usize = 4096;
 
-/// Everyone who follows.
+/// All subscribers.
 #[derive(Debug, Default)]
 pub(in crate::coordinator) struct Subscribers(Vec<Subscriber>);
 
 #[derive(Debug)]
 struct Subscriber {
     sender: Sender<Event>,
-    /// A gap waits in the channel, as its last event: whatever happens until it is read is
-    /// covered by it, because the follower asks again only then.
-    behind_gap: bool,
+    /// The last event in the channel is an unread gap. It covers all events until it is read,
+    /// because the subscriber queries the state only then.
+    has_unread_gap: bool,
 }
 
 impl Subscribers {
     pub(in crate::coordinator) fn subscribe(&mut self) -> Receiver<Event> {
-        // One place more than promised, kept for the gap.
+        // One place is reserved for the gap.
         let (sender, receiver) = mpsc::channel(SUBSCRIBER_EVENTS_MAX + 1);
-        self.0.push(Subscriber { sender, behind_gap: false });
+        self.0.push(Subscriber { sender, has_unread_gap: false });
         receiver
     }
 
-    pub(in crate::coordinator) fn tell(&mut self, event: &Event) {
-        self.0.retain_mut(|subscriber| !subscriber.sender.is_closed() && subscriber.tell(event));
+    pub(in crate::coordinator) fn publish(&mut self, event: &Event) {
+        self.0.retain_mut(|subscriber| !subscriber.sender.is_closed() && subscriber.publish(event));
     }
 }
 
 impl Subscriber {
-    /// `false` when nobody listens any more.
-    fn tell(&mut self, event: &Event) -> bool {
-        if self.behind_gap {
+    /// Returns `false` if the receiver was dropped.
+    fn publish(&mut self, event: &Event) -> bool {
+        if self.has_unread_gap {
             if self.sender.capacity() < self.sender.max_capacity() {
                 return true;
             }
-            self.behind_gap = false;
+            self.has_unread_gap = false;
         }
-        self.behind_gap = self.sender.capacity() == 1;
-        let event = if self.behind_gap { Event::Gap } else { event.clone() };
-        // Only this sender fills the channel, so the place that was seen is still there.
+        self.has_unread_gap = self.sender.capacity() == 1;
+        let event = if self.has_unread_gap { Event::Gap } else { event.clone() };
+        // Only this sender fills the channel, so there is room for the event.
         self.sender.try_send(event).is_ok()
     }
 }

@@ -1,22 +1,28 @@
-//! The packed bytes that the scripts read and write; big-endian, as `struct.pack('>…')` has them.
+//! Packed values that the scripts read and write: big-endian, as `struct.pack('>…')` writes them.
 
 use bytes::{Buf, BufMut};
 
 use crate::coordinator::ProducerSnapshot;
 use crate::coordinator::{
-    BatchOutcome, CoordinatorError, Event, Found, Member, PartOutcome, Refusal, TopicBinding,
+    CommitOutcome, CoordinatorError, Event, Found, Member, PartOutcome, Refusal, TopicBinding,
     TopicType, Watermarks,
 };
 use crate::log::batch::{Part, Run};
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
 use crate::log::producer_state::EXPIRATION_MS;
 
-/// Timestamps as bytes that sort as the numbers do, so that Lua need not make doubles of them.
+/// Formats an argument of a script as text.
+pub(super) fn argument(value: impl ToString) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
+/// Encodes a timestamp so that its bytes sort as the numbers do: Lua compares them without
+/// converting them to doubles.
 pub(super) fn sortable(timestamp: i64) -> [u8; 8] {
     (timestamp.cast_unsigned() ^ (1 << 63)).to_be_bytes()
 }
 
-/// The 20 bytes of a partition in events.
+/// Encodes a partition as the 20 bytes that events use.
 pub(super) fn partition_bytes(partition: TopicPartition) -> Vec<u8> {
     let mut out = Vec::with_capacity(20);
     out.put_slice(&partition.topic.0);
@@ -24,7 +30,7 @@ pub(super) fn partition_bytes(partition: TopicPartition) -> Vec<u8> {
     out
 }
 
-/// A part for `commit.lua`.
+/// Encodes a part for `commit.lua`.
 pub(super) fn encode_part(part: &Part) -> Vec<u8> {
     let mut out = partition_bytes(part.partition);
     out.put_u64(part.start);
@@ -46,7 +52,7 @@ pub(super) fn encode_part(part: &Part) -> Vec<u8> {
     out
 }
 
-/// A member for `renew.lua`, which reads the first 12 bytes.
+/// Encodes a member for `renew.lua`, which reads the first 12 bytes.
 pub(super) fn encode_member(member: &Member) -> Vec<u8> {
     let mut out = Vec::new();
     out.put_u64(member.incarnation);
@@ -58,7 +64,7 @@ pub(super) fn encode_member(member: &Member) -> Vec<u8> {
         out.put_u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
         out.put_slice(text.as_bytes());
     }
-    // Of later versions than what is above; what comes later still goes behind it.
+    // Added by a later version than the fields above; further fields are appended.
     out.put_u16(member.nodes);
     out.put_u16(member.broker_ports);
     out.put_u32(u32::try_from(member.version.len()).unwrap_or(u32::MAX));
@@ -67,13 +73,23 @@ pub(super) fn encode_member(member: &Member) -> Vec<u8> {
     out
 }
 
-/// Reads packed bytes; every failure is [`CoordinatorError::Corrupt`].
-pub(super) struct Packed<'a> {
+/// Returns the byte that stores a topic type.
+pub(super) fn topic_type_code(topic_type: TopicType) -> u8 {
+    match topic_type {
+        TopicType::Classic => b'c',
+        TopicType::Diskless => b'd',
+        TopicType::Migrating => b'm',
+    }
+}
+
+/// Decodes packed values. Every method fails with [`CoordinatorError::Corrupt`] on other bytes.
+pub(super) struct PackedReader<'a> {
     rest: &'a [u8],
+    /// The name of the value, for error messages.
     what: &'static str,
 }
 
-impl<'a> Packed<'a> {
+impl<'a> PackedReader<'a> {
     pub(super) fn new(what: &'static str, bytes: &'a [u8]) -> Self {
         Self { rest: bytes, what }
     }
@@ -83,15 +99,15 @@ impl<'a> Packed<'a> {
         let count = self.count(17)?;
         let mut batches = Vec::with_capacity(count);
         for _ in 0..count {
-            let tag = self.u8()?;
+            let code = self.u8()?;
             let base_offset = self.i64()?;
             let max_timestamp = self.timestamp()?;
-            batches.push(match tag {
-                0 => BatchOutcome::Committed { base_offset },
-                1 => BatchOutcome::Duplicate { base_offset, max_timestamp },
-                2 => BatchOutcome::Refused(Refusal::OutOfOrderSequence),
-                3 => BatchOutcome::Refused(Refusal::InvalidProducerEpoch),
-                4 => BatchOutcome::Refused(Refusal::TopicDeleted),
+            batches.push(match code {
+                0 => CommitOutcome::Committed { base_offset },
+                1 => CommitOutcome::Duplicate { base_offset, max_timestamp },
+                2 => CommitOutcome::Refused(Refusal::OutOfOrderSequence),
+                3 => CommitOutcome::Refused(Refusal::InvalidProducerEpoch),
+                4 => CommitOutcome::Refused(Refusal::TopicDeleted),
                 _ => return Err(self.corrupt()),
             });
         }
@@ -122,7 +138,7 @@ impl<'a> Packed<'a> {
         Ok(events)
     }
 
-    /// A producer as `d:` keeps it; `None` once it expired.
+    /// Decodes a producer as `d:` stores it; returns `None` if it expired.
     pub(super) fn producer(
         mut self,
         id: i64,
@@ -130,7 +146,7 @@ impl<'a> Packed<'a> {
     ) -> Result<Option<ProducerSnapshot>, CoordinatorError> {
         let epoch = self.u16()?;
         let epoch = i16::try_from(epoch).map_err(|_| self.corrupt())?;
-        let seen_ms = self.i64()?;
+        let last_append_ms = self.i64()?;
         let count = self.u8()?;
         let (mut last_sequence, mut last_timestamp) = (-1, -1);
         for _ in 0..count {
@@ -140,11 +156,12 @@ impl<'a> Packed<'a> {
             last_timestamp = self.timestamp()?;
         }
         self.end()?;
-        let expired = clock_ms.saturating_sub(seen_ms) >= EXPIRATION_MS;
+        let expired = clock_ms.saturating_sub(last_append_ms) >= EXPIRATION_MS;
         Ok((!expired).then_some(ProducerSnapshot { id, epoch, last_sequence, last_timestamp }))
     }
 
-    /// What [`encode_member`] wrote; a later version may have written more, an earlier one less.
+    /// Decodes what [`encode_member`] wrote, of later versions with more fields and of earlier
+    /// versions with fewer.
     pub(super) fn member(mut self) -> Result<Member, CoordinatorError> {
         let incarnation = u64::from_be_bytes(self.array()?);
         let process_id = u32::from_be_bytes(self.array()?);
@@ -182,12 +199,12 @@ impl<'a> Packed<'a> {
         Ok(id)
     }
 
-    /// Kind and name as `topics` keeps them.
+    /// Decodes topic type and name as `topics` stores them.
     pub(super) fn binding(mut self, topic: TopicId) -> Result<TopicBinding, CoordinatorError> {
         let topic_type = match self.u8()? {
             b'c' => TopicType::Classic,
             b'd' => TopicType::Diskless,
-            b's' => TopicType::Migrating,
+            b'm' => TopicType::Migrating,
             _ => return Err(self.corrupt()),
         };
         let name = std::str::from_utf8(self.rest).map_err(|_| self.corrupt())?.to_owned();
@@ -210,7 +227,7 @@ impl<'a> Packed<'a> {
                 let topic = TopicId(self.array()?);
                 let length = self.count(1)?;
                 let bytes = self.take(length)?;
-                Ok(Event::Bound(Packed::new(self.what, bytes).binding(topic)?))
+                Ok(Event::Bound(PackedReader::new(self.what, bytes).binding(topic)?))
             }
             4 => Ok(Event::TopicDeleted(TopicId(self.array()?))),
             _ => Err(self.corrupt()),
@@ -248,7 +265,7 @@ impl<'a> Packed<'a> {
         u64::try_from(self.i64()?).map_err(|_| self.corrupt())
     }
 
-    /// A count of things of this many bytes, no more than there are bytes for.
+    /// Decodes a count of items of `bytes_each`; fails if the remaining bytes are too few for it.
     fn count(&mut self, bytes_each: usize) -> Result<usize, CoordinatorError> {
         let count = u32::from_be_bytes(self.array()?) as usize;
         if count > self.rest.len() / bytes_each {
@@ -300,6 +317,7 @@ impl<'a> Packed<'a> {
     }
 }
 
+/// The size of a packed run.
 const RUN_BYTES: usize = 56;
 
 #[cfg(test)]
@@ -323,13 +341,13 @@ mod tests {
         }
     }
 
-    /// What the first version wrote.
+    /// A member as the first version wrote it.
     const FIRST: &[u8] = b"\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\x09\0\x03\x24\x54\
         \0\0\0\x03a-0\0\0\0\x01a\0\0\0\x01h\0\0\0\0";
 
     #[test]
     fn members_of_earlier_and_later_versions_are_read() {
-        let read = |bytes: &[u8]| Packed::new("a member", bytes).member().unwrap();
+        let read = |bytes: &[u8]| PackedReader::new("a member", bytes).member().unwrap();
         let bytes = encode_member(&member());
         assert_eq!(bytes, [FIRST, b"\0\x04\x23\x8c\0\0\0\x051.2.3\0\0\0\0\0\0\0\x07"].concat());
         assert_eq!(read(&bytes), member());
@@ -338,9 +356,9 @@ mod tests {
             Member { broker_ports: 0, nodes: 0, version: String::new(), settings: 0, ..member() };
         let second = bytes.len() - 8;
         assert_eq!(read(&bytes[..second]), Member { settings: 0, ..member() });
-        assert_eq!(read(FIRST), first, "it hosts nothing that anybody could be sent to");
+        assert_eq!(read(FIRST), first, "it hosts no nodes");
         for cut in (0..bytes.len()).filter(|cut| ![FIRST.len(), second].contains(cut)) {
-            assert!(Packed::new("a member", &bytes[..cut]).member().is_err(), "cut at {cut}");
+            assert!(PackedReader::new("a member", &bytes[..cut]).member().is_err(), "cut at {cut}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a Redis is and what it promises, for who looks after it.
+//! Reads version, persistence and eviction settings of a Redis, for `odradek doctor`.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,84 +6,89 @@ use std::time::Duration;
 use redis::{RedisResult, Value, cmd, from_redis_value};
 use tokio::time::{Instant, timeout};
 
-use super::codec::Packed;
-use super::connection::{Dedicated, Link, redis_error};
+use super::client::{DedicatedConnection, RedisClient, redis_error};
+use super::codec::PackedReader;
 use super::keys::Keys;
 use crate::coordinator::{CoordinatorError, Member};
 
-/// How long all questions together may take.
-const WITHIN: Duration = Duration::from_secs(5);
+/// The time limit of all commands together.
+const TIMEOUT: Duration = Duration::from_secs(5);
 const PINGS: u32 = 10;
 
-/// What a Redis says of itself. What it does not say is `None`: a Cluster answers for each node.
+/// Properties of a Redis; `None` where it does not report one, as a Cluster for some of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RedisDiagnostics {
-    /// Its version, as `8.0.3`.
+    /// Its version, such as `8.0.3`.
     pub version: Option<String>,
-    /// What it does when its memory is full, as `noeviction`.
+    /// Its eviction policy, such as `noeviction`.
     pub eviction: Option<String>,
-    /// Whether it keeps an append-only file.
+    /// True if it writes an append-only file.
     pub append_only: Option<bool>,
-    /// Whether it is a master.
+    /// True if it is a master.
     pub is_master: Option<bool>,
-    /// Replicas that are connected to it.
+    /// The number of connected replicas.
     pub replicas: Option<u32>,
-    /// How long an answer takes on average.
+    /// The mean latency of a PING.
     pub latency: Duration,
-    /// Its clock, in milliseconds of Unix time.
+    /// Its clock, in milliseconds since the Unix epoch.
     pub now_ms: Option<i64>,
-    /// Members whose leases hold.
+    /// The members with a valid lease.
     pub members: Vec<Member>,
-    /// Every zone ever seen.
+    /// All zones, by index.
     pub zones: Vec<String>,
 }
 
-/// Asks the Redis, or the master that its Sentinels name, at a URL as [`super::RedisSettings`] has
-/// it; changes nothing.
+/// Reads the diagnostics of the Redis at a URL in the form of [`RedisSettings::url`]; behind
+/// Sentinels, of the master. Changes nothing.
+///
+/// [`RedisSettings::url`]: super::settings::RedisSettings::url
 ///
 /// # Errors
-/// It does not answer, refuses the login, or runs no scripts.
+/// When it does not respond within 5 seconds, rejects the login, or does not run scripts.
 pub async fn diagnose(url: &str, cluster: &str) -> Result<RedisDiagnostics, CoordinatorError> {
-    let asking = async {
-        let link = Link::new(url, WITHIN, 0)?;
-        ask(link.dedicated().await?, &Keys::new(cluster)).await
+    let reading = async {
+        let client = RedisClient::new(url, TIMEOUT, 0)?;
+        read_diagnostics(client.dedicated().await?, &Keys::new(cluster)).await
     };
-    match timeout(WITHIN, asking).await {
-        Ok(asked) => asked.map_err(|error| redis_error(&error)),
-        Err(_) => Err(CoordinatorError::Unavailable(format!("no answer in {WITHIN:?}"))),
+    match timeout(TIMEOUT, reading).await {
+        Ok(result) => result.map_err(|error| redis_error(&error)),
+        Err(_) => Err(CoordinatorError::Unavailable(format!("no reply within {TIMEOUT:?}"))),
     }
 }
 
-async fn ask(mut redis: Dedicated, keys: &Keys) -> RedisResult<RedisDiagnostics> {
+async fn read_diagnostics(
+    mut redis: DedicatedConnection,
+    keys: &Keys,
+) -> RedisResult<RedisDiagnostics> {
     redis.query(cmd("EVAL").arg("return 1").arg(0)).await?;
     let info = match redis.query(&cmd("INFO")).await? {
         Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Value::VerbatimString { text, .. } => text,
         _ => String::new(),
     };
-    let began = Instant::now();
+    let start = Instant::now();
     for _ in 0..PINGS {
         redis.query(&cmd("PING")).await?;
     }
-    let latency = began.elapsed() / PINGS;
-    let (members, zones) = keys.crowd();
+    let latency = start.elapsed() / PINGS;
+    let (members, zones) = keys.membership();
     let (seconds, micros): (i64, i64) = from_redis_value(redis.query(&cmd("TIME")).await?)?;
     let now_ms = seconds * 1_000 + micros / 1_000;
     let rows: Vec<Vec<u8>> = from_redis_value(redis.query(cmd("HVALS").arg(members)).await?)?;
     let zones = from_redis_value(redis.query(cmd("LRANGE").arg(zones).arg(0).arg(-1)).await?)?;
-    let members = rows.iter().filter_map(|row| holds(row, now_ms)).collect();
-    Ok(RedisDiagnostics { latency, now_ms: Some(now_ms), members, zones, ..read(&info) })
+    let members = rows.iter().filter_map(|row| member_with_lease(row, now_ms)).collect();
+    Ok(RedisDiagnostics { latency, now_ms: Some(now_ms), members, zones, ..parse_info(&info) })
 }
 
-/// A member whose lease holds; what cannot be read is none.
-fn holds(row: &[u8], now_ms: i64) -> Option<Member> {
-    let (until, member) = row.split_first_chunk()?;
-    let holds = i64::from_be_bytes(*until) > now_ms;
-    Packed::new("a member", member).member().ok().filter(|_| holds)
+/// Decodes a member; returns `None` if its lease ended or the row is malformed.
+fn member_with_lease(row: &[u8], now_ms: i64) -> Option<Member> {
+    let (lease_end, member) = row.split_first_chunk()?;
+    let is_valid = i64::from_be_bytes(*lease_end) > now_ms;
+    PackedReader::new("a member", member).member().ok().filter(|_| is_valid)
 }
 
-/// From the answer to INFO.
-fn read(info: &str) -> RedisDiagnostics {
+/// Parses the reply to INFO.
+fn parse_info(info: &str) -> RedisDiagnostics {
     let rows: HashMap<&str, &str> =
         info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
     let text = |key: &str| rows.get(key).map(|value| (*value).to_owned());
@@ -102,10 +107,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn info_is_read_whatever_it_lacks() {
+    fn info_is_parsed_with_fields_missing() {
         let info = "# Server\r\nredis_version:7.2.4\r\nvalkey_version:8.0.3\r\nrole:slave\r\n\
                     aof_enabled:1\r\nconnected_slaves:2\r\nmaxmemory_policy:noeviction\r\n";
-        let read_all = RedisDiagnostics {
+        let expected = RedisDiagnostics {
             version: Some("8.0.3".to_owned()),
             eviction: Some("noeviction".to_owned()),
             append_only: Some(true),
@@ -113,7 +118,7 @@ mod tests {
             replicas: Some(2),
             ..RedisDiagnostics::default()
         };
-        assert_eq!(read(info), read_all);
-        assert_eq!(read(""), RedisDiagnostics::default());
+        assert_eq!(parse_info(info), expected);
+        assert_eq!(parse_info(""), RedisDiagnostics::default());
     }
 }

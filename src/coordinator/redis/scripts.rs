@@ -1,36 +1,38 @@
-//! The Lua scripts: each one atomic transition of one shard or of the registry.
+//! The Lua scripts: each is one atomic transition of one shard or of the registry.
 
-/// A script and the hash by which the server knows it once it ran.
+/// A script.
 #[derive(Debug)]
 pub(super) struct Script {
     pub(super) code: &'static str,
+    /// Has the hash by which the server identifies the script.
     pub(super) script: redis::Script,
-    /// Whether its caller waits until replicas of Redis have what it wrote, if it is to.
-    pub(super) is_proven: bool,
+    /// True if the caller waits until replicas of Redis have the change, in case
+    /// `coordinator.replicas` is set.
+    pub(super) awaits_replicas: bool,
 }
 
 impl Script {
     fn new(code: &'static str) -> Self {
-        Self { code, script: redis::Script::new(code), is_proven: true }
+        Self { code, script: redis::Script::new(code), awaits_replicas: true }
     }
 
-    fn unproven(self) -> Self {
-        Self { is_proven: false, ..self }
+    fn without_wait(self) -> Self {
+        Self { awaits_replicas: false, ..self }
     }
 }
 
-/// All of them.
+/// All scripts.
 #[derive(Debug)]
 pub(super) struct Scripts {
     pub(super) attach: Script,
-    pub(super) adopt: Script,
-    pub(super) settle: Script,
-    pub(super) ready: Script,
-    pub(super) touch: Script,
+    pub(super) mark_shard: Script,
+    pub(super) verify: Script,
+    pub(super) set_ready: Script,
+    pub(super) check: Script,
     pub(super) register: Script,
     pub(super) topics: Script,
-    pub(super) unregister: Script,
     pub(super) delete_topic: Script,
+    pub(super) delete_partitions: Script,
     pub(super) commit: Script,
     pub(super) find: Script,
     pub(super) trim: Script,
@@ -38,10 +40,11 @@ pub(super) struct Scripts {
     pub(super) renew: Script,
 }
 
+/// A script behind the checks of metadata id, replication id and sequence.
 macro_rules! checked {
     ($($file:literal),+) => {
         Script::new(concat!(
-            include_str!("scripts/life.lua"),
+            include_str!("loss_detection/replication_id.lua"),
             include_str!("scripts/prelude.lua"),
             $(include_str!($file)),+
         ))
@@ -51,28 +54,28 @@ macro_rules! checked {
 impl Scripts {
     pub(super) fn new() -> Self {
         Self {
-            // These run before there is a generation to check, or a life that is settled.
+            // These three run before there is a metadata id or a verified replication id.
             attach: Script::new(concat!(
-                include_str!("scripts/life.lua"),
+                include_str!("loss_detection/replication_id.lua"),
                 include_str!("scripts/attach.lua")
             )),
-            adopt: Script::new(include_str!("scripts/adopt.lua")),
-            settle: Script::new(concat!(
-                include_str!("scripts/life.lua"),
-                include_str!("scripts/settle.lua")
+            mark_shard: Script::new(include_str!("scripts/mark_shard.lua")),
+            verify: Script::new(concat!(
+                include_str!("loss_detection/replication_id.lua"),
+                include_str!("loss_detection/verify.lua")
             )),
-            ready: checked!("scripts/ready.lua"),
-            touch: checked!("scripts/touch.lua"),
+            set_ready: checked!("scripts/set_ready.lua"),
+            check: checked!("scripts/check.lua"),
             register: checked!("scripts/register.lua"),
             topics: checked!("scripts/topics.lua"),
-            unregister: checked!("scripts/unregister.lua"),
-            delete_topic: checked!("scripts/forget.lua"),
+            delete_topic: checked!("scripts/delete_topic.lua"),
+            delete_partitions: checked!("scripts/delete_partitions.lua"),
             commit: checked!("scripts/partition.lua", "scripts/commit.lua"),
             find: checked!("scripts/partition.lua", "scripts/find.lua"),
             trim: checked!("scripts/partition.lua", "scripts/trim.lua"),
             producers: checked!("scripts/partition.lua", "scripts/producers.lua"),
-            // A lease that is lost is taken again within seconds.
-            renew: checked!("scripts/renew.lua").unproven(),
+            // A lost lease is taken again within seconds.
+            renew: checked!("scripts/renew.lua").without_wait(),
         }
     }
 }

@@ -25,7 +25,7 @@ pub use uploader::UploadSettings;
 use super::Components;
 use super::cache::ObjectCache;
 use super::memory::{Closed, MemoryLimiter, MemoryPermit};
-use crate::coordinator::BatchOutcome;
+use crate::coordinator::CommitOutcome;
 use crate::log::batch::BatchMetadata;
 use crate::log::ids::TopicPartition;
 use crate::metrics::Metrics;
@@ -107,7 +107,7 @@ pub enum RowOutcome {
     /// The coordinator decided.
     Decided {
         /// Its decision.
-        outcome: BatchOutcome,
+        outcome: CommitOutcome,
         /// The partition's log start offset.
         log_start_offset: i64,
     },

@@ -13,7 +13,7 @@ use super::sequencer::CommitSequencer;
 use super::statistics;
 use super::uploader::Uploader;
 use super::{Append, FlushTuning, ProduceSettings, RowOutcome};
-use crate::coordinator::{BatchOutcome, Commit, CommitOrder, CoordinatorError, PartOutcome};
+use crate::coordinator::{Commit, CommitOrder, CoordinatorError, PartOutcome};
 use crate::engine::Components;
 use crate::engine::cache::ObjectCache;
 use crate::log::ids::ObjectId;
@@ -335,12 +335,7 @@ impl Pipeline {
 }
 
 fn journal_entry(object: ObjectId, outcome: &PartOutcome) -> JournalEntry {
-    let journaled = |batch: &BatchOutcome| match *batch {
-        BatchOutcome::Committed { base_offset } => JournalOutcome::Committed(base_offset),
-        BatchOutcome::Duplicate { base_offset, .. } => JournalOutcome::Duplicate(base_offset),
-        BatchOutcome::Refused(_) => JournalOutcome::Refused,
-    };
-    let outcomes = outcome.batches.iter().map(journaled).collect();
+    let outcomes = outcome.batches.iter().map(|batch| JournalOutcome::from(*batch)).collect();
     JournalEntry { object, part: outcome.index, outcomes }
 }
 

@@ -1,19 +1,20 @@
-//! Reads the footer's fields. Every count is bounded by the bytes that remain before anything is
-//! reserved for it.
+//! Decodes the fields of a footer. Every count is checked against the remaining bytes before memory
+//! is allocated for it.
 
-use super::{Field, Footer, FormatError, HEADER, JournalEntry, JournalOutcome};
+use super::error::{Field, FormatError};
+use super::footer::{Footer, JournalEntry, JournalOutcome};
+use super::layout::HEADER;
 use crate::log::batch::{BatchMetadata, Part, ProducerSequence};
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
 
-/// The fewest bytes that a topic, a part with one batch, a batch, a journal entry and an outcome
-/// can take.
+/// The least sizes of a topic, a part with one batch, a batch, a journal entry and an outcome.
 const TOPIC_BYTES_MIN: usize = 16;
 const PART_BYTES_MIN: usize = 8;
 const BATCH_BYTES_MIN: usize = 4;
 const ENTRY_BYTES_MIN: usize = 18;
 const OUTCOME_BYTES_MIN: usize = 1;
 
-/// Reads a footer whose object keeps its batches in `HEADER.len()..data_end`.
+/// Decodes a footer of an object whose batches are in `HEADER.len()..data_end`.
 pub(super) fn read(body: &[u8], data_end: u64) -> Result<Footer, FormatError> {
     let mut reader = Reader { rest: body };
     let object = ObjectId::from_bytes(reader.array()?);
@@ -118,9 +119,9 @@ impl<'a> Reader<'a> {
             let outcomes_count = self.count(OUTCOME_BYTES_MIN)?;
             let mut outcomes = Vec::with_capacity(outcomes_count);
             for _ in 0..outcomes_count {
-                let [tag] = self.array()?;
+                let [code] = self.array()?;
                 let mut offset = || i64::try_from(self.varint()?).map_err(|_| invalid);
-                outcomes.push(match tag {
+                outcomes.push(match code {
                     0 => JournalOutcome::Refused,
                     1 => JournalOutcome::Committed(offset()?),
                     2 => JournalOutcome::Duplicate(offset()?),
@@ -144,7 +145,7 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 
-    /// A count of things that take at least `bytes_min` bytes each.
+    /// Decodes a count of items of at least `bytes_min` bytes each.
     fn count(&mut self, bytes_min: usize) -> Result<usize, FormatError> {
         let count = self.varint()?;
         let most = (self.rest.len() / bytes_min) as u64;
@@ -164,7 +165,7 @@ impl<'a> Reader<'a> {
         if value > most { Err(FormatError::Invalid(field)) } else { Ok(value) }
     }
 
-    /// Base-128, least significant group first; the shortest form only.
+    /// Decodes an unsigned base-128 number, least significant group first, in its shortest form.
     fn varint(&mut self) -> Result<u64, FormatError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {

@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::log::batch::{BatchMetadata, ProducerSequence};
-use crate::log::ids::{TopicId, TopicPartition};
+use crate::log::batch::{BatchMetadata, Part, ProducerSequence};
+use crate::log::ids::{ObjectId, TopicId, TopicPartition};
 
 fn example() -> Footer {
     let object = ObjectId { incarnation: 0x0123_4567_89ab, process_id: 0xfeed_beef, sequence: 7 };
@@ -41,7 +41,7 @@ fn example() -> Footer {
     }
 }
 
-/// Bytes of an object whose data area ends where the last part does.
+/// Returns the size of an object whose data area ends with the last part.
 fn object_bytes(footer: &Footer, encoded: &Bytes) -> u64 {
     let end = footer.parts.last().map_or(HEADER.len() as u64, |p| {
         p.start + p.batches.iter().map(|b| u64::from(b.bytes)).sum::<u64>()
@@ -50,7 +50,7 @@ fn object_bytes(footer: &Footer, encoded: &Bytes) -> u64 {
 }
 
 #[test]
-fn version_1_has_these_bytes() {
+fn version_1_matches_the_golden_bytes() {
     let golden = include_bytes!("../../../tests/golden/wal-footer-v1.bin");
     let encoded = encode_footer(&example());
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -61,7 +61,7 @@ fn version_1_has_these_bytes() {
 }
 
 #[test]
-fn keys_of_wal_objects_parse_and_others_do_not() {
+fn only_keys_of_wal_objects_are_parsed() {
     let object = example().object;
     assert_eq!(wal_key(object), "wal/00000123456789ab-feedbeef-00000007.wal");
     assert_eq!(parse_wal_key(&wal_key(object)), Some(object));
@@ -70,7 +70,7 @@ fn keys_of_wal_objects_parse_and_others_do_not() {
 }
 
 #[test]
-fn parts_must_lie_inside_the_data_area_without_overlap() {
+fn parts_outside_the_data_area_or_overlapping_are_invalid() {
     let footer = example();
     let encoded = encode_footer(&footer);
     let size = object_bytes(&footer, &encoded);
@@ -85,13 +85,13 @@ fn parts_must_lie_inside_the_data_area_without_overlap() {
 }
 
 #[test]
-fn counts_are_bounded_by_the_bytes_that_remain() {
-    // An honest trailer over a body that claims 2^56 bytes of replica name.
+fn counts_are_bounded_by_the_remaining_bytes() {
+    // A valid trailer and a body that claims 2^56 bytes of replica name.
     let mut body = BytesMut::from(&[0_u8; 16][..]);
     body.put_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
     let length = u32::try_from(body.len()).unwrap();
     body.put_u32(length);
-    let crc = crc32c(&body);
+    let crc = crc32_iscsi(&body);
     body.put_u32(crc);
     body.put_slice(&TRAILER_MAGIC);
     assert_eq!(decode_footer(1 << 20, &body), Err(FormatError::Invalid(Field::Count)));
@@ -144,7 +144,7 @@ fn footer() -> impl Strategy<Value = Footer> {
 
 proptest! {
     #[test]
-    fn what_is_encoded_decodes_to_itself(footer in footer(), before in 0_usize..40) {
+    fn footers_round_trip(footer in footer(), before in 0_usize..40) {
         let encoded = encode_footer(&footer);
         let size = object_bytes(&footer, &encoded);
         prop_assert_eq!(decode_footer(size, &encoded), Ok(footer.clone()));
@@ -153,7 +153,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_byte_is_noticed(footer in footer(), at in any::<prop::sample::Index>(), by in 1_u8..) {
+    fn changed_bytes_are_detected(footer in footer(), at in any::<prop::sample::Index>(), by in 1_u8..) {
         let mut encoded = encode_footer(&footer).to_vec();
         let size = object_bytes(&footer, &Bytes::from(encoded.clone()));
         let at = at.index(encoded.len());
@@ -162,7 +162,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_is_noticed(footer in footer(), at in any::<prop::sample::Index>()) {
+    fn truncation_is_detected(footer in footer(), at in any::<prop::sample::Index>()) {
         let encoded = encode_footer(&footer);
         let size = object_bytes(&footer, &encoded);
         let at = at.index(encoded.len());
@@ -173,14 +173,14 @@ proptest! {
     }
 
     #[test]
-    fn any_body_under_an_honest_checksum_is_read_without_panic(
+    fn arbitrary_body_with_valid_checksum_never_panics(
         body in proptest::collection::vec(any::<u8>(), 0..200), data_end in any::<u64>(),
     ) {
         let _ = reader::read(&body, data_end);
     }
 
     #[test]
-    fn a_changed_body_under_an_honest_checksum_is_read_without_panic(
+    fn changed_body_with_valid_checksum_never_panics(
         footer in footer(), at in any::<prop::sample::Index>(), to in any::<u8>(),
     ) {
         let mut body = BytesMut::new();

@@ -1,8 +1,8 @@
-//! Writes the footer's fields.
+//! Encodes the fields of a footer.
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Footer, JournalOutcome};
+use super::footer::{Footer, JournalOutcome};
 use crate::log::batch::{BatchMetadata, Part};
 use crate::log::ids::TopicId;
 
@@ -19,7 +19,7 @@ pub(super) fn write(out: &mut BytesMut, footer: &Footer) {
     varint(out, footer.parts.len() as u64);
     for (position, part) in footer.parts.iter().enumerate() {
         assert_eq!(part.index as usize, position, "part indexes count from 0");
-        // The table was made of these very parts.
+        // Found: the table was made from these parts.
         let topic = topics.binary_search(&part.partition.topic).unwrap_or_default();
         varint(out, topic as u64);
         varint(out, u64::from(part.partition.partition.unsigned_abs()));
@@ -40,7 +40,7 @@ pub(super) fn write(out: &mut BytesMut, footer: &Footer) {
     }
 }
 
-/// Sorted, so that equal footers have equal bytes.
+/// Returns the topics, sorted, so that equal footers have equal bytes.
 fn topics_of(parts: &[Part]) -> Vec<TopicId> {
     let mut topics: Vec<_> = parts.iter().map(|p| p.partition.topic).collect();
     topics.sort_unstable();
@@ -51,7 +51,7 @@ fn topics_of(parts: &[Part]) -> Vec<TopicId> {
 fn write_batch(out: &mut BytesMut, batch: &BatchMetadata, sealed_ms: i64) {
     varint(out, u64::from(batch.bytes));
     varint(out, u64::from(batch.offset_count.unsigned_abs()));
-    // Timestamps are mostly those of the last seconds: as a distance they take three bytes.
+    // Most timestamps are at most seconds before the seal time: the distance takes three bytes.
     varint(out, zigzag(batch.max_timestamp.wrapping_sub(sealed_ms)));
     match batch.producer {
         None => out.put_u8(0),
@@ -65,12 +65,12 @@ fn write_batch(out: &mut BytesMut, batch: &BatchMetadata, sealed_ms: i64) {
 }
 
 fn write_outcome(out: &mut BytesMut, outcome: JournalOutcome) {
-    let (tag, offset) = match outcome {
+    let (code, offset) = match outcome {
         JournalOutcome::Refused => (0, None),
         JournalOutcome::Committed(offset) => (1, Some(offset)),
         JournalOutcome::Duplicate(offset) => (2, Some(offset)),
     };
-    out.put_u8(tag);
+    out.put_u8(code);
     if let Some(offset) = offset {
         varint(out, offset.unsigned_abs());
     }

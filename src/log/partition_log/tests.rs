@@ -1,5 +1,6 @@
 use super::*;
 use crate::log::batch::ProducerSequence;
+use crate::log::commit_outcome::Refusal;
 use crate::log::ids::{TopicId, TopicPartition};
 
 fn object(sequence: u32) -> ObjectId {
@@ -9,6 +10,10 @@ fn object(sequence: u32) -> ObjectId {
 fn part(start: u64, batches: Vec<BatchMetadata>) -> Part {
     let partition = TopicPartition { topic: TopicId([1; 16]), partition: 0 };
     Part { index: 0, partition, start, batches }
+}
+
+fn at(base_offset: i64) -> CommitOutcome {
+    CommitOutcome::Committed { base_offset }
 }
 
 fn plain(bytes: u32, offset_count: i32, max_timestamp: i64) -> BatchMetadata {
@@ -34,22 +39,20 @@ fn bases(runs: &[Run]) -> Vec<i64> {
 }
 
 #[test]
-fn adjacent_batches_become_one_run_and_a_refused_one_splits() {
+fn adjacent_batches_form_one_run_and_a_refused_batch_splits_it() {
     let mut log = PartitionLog::default();
     log.commit(object(0), 0, &part(8, vec![idempotent(0)]));
     let batches =
         vec![plain(10, 2, 7), plain(20, 3, 3), idempotent(5), idempotent(0), idempotent(1)];
-    let (answers, runs) = log.commit(object(1), 0, &part(1000, batches));
-    let before =
-        RememberedBatch { base_sequence: 0, last_sequence: 0, base_offset: 0, max_timestamp: 5 };
+    let (outcomes, runs) = log.commit(object(1), 0, &part(1000, batches));
     assert_eq!(
-        answers,
+        outcomes,
         [
-            Appended::At(1),
-            Appended::At(3),
-            Appended::OutOfOrderSequence,
-            Appended::Before(before),
-            Appended::At(6)
+            at(1),
+            at(3),
+            CommitOutcome::Refused(Refusal::OutOfOrderSequence),
+            CommitOutcome::Duplicate { base_offset: 0, max_timestamp: 5 },
+            at(6)
         ]
     );
     let first = Run {
@@ -73,9 +76,9 @@ fn adjacent_batches_become_one_run_and_a_refused_one_splits() {
 }
 
 #[test]
-fn find_by_offset_begins_with_the_run_that_contains_it() {
+fn find_by_offset_starts_at_the_run_that_contains_it() {
     let log = three_runs();
-    let all = |offset| bases(&log.find(SearchFrom::Offset(offset), u64::MAX, 9));
+    let all = |offset| bases(&log.find(FindFrom::Offset(offset), u64::MAX, 9));
     assert_eq!(all(i64::MIN), [0, 3, 5]);
     assert_eq!(all(2), [0, 3, 5]);
     assert_eq!(all(3), [3, 5]);
@@ -85,9 +88,9 @@ fn find_by_offset_begins_with_the_run_that_contains_it() {
 }
 
 #[test]
-fn find_stops_at_its_budgets_but_gives_one_run() {
+fn find_respects_its_limits_but_returns_one_run() {
     let log = three_runs();
-    let some = |bytes, runs| bases(&log.find(SearchFrom::Offset(0), bytes, runs));
+    let some = |bytes, runs| bases(&log.find(FindFrom::Offset(0), bytes, runs));
     assert_eq!(some(0, 9), [0]);
     assert_eq!(some(10, 9), [0]);
     assert_eq!(some(11, 9), [0, 3]);
@@ -98,29 +101,29 @@ fn find_stops_at_its_budgets_but_gives_one_run() {
 }
 
 #[test]
-fn find_by_timestamp_gives_the_first_run_in_offset_order() {
+fn find_by_timestamp_returns_the_first_run_in_offset_order() {
     let mut log = three_runs();
     let first = |log: &PartitionLog, from| bases(&log.find(from, 0, 1));
-    assert_eq!(first(&log, SearchFrom::Timestamp(20)), [0]);
-    assert_eq!(first(&log, SearchFrom::Timestamp(51)), [0_i64; 0]);
-    assert_eq!(first(&log, SearchFrom::MaxTimestamp), [0]);
+    assert_eq!(first(&log, FindFrom::Timestamp(20)), [0]);
+    assert_eq!(first(&log, FindFrom::Timestamp(51)), [0_i64; 0]);
+    assert_eq!(first(&log, FindFrom::MaxTimestamp), [0]);
     assert!(log.trim(3));
-    assert_eq!(first(&log, SearchFrom::Timestamp(20)), [3]);
-    assert_eq!(first(&log, SearchFrom::Timestamp(21)), [5]);
-    assert_eq!(first(&log, SearchFrom::MaxTimestamp), [5]);
-    assert_eq!(first(&PartitionLog::default(), SearchFrom::MaxTimestamp), [0_i64; 0]);
+    assert_eq!(first(&log, FindFrom::Timestamp(20)), [3]);
+    assert_eq!(first(&log, FindFrom::Timestamp(21)), [5]);
+    assert_eq!(first(&log, FindFrom::MaxTimestamp), [5]);
+    assert_eq!(first(&PartitionLog::default(), FindFrom::MaxTimestamp), [0_i64; 0]);
 }
 
 #[test]
-fn trim_drops_whole_runs_only_and_stops_at_the_high_watermark() {
+fn trim_removes_whole_runs_and_stops_at_the_high_watermark() {
     let mut log = three_runs();
     assert!(!log.trim(0) && !log.trim(-5));
     assert!(log.trim(4));
     assert_eq!((log.log_start_offset(), log.bytes()), (4, 60));
-    assert_eq!(bases(&log.find(SearchFrom::Offset(0), u64::MAX, 9)), [3, 5]);
+    assert_eq!(bases(&log.find(FindFrom::Offset(0), u64::MAX, 9)), [3, 5]);
     assert!(!log.trim(3));
     assert!(log.trim(i64::MAX));
     assert_eq!((log.log_start_offset(), log.high_watermark(), log.bytes()), (9, 9, 0));
-    let (answers, _) = log.commit(object(9), 0, &part(8, vec![plain(1, 1, 0)]));
-    assert_eq!(answers, [Appended::At(9)]);
+    let (outcomes, _) = log.commit(object(9), 0, &part(8, vec![plain(1, 1, 0)]));
+    assert_eq!(outcomes, [at(9)]);
 }

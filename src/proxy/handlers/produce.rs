@@ -13,7 +13,7 @@ use super::produce_validation::{self, ProduceError};
 use super::requested_topics::{
     RequestTopics, classify_topics, not_leader_error, resolve_diskless_topic, topic_id,
 };
-use crate::coordinator::{BatchOutcome, Refusal};
+use crate::coordinator::{CommitOutcome, Refusal};
 use crate::engine::produce::{ProducedBatch, RowOutcome};
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::logging::SPAN_TARGET;
@@ -272,10 +272,10 @@ fn decided(index: i32, append_time: i64, outcome: &RowOutcome) -> PartitionProdu
         return error_row(index, ErrorCode::KAFKA_STORAGE_ERROR);
     };
     let (base_offset, append_time) = match *outcome {
-        BatchOutcome::Committed { base_offset } => (base_offset, append_time),
+        CommitOutcome::Committed { base_offset } => (base_offset, append_time),
         // As a broker does, whoever set the timestamps.
-        BatchOutcome::Duplicate { base_offset, max_timestamp } => (base_offset, max_timestamp),
-        BatchOutcome::Refused(refusal) => {
+        CommitOutcome::Duplicate { base_offset, max_timestamp } => (base_offset, max_timestamp),
+        CommitOutcome::Refused(refusal) => {
             let row = error_row(index, error_code::for_outcome(outcome));
             return match refusal {
                 Refusal::TopicDeleted => row,

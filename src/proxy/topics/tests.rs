@@ -93,7 +93,7 @@ async fn records_for_empty_topic_are_forwarded_only_while_confirmed_classic() {
     registry.observe(&[observed(1, "empty")]).await;
     assert!(registry.may_forward_records(&empty).await);
     // Without a word of the coordinator there is no being sure.
-    faulty.set_standing(Operation::Register, Some(Fault::REFUSED));
+    faulty.set_persistent(Operation::Register, Some(Fault::REFUSED));
     assert!(registry.may_forward_records(&empty).await);
     tokio::time::advance(Duration::from_secs(3)).await;
     assert!(!registry.may_forward_records(&empty).await);

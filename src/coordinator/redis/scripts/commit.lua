@@ -4,41 +4,41 @@
 -- ARGV[6..]: part index, topic id as text, partition's name, part (redis/codec.rs).
 local object, sealed = ARGV[4], tonumber(ARGV[5])
 local outcomes_key = prefix .. 'o:' .. ARGV[3]
-local OUTCOMES_KEPT_MS = 7200000
+local OUTCOMES_RETENTION_MS = 7200000
 local EXPIRATION_MS, SWEEP_INTERVAL_MS, BATCHES_REMEMBERED = 86400000, 3600000, 5
 local SEQUENCES = 2147483648
--- Even; Lua's stack takes no more than about 8,000 arguments.
+-- Even. Lua's stack has room for about 8,000 arguments.
 local UNPACK_MAX = 1000
 local COMMITTED, DUPLICATE, OUT_OF_ORDER, OLD_EPOCH, DELETED = 0, 1, 2, 3, 4
 
-local partitions, changed, gone = {}, {}, {}
+local partitions, changed, deleted = {}, {}, {}
 
-local function is_gone(topic)
-  if gone[topic] == nil then
-    gone[topic] = redis.call('SISMEMBER', prefix .. 'gone', topic) == 1
+local function is_deleted(topic)
+  if deleted[topic] == nil then
+    deleted[topic] = redis.call('SISMEMBER', prefix .. 'deleted_topics', topic) == 1
   end
-  return gone[topic]
+  return deleted[topic]
 end
 
 -- A producer's batches stay packed, oldest first: a commit reads the last one and adds one.
 local BATCH_BYTES = 24
 
 local function read_producer(value)
-  local epoch, seen = struct.unpack('>I2i8', value)
-  return {epoch = epoch, seen = seen, batches = string.sub(value, 12)}
+  local epoch, last_append = struct.unpack('>I2i8', value)
+  return {epoch = epoch, last_append = last_append, batches = string.sub(value, 12)}
 end
 
 local function write_producer(producer)
   local count = #producer.batches / BATCH_BYTES
-  return struct.pack('>I2i8B', producer.epoch, producer.seen, count) .. producer.batches
+  return struct.pack('>I2i8B', producer.epoch, producer.last_append, count) .. producer.batches
 end
 
--- Drops what has expired; nobody can tell, because it is judged as unknown already.
+-- Deletes expired producers. This has no visible effect: they count as unknown already.
 local function sweep(p)
   local all = redis.call('HGETALL', prefix .. 'd:' .. p.name)
   for i = 1, #all, 2 do
-    local _, seen = struct.unpack('>I2i8', all[i + 1])
-    if p.clock - seen >= EXPIRATION_MS then
+    local _, last_append = struct.unpack('>I2i8', all[i + 1])
+    if p.clock - last_append >= EXPIRATION_MS then
       redis.call('HDEL', prefix .. 'd:' .. p.name, all[i])
     end
   end
@@ -64,28 +64,28 @@ local function open_partition(topic, name)
 end
 
 local function producer_of(p, id)
-  local known = p.producers[id]
-  if known == nil then
+  local producer = p.producers[id]
+  if producer == nil then
     local value = redis.call('HGET', prefix .. 'd:' .. p.name, id)
-    known = value and read_producer(value) or false
-    p.producers[id] = known
+    producer = value and read_producer(value) or false
+    p.producers[id] = producer
   end
-  if known and p.clock - known.seen >= EXPIRATION_MS then
+  if producer and p.clock - producer.last_append >= EXPIRATION_MS then
     return false
   end
-  return known
+  return producer
 end
 
--- nil when the batch may be appended, else its outcome.
-local function judge(producer, epoch, base, last)
+-- Returns nil if the batch may be appended, else its outcome.
+local function check(producer, epoch, base, last)
   if not producer then
     return nil
   end
   local batches = producer.batches
   if epoch == producer.epoch then
-    local claimed = struct.pack('>I4I4', base, last)
+    local sequences = struct.pack('>I4I4', base, last)
     for at = 1, #batches, BATCH_BYTES do
-      if string.sub(batches, at, at + 7) == claimed then
+      if string.sub(batches, at, at + 7) == sequences then
         return struct.pack('>B', DUPLICATE) .. string.sub(batches, at + 8, at + BATCH_BYTES - 1)
       end
     end
@@ -108,8 +108,8 @@ local function remember(p, id, producer, epoch, batch)
   if not producer or producer.epoch ~= epoch then
     producer = {epoch = epoch, batches = ''}
   end
-  producer.seen = p.clock
-  -- The last of what is there but one, and the new one.
+  producer.last_append = p.clock
+  -- The last four batches and the new one.
   producer.batches = string.sub(producer.batches, -BATCH_BYTES * (BATCHES_REMEMBERED - 1)) .. batch
   p.producers[id], p.written[id] = producer, true
 end
@@ -137,7 +137,7 @@ local function commit_part(p, part, events)
       id, epoch, base, at = struct.unpack('>c8I2I4', part, at)
       local last = (base + offsets - 1) % SEQUENCES
       local producer = producer_of(p, id)
-      outcome = judge(producer, epoch, base, last)
+      outcome = check(producer, epoch, base, last)
       if not outcome then
         remember(p, id, producer, epoch, struct.pack('>I4I4i8c8', base, last, p.hw, time))
       end
@@ -171,14 +171,14 @@ local function refuse_part(part)
   return struct.pack('>i8I4', 0, count) .. string.rep(struct.pack('>Bi8c8', DELETED, 0, NO_TIME), count)
 end
 
--- Nearly every commit is the first of its object here: one look instead of one for each part.
+-- Most commits are the first of their object: one lookup instead of one for each part.
 local is_repeat = redis.call('EXISTS', outcomes_key) == 1
 local reply, events, fresh = {}, {}, {}
 for i = 6, #ARGV, 4 do
   local index, topic, name, part = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local outcome = is_repeat and redis.call('HGET', outcomes_key, index)
   if not outcome then
-    if is_gone(topic) then
+    if is_deleted(topic) then
       outcome = refuse_part(part)
     else
       outcome = commit_part(open_partition(topic, name), part, events)
@@ -200,9 +200,9 @@ if #fresh > 0 then
   for i = 1, #fresh, UNPACK_MAX do
     redis.call('HSET', outcomes_key, unpack(fresh, i, math.min(i + UNPACK_MAX - 1, #fresh)))
   end
-  redis.call('PEXPIRE', outcomes_key, OUTCOMES_KEPT_MS)
+  redis.call('PEXPIRE', outcomes_key, OUTCOMES_RETENTION_MS)
 end
 if #events > 0 then
-  announce(table.concat(events))
+  publish(table.concat(events))
 end
 return {num(sequence), reply}

@@ -1,5 +1,6 @@
+-- Finds runs of partitions.
 -- ARGV[3..]: partition's name, where to begin ('o' offset, 't' timestamp, 'm' greatest
--- timestamp), its value (decimal, 8 bytes, or ''), bytes at most, runs at most.
+-- timestamp), its value (decimal, 8 bytes, or ''), greatest number of bytes, of runs.
 -- Replies with start, high watermark, bytes and runs of each partition, packed.
 local WINDOW = 64
 
@@ -8,7 +9,7 @@ local function unpack_run(member)
   return base, count, bytes, time
 end
 
--- The rank of the first run whose base offset is at least this; nil when there is none.
+-- Returns the rank of the first run whose base offset is at least `bound`; nil if there is none.
 local function rank_from(index, bound)
   local first = redis.call('ZRANGEBYSCORE', index, bound, '+inf', 'LIMIT', 0, 1)[1]
   return first and redis.call('ZRANK', index, first)
@@ -25,8 +26,8 @@ local function rank_of_offset(index, offset)
   return rank_from(index, '(' .. offset)
 end
 
--- The last boundary below which no run is as late as this, by bisection: the timestamps of the
--- entries never fall.
+-- Returns the last boundary below which every run is earlier than `time`, by bisection: the timestamps of the
+-- entries never decrease.
 local function boundary_before(times, time)
   local low, high, boundary = 0, redis.call('ZCARD', times), nil
   while low < high do
@@ -75,13 +76,13 @@ end
 
 local reply = {}
 for i = 3, #ARGV, 5 do
-  local name, kind, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local name, from, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local index = prefix .. 'i:' .. name
   local p = read_partition(name)
   local rank
-  if kind == 'o' then
+  if from == 'o' then
     rank = rank_of_offset(index, value)
-  elseif kind == 't' then
+  elseif from == 't' then
     rank = rank_of_time(name, index, value)
   else
     rank = p and p.latest and rank_from(index, num(p.holder))

@@ -2,7 +2,7 @@
 local COUNTERS = '>i8i8i8i8i8i8i8c8'
 local NO_TIME = string.rep('\0', 8)
 
--- nil for a partition that was never written.
+-- Returns nil for a partition that was never written.
 local function read_partition(name)
   local packed = redis.call('GET', prefix .. 'p:' .. name)
   if not packed then
@@ -27,11 +27,11 @@ local function bounds_of(p)
 end
 
 -- Each partition keeps the greatest timestamp so far (latest), the base offset of the first run
--- that holds it (holder), and how many runs joined since the last entry of the time index
+-- that holds it (holder), and how many runs were added since the last entry of the time index
 -- (uncovered). An entry (offset, timestamp) says: no run below the offset is later than that.
 local RUNS_PER_ENTRY = 64
 
--- Notes a run that joined a partition's index.
+-- Records the timestamp of a run that was added to a partition's index.
 local function note_time(p, base, count, timestamp)
   if not p.latest or later(timestamp, p.latest) then
     p.latest, p.holder = timestamp, base

@@ -1,51 +1,51 @@
--- Runs, after life.lua, before every script but attach.lua, adopt.lua and settle.lua.
--- KEYS[1]: the meta key of a shard or of the registry. Every other key shares its hash tag, so
---          that it lies in the same slot, and is derived from it.
--- ARGV[1]: the generation that the caller serves.
--- ARGV[2]: 'sequence life proof': the greatest sequence that the caller has seen here, in decimal;
---          the life of this Redis in which it knows the shard to be settled, or nothing; and 1
---          when something must be written, for a WAIT to prove.
--- Numbers are doubles: exact to 2^53, and printed by num() only, because tostring() rounds.
+-- Runs, after replication_id.lua, before every script but attach.lua, mark_shard.lua and verify.lua.
+-- KEYS[1]: the meta key of a shard or of the registry. Every other key has the same hash tag, and
+--          so the same slot, and is derived from it.
+-- ARGV[1]: the metadata id of the caller.
+-- ARGV[2]: 'sequence replication_id wait_marker': the greatest sequence that the caller observed
+--          here, in decimal; the replication id under which it knows the shard to be verified, or
+--          nothing; and 1 if something must be written for a WAIT.
+-- Numbers are doubles: exact to 2^53, and formatted by num() only, because tostring() rounds.
 local meta = KEYS[1]
 local prefix = string.sub(meta, 1, -5)
-local LOG_ENTRIES = 16384
+local EVENTS_MAX = 16384
 
 local function num(n)
   return string.format('%.0f', n)
 end
 
-local seen, known_life, proof = string.match(ARGV[2], '^(%d+) (%w*) ([01])$')
-local marker = redis.call('HMGET', meta, 'generation', 'sequence', 'life', 'condemned')
-if marker[1] ~= ARGV[1] then
-  return redis.error_reply('ODRADEKLOST ' .. meta .. ' is of another generation, or of none')
+local observed, verified_id, wait_marker = string.match(ARGV[2], '^(%d+) (%w*) ([01])$')
+local stored = redis.call('HMGET', meta, 'metadata_id', 'sequence', 'replication_id', 'quarantined')
+if stored[1] ~= ARGV[1] then
+  return redis.error_reply('METADATALOST ' .. meta .. ' has another metadata id, or none')
 end
-if marker[4] then
-  return redis.error_reply('ODRADEKLOST ' .. meta .. ' ' .. marker[4])
+if stored[4] then
+  return redis.error_reply('METADATALOST ' .. meta .. ' ' .. stored[4])
 end
--- A Redis that began to live anew may have forgotten: nothing before it is settled that it has not,
--- and nothing for a caller that has not yet told what it has seen.
-local life = current_life()
-if marker[3] ~= life or known_life ~= life then
-  return {'unsettled'}
+-- A Redis with a new replication id may have lost data: nothing runs before the shard is verified,
+-- and nothing for a caller that did not report its observed positions.
+local replication_id = current_replication_id()
+if stored[3] ~= replication_id or verified_id ~= replication_id then
+  return {'unverified'}
 end
-local sequence = tonumber(marker[2] or '0')
-if sequence < tonumber(seen) then
-  return condemn(meta, 'went back from ' .. seen .. ' to ' .. num(sequence))
+local sequence = tonumber(stored[2] or '0')
+if sequence < tonumber(observed) then
+  return quarantine(meta, 'went back from sequence ' .. observed .. ' to ' .. num(sequence))
 end
-if proof == '1' then
-  redis.call('HSET', meta, 'proof', '')
+if wait_marker == '1' then
+  redis.call('HSET', meta, 'wait_marker', '')
 end
 
--- Raises the sequence by one and tells the followers. A stream id is the sequence itself, so
--- that a follower sees by the ids that it missed something; the life says whether it may count it.
-local function announce(events)
+-- Increments the sequence and publishes events. The id of a stream entry is the sequence, so that a
+-- subscriber detects missed entries; the replication id tells whether it may count the sequence.
+local function publish(events)
   sequence = sequence + 1
   redis.call('HSET', meta, 'sequence', num(sequence))
-  redis.call('XADD', prefix .. 'log', 'MAXLEN', '~', LOG_ENTRIES, num(sequence) .. '-0', 'e', events, 'l', string.sub(life, 1, 8))
+  redis.call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, num(sequence) .. '-0', 'e', events, 'r', string.sub(replication_id, 1, 8))
 end
 
 -- Whether timestamp a is later than b. Timestamps are 8 opaque bytes that sort as numbers do:
--- a client may choose ones beyond 2^53, and string comparison depends on the server's locale.
+-- clients may choose values beyond 2^53, and string comparison depends on the server's locale.
 local function later(a, b)
   local a_high, a_low = struct.unpack('>I4I4', a)
   local b_high, b_low = struct.unpack('>I4I4', b)

@@ -1,31 +1,31 @@
--- Binds topic ids; one that was forgotten stays so, and is answered ''.
--- ARGV[3..]: topic id as text, as 16 bytes, kind ('c', 'd' or 's'), name, rule ('first' or 'switch').
-local gone_key, topics_key = prefix .. 'gone', prefix .. 'topics'
+-- Binds topic ids to topic types. A deleted topic is not bound again, and its result is ''.
+-- ARGV[3..]: topic id as text, as 16 bytes, topic type ('c', 'd' or 'm'), name, rule ('first' or 'migrate').
+local deleted_key, topics_key = prefix .. 'deleted_topics', prefix .. 'topics'
 local bindings, events = {}, {}
 for i = 3, #ARGV, 5 do
-  local text, id, kind, name, rule = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+  local text, id, topic_type, name, rule = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   local bound = redis.call('HGET', topics_key, text)
-  local wanted
+  local new
   if not bound then
-    if redis.call('SISMEMBER', gone_key, text) == 1 then
+    if redis.call('SISMEMBER', deleted_key, text) == 1 then
       bound = ''
     else
-      wanted = kind .. name
+      new = topic_type .. name
     end
-  elseif rule == 'switch' then
+  elseif rule == 'migrate' then
     local from = string.sub(bound, 1, 1)
-    if (from == 'c' and kind == 's') or (from == 's' and kind ~= 's') then
-      wanted = kind .. string.sub(bound, 2)
+    if (from == 'c' and topic_type == 'm') or (from == 'm' and topic_type ~= 'm') then
+      new = topic_type .. string.sub(bound, 2)
     end
   end
-  if wanted then
-    redis.call('HSET', topics_key, text, wanted)
-    events[#events + 1] = struct.pack('>Bc16I4', 3, id, #wanted) .. wanted
-    bound = wanted
+  if new then
+    redis.call('HSET', topics_key, text, new)
+    events[#events + 1] = struct.pack('>Bc16I4', 3, id, #new) .. new
+    bound = new
   end
   bindings[#bindings + 1] = bound
 end
 if #events > 0 then
-  announce(table.concat(events))
+  publish(table.concat(events))
 end
 return {num(sequence), bindings}

@@ -1,10 +1,10 @@
--- Takes, renews or ends one replica's lease, in the server's own time; answers with the secret
--- with every member whose lease holds, and with every zone ever seen.
+-- Takes, renews or ends one replica's lease, in the server's time. Replies with the secret, with
+-- every member that has a valid lease, and with every zone.
 -- ARGV[3]: the replica's name; ARGV[4]: the lease in milliseconds, '0' ends it;
--- ARGV[5]: the member, packed, beginning with its incarnation and tag (12 bytes);
--- ARGV[6]: the secret to begin with; ARGV[7]: the longest lease in milliseconds;
--- ARGV[8]: how many nodes the replica wants its zone to have, '0' of one that hosts none and only
--- listens; ARGV[9]: the index of its zone.
+-- ARGV[5]: the member, packed, beginning with its incarnation and process id (12 bytes);
+-- ARGV[6]: the secret of new metadata; ARGV[7]: the longest lease in milliseconds;
+-- ARGV[8]: the number of nodes that the replica requests for its zone, '0' if it hosts none and
+-- only reads; ARGV[9]: the index of its zone.
 local members_key = prefix .. 'members'
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -14,7 +14,7 @@ if not secret then
   redis.call('HSET', meta, 'secret', secret)
 end
 
--- Whether the process of member a came after that of member b, or is the same.
+-- Whether the process of member a started after that of member b, or is the same.
 local function not_before(a, b)
   local a1, a2, a3 = struct.unpack('>I4I4I4', a)
   local b1, b2, b3 = struct.unpack('>I4I4I4', b)
@@ -27,9 +27,9 @@ local members, held = {}, nil
 local rows = redis.call('HGETALL', members_key)
 for i = 1, #rows, 2 do
   local name, row = rows[i], rows[i + 1]
-  local until_ms = struct.unpack('>i8', row)
-  -- One that ends later than any lease can was given by a clock that was ahead of this one.
-  if until_ms <= now or until_ms > now + tonumber(ARGV[7]) then
+  local lease_end = struct.unpack('>i8', row)
+  -- A lease that ends later than any can was granted by a clock that was ahead of this one.
+  if lease_end <= now or lease_end > now + tonumber(ARGV[7]) then
     redis.call('HDEL', members_key, name)
   elseif name == ARGV[3] then
     held = string.sub(row, 9)
@@ -37,7 +37,7 @@ for i = 1, #rows, 2 do
     members[#members + 1] = string.sub(row, 9)
   end
 end
--- The process that was replaced neither comes back nor takes its successor along.
+-- A replaced process neither takes the lease again nor ends its successor's.
 if ARGV[8] ~= '0' and (not held or not_before(ARGV[5], held)) then
   if ARGV[4] == '0' then
     redis.call('HDEL', members_key, ARGV[3])
@@ -45,9 +45,9 @@ if ARGV[8] ~= '0' and (not held or not_before(ARGV[5], held)) then
   else
     held = ARGV[5]
     redis.call('HSET', members_key, ARGV[3], struct.pack('>i8', now + tonumber(ARGV[4])) .. held)
-    redis.call('HSET', prefix .. 'seen', ARGV[9], held)
-    if tonumber(ARGV[8]) > tonumber(redis.call('HGET', prefix .. 'nodes', ARGV[9]) or '0') then
-      redis.call('HSET', prefix .. 'nodes', ARGV[9], ARGV[8])
+    redis.call('HSET', prefix .. 'last_members', ARGV[9], held)
+    if tonumber(ARGV[8]) > tonumber(redis.call('HGET', prefix .. 'zone_nodes', ARGV[9]) or '0') then
+      redis.call('HSET', prefix .. 'zone_nodes', ARGV[9], ARGV[8])
     end
   end
 end
@@ -56,8 +56,8 @@ if held then
 end
 local zones = {}
 for i, name in ipairs(redis.call('LRANGE', prefix .. 'zones', 0, -1)) do
-  local at = num(i - 1)
-  local nodes = redis.call('HGET', prefix .. 'nodes', at) or '0'
-  zones[i] = {name, nodes, redis.call('HGET', prefix .. 'seen', at) or ''}
+  local index = num(i - 1)
+  local nodes = redis.call('HGET', prefix .. 'zone_nodes', index) or '0'
+  zones[i] = {name, nodes, redis.call('HGET', prefix .. 'last_members', index) or ''}
 end
 return {num(sequence), secret, members, zones}

@@ -1,2 +1,2 @@
--- Every binding: topic id as text, kind and name.
+-- Replies with every binding: topic id as text, topic type and name.
 return {num(sequence), redis.call('HGETALL', prefix .. 'topics')}

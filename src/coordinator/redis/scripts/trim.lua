@@ -1,8 +1,9 @@
+-- Raises log start offsets.
 -- ARGV[3..]: partition's name, its 20 bytes, new log start offset in decimal.
 -- Replies with start, high watermark and bytes of each partition, packed.
 local WINDOW = 128
 
--- The first run that ends above the start, after the ones below it left; nil when none does.
+-- Deletes the runs below the start; returns the base offset of the first remaining run, or nil.
 local function drop_below(index, p)
   while true do
     local window = redis.call('ZRANGE', index, 0, WINDOW - 1)
@@ -24,8 +25,8 @@ local function drop_below(index, p)
   end
 end
 
--- The run that held the greatest timestamp is gone: begin the time index anew. Rare, because
--- timestamps mostly rise with the offsets, and then the holder is among the last to go.
+-- Rebuilds the time index after the run with the greatest timestamp was deleted. This is rare:
+-- timestamps mostly rise with the offsets, and then that run is among the last to be deleted.
 local function rebuild_times(index, p)
   redis.call('DEL', prefix .. 't:' .. p.name)
   p.latest, p.holder, p.uncovered = nil, 0, 0
@@ -66,6 +67,6 @@ for i = 3, #ARGV, 3 do
   end
 end
 if #events > 0 then
-  announce(table.concat(events))
+  publish(table.concat(events))
 end
 return {num(sequence), reply}

@@ -120,7 +120,7 @@ fn gap_in_the_commit_stream_loses_no_records() {
     let (code, _) = give(&mut reads, 3, 0);
     assert_eq!(code, KAFKA_STORAGE_ERROR, "never OFFSET_OUT_OF_RANGE");
     for shard in 0..4 {
-        let key = format!("odradek:{{{cluster}:{shard}}}:log");
+        let key = format!("odradek:{{{cluster}:{shard}}}:events");
         redis_call(redis.port(), &["XTRIM", &key, "MAXLEN", "0"]);
     }
 

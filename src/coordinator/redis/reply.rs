@@ -1,4 +1,4 @@
-//! Replies of scripts, taken apart without panics.
+//! Decodes the replies of scripts without panics.
 
 use std::str::FromStr;
 
@@ -6,33 +6,36 @@ use redis::Value;
 
 use crate::coordinator::CoordinatorError;
 
-/// One value of a reply, or the rest of an array.
+/// One value of a reply, or what is left of an array.
+///
+/// Every method fails with [`CoordinatorError::Corrupt`] when the value has another type.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct ScriptReply {
     value: Value,
+    /// The number of items that were taken from the array.
     taken: usize,
 }
 
-impl Reply {
-    pub(super) fn of(value: Value) -> Self {
+impl ScriptReply {
+    pub(super) fn new(value: Value) -> Self {
         Self { value, taken: 0 }
     }
 
-    /// The next item of an array.
+    /// Takes the next item of an array.
     pub(super) fn next(&mut self) -> Result<Self, CoordinatorError> {
         let Value::Array(items) = &mut self.value else { return Err(unexpected()) };
         let item = items.get_mut(self.taken).ok_or_else(unexpected)?;
         self.taken += 1;
-        Ok(Self::of(std::mem::replace(item, Value::Nil)))
+        Ok(Self::new(std::mem::replace(item, Value::Nil)))
     }
 
-    /// The items of an array that were not taken yet; none when it is no array.
+    /// Returns the remaining items of an array; none if the value is not an array.
     pub(super) fn rest(self) -> impl Iterator<Item = Self> {
         let items = if let Value::Array(items) = self.value { items } else { Vec::new() };
-        items.into_iter().skip(self.taken).map(Self::of)
+        items.into_iter().skip(self.taken).map(Self::new)
     }
 
-    /// All items of an array that must have this many.
+    /// Returns the remaining items of an array that must have `count` of them.
     pub(super) fn items(self, count: usize) -> Result<Vec<Self>, CoordinatorError> {
         let items: Vec<_> = self.rest().collect();
         if items.len() == count { Ok(items) } else { Err(unexpected()) }
@@ -57,6 +60,7 @@ impl Reply {
         String::from_utf8(self.bytes()?).map_err(|_| unexpected())
     }
 
+    /// Parses a number in decimal.
     pub(super) fn number<T: FromStr>(self) -> Result<T, CoordinatorError> {
         Self::parse(&self.text()?)
     }
@@ -67,5 +71,5 @@ impl Reply {
 }
 
 fn unexpected() -> CoordinatorError {
-    CoordinatorError::Corrupt("a script's reply has an unexpected shape".to_owned())
+    CoordinatorError::Corrupt("the reply of a script has an unexpected shape".to_owned())
 }

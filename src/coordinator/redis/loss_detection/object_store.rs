@@ -1,28 +1,27 @@
-//! What replicas have seen of the metadata, kept in the object store (ADR 0014).
+//! Stores observed positions in the object store: one JSON object for each replica.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::observed_position::{ObservedPosition, ObservedPositionStore, ObservedPositions};
 use crate::clock::WallClock;
-use crate::coordinator::redis::floors::{
-    ObservedPosition, ObservedPositionStore, ObservedPositions,
-};
 use crate::store::{ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
 
-/// One object for each replica lies below it.
+/// The prefix of the objects; the replica's name and `.json` follow.
 const PREFIX: &str = "meta/observed/";
 const FORMAT: u32 = 1;
 const PAGE_KEYS: usize = 1_000;
-/// What a replica kept so long ago is deleted once another has kept as much.
+/// The age at which the object of a replica may be deleted.
 const MAX_AGE_MS: i64 = 24 * 3_600_000;
 
-/// Keeps floors in the object store.
+/// An [`ObservedPositionStore`] in the object store.
 #[derive(Debug)]
-pub(super) struct ObservedPositionObjects {
+pub struct ObservedPositionObjects {
     store: Arc<dyn Store>,
     clock: Arc<dyn WallClock>,
+    /// The key of this replica's object.
     key: String,
 }
 
@@ -32,25 +31,31 @@ struct Record {
     format: u32,
     metadata_id: String,
     written_ms: i64,
-    /// The registry's, then each shard's: a life and the greatest sequence seen in it.
-    tags: Vec<Option<(String, u64)>>,
+    /// The registry's, then each shard's: a replication id and the greatest sequence observed
+    /// under it.
+    positions: Vec<Option<(String, u64)>>,
 }
 
 impl ObservedPositionObjects {
-    pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn WallClock>, replica: &str) -> Self {
+    /// Returns the adapter of the replica of this name.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn WallClock>, replica: &str) -> Self {
         Self { store, clock, key: format!("{PREFIX}{replica}.json") }
     }
 
-    /// Deletes what replicas kept that have been gone for long. Comes after this process has kept
-    /// its own floors: they count for as much, because the metadata was settled with all there were.
-    pub(super) async fn sweep(&self) -> Result<(), StoreError> {
+    /// Deletes the objects of replicas that did not write for a day. Does nothing before this
+    /// replica saved its own positions: they cover the deleted ones, because the metadata was
+    /// verified against all of them.
+    ///
+    /// # Errors
+    /// The store's error.
+    pub async fn delete_old(&self) -> Result<(), StoreError> {
         let records = self.records().await?;
         let Some((_, own)) = records.iter().find(|(key, _)| *key == self.key) else {
             return Ok(());
         };
-        let old = self.clock.now_ms() - MAX_AGE_MS;
+        let cutoff_ms = self.clock.now_ms() - MAX_AGE_MS;
         for (key, record) in &records {
-            if *key != self.key && record.written_ms < old && record.is_covered_by(own) {
+            if *key != self.key && record.written_ms < cutoff_ms && record.is_covered_by(own) {
                 self.store.delete(key).await?;
             }
         }
@@ -78,9 +83,10 @@ impl ObservedPositionObjects {
             let record = serde_json::from_slice::<Record>(&bytes);
             match record {
                 Ok(record) if record.format == FORMAT => records.push((meta.key, record)),
-                // Rather no service than one that may have forgotten what this one knew.
+                // Skipping it could verify a Redis that lacks a position in it.
                 _ => {
-                    let (kind, detail) = (StoreErrorKind::Corrupt, "is not what a replica writes");
+                    let detail = "not a record of observed positions";
+                    let kind = StoreErrorKind::Corrupt;
                     return Err(StoreError::determinate(kind, "read", &meta.key, detail));
                 }
             }
@@ -90,37 +96,38 @@ impl ObservedPositionObjects {
 }
 
 impl Record {
-    /// Whether the other one binds every shard that this one binds, later in its lives.
+    /// Returns whether `later` has a position of every shard of which this record has one.
     fn is_covered_by(&self, later: &Self) -> bool {
-        let mut tags = self.tags.iter().enumerate().filter(|(_, floor)| floor.is_some());
+        let mut present =
+            self.positions.iter().enumerate().filter(|(_, position)| position.is_some());
         self.metadata_id == later.metadata_id
-            && tags.all(|(place, _)| later.tags.get(place).is_some_and(Option::is_some))
+            && present.all(|(index, _)| later.positions.get(index).is_some_and(Option::is_some))
     }
 }
 
 #[async_trait]
 impl ObservedPositionStore for ObservedPositionObjects {
-    async fn keep(&self, positions: &ObservedPositions) -> Result<(), String> {
-        let tag = |floor: &Option<ObservedPosition>| {
-            floor.as_ref().map(|f| (f.replication_id.clone(), f.sequence))
+    async fn save(&self, positions: &ObservedPositions) -> Result<(), String> {
+        let pair = |position: &Option<ObservedPosition>| {
+            position.as_ref().map(|p| (p.replication_id.clone(), p.sequence))
         };
         let record = Record {
             format: FORMAT,
             metadata_id: positions.metadata_id.clone(),
             written_ms: self.clock.now_ms(),
-            tags: positions.tags.iter().map(tag).collect(),
+            positions: positions.positions.iter().map(pair).collect(),
         };
         let json = serde_json::to_vec(&record).map_err(|error| error.to_string())?;
         let put = self.store.put(&self.key, vec![json.into()], PutMode::Overwrite).await;
         put.map_err(|error| error.to_string())
     }
 
-    async fn all(&self) -> Result<Vec<ObservedPositions>, String> {
+    async fn load_all(&self) -> Result<Vec<ObservedPositions>, String> {
         let records = self.records().await.map_err(|error| error.to_string())?;
-        let floor = |(replication_id, sequence)| ObservedPosition { replication_id, sequence };
+        let position = |(replication_id, sequence)| ObservedPosition { replication_id, sequence };
         let positions = |(_, record): (String, Record)| ObservedPositions {
             metadata_id: record.metadata_id,
-            tags: record.tags.into_iter().map(|tag| tag.map(floor)).collect(),
+            positions: record.positions.into_iter().map(|pair| pair.map(position)).collect(),
         };
         Ok(records.into_iter().map(positions).collect())
     }
@@ -132,35 +139,35 @@ mod tests {
     use crate::store::memory::MemoryStore;
 
     #[derive(Debug)]
-    struct At(i64);
+    struct FixedClock(i64);
 
-    impl WallClock for At {
+    impl WallClock for FixedClock {
         fn now_ms(&self) -> i64 {
             self.0
         }
     }
 
-    fn positions(tags: &[Option<u64>]) -> ObservedPositions {
-        let floor = |sequence| ObservedPosition { replication_id: "a1".to_owned(), sequence };
-        let tags = tags.iter().map(|tag| tag.map(floor)).collect();
-        ObservedPositions { metadata_id: "g".to_owned(), tags }
+    fn positions(sequences: &[Option<u64>]) -> ObservedPositions {
+        let position = |sequence| ObservedPosition { replication_id: "a1".to_owned(), sequence };
+        let positions = sequences.iter().map(|sequence| sequence.map(position)).collect();
+        ObservedPositions { metadata_id: "g".to_owned(), positions }
     }
 
     #[tokio::test]
-    async fn what_old_replicas_kept_goes_once_another_kept_as_much() {
+    async fn old_objects_are_deleted_once_another_replica_covers_them() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-        let of = |replica, at| {
-            ObservedPositionObjects::new(Arc::clone(&store), Arc::new(At(at)), replica)
+        let at = |replica, now_ms| {
+            ObservedPositionObjects::new(Arc::clone(&store), Arc::new(FixedClock(now_ms)), replica)
         };
-        of("gone", 0).keep(&positions(&[Some(7), None])).await.unwrap();
-        of("more", 0).keep(&positions(&[Some(7), Some(1)])).await.unwrap();
-        of("late", MAX_AGE_MS).keep(&positions(&[Some(7), None])).await.unwrap();
-        let me = of("me", MAX_AGE_MS + 1);
-        me.sweep().await.unwrap();
-        assert_eq!(me.all().await.unwrap().len(), 3, "nothing before we kept our own");
-        me.keep(&positions(&[Some(9), None])).await.unwrap();
-        me.sweep().await.unwrap();
-        let left = me.all().await.unwrap();
+        at("gone", 0).save(&positions(&[Some(7), None])).await.unwrap();
+        at("more", 0).save(&positions(&[Some(7), Some(1)])).await.unwrap();
+        at("late", MAX_AGE_MS).save(&positions(&[Some(7), None])).await.unwrap();
+        let me = at("me", MAX_AGE_MS + 1);
+        me.delete_old().await.unwrap();
+        assert_eq!(me.load_all().await.unwrap().len(), 3, "nothing before it saved its own");
+        me.save(&positions(&[Some(9), None])).await.unwrap();
+        me.delete_old().await.unwrap();
+        let left = me.load_all().await.unwrap();
         assert_eq!(
             left,
             [
@@ -172,10 +179,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn floors_that_cannot_be_read_are_an_error() {
+    async fn unreadable_objects_are_an_error() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-        let me = ObservedPositionObjects::new(Arc::clone(&store), Arc::new(At(0)), "me");
+        let me = ObservedPositionObjects::new(Arc::clone(&store), Arc::new(FixedClock(0)), "me");
         store.put("meta/observed/x.json", vec!["?".into()], PutMode::Create).await.unwrap();
-        assert!(me.all().await.is_err());
+        assert!(me.load_all().await.is_err());
     }
 }

@@ -20,24 +20,25 @@ use crate::coordinator::CoordinatorError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a follower's read waits in the server before it asks again.
+/// The time that a blocking read of a stream waits in the server, in milliseconds.
 pub(super) const BLOCK_MS: usize = 2_000;
 
-/// A follower whose read takes this long has lost its connection.
-const FOLLOW_TIMEOUT: Duration = Duration::from_secs(6);
+/// The time limit of a blocking read; after it the connection is considered lost.
+const BLOCKING_READ_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Connections of a link that waits for replicas of Redis: as many as shards, by default.
-const LANES: usize = 4;
+/// The number of connections of a client that waits for replicas of Redis: the default number of
+/// shards.
+const SHARED_CONNECTIONS: usize = 4;
 
 const SENTINEL_PORT: u16 = 26379;
 
-/// Where to connect, and a shared connection.
-pub(super) struct Link {
+/// A client of one Redis deployment, with shared connections.
+pub(super) struct RedisClient {
     target: Target,
-    /// One, or with WAIT several: it holds up what comes behind it.
-    lanes: Vec<Shared>,
+    /// One, or several with WAIT, which blocks later commands on its connection.
+    connections: Vec<SharedConnection>,
     timeout: Duration,
-    /// Replicas of Redis that must have what a script wrote.
+    /// The number of replicas of Redis that must have what a script wrote.
     replicas: u8,
 }
 
@@ -47,21 +48,21 @@ enum Target {
     Cluster(redis::cluster::ClusterClient),
 }
 
-enum Shared {
+enum SharedConnection {
     Single(ConnectionManager),
-    /// The master as last asked for; `None` after a call failed.
+    /// The master that the Sentinels named last; `None` after a call failed.
     Sentinel(tokio::sync::Mutex<Option<MultiplexedConnection>>),
-    /// Connected at the first call; afterwards it follows the cluster by itself.
+    /// Connected at the first call; afterwards it follows changes of the cluster.
     Cluster(tokio::sync::OnceCell<ClusterConnection>),
 }
 
-/// A connection of a follower's own: its reads block.
-pub(super) enum Dedicated {
+/// A connection of one subscription, for blocking reads.
+pub(super) enum DedicatedConnection {
     Node(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for RedisClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The client's own Debug prints passwords.
         let target = match self.target {
@@ -69,48 +70,57 @@ impl fmt::Debug for Link {
             Target::Sentinel(_) => "sentinel",
             Target::Cluster(_) => "cluster",
         };
-        f.debug_struct("Link").field("target", &target).field("timeout", &self.timeout).finish()
+        f.debug_struct("RedisClient")
+            .field("target", &target)
+            .field("timeout", &self.timeout)
+            .finish()
     }
 }
 
-impl Link {
-    /// Understands `redis://`, `rediss://`, `redis-sentinel://` and `redis-cluster://`; connects
-    /// at the first call.
+impl RedisClient {
+    /// Parses a URL with the scheme `redis`, `rediss`, `redis-sentinel` or `redis-cluster`;
+    /// connects at the first call.
     pub(super) fn new(url: &str, timeout: Duration, replicas: u8) -> RedisResult<Self> {
-        let count = if replicas == 0 { 1 } else { LANES };
-        let (target, lanes) = if let Some(rest) = url.strip_prefix("redis-sentinel://") {
+        let count = if replicas == 0 { 1 } else { SHARED_CONNECTIONS };
+        let (target, connections) = if let Some(rest) = url.strip_prefix("redis-sentinel://") {
             let client = tokio::sync::Mutex::new(sentinel_client(rest)?);
-            let lane = |_| Shared::Sentinel(tokio::sync::Mutex::new(None));
-            (Target::Sentinel(client), (0..count).map(lane).collect())
+            let connection = |_| SharedConnection::Sentinel(tokio::sync::Mutex::new(None));
+            (Target::Sentinel(client), (0..count).map(connection).collect())
         } else if let Some(rest) = url.strip_prefix("redis-cluster://") {
-            let lane = |_| Shared::Cluster(tokio::sync::OnceCell::new());
-            (Target::Cluster(cluster_client(rest)?), (0..count).map(lane).collect())
+            let connection = |_| SharedConnection::Cluster(tokio::sync::OnceCell::new());
+            (Target::Cluster(cluster_client(rest)?), (0..count).map(connection).collect())
         } else {
             let client = Client::open(without_delay(url.into_connection_info()?))?;
-            // One retry inside the manager: the caller's own deadline and repeats do the rest.
+            // One retry here; the caller has its own deadline and retries.
             let config = ConnectionManagerConfig::new()
                 .set_number_of_retries(1)
                 .set_max_delay(Duration::from_millis(100))
                 .set_connection_timeout(Some(CONNECT_TIMEOUT))
-                .set_response_timeout(Some(noticed_within(timeout)));
-            let lane = |_| client.get_connection_manager_lazy(config.clone()).map(Shared::Single);
-            let lanes = (0..count).map(lane).collect::<RedisResult<_>>()?;
-            (Target::Single(client), lanes)
+                .set_response_timeout(Some(response_timeout(timeout)));
+            let connection = |_| {
+                client.get_connection_manager_lazy(config.clone()).map(SharedConnection::Single)
+            };
+            let connections = (0..count).map(connection).collect::<RedisResult<_>>()?;
+            (Target::Single(client), connections)
         };
-        Ok(Self { target, lanes, timeout, replicas })
+        Ok(Self { target, connections, timeout, replicas })
     }
 
-    /// Whether what scripts write must be on replicas of Redis as well.
-    pub(super) fn waits(&self) -> bool {
+    /// Returns whether replicas of Redis must have a change before it is acknowledged.
+    pub(super) fn waits_for_replicas(&self) -> bool {
         self.replicas > 0
     }
 
-    /// Whether an answer of this script says that they have what it and all before it wrote.
-    pub(super) fn proves(&self, script: &Script) -> bool {
-        self.waits() && script.is_proven
+    /// Returns whether a reply of this script implies that enough replicas of Redis have what this
+    /// script and all earlier ones wrote.
+    pub(super) fn must_wait(&self, script: &Script) -> bool {
+        self.waits_for_replicas() && script.awaits_replicas
     }
 
-    /// Runs a script over one meta key, within the deadline.
+    /// Runs a script on one meta key.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Unknown`] after the timeout; see [`redis_error`] for other failures.
     pub(super) async fn run(
         &self,
         script: &Script,
@@ -120,119 +130,127 @@ impl Link {
         let call = async {
             let mut evalsha = redis::cmd("EVALSHA");
             evalsha.arg(script.script.get_hash()).arg(1).arg(key).arg(args);
-            let proves = self.proves(script);
-            match self.query(&evalsha, key, proves).await {
-                // It did not run: the server does not know it yet.
+            let must_wait = self.must_wait(script);
+            match self.query(&evalsha, key, must_wait).await {
+                // It did not run: the server has not cached it yet.
                 Err(error) if error.code() == Some("NOSCRIPT") => {
                     let mut eval = redis::cmd("EVAL");
                     eval.arg(script.code).arg(1).arg(key).arg(args);
-                    self.query(&eval, key, proves).await
+                    self.query(&eval, key, must_wait).await
                 }
-                answer => answer,
+                reply => reply,
             }
         };
         match tokio::time::timeout(self.timeout, call).await {
-            Ok(answer) => answer.map_err(|e| redis_error(&e)),
-            Err(_) => Err(CoordinatorError::Unknown(format!("no answer in {:?}", self.timeout))),
+            Ok(reply) => reply.map_err(|e| redis_error(&e)),
+            Err(_) => Err(CoordinatorError::Unknown(format!("no reply within {:?}", self.timeout))),
         }
     }
 
-    /// A connection for reads that block.
-    pub(super) async fn dedicated(&self) -> RedisResult<Dedicated> {
+    /// Opens a connection for blocking reads.
+    pub(super) async fn dedicated(&self) -> RedisResult<DedicatedConnection> {
         let client = match &self.target {
             Target::Single(client) => client.clone(),
             Target::Sentinel(client) => client.lock().await.async_get_client().await?,
             Target::Cluster(client) => {
-                return Ok(Dedicated::Cluster(client.get_async_connection().await?));
+                return Ok(DedicatedConnection::Cluster(client.get_async_connection().await?));
             }
         };
-        let config = node_config(FOLLOW_TIMEOUT);
-        Ok(Dedicated::Node(client.get_multiplexed_async_connection_with_config(&config).await?))
+        let config = node_config(BLOCKING_READ_TIMEOUT);
+        Ok(DedicatedConnection::Node(
+            client.get_multiplexed_async_connection_with_config(&config).await?,
+        ))
     }
 
-    /// Sends a command and, if it is to be proven, WAIT right behind it on the same connection:
-    /// on another one WAIT would speak of what that one wrote.
-    async fn query(&self, cmd: &Cmd, key: &str, proves: bool) -> RedisResult<Value> {
+    /// Sends a command and, if `must_wait`, WAIT after it on the same connection: on another
+    /// connection WAIT would wait for the writes of that connection.
+    async fn query(&self, cmd: &Cmd, key: &str, must_wait: bool) -> RedisResult<Value> {
         let mut pipeline = Pipeline::new();
         pipeline.add_command(cmd.clone());
-        if proves {
+        if must_wait {
             pipeline.cmd("WAIT").arg(self.replicas).arg((self.timeout / 4).as_millis() as u64);
         }
-        let mut answers = self.send(&pipeline, self.lane(key)).await?.into_iter();
-        let missing =
-            || RedisError::from((ErrorKind::UnexpectedReturnType, "an answer is missing"));
-        let answer = answers.next().ok_or_else(missing)?.extract_error()?;
-        if proves {
-            let have = answers.next().ok_or_else(missing)?.extract_error()?;
-            let Value::Int(have) = have else { return Err(missing()) };
-            if have < i64::from(self.replicas) {
-                let detail = format!("{have} of {} replicas of Redis have it", self.replicas);
+        let mut replies = self.send(&pipeline, self.connection_for(key)).await?.into_iter();
+        let missing = || RedisError::from((ErrorKind::UnexpectedReturnType, "a reply is missing"));
+        let reply = replies.next().ok_or_else(missing)?.extract_error()?;
+        if must_wait {
+            let acknowledged = replies.next().ok_or_else(missing)?.extract_error()?;
+            let Value::Int(acknowledged) = acknowledged else { return Err(missing()) };
+            if acknowledged < i64::from(self.replicas) {
+                let detail =
+                    format!("{acknowledged} of {} replicas of Redis have it", self.replicas);
                 return Err(RedisError::from((ErrorKind::Io, "not replicated yet", detail)));
             }
         }
-        Ok(answer)
+        Ok(reply)
     }
 
-    /// A shard keeps to one lane, so that shards do not wait for each other.
-    fn lane(&self, key: &str) -> &Shared {
+    /// Returns the connection of a shard. Shards have different ones, so that they do not wait for
+    /// each other.
+    fn connection_for(&self, key: &str) -> &SharedConnection {
         let hash = key.bytes().fold(0_usize, |hash, byte| hash * 31 % 8191 + usize::from(byte));
-        &self.lanes[hash % self.lanes.len()]
+        &self.connections[hash % self.connections.len()]
     }
 
-    async fn send(&self, pipeline: &Pipeline, lane: &Shared) -> RedisResult<Vec<Value>> {
+    async fn send(
+        &self,
+        pipeline: &Pipeline,
+        connection: &SharedConnection,
+    ) -> RedisResult<Vec<Value>> {
         let count = pipeline.len();
-        match (lane, &self.target) {
-            (Shared::Single(manager), _) => {
+        match (connection, &self.target) {
+            (SharedConnection::Single(manager), _) => {
                 manager.clone().req_packed_commands(pipeline, 0, count).await
             }
-            (Shared::Sentinel(current), Target::Sentinel(client)) => {
+            (SharedConnection::Sentinel(current), Target::Sentinel(client)) => {
                 let mut connection = {
                     let mut current = current.lock().await;
                     match &*current {
                         Some(connection) => connection.clone(),
                         None => {
                             let master = client.lock().await.async_get_client().await?;
-                            let config = node_config(noticed_within(self.timeout));
+                            let config = node_config(response_timeout(self.timeout));
                             let fresh =
                                 master.get_multiplexed_async_connection_with_config(&config);
                             current.insert(fresh.await?).clone()
                         }
                     }
                 };
-                let answers = connection.req_packed_commands(pipeline, 0, count).await;
-                // After a failover the old master is gone or read-only: ask the Sentinels again.
+                let replies = connection.req_packed_commands(pipeline, 0, count).await;
+                // After a failover the old master is unreachable or read-only.
                 let readonly = |value: &Value| match value {
                     Value::ServerError(error) => error.code() == "READONLY",
                     _ => false,
                 };
-                let moved = match &answers {
+                let moved = match &replies {
                     Ok(values) => values.iter().any(readonly),
                     Err(error) => error.is_io_error() || error.code() == Some("READONLY"),
                 };
                 if moved {
                     *current.lock().await = None;
                 }
-                answers
+                replies
             }
-            (Shared::Cluster(cell), Target::Cluster(client)) => {
+            (SharedConnection::Cluster(cell), Target::Cluster(client)) => {
                 let connection = cell.get_or_try_init(|| client.get_async_connection()).await?;
                 connection.clone().req_packed_commands(pipeline, 0, count).await
             }
-            (Shared::Sentinel(_) | Shared::Cluster(_), _) => {
-                unreachable!("a link's two halves are made together")
+            (SharedConnection::Sentinel(_) | SharedConnection::Cluster(_), _) => {
+                unreachable!("target and connections are created together")
             }
         }
     }
 }
 
-impl Dedicated {
+impl DedicatedConnection {
     pub(super) async fn query(&mut self, cmd: &Cmd) -> RedisResult<Value> {
         match self {
             Self::Node(connection) => cmd.query_async(connection).await,
             Self::Cluster(connection) => {
-                // The cluster client has no response timeout of its own here.
-                let answer = tokio::time::timeout(FOLLOW_TIMEOUT, cmd.query_async(connection));
-                answer.await.unwrap_or_else(|_| {
+                // The cluster client does not apply its response timeout here.
+                let reply =
+                    tokio::time::timeout(BLOCKING_READ_TIMEOUT, cmd.query_async(connection));
+                reply.await.unwrap_or_else(|_| {
                     Err(RedisError::from((ErrorKind::Io, "the blocking read timed out")))
                 })
             }
@@ -240,9 +258,9 @@ impl Dedicated {
     }
 }
 
-/// The connection's own deadline, before the caller's: a call that is cancelled tells nobody that
-/// the server hangs, and the dead connection would be used again.
-fn noticed_within(timeout: Duration) -> Duration {
+/// Returns the deadline of the connection, which is before the caller's: a cancelled call would
+/// not close the connection, and a connection to a server that hangs would be used again.
+fn response_timeout(timeout: Duration) -> Duration {
     timeout.mul_f64(0.9)
 }
 
@@ -290,11 +308,11 @@ fn sentinel_client(rest: &str) -> RedisResult<SentinelClient> {
 fn cluster_client(rest: &str) -> RedisResult<redis::cluster::ClusterClient> {
     let (login, hosts) = split_login(rest);
     let nodes = hosts.trim_end_matches('/').split(',').map(|host| format!("redis://{host}"));
-    // With retries the client would run a script again whose reply it lost, unknown to us.
+    // With retries the client would silently run a script again whose reply it lost.
     let mut builder = ClusterClientBuilder::new(nodes)
         .retries(0)
         .connection_timeout(CONNECT_TIMEOUT)
-        .response_timeout(FOLLOW_TIMEOUT)
+        .response_timeout(BLOCKING_READ_TIMEOUT)
         .tcp_settings(TcpSettings::default().set_nodelay(true));
     if let Some((user, password)) = login {
         builder = builder.password(password);
@@ -319,11 +337,12 @@ fn host_port(text: &str, default_port: u16) -> Option<ConnectionAddr> {
     }
 }
 
-/// Whether it happened decides: what the server turned down did not, what broke may have.
+/// Classifies an error by whether the call may have taken effect: a call that the server rejected
+/// did not, a call whose connection failed may have.
 pub(super) fn redis_error(error: &RedisError) -> CoordinatorError {
     let detail = error.to_string();
     match error.code() {
-        Some("ODRADEKLOST") => {
+        Some("METADATALOST") => {
             CoordinatorError::MetadataLost(error.detail().unwrap_or(&detail).to_owned())
         }
         Some("WRONGTYPE") => CoordinatorError::Corrupt(detail),
@@ -349,7 +368,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_kind_of_url_is_understood() {
+    async fn every_url_scheme_is_parsed() {
         for url in [
             "redis://localhost:6379/2",
             "redis://user:secret@localhost",
@@ -358,30 +377,30 @@ mod tests {
             "redis-cluster://a:7000,b:7001",
             "redis-cluster://user:secret@a:7000/",
         ] {
-            let link = Link::new(url, Duration::from_secs(1), 0);
-            assert!(link.is_ok(), "{url}: {link:?}");
-            assert!(!format!("{link:?}").contains("secret"));
+            let client = RedisClient::new(url, Duration::from_secs(1), 0);
+            assert!(client.is_ok(), "{url}: {client:?}");
+            assert!(!format!("{client:?}").contains("secret"));
         }
     }
 
     #[tokio::test]
-    async fn a_url_without_what_it_needs_is_refused() {
+    async fn incomplete_urls_are_rejected() {
         for url in
             ["http://a", "redis-sentinel://a:1", "redis-sentinel:///main", "redis-sentinel://a/m/x"]
         {
-            assert!(Link::new(url, Duration::from_secs(1), 0).is_err(), "{url}");
+            assert!(RedisClient::new(url, Duration::from_secs(1), 0).is_err(), "{url}");
         }
     }
 
     #[test]
-    fn what_the_server_turned_down_did_not_happen() {
+    fn rejected_calls_are_unavailable() {
         let error = |text: &str| {
             let value = redis::parse_redis_value(text.as_bytes()).and_then(Value::extract_error);
             redis_error(&value.expect_err("an error reply"))
         };
         assert!(matches!(error("-OOM no\r\n"), CoordinatorError::Unavailable(_)));
         assert!(matches!(error("-READONLY no\r\n"), CoordinatorError::Unavailable(_)));
-        assert!(matches!(error("-ODRADEKLOST gone\r\n"), CoordinatorError::MetadataLost(_)));
+        assert!(matches!(error("-METADATALOST gone\r\n"), CoordinatorError::MetadataLost(_)));
         assert!(matches!(error("-ERR something broke\r\n"), CoordinatorError::Unknown(_)));
     }
 }

@@ -1,0 +1,59 @@
+//! Periodic checks for lost data, and the saving of observed positions.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use super::super::coordinator::RedisCoordinator;
+use super::super::shards::merge_results;
+use crate::coordinator::CoordinatorError;
+
+/// The least time between two saves that are not urgent. Positions observed in between are lost
+/// with the process.
+const SAVE_INTERVAL: Duration = Duration::from_secs(10);
+
+impl RedisCoordinator {
+    /// Checks that every shard has what this replica observed, and verifies a Redis whose
+    /// replication id changed, also while no other calls are made.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::MetadataLost`] until a Redis that has the data is back; any other error
+    /// says nothing about the metadata.
+    pub async fn check(&self) -> Result<(), CoordinatorError> {
+        let attached = self.attached()?;
+        let shards = &self.shards;
+        let calls = attached
+            .hash_tags()
+            .map(|hash_tag| shards.call(&attached, hash_tag, &shards.scripts.check, Vec::new()));
+        merge_results(join_all(calls).await).map(drop)
+    }
+
+    /// Returns how many verifications this process completed.
+    pub fn verifications(&self) -> u64 {
+        self.attached().map_or(0, |attached| attached.verifications.load(Ordering::Acquire))
+    }
+
+    /// Saves the observed positions outside of Redis if they changed; at most every 10 seconds,
+    /// unless `is_urgent`.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Unavailable`] when they are not saved.
+    pub async fn save_observed_positions(&self, is_urgent: bool) -> Result<(), CoordinatorError> {
+        let Some(store) = &self.shards.position_store else { return Ok(()) };
+        let attached = self.attached()?;
+        let mut last_saved = attached.last_saved.lock().await;
+        let positions = attached.positions();
+        if let Some((last, at)) = &last_saved.0
+            && (*last == positions || (!is_urgent && at.elapsed() < SAVE_INTERVAL))
+        {
+            return Ok(());
+        }
+        let failed =
+            |detail| CoordinatorError::Unavailable(format!("observed positions: {detail}"));
+        store.save(&positions).await.map_err(failed)?;
+        last_saved.0 = Some((positions, Instant::now()));
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! Observed positions: the greatest sequence that a replica saw of each shard, and the port that
+//! stores them outside of Redis.
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// The greatest sequence observed of one shard under one replication id.
+///
+/// A Redis has it if the shard reached at least this sequence under this replication id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ObservedPosition {
+    /// The replication id of the Redis.
+    pub replication_id: String,
+    /// The sequence.
+    pub sequence: u64,
+}
+
+/// The observed positions of one replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedPositions {
+    /// The metadata that they belong to.
+    pub metadata_id: String,
+    /// The registry's, then each shard's; `None` where no change was observed yet.
+    pub positions: Vec<Option<ObservedPosition>>,
+}
+
+/// Stores observed positions where a failure of Redis does not affect them.
+#[async_trait]
+pub trait ObservedPositionStore: Send + Sync + std::fmt::Debug {
+    /// Stores the positions of this replica in place of the earlier ones.
+    ///
+    /// # Errors
+    /// The store's message, for logs.
+    async fn save(&self, positions: &ObservedPositions) -> Result<(), String>;
+
+    /// Returns the stored positions of all replicas.
+    ///
+    /// # Errors
+    /// The store's message, for logs.
+    async fn load_all(&self) -> Result<Vec<ObservedPositions>, String>;
+}
+
+/// The positions that were saved last, and when.
+#[derive(Debug, Default)]
+pub(in crate::coordinator::redis) struct LastSaved(pub(super) Option<(ObservedPositions, Instant)>);
+
+/// Tracks the positions that this process observed of one shard.
+#[derive(Debug, Default)]
+pub(in crate::coordinator::redis) struct PositionTracker(Mutex<TrackedPosition>);
+
+#[derive(Clone, Debug, Default)]
+struct TrackedPosition {
+    /// The replication id under which the shard is verified; empty before the first verification.
+    replication_id: String,
+    /// The sequence at which that replication id began.
+    start_sequence: u64,
+    /// The greatest sequence observed under it.
+    sequence: u64,
+    /// The position under the last earlier replication id in which a change was observed.
+    previous: Option<ObservedPosition>,
+}
+
+impl PositionTracker {
+    /// Returns the replication id under which the shard is verified, and the greatest sequence
+    /// observed under it.
+    pub(in crate::coordinator::redis) fn current(&self) -> (String, u64) {
+        let tracked = self.0.lock();
+        (tracked.replication_id.clone(), tracked.sequence)
+    }
+
+    /// Records a sequence. `replication_id` may be a prefix of the full id; a sequence of another
+    /// replication id than the current one is ignored.
+    pub(in crate::coordinator::redis) fn observe(&self, replication_id: &str, sequence: u64) {
+        let mut tracked = self.0.lock();
+        if !replication_id.is_empty() && tracked.replication_id.starts_with(replication_id) {
+            tracked.sequence = tracked.sequence.max(sequence);
+        }
+    }
+
+    /// Records that the shard is verified under a replication id that began at `start_sequence`.
+    pub(super) fn set_verified(&self, replication_id: String, start_sequence: u64, sequence: u64) {
+        let mut tracked = self.0.lock();
+        if tracked.replication_id == replication_id {
+            tracked.sequence = tracked.sequence.max(sequence);
+        } else {
+            let previous = tracked.position();
+            *tracked = TrackedPosition { replication_id, start_sequence, sequence, previous };
+        }
+    }
+
+    /// Returns the position to report.
+    pub(in crate::coordinator::redis) fn position(&self) -> Option<ObservedPosition> {
+        self.0.lock().position()
+    }
+}
+
+impl TrackedPosition {
+    /// A replication id without an observed change is not reported: its beginning may itself be
+    /// lost, and nothing else would be lost with it.
+    fn position(&self) -> Option<ObservedPosition> {
+        if self.sequence > self.start_sequence {
+            Some(ObservedPosition {
+                replication_id: self.replication_id.clone(),
+                sequence: self.sequence,
+            })
+        } else {
+            self.previous.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(replication_id: &str, sequence: u64) -> ObservedPosition {
+        ObservedPosition { replication_id: replication_id.to_owned(), sequence }
+    }
+
+    #[test]
+    fn replication_id_without_changes_keeps_the_previous_position() {
+        let tracker = PositionTracker::default();
+        assert_eq!(tracker.position(), None);
+        tracker.set_verified("a1".to_owned(), 0, 0);
+        assert_eq!(tracker.position(), None);
+        tracker.observe("a1", 7);
+        tracker.set_verified("b2".to_owned(), 7, 7);
+        assert_eq!(tracker.position(), Some(position("a1", 7)));
+        tracker.observe("b2", 8);
+        assert_eq!(tracker.position(), Some(position("b2", 8)));
+    }
+
+    #[test]
+    fn sequences_of_other_replication_ids_are_ignored() {
+        let tracker = PositionTracker::default();
+        tracker.observe("", 5);
+        tracker.set_verified("a1".to_owned(), 0, 3);
+        tracker.observe("b", 9);
+        tracker.observe("", 9);
+        assert_eq!(tracker.current(), ("a1".to_owned(), 3));
+        tracker.observe("a", 4);
+        tracker.observe("a1", 2);
+        assert_eq!(tracker.current(), ("a1".to_owned(), 4));
+    }
+}

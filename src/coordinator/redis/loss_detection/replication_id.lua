@@ -1,0 +1,13 @@
+-- The replication id of this Redis. A new one is drawn at every start of a master and at every
+-- promotion of a replica, so that it differs after a crash, a failover or a restore.
+local function current_replication_id()
+  local id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
+  return id or string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or 'unknown'
+end
+
+-- Quarantines this shard because it lacks an observed position. The mark is never removed: further
+-- commits would only hide the loss. A Redis that lost nothing does not have the mark.
+local function quarantine(meta, reason)
+  redis.call('HSET', meta, 'quarantined', reason)
+  return redis.error_reply('METADATALOST ' .. meta .. ' ' .. reason)
+end

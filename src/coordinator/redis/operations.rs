@@ -1,0 +1,248 @@
+//! The operations of the port: each is one call of a script, or one for each shard.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use tokio::sync::mpsc;
+
+use super::codec::{
+    PackedReader, argument, encode_member, encode_part, partition_bytes, sortable, topic_type_code,
+};
+use super::coordinator::RedisCoordinator;
+use super::events;
+use super::keys::{HashTag, shard_of};
+use super::reply::ScriptReply;
+use super::shards::merge_results;
+use crate::coordinator::{
+    Attachment, BindRule, Commit, CommitOrder, Coordinator, CoordinatorError, Event, FindFrom,
+    FindRequest, Found, LEASE_MAX, Member, Membership, PartOutcome, ProducerSnapshot, Registration,
+    TopicBinding, Watermarks, ZoneRecord,
+};
+use crate::log::batch::Part;
+use crate::log::ids::{TopicId, TopicPartition};
+
+/// The number of partitions that one run of `delete_partitions.lua` deletes: about a millisecond
+/// of the server's time.
+const PARTITIONS_PER_DELETE: u32 = 500;
+
+/// The greatest number that a double represents exactly; Lua and sorted sets have only doubles.
+const EXACT_MAX: u64 = 1 << 53;
+
+#[async_trait]
+impl Coordinator for RedisCoordinator {
+    fn commit_order(&self) -> CommitOrder {
+        CommitOrder::Independent
+    }
+
+    async fn attach(&self, cluster_id: &str, zone: &str) -> Result<Attachment, CoordinatorError> {
+        self.attach_to(cluster_id, zone).await
+    }
+
+    async fn register(
+        &self,
+        registrations: Vec<Registration>,
+    ) -> Result<Vec<Option<TopicBinding>>, CoordinatorError> {
+        let attached = self.attached()?;
+        let shards = &self.shards;
+        let args = registrations.iter().flat_map(registration_args).collect();
+        let register = &shards.scripts.register;
+        let mut reply = shards.call(&attached, HashTag::Registry, register, args).await?;
+        let bound = reply.next()?.items(registrations.len())?;
+        let pairs = registrations.iter().zip(bound);
+        let binding = |(registration, bound): (&Registration, ScriptReply)| {
+            let bytes = bound.bytes()?;
+            // A binding is never empty; an empty value stands for a deleted topic.
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+            PackedReader::new("a binding", &bytes).binding(registration.binding.topic).map(Some)
+        };
+        pairs.map(binding).collect()
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicBinding>, CoordinatorError> {
+        let attached = self.attached()?;
+        let shards = &self.shards;
+        let call = shards.call(&attached, HashTag::Registry, &shards.scripts.topics, Vec::new());
+        let mut reply = call.await?.next()?;
+        let mut topics = Vec::new();
+        while !reply.is_empty() {
+            let id = reply.next()?.text()?;
+            let corrupt = || CoordinatorError::Corrupt(format!("invalid topic id `{id}`"));
+            let topic = TopicId::parse(&id).ok_or_else(corrupt)?;
+            topics.push(PackedReader::new("a binding", &reply.next()?.bytes()?).binding(topic)?);
+        }
+        topics.sort_unstable_by_key(|binding| binding.topic);
+        Ok(topics)
+    }
+
+    async fn delete_topic(&self, topic: TopicId) -> Result<(), CoordinatorError> {
+        let attached = self.attached()?;
+        let shards = &self.shards;
+        let calls = (0..attached.shards).map(|shard| {
+            let attached = &attached;
+            async move {
+                loop {
+                    let args = vec![argument(topic), argument(PARTITIONS_PER_DELETE)];
+                    let script = &shards.scripts.delete_partitions;
+                    let call = shards.call(attached, HashTag::Shard(shard), script, args);
+                    if call.await?.next()?.number::<u64>()? == 0 {
+                        return Ok(());
+                    }
+                }
+            }
+        });
+        merge_results(join_all(calls).await)?;
+        // Last, because it completes the deletion: until then a repeated call continues it.
+        let args = vec![argument(topic), topic.0.to_vec()];
+        shards.call(&attached, HashTag::Registry, &shards.scripts.delete_topic, args).await?;
+        Ok(())
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<Vec<PartOutcome>, CoordinatorError> {
+        let attached = self.attached()?;
+        let arguments = |parts: Vec<&Part>| {
+            let object = commit.object;
+            let mut args =
+                vec![argument(object), object.to_bytes().to_vec(), argument(commit.sealed_ms)];
+            for part in parts {
+                args.push(argument(part.index));
+                args.push(argument(part.partition.topic));
+                args.push(argument(part.partition));
+                args.push(encode_part(part));
+            }
+            args
+        };
+        let shards = &self.shards;
+        let script = &shards.scripts.commit;
+        let decode =
+            |part: &Part, bytes: &[u8]| PackedReader::new("an outcome", bytes).outcome(part.index);
+        shards
+            .call_shards(&attached, script, &commit.parts, |p| p.partition, arguments, decode)
+            .await
+    }
+
+    async fn find(&self, requests: Vec<FindRequest>) -> Result<Vec<Found>, CoordinatorError> {
+        let attached = self.attached()?;
+        let shards = &self.shards;
+        let arguments =
+            |requests: Vec<&FindRequest>| requests.into_iter().flat_map(find_args).collect();
+        let decode = |_: &FindRequest, bytes: &[u8]| PackedReader::new("runs", bytes).found();
+        let script = &shards.scripts.find;
+        shards.call_shards(&attached, script, &requests, |r| r.partition, arguments, decode).await
+    }
+
+    async fn trim(
+        &self,
+        starts: Vec<(TopicPartition, i64)>,
+    ) -> Result<Vec<Watermarks>, CoordinatorError> {
+        let attached = self.attached()?;
+        let shards = &self.shards;
+        let arguments = |starts: Vec<&(TopicPartition, i64)>| {
+            let args = starts.into_iter().map(|(partition, start)| {
+                [argument(partition), partition_bytes(*partition), argument(exact(*start))]
+            });
+            args.flatten().collect()
+        };
+        let decode = |_: &(TopicPartition, i64), bytes: &[u8]| {
+            PackedReader::new("watermarks", bytes).watermarks()
+        };
+        let script = &shards.scripts.trim;
+        shards.call_shards(&attached, script, &starts, |s| s.0, arguments, decode).await
+    }
+
+    async fn producers(
+        &self,
+        partition: TopicPartition,
+    ) -> Result<Vec<ProducerSnapshot>, CoordinatorError> {
+        let attached = self.attached()?;
+        let shards = &self.shards;
+        let hash_tag = HashTag::Shard(shard_of(partition, attached.shards));
+        let args = vec![argument(partition)];
+        let mut reply = shards.call(&attached, hash_tag, &shards.scripts.producers, args).await?;
+        let clock = reply.next()?.text()?;
+        let clock_ms = clock.parse().unwrap_or(i64::MIN);
+        let mut pairs = reply.next()?;
+        let mut producers = Vec::new();
+        while !pairs.is_empty() {
+            let id = PackedReader::new("a producer id", &pairs.next()?.bytes()?).id()?;
+            let state = pairs.next()?.bytes()?;
+            producers.extend(PackedReader::new("a producer", &state).producer(id, clock_ms)?);
+        }
+        producers.sort_unstable_by_key(|producer| producer.id);
+        Ok(producers)
+    }
+
+    async fn subscribe(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
+        events::subscribe(Arc::clone(&self.shards), self.attached()?).await
+    }
+
+    async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError> {
+        let attached = self.attached()?;
+        let shards = &self.shards;
+        // Rounded up, because zero ends the lease.
+        let ttl_ms = ttl.min(LEASE_MAX).as_micros().div_ceil(1_000);
+        let args = vec![
+            argument(&member.replica),
+            argument(ttl_ms),
+            encode_member(member),
+            self.proposed_secret.clone(),
+            argument(LEASE_MAX.as_millis()),
+            argument(member.nodes),
+            argument(member.zone),
+        ];
+        let renew = &shards.scripts.renew;
+        let mut reply = shards.call(&attached, HashTag::Registry, renew, args).await?;
+        let secret = reply.next()?.bytes()?;
+        let corrupt = |_| CoordinatorError::Corrupt("the secret is not 32 bytes long".to_owned());
+        let secret = secret.try_into().map_err(corrupt)?;
+        let members = reply.next()?.rest();
+        let member = |reply: ScriptReply| PackedReader::new("a member", &reply.bytes()?).member();
+        let mut members = members.map(member).collect::<Result<Vec<_>, _>>()?;
+        members.sort_unstable_by(|a, b| a.replica.cmp(&b.replica));
+        let zones = reply.next()?.rest().map(zone_record).collect::<Result<_, _>>()?;
+        Ok(Membership { members, zones, secret })
+    }
+}
+
+fn zone_record(mut reply: ScriptReply) -> Result<ZoneRecord, CoordinatorError> {
+    let (name, nodes) = (reply.next()?.text()?, reply.next()?.number()?);
+    let last = match reply.next()?.bytes()? {
+        none if none.is_empty() => None,
+        packed => Some(PackedReader::new("a member", &packed).member()?),
+    };
+    Ok(ZoneRecord { name, nodes, last })
+}
+
+fn registration_args(registration: &Registration) -> [Vec<u8>; 5] {
+    let binding = &registration.binding;
+    let rule = match registration.rule {
+        BindRule::FirstWins => "first",
+        BindRule::Migrate => "migrate",
+    };
+    [
+        argument(binding.topic),
+        binding.topic.0.to_vec(),
+        vec![topic_type_code(binding.topic_type)],
+        argument(&binding.name),
+        argument(rule),
+    ]
+}
+
+fn find_args(request: &FindRequest) -> [Vec<u8>; 5] {
+    let (from, value) = match request.from {
+        FindFrom::Offset(offset) => ("o", argument(exact(offset))),
+        FindFrom::Timestamp(timestamp) => ("t", sortable(timestamp).to_vec()),
+        FindFrom::MaxTimestamp => ("m", Vec::new()),
+    };
+    let bytes_max = argument(request.bytes_max.min(EXACT_MAX));
+    [argument(request.partition), argument(from), value, bytes_max, argument(request.runs_max)]
+}
+
+/// Clamps an offset to what Lua represents exactly. No partition has a greater offset, so the
+/// result of a request is the same.
+fn exact(offset: i64) -> i64 {
+    offset.clamp(-1, EXACT_MAX.cast_signed())
+}

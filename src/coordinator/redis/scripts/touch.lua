@@ -1,2 +1,0 @@
--- Answers with the sequence, after the checks of the prelude.
-return {num(sequence)}

@@ -1,0 +1,191 @@
+//! Calls of scripts on the registry and the shards, with the checks that every call makes.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use super::client::RedisClient;
+use super::keys::{HashTag, Keys, shard_of};
+use super::loss_detection::observed_position::{
+    LastSaved, ObservedPositionStore, ObservedPositions, PositionTracker,
+};
+use super::reply::ScriptReply;
+use super::scripts::{Script, Scripts};
+use crate::coordinator::CoordinatorError;
+use crate::log::ids::TopicPartition;
+
+/// Runs scripts on the registry and on shards. Shared with the subscriptions.
+#[derive(Debug)]
+pub(super) struct ShardClient {
+    pub(super) client: RedisClient,
+    pub(super) keys: Keys,
+    pub(super) scripts: Scripts,
+    pub(super) replica: String,
+    pub(super) may_verify: bool,
+    pub(super) lease: Duration,
+    pub(super) position_store: Option<Arc<dyn ObservedPositionStore>>,
+}
+
+/// The metadata that this process is attached to, and what it observed of it.
+#[derive(Debug)]
+pub(super) struct Attached {
+    pub(super) metadata_id: String,
+    pub(super) shards: u16,
+    /// The registry's, then each shard's.
+    trackers: Vec<PositionTracker>,
+    /// The number of completed verifications of all shards.
+    pub(super) verifications: AtomicU64,
+    /// Held by the task that verifies.
+    pub(super) verifying: tokio::sync::Mutex<()>,
+    pub(super) last_saved: tokio::sync::Mutex<LastSaved>,
+}
+
+impl ShardClient {
+    /// Runs a script behind the checks of metadata id, replication id and sequence; returns what
+    /// follows the sequence in its reply. Verifies the Redis first if its replication id changed.
+    pub(super) async fn call(
+        &self,
+        attached: &Attached,
+        hash_tag: HashTag,
+        script: &Script,
+        args: Vec<Vec<u8>>,
+    ) -> Result<ScriptReply, CoordinatorError> {
+        if let Some(reply) = self.call_verified(attached, hash_tag, script, &args).await? {
+            return Ok(reply);
+        }
+        self.verify(attached).await?;
+        let unverified = || {
+            let detail = "the replication id of Redis changed again after its verification";
+            CoordinatorError::Unavailable(detail.to_owned())
+        };
+        self.call_verified(attached, hash_tag, script, &args).await?.ok_or_else(unverified)
+    }
+
+    /// As [`ShardClient::call`]; returns `None` if the script did not run because the shard is
+    /// unverified.
+    async fn call_verified(
+        &self,
+        attached: &Attached,
+        hash_tag: HashTag,
+        script: &Script,
+        args: &[Vec<u8>],
+    ) -> Result<Option<ScriptReply>, CoordinatorError> {
+        let tracker = attached.tracker(hash_tag);
+        let (replication_id, sequence) = tracker.current();
+        let wait_marker = u8::from(self.client.must_wait(script));
+        let observed = format!("{sequence} {replication_id} {wait_marker}");
+        let mut all = vec![attached.metadata_id.clone().into_bytes(), observed.into_bytes()];
+        all.extend_from_slice(args);
+        let reply = self.client.run(script, &self.keys.meta(hash_tag), &all).await?;
+        let mut reply = ScriptReply::new(reply);
+        let first = reply.next()?.text()?;
+        if first == "unverified" {
+            return Ok(None);
+        }
+        // A change that is not known to be on enough replicas of Redis may be lost without harm.
+        if !self.client.waits_for_replicas() || self.client.must_wait(script) {
+            tracker.observe(&replication_id, ScriptReply::parse(&first)?);
+        }
+        Ok(Some(reply))
+    }
+
+    /// Returns the sequence of the last change.
+    pub(super) async fn sequence(
+        &self,
+        attached: &Attached,
+        hash_tag: HashTag,
+    ) -> Result<u64, CoordinatorError> {
+        self.call(attached, hash_tag, &self.scripts.check, Vec::new()).await?;
+        Ok(attached.tracker(hash_tag).current().1)
+    }
+
+    /// Runs a script once for each shard that has items, in parallel; returns one result for each
+    /// item, in the order of the items.
+    pub(super) async fn call_shards<'a, T, R>(
+        &self,
+        attached: &Attached,
+        script: &Script,
+        items: &'a [T],
+        partition: impl Fn(&T) -> TopicPartition,
+        arguments: impl Fn(Vec<&'a T>) -> Vec<Vec<u8>>,
+        decode: impl Fn(&'a T, &[u8]) -> Result<R, CoordinatorError>,
+    ) -> Result<Vec<R>, CoordinatorError> {
+        let mut by_shard: Vec<Vec<usize>> = vec![Vec::new(); usize::from(attached.shards)];
+        for (index, item) in items.iter().enumerate() {
+            by_shard[usize::from(shard_of(partition(item), attached.shards))].push(index);
+        }
+        let calls = (0..).zip(&by_shard).filter(|(_, indexes)| !indexes.is_empty());
+        let calls = calls.map(|(shard, indexes)| {
+            let args = arguments(indexes.iter().map(|index| &items[*index]).collect());
+            async move {
+                let mut reply = self.call(attached, HashTag::Shard(shard), script, args).await?;
+                reply.next()?.items(indexes.len())
+            }
+        });
+        let replies = merge_results(join_all(calls).await)?;
+        let indexes = by_shard.iter().flatten();
+        let mut results: Vec<_> = indexes.copied().zip(replies.into_iter().flatten()).collect();
+        results.sort_unstable_by_key(|(index, _)| *index);
+        results.into_iter().map(|(index, reply)| decode(&items[index], &reply.bytes()?)).collect()
+    }
+}
+
+impl Attached {
+    pub(super) fn new(metadata_id: String, shards: u16) -> Self {
+        Self {
+            metadata_id,
+            shards,
+            trackers: (0..=shards).map(|_| PositionTracker::default()).collect(),
+            verifications: AtomicU64::new(0),
+            verifying: tokio::sync::Mutex::default(),
+            last_saved: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Returns the index of a hash tag in the order of [`Attached::hash_tags`].
+    pub(super) fn index(hash_tag: HashTag) -> usize {
+        match hash_tag {
+            HashTag::Registry => 0,
+            HashTag::Shard(shard) => 1 + usize::from(shard),
+        }
+    }
+
+    pub(super) fn tracker(&self, hash_tag: HashTag) -> &PositionTracker {
+        &self.trackers[Self::index(hash_tag)]
+    }
+
+    /// Returns the positions that this process reports and saves.
+    pub(super) fn positions(&self) -> ObservedPositions {
+        let positions = self.trackers.iter().map(PositionTracker::position).collect();
+        ObservedPositions { metadata_id: self.metadata_id.clone(), positions }
+    }
+
+    /// Returns the registry, then each shard.
+    pub(super) fn hash_tags(&self) -> impl Iterator<Item = HashTag> {
+        std::iter::once(HashTag::Registry).chain((0..self.shards).map(HashTag::Shard))
+    }
+}
+
+/// Returns all values, or the error of the whole call: [`CoordinatorError::Unavailable`] only if
+/// no shard can have applied its part.
+pub(super) fn merge_results<T>(
+    results: Vec<Result<T, CoordinatorError>>,
+) -> Result<Vec<T>, CoordinatorError> {
+    let (mut values, mut unavailable, mut unknown) =
+        (Vec::with_capacity(results.len()), None, None);
+    for result in results {
+        match result {
+            Ok(value) => values.push(value),
+            Err(CoordinatorError::Unavailable(detail)) => unavailable = Some(detail),
+            Err(CoordinatorError::Unknown(detail)) => unknown = Some(detail),
+            Err(error) => return Err(error),
+        }
+    }
+    match (unavailable, unknown) {
+        (None, None) => Ok(values),
+        (Some(detail), None) if values.is_empty() => Err(CoordinatorError::Unavailable(detail)),
+        (Some(detail), None) | (_, Some(detail)) => Err(CoordinatorError::Unknown(detail)),
+    }
+}
