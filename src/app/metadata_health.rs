@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::admin::Readiness;
 use crate::coordinator::CoordinatorError;
-use crate::coordinator::redis::loss_detection::object_store::ObservedPositionObjects;
 use crate::coordinator::redis::RedisCoordinator;
+use crate::coordinator::redis::loss_detection::object_store::ObservedPositionObjects;
 use crate::metrics::Metrics;
 use crate::tasks;
 

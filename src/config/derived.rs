@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::coordinator::CoordinatorSettings;
 use super::model::{DisklessSettings, PeerSettings, Settings, TopicRuleSettings};
 use crate::engine::produce::FlushProfile;
+use crate::log::hash::stable_hash;
 use crate::store::open::StoreUrl;
 use crate::store::s3::{S3Credentials, S3Options};
 use crate::topic_rules::{TopicRule, TopicRules};
@@ -51,9 +52,7 @@ impl Settings {
             CoordinatorSettings::Redis { replicas, .. } => *replicas,
         };
         let text = rules.chain([format!("replicas:{replicas}")]).collect::<Vec<_>>().join("\n");
-        // FNV-1a: the same in every version and on every machine.
-        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        text.bytes().fold(0xcbf2_9ce4_8422_2325, mix).max(1)
+        stable_hash(text.as_bytes()).max(1)
     }
 }
 

@@ -34,10 +34,15 @@ impl MeasuredCoordinator {
         operation: CoordinatorOperation,
         call: impl Future<Output = CoordinatorResult<T>>,
     ) -> CoordinatorResult<T> {
-        let mut measured_call =
-            MeasuredCall { metrics: &self.metrics, operation, started: Instant::now(), outcome: None };
+        let mut measured_call = MeasuredCall {
+            metrics: &self.metrics,
+            operation,
+            started: Instant::now(),
+            outcome: None,
+        };
         let result = call.await;
-        measured_call.outcome = Some(result.as_ref().map_or_else(outcome_of, |_| CoordinatorOutcome::ok));
+        measured_call.outcome =
+            Some(result.as_ref().map_or_else(outcome_of, |_| CoordinatorOutcome::ok));
         if result.is_ok() {
             self.metrics.last_successes.record(MonitoredOperation::coordinator_request);
             if operation == CoordinatorOperation::commit {
@@ -85,7 +90,10 @@ impl Coordinator for MeasuredCoordinator {
         self.call(CoordinatorOperation::attach, self.inner.attach(cluster_id, zone)).await
     }
 
-    async fn register(&self, registrations: Vec<Registration>) -> CoordinatorResult<Vec<Option<TopicBinding>>> {
+    async fn register(
+        &self,
+        registrations: Vec<Registration>,
+    ) -> CoordinatorResult<Vec<Option<TopicBinding>>> {
         self.call(CoordinatorOperation::register, self.inner.register(registrations)).await
     }
 
@@ -113,7 +121,10 @@ impl Coordinator for MeasuredCoordinator {
         self.call(CoordinatorOperation::trim, self.inner.trim(starts)).await
     }
 
-    async fn producers(&self, partition: TopicPartition) -> CoordinatorResult<Vec<ProducerSnapshot>> {
+    async fn producers(
+        &self,
+        partition: TopicPartition,
+    ) -> CoordinatorResult<Vec<ProducerSnapshot>> {
         self.call(CoordinatorOperation::producers, self.inner.producers(partition)).await
     }
 

@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod commit_outcome;
+pub mod hash;
 pub mod ids;
 pub mod object_format;
 pub mod partition_log;

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use crc_fast::crc32_iscsi;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
@@ -12,7 +13,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::ring::Peer;
-use super::{CHECKSUM_BYTES, IDLE_MAX, crc32c};
+use super::{CHECKSUM_BYTES, IDLE_MAX};
 use crate::log::ids::ObjectId;
 use crate::metrics::PeerOutcome;
 
@@ -104,7 +105,7 @@ impl PeerClient {
         if bytes.len() < CHECKSUM_BYTES {
             return Err(PeerFailure::damaged("no checksum"));
         }
-        match bytes.get_u32() == crc32c(&bytes) {
+        match bytes.get_u32() == crc32_iscsi(&bytes) {
             true => Ok(bytes),
             false => Err(PeerFailure::damaged("the checksum is of other bytes")),
         }

@@ -25,7 +25,3 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 const AGE_MAX: Duration = Duration::from_secs(60);
 /// A body begins with the CRC32C of the rest, big-endian: it is not known yet when the head is sent.
 const CHECKSUM_BYTES: usize = 4;
-
-fn crc32c(bytes: &[u8]) -> u32 {
-    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
-}

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::auth::PeerKey;
 use crate::coordinator::{Member, Membership};
+use crate::log::hash::rendezvous_score;
 use crate::log::ids::ObjectId;
 
 /// How long a peer that failed is left alone.
@@ -86,7 +87,8 @@ impl PeerRing {
             let writer = state.members.iter().filter(here).find(|m| m.wrote(object));
             let ranked = || {
                 let members = state.members.iter().filter(here);
-                members.max_by_key(|m| (score(&m.replica, object), &m.replica))
+                let key = object.to_bytes();
+                members.max_by_key(|m| (rendezvous_score(m.replica.as_bytes(), &key), &m.replica))
             };
             let owner =
                 writer.or_else(ranked).filter(|owner| owner.replica != self.local.replica)?;
@@ -120,18 +122,6 @@ impl PeerRing {
         let state = self.state.read();
         state.as_ref().filter(|state| state.until > Instant::now()).map(read)
     }
-}
-
-/// Rendezvous hashing: the member with the greatest score owns the object, so that when one
-/// leaves only its own objects move. All replicas must agree: never change it lightly.
-fn score(replica: &str, object: ObjectId) -> u64 {
-    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = replica.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, fnv);
-    let hash = object.to_bytes().iter().fold(hash, fnv);
-    // Neighbours differ in the last byte only: SplitMix64's finalizer spreads them.
-    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use crc_fast::crc32_iscsi;
 use futures::StreamExt as _;
 use futures::stream;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -19,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::ring::PeerRing;
-use super::{IDLE_MAX, RANGE_BYTES_MAX, crc32c};
+use super::{IDLE_MAX, RANGE_BYTES_MAX};
 use crate::accept::Connections;
 use crate::clock::WallClock;
 use crate::engine::cache::ObjectCache;
@@ -94,7 +95,7 @@ impl PeerServer {
         let read = async move {
             match objects.read_for_peer(object, range).await {
                 Ok(bytes) => {
-                    let checksum = Bytes::copy_from_slice(&crc32c(&bytes).to_be_bytes());
+                    let checksum = Bytes::copy_from_slice(&crc32_iscsi(&bytes).to_be_bytes());
                     vec![Ok(Frame::data(checksum)), Ok(Frame::data(bytes))]
                 }
                 Err(error) => {

@@ -1,5 +1,6 @@
 //! Which address and which node id a client is told.
 
+use crate::log::hash::rendezvous_score;
 use crate::log::ids::TopicPartition;
 
 /// The first diskless node id. Broker ids lie below; ids near 2³¹ would collide with the
@@ -16,25 +17,10 @@ pub fn node_id(zone: u16, k: u16) -> i32 {
 /// Which of so many nodes of a zone leads a partition: the one with the highest weight (rendezvous
 /// hashing), so that a change of their number moves only the share of the nodes that change.
 pub fn leader_index(partition: TopicPartition, nodes: u16) -> Option<u16> {
-    (0..nodes).max_by_key(|k| weight(partition, u64::from(*k)))
-}
-
-/// A hash that every replica of every version computes alike (splitmix64 over the fields).
-fn weight(partition: TopicPartition, k: u64) -> u64 {
-    let (high, low) = partition.topic.0.split_at(8);
-    let word = |bytes: &[u8]| bytes.iter().fold(0_u64, |word, &b| (word << 8) | u64::from(b));
-    let mut hash = 0;
-    for field in [word(high), word(low), partition.partition.unsigned_abs().into(), k] {
-        hash = splitmix64(hash ^ field);
-    }
-    hash
-}
-
-fn splitmix64(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    let mut key = [0; 20];
+    key[..16].copy_from_slice(&partition.topic.0);
+    key[16..].copy_from_slice(&partition.partition.to_be_bytes());
+    (0..nodes).max_by_key(|node| rendezvous_score(&node.to_be_bytes(), &key))
 }
 
 #[cfg(test)]

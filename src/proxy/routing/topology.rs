@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::node_ids::{NODES_PER_ZONE_MAX, leader_index, node_id};
 use crate::coordinator::{Member, Membership, ZoneRecord};
+use crate::log::hash::rendezvous_score;
 use crate::log::ids::TopicPartition;
 
 /// Where clients reach something.
@@ -149,16 +150,10 @@ impl NodeTopology {
     }
 }
 
-/// Rendezvous hashing: the replica with the greatest score hosts the node, so that when one leaves
-/// only its own nodes move. All replicas of all versions must agree.
+/// Returns the score of a replica as the host of a node or broker endpoint: the one with the
+/// greatest score hosts it.
 fn score(replica: &str, id: i32) -> u64 {
-    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = replica.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, fnv);
-    let hash = id.to_be_bytes().iter().fold(hash, fnv);
-    // Neighbours differ in the last byte only: SplitMix64's finalizer spreads them.
-    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
+    rendezvous_score(replica.as_bytes(), &id.to_be_bytes())
 }
 
 /// The map as this replica last heard of it, and this replica's place in it.
