@@ -1,6 +1,5 @@
 //! Benchmarks and demos that need more than a shell script: `cargo xtask --help` lists them.
 #![expect(clippy::print_stdout, reason = "printing is what these programs are for")]
-#![expect(clippy::disallowed_methods, reason = "real processes live in real time")]
 
 mod bench;
 mod build;

@@ -13,9 +13,8 @@ const PARTITIONS: u32 = 6;
 
 /// The servers behind the replica, which live as long as the benchmark.
 struct Backend {
-    yaml: String,
-    _redis: Option<Redis>,
-    _minio: Option<Minio>,
+    _redis: Redis,
+    _minio: Minio,
 }
 
 pub(crate) fn run() -> Result<(), String> {
@@ -33,7 +32,7 @@ pub(crate) fn run() -> Result<(), String> {
 
     say(&format!("Kafka, one broker; Odradek, one replica on {backend}"));
     let kafka = Kafka::start(&bench.dir.join("kafka"), 1);
-    let servers = start_backend(&bench, &backend);
+    let (yaml, _servers) = start_backend(&bench, &backend);
     let replica = Replica::launch(ReplicaConfig {
         binary,
         name: "odradek".to_owned(),
@@ -42,7 +41,7 @@ pub(crate) fn run() -> Result<(), String> {
         zone: "zone-1".to_owned(),
         replica: "odradek-0".to_owned(),
         kafka: kafka_servers(&kafka, ""),
-        yaml: servers.yaml.clone(),
+        yaml,
         data_bytes_max: None,
     });
     let (direct, through) = (kafka.bootstrap(), replica.bootstrap());
@@ -65,16 +64,17 @@ pub(crate) fn run() -> Result<(), String> {
     ))
 }
 
-fn start_backend(bench: &Bench, backend: &str) -> Backend {
+/// Starts the servers of a backend; returns the rest of the replica's configuration too.
+fn start_backend(bench: &Bench, backend: &str) -> (String, Option<Backend>) {
     let head = "cluster: bench\ndiskless: {topics: [{match: bench-diskless}]}\n";
     if backend == "embedded" {
         let store = bench.dir.join("store");
         let data = format!("store: \"file://{}\"\ncoordinator: embedded\n", store.display());
-        return Backend { yaml: head.to_owned() + &data, _redis: None, _minio: None };
+        return (head.to_owned() + &data, None);
     }
     let (redis, minio) = (Redis::start(&bench.dir), Minio::start(&bench.dir));
     let yaml = [head, &minio.yaml("bench"), &redis.yaml()].concat();
-    Backend { yaml, _redis: Some(redis), _minio: Some(minio) }
+    (yaml, Some(Backend { _redis: redis, _minio: minio }))
 }
 
 /// Prints one line of the table. A producer prints MB/s, p50, p99, paced p50, paced p99 and errors;

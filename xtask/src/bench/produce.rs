@@ -198,7 +198,7 @@ impl ProduceBench {
         let Some(rows) = self.bench.run_client(seconds + 60, &command) else { return };
         let row = rows.into_iter().next().unwrap_or_default();
         let [p50, p99, p999] = ["p50", "p99", "p999"].map(|name| row.text(name));
-        println!(" {p50:>8} {p99:>8} {p999:>8} {:>53}   {aim}", row.text("errors"));
+        println!(" {p50:>8} {p99:>8} {p999:>8} {:>52}   {aim}", row.text("errors"));
     }
 
     fn throughput(&mut self) {
