@@ -10,7 +10,7 @@ use crate::engine::fetch::LongPolls;
 use crate::metrics::MonitoredOperation;
 use crate::proxy::Proxy;
 use crate::proxy::listener::Listeners;
-use crate::proxy::topics::TopicRegistry;
+use crate::proxy::topics::Topics;
 use crate::retry::retry_until_ok;
 use crate::tasks;
 
@@ -22,17 +22,17 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) async fn subscribe(
     coordinator: &Arc<dyn Coordinator>,
     wakeups: &Arc<LongPolls>,
-    topics: &Arc<TopicRegistry>,
+    topics: &Arc<Topics>,
 ) {
     let events = retry_until_ok("the batch coordinator", || coordinator.subscribe()).await;
     let (wakeups, topics) = (Arc::clone(wakeups), Arc::clone(topics));
     tasks::spawn_critical("events", async move {
         let also = |event: &Event| {
-            topics.apply_event(event);
+            topics.registry.apply_event(event);
             if *event == Event::Gap {
                 let topics = Arc::clone(&topics);
                 tasks::spawn("reload", async move {
-                    if let Err(error) = topics.load().await {
+                    if let Err(error) = topics.classifier.load().await {
                         tracing::warn!(%error, "topic types were not reloaded");
                     }
                 });
@@ -67,11 +67,11 @@ pub(super) async fn refresh_brokers(
             );
             continue;
         }
-        proxy.topics.observe_all(&metadata.topics).await;
-        proxy.topics.resume_migrations().await;
-        proxy.topics.refresh_configs().await;
+        proxy.topics.classifier.observe_all(&metadata.topics).await;
+        proxy.topics.migrator.resume_abandoned().await;
+        proxy.topics.configs.refresh().await;
         proxy.metrics.last_successes.record(MonitoredOperation::kafka_metadata);
-        let written = proxy.topics.placeholders_with_records().await;
+        let written = proxy.topics.audit.run().await;
         proxy
             .metrics
             .clients

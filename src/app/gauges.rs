@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::cache::ObjectCache;
 use crate::engine::memory::MemoryLimiter;
 use crate::metrics::{MemoryPool, Metrics};
-use crate::proxy::topics::TopicRegistry;
+use crate::proxy::topics::Topics;
 
 /// Registers the gauges of a memory limiter under a name.
 pub(super) fn budget(metrics: &Metrics, name: MemoryPool, budget: &Arc<MemoryLimiter>) {
@@ -26,10 +26,10 @@ pub(super) fn cache(metrics: &Metrics, objects: &Arc<ObjectCache>) {
 }
 
 /// Registers the gauge of the diskless topics.
-pub(super) fn topics(metrics: &Metrics, topics: &Arc<TopicRegistry>) {
+pub(super) fn topics(metrics: &Metrics, topics: &Arc<Topics>) {
     let (cached, topics) = (metrics.clients.diskless_topics.clone(), Arc::clone(topics));
     metrics.on_scrape(move || {
-        cached.set(gauge_value(topics.diskless().len()));
+        cached.set(gauge_value(topics.registry.diskless().len()));
     });
 }
 

@@ -16,7 +16,8 @@ use crate::metrics::{MemoryPool, Metrics};
 use crate::proxy::client_telemetry::ClientTelemetry;
 use crate::proxy::fetch_sessions::FetchSessions;
 use crate::proxy::routing::topology::SharedTopology;
-use crate::proxy::topics::TopicRegistry;
+use crate::proxy::topics::Topics;
+use crate::proxy::upstream::cluster::KafkaCluster;
 use crate::proxy::validation::RecordValidator;
 use crate::proxy::{Proxy, ProxySettings};
 
@@ -30,7 +31,8 @@ pub(super) struct ProxyBuilder {
     pub(super) objects: Arc<ObjectCache>,
     pub(super) wakeups: Arc<LongPolls>,
     pub(super) topology: Arc<SharedTopology>,
-    pub(super) topics: Arc<TopicRegistry>,
+    pub(super) cluster: Arc<KafkaCluster>,
+    pub(super) topics: Arc<Topics>,
     pub(super) metrics: Arc<Metrics>,
     /// The incarnation of this replica's name.
     pub(super) incarnation: u64,
@@ -53,11 +55,11 @@ impl ProxyBuilder {
         gauges::cache(&self.metrics, &self.objects);
         gauges::topics(&self.metrics, &self.topics);
         let producer = self.start_producer(settings, &diskless);
-        let Self { components, objects, wakeups, topology, topics, metrics, .. } = self;
+        let Self { components, objects, wakeups, topology, cluster, topics, metrics, .. } = self;
         Arc::new(Proxy {
             settings: proxy_settings(settings),
             topology,
-            cluster: topics.cluster(),
+            cluster,
             topics,
             coordinator: Arc::clone(&components.coordinator),
             fetch_sessions: FetchSessions::new(Arc::clone(&components.entropy)),

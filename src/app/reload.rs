@@ -132,7 +132,7 @@ impl ConfigWatcher {
     fn apply(&self, settings: &Settings) {
         let ReloadTargets { proxy, console, logging, settings_digest, .. } = &self.targets;
         settings_digest.store(settings.digest(), Ordering::Relaxed);
-        proxy.topics.set_rules(settings.topic_rules(), settings.flush.profile);
+        proxy.topics.classifier.set_rules(settings.topic_rules(), settings.flush.profile);
         proxy.settings.client_zones.networks.set(client_networks(settings));
         let turn = FlushTuning {
             interval: settings.flush.interval.duration(),

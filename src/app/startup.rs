@@ -23,7 +23,7 @@ use crate::metrics::{Metrics, MonitoredOperation};
 use crate::proxy::Proxy;
 use crate::proxy::listener::Listeners;
 use crate::proxy::routing::topology::SharedTopology;
-use crate::proxy::topics::TopicRegistry;
+use crate::proxy::topics::Topics;
 use crate::proxy::upstream::cluster::KafkaCluster;
 use crate::retry::{RetryPolicy, retry_until_ok};
 use crate::tasks;
@@ -94,15 +94,15 @@ pub(crate) async fn start(
         metadata_health::watch(redis, Arc::clone(readiness), Arc::clone(&metrics));
     }
 
-    let topics = Arc::new(TopicRegistry::new(
-        cluster,
+    let topics = Arc::new(Topics::new(
+        Arc::clone(&cluster),
         Arc::clone(&coordinator),
         settings.topic_rules(),
         settings.flush.profile,
     ));
     let wakeups = Arc::new(LongPolls::with_metrics(Arc::clone(&metrics)));
     background::subscribe(&coordinator, &wakeups, &topics).await;
-    retry_until_ok("the batch coordinator", || topics.load()).await;
+    retry_until_ok("the batch coordinator", || topics.classifier.load()).await;
 
     let (incarnation, process_id) = (opened.incarnation, opened.process_id);
     let me = membership::member(settings, attachment.zone_index, incarnation, process_id);
@@ -121,14 +121,15 @@ pub(crate) async fn start(
         objects,
         wakeups,
         topology,
+        cluster,
         topics: Arc::clone(&topics),
         metrics,
         incarnation,
         process_id,
     };
     let proxy = builder.build(settings);
-    topics.observe_all(&metadata.topics).await;
-    topics.refresh_configs().await;
+    topics.classifier.observe_all(&metadata.topics).await;
+    topics.configs.refresh().await;
     let replica = join(settings, proxy, peers, renewer, opened.redis).await?;
     let (proxy, listeners) = (Arc::clone(&replica.proxy), Arc::clone(&replica.listeners));
     tasks::spawn_critical("brokers", background::refresh_brokers(proxy, listeners, cluster_id));

@@ -151,7 +151,8 @@ impl Console {
             let (saved, spent) = (report.saved(), report.spent());
             Some(TopicSeries { name: topic.name.clone(), counts: report.counts, saved, spent })
         };
-        let mut rows: Vec<TopicSeries> = proxy.topics.diskless().iter().filter_map(row).collect();
+        let mut rows: Vec<TopicSeries> =
+            proxy.topics.registry.diskless().iter().filter_map(row).collect();
         let busy = |row: &TopicSeries| row.counts.produced_bytes + row.counts.fetched_bytes;
         rows.sort_by_key(|row| std::cmp::Reverse(busy(row)));
         rows.truncate(TOPIC_SERIES_MAX);

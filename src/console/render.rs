@@ -107,7 +107,7 @@ impl SnapshotDelta<'_> {
                     .map(|advice| advice.to_string()),
             }
         };
-        proxy.topics.diskless().iter().map(row).collect()
+        proxy.topics.registry.diskless().iter().map(row).collect()
     }
 
     pub(super) fn cost(&self, cost_model: &CostModel, usage: Usage, zone: &str) -> CostStatus {

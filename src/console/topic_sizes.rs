@@ -65,6 +65,7 @@ impl TopicSizes {
 async fn fetch_sizes(proxy: &Proxy) -> HashMap<TopicId, TopicSize> {
     let partitions: Vec<TopicPartition> = proxy
         .topics
+        .registry
         .diskless()
         .iter()
         .flat_map(|topic| {

@@ -15,7 +15,7 @@ use crate::proxy::client_telemetry::ClientTelemetry;
 use crate::proxy::fetch_sessions::FetchSessions;
 use crate::proxy::routing::client_zone::ClientZoneRules;
 use crate::proxy::routing::topology::SharedTopology;
-use crate::proxy::topics::TopicRegistry;
+use crate::proxy::topics::Topics;
 use crate::proxy::upstream::cluster::KafkaCluster;
 use crate::proxy::validation::RecordValidator;
 
@@ -56,7 +56,7 @@ pub struct Proxy {
     /// The diskless nodes of all zones.
     pub topology: Arc<SharedTopology>,
     /// The topics and their kinds.
-    pub topics: Arc<TopicRegistry>,
+    pub topics: Arc<Topics>,
     /// The batch coordinator.
     pub coordinator: Arc<dyn Coordinator>,
     /// Memory for what is produced to diskless nodes.

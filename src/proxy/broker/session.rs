@@ -119,7 +119,8 @@ impl BrokerSession {
         topics: &[(TopicId, &str)],
     ) -> Result<Vec<TopicPermissions>, CloseReason> {
         let missing_topic_error = self.look_up_ids(topics).await?;
-        let by_id: Vec<_> = topics.iter().map(|(id, _)| self.proxy.topics.by_id(*id)).collect();
+        let by_id: Vec<_> =
+            topics.iter().map(|(id, _)| self.proxy.topics.registry.by_id(*id)).collect();
         let names: Vec<Option<&str>> = topics
             .iter()
             .zip(&by_id)
@@ -144,12 +145,13 @@ impl BrokerSession {
     /// unknown.
     async fn look_up_ids(&mut self, topics: &[(TopicId, &str)]) -> Result<ErrorCode, CloseReason> {
         let ids = topics.iter().map(|(id, _)| *id).filter(|id| !id.is_zero());
-        let unknown: Vec<_> = ids.filter(|id| self.proxy.topics.by_id(*id).is_none()).collect();
+        let unknown: Vec<_> =
+            ids.filter(|id| self.proxy.topics.registry.by_id(*id).is_none()).collect();
         if unknown.is_empty() {
             return Ok(ErrorCode::UNKNOWN_TOPIC_ID);
         }
         self.ensure_accepted().await?;
-        match self.proxy.topics.look_up(&[], &unknown).await {
+        match self.proxy.topics.classifier.look_up(&[], &unknown).await {
             Ok(true) => Ok(ErrorCode::UNKNOWN_TOPIC_ID),
             // The topic may exist.
             Ok(false) => Ok(ErrorCode::NOT_LEADER_OR_FOLLOWER),

@@ -28,7 +28,7 @@ pub(super) async fn guard(
         return Ok(request.relay());
     };
     let refuse = |(topic, permit): (&AddPartitionsToTxnTopic, TopicPermissions)| {
-        let known = request.proxy.topics.by_name(topic.name.as_str());
+        let known = request.proxy.topics.registry.by_name(topic.name.as_str());
         let code = match known.is_none_or(|topic| topic.is_diskless()) {
             true => ErrorCode::INVALID_TXN_STATE,
             false => ErrorCode::OPERATION_NOT_ATTEMPTED,

@@ -153,7 +153,7 @@ fn forward<A: AlterRequest>(
         let verdicts = BrokerVerdicts::new(A::results(&response));
         // Configs of diskless topics that were set hold from the response on.
         for (topic, set) in set.iter().filter(|(topic, _)| verdicts.of(topic).is_ok()) {
-            proxy.topics.await_config_change(topic, set).await;
+            proxy.topics.configs.await_change(topic, set).await;
         }
         A::add_results(&mut response, decided, &order);
         response
@@ -178,7 +178,7 @@ fn configs_set(resources: &[impl Resource]) -> ConfigsSet {
 /// Returns whether the proxy has to look at the changes of a resource.
 fn is_handled_here(proxy: &Proxy, resource: &impl Resource) -> bool {
     let is_diskless =
-        || proxy.topics.by_name(resource.name()).is_some_and(|topic| topic.is_diskless());
+        || proxy.topics.registry.by_name(resource.name()).is_some_and(|topic| topic.is_diskless());
     let changes = resource.changes();
     resource.resource_type() == RESOURCE_TOPIC
         && (changes.iter().any(|change| is_diskless_flag(change.name))
@@ -209,7 +209,7 @@ async fn apply_changes(
             }
         });
     }
-    let diskless = proxy.topics.by_name(topic).is_some_and(|topic| topic.is_diskless());
+    let diskless = proxy.topics.registry.by_name(topic).is_some_and(|topic| topic.is_diskless());
     if enable == Some(false) && diskless {
         return Err(invalid(format!(
             "topic {topic} is diskless and cannot become classic again; create a new topic and \
@@ -224,7 +224,7 @@ async fn apply_changes(
     }
     if let Some(true) = enable {
         let check = if validate_only { MigrationMode::ValidateOnly } else { MigrationMode::Apply };
-        let made = proxy.topics.make_diskless(topic, check).await;
+        let made = proxy.topics.migrator.make_diskless(topic, check).await;
         made.map_err(|error| config_error(error_code_of(&error), error.to_string()))?;
     }
     Ok(())

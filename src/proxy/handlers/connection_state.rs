@@ -20,7 +20,7 @@ pub(crate) struct ConnectionState {
 impl ConnectionState {
     pub(crate) fn new(proxy: &Proxy) -> Self {
         let responses = proxy.fetch_memory.quota(proxy.settings.response_bytes_max);
-        let migrations = proxy.topics.migrations();
+        let migrations = proxy.topics.registry.migrations();
         Self { migrations, fetched: Arc::default(), responses: Arc::new(responses) }
     }
 }

@@ -42,8 +42,9 @@ pub(super) async fn edit(
             let name = topic.name.as_str().to_owned();
             // Whom the broker refuses marks no name, not for a moment: another's topic may be
             // about to get it.
-            let intent =
-                creatable.contains(&name).then(|| request.proxy.topics.begin_creation(&name, kind));
+            let intent = creatable
+                .contains(&name)
+                .then(|| request.proxy.topics.classifier.begin_creation(&name, kind));
             intents.insert(name, (kind, intent));
             true
         }
@@ -114,7 +115,7 @@ fn plan(proxy: &Proxy, topic: &mut CreatableTopic) -> Result<Option<TopicType>, 
         )),
         Some(true) => Ok(Some(TopicType::Diskless)),
         Some(false) => Ok(Some(TopicType::Classic)),
-        None if !proxy.topics.is_diskless_by_rules(name) => Ok(None),
+        None if !proxy.topics.classifier.is_diskless_by_rules(name) => Ok(None),
         None if compacted => {
             tracing::warn!(topic = name, "compacted: stays classic although the YAML names it");
             Ok(Some(TopicType::Classic))
@@ -142,7 +143,9 @@ async fn bind(
         return;
     }
     let name = topic.name.as_str();
-    if let Err(error) = proxy.topics.bind_created(topic_id(&topic.topic_id), name, kind).await {
+    if let Err(error) =
+        proxy.topics.migrator.bind_created(topic_id(&topic.topic_id), name, kind).await
+    {
         let message = format!(
             "topic {name} was created, but could not be made diskless: {error}; \
              delete it, or set {DISKLESS_ENABLE}=true with kafka-configs --alter"

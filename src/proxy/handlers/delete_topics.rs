@@ -19,7 +19,7 @@ pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
     let mut ids = HashMap::new();
     let named = delete.topics.iter().filter_map(|topic| topic.name.as_ref());
     for name in delete.topic_names.iter().chain(named) {
-        if let Some(topic) = request.proxy.topics.by_name(name.as_str()) {
+        if let Some(topic) = request.proxy.topics.registry.by_name(name.as_str()) {
             ids.insert(name.clone(), topic.id);
         }
     }
@@ -38,13 +38,13 @@ pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
 /// Forgets at once if possible, else as soon as the coordinator can be asked: the topic is gone
 /// on the brokers whatever we do.
 async fn forget(proxy: &Arc<Proxy>, id: TopicId) {
-    let Err(error) = proxy.topics.delete_topic(id).await else { return };
+    let Err(error) = proxy.topics.delete(id).await else { return };
     tracing::warn!(%id, %error, "a deleted topic is not forgotten yet");
     let topics = Arc::clone(&proxy.topics);
     tasks::spawn("forget", async move {
         for attempt in 0_u64..1000 {
             tokio::time::sleep(Duration::from_millis(500 * (attempt + 1).min(60))).await;
-            if topics.delete_topic(id).await.is_ok() {
+            if topics.delete(id).await.is_ok() {
                 return;
             }
         }

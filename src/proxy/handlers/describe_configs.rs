@@ -83,7 +83,7 @@ fn show_flag(
     result: &mut DescribeConfigsResult,
 ) {
     let wanted = asked.is_none_or(|asked| wants(asked, DISKLESS_ENABLE));
-    let topic = proxy.topics.by_name(result.resource_name.as_str());
+    let topic = proxy.topics.registry.by_name(result.resource_name.as_str());
     if wanted && result.resource_type == RESOURCE_TOPIC && topic.is_some_and(|t| t.is_diskless()) {
         result.configs.push(
             DescribeConfigsResourceResult::default()

@@ -26,7 +26,7 @@ pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
     Ok(request.forward::<DescribeLogDirsRequest, _>(|proxy, mut response| async move {
         for dir in &mut response.results {
             dir.topics.retain(|topic| {
-                !proxy.topics.by_name(topic.name.as_str()).is_some_and(|t| t.is_diskless())
+                !proxy.topics.registry.by_name(topic.name.as_str()).is_some_and(|t| t.is_diskless())
             });
         }
         response
@@ -94,7 +94,7 @@ fn led_partitions(
 ) -> Vec<(String, TopicPartition)> {
     let (map, zone) = (proxy.topology.current(), proxy.topology.zone());
     let mut led = Vec::new();
-    for topic in proxy.topics.diskless() {
+    for topic in proxy.topics.registry.diskless() {
         let wanted = |index: i32| match &asked.topics {
             None => true,
             Some(topics) => topics

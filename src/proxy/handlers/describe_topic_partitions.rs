@@ -18,10 +18,10 @@ pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
                 .topics
                 .iter()
                 .map(|topic| topic_id(&topic.topic_id))
-                .filter(|&id| !id.is_zero() && proxy.topics.by_id(id).is_none())
+                .filter(|&id| !id.is_zero() && proxy.topics.registry.by_id(id).is_none())
                 .collect();
             if !unknown.is_empty()
-                && let Err(error) = proxy.topics.look_up(&[], &unknown).await
+                && let Err(error) = proxy.topics.classifier.look_up(&[], &unknown).await
             {
                 tracing::warn!(%error, "described topics cannot be looked up");
             }

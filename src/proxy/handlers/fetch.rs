@@ -40,7 +40,7 @@ pub(super) async fn guard(
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let fetch: FetchRequest = request.decode()?;
-    let migrations = request.proxy.topics.migrations();
+    let migrations = request.proxy.topics.registry.migrations();
     if fetch.session_epoch > 0 && session.migrations != migrations {
         let code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
         return request.answer(&FetchResponse::default().with_error_code(code.0));

@@ -32,7 +32,7 @@ pub(super) fn edit(request: &Request) -> Result<Action, CloseReason> {
     request.proxy.metrics.clients.zone_resolution(client_zone.outcome);
     let version = version.max(WITH_TOPIC_IDS);
     request.forward_as(&metadata, version, move |proxy, mut response| async move {
-        proxy.topics.observe(&response.topics).await;
+        proxy.topics.classifier.observe(&response.topics).await;
         // Of now: the broker may have taken its time.
         let to = Router::new(&proxy, proxy.topology.current(), client_zone);
         rewrite_brokers(&to, &mut response);
@@ -102,7 +102,7 @@ pub(super) enum MetadataTopic {
 }
 
 pub(super) fn classify_topic(proxy: &Proxy, id: TopicId, internal: bool) -> MetadataTopic {
-    match proxy.topics.by_id(id) {
+    match proxy.topics.registry.by_id(id) {
         Some(topic) if topic.is_diskless() => MetadataTopic::Diskless(topic),
         None if !id.is_zero() && !internal => MetadataTopic::Unknown,
         Some(_) | None => MetadataTopic::NotOurs,

@@ -47,7 +47,7 @@ pub(super) async fn guard(
     let named = named(&produce);
     let mut names = classify_topics(&request.proxy, named.iter().copied()).await;
     if names == RequestTopics::ClassicOnly
-        && !request.proxy.topics.may_forward_records(&named).await
+        && !request.proxy.topics.record_guard.may_forward_records(&named).await
     {
         names = RequestTopics::Diskless;
     }
@@ -201,7 +201,7 @@ async fn check_topic(
         Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) if request.version() >= WITH_TOPIC_IDS => {
             Err(ErrorCode::UNKNOWN_TOPIC_ID)
         }
-        Ok(topic) => Ok(request.proxy.topics.with_config(topic).await),
+        Ok(topic) => Ok(request.proxy.topics.configs.with_config(topic).await),
         Err(code) => Err(code),
     };
     let mut rows = Vec::with_capacity(data.partition_data.len());

@@ -138,6 +138,6 @@ pub(super) async fn check(
     claim.max_timestamp = valid.max_timestamp;
     // Built anew it is no larger than the topic's limit, which is an int.
     claim.bytes = u32::try_from(valid.bytes.len()).unwrap_or(u32::MAX);
-    let profile = request.proxy.topics.profile(&topic.name);
+    let profile = request.proxy.topics.classifier.profile(&topic.name);
     Ok(ProducedBatch { partition, profile, claim, batch: valid.bytes })
 }

@@ -28,14 +28,15 @@ pub(super) async fn classify_topics<'a>(
 ) -> RequestTopics {
     let unknown: Vec<_> = topics
         .clone()
-        .filter(|(id, name)| proxy.topics.by_id_or_name(*id, name).is_none())
+        .filter(|(id, name)| proxy.topics.registry.by_id_or_name(*id, name).is_none())
         .filter(|(_, name)| !name.starts_with("__"))
         .collect();
     if !unknown.is_empty() && !look_up(proxy, &unknown).await {
         return RequestTopics::Diskless;
     }
-    let diskless =
-        |(id, name)| proxy.topics.by_id_or_name(id, name).is_some_and(|topic| topic.is_diskless());
+    let diskless = |(id, name)| {
+        proxy.topics.registry.by_id_or_name(id, name).is_some_and(|topic| topic.is_diskless())
+    };
     if topics.into_iter().any(diskless) {
         RequestTopics::Diskless
     } else {
@@ -47,7 +48,7 @@ pub(super) async fn classify_topics<'a>(
 async fn look_up(proxy: &Proxy, unknown: &[(TopicId, &str)]) -> bool {
     let names: Vec<_> = unknown.iter().filter(|(id, _)| id.is_zero()).map(|(_, n)| *n).collect();
     let ids: Vec<_> = unknown.iter().filter(|(id, _)| !id.is_zero()).map(|(id, _)| *id).collect();
-    match proxy.topics.look_up(&names, &ids).await {
+    match proxy.topics.classifier.look_up(&names, &ids).await {
         Ok(all_decided) => all_decided,
         Err(error) => {
             tracing::warn!(%error, "topics cannot be looked up");
@@ -67,13 +68,13 @@ pub(super) async fn resolve_diskless_topic(
     let knows = |topic: &Arc<Topic>| {
         partitions.clone().all(|p| topic.partition(p).is_some() || !(0..1_000_000).contains(&p))
     };
-    let known = proxy.topics.by_id_or_name(id, name);
+    let known = proxy.topics.registry.by_id_or_name(id, name);
     let topic = match known.filter(knows) {
         Some(topic) => topic,
         None if name.starts_with("__") => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
         None => {
             let decided = look_up(proxy, &[(id, name)]).await;
-            match proxy.topics.by_id_or_name(id, name) {
+            match proxy.topics.registry.by_id_or_name(id, name) {
                 Some(topic) => topic,
                 None if !decided => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
                 None if id.is_zero() => return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),

@@ -27,8 +27,9 @@ pub(super) async fn guard(
         // The broker refuses it for that very reason.
         return Ok(request.relay());
     }
-    let is_classic =
-        |name: &&str| request.proxy.topics.by_name(name).is_some_and(|topic| !topic.is_diskless());
+    let is_classic = |name: &&str| {
+        request.proxy.topics.registry.by_name(name).is_some_and(|topic| !topic.is_diskless())
+    };
     let names = topics.iter().map(|name| name.as_str()).filter(|name| !is_classic(name));
     let names: Vec<&str> = names.collect();
     let message =

@@ -1,64 +1,183 @@
-//! How a topic gets its kind: by the YAML at first sight, or by being asked for.
+//! Finds topics on the brokers and decides the type of new ones: by a creation in progress, else by
+//! the rules of the configuration.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use kafka_protocol::protocol::StrBytes;
+use parking_lot::RwLock;
+use tokio::sync::Mutex;
 
-use super::{TopicRegistry, id_of, placeholder};
-use crate::coordinator::{BindRule, CoordinatorError, Registration, TopicBinding, TopicType};
+use super::error::MakeDisklessError;
+use super::placeholder;
+use super::registry::TopicRegistry;
+use super::topic::id_of;
+use crate::coordinator::{
+    BindRule, Coordinator, CoordinatorError, Registration, TopicBinding, TopicType,
+};
+use crate::engine::produce::FlushProfile;
+use crate::log::ids::TopicId;
+use crate::proxy::error_code::ErrorCode;
+use crate::proxy::upstream::cluster::KafkaCluster;
 use crate::proxy::upstream::error::UpstreamError;
+use crate::topic_rules::TopicRules;
 
-/// Why a topic could not be made diskless.
-#[derive(Debug, thiserror::Error)]
-pub enum MakeDisklessError {
-    /// Its broker log is not empty.
-    #[error(
-        "topic {0} cannot become diskless: its broker log holds records; create a new topic with \
-         diskless.enable=true and copy them"
-    )]
-    HasRecords(String),
-    /// It is compacted.
-    #[error(
-        "topic {0} cannot become diskless: cleanup.policy=compact is not supported; use delete"
-    )]
-    Compacted(String),
-    /// It is one of Kafka's own.
-    #[error("topic {0} cannot become diskless: it is internal to Kafka")]
-    Internal(String),
-    /// No such topic.
-    #[error("topic {0} does not exist")]
-    Unknown(String),
+/// Finds topics and decides their types.
+#[derive(Debug)]
+pub struct TopicClassifier {
+    registry: Arc<TopicRegistry>,
+    cluster: Arc<KafkaCluster>,
+    coordinator: Arc<dyn Coordinator>,
+    /// The rules, and the profile of topics for which no rule gives one.
+    rules: RwLock<(TopicRules, FlushProfile)>,
+    /// Held while types are decided, so that each topic is decided once.
+    classify_lock: Mutex<()>,
+    /// Names that a request creates right now: see [`TopicClassifier::begin_creation`].
+    pending_creations: parking_lot::Mutex<HashMap<String, (u64, TopicType)>>,
+    /// Tells pending creations of the same name apart.
+    creations_started: AtomicU64,
+}
+
+/// Marks a name as being created, until dropped.
+#[derive(Debug)]
+pub struct PendingCreation {
+    classifier: Arc<TopicClassifier>,
+    name: String,
+    number: u64,
+}
+
+impl Drop for PendingCreation {
+    fn drop(&mut self) {
+        let mut pending = self.classifier.pending_creations.lock();
+        // Another request may have begun to create the same name since; its mark stays.
+        if pending.get(&self.name).is_some_and(|(number, _)| *number == self.number) {
+            pending.remove(&self.name);
+        }
+    }
+}
+
+impl TopicClassifier {
+    pub(super) fn new(
+        registry: Arc<TopicRegistry>,
+        cluster: Arc<KafkaCluster>,
+        coordinator: Arc<dyn Coordinator>,
+        rules: (TopicRules, FlushProfile),
+    ) -> Self {
+        Self {
+            registry,
+            cluster,
+            coordinator,
+            rules: RwLock::new(rules),
+            classify_lock: Mutex::new(()),
+            pending_creations: parking_lot::Mutex::default(),
+            creations_started: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn registry(&self) -> &TopicRegistry {
+        &self.registry
+    }
+
+    /// Loads every binding from the coordinator.
+    ///
+    /// # Errors
+    /// The coordinator could not be reached; nothing changes.
+    pub async fn load(&self) -> Result<(), CoordinatorError> {
+        self.registry.replace_bindings(self.coordinator.topics().await?);
+        Ok(())
+    }
+
+    /// Caches topics of a Metadata response and decides the types of new ones. Afterwards
+    /// [`TopicRegistry::by_id`] returns each topic whose type could be decided.
+    pub async fn observe(&self, observed: &[MetadataResponseTopic]) {
+        // A broker with outdated metadata still lists deleted topics.
+        let is_live =
+            |t: &&MetadataResponseTopic| is_complete(t) && !self.registry.is_deleted(id_of(t));
+        let observed: Vec<_> = observed.iter().filter(is_live).collect();
+        let unknown: Vec<_> =
+            observed.iter().copied().filter(|t| !self.registry.is_bound(id_of(t))).collect();
+        if !unknown.is_empty() {
+            self.classify(&unknown).await;
+        }
+        self.registry.update(observed.into_iter());
+    }
+
+    /// As [`TopicClassifier::observe`], with the metadata of all topics. Cached topics that are not
+    /// among them are dropped; they are looked up when a request names them.
+    pub async fn observe_all(&self, observed: &[MetadataResponseTopic]) {
+        self.observe(observed).await;
+        self.registry.retain_listed(observed);
+    }
+
+    /// Looks up topics by name or id on the brokers and caches them. Returns whether the type of
+    /// each existing one is known now.
+    ///
+    /// # Errors
     /// The brokers could not be asked.
-    #[error("topic {0} cannot become diskless now, try again: {1}")]
-    Upstream(String, UpstreamError),
-    /// The coordinator could not be asked.
-    #[error("topic {0} cannot become diskless now, try again: {1}")]
-    Coordinator(String, CoordinatorError),
-}
+    pub async fn look_up(&self, names: &[&str], ids: &[TopicId]) -> Result<bool, UpstreamError> {
+        let mut all_decided = true;
+        let by_name = names.iter().map(|name| {
+            let name = StrBytes::from_string((*name).to_owned());
+            MetadataRequestTopic::default().with_name(Some(name.into()))
+        });
+        let by_id = ids.iter().map(|id| {
+            let id = uuid::Uuid::from_bytes(id.0);
+            MetadataRequestTopic::default().with_name(None).with_topic_id(id)
+        });
+        // A broker rejects a request that contains both names and ids.
+        for requested in [by_name.collect::<Vec<_>>(), by_id.collect()] {
+            if !requested.is_empty() {
+                let metadata = self.cluster.metadata(Some(requested)).await?;
+                self.observe(&metadata.topics).await;
+                let undecided =
+                    |t: &MetadataResponseTopic| exists(t) && !self.registry.is_bound(id_of(t));
+                all_decided &= !metadata.topics.iter().any(undecided);
+            }
+        }
+        Ok(all_decided)
+    }
 
-/// Whether [`TopicRegistry::make_diskless`] only looks whether it could.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MigrationMode {
-    /// As with `validateOnly`.
-    ValidateOnly,
-    /// And then do it.
-    Apply,
-}
+    /// Binds a topic of this name to this type if it is observed for the first time before the
+    /// returned value is dropped: a request is creating it.
+    pub fn begin_creation(self: &Arc<Self>, name: &str, topic_type: TopicType) -> PendingCreation {
+        let number = self.creations_started.fetch_add(1, Ordering::Relaxed);
+        self.pending_creations.lock().insert(name.to_owned(), (number, topic_type));
+        PendingCreation { classifier: Arc::clone(self), name: name.to_owned(), number }
+    }
 
-impl TopicRegistry {
-    /// Decides the kind of topics never seen, and binds it.
-    pub(super) async fn classify(&self, observed: &[&MetadataResponseTopic]) {
+    /// Returns the profile of a diskless topic: that of its rule, else the default.
+    pub fn profile(&self, name: &str) -> FlushProfile {
+        let (rules, profile) = &*self.rules.read();
+        rules.diskless_profile(name).unwrap_or(*profile)
+    }
+
+    /// Returns whether the rules make a new topic of this name diskless.
+    pub fn is_diskless_by_rules(&self, name: &str) -> bool {
+        self.rules.read().0.diskless_profile(name).is_some()
+    }
+
+    /// Replaces the rules for topics that are created from now on, and the default profile.
+    pub fn set_rules(&self, rules: TopicRules, profile: FlushProfile) {
+        *self.rules.write() = (rules, profile);
+    }
+
+    /// Decides the types of topics observed for the first time, and binds them.
+    async fn classify(&self, observed: &[&MetadataResponseTopic]) {
         let _one_at_a_time = self.classify_lock.lock().await;
         let mut registrations = Vec::new();
-        for topic in observed.iter().filter(|topic| !self.is_bound(topic)) {
+        let unbound = observed.iter().filter(|topic| !self.registry.is_bound(id_of(topic)));
+        for topic in unbound {
             let name = topic.name.as_ref().map_or("", |name| name.as_str());
-            // One that switches is bound already: this asks only whether it is done.
-            let migrating = self.read().migrating.contains_key(&id_of(topic));
-            let topic_type = match migrating {
+            // A migrating topic is bound already: this only asks whether it still migrates.
+            let topic_type = match self.registry.is_migrating(id_of(topic)) {
                 true => Some(TopicType::Classic),
                 false => self.desired_type(name, topic.is_internal).await,
             };
             let Some(topic_type) = topic_type else { continue };
-            let binding =
-                TopicBinding { topic: id_of(topic), name: name.to_owned(), topic_type: topic_type };
+            let binding = TopicBinding { topic: id_of(topic), name: name.to_owned(), topic_type };
             registrations.push(Registration { binding, rule: BindRule::FirstWins });
         }
         if registrations.is_empty() {
@@ -67,23 +186,23 @@ impl TopicRegistry {
         let ids: Vec<_> = registrations.iter().map(|r| r.binding.topic).collect();
         match self.coordinator.register(registrations).await {
             Ok(bound) => {
-                self.apply_bindings(&ids, bound);
+                self.registry.apply_bindings(&ids, bound);
             }
-            Err(error) => tracing::warn!(%error, "kinds of new topics unknown for now"),
+            Err(error) => tracing::warn!(%error, "types of new topics are unknown for now"),
         }
     }
 
-    /// What a new topic should be; `None` when that cannot be found out now.
-    async fn desired_type(&self, name: &str, internal: bool) -> Option<TopicType> {
-        let requested_type = self.pending_creations().get(name).map(|(_, topic_type)| *topic_type);
-        let requested = match requested_type {
+    /// Returns the type of a new topic; `None` if it cannot be determined now.
+    async fn desired_type(&self, name: &str, is_internal: bool) -> Option<TopicType> {
+        let pending = self.pending_creations.lock().get(name).map(|(_, topic_type)| *topic_type);
+        let is_diskless = match pending {
             Some(topic_type) => topic_type == TopicType::Diskless,
             None => self.is_diskless_by_rules(name),
         };
-        if internal || !requested {
+        if is_internal || !is_diskless {
             return Some(TopicType::Classic);
         }
-        match placeholder::check(&self.cluster, name).await {
+        match placeholder::check_eligible(&self.cluster, name).await {
             Ok(()) => Some(TopicType::Diskless),
             Err(
                 error @ (MakeDisklessError::HasRecords(_)
@@ -94,9 +213,26 @@ impl TopicRegistry {
                 Some(TopicType::Classic)
             }
             Err(error) => {
-                tracing::warn!(topic = name, %error, "kind unknown for now");
+                tracing::warn!(topic = name, %error, "the type of the topic is unknown for now");
                 None
             }
         }
     }
+
+    #[cfg(test)]
+    pub(super) fn pending_type(&self, name: &str) -> Option<TopicType> {
+        self.pending_creations.lock().get(name).map(|(_, topic_type)| *topic_type)
+    }
+}
+
+/// Returns whether a Metadata response describes an existing topic. The row for an unknown id
+/// repeats the id.
+fn exists(topic: &MetadataResponseTopic) -> bool {
+    let unknown = [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID];
+    !id_of(topic).is_zero() && !unknown.contains(&ErrorCode(topic.error_code))
+}
+
+/// Returns whether a Metadata response describes a topic with its id and partitions.
+fn is_complete(topic: &MetadataResponseTopic) -> bool {
+    !id_of(topic).is_zero() && topic.name.is_some() && !topic.partitions.is_empty()
 }

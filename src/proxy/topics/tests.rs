@@ -1,11 +1,15 @@
 use std::time::Duration;
 
 use kafka_protocol::messages::TopicName;
-use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::protocol::StrBytes;
 
 use super::*;
 use crate::coordinator::faulty::{Fault, FaultyCoordinator, Operation};
 use crate::coordinator::memory::MemoryCoordinator;
+use crate::coordinator::{BindRule, Registration, TopicBinding, TopicType};
 
 fn observed(id: u8, name: &str) -> MetadataResponseTopic {
     MetadataResponseTopic::default()
@@ -14,100 +18,99 @@ fn observed(id: u8, name: &str) -> MetadataResponseTopic {
         .with_partitions(vec![MetadataResponsePartition::default()])
 }
 
-async fn registry() -> TopicRegistry {
-    registry_with(Arc::new(MemoryCoordinator::new("first"))).await
+async fn topics() -> Topics {
+    topics_with(Arc::new(MemoryCoordinator::new("first"))).await
 }
 
-async fn registry_with(coordinator: Arc<dyn Coordinator>) -> TopicRegistry {
+async fn topics_with(coordinator: Arc<dyn Coordinator>) -> Topics {
     coordinator.attach("cluster", "zone").await.unwrap();
     let cluster = Arc::new(KafkaCluster::new(Vec::new(), None));
-    TopicRegistry::new(cluster, coordinator, TopicRules::default(), FlushProfile::Fast)
+    Topics::new(cluster, coordinator, TopicRules::default(), FlushProfile::Fast)
 }
 
-async fn bind_type(registry: &TopicRegistry, topic_type: TopicType) -> TopicBinding {
-    let binding =
-        TopicBinding { topic: TopicId([1; 16]), name: "empty".to_owned(), topic_type: topic_type };
+async fn bind_type(topics: &Topics, topic_type: TopicType) -> TopicBinding {
+    let binding = TopicBinding { topic: TopicId([1; 16]), name: "empty".to_owned(), topic_type };
     let registration = Registration { binding, rule: BindRule::Migrate };
-    let bound = registry.coordinator.register(vec![registration]).await.unwrap();
+    let bound = topics.coordinator.register(vec![registration]).await.unwrap();
     bound.into_iter().flatten().next().expect("it is bound")
 }
 
 #[tokio::test]
 async fn stale_broker_does_not_revive_deleted_topic() {
-    let registry = registry().await;
-    registry.observe(&[observed(1, "again")]).await;
-    let id = registry.by_name("again").unwrap().id;
-    registry.delete_topic(id).await.unwrap();
-    registry.observe(&[observed(2, "again")]).await;
-    registry.observe(&[observed(1, "again")]).await;
-    assert_eq!(registry.by_id(id), None);
-    assert_eq!(registry.by_name("again").unwrap().id, TopicId([2; 16]));
+    let topics = topics().await;
+    topics.classifier.observe(&[observed(1, "again")]).await;
+    let id = topics.registry.by_name("again").unwrap().id;
+    topics.delete(id).await.unwrap();
+    topics.classifier.observe(&[observed(2, "again")]).await;
+    topics.classifier.observe(&[observed(1, "again")]).await;
+    assert_eq!(topics.registry.by_id(id), None);
+    assert_eq!(topics.registry.by_name("again").unwrap().id, TopicId([2; 16]));
 }
 
 /// This replica has not heard of the deletion, and a broker that lags behind names the topic.
 #[tokio::test]
 async fn topic_deleted_by_another_replica_is_not_revived() {
-    let registry = registry().await;
-    registry.coordinator.delete_topic(TopicId([1; 16])).await.unwrap();
-    registry.observe(&[observed(1, "gone")]).await;
-    assert_eq!(registry.by_name("gone"), None);
-    registry.bind_created(TopicId([1; 16]), "gone", TopicType::Diskless).await.unwrap();
-    registry.observe(&[observed(1, "gone")]).await;
-    assert_eq!(registry.by_name("gone"), None);
-    assert_eq!(registry.coordinator.topics().await.unwrap(), []);
+    let topics = topics().await;
+    topics.coordinator.delete_topic(TopicId([1; 16])).await.unwrap();
+    topics.classifier.observe(&[observed(1, "gone")]).await;
+    assert_eq!(topics.registry.by_name("gone"), None);
+    topics.migrator.bind_created(TopicId([1; 16]), "gone", TopicType::Diskless).await.unwrap();
+    topics.classifier.observe(&[observed(1, "gone")]).await;
+    assert_eq!(topics.registry.by_name("gone"), None);
+    assert_eq!(topics.coordinator.topics().await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn pending_creation_outlives_older_one_of_same_name() {
-    let registry = Arc::new(registry().await);
-    let older = registry.begin_creation("twice", TopicType::Classic);
-    let newer = registry.begin_creation("twice", TopicType::Diskless);
+    let topics = topics().await;
+    let older = topics.classifier.begin_creation("twice", TopicType::Classic);
+    let newer = topics.classifier.begin_creation("twice", TopicType::Diskless);
     drop(older);
-    assert_eq!(
-        registry.pending_creations().get("twice").map(|(_, topic_type)| *topic_type),
-        Some(TopicType::Diskless)
-    );
+    assert_eq!(topics.classifier.pending_type("twice"), Some(TopicType::Diskless));
     drop(newer);
-    assert!(registry.pending_creations().is_empty());
+    assert_eq!(topics.classifier.pending_type("twice"), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn records_for_empty_topic_are_forwarded_only_while_confirmed_classic() {
     let memory = Arc::new(MemoryCoordinator::new("first"));
     let faulty = Arc::new(FaultyCoordinator::new(memory));
-    let registry = Arc::new(registry_with(Arc::clone(&faulty) as Arc<dyn Coordinator>).await);
-    registry.observe(&[observed(1, "empty")]).await;
+    let topics = topics_with(Arc::clone(&faulty) as Arc<dyn Coordinator>).await;
+    topics.classifier.observe(&[observed(1, "empty")]).await;
     let empty = [(TopicId::ZERO, "empty")];
-    assert!(registry.may_forward_records(&empty).await);
+    assert!(topics.record_guard.may_forward_records(&empty).await);
     // Another replica begins a switch, and nobody tells us.
-    assert_eq!(bind_type(&registry, TopicType::Migrating).await.topic_type, TopicType::Migrating);
+    assert_eq!(bind_type(&topics, TopicType::Migrating).await.topic_type, TopicType::Migrating);
     tokio::time::advance(Duration::from_millis(2_900)).await;
-    assert!(registry.may_forward_records(&empty).await, "as was made sure of just before");
+    assert!(
+        topics.record_guard.may_forward_records(&empty).await,
+        "as was made sure of just before"
+    );
     tokio::time::advance(Duration::from_millis(200)).await;
-    assert!(!registry.may_forward_records(&empty).await);
-    assert_eq!(registry.by_name("empty"), None, "unknown, so that nobody asks for more");
-    registry.observe(&[observed(1, "empty")]).await;
-    assert_eq!(registry.by_name("empty"), None);
+    assert!(!topics.record_guard.may_forward_records(&empty).await);
+    assert_eq!(topics.registry.by_name("empty"), None, "unknown, so that nobody asks for more");
+    topics.classifier.observe(&[observed(1, "empty")]).await;
+    assert_eq!(topics.registry.by_name("empty"), None);
     // The switch is given up.
-    registry.bind(&bind_type(&registry, TopicType::Classic).await);
-    registry.observe(&[observed(1, "empty")]).await;
-    assert!(registry.may_forward_records(&empty).await);
+    topics.registry.bind(&bind_type(&topics, TopicType::Classic).await);
+    topics.classifier.observe(&[observed(1, "empty")]).await;
+    assert!(topics.record_guard.may_forward_records(&empty).await);
     // Without a word of the coordinator there is no being sure.
     faulty.set_persistent(Operation::Register, Some(Fault::REFUSED));
-    assert!(registry.may_forward_records(&empty).await);
+    assert!(topics.record_guard.may_forward_records(&empty).await);
     tokio::time::advance(Duration::from_secs(3)).await;
-    assert!(!registry.may_forward_records(&empty).await);
+    assert!(!topics.record_guard.may_forward_records(&empty).await);
 }
 
 #[tokio::test]
 async fn migration_ends_fetch_sessions_that_may_contain_the_topic() {
-    let registry = registry().await;
-    registry.observe(&[observed(1, "empty")]).await;
-    let before = registry.migrations();
-    registry.bind(&bind_type(&registry, TopicType::Migrating).await);
-    assert_eq!(registry.migrations(), before + 1);
-    registry.bind(&bind_type(&registry, TopicType::Diskless).await);
-    assert_eq!(registry.migrations(), before + 2);
-    registry.observe(&[observed(1, "empty")]).await;
-    assert!(registry.by_name("empty").unwrap().is_diskless());
+    let topics = topics().await;
+    topics.classifier.observe(&[observed(1, "empty")]).await;
+    let before = topics.registry.migrations();
+    topics.registry.bind(&bind_type(&topics, TopicType::Migrating).await);
+    assert_eq!(topics.registry.migrations(), before + 1);
+    topics.registry.bind(&bind_type(&topics, TopicType::Diskless).await);
+    assert_eq!(topics.registry.migrations(), before + 2);
+    topics.classifier.observe(&[observed(1, "empty")]).await;
+    assert!(topics.registry.by_name("empty").unwrap().is_diskless());
 }
