@@ -1,7 +1,7 @@
-//! THE table: what happens to each Kafka API on a classic endpoint and on a diskless node.
+//! The table of what happens to each Kafka API on classic endpoints and on diskless nodes.
 //!
-//! `docs/protocol.md` is printed from it. An API that is not here is refused and hidden: a new one
-//! may carry addresses or topics that we would let pass unseen.
+//! `docs/protocol.md` is generated from it. An API that is not listed is rejected and not
+//! advertised, because it might carry addresses or topics that the proxy would not see.
 
 use std::collections::BTreeMap;
 
@@ -9,39 +9,39 @@ use kafka_protocol::messages::{ApiKey, ApiVersionsResponse};
 
 use super::differences::DIFFERENCES;
 
-/// What is done with a request.
+/// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handling {
-    /// Forwarded unread, and so is the answer.
+    /// Forwarded undecoded, and so is the response.
     Forward,
-    /// Forwarded unless it names a diskless topic; then answered here with an error.
+    /// Forwarded, unless it names a diskless topic: then the proxy responds with an error.
     Guard,
-    /// Forwarded with the request or the answer edited.
+    /// Forwarded, with the request or the response edited.
     Edit,
-    /// Answered here.
+    /// The proxy responds.
     Serve,
     /// The connection is closed.
     Reject,
 }
 
-/// One row.
+/// A row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Api {
     /// The API key.
     pub key: i16,
-    /// Kafka's name for it.
+    /// The name of the API in Kafka.
     pub name: &'static str,
-    /// The lowest version that is understood.
+    /// The lowest supported version.
     pub min: i16,
-    /// The highest version that is advertised; later ones have not been audited.
+    /// The highest advertised version; later ones have not been audited.
     pub max: i16,
-    /// The highest version that is understood, where a client may send it unasked.
+    /// The highest supported version; clients may send it although it is not advertised.
     pub accepted: i16,
-    /// On classic endpoints and on the bootstrap port.
+    /// What happens on classic endpoints and on the bootstrap port.
     pub classic: Handling,
-    /// On diskless nodes.
+    /// What happens on diskless nodes.
     pub node: Handling,
-    /// What a reader of the table should know.
+    /// Remarks for readers of the table.
     pub note: &'static str,
 }
 
@@ -59,50 +59,50 @@ const FORWARD: (Handling, Handling) = (Handling::Forward, Handling::Forward);
 const EDIT: (Handling, Handling) = (Handling::Edit, Handling::Edit);
 const GUARD_OR_SERVE: (Handling, Handling) = (Handling::Guard, Handling::Serve);
 
-/// Every API that is let through in some form, by key.
+/// Every API that is served or forwarded, by key.
 #[rustfmt::skip]
 pub const APIS: &[Api] = &[
     Api { key: 0, name: "Produce", min: 3, max: 13, accepted: 13, classic: Handling::Guard, node: Handling::Serve, note: "Write; advertised from 0, or librdkafka turns compression off (KAFKA-18659); misrouted: NOT_LEADER_OR_FOLLOWER for the whole request" },
-    Api { key: 1, name: "Fetch", min: 4, max: 15, accepted: 18, classic: Handling::Guard, node: Handling::Serve, note: "Read, of every partition of the session; clamped so that classic answers carry no addresses; 16 to 18 are answered all the same; a client.rack of another zone is sent there (KIP-392)" },
+    Api { key: 1, name: "Fetch", min: 4, max: 15, accepted: 18, classic: Handling::Guard, node: Handling::Serve, note: "Read, of every partition of the session; limited so that responses of brokers contain no addresses; 16 to 18 are supported nevertheless; a client.rack of another zone is redirected there (KIP-392)" },
     api(2, "ListOffsets", (1, 10), GUARD_OR_SERVE, "Describe; the local start is the log start; nothing is tiered (−1)"),
-    api(3, "Metadata", (0, 13), EDIT, "also asked by us over the client's own connection, for the operations that it is allowed; lists the diskless nodes of all zones; asked upstream in version 10 or above, for the topic ids"),
+    api(3, "Metadata", (0, 13), EDIT, "also requested by Odradek over the client's own connection, for its authorized operations; lists the diskless nodes of all zones; forwarded in version 10 or above, for the topic ids"),
     api(8, "OffsetCommit", (0, 10), FORWARD, ""),
     api(9, "OffsetFetch", (0, 10), FORWARD, ""),
-    api(10, "FindCoordinator", (0, 6), EDIT, "addresses, of the client's zone"),
+    api(10, "FindCoordinator", (0, 6), EDIT, "addresses in the client's zone"),
     api(11, "JoinGroup", (0, 9), FORWARD, ""),
     api(12, "Heartbeat", (0, 4), FORWARD, ""),
     api(13, "LeaveGroup", (0, 5), FORWARD, ""),
     api(14, "SyncGroup", (0, 5), FORWARD, ""),
     api(15, "DescribeGroups", (0, 6), FORWARD, ""),
-    api(16, "ListGroups", (0, 5), (Handling::Forward, Handling::Serve), "empty on diskless nodes: clients ask every node and add up"),
-    api(17, "SaslHandshake", (0, 1), FORWARD, "over the client's own broker connection; the tokens without header that follow version 0 close the connection"),
-    api(18, "ApiVersions", (0, 4), (Handling::Edit, Handling::Serve), "one table on all endpoints; 5 is answered on diskless nodes, with its node id checked (KIP-1242); transaction.version is clamped to 1"),
-    api(19, "CreateTopics", (2, 7), EDIT, "diskless.enable and inkless.enable are taken out and bind the topic id, if the broker creates the topic"),
-    api(20, "DeleteTopics", (1, 6), EDIT, "forgets the topic id"),
+    api(16, "ListGroups", (0, 5), (Handling::Forward, Handling::Serve), "empty on diskless nodes: clients ask every node and merge the responses"),
+    api(17, "SaslHandshake", (0, 1), FORWARD, "over the client's own broker connection; tokens without a header, which follow version 0, close the connection"),
+    api(18, "ApiVersions", (0, 4), (Handling::Edit, Handling::Serve), "the same table on all endpoints; 5 is supported on diskless nodes, which check the node id (KIP-1242); transaction.version is limited to 1"),
+    api(19, "CreateTopics", (2, 7), EDIT, "diskless.enable and inkless.enable are removed and bind the topic id, if the broker creates the topic"),
+    api(20, "DeleteTopics", (1, 6), EDIT, "deletes the topic id from the coordinator"),
     api(21, "DeleteRecords", (0, 2), GUARD_OR_SERVE, "Delete"),
     api(22, "InitProducerId", (0, 6), FORWARD, "producer ids come from the cluster"),
-    api(23, "OffsetForLeaderEpoch", (2, 4), GUARD_OR_SERVE, "Describe; the asked epoch and the high watermark"),
-    api(24, "AddPartitionsToTxn", (0, 3), (Handling::Guard, Handling::Guard), "INVALID_TXN_STATE for diskless partitions until transactions come"),
+    api(23, "OffsetForLeaderEpoch", (2, 4), GUARD_OR_SERVE, "Describe; responds with the requested epoch and the high watermark"),
+    api(24, "AddPartitionsToTxn", (0, 3), (Handling::Guard, Handling::Guard), "INVALID_TXN_STATE for diskless partitions: transactions are not supported"),
     api(25, "AddOffsetsToTxn", (0, 4), FORWARD, ""),
     api(26, "EndTxn", (0, 5), FORWARD, ""),
-    api(27, "WriteTxnMarkers", (0, 1), (Handling::Forward, Handling::Serve), "Alter or ClusterAction of the cluster; INVALID_TXN_STATE on diskless nodes: there are no transactions to end"),
+    api(27, "WriteTxnMarkers", (0, 1), (Handling::Forward, Handling::Serve), "Alter or ClusterAction of the cluster; INVALID_TXN_STATE on diskless nodes: there are no transactions"),
     api(28, "TxnOffsetCommit", (0, 5), FORWARD, ""),
     api(29, "DescribeAcls", (0, 3), FORWARD, ""),
     api(30, "CreateAcls", (0, 3), FORWARD, ""),
     api(31, "DeleteAcls", (0, 3), FORWARD, ""),
-    api(32, "DescribeConfigs", (1, 4), EDIT, "shows diskless.enable; a diskless node describes itself to whom the cluster grants DescribeConfigs"),
-    api(33, "AlterConfigs", (0, 2), EDIT, "diskless.enable is taken out and obeyed, once the broker has validated the rest"),
+    api(32, "DescribeConfigs", (1, 4), EDIT, "includes diskless.enable; a diskless node describes itself to clients with DescribeConfigs on the cluster"),
+    api(33, "AlterConfigs", (0, 2), EDIT, "diskless.enable is removed and applied after the broker has validated the rest"),
     api(34, "AlterReplicaLogDirs", (0, 2), FORWARD, ""),
-    api(35, "DescribeLogDirs", (1, 4), (Handling::Edit, Handling::Serve), "Describe of the cluster; sizes of diskless partitions come from the batch coordinator; placeholders are left out"),
-    api(36, "SaslAuthenticate", (0, 2), FORWARD, "from here on the broker's ACLs for this principal hold on this connection"),
-    api(37, "CreatePartitions", (0, 3), FORWARD, "new partitions of a diskless topic begin at 0 when first seen"),
+    api(35, "DescribeLogDirs", (1, 4), (Handling::Edit, Handling::Serve), "Describe of the cluster; sizes of diskless partitions come from the batch coordinator; placeholders are omitted"),
+    api(36, "SaslAuthenticate", (0, 2), FORWARD, "afterwards the broker's ACLs for this principal apply to the connection"),
+    api(37, "CreatePartitions", (0, 3), FORWARD, "new partitions of a diskless topic begin at offset 0 when first observed"),
     api(38, "CreateDelegationToken", (0, 3), FORWARD, ""),
     api(39, "RenewDelegationToken", (0, 2), FORWARD, ""),
     api(40, "ExpireDelegationToken", (0, 2), FORWARD, ""),
     api(41, "DescribeDelegationToken", (0, 3), FORWARD, ""),
     api(42, "DeleteGroups", (0, 2), FORWARD, ""),
-    api(43, "ElectLeaders", (0, 2), FORWARD, "elects the placeholder's leader, which changes nothing for clients"),
-    api(44, "IncrementalAlterConfigs", (0, 1), EDIT, "diskless.enable is taken out and obeyed, once the broker has validated the rest: refused on a topic whose broker log holds records"),
+    api(43, "ElectLeaders", (0, 2), FORWARD, "elects the leader of the placeholder, without effect for clients"),
+    api(44, "IncrementalAlterConfigs", (0, 1), EDIT, "diskless.enable is removed and applied after the broker has validated the rest; rejected for a topic whose broker log holds records"),
     api(45, "AlterPartitionReassignments", (0, 1), FORWARD, "moves the placeholder"),
     api(46, "ListPartitionReassignments", (0, 0), FORWARD, ""),
     api(47, "OffsetDelete", (0, 0), FORWARD, ""),
@@ -110,20 +110,20 @@ pub const APIS: &[Api] = &[
     api(49, "AlterClientQuotas", (0, 1), FORWARD, ""),
     api(50, "DescribeUserScramCredentials", (0, 0), FORWARD, ""),
     api(51, "AlterUserScramCredentials", (0, 0), FORWARD, ""),
-    api(55, "DescribeQuorum", (0, 2), FORWARD, "names the controllers' own addresses, which clients do not dial"),
+    api(55, "DescribeQuorum", (0, 2), FORWARD, "contains addresses of controllers, to which clients do not connect"),
     api(57, "UpdateFeatures", (0, 2), FORWARD, ""),
-    api(60, "DescribeCluster", (0, 2), EDIT, "addresses; the diskless nodes of all zones are listed, or kafka-topics --describe shows no leader"),
+    api(60, "DescribeCluster", (0, 2), EDIT, "addresses; lists the diskless nodes of all zones, without which kafka-topics --describe shows no leader"),
     api(61, "DescribeProducers", (0, 0), GUARD_OR_SERVE, "Read"),
     api(64, "UnregisterBroker", (0, 0), FORWARD, ""),
     api(65, "DescribeTransactions", (0, 0), FORWARD, ""),
     api(66, "ListTransactions", (0, 2), (Handling::Forward, Handling::Serve), "empty on diskless nodes"),
-    api(68, "ConsumerGroupHeartbeat", (0, 1), FORWARD, "assignment works on the placeholder's partitions"),
+    api(68, "ConsumerGroupHeartbeat", (0, 1), FORWARD, "assigns the partitions of the placeholder"),
     api(69, "ConsumerGroupDescribe", (0, 1), FORWARD, ""),
-    api(71, "GetTelemetrySubscriptions", (0, 0), FORWARD, "answered here with clients.telemetry, and advertised though brokers without a receiver do not"),
-    api(72, "PushTelemetry", (0, 0), FORWARD, "as before"),
+    api(71, "GetTelemetrySubscriptions", (0, 0), FORWARD, "served by Odradek with clients.telemetry, and then advertised although brokers without a receiver do not"),
+    api(72, "PushTelemetry", (0, 0), FORWARD, "as above"),
     api(74, "ListConfigResources", (0, 1), FORWARD, ""),
     api(75, "DescribeTopicPartitions", (0, 0), EDIT, "leaders of diskless partitions"),
-    api(76, "ShareGroupHeartbeat", (1, 1), (Handling::Guard, Handling::Guard), "INVALID_REQUEST for a subscription to a diskless topic: without it the consumer would hang in silence"),
+    api(76, "ShareGroupHeartbeat", (1, 1), (Handling::Guard, Handling::Guard), "INVALID_REQUEST for a subscription to a diskless topic: otherwise the consumer would hang"),
     api(77, "ShareGroupDescribe", (1, 1), FORWARD, ""),
     api(78, "ShareFetch", (1, 1), (Handling::Edit, Handling::Reject), "addresses"),
     api(79, "ShareAcknowledge", (1, 1), (Handling::Edit, Handling::Reject), "addresses"),
@@ -136,24 +136,24 @@ pub const APIS: &[Api] = &[
     api(92, "DeleteShareGroupOffsets", (0, 0), FORWARD, ""),
 ];
 
-/// The row of an API; `None` for what is refused everywhere.
+/// Returns the row of an API; `None` if the API is rejected everywhere.
 pub fn lookup(key: i16) -> Option<&'static Api> {
     APIS.iter().find(|api| api.key == key)
 }
 
-/// Whether a request of this API is part of an authentication (SaslHandshake, SaslAuthenticate).
+/// Returns whether the API is part of authentication (SaslHandshake, SaslAuthenticate).
 pub fn is_sasl(key: i16) -> bool {
     matches!(ApiKey::try_from(key), Ok(ApiKey::SaslHandshake | ApiKey::SaslAuthenticate))
 }
 
-/// The lowest and the highest version of APIs, by key.
+/// The lowest and highest version of APIs, by key.
 pub type Versions = BTreeMap<i16, (i16, i16)>;
 
-/// What a broker serves and we let through.
+/// Returns the versions that both a broker and the proxy support.
 pub fn intersect(response: &ApiVersionsResponse) -> Versions {
     let clamp = |theirs: &kafka_protocol::messages::api_versions_response::ApiVersion| {
         let ours = lookup(theirs.api_key)?;
-        // Produce is advertised from 0 although no client may send less than 3.
+        // Produce is advertised from version 0, although versions below 3 are rejected.
         let is_produce = ours.key == ApiKey::Produce as i16;
         let min = if is_produce { theirs.min_version } else { theirs.min_version.max(ours.min) };
         let max = theirs.max_version.min(ours.max);
@@ -162,7 +162,7 @@ pub fn intersect(response: &ApiVersionsResponse) -> Versions {
     response.api_keys.iter().filter_map(clamp).collect()
 }
 
-/// What both of two brokers serve.
+/// Returns the versions that are in both maps.
 pub fn intersect_versions(a: &Versions, b: &Versions) -> Versions {
     let both = |(key, &(min_a, max_a)): (&i16, &(i16, i16))| {
         let &(min_b, max_b) = b.get(key)?;
@@ -172,14 +172,14 @@ pub fn intersect_versions(a: &Versions, b: &Versions) -> Versions {
     a.iter().filter_map(both).collect()
 }
 
-/// `docs/protocol.md`.
+/// Returns the text of `docs/protocol.md`.
 pub fn protocol_markdown() -> String {
     let word = |on: Handling| match on {
-        Handling::Forward => "relayed unread",
-        Handling::Guard => "relayed, refused for diskless topics",
-        Handling::Edit => "relayed and edited",
+        Handling::Forward => "forwarded unread",
+        Handling::Guard => "forwarded, rejected for diskless topics",
+        Handling::Edit => "forwarded and edited",
         Handling::Serve => "served by Odradek",
-        Handling::Reject => "refused",
+        Handling::Reject => "rejected",
     };
     let mut out = String::from(PROTOCOL_HEAD);
     for api in APIS {
@@ -199,15 +199,15 @@ pub fn protocol_markdown() -> String {
 const PROTOCOL_HEAD: &str = "\
 # Kafka APIs
 
-Printed from `src/proxy/apis.rs` by `odradek docs protocol`; a test compares the two.
+Generated from `src/proxy/apis.rs` by `odradek docs protocol`; a test compares the two.
 
-What a diskless node serves, it serves once the broker has let the client in, and only with the \
-operation on the topic that the note begins with (Write, Read, Describe, Delete), as a broker \
-does: [ADR 0009](adr/0009-the-brokers-own-acls.md). Only ApiVersions and SASL come before.
+A diskless node serves a request only after the broker has authenticated the client, and only if the \
+client has the operation on the topic with which the note begins (Write, Read, Describe, Delete), as \
+with a broker: [ADR 0009](adr/0009-the-brokers-own-acls.md). The exceptions are ApiVersions and SASL.
 
-Versions are the ones that Odradek advertises at most; what the brokers do not serve is not \
-advertised either. An API that is not listed is hidden from ApiVersions, and a request for it \
-closes the connection, as a broker does with an API that it does not know.
+The versions are the highest that Odradek advertises; versions that the brokers do not support are \
+not advertised. An API that is not listed is not advertised, and a request for it closes the \
+connection, as a broker does with an unknown API.
 
 | key | API | versions | classic endpoint | diskless node | note |
 |---|---|---|---|---|---|
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_in_order_and_versions_make_sense() {
+    fn keys_are_in_order_and_version_ranges_are_valid() {
         for pair in APIS.windows(2) {
             assert!(pair[0].key < pair[1].key, "{} is out of order", pair[1].name);
         }
@@ -237,9 +237,9 @@ mod tests {
     }
 
     #[test]
-    fn the_document_is_the_table() {
+    fn document_matches_the_table() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocol.md");
         let document = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(document == protocol_markdown(), "run `make docs` to print docs/protocol.md anew");
+        assert!(document == protocol_markdown(), "run `make docs` to generate docs/protocol.md");
     }
 }

@@ -1,4 +1,4 @@
-//! What clients tell of themselves (KIP-714): kept of the latest clients, for series by client.
+//! Client telemetry (KIP-714): the metrics that clients push, retained for the latest clients.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,25 +13,26 @@ use tokio::time::Instant;
 
 use crate::metrics::{ClientSeries, Metrics};
 
-/// Clients with series of their own; beyond, those that were silent for longest go.
+/// The maximum number of clients with series of their own. Beyond it, the clients that have been
+/// silent longest are evicted.
 const CLIENTS_MAX: usize = 200;
-/// A client that missed so many pushes is gone.
+/// A client that missed this many pushes is gone.
 const MISSED_MAX: u32 = 3;
-/// The longest name of a client in a label.
+/// The maximum number of characters of a client id in a label.
 const NAME_CHARS_MAX: usize = 100;
-/// What one push may hold, in bytes; Kafka's own default.
+/// The maximum size of one push in bytes, Kafka's default.
 pub const PUSH_BYTES_MAX: usize = 1 << 20;
-/// The figures that clients are asked for: those by which one that costs more than it need be is
-/// known. The names are the Java client's (KIP-714).
+/// The metrics that clients are asked for: those that show which clients cost more than necessary.
+/// The names are those of the Java client (KIP-714).
 pub const REQUESTED_METRICS: [&str; 3] = [BATCH_SIZE, QUEUE_TIME, LATENCY];
 const BATCH_SIZE: &str = "org.apache.kafka.producer.batch.size.avg";
 const QUEUE_TIME: &str = "org.apache.kafka.producer.record.queue.time.avg";
 const LATENCY: &str = "org.apache.kafka.producer.request.latency.avg";
 
-/// What clients told.
+/// The metrics that clients pushed.
 #[derive(Debug)]
 pub struct ClientTelemetry {
-    /// Between two pushes of a client.
+    /// The time between two pushes of a client.
     pub interval: Duration,
     clients: Mutex<HashMap<[u8; 16], ClientEntry>>,
 }
@@ -42,12 +43,12 @@ struct ClientEntry {
     row: ClientSeries,
 }
 
-/// A push that cannot be read.
+/// A push is not a valid `MetricsData` message of OpenTelemetry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedPush;
 
 impl ClientTelemetry {
-    /// Keeps what clients push, and shows it with every scrape.
+    /// Retains what clients push, and exports it with every scrape.
     pub fn start(interval: Duration, metrics: &Arc<Metrics>) -> Arc<Self> {
         let telemetry = Arc::new(Self { interval, clients: Mutex::default() });
         let (shown, to) = (Arc::clone(&telemetry), Arc::downgrade(metrics));
@@ -59,10 +60,10 @@ impl ClientTelemetry {
         telemetry
     }
 
-    /// A client's push. `cross_zone` says whether it is known to be in another zone.
+    /// Records a push of a client. `cross_zone` is whether the client is known to be in another zone.
     ///
     /// # Errors
-    /// It is no `MetricsData` of OpenTelemetry.
+    /// The push is not a valid `MetricsData` message.
     pub fn push(
         &self,
         instance: [u8; 16],
@@ -93,7 +94,7 @@ impl ClientTelemetry {
         Ok(())
     }
 
-    /// A client says goodbye.
+    /// Removes a client that is terminating.
     pub fn remove(&self, instance: [u8; 16]) {
         self.lock().remove(&instance);
     }
@@ -108,7 +109,7 @@ impl ClientTelemetry {
         }
     }
 
-    /// The clients that are there; of several with one id, the one heard last.
+    /// Returns the current clients, those with the latest push last.
     fn rows(&self) -> Vec<ClientSeries> {
         let mut clients = self.lock();
         self.evict(&mut clients);
@@ -122,7 +123,7 @@ impl ClientTelemetry {
     }
 }
 
-/// The latest number of a metric that is one number.
+/// Returns the latest value of a gauge or sum.
 fn latest(metric: &Metric) -> Option<f64> {
     let points = match metric.data.as_ref()? {
         Data::Gauge(gauge) => &gauge.data_points,

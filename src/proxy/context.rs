@@ -1,4 +1,4 @@
-//! What all connections share.
+//! The state that all connections share.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,55 +19,55 @@ use crate::proxy::topics::Topics;
 use crate::proxy::upstream::cluster::KafkaCluster;
 use crate::proxy::validation::RecordValidator;
 
-/// Numbers and names of the proxy that an operator gives.
+/// The configuration of the proxy.
 #[derive(Clone, Debug)]
 pub struct ProxySettings {
     /// The address that every listener binds.
     pub bind: IpAddr,
-    /// The host that clients are told.
+    /// The host that is advertised to clients.
     pub advertised_host: String,
-    /// Every client starts here.
+    /// The port for bootstrapping clients.
     pub bootstrap_port: u16,
-    /// Broker `n` is reached at this port + `n`.
+    /// The classic endpoint of broker `n` is this port + `n`.
     pub broker_ports: u16,
-    /// Diskless node `k` of this zone is reached at this port + `k`.
+    /// The endpoint of diskless node `k` of this zone is this port + `k`.
     pub node_ports: u16,
-    /// The zone's name: the rack of its diskless nodes.
+    /// The zone's name, which is the rack of its diskless nodes.
     pub zone: String,
-    /// In which zones clients are.
+    /// The rules that determine the zones of clients.
     pub client_zones: ClientZoneRules,
-    /// What one connection may take of a budget, in bytes.
+    /// The quota of one connection for requests, in bytes.
     pub connection_bytes_max: usize,
-    /// What one connection may take of the memory for answers to fetches, in bytes.
+    /// The quota of one connection for Fetch responses, in bytes.
     pub response_bytes_max: usize,
-    /// The largest frame that is read, as `socket.request.max.bytes` of a broker.
+    /// The largest accepted frame in bytes, as `socket.request.max.bytes` of a broker.
     pub frame_bytes_max: usize,
-    /// What DescribeLogDirs calls the place where diskless records lie.
+    /// The name of the store in DescribeLogDirs responses.
     pub store_name: String,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 pub struct Proxy {
-    /// The operator's numbers.
+    /// The configuration.
     pub settings: ProxySettings,
     /// The brokers.
     pub cluster: Arc<KafkaCluster>,
     /// The diskless nodes of all zones.
     pub topology: Arc<SharedTopology>,
-    /// The topics and their kinds.
+    /// The topics and their types.
     pub topics: Arc<Topics>,
     /// The batch coordinator.
     pub coordinator: Arc<dyn Coordinator>,
-    /// Memory for what is produced to diskless nodes.
+    /// Memory for requests that produce to diskless nodes.
     pub produce_memory: Arc<MemoryLimiter>,
-    /// Memory for answers to fetches.
+    /// Memory for Fetch responses.
     pub fetch_memory: Arc<MemoryLimiter>,
-    /// Memory for large frames on their way to brokers.
+    /// Memory for large frames that are forwarded to brokers.
     pub classic_memory: Arc<MemoryLimiter>,
     /// The produce path.
     pub producer: Producer,
-    /// The check of produced records.
+    /// Validates produced records.
     pub validation: RecordValidator,
     /// The fetch path.
     pub fetcher: Fetcher,
@@ -77,29 +77,29 @@ pub struct Proxy {
     pub fetch_sessions: FetchSessions,
     /// Wall-clock time.
     pub clock: Arc<dyn WallClock>,
-    /// Counters.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// What clients tell of themselves, where they are asked.
+    /// Client telemetry (KIP-714), if enabled.
     pub telemetry: Option<Arc<ClientTelemetry>>,
-    /// The next connection's number.
+    /// The next connection id.
     pub last_connection_id: AtomicU64,
 }
 
 impl Proxy {
-    /// A number for a connection, never given before.
+    /// Returns a connection id that was never used before.
     pub fn next_connection_id(&self) -> ConnectionId {
         ConnectionId(self.last_connection_id.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The port at which clients reach broker `id` here, if they can.
+    /// Returns the port of the classic endpoint of broker `id` on this replica, if it has one.
     pub fn broker_port(&self, id: i32) -> Option<u16> {
         self.settings.broker_port(id, self.topology.open_node_count())
     }
 }
 
 impl ProxySettings {
-    /// The port at which clients reach broker `id` here, where `nodes` diskless nodes are; `None`
-    /// when it would not exist or would be one of another listener.
+    /// Returns the port of the classic endpoint of broker `id` on a replica with `nodes` open
+    /// diskless nodes; `None` if it is out of range or belongs to another listener.
     pub fn broker_port(&self, id: i32, nodes: u16) -> Option<u16> {
         let port = u16::try_from(i32::from(self.broker_ports).checked_add(id)?).ok()?;
         let nodes = self.node_ports..self.node_ports.saturating_add(nodes);

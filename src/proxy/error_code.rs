@@ -1,4 +1,4 @@
-//! The one place that turns our errors into Kafka's error codes (KIP error table, `Errors.java`).
+//! Maps errors to Kafka's error codes (`Errors.java`). No other module does.
 
 use crate::coordinator::{CommitOutcome, CoordinatorError, Refusal};
 use crate::engine::fetch::FetchError;
@@ -45,7 +45,7 @@ impl ErrorCode {
     pub const REBOOTSTRAP_REQUIRED: Self = Self(129);
 }
 
-/// What a batch's fate is called.
+/// Returns the error code for the outcome of a batch.
 pub fn for_outcome(outcome: &CommitOutcome) -> ErrorCode {
     match outcome {
         CommitOutcome::Committed { .. } | CommitOutcome::Duplicate { .. } => ErrorCode::NONE,
@@ -57,7 +57,7 @@ pub fn for_outcome(outcome: &CommitOutcome) -> ErrorCode {
     }
 }
 
-/// What a fetch's trouble is called; only codes that the Java consumer knows.
+/// Returns the error code for a failed fetch: only codes that the Java consumer handles.
 pub fn for_fetch(error: FetchError) -> ErrorCode {
     match error {
         FetchError::OffsetOutOfRange => ErrorCode::OFFSET_OUT_OF_RANGE,
@@ -65,7 +65,8 @@ pub fn for_fetch(error: FetchError) -> ErrorCode {
     }
 }
 
-/// What the coordinator's trouble is called: always retriable, the fault may pass.
+/// Returns the error code for a failure of the coordinator: always retriable, because the failure
+/// may be transient.
 pub fn for_coordinator(error: &CoordinatorError) -> ErrorCode {
     match error {
         CoordinatorError::Unknown(_) => ErrorCode::REQUEST_TIMED_OUT,
@@ -76,7 +77,7 @@ pub fn for_coordinator(error: &CoordinatorError) -> ErrorCode {
     }
 }
 
-/// What a lookup's trouble is called.
+/// Returns the error code for a failed offset lookup.
 pub fn for_lookup(error: &ListOffsetsError) -> ErrorCode {
     match error {
         ListOffsetsError::Coordinator(error) => for_coordinator(error),
@@ -84,12 +85,12 @@ pub fn for_lookup(error: &ListOffsetsError) -> ErrorCode {
     }
 }
 
-/// What a bad batch is called, as a stock broker calls it.
+/// Returns the error code for an invalid batch, as a broker does.
 pub fn for_batch(error: &BatchError) -> ErrorCode {
     ErrorCode(error.error_code())
 }
 
-/// What bad records of a produced batch are called, as a stock broker calls them.
+/// Returns the error code for invalid records, as a broker does.
 pub fn for_records(error: &RecordsError) -> ErrorCode {
     match error {
         RecordsError::Malformed => ErrorCode::INVALID_RECORD,

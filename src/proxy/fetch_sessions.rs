@@ -1,5 +1,5 @@
-//! Fetch sessions of the diskless nodes (KIP-227): what a client asks for again and again is
-//! remembered, so that a poll names only what changed.
+//! Fetch sessions of the diskless nodes (KIP-227): the partitions of a client are retained between
+//! requests, so that each names only what changed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use parking_lot::Mutex;
 use crate::entropy::Entropy;
 use crate::log::ids::TopicId;
 
-/// Sessions kept at most; the longest unused makes room.
+/// The maximum number of sessions. Beyond it, the least recently used one is evicted.
 const SESSIONS_MAX: usize = 1000;
-/// The epoch that asks for a new session.
+/// The epoch that requests a new session.
 pub const INITIAL_EPOCH: i32 = 0;
-/// The epoch that asks for no session, or closes one.
+/// The epoch that requests no session, or closes one.
 pub const FINAL_EPOCH: i32 = -1;
 
-/// A partition as the client names it: by id from Fetch 13 on, by name before.
+/// A partition as the client names it: by topic id from Fetch version 13 on, else by topic name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionPartition {
     /// The topic id; zero before version 13.
@@ -27,7 +27,7 @@ pub struct SessionPartition {
     pub partition: i32,
 }
 
-/// How a request names topics. A session keeps to one way.
+/// How a request names topics. It cannot change within a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
     /// Before Fetch 13.
@@ -36,18 +36,18 @@ pub enum Naming {
     Ids,
 }
 
-/// What the client last said of a partition.
+/// What the client last requested of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FetchPosition {
-    /// The first offset wanted.
+    /// The first offset to fetch.
     pub offset: i64,
-    /// Bytes wanted at most.
+    /// The maximum number of bytes.
     pub bytes_max: i32,
-    /// The leader epoch that the client believes in.
+    /// The current leader epoch according to the client.
     pub current_leader_epoch: i32,
 }
 
-/// What the client was last told of a partition.
+/// What was last reported to the client of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReportedState {
     /// The error code.
@@ -63,29 +63,29 @@ struct FetchSession {
     epoch: i32,
     naming: Naming,
     last_used: u64,
-    /// In the order in which they are served next; those that gave records move to the end.
+    /// In the order in which they are served next. Those that returned records move to the end.
     partitions: Vec<(SessionPartition, FetchPosition, Option<ReportedState>)>,
 }
 
-/// Why a session cannot go on; the client opens a new one.
+/// Why a session cannot continue. The client then opens a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionError {
-    /// No such session: it made room, or another replica had it.
+    /// The session does not exist: it was evicted, or it belongs to another replica.
     NotFound,
     /// The epoch is not the next one.
     InvalidEpoch,
-    /// The session names topics the other way.
+    /// The session names topics differently.
     Naming,
 }
 
-/// How a fetch is to be answered.
+/// The partitions of one fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionPlan {
-    /// The session id to answer with; 0 without a session.
+    /// The session id of the response; 0 without a session.
     pub session_id: i32,
     /// What to fetch, in this order.
     pub partitions: Vec<(SessionPartition, FetchPosition)>,
-    /// Whether to leave out what has not changed.
+    /// Whether the response omits unchanged partitions.
     pub incremental: bool,
 }
 
@@ -108,8 +108,11 @@ impl FetchSessions {
         Self { entropy, table: Mutex::default() }
     }
 
-    /// Begins a fetch: opens, continues or closes the session that it names. A session is served
-    /// from any connection.
+    /// Begins a fetch: opens, continues or closes its session. A session can be used from any
+    /// connection.
+    ///
+    /// # Errors
+    /// The session cannot continue.
     pub fn begin(
         &self,
         session_id: i32,
@@ -145,11 +148,11 @@ impl FetchSessions {
         session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
         session.last_used = now;
         upsert(&mut session.partitions, requested);
-        // Last, as with a broker: what is named and forgotten in one request is forgotten.
+        // Last, as a broker does: a partition that is both named and forgotten is forgotten.
         session.partitions.retain(|(w, _, _)| !forgotten.contains(w));
         let partitions: Vec<_> =
             session.partitions.iter().map(|(w, p, _)| (w.clone(), *p)).collect();
-        // A session that is left with nothing ends.
+        // A session without partitions ends.
         if partitions.is_empty() {
             table.sessions.remove(&session_id);
             return Ok(SessionPlan { session_id: 0, partitions, incremental: false });
@@ -157,8 +160,9 @@ impl FetchSessions {
         Ok(SessionPlan { session_id, partitions, incremental: true })
     }
 
-    /// Ends a fetch: notes what is told, and says of each partition whether the answer names it.
-    /// `reported` is in the plan's order, with whether the partition gives records.
+    /// Ends a fetch: records what is reported, and returns for each partition whether the response
+    /// includes it. `reported` has the order of the plan; the flag is whether the partition returns
+    /// records.
     pub fn finish(&self, plan: &SessionPlan, reported: &[(ReportedState, bool)]) -> Vec<bool> {
         let mut table = self.table.lock();
         let Some(session) = table.sessions.get_mut(&plan.session_id) else {
@@ -173,11 +177,11 @@ impl FetchSessions {
                 stay.push((requested, position, before));
                 continue;
             };
-            // An error is told again and again, until the client does something about it.
+            // An error is reported every time until the client reacts to it.
             let name = !plan.incremental || records || now.error_code != 0 || before != Some(now);
             included.insert(requested.clone(), name);
             let retained = (now.error_code == 0).then_some(now);
-            // As a broker does, a full fetch leaves the order as it was asked for.
+            // As with a broker, a full fetch does not change the order.
             let moves = records && plan.incremental;
             (if moves { &mut rotate } else { &mut stay }).push((requested, position, retained));
         }
@@ -202,7 +206,7 @@ impl FetchSessions {
     }
 }
 
-/// Adds what is wanted; what is there already, or named twice, stays in its first place with the
+/// Adds partitions. One that exists already, or is named twice, stays at its first place with the
 /// last position.
 fn upsert(
     partitions: &mut Vec<(SessionPartition, FetchPosition, Option<ReportedState>)>,

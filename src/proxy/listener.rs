@@ -1,4 +1,4 @@
-//! The ports: one to start at, one for each broker, one for each diskless node.
+//! Listens on the bootstrap port, a port for each broker and a port for each diskless node.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use super::endpoint::Endpoint;
 use super::routing::client_zone::ClientOrigin;
 use crate::accept::Connections;
 
-/// Client connections of a replica.
+/// The maximum number of client connections of a replica.
 const CONNECTIONS_MAX: usize = 20_000;
 
-/// A port that could not be opened.
+/// A port could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen at {address} for {endpoint:?}: {source}")]
 pub struct ListenError {
@@ -26,7 +26,7 @@ pub struct ListenError {
     source: std::io::Error,
 }
 
-/// Opens ports and serves what comes in.
+/// Opens ports and serves the connections that they accept.
 #[derive(Debug)]
 pub struct Listeners {
     proxy: Arc<Proxy>,
@@ -43,7 +43,7 @@ impl Listeners {
         Self { proxy, connections, brokers: Mutex::default() }
     }
 
-    /// Opens the ports at which clients start. Last, for they are told of all the others.
+    /// Opens the bootstrap ports. Called last, because clients learn the other ports from them.
     pub async fn open_bootstrap(&self) -> Result<(), ListenError> {
         let settings = &self.proxy.settings;
         self.open(Endpoint::Bootstrap, settings.bootstrap_port, None).await?;
@@ -53,7 +53,7 @@ impl Listeners {
         Ok(())
     }
 
-    /// Opens the ports of so many diskless nodes, as far as they are not open yet.
+    /// Opens the ports of the first `nodes` diskless nodes that are not open yet.
     pub async fn open_nodes(&self, nodes: u16) -> Result<(), ListenError> {
         let _one_at_a_time = self.brokers.lock().await;
         for k in self.proxy.topology.open_node_count()..nodes {
@@ -64,8 +64,8 @@ impl Listeners {
         Ok(())
     }
 
-    /// Opens the endpoints of brokers that have none yet. One that cannot be opened is left out,
-    /// loudly: the others still serve.
+    /// Opens the endpoints of brokers that have none yet. Logs an error for one that cannot be
+    /// opened, and opens the others.
     pub async fn open_brokers(&self) {
         let mut open = self.brokers.lock().await;
         for &id in self.proxy.cluster.view().brokers.keys() {

@@ -19,7 +19,7 @@ use crate::engine::produce::ConnectionId;
 use crate::wire::header::{HeaderError, RequestHeader, put_response_header};
 use crate::wire::{frame, guard};
 
-/// A request on its way.
+/// A request of a client.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) proxy: Arc<Proxy>,
@@ -27,25 +27,25 @@ pub(crate) struct Request {
     pub(crate) client: ClientOrigin,
     pub(crate) connection: ConnectionId,
     pub(crate) header: OwnedRequestHeader,
-    /// Behind the header.
+    /// The bytes after the header.
     pub(crate) body: Bytes,
     /// Header and body, without the length prefix.
     pub(crate) frame: Bytes,
-    /// The memory that the frame takes, where it is produced to a diskless node.
+    /// The memory that the frame holds, for a produce to a diskless node.
     pub(crate) permit: Option<MemoryPermit>,
-    /// When it was first looked at, before any wait for memory.
+    /// When the frame had arrived, before any wait for memory.
     pub(crate) received: Instant,
 }
 
-/// A request's header, free of its frame.
+/// The header of a request, independent of its frame.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnedRequestHeader {
     pub(crate) api_key: i16,
     pub(crate) api_version: i16,
     pub(crate) correlation_id: i32,
-    /// As far as it is UTF-8: a broker does not insist on it.
+    /// Invalid UTF-8 is replaced; a broker does not require UTF-8 either.
     pub(crate) client_id: Option<String>,
-    /// Where the body begins in the frame.
+    /// The offset of the body in the frame.
     pub(crate) bytes: usize,
 }
 
@@ -62,25 +62,25 @@ impl OwnedRequestHeader {
     }
 }
 
-/// What the broker's answer needs.
+/// What happens to the broker's response.
 pub(crate) enum ResponseHandling {
-    /// There will be none.
+    /// The broker sends none.
     NotExpected,
-    /// It passes unread.
+    /// It is forwarded undecoded.
     Forward,
     /// It is edited.
     Edit(ResponseEdit),
 }
 
-/// What becomes of a request.
+/// What happens to a request.
 pub(crate) enum Action {
-    /// These bytes go to the broker.
+    /// These frames are sent to the broker.
     Forward { frames: Vec<Bytes>, response: ResponseHandling },
-    /// We answer; `None` where the client wants no answer.
+    /// The proxy responds; `None` if the client expects no response.
     Respond(BoxFuture<'static, Result<Option<ResponseFrame>, CloseReason>>),
-    /// The same, not begun before everything owed earlier is with the client: an answer that took
-    /// memory must not wait for one that still needs some. A broker does no request before its
-    /// turn either.
+    /// The same, but the response is not computed before every earlier one is written: a response
+    /// that holds memory must not wait for one that still needs some. A broker also processes the
+    /// requests of a connection one after another.
     RespondInTurn(BoxFuture<'static, Result<Option<ResponseFrame>, CloseReason>>),
 }
 
@@ -89,24 +89,24 @@ impl Request {
         self.header.api_version
     }
 
-    /// Where the client is, as far as is known.
+    /// Resolves the client's zone.
     pub(crate) fn client_zone(&self) -> ClientZone {
         let (zones, map) = (&self.proxy.settings.client_zones, self.proxy.topology.current());
         zones.locate(&map, &self.client, self.header.client_id.as_deref())
     }
 
-    /// Where the client is sent.
+    /// Returns the routes for this client.
     pub(super) fn router(&self) -> Router {
         Router::new(&self.proxy, self.proxy.topology.current(), self.client_zone())
     }
 
-    /// Decodes the body, guarded.
+    /// Decodes the body, behind the guard.
     pub(super) fn decode<R: ApiRequest>(&self) -> Result<R, CloseReason> {
         Ok(guard::decode_request::<R>(self.version(), self.body.clone())?)
     }
 
     pub(super) fn frames(self) -> Vec<Bytes> {
-        // A frame that was read is shorter than its reader's limit, which is an `i32`.
+        // The reader limits frames to a length that fits an `i32`.
         let prefix = frame::length_prefix(self.frame.len()).unwrap_or([0xff; 4]);
         vec![Bytes::copy_from_slice(&prefix), self.frame]
     }
@@ -115,8 +115,8 @@ impl Request {
         Action::Forward { frames: self.frames(), response: ResponseHandling::Forward }
     }
 
-    /// Forwards the request as it came; `edit` turns the answer, decoded in the request's version,
-    /// into the one that the client gets.
+    /// Forwards the request unchanged. `edit` turns the response, decoded in the version of the
+    /// request, into the one for the client.
     pub(super) fn forward<R, F>(
         self,
         edit: impl FnOnce(Arc<Proxy>, R::Response) -> F + Send + 'static,
@@ -134,7 +134,7 @@ impl Request {
         Action::Forward { frames: self.frames(), response }
     }
 
-    /// Forwards another request in its place, in a version of our choice.
+    /// Forwards another request instead, in the given version.
     pub(super) fn forward_as<R, F>(
         &self,
         request: &R,
@@ -158,7 +158,7 @@ impl Request {
         Ok(Action::Forward { frames: vec![frame], response })
     }
 
-    /// Answers at once.
+    /// Responds immediately.
     pub(super) fn answer<T: Encodable + HeaderVersion>(
         &self,
         response: &T,
@@ -167,7 +167,7 @@ impl Request {
         Ok(Action::Respond(std::future::ready(Ok(Some(reply))).boxed()))
     }
 
-    /// Answers when the future is done.
+    /// Responds when the future completes.
     pub(super) fn answer_later<T, F>(&self, response: F) -> Action
     where
         T: Encodable + HeaderVersion,
@@ -180,7 +180,7 @@ impl Request {
     }
 }
 
-/// Decodes the broker's answer in one version, edits it, and encodes it in another.
+/// Decodes the broker's response in one version, edits it, and encodes it in another.
 fn on_response<R, F>(
     correlation_id: i32,
     upstream_version: i16,
@@ -202,7 +202,7 @@ where
     }))
 }
 
-/// An empty length prefix and the header, for an answer whose body is written by hand.
+/// Begins a response frame: an empty length prefix, and the header.
 pub(super) fn begin_response_frame(header: &OwnedRequestHeader) -> BytesMut {
     let mut out = frame::begin();
     put_response_header(&mut out, header.api_key, header.api_version, header.correlation_id);

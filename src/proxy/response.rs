@@ -1,4 +1,4 @@
-//! Frames that we answer with.
+//! Responses of the proxy.
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -8,20 +8,21 @@ use kafka_protocol::protocol::{Encodable, HeaderVersion};
 use crate::engine::memory::MemoryPermit;
 use crate::wire::frame;
 
-/// Why the connection ends. A broker says nothing either, it closes.
+/// Why a connection is closed. Like a broker, the proxy closes without a response.
 #[derive(Debug, thiserror::Error)]
 pub enum CloseReason {
-    /// The client sent what no broker would answer.
+    /// The client sent a request that no broker would respond to.
     #[error("{0}")]
     Client(String),
-    /// A broker broke off or answered what cannot be read.
+    /// A broker closed the connection, or its response is malformed.
     #[error("{0}")]
     Upstream(String),
-    /// An answer could not be written: our mistake.
+    /// A response could not be produced because of a bug.
     #[error("{0}")]
     Internal(String),
-    /// A produce with acks=0 failed: closing is the only way to tell (as a broker does).
-    #[error("a produce that wants no answer failed")]
+    /// A produce with acks=0 failed. Closing the connection is the only way to report it, as brokers
+    /// do.
+    #[error("a produce with acks=0 failed")]
     UnacknowledgedFailure,
 }
 
@@ -34,11 +35,11 @@ impl From<crate::wire::guard::DecodeError> for CloseReason {
 /// A response frame.
 #[derive(Debug, Default)]
 pub struct ResponseFrame {
-    /// Slices to be laid end to end, length prefix first.
+    /// The bytes of the frame in order, length prefix included.
     pub slices: Vec<Bytes>,
-    /// The memory that they take, until they are written.
+    /// The memory that the slices hold until they are written.
     pub permit: Option<MemoryPermit>,
-    /// How it is read once more, should the client not take it now.
+    /// Reads the frame again if the client does not read it now.
     pub reload: Option<BodyReloader>,
 }
 
@@ -46,13 +47,13 @@ pub struct ResponseFrame {
 pub(crate) type ResponseEdit =
     Box<dyn FnOnce(Bytes) -> BoxFuture<'static, Result<ResponseFrame, CloseReason>> + Send>;
 
-/// Reads an answer once more: the same slices, with memory for them. `None` when it cannot be had.
+/// Reads a response again: the same slices, with memory for them. Returns `None` if that fails.
 pub struct BodyReloader(Box<ReloadBody>);
 
 type ReloadBody = dyn Fn() -> BoxFuture<'static, Option<(Vec<Bytes>, MemoryPermit)>> + Send + Sync;
 
 impl BodyReloader {
-    /// By a call of `read`.
+    /// Reads by calling `read`.
     pub fn new<F>(read: F) -> Self
     where
         F: Fn() -> BoxFuture<'static, Option<(Vec<Bytes>, MemoryPermit)>> + Send + Sync + 'static,
@@ -80,8 +81,8 @@ pub fn encode<T: Encodable + HeaderVersion>(
     encode_as(correlation_id, T::header_version(version), version, body)
 }
 
-/// As [`encode`], with the header version given: ApiVersions answers an unknown version with
-/// version 0.
+/// Encodes a response with a given header version. ApiVersions responds with version 0 to an unknown
+/// version.
 pub fn encode_as<T: Encodable>(
     correlation_id: i32,
     header_version: i16,

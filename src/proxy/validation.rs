@@ -1,4 +1,4 @@
-//! Validates the records of produced batches where it delays nobody.
+//! Validates the records of produced batches without delaying other connections.
 
 use tokio::sync::Semaphore;
 
@@ -8,25 +8,27 @@ use crate::wire::records::{
     self, DECOMPRESSED_BYTES_MAX, RecordRules, RecordsError, ValidBatch, validate,
 };
 
-/// A compressed batch up to this size is opened at once, if it opens to little.
+/// A compressed batch up to this size is decompressed inline, unless it expands to more than
+/// [`INLINE_DECOMPRESSED_BYTES_MAX`].
 const INLINE_BYTES_MAX: usize = 64 << 10;
-/// What is little: a millisecond or so of any codec.
+/// The limit of inline decompression: about a millisecond with any codec.
 const INLINE_DECOMPRESSED_BYTES_MAX: usize = 256 << 10;
 
-/// Opens batches, only so many at a time: each takes a thread, and memory for its codec.
+/// Validates records. Large batches are decompressed on other threads, with a limit on how many at a
+/// time because each needs memory for its codec.
 #[derive(Debug)]
 pub struct RecordValidator {
     threads: Semaphore,
 }
 
 impl RecordValidator {
-    /// Keeps at most as many threads busy as there are processors.
+    /// Uses at most as many threads as there are processors.
     pub fn new() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Self { threads: Semaphore::new(threads) }
     }
 
-    /// [`records::validate`] with the limit [`DECOMPRESSED_BYTES_MAX`].
+    /// Calls [`records::validate`] with the limit [`DECOMPRESSED_BYTES_MAX`].
     ///
     /// # Errors
     /// Those of [`records::validate`].

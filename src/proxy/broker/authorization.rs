@@ -1,7 +1,7 @@
-//! What the brokers' ACLs allow the client of one connection, as the brokers last said.
+//! Caches what the brokers' ACLs allow the client of one connection.
 //!
-//! Nothing here decides anything: brokers answer Metadata and DescribeCluster with the operations
-//! that the asking connection's principal may do (KIP-430), and this remembers it for a while.
+//! Nothing is decided here: Metadata and DescribeCluster responses contain the operations that the
+//! principal of the connection may perform (KIP-430), and this module caches them for a while.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,15 +10,16 @@ use tokio::time::Instant;
 
 use crate::proxy::error_code::ErrorCode;
 
-/// What a broker said holds no longer than this, counted from when it was asked: so soon does a
-/// live connection feel that a permission was revoked.
+/// How long a decision of a broker is used, counted from the request. A revoked permission takes
+/// effect on live connections within this time.
 pub(crate) const DECISION_TTL: Duration = Duration::from_secs(30);
-/// What is older is asked for again while it still holds, so that no request waits for it.
+/// The age at which decisions in use are requested again while they are still valid, so that no
+/// request of the client waits for it.
 pub(crate) const REFRESH_AFTER: Duration = Duration::from_secs(20);
-/// Topics remembered for one connection; beyond, all are forgotten and asked for again.
+/// Topics cached for one connection. At the limit the cache is cleared.
 const TOPICS_MAX: usize = 10_000;
 
-/// An operation; the number is that of `AclOperation` in Kafka.
+/// An operation, with the code of `AclOperation` in Kafka.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     /// Read records.
@@ -29,28 +30,29 @@ pub(crate) enum Operation {
     Delete = 6,
     /// Alter the cluster.
     Alter = 7,
-    /// See that it exists, and its offsets.
+    /// See that the topic exists, and its offsets.
     Describe = 8,
-    /// What brokers do among themselves.
+    /// Requests between brokers.
     ClusterAction = 9,
     /// See configs.
     DescribeConfigs = 10,
 }
 
-/// The operations that a principal may do on one resource: the bits `1 << operation` of KIP-430.
+/// The operations that a principal may perform on one resource: the bits `1 << operation` of
+/// KIP-430.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Operations(i32);
 
 impl Operations {
-    /// None at all.
+    /// No operation.
     pub(crate) const NONE: Self = Self(0);
 
-    /// As a broker answers it. The value that stands for "was not asked" allows nothing.
+    /// Reads the bit field of a response. The value for "not requested" allows nothing.
     pub(crate) fn from_bits(bits: i32) -> Self {
         Self(bits)
     }
 
-    /// Whether the operation is among them.
+    /// Returns whether the operation is among them.
     pub(crate) fn allow(self, operation: Operation) -> bool {
         self.0 & (1 << operation as i32) != 0
     }
@@ -86,9 +88,9 @@ impl TopicPermissions {
 #[derive(Clone, Copy, Debug)]
 struct CachedDecision {
     operations: Operations,
-    /// When the broker was asked, not when it answered: the answer is at least as new.
+    /// When the broker was asked. The decision is at least as recent.
     requested_at: Instant,
-    /// Whether anybody wanted to know since.
+    /// Whether the decision was used.
     used: bool,
 }
 
@@ -98,7 +100,7 @@ impl CachedDecision {
     }
 }
 
-/// What the brokers said of one connection's principal.
+/// The brokers' decisions about the principal of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct AuthorizationCache {
     topics: HashMap<String, CachedDecision>,
@@ -107,8 +109,8 @@ pub(crate) struct AuthorizationCache {
 }
 
 impl AuthorizationCache {
-    /// Notes what a broker, asked at `requested_at`, said of topics; that it answered at all means that
-    /// it accepts the connection.
+    /// Records a broker's decisions about topics. A response also means that the broker accepts the
+    /// connection.
     pub(crate) fn record_topics(
         &mut self,
         requested_at: Instant,
@@ -119,45 +121,46 @@ impl AuthorizationCache {
             if self.topics.len() >= TOPICS_MAX && !self.topics.contains_key(&name) {
                 self.topics.clear();
             }
-            // An answer that was long under way takes nothing newer back.
+            // A late response does not replace a newer decision.
             if self.topics.get(&name).is_none_or(|before| before.requested_at <= requested_at) {
                 self.topics.insert(name, CachedDecision { operations, requested_at, used: false });
             }
         }
     }
 
-    /// Notes what a broker, asked at `requested_at`, said of the cluster.
+    /// Records a broker's decision about the cluster.
     pub(crate) fn record_cluster(&mut self, requested_at: Instant, operations: Operations) {
         self.accepted = self.accepted.max(Some(requested_at));
         self.cluster = Some(CachedDecision { operations, requested_at, used: false });
     }
 
-    /// Forgets everything: the connection is about to be somebody else's.
+    /// Clears the cache: the connection gets another principal.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// Whether a broker answered this connection lately.
+    /// Returns whether a broker has responded on this connection recently.
     pub(crate) fn is_accepted(&self, now: Instant) -> bool {
         self.accepted.is_some_and(|requested_at| now.duration_since(requested_at) < DECISION_TTL)
     }
 
-    /// What may be done with a topic; `None` when nobody said so lately.
+    /// Returns the operations allowed on a topic; `None` if no recent decision is cached.
     pub(crate) fn topic(&mut self, name: &str, now: Instant) -> Option<Operations> {
         let decisions = self.topics.get_mut(name).filter(|decisions| decisions.is_valid(now))?;
         decisions.used = true;
         Some(decisions.operations)
     }
 
-    /// What may be done with the cluster; `None` when nobody said so lately.
+    /// Returns the operations allowed on the cluster; `None` if no recent decision is cached.
     pub(crate) fn cluster(&self, now: Instant) -> Option<Operations> {
         self.cluster
             .filter(|decisions| decisions.is_valid(now))
             .map(|decisions| decisions.operations)
     }
 
-    /// Topics to ask for again before their time is over: none until one that is in use comes of
-    /// age, then all that are in use, so that a connection asks once and not topic by topic.
+    /// Returns the topics whose decisions are to be requested again before they expire: none until
+    /// one in use is old, then all in use, so that a connection sends one request instead of one
+    /// for each topic.
     pub(crate) fn due_for_refresh(&mut self, now: Instant) -> Vec<String> {
         let is_old = |decisions: &CachedDecision| {
             now.duration_since(decisions.requested_at) >= REFRESH_AFTER
@@ -187,7 +190,7 @@ mod tests {
 
     #[test]
     fn operation_bits_match_kafka() {
-        // `kafka-topics` of a user with Read, Write and so Describe.
+        // As for a user with Read and Write, which imply Describe.
         let some = Operations::from_bits(0b1_0001_1000);
         assert!(some.allow(Operation::Read) && some.allow(Operation::Write));
         assert!(some.allow(Operation::Describe) && !some.allow(Operation::Delete));
@@ -202,7 +205,7 @@ mod tests {
     async fn decisions_expire_thirty_seconds_after_the_request() {
         let mut cache = AuthorizationCache::default();
         let requested_at = Instant::now();
-        assert!(!cache.is_accepted(requested_at), "silence is no consent");
+        assert!(!cache.is_accepted(requested_at), "no response yet");
         assert_eq!(cache.topic("t", requested_at), None);
         cache.record_topics(requested_at, decisions("t"));
         cache.record_cluster(requested_at, only(Operation::Describe));

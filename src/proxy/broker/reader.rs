@@ -1,4 +1,4 @@
-//! The answers of a broker, as they come.
+//! Reads the responses of a broker.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,16 +11,16 @@ use tokio::net::tcp::OwnedReadHalf;
 use super::response_queue::BrokerReadHalf;
 use crate::proxy::response::CloseReason;
 
-/// The largest answer that is read whole; relayed ones may be of any length.
+/// The largest response that is buffered whole. Forwarded responses may have any length.
 const BUFFERED_RESPONSE_BYTES_MAX: usize = 256 << 20;
-/// Room for one read: many small answers, or a piece of a large one.
+/// The size of one read: many small responses, or a piece of a large one.
 const READ_BYTES: usize = 128 << 10;
 
 pub(crate) struct BrokerReader {
     read: OwnedReadHalf,
     alive: Arc<AtomicBool>,
     buffer: BytesMut,
-    /// Of bytes that come from another zone.
+    /// Counts received bytes if the broker is in another zone.
     cross_zone: Option<Counter>,
 }
 
@@ -30,17 +30,17 @@ impl BrokerReader {
         Self { read, alive, buffer: BytesMut::new(), cross_zone }
     }
 
-    /// Whether the next answer has begun to arrive.
+    /// Returns whether the next response has begun to arrive.
     pub(crate) fn has_bytes(&self) -> bool {
         !self.buffer.is_empty()
     }
 
-    /// The connection is of no use any more.
+    /// Marks the connection as unusable.
     pub(crate) fn mark_dead(&self) {
         self.alive.store(false, Ordering::Release);
     }
 
-    /// Reads once.
+    /// Reads once from the socket.
     pub(crate) async fn read(&mut self) -> Result<(), CloseReason> {
         self.buffer.reserve(READ_BYTES);
         match self.read.read_buf(&mut self.buffer).await {
@@ -61,8 +61,11 @@ impl BrokerReader {
         }
     }
 
-    /// Once eight bytes are there: the length of the frame behind its prefix, when the frame
-    /// answers the request with this correlation id.
+    /// Returns the length of the next frame without its prefix; `None` before eight bytes have
+    /// arrived.
+    ///
+    /// # Errors
+    /// The frame has another correlation id.
     pub(crate) fn frame_length(&self, correlation_id: i32) -> Result<Option<usize>, CloseReason> {
         let Some((head, _)) = self.buffer.split_first_chunk::<8>() else { return Ok(None) };
         let [a, b, c, d, e, f, g, h] = *head;
@@ -76,13 +79,13 @@ impl BrokerReader {
         Ok(Some(length.unsigned_abs() as usize))
     }
 
-    /// Takes up to `limit` of the bytes that are there.
+    /// Takes up to `limit` of the bytes that have arrived.
     pub(crate) fn take(&mut self, limit: usize) -> Bytes {
         let taken = limit.min(self.buffer.len());
         self.buffer.split_to(taken).freeze()
     }
 
-    /// Reads a whole frame, without its prefix.
+    /// Reads a whole frame, without its length prefix.
     pub(crate) async fn whole_frame(&mut self, correlation_id: i32) -> Result<Bytes, CloseReason> {
         let length = loop {
             if let Some(length) = self.frame_length(correlation_id)? {
@@ -91,7 +94,7 @@ impl BrokerReader {
             self.read().await?;
         };
         if length > BUFFERED_RESPONSE_BYTES_MAX {
-            return Err(CloseReason::Upstream(format!("an answer of {length} bytes")));
+            return Err(CloseReason::Upstream(format!("a response of {length} bytes")));
         }
         while self.buffer.len() < 4 + length {
             self.read().await?;

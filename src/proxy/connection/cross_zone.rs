@@ -1,4 +1,4 @@
-//! Counts what a connection sends into another zone, or takes from there.
+//! Counts the bytes that a connection sends to and receives from clients in other zones.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,8 +8,8 @@ use prometheus_client::metrics::counter::Counter;
 use crate::metrics::{ApiKind, Direction, Metrics, TrafficPath};
 use crate::proxy::endpoint::Endpoint;
 
-/// A client's side of a connection. The reader finds out where the client is; what the writer
-/// sends is counted from then on.
+/// The cross-zone traffic of one connection. The read loop determines the client's zone; from then
+/// on the bytes that the write loop sends are counted.
 #[derive(Debug)]
 pub(super) struct CrossZoneTraffic {
     is_remote: AtomicBool,
@@ -42,7 +42,7 @@ impl CrossZoneTraffic {
         }
     }
 
-    /// A frame came from a client that is elsewhere, or not.
+    /// Counts a received frame if the client is in another zone.
     pub(super) fn received(&self, api_key: i16, is_remote: bool, bytes: usize) {
         self.is_remote.store(is_remote, Ordering::Relaxed);
         if is_remote {
@@ -50,7 +50,7 @@ impl CrossZoneTraffic {
         }
     }
 
-    /// Bytes of an answer go to the client.
+    /// Counts bytes sent to the client if it is in another zone.
     pub(super) fn sent(&self, api_key: i16, bytes: usize) {
         if self.is_remote.load(Ordering::Relaxed) {
             self.of(api_key).sent.inc_by(bytes as u64);

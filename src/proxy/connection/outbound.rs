@@ -1,8 +1,7 @@
-//! The client's side of a connection: answers gather, and go out in as few system calls as they
-//! fit in.
+//! Buffers responses to the client and writes them in as few system calls as possible.
 //!
-//! An answer that the client does not take gives its memory back, and is read once more when there
-//! is room for it in the socket: objects never change. So a reader that sleeps holds what is in
+//! A response that the client does not read releases its memory, and is read again from the objects,
+//! which never change, when the socket accepts more bytes. So a stalled client holds only what is in
 //! its socket buffer.
 
 use std::collections::VecDeque;
@@ -19,13 +18,13 @@ use super::cross_zone::CrossZoneTraffic;
 use crate::engine::memory::MemoryPermit;
 use crate::proxy::response::{BodyReloader, CloseReason, ResponseFrame};
 
-/// A client that takes no byte for so long lets others have the memory of its answers: reading
-/// again what is in memory still costs next to nothing …
+/// If a client reads no byte for this time, the memory of its responses is released. Reading again
+/// what is still cached costs little.
 const STALL_TIMEOUT: Duration = Duration::from_millis(250);
-/// … as does one that takes them too slowly, after so long.
+/// If a client reads slowly, the memory of its responses is released after this time.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 
-/// The client's socket, with what counts its bytes.
+/// The client's socket, and the counters of its bytes.
 #[derive(Debug)]
 pub(super) struct ClientWriter {
     write: OwnedWriteHalf,
@@ -38,12 +37,12 @@ impl ClientWriter {
     }
 }
 
-/// What is on its way to the client.
+/// Responses on their way to the client.
 #[derive(Debug)]
 pub(super) struct OutboundBuffer {
     client: ClientWriter,
     queue: SliceQueue,
-    /// Since when memory of a budget is held.
+    /// Since when a memory permit is held.
     held_since: Option<Instant>,
 }
 
@@ -52,30 +51,34 @@ impl OutboundBuffer {
         Self { client, queue: SliceQueue::default(), held_since: None }
     }
 
-    /// Bytes that wait.
+    /// Returns the number of buffered bytes.
     pub(super) fn remaining(&self) -> usize {
         self.queue.remaining()
     }
 
-    /// A piece of an answer that is not ours.
+    /// Appends a piece of a broker's response.
     pub(super) fn push_piece(&mut self, api_key: i16, piece: Bytes) {
         self.client.cross_zone.sent(api_key, piece.len());
         self.queue.push_piece(piece);
     }
 
-    pub(super) fn push(&mut self, api_key: i16, reply: ResponseFrame) {
-        let bytes = reply.slices.iter().map(Bytes::len).sum();
+    /// Appends a response of the proxy.
+    pub(super) fn push(&mut self, api_key: i16, frame: ResponseFrame) {
+        let bytes = frame.slices.iter().map(Bytes::len).sum();
         self.client.cross_zone.sent(api_key, bytes);
-        self.queue.push(reply);
+        self.queue.push(frame);
     }
 
-    /// Returns when everything is with the client's socket.
+    /// Writes everything to the client's socket.
+    ///
+    /// # Errors
+    /// The client is gone, or a response cannot be read again.
     pub(super) async fn flush(&mut self) -> Result<(), CloseReason> {
         while self.queue.has_pending() {
             if self.queue.is_evicted() {
                 self.reload_first().await?;
             }
-            // A broker waits for ever, and so is waited for what holds nobody up.
+            // Like a broker, waits without limit if no memory is held meanwhile.
             let within = match self.queue.holds_memory() {
                 true => {
                     let since = *self.held_since.get_or_insert_with(Instant::now);
@@ -98,7 +101,7 @@ impl OutboundBuffer {
         Ok(())
     }
 
-    /// Reads the first answer once more, when the client takes bytes again.
+    /// Reads the first response again when the client accepts bytes again.
     async fn reload_first(&mut self) -> Result<(), CloseReason> {
         let gone = |error| CloseReason::Upstream(format!("client: {error}"));
         self.client.write.writable().await.map_err(gone)?;
@@ -106,8 +109,7 @@ impl OutboundBuffer {
     }
 }
 
-/// Answers in their order, each a list of slices; written with vectored writes, without joining
-/// them.
+/// Responses in their order, each a list of slices, which vectored writes need not join.
 #[derive(Debug, Default)]
 struct SliceQueue {
     responses: VecDeque<OutboundResponse>,
@@ -116,7 +118,7 @@ struct SliceQueue {
 #[derive(Debug, Default)]
 struct OutboundResponse {
     slices: VecDeque<Bytes>,
-    /// Bytes that are not written yet.
+    /// Bytes that are not yet written.
     remaining_bytes: usize,
     written: usize,
     permit: Option<MemoryPermit>,
@@ -124,7 +126,7 @@ struct OutboundResponse {
 }
 
 impl OutboundResponse {
-    /// Its bytes were given back.
+    /// Returns whether the bytes were released.
     fn is_evicted(&self) -> bool {
         self.slices.is_empty() && self.remaining_bytes > 0
     }
@@ -196,14 +198,14 @@ impl SliceQueue {
     async fn reload_first(&mut self) -> Result<(), CloseReason> {
         let Some(first) = self.responses.front_mut() else { return Ok(()) };
         let Some(reload) = &first.reload else { return Ok(()) };
-        let cannot = || CloseReason::Upstream("an answer cannot be read again".to_owned());
+        let cannot = || CloseReason::Upstream("a response cannot be read again".to_owned());
         let (slices, permit) = reload.read().await.ok_or_else(cannot)?;
         let (remaining_bytes, written) = (first.remaining_bytes, first.written);
         (first.remaining_bytes, first.written) = (0, 0);
         slices.into_iter().for_each(|slice| first.push(slice));
         if first.remaining_bytes != remaining_bytes + written {
             return Err(CloseReason::Internal(
-                "an answer read again has another length".to_owned(),
+                "a response has a different length when read again".to_owned(),
             ));
         }
         first.advance(written);
@@ -211,7 +213,7 @@ impl SliceQueue {
         Ok(())
     }
 
-    /// Those that can be written now.
+    /// Returns the responses that can be written now.
     fn ready(&self) -> impl Iterator<Item = &OutboundResponse> {
         self.responses.iter().take_while(|response| !response.is_evicted())
     }
@@ -277,7 +279,7 @@ mod tests {
         assert!(!queue.has_pending() && queue.chunk().is_empty());
     }
 
-    /// An answer of `bytes` bytes that holds all of the budget, and counts how often it is read.
+    /// Returns a response of `bytes` bytes that holds all of the memory and counts how often it is read.
     async fn large_response(
         budget: &Arc<MemoryLimiter>,
         bytes: usize,
@@ -317,16 +319,16 @@ mod tests {
         let flushed = tasks::spawn("flush", async move { outbound.flush().await.is_ok() });
         let begun = Instant::now();
         while budget.available() == 0 {
-            assert!(begun.elapsed() < HOLD_MAX, "it is held for ever");
+            assert!(begun.elapsed() < HOLD_MAX, "the memory is held too long");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        assert_eq!(reads.load(Ordering::Relaxed), 0, "it is not read before it is wanted");
+        assert_eq!(reads.load(Ordering::Relaxed), 0, "not read before it is needed");
 
         let mut taken = vec![0; 6 + BYTES + 5];
         client.read_exact(&mut taken).await.unwrap();
         assert!(taken.starts_with(b"before") && taken.ends_with(b"after"));
         let body = &taken[6..6 + BYTES];
-        assert!((0..BYTES).all(|at| body[at] == (at >> 10) as u8), "each byte once, in its place");
+        assert!((0..BYTES).all(|at| body[at] == (at >> 10) as u8), "each byte once, at its offset");
         assert!(flushed.await.unwrap());
         assert_eq!((reads.load(Ordering::Relaxed), budget.available()), (1, 1 << 20));
     }

@@ -1,6 +1,6 @@
-//! In which zone a client is: by its client id, the port that it came to, or its address.
+//! Resolves the zone of a client from its client id, the port that it used, or its address.
 //!
-//! The names that clients of other systems put into their client ids mean the same here:
+//! The keys that other systems use in client ids have the same meaning here:
 //! `diskless_az=` and `inkless_az=` (Inkless), `ws_az=` (WarpStream), `zone=` (Bufstream).
 
 use std::net::IpAddr;
@@ -12,22 +12,22 @@ use parking_lot::RwLock;
 use super::topology::NodeTopology;
 use crate::metrics::ZoneResolutionOutcome;
 
-/// What a client id says its zone with.
+/// The keys that precede a zone in a client id.
 const CLIENT_ID_KEYS: [&str; 4] = ["diskless_az", "inkless_az", "ws_az", "zone"];
 
-/// What the operator said of clients' zones.
+/// The configured zones of clients.
 #[derive(Clone, Debug, Default)]
 pub struct ClientZoneRules {
-    /// Networks, and the zone that they are in. The narrowest that holds an address counts.
+    /// Networks and their zones. The narrowest network that contains an address counts.
     pub networks: ZoneNetworks,
-    /// Further bootstrap ports, and the zone whose clients start there.
+    /// Additional bootstrap ports, and the zone of the clients that use them.
     pub ports: Vec<(u16, Arc<str>)>,
 }
 
-/// A network, and the zone that it is in.
+/// A network and its zone.
 pub type ZoneNetwork = (IpNet, Arc<str>);
 
-/// Networks of clients; those who share them see a change.
+/// The networks of clients. Clones share changes.
 #[derive(Clone, Debug, Default)]
 pub struct ZoneNetworks(Arc<RwLock<Vec<ZoneNetwork>>>);
 
@@ -38,14 +38,14 @@ impl From<Vec<ZoneNetwork>> for ZoneNetworks {
 }
 
 impl ZoneNetworks {
-    /// From now on these.
+    /// Replaces the networks.
     pub fn set(&self, networks: Vec<ZoneNetwork>) {
         *self.0.write() = networks;
     }
 
-    /// The zone of the narrowest that holds an address.
+    /// Returns the zone of the narrowest network that contains an address.
     fn zone_of(&self, address: IpAddr) -> Option<Arc<str>> {
-        // A socket for both families shows IPv4 addresses as IPv6 ones.
+        // A dual-stack socket reports IPv4 addresses as IPv6 addresses.
         let address = address.to_canonical();
         let networks = self.0.read();
         let holds = networks.iter().filter(|(network, _)| network.contains(&address));
@@ -53,27 +53,27 @@ impl ZoneNetworks {
     }
 }
 
-/// What is known of a client from its connection alone.
+/// Where a connection comes from.
 #[derive(Clone, Debug)]
 pub struct ClientOrigin {
-    /// Its address.
+    /// The address of the client.
     pub address: IpAddr,
-    /// The zone of the port that it came to, where that is one for a zone's clients.
+    /// The zone of the port that the client used, if the port has a zone.
     pub port_zone: Option<Arc<str>>,
 }
 
-/// Where a client is.
+/// The resolved zone of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientZone {
-    /// The index of its zone; `None` when nobody knows.
+    /// The index of the zone; `None` if unknown.
     pub zone: Option<u16>,
-    /// How that was found out.
+    /// The outcome of the resolution, for metrics.
     pub outcome: ZoneResolutionOutcome,
 }
 
 impl ClientZoneRules {
-    /// Places a client. A client id that names no zone that there is counts as a miss, and says
-    /// nothing.
+    /// Resolves the zone of a client. A client id that names an unknown zone counts as a miss and is
+    /// otherwise ignored.
     pub fn locate(
         &self,
         topology: &NodeTopology,
@@ -95,19 +95,19 @@ impl ClientZoneRules {
     }
 }
 
-/// What the client id says of its zone, as it stands there.
+/// Returns the zone name in a client id.
 fn zone_in_client_id(client_id: &str) -> Option<&str> {
     let pairs = client_id.split([',', ';', ' ', '|', '&']);
     let mut values = pairs.filter_map(|pair| {
         let (key, value) = pair.split_once('=')?;
         (CLIENT_ID_KEYS.contains(&key) && !value.is_empty()).then_some(value)
     });
-    // What Connect or Streams put behind an id of their own comes last.
+    // Connect and Streams append the configured client id to one of their own.
     values.next_back()
 }
 
-/// The zone of that name. Connect, MirrorMaker and Streams append `-` and words of their own to the
-/// client id that they are given, so the longest zone's name that it begins with counts as well.
+/// Returns the index of the zone with a name. Connect, MirrorMaker and Streams append `-` and a
+/// suffix to the configured client id, so the longest zone name that is a prefix also counts.
 fn matching_zone(topology: &NodeTopology, requested: &str) -> Option<u16> {
     let begins = |name: &&str| {
         requested.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
@@ -143,7 +143,7 @@ mod tests {
             ("app;zone=use1-az1", Some(3), resolved),
             ("automq_type=consumer&zone=b", Some(1), resolved),
             ("mm2|diskless_az=b|source", Some(1), resolved),
-            // MirrorMaker, Connect, Streams and consumers without an id of their own.
+            // MirrorMaker, Connect, Streams, and consumers with a generated client id.
             ("diskless_az=b-source-1", Some(1), resolved),
             ("worker,zone=us-east-1a-connector-consumer-sink-0", Some(2), resolved),
             ("connect,zone=us-east-1a-configs", Some(2), resolved),
@@ -189,7 +189,7 @@ mod tests {
             ("::ffff:10.2.3.4", None, "app", Some(1), resolved),
             ("fd00::1", None, "app", Some(1), resolved),
             ("127.0.0.1", None, "app", None, unspecified),
-            // An id that names nothing says nothing; that it did not is counted.
+            // An unknown zone in the client id is ignored, and counted as a miss.
             ("10.2.3.4", None, "zone=mars", Some(1), unknown_zone),
             ("127.0.0.1", Some("mars"), "app", None, unknown_zone),
             ("192.168.1.1", None, "app", None, unknown_zone),

@@ -1,15 +1,15 @@
-//! Which address and which node id a client is told.
+//! The ids of diskless nodes, and which of them leads a partition.
 
 use crate::log::hash::rendezvous_score;
 use crate::log::ids::TopicPartition;
 
-/// The first diskless node id. Broker ids lie below; ids near 2³¹ would collide with the
+/// The first diskless node id. Broker ids are smaller. Ids near 2³¹ would collide with the
 /// connections that the Java consumer opens to its coordinator (`i32::MAX` − broker id).
 pub const NODE_ID_BASE: i32 = 1_000_000_000;
-/// Node ids that a zone owns.
+/// The number of node ids reserved for each zone.
 pub const NODES_PER_ZONE_MAX: u16 = 64;
 
-/// The id of diskless node `k` of a zone, for ever.
+/// Returns the id of diskless node `k` of a zone. It never changes.
 pub fn node_id(zone: u16, k: u16) -> i32 {
     NODE_ID_BASE + i32::from(zone) * i32::from(NODES_PER_ZONE_MAX) + i32::from(k)
 }

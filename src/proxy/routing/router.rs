@@ -1,4 +1,4 @@
-//! Where one client is sent: the nodes that lead for it, and the way to brokers.
+//! The routes of one client: the nodes that lead partitions for it, and the addresses of brokers.
 
 use std::sync::Arc;
 
@@ -10,20 +10,20 @@ use super::topology::{Address, NodeTopology};
 use crate::log::ids::TopicPartition;
 use crate::proxy::context::Proxy;
 
-/// The directions for a client in one place, as long as one answer takes.
+/// The routes for a client in a zone, for one response.
 #[derive(Debug)]
 pub(crate) struct Router {
     proxy: Arc<Proxy>,
     topology: Arc<NodeTopology>,
-    /// Its nodes lead.
+    /// The zone whose nodes lead.
     leader_zone: u16,
-    /// The zone whose replicas lead to brokers; `None`: this replica does.
+    /// The zone whose replicas forward to brokers; `None` if this replica does.
     broker_zone: Option<u16>,
 }
 
 impl Router {
-    /// A client of another zone in which somebody lives is sent there; anybody else stays here,
-    /// unless this replica leaves and others of its zone stay.
+    /// Sends a client of another zone with live members there. Other clients stay on this replica,
+    /// unless it leaves and its zone has other members.
     pub(crate) fn new(
         proxy: &Arc<Proxy>,
         topology: Arc<NodeTopology>,
@@ -38,22 +38,22 @@ impl Router {
         Self { proxy: Arc::clone(proxy), topology, leader_zone, broker_zone: remote.or(successor) }
     }
 
-    /// All diskless nodes.
+    /// Returns the topology.
     pub(crate) fn topology(&self) -> &NodeTopology {
         &self.topology
     }
 
-    /// The node that leads a partition for this client; `None` while there is no node at all.
+    /// Returns the node that leads a partition for this client; `None` if there are no nodes.
     pub(crate) fn leader(&self, partition: TopicPartition) -> Option<BrokerId> {
         self.topology.leader(self.leader_zone, partition).map(BrokerId)
     }
 
-    /// The node that leads the partition in each zone, this client's first.
+    /// Returns the node that leads a partition in each zone, beginning with the client's.
     pub(crate) fn replicas(&self, partition: TopicPartition) -> Vec<BrokerId> {
         self.topology.replicas(self.leader_zone, partition).into_iter().map(BrokerId).collect()
     }
 
-    /// Where this client reaches a broker; `None` where it cannot.
+    /// Returns the address at which this client reaches a broker; `None` if it cannot.
     pub(crate) fn broker_address(&self, id: BrokerId) -> Option<Address> {
         let remote = self.broker_zone.and_then(|zone| self.topology.broker_address(zone, id.0));
         remote.or_else(|| {
@@ -62,8 +62,8 @@ impl Router {
         })
     }
 
-    /// Puts where a broker is reached in place of where it says it is. One without a port of ours
-    /// (−1 for "none") keeps what it has only if that leads nowhere.
+    /// Replaces the address of a broker in a response by the one at which this client reaches it. The
+    /// address of a broker that it cannot reach (or −1 for "none") becomes empty.
     pub(crate) fn rewrite_address(&self, id: BrokerId, host: &mut StrBytes, port: &mut i32) {
         match self.broker_address(id) {
             Some(address) => {

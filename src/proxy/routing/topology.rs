@@ -1,8 +1,7 @@
-//! The map of diskless nodes: which replica of which zone answers for each of them
-//! (`docs/adr/0013-the-node-map.md`).
+//! The topology: which replica of which zone hosts each diskless node (ADR 0013).
 //!
-//! It follows from what the coordinator says of members and zones and from nothing else, so that
-//! every replica of every zone hands out the same.
+//! It depends only on the membership in the coordinator, so every replica of every zone advertises
+//! the same.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -14,47 +13,47 @@ use crate::coordinator::{Member, Membership, ZoneRecord};
 use crate::log::hash::rendezvous_score;
 use crate::log::ids::TopicPartition;
 
-/// Where clients reach something.
+/// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// The host, as its replica advertises it.
+    /// The host, as advertised by its replica.
     pub host: String,
     /// The port.
     pub port: u16,
 }
 
-/// A diskless node as clients are told of it.
+/// A diskless node as advertised to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DisklessNode<'a> {
-    /// Its id, for ever.
+    /// The node id, which never changes.
     pub id: i32,
-    /// Where it is now.
+    /// The current address.
     pub address: &'a Address,
-    /// The name of its zone.
+    /// The name of the zone.
     pub rack: &'a str,
 }
 
 /// Every diskless node of every zone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeTopology {
-    /// By the zone's index.
+    /// By zone index.
     zones: Vec<ZoneNodes>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ZoneNodes {
     name: String,
-    /// Those that host nodes and live.
+    /// The live members that host nodes.
     live_members: Vec<Member>,
-    /// By node; empty while nobody was ever there.
+    /// By node; empty until the zone has had a member.
     addresses: Vec<Address>,
-    /// The replica that hosts each of them.
+    /// The name of the replica that hosts each node.
     hosts: Vec<String>,
 }
 
 impl NodeTopology {
-    /// The map of a membership. A zone's nodes are spread over its live hosts; while there is
-    /// none, they stay where its last one was.
+    /// Computes the topology of a membership. The nodes of a zone are spread over its live hosts.
+    /// Without a live host they stay at the address of the last one.
     pub fn of(membership: &Membership) -> Self {
         let zone = |(index, record): (u16, &ZoneRecord)| {
             let here = |member: &&Member| member.zone == index && member.hosts();
@@ -74,7 +73,7 @@ impl NodeTopology {
         Self { zones: (0..).zip(&membership.zones).map(zone).collect() }
     }
 
-    /// All nodes, by id.
+    /// Returns all nodes in the order of their ids.
     pub fn nodes(&self) -> impl Iterator<Item = DisklessNode<'_>> {
         (0..).zip(&self.zones).flat_map(|(index, zone)| {
             let node = move |(k, address)| DisklessNode {
@@ -86,7 +85,7 @@ impl NodeTopology {
         })
     }
 
-    /// The nodes of a zone: id, the replica that hosts it, and where it is.
+    /// Returns the nodes of a zone: id, name of the hosting replica, address.
     pub fn nodes_of_zone(&self, zone: u16) -> impl Iterator<Item = (i32, &str, &Address)> {
         self.zones.get(usize::from(zone)).into_iter().flat_map(move |nodes| {
             let hosted = nodes.hosts.iter().zip(&nodes.addresses);
@@ -94,31 +93,31 @@ impl NodeTopology {
         })
     }
 
-    /// The index of a zone.
+    /// Returns the index of the zone with this name.
     pub fn zone_index(&self, name: &str) -> Option<u16> {
         self.zone_names()
             .position(|known| known == name)
             .and_then(|index| u16::try_from(index).ok())
     }
 
-    /// The names of all zones, by index.
+    /// Returns the names of all zones in the order of their indexes.
     pub fn zone_names(&self) -> impl Iterator<Item = &str> {
         self.zones.iter().map(|zone| zone.name.as_str())
     }
 
-    /// How many nodes a zone has.
+    /// Returns the number of nodes of a zone.
     pub fn node_count(&self, zone: u16) -> u16 {
         self.zones.get(usize::from(zone)).map_or(0, |zone| zone.addresses.len() as u16)
     }
 
-    /// The replicas of a zone that live and host its nodes, by name.
+    /// Returns the live members of a zone that host nodes, in the order of their names.
     pub fn live_members(&self, zone: u16) -> &[Member] {
         self.zones.get(usize::from(zone)).map_or(&[], |zone| &zone.live_members)
     }
 
-    /// The zone whose nodes lead for clients of this one: itself while somebody lives there, else
-    /// the first zone in which somebody does. Every node serves every partition, so a zone that
-    /// is dead costs its clients the way to another one.
+    /// Returns the zone whose nodes lead for clients of this zone: the zone itself if it has a live
+    /// member, else the first zone that has one. Every node serves every partition, so clients of a
+    /// zone without members use the nodes of another zone.
     pub fn leader_zone(&self, zone: u16) -> u16 {
         let lives = |zone: &u16| !self.live_members(*zone).is_empty();
         let all = || 0..self.zones.len() as u16;
@@ -126,18 +125,21 @@ impl NodeTopology {
         Some(zone).filter(lives).or_else(any).unwrap_or(zone)
     }
 
-    /// The node that leads a partition for clients of a zone; `None` while the zone has none.
+    /// Returns the id of the node that leads a partition for clients of a zone; `None` if the zone has
+    /// no nodes.
     pub fn leader(&self, zone: u16, partition: TopicPartition) -> Option<i32> {
         Some(node_id(zone, leader_index(partition, self.node_count(zone))?))
     }
 
-    /// The node that leads the partition in each zone that has nodes, `zone`'s first.
+    /// Returns the id of the node that leads a partition in each zone with nodes, beginning with
+    /// `zone`.
     pub fn replicas(&self, zone: u16, partition: TopicPartition) -> Vec<i32> {
         let others = (0..self.zones.len() as u16).filter(|other| *other != zone);
         std::iter::once(zone).chain(others).filter_map(|z| self.leader(z, partition)).collect()
     }
 
-    /// Where a live replica of a zone leads to a broker; brokers are spread over the replicas.
+    /// Returns the address at which a live replica of a zone forwards to a broker. Brokers are spread
+    /// over the replicas.
     pub fn broker_address(&self, zone: u16, id: i32) -> Option<Address> {
         let port = |member: &Member| {
             let base = Some(member.broker_ports).filter(|port| *port > 0)?;
@@ -156,7 +158,7 @@ fn score(replica: &str, id: i32) -> u64 {
     rendezvous_score(replica.as_bytes(), &id.to_be_bytes())
 }
 
-/// The map as this replica last heard of it, and this replica's place in it.
+/// The current topology, and the state of this replica in it.
 #[derive(Debug)]
 pub struct SharedTopology {
     replica: String,
@@ -168,7 +170,7 @@ pub struct SharedTopology {
 }
 
 impl SharedTopology {
-    /// Knows of nobody yet.
+    /// Creates an empty topology.
     pub fn new(me: &Member) -> Self {
         let nobody = Membership { members: Vec::new(), zones: Vec::new(), secret: [0; 32] };
         Self {
@@ -181,39 +183,39 @@ impl SharedTopology {
         }
     }
 
-    /// The latest map.
+    /// Returns the current topology.
     pub fn current(&self) -> Arc<NodeTopology> {
         Arc::clone(&self.map.read())
     }
 
-    /// The index of this replica's zone.
+    /// Returns the index of this replica's zone.
     pub fn zone(&self) -> u16 {
         self.zone
     }
 
-    /// From now on the map is that of this membership, for as long as nothing newer is heard.
+    /// Replaces the membership.
     pub fn update(&self, membership: Membership) {
         *self.membership.lock() = membership;
         self.rebuild();
     }
 
-    /// From now on this replica is in no map, whatever is heard.
+    /// Removes this replica from the topology, also from later memberships.
     pub fn leave(&self) {
         self.left.store(true, Ordering::Release);
         self.rebuild();
     }
 
-    /// Whether this replica leaves and others of its zone take over.
+    /// Returns whether this replica leaves and other members of its zone take over its nodes.
     pub fn has_successor(&self) -> bool {
         self.left.load(Ordering::Acquire) && !self.current().live_members(self.zone).is_empty()
     }
 
-    /// So many ports of diskless nodes are open here.
+    /// Sets the number of open ports of diskless nodes on this replica.
     pub fn set_open_node_count(&self, nodes: u16) {
         self.open_nodes.store(nodes, Ordering::Release);
     }
 
-    /// How many ports of diskless nodes are open here.
+    /// Returns the number of open ports of diskless nodes on this replica.
     pub fn open_node_count(&self) -> u16 {
         self.open_nodes.load(Ordering::Acquire)
     }

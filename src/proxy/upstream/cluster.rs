@@ -1,4 +1,4 @@
-//! What is known of the brokers, and our own questions to them.
+//! The brokers of the cluster, and requests of the proxy itself to them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,42 +16,42 @@ use super::error::UpstreamError;
 use super::sasl::SaslCredentials;
 use crate::proxy::apis::{self, Versions};
 
-/// A broker as its cluster advertises it.
+/// A broker as the cluster advertises it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
-    /// Its node id.
+    /// The node id.
     pub id: i32,
-    /// Its host.
+    /// The host.
     pub host: String,
-    /// Its port.
+    /// The port.
     pub port: u16,
-    /// Its rack, if it has one.
+    /// The rack, if any.
     pub rack: Option<String>,
 }
 
 impl Broker {
-    /// `host:port`.
+    /// Returns `host:port`.
     pub fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 }
 
-/// The cluster at one moment.
+/// The state of the cluster at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterView {
     /// The cluster id.
     pub cluster_id: String,
-    /// The broker that admin requests for the controller go to; −1 when there is none.
+    /// The id of the broker that receives requests for the controller; −1 if there is none.
     pub controller: i32,
-    /// The live brokers by id.
+    /// The live brokers, by id.
     pub brokers: BTreeMap<i32, Broker>,
-    /// The versions that every broker and we serve, by API key.
+    /// The versions that every broker and the proxy support, by API key.
     pub versions: Versions,
-    /// What a broker answered to ApiVersions, for the features.
+    /// The ApiVersions response of a broker, for the features.
     pub features: ApiVersionsResponse,
 }
 
-/// The cluster: its view, and one control connection to it.
+/// The cluster: its latest view, and a control connection.
 #[derive(Debug)]
 pub struct KafkaCluster {
     bootstrap_servers: Vec<String>,
@@ -61,8 +61,8 @@ pub struct KafkaCluster {
 }
 
 impl KafkaCluster {
-    /// Knows nothing until the first [`KafkaCluster::refresh`]. With a login, our own connections
-    /// authenticate.
+    /// Creates an empty view, which the first [`KafkaCluster::refresh`] fills. The proxy's own
+    /// connections authenticate if credentials are given.
     pub fn new(bootstrap_servers: Vec<String>, credentials: Option<SaslCredentials>) -> Self {
         let view = RwLock::new(Arc::default());
         Self { bootstrap_servers, credentials, view, control: Mutex::new(None) }
@@ -72,12 +72,12 @@ impl KafkaCluster {
         BrokerConnection::open(address, self.credentials.as_ref()).await
     }
 
-    /// The latest view.
+    /// Returns the latest view.
     pub fn view(&self) -> Arc<ClusterView> {
         Arc::clone(&self.view.read())
     }
 
-    /// Addresses at which some broker may answer, the ones last seen alive first.
+    /// Returns addresses of brokers: those of live brokers first, then the bootstrap servers.
     pub fn addresses(&self) -> Vec<String> {
         let mut addresses: Vec<_> = self.view().brokers.values().map(Broker::address).collect();
         for server in &self.bootstrap_servers {
@@ -96,7 +96,10 @@ impl KafkaCluster {
         }
     }
 
-    /// Asks any broker, over the control connection; tries each broker once.
+    /// Sends a request to any broker over the control connection. Tries each broker once.
+    ///
+    /// # Errors
+    /// The error of the last broker.
     pub async fn call<R: Request>(
         &self,
         request: &R,
@@ -127,7 +130,7 @@ impl KafkaCluster {
         Err(last)
     }
 
-    /// Asks one broker, over a connection made for the purpose.
+    /// Sends a request to one broker over a new connection.
     pub async fn call_broker<R: Request>(
         &self,
         broker: i32,
@@ -139,7 +142,7 @@ impl KafkaCluster {
         self.open(&address).await?.call(request, version).await
     }
 
-    /// Metadata of all topics (`None`) or of some, never creating one.
+    /// Returns the metadata of all topics (`None`) or of some. Never creates a topic.
     pub async fn metadata(
         &self,
         topics: Option<Vec<MetadataRequestTopic>>,
@@ -149,7 +152,7 @@ impl KafkaCluster {
         self.call(&request, self.version_for::<MetadataRequest>(12)?).await
     }
 
-    /// Learns the brokers and their versions anew, and returns the metadata of all topics.
+    /// Refreshes the brokers and their versions, and returns the metadata of all topics.
     pub async fn refresh(&self) -> Result<MetadataResponse, UpstreamError> {
         if self.view().versions.is_empty() {
             let versions = self.call(&api_versions_request(), 3).await?;
@@ -173,7 +176,7 @@ impl KafkaCluster {
         Ok(metadata)
     }
 
-    /// The versions that all of `brokers` serve; a broker that does not answer has no say.
+    /// Returns the versions that all of `brokers` support. A broker that does not respond is ignored.
     async fn common_versions(
         &self,
         brokers: &BTreeMap<i32, Broker>,

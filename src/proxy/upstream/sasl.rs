@@ -1,4 +1,4 @@
-//! How our own connections to brokers authenticate: SASL's tokens, without a socket.
+//! SASL authentication of the proxy's own connections to brokers, without I/O.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::scram::{self, ScramClient};
 use crate::entropy::Entropy;
 use crate::wire::sasl::SaslMechanism;
 
-/// A user with a password. `Debug` shows no password.
+/// A user name and password. `Debug` omits the password.
 #[derive(Clone)]
 pub struct SaslCredentials {
     /// The mechanism.
@@ -27,7 +27,7 @@ impl fmt::Debug for SaslCredentials {
 }
 
 impl SaslCredentials {
-    /// Nonces are drawn from `entropy`.
+    /// Draws nonces from `entropy`.
     pub fn new(
         mechanism: SaslMechanism,
         username: String,
@@ -37,7 +37,7 @@ impl SaslCredentials {
         Self { mechanism, username, password, entropy }
     }
 
-    /// An exchange for one connection.
+    /// Begins the authentication of one connection.
     pub fn begin(&self) -> SaslExchange {
         let scram = |hash| {
             let nonce: String =
@@ -60,13 +60,13 @@ impl SaslCredentials {
     }
 }
 
-/// One authentication under way.
+/// An authentication in progress.
 pub struct SaslExchange(ExchangeState);
 
 enum ExchangeState {
-    /// The one token, until it is sent.
+    /// The only token, until it is sent.
     Plain(Option<Bytes>),
-    /// Three messages, of which the last is the server's proof.
+    /// Three messages; the last is the server's proof.
     ScramClient(ScramClient),
 }
 
@@ -77,11 +77,11 @@ impl fmt::Debug for SaslExchange {
 }
 
 impl SaslExchange {
-    /// The next token to send, given the answer to the one before (empty at first); `None` once
-    /// both sides are content.
+    /// Returns the next token to send, given the server's response to the previous one (empty at
+    /// first); `None` when the authentication is complete.
     ///
     /// # Errors
-    /// The answer is not one that a broker who knows the password would give.
+    /// The response is malformed, or the server does not know the password.
     pub fn next(&mut self, challenge: &[u8]) -> Result<Option<Bytes>, SaslError> {
         match &mut self.0 {
             ExchangeState::Plain(token) => Ok(token.take()),

@@ -1,5 +1,5 @@
-//! The client's side of SCRAM (RFC 5802, RFC 7677), without channel binding, as Kafka speaks it:
-//! user and password are taken as they are, not prepared.
+//! The client side of SCRAM (RFC 5802, RFC 7677) without channel binding. As in Kafka, user name and
+//! password are not normalised.
 
 use std::num::NonZeroU32;
 
@@ -10,14 +10,15 @@ use ring::{digest, hmac, pbkdf2};
 
 use super::error::SaslError;
 
-/// `n,,` in base 64: no channel binding.
+/// `n,,` in Base64: no channel binding.
 const CHANNEL_BINDING: &str = "c=biws";
-/// Kafka's least (`ScramMechanism.minIterations`): fewer would make the proof cheap to guess from.
+/// Kafka's minimum (`ScramMechanism.minIterations`). With fewer, the password would be cheap to guess
+/// from the proof.
 const ITERATIONS_MIN: u32 = 4096;
-/// Kafka's tools set 16384 at most; a hostile server is not to keep us busy.
+/// Limits the work that a hostile server can cause. Kafka's tools set at most 16384.
 const ITERATIONS_MAX: u32 = 1 << 17;
 
-/// A hash function in its three uses.
+/// A hash function, as digest, HMAC and PBKDF2.
 pub(super) struct ScramHash {
     digest: &'static digest::Algorithm,
     hmac: &'static hmac::Algorithm,
@@ -48,7 +49,7 @@ impl ScramHash {
     }
 }
 
-/// One exchange.
+/// The state of one authentication.
 pub(super) struct ScramClient {
     hash: &'static ScramHash,
     password: String,
@@ -60,7 +61,7 @@ pub(super) struct ScramClient {
 enum ScramState {
     Begin,
     FirstSent,
-    /// With the key and the message of the proof that the server owes.
+    /// Contains the salted password and the message that the server must sign.
     FinalSent(Vec<u8>, String),
     Done,
 }
@@ -84,7 +85,7 @@ impl ScramClient {
 
     pub(super) fn next(&mut self, challenge: &[u8]) -> Result<Option<Bytes>, SaslError> {
         let challenge =
-            std::str::from_utf8(challenge).map_err(|_| SaslError::Malformed("it is not UTF-8"))?;
+            std::str::from_utf8(challenge).map_err(|_| SaslError::Malformed("not UTF-8"))?;
         match std::mem::replace(&mut self.state, ScramState::Done) {
             ScramState::Begin => {
                 self.state = ScramState::FirstSent;
@@ -106,15 +107,18 @@ impl ScramClient {
         };
         let (nonce, salt, iterations) = (field("r=")?, field("s=")?, field("i=")?);
         if !nonce.starts_with(&self.nonce) || nonce.len() == self.nonce.len() {
-            return Err(SaslError::Malformed("the nonce is not ours with more behind it"));
+            return Err(SaslError::Malformed("the nonce does not extend the nonce of the client"));
         }
-        let salt = BASE64.decode(salt).map_err(|_| SaslError::Malformed("the salt"))?;
+        let salt =
+            BASE64.decode(salt).map_err(|_| SaslError::Malformed("the salt is not Base64"))?;
         let iterations = iterations
             .parse()
             .ok()
             .filter(|count| (ITERATIONS_MIN..=ITERATIONS_MAX).contains(count))
             .and_then(NonZeroU32::new)
-            .ok_or(SaslError::Malformed("the number of iterations"))?;
+            .ok_or(SaslError::Malformed(
+                "the number of iterations is not between 4096 and 131072",
+            ))?;
 
         let salted = self.hash.salted(self.password.as_bytes(), &salt, iterations);
         let final_bare = format!("{CHANNEL_BINDING},r={nonce}");
@@ -139,7 +143,8 @@ impl ScramClient {
         }
         let signature = server_final.strip_prefix("v=").and_then(|v| v.split(',').next());
         let signature = signature.and_then(|v| BASE64.decode(v).ok());
-        let signature = signature.ok_or(SaslError::Malformed("the last message"))?;
+        let signature =
+            signature.ok_or(SaslError::Malformed("the last message has no signature"))?;
         let server_key = self.hash.hmac(salted, b"Server Key");
         let key = hmac::Key::new(*self.hash.hmac, server_key.as_ref());
         hmac::verify(&key, message.as_bytes(), &signature).map_err(|_| SaslError::WrongServer)

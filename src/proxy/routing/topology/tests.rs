@@ -1,4 +1,4 @@
-//! What must hold of the map, whoever comes and goes.
+//! Properties of the topology that hold whichever members join and leave.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,8 @@ fn member(name: &str, zone: u16, nodes: u16) -> Member {
     }
 }
 
-/// Zones of so many nodes; of each zone, who lives and whether somebody was ever there.
+/// Builds a membership from zones: number of nodes, live members, and whether the zone ever had a
+/// member.
 fn membership(zones: &[(u16, Vec<String>, bool)]) -> Membership {
     let mut members = Vec::new();
     let mut records = Vec::new();
@@ -43,7 +44,7 @@ fn any_membership() -> impl Strategy<Value = Membership> {
     let names = proptest::collection::btree_set("[a-z][a-z0-9-]{0,12}", 0..5);
     let zone = (1_u16..=64, names, any::<bool>());
     proptest::collection::vec(zone, 1..5).prop_map(|zones| {
-        // A name is one replica's, of one zone.
+        // A name belongs to one replica of one zone.
         let unique = |(index, (nodes, names, there)): (usize, (u16, _, bool))| {
             let names: std::collections::BTreeSet<String> = names;
             (nodes, names.iter().map(|name| format!("{name}-{index}")).collect(), there)
@@ -105,14 +106,14 @@ proptest! {
             prop_assert_eq!(sorted(replicas), sorted(first.clone()), "the same in all zones");
         }
         for zone in zones {
-            // Whoever has nodes at all can be led to some.
+            // If there are nodes, every zone has leaders.
             let leads = one.leader(one.leader_zone(zone), partition(index));
             prop_assert_eq!(leads.is_some(), one.nodes().next().is_some());
         }
     }
 }
 
-/// Replicas of several versions serve side by side: whatever is changed, this must not.
+/// Replicas of different versions serve side by side, so the assignment must never change.
 #[test]
 fn node_assignment_is_stable_across_versions() {
     let names = ["odradek-0", "odradek-1", "odradek-2"].map(str::to_owned).to_vec();
@@ -137,7 +138,7 @@ fn zone_without_members_is_led_by_another_zone_and_keeps_its_addresses() {
     let map = NodeTopology::of(&membership(&zones));
     assert_eq!([0, 1, 2].map(|zone| map.leader_zone(zone)), [1, 1, 1]);
     assert_eq!(by_id(&map)[&node_id(0, 3)], Address { host: "late-0.example".into(), port: 9303 });
-    assert_eq!(map.broker_address(0, 1), None, "nobody lives there");
+    assert_eq!(map.broker_address(0, 1), None, "no live member");
     assert_eq!(map.broker_address(1, 7).unwrap(), Address { host: "b.example".into(), port: 9107 });
     assert_eq!(map.broker_address(1, 60_000), None);
     assert_eq!((map.zone_index("zone-1"), map.zone_index("zone")), (Some(1), None));
@@ -156,10 +157,7 @@ fn departed_member_is_removed_from_topology() {
     nodes.leave();
     assert!(nodes.has_successor() && hosts(&nodes) == ["b.example"; 4]);
     nodes.update(membership(&[(4, both, true)]));
-    assert!(
-        nodes.has_successor() && hosts(&nodes) == ["b.example"; 4],
-        "an older answer came late"
-    );
+    assert!(nodes.has_successor() && hosts(&nodes) == ["b.example"; 4], "a late, older membership");
     nodes.update(membership(&[(4, vec!["a".to_owned()], true)]));
-    assert!(!nodes.has_successor() && hosts(&nodes) == ["a.example"; 4], "it was alone");
+    assert!(!nodes.has_successor() && hosts(&nodes) == ["a.example"; 4], "it was the only member");
 }
