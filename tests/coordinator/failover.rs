@@ -25,18 +25,18 @@ impl SentinelSetup {
         let replica = RedisServer::start_with(&of_master)?;
         let sentinel = RedisServer::start_with(&["--sentinel"])?;
         let port = master.port().to_string();
-        sentinel.ask::<String>(&["SENTINEL", "MONITOR", "main", "127.0.0.1", &port, "1"]);
-        sentinel.ask::<String>(&["SENTINEL", "SET", "main", "down-after-milliseconds", "2000"]);
+        sentinel.query::<String>(&["SENTINEL", "MONITOR", "main", "127.0.0.1", &port, "1"]);
+        sentinel.query::<String>(&["SENTINEL", "SET", "main", "down-after-milliseconds", "2000"]);
         let setup = Self { master, replica, sentinel };
         setup.wait_until_in_sync();
-        let knows = || setup.sentinel.ask::<String>(&["INFO", "sentinel"]).contains("slaves=1");
+        let knows = || setup.sentinel.query::<String>(&["INFO", "sentinel"]).contains("slaves=1");
         wait_until("the sentinel knows the replica", knows);
         Some(setup)
     }
 
     fn wait_until_in_sync(&self) {
         let in_sync = || {
-            let info = self.replica.ask::<String>(&["INFO", "replication"]);
+            let info = self.replica.query::<String>(&["INFO", "replication"]);
             info.contains("master_link_status:up")
         };
         wait_until("the replica follows", in_sync);
@@ -44,7 +44,7 @@ impl SentinelSetup {
 
     /// Disconnects the replica: the password of the master is changed.
     fn disconnect_replica(&self) {
-        self.master.ask::<String>(&["CONFIG", "SET", "requirepass", "secret"]);
+        self.master.query::<String>(&["CONFIG", "SET", "requirepass", "secret"]);
         self.master_as_root(&["CLIENT", "KILL", "TYPE", "replica"]);
     }
 
@@ -97,7 +97,7 @@ async fn failover_is_rejected_only_if_it_lost_commits() {
         coordinator.attach("cluster", "a").await.unwrap();
         assert_eq!(commit(&coordinator, 0).await.unwrap(), 0);
         let caught_up = || {
-            let length: i64 = setup.replica.ask(&["XLEN", "odradek:{c:0}:events"]);
+            let length: i64 = setup.replica.query(&["XLEN", "odradek:{c:0}:events"]);
             length == 1
         };
         wait_until("the replica has it", caught_up);
@@ -127,7 +127,7 @@ async fn commits_are_acknowledged_and_visible_only_once_replicated() {
     assert!(matches!(events.recv().await, Some(Event::Committed { .. })));
     // The Sentinel takes a master with an unknown password for down: prevent a failover.
     let patience = ["SENTINEL", "SET", "main", "down-after-milliseconds", "600000"];
-    setup.sentinel.ask::<String>(&patience);
+    setup.sentinel.query::<String>(&patience);
     setup.disconnect_replica();
     for _ in 0..2 {
         // Also when the call is repeated, although nothing is written then.

@@ -311,7 +311,7 @@ async fn lost_zone_index_is_not_assigned_again() {
     cluster.server.restore(&before);
     assert_lost(cluster.process("c").attach("cluster", "zone-c").await);
     let zones: Vec<String> =
-        cluster.server.ask(&["LRANGE", "odradek:{c:registry}:zones", "0", "-1"]);
+        cluster.server.query(&["LRANGE", "odradek:{c:registry}:zones", "0", "-1"]);
     assert_eq!(zones, ["a"], "no index was assigned");
 }
 

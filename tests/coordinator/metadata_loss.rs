@@ -29,7 +29,7 @@ async fn flushed_redis_is_rejected() {
     let coordinator = connect(settings(&server.url(), "c"));
     let metadata_id = coordinator.attach("cluster", "a").await.unwrap().metadata_id;
     coordinator.commit(&one_batch(0, 0)).await.unwrap();
-    server.ask::<String>(&["FLUSHALL"]);
+    server.query::<String>(&["FLUSHALL"]);
     assert_lost(coordinator.commit(&one_batch(1, 0)).await);
     assert_lost(coordinator.commit(&one_batch(0, 0)).await);
     assert_lost(coordinator.topics().await);
@@ -41,7 +41,7 @@ async fn flushed_redis_is_rejected() {
     assert_lost(coordinator.attach("cluster", "a").await);
     let with_id = RedisSettings { metadata_id: Some(metadata_id), ..settings(&server.url(), "c") };
     assert_lost(connect(with_id).attach("cluster", "a").await);
-    assert_eq!(server.ask::<i64>(&["DBSIZE"]), 0, "no new metadata was created");
+    assert_eq!(server.query::<i64>(&["DBSIZE"]), 0, "no new metadata was created");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,7 +53,7 @@ async fn lost_shard_is_not_created_again() {
         let sequence = u32::try_from(partition).unwrap();
         coordinator.commit(&one_batch(sequence, partition)).await.unwrap();
     }
-    server.ask::<i64>(&["DEL", "odradek:{c:2}:meta"]);
+    server.query::<i64>(&["DEL", "odradek:{c:2}:meta"]);
     assert_lost(coordinator.attach("cluster", "a").await);
     assert_lost(connect(settings(&server.url(), "c")).attach("cluster", "a").await);
 }
@@ -67,7 +67,7 @@ async fn decreased_sequence_is_rejected() {
     for sequence in 0..3 {
         coordinator.commit(&one_batch(sequence, 0)).await.unwrap();
     }
-    server.ask::<i64>(&["HSET", "odradek:{c:0}:meta", "sequence", "2"]);
+    server.query::<i64>(&["HSET", "odradek:{c:0}:meta", "sequence", "2"]);
     assert_lost(coordinator.commit(&one_batch(3, 0)).await);
 }
 
@@ -78,7 +78,7 @@ async fn commit_with_lost_reply_can_be_repeated() {
         RedisSettings { timeout: Duration::from_millis(300), ..settings(&server.url(), "c") };
     let coordinator = connect(short_timeout);
     coordinator.attach("cluster", "a").await.unwrap();
-    server.ask::<String>(&["CLIENT", "PAUSE", "900", "ALL"]);
+    server.query::<String>(&["CLIENT", "PAUSE", "900", "ALL"]);
     let first = coordinator.commit(&one_batch(0, 0)).await;
     assert!(matches!(first, Err(CoordinatorError::Unknown(_))), "{first:?}");
     let outcome = loop {
@@ -108,7 +108,7 @@ async fn subscriber_gets_a_gap_after_a_lost_connection() {
     let mut events = coordinator.subscribe().await.unwrap();
     coordinator.commit(&one_batch(0, 0)).await.unwrap();
     assert!(matches!(events.recv().await, Some(Event::Committed { .. })));
-    server.ask::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    server.query::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     assert_eq!(events.recv().await, Some(Event::Gap));
     // The connection for the registry's stream was lost too.
     assert_eq!(events.recv().await, Some(Event::Gap));
@@ -126,7 +126,7 @@ async fn subscriber_gets_a_gap_after_missed_entries() {
     coordinator.attach("cluster", "a").await.unwrap();
     let mut events = coordinator.subscribe().await.unwrap();
     // As if entries were added and trimmed.
-    server.ask::<i64>(&["HINCRBY", "odradek:{c:0}:meta", "sequence", "3"]);
+    server.query::<i64>(&["HINCRBY", "odradek:{c:0}:meta", "sequence", "3"]);
     coordinator.commit(&one_batch(0, 0)).await.unwrap();
     assert_eq!(events.recv().await, Some(Event::Gap));
     assert!(matches!(events.recv().await, Some(Event::Committed { .. })));
@@ -148,6 +148,6 @@ async fn topic_with_many_partitions_is_deleted_completely() {
     let commit = Commit { object, sealed_ms: 1_000, parts: parts.collect() };
     coordinator.commit(&commit).await.unwrap();
     coordinator.delete_topic(TopicId([9; 16])).await.unwrap();
-    let left: Vec<String> = server.ask(&["KEYS", "odradek:{c:*}:[pitdk]:*"]);
+    let left: Vec<String> = server.query(&["KEYS", "odradek:{c:*}:[pitdk]:*"]);
     assert_eq!(left, [""; 0]);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use testbed::redis::Redis;
 
-/// A server with a directory of its own; both are gone when it is dropped.
+/// A server with a directory of its own; both are removed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct RedisServer {
     redis: Redis,
@@ -38,12 +38,12 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/", self.port())
     }
 
-    /// Runs a command and returns its answer.
-    pub(crate) fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
-        self.try_ask(command).unwrap_or_else(|e| panic!("{command:?}: {e}"))
+    /// Runs a command and returns its reply.
+    pub(crate) fn query<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+        self.try_query(command).unwrap_or_else(|e| panic!("{command:?}: {e}"))
     }
 
-    pub(crate) fn try_ask<T: redis::FromRedisValue>(
+    pub(crate) fn try_query<T: redis::FromRedisValue>(
         &self,
         command: &[&str],
     ) -> redis::RedisResult<T> {

@@ -16,13 +16,13 @@ async fn sentinel_names_the_new_master_after_a_failover() {
     let Some(replica) = RedisServer::start_with(&of_master) else { return };
     let Some(sentinel) = RedisServer::start_with(&["--sentinel"]) else { return };
     let port = master.port().to_string();
-    sentinel.ask::<String>(&["SENTINEL", "MONITOR", "main", "127.0.0.1", &port, "1"]);
-    sentinel.ask::<String>(&["SENTINEL", "SET", "main", "down-after-milliseconds", "500"]);
+    sentinel.query::<String>(&["SENTINEL", "MONITOR", "main", "127.0.0.1", &port, "1"]);
+    sentinel.query::<String>(&["SENTINEL", "SET", "main", "down-after-milliseconds", "500"]);
     let in_sync = |server: &RedisServer| {
-        server.ask::<String>(&["INFO", "replication"]).contains("master_link_status:up")
+        server.query::<String>(&["INFO", "replication"]).contains("master_link_status:up")
     };
     wait_until("the replica follows", || in_sync(&replica));
-    let knows_replica = || sentinel.ask::<String>(&["INFO", "sentinel"]).contains("slaves=1");
+    let knows_replica = || sentinel.query::<String>(&["INFO", "sentinel"]).contains("slaves=1");
     wait_until("the sentinel knows the replica", knows_replica);
     let url = format!("redis-sentinel://127.0.0.1:{}/main/0", sentinel.port());
     let coordinator = connect(settings(&url, "c"));
@@ -31,7 +31,7 @@ async fn sentinel_names_the_new_master_after_a_failover() {
     // WAIT would wait for the writes of its own connection only.
     let has_it = || {
         (0..4).any(|shard| {
-            replica.ask::<i64>(&["XLEN", &format!("odradek:{{c:{shard}}}:events")]) > 0
+            replica.query::<i64>(&["XLEN", &format!("odradek:{{c:{shard}}}:events")]) > 0
         })
     };
     wait_until("the replica has the commit", has_it);
@@ -52,7 +52,7 @@ async fn cluster_equals_the_model() {
     let url = format!("redis-cluster://{}", hosts.join(","));
     check_cases(&mut PlainHarness::new(connect(settings(&url, "cases")))).await;
     check_random(&mut PlainHarness::new(connect(settings(&url, "random"))), 99, 500).await;
-    let sizes: Vec<i64> = nodes.iter().map(|node| node.ask(&["DBSIZE"])).collect();
+    let sizes: Vec<i64> = nodes.iter().map(|node| node.query(&["DBSIZE"])).collect();
     assert!(sizes.iter().filter(|size| **size > 0).count() > 1, "one node has it all: {sizes:?}");
 }
 
@@ -62,14 +62,14 @@ fn cluster_of_three() -> Option<Vec<RedisServer>> {
     let mut nodes = Vec::new();
     for (first, last) in [(0, 5_460), (5_461, 10_922), (10_923, 16_383)] {
         let node = RedisServer::start_on(port_with_a_bus(), &options)?;
-        node.ask::<String>(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
+        node.query::<String>(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
         nodes.push(node);
     }
     for node in &nodes[1..] {
-        nodes[0].ask::<String>(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string()]);
+        nodes[0].query::<String>(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string()]);
     }
     let is_whole = |node: &RedisServer| {
-        let info: String = node.ask(&["CLUSTER", "INFO"]);
+        let info: String = node.query(&["CLUSTER", "INFO"]);
         info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
     };
     wait_until("every node knows every slot", || nodes.iter().all(is_whole));

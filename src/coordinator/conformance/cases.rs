@@ -134,8 +134,8 @@ async fn idempotence(harness: &mut dyn Harness) {
         assert_eq!(commit_one(harness, EPOCH_MS, to, batch).await, expected, "{batch:?}");
     }
     let producers = harness.subject().producers(to).await.expect("producers");
-    let seen: Vec<_> = producers.iter().map(|p| (p.id, p.epoch, p.last_sequence)).collect();
-    assert_eq!(seen, [(5, 2, 0), (6, 0, 2), (7, 0, 0), (i64::MAX, i16::MAX, 7)]);
+    let states: Vec<_> = producers.iter().map(|p| (p.id, p.epoch, p.last_sequence)).collect();
+    assert_eq!(states, [(5, 2, 0), (6, 0, 2), (7, 0, 0), (i64::MAX, i16::MAX, 7)]);
 }
 
 async fn expiry(harness: &mut dyn Harness) {

@@ -21,9 +21,9 @@ impl TestStore {
     }
 }
 
-fn failed(kind: StoreErrorKind, verb: &'static str, key: &str) -> StoreError {
+fn failed(kind: StoreErrorKind, operation: &'static str, key: &str) -> StoreError {
     let (certainty, detail) = (Certainty::Determinate, String::new());
-    StoreError { kind, certainty, operation: verb, key: key.to_owned(), detail }
+    StoreError { kind, certainty, operation, key: key.to_owned(), detail }
 }
 
 #[async_trait]

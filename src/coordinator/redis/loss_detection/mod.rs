@@ -1,7 +1,7 @@
 //! Detects a Redis that lost data, before any of its metadata is served (ADR 14).
 //!
 //! A failover to a lagging replica, a restart from an older file, a restored snapshot and a
-//! FLUSHALL all leave a Redis that answers normally and has forgotten acknowledged commits. Such
+//! FLUSHALL all leave a Redis that answers normally and lacks acknowledged commits. Such
 //! a Redis must not assign offsets, because it would assign some of them twice.
 //!
 //! # How it works
@@ -34,7 +34,7 @@
 //!       a Redis that has the data, and therefore no mark, takes its place
 //! ```
 //!
-//! | State | `meta` of the shard | Operations answer |
+//! | State | `meta` of the shard | Result of operations |
 //! |---|---|---|
 //! | Unverified | `replication_id` is not the server's | `{'unverified'}`; the caller starts verification |
 //! | Verifying | as Unverified, and the hash `verifying` names the replicas that reported | [`Unavailable`] until it is over |
