@@ -1,10 +1,11 @@
-//! The bytes of objects: what this replica wrote, and what it read, kept in bounded memory.
+//! Cache of object bytes: objects that this replica wrote, and blocks that it read.
 //!
-//! Objects are read in blocks, mostly whole: who reads one partition of an object is seldom alone,
-//! and a request costs more than its bytes. Each block is read at most once at a time, and each
-//! run is checked once, when it is first looked at: its batches by their checksums, and whose they
-//! are by the object's footer.
+//! Objects are read in blocks of 16 MiB, usually whole: readers of one partition of an object are
+//! seldom alone, and a request costs more than its bytes. A block has at most one read in flight.
+//! Each run is verified once, on first access: its batches by their checksums, its partition by the
+//! object's footer.
 
+mod block;
 mod partitioned_lru;
 mod reader;
 mod source;
@@ -14,223 +15,231 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::future::try_join_all;
 
+use self::block::{BLOCK_BYTES, Block, BlockId, block_indices, slice_blocks};
 use self::partitioned_lru::{CachePartition, PartitionedLru};
 pub use self::reader::ReadClass;
-use self::reader::{BLOCK_BYTES, Block, BlockId, BlockReader, ReadPath};
+use self::reader::{BlockReader, ReadPath};
+use self::source::read_error;
 pub use self::source::{ObjectSource, StoreSource};
+use self::verify::{ObjectLayout, verify_batches};
 use crate::log::batch::Run;
 use crate::log::ids::{ObjectId, TopicPartition};
-use crate::log::object_format::wal_key;
 use crate::metrics::{CacheOutcome, Metrics};
-use crate::store::{Certainty, StoreError, StoreErrorKind};
+use crate::store::{StoreError, StoreErrorKind};
 use crate::tasks;
-use verify::{ObjectLayout, check_batches};
 
-/// How long a reader waits for a block, before it tells its client that there is trouble.
-const READ_WITHIN: Duration = Duration::from_secs(15);
+/// Deadline of [`ObjectCache::read`].
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Reads runs.
+/// Reads and verifies runs through a memory-bounded cache.
 #[derive(Debug)]
 pub struct ObjectCache {
-    memory: Arc<PartitionedLru>,
-    blocks: BlockReader,
+    cache: Arc<PartitionedLru>,
+    reader: BlockReader,
 }
 
 impl ObjectCache {
-    /// Keeps at most `cache_bytes` bytes of objects in memory: half of it is for what this replica
-    /// wrote, a quarter each for what tail readers and readers of history read, and what one does
-    /// not need the others use. `source` is asked for what is not there.
+    /// Creates a cache of at most `cache_bytes` bytes above `source`. Half of it is guaranteed to
+    /// objects that this replica wrote, a quarter each to tailing and to catch-up reads; each may
+    /// use what the others leave free.
     pub fn new(source: Arc<dyn ObjectSource>, cache_bytes: u64) -> Self {
-        let memory = Arc::new(PartitionedLru::new(cache_bytes));
-        Self { blocks: BlockReader::new(source, Arc::clone(&memory)), memory }
+        let cache = Arc::new(PartitionedLru::new(cache_bytes));
+        Self { reader: BlockReader::new(source, Arc::clone(&cache)), cache }
     }
 
-    /// Peers are served from `origin`, and so is what is this replica's to read for all; it must
-    /// ask no peer.
+    /// Sets the source for requests of peers and for objects that this replica owns. It must query
+    /// no peer.
     #[must_use]
-    pub fn with_peer_source(mut self, origin: Arc<dyn ObjectSource>) -> Self {
-        self.blocks.store = origin;
+    pub fn with_peer_source(mut self, source: Arc<dyn ObjectSource>) -> Self {
+        self.reader.set_store(source);
         self
     }
 
-    /// Takes note of what readers find where.
+    /// Sets the metrics in which lookups are counted.
     #[must_use]
     pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
-        self.blocks.metrics = metrics;
+        self.reader.set_metrics(metrics);
         self
     }
 
-    /// Bytes of objects in memory.
+    /// Returns the size of the cached objects and blocks, in bytes.
     pub fn cached_bytes(&self) -> u64 {
-        self.memory.bytes()
+        self.cache.used_bytes()
     }
 
-    /// Remembers an object that this replica has just written, so that its tail readers need no GET.
+    /// Caches an object that this replica has written, so that tailing reads of it need no GET.
     pub fn insert_written(&self, object: ObjectId, bytes: Bytes) {
-        self.memory.insert(
-            CachePartition::Written,
-            BlockId { object, number: 0 },
-            Block::new(bytes),
-        );
+        let id = BlockId { object, index: 0 };
+        self.cache.insert(CachePartition::Written, id, Block::new(bytes));
     }
 
-    /// The bytes of a partition's run, exactly `run.bytes` long, every batch checked.
+    /// Reads a run of a partition and verifies it. The result is exactly `run.bytes` long.
     ///
     /// # Errors
-    /// What the store answers; [`StoreErrorKind::InvalidRange`] for fewer bytes than the run has,
-    /// [`StoreErrorKind::Corrupt`] for batches that are not those that were written, or not to
-    /// this partition; [`StoreErrorKind::Unavailable`] after 15 s.
+    /// The store's error, or
+    /// - [`StoreErrorKind::InvalidRange`] if the object ends before the run does;
+    /// - [`StoreErrorKind::Corrupt`] if a checksum does not match, or if the run belongs to another
+    ///   partition;
+    /// - [`StoreErrorKind::Unavailable`] after 15 s.
     ///
     /// # Cancel safety
-    /// May be dropped at any point; others that wait for the same block go on.
+    /// May be dropped at any point; other readers of the same block are not affected.
     pub async fn read(
         &self,
         partition: TopicPartition,
         run: &Run,
-        read_class: ReadClass,
+        class: ReadClass,
     ) -> Result<Bytes, StoreError> {
-        let wanted = RequestedRun::new(partition, run);
-        if let Some(own) = self.own(run.object)
-            && wanted.range.end <= own.bytes.len() as u64
+        let requested = RequestedRun::new(partition, run);
+        if let Some(written) = self.written(run.object)
+            && requested.range.end <= written.bytes.len() as u64
         {
-            self.blocks.metrics.fetch.cache_lookup(CacheOutcome::own);
-            return wanted.of_own(&own).await;
+            self.reader.count_lookup(CacheOutcome::own);
+            return requested.verify_written(&written).await;
         }
         let read = async {
-            match self.read_checked(&wanted, read_class, ReadPath::Zone).await {
-                // Damaged on its way here, perhaps, or by the neighbour, and not in the store.
+            match self.read_verified(&requested, class, ReadPath::Zone).await {
+                // The block may be intact in the store and damaged by a peer or on the way.
                 Err(error) if error.kind == StoreErrorKind::Corrupt => {
-                    tracing::warn!(%error, "reading an object again");
-                    for number in numbers(&wanted.range) {
-                        self.blocks.forget(BlockId { object: run.object, number });
+                    tracing::warn!(%error, "object is corrupt; reading it again from the store");
+                    for index in block_indices(&requested.range) {
+                        self.reader.invalidate(BlockId { object: run.object, index });
                     }
-                    self.read_checked(&wanted, read_class, ReadPath::Store).await
+                    self.read_verified(&requested, class, ReadPath::Store).await
                 }
                 done => done,
             }
         };
-        tokio::time::timeout(READ_WITHIN, read).await.unwrap_or_else(|_| {
-            let kind = StoreErrorKind::Unavailable;
-            Err(error(kind, run.object, format!("not read within {READ_WITHIN:?}")))
+        tokio::time::timeout(READ_TIMEOUT, read).await.unwrap_or_else(|_| {
+            let detail = format!("not read within {READ_TIMEOUT:?}");
+            Err(read_error(StoreErrorKind::Unavailable, run.object, detail))
         })
     }
 
-    /// Begins to read what will be wanted next, and waits for nothing.
+    /// Starts to read a run that will be requested next, unless it is cached, or caching it would
+    /// evict blocks that are still needed. Returns immediately.
     pub fn read_ahead(self: &Arc<Self>, partition: TopicPartition, run: Run) {
-        let wanted = RequestedRun::new(partition, &run);
-        let missing = |number: &u64| {
-            self.blocks.cached(BlockId { object: run.object, number: *number }).is_none()
-        };
-        if self.own(run.object).is_some() || !numbers(&wanted.range).any(|n| missing(&n)) {
+        let requested = RequestedRun::new(partition, &run);
+        let object = run.object;
+        let is_missing = |index| self.reader.cached(BlockId { object, index }).is_none();
+        if self.written(object).is_some() || !block_indices(&requested.range).any(is_missing) {
             return;
         }
-        // What is pushed out before anybody came to it was read in vain, and will be again.
-        if !self.blocks.has_room_ahead() {
+        // A block that is evicted before it is requested would have to be read twice.
+        if !self.reader.may_read_ahead() {
             return;
         }
-        let objects = Arc::clone(self);
+        let cache = Arc::clone(self);
         tasks::spawn("read ahead", async move {
-            // Whoever comes to it reads it again, and meets the error.
-            let _ahead = objects.read(partition, &run, ReadClass::CatchUp).await;
+            // The request for the run reads it again and reports the error.
+            let _ignored = cache.read(partition, &run, ReadClass::CatchUp).await;
         });
     }
 
-    /// A reader of history was given a run to its end, and goes on behind it.
+    /// Records that a catch-up reader has read a run to its end.
     pub fn record_progress(&self, run: &Run) {
-        for number in numbers(&(run.start..run.start.saturating_add(run.bytes))) {
-            self.blocks.record_progress(BlockId { object: run.object, number }, run.start);
+        for index in block_indices(&(run.start..run.start.saturating_add(run.bytes))) {
+            self.reader.record_progress(BlockId { object: run.object, index }, run.start);
         }
     }
 
-    /// Bytes of an object for another replica of the zone, which asks because this one is to read
-    /// the object for all; so no peer is asked in turn. Fewer where the object ends.
+    /// Reads a byte range of an object for a peer in the same zone. Queries no peer in turn. The
+    /// result is shorter where the object ends.
     ///
     /// # Errors
-    /// What the store answers.
+    /// The store's error.
     pub async fn read_for_peer(
         &self,
         object: ObjectId,
         range: Range<u64>,
     ) -> Result<Bytes, StoreError> {
-        if let Some(own) = self.own(object) {
-            let end = range.end.min(own.bytes.len() as u64);
-            return Ok(own.bytes.slice(range.start.min(end) as usize..end as usize));
+        if let Some(written) = self.written(object) {
+            let end = range.end.min(written.bytes.len() as u64);
+            return Ok(written.bytes.slice(range.start.min(end) as usize..end as usize));
         }
-        let read = |number| {
-            self.blocks.read(BlockId { object, number }, ReadClass::Tailing, ReadPath::Store)
-        };
-        let blocks = try_join_all(numbers(&range).map(read)).await?;
-        Ok(cut(&blocks, &range))
+        let blocks = self.read_blocks(object, &range, ReadClass::Tailing, ReadPath::Store).await?;
+        Ok(slice_blocks(&blocks, &range))
     }
 
-    fn own(&self, object: ObjectId) -> Option<Block> {
-        self.memory.get(&[CachePartition::Written], BlockId { object, number: 0 })
+    fn written(&self, object: ObjectId) -> Option<Block> {
+        self.cache.get(&[CachePartition::Written], BlockId { object, index: 0 })
     }
 
-    async fn read_checked(
+    async fn read_blocks(
         &self,
-        wanted: &RequestedRun,
-        read_class: ReadClass,
+        object: ObjectId,
+        range: &Range<u64>,
+        class: ReadClass,
+        path: ReadPath,
+    ) -> Result<Vec<Block>, StoreError> {
+        let read = |index| self.reader.read(BlockId { object, index }, class, path);
+        try_join_all(block_indices(range).map(read)).await
+    }
+
+    async fn read_verified(
+        &self,
+        requested: &RequestedRun,
+        class: ReadClass,
         path: ReadPath,
     ) -> Result<Bytes, StoreError> {
-        let RequestedRun { partition, object, range } = wanted;
-        let object = *object;
-        let read = |number| self.blocks.read(BlockId { object, number }, read_class, path);
-        let blocks = try_join_all(numbers(range).map(read)).await?;
-        let bytes = cut(&blocks, range);
-        let asked = range.end - range.start;
-        if bytes.len() as u64 != asked {
-            let detail = format!("at {}: {asked} bytes asked, {} given", range.start, bytes.len());
-            return Err(error(StoreErrorKind::InvalidRange, object, detail));
+        let RequestedRun { partition, object, ref range } = *requested;
+        let blocks = self.read_blocks(object, range, class, path).await?;
+        let bytes = slice_blocks(&blocks, range);
+        let length = range.end - range.start;
+        if bytes.len() as u64 != length {
+            let (start, available) = (range.start, bytes.len());
+            let detail =
+                format!("at byte {start}: {length} bytes requested, {available} available");
+            return Err(read_error(StoreErrorKind::InvalidRange, object, detail));
         }
         let Some(Block { verified, .. }) = blocks.first() else { return Ok(bytes) };
-        if verified.knows(*partition, range) {
+        if verified.contains(partition, range) {
             return Ok(bytes);
         }
-        check_batches(&bytes).map_err(|detail| wanted.corrupt(&detail))?;
-        let contents = || self.contents(object, &blocks, numbers(range).end, read_class, path);
-        match verified.check_owner(*partition, range, contents).await? {
+        verify_batches(&bytes).map_err(|detail| requested.corrupt(&detail))?;
+        let read_layout =
+            || self.read_layout(object, &blocks, block_indices(range).end, class, path);
+        match verified.verify_owner(partition, range, read_layout).await? {
             true => Ok(bytes),
-            false => {
-                Err(wanted.corrupt("the object says that these bytes are of another partition"))
-            }
+            false => Err(requested.corrupt("the footer assigns these bytes to another partition")),
         }
     }
 
-    /// What the object's footer says; it lies behind the run, mostly in the same block. `end` is
-    /// the number of the block behind the last of `blocks`.
-    async fn contents(
+    /// Reads the object's footer. It follows the run, usually in the same block. `next_index` is
+    /// the index of the block after the last of `blocks`.
+    async fn read_layout(
         &self,
         object: ObjectId,
         blocks: &[Block],
-        end: u64,
-        read_class: ReadClass,
+        mut next_index: u64,
+        class: ReadClass,
         path: ReadPath,
     ) -> Result<ObjectLayout, StoreError> {
         let mut tail: Vec<Block> = blocks.last().cloned().into_iter().collect();
-        let mut end = end;
         while tail.last().is_some_and(|last| last.bytes.len() as u64 == BLOCK_BYTES) {
-            match self.blocks.read(BlockId { object, number: end }, read_class, path).await {
+            match self.reader.read(BlockId { object, index: next_index }, class, path).await {
                 Ok(next) => tail.push(next),
-                // It ends where the block does.
+                // The object ends at the end of the last block.
                 Err(error) if error.kind == StoreErrorKind::InvalidRange => break,
                 Err(error) => return Err(error),
             }
-            end += 1;
+            next_index += 1;
         }
-        // A footer begins in the block before the last at the earliest.
+        // A footer spans the last two blocks at most.
         let tail = &tail[tail.len().saturating_sub(2)..];
-        let first = (end - tail.len() as u64) * BLOCK_BYTES;
-        let bytes = cut(tail, &(first..end * BLOCK_BYTES));
-        ObjectLayout::read(object, first + bytes.len() as u64, &bytes)
-            .map_err(|detail| error(StoreErrorKind::Corrupt, object, format!("its end: {detail}")))
+        let start = (next_index - tail.len() as u64) * BLOCK_BYTES;
+        let bytes = slice_blocks(tail, &(start..next_index * BLOCK_BYTES));
+        let layout = ObjectLayout::decode(object, start + bytes.len() as u64, &bytes);
+        layout.map_err(|detail| {
+            read_error(StoreErrorKind::Corrupt, object, format!("invalid footer: {detail}"))
+        })
     }
 }
 
-/// A run, and whose it is to be.
+/// A run and the partition for which it is requested.
 #[derive(Debug)]
 struct RequestedRun {
     partition: TopicPartition,
@@ -244,54 +253,28 @@ impl RequestedRun {
         Self { partition, object: run.object, range }
     }
 
-    /// From an object that this replica wrote: nothing can have damaged it, but the index may be
-    /// wrong.
-    async fn of_own(&self, own: &Block) -> Result<Bytes, StoreError> {
-        let bytes = own.bytes.slice(self.range.start as usize..self.range.end as usize);
-        let contents = async || {
-            ObjectLayout::read(self.object, own.bytes.len() as u64, &own.bytes)
+    /// Returns the run from an object that this replica wrote. Its bytes cannot be damaged, but the
+    /// index may be wrong about their partition.
+    async fn verify_written(&self, written: &Block) -> Result<Bytes, StoreError> {
+        let bytes = written.bytes.slice(self.range.start as usize..self.range.end as usize);
+        let read_layout = async || {
+            ObjectLayout::decode(self.object, written.bytes.len() as u64, &written.bytes)
                 .map_err(|detail| self.corrupt(&detail))
         };
-        let known = own.verified.knows(self.partition, &self.range);
-        if known || own.verified.check_owner(self.partition, &self.range, contents).await? {
+        let verified = &written.verified;
+        if verified.contains(self.partition, &self.range)
+            || verified.verify_owner(self.partition, &self.range, read_layout).await?
+        {
             return Ok(bytes);
         }
-        Err(self.corrupt("it was written to another partition"))
+        Err(self.corrupt("the object was written with these bytes in another partition"))
     }
 
     fn corrupt(&self, detail: &str) -> StoreError {
         let TopicPartition { topic, partition } = self.partition;
-        let detail = format!("at {}, for {topic}-{partition}: {detail}", self.range.start);
-        error(StoreErrorKind::Corrupt, self.object, detail)
+        let detail = format!("at byte {}, for {topic}-{partition}: {detail}", self.range.start);
+        read_error(StoreErrorKind::Corrupt, self.object, detail)
     }
-}
-
-/// The blocks that a range lies in.
-fn numbers(range: &Range<u64>) -> Range<u64> {
-    range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES).max(range.start / BLOCK_BYTES + 1)
-}
-
-/// What there is of a range in the blocks that it lies in: a slice, or a copy where it spans some.
-fn cut(blocks: &[Block], range: &Range<u64>) -> Bytes {
-    let first = range.start / BLOCK_BYTES * BLOCK_BYTES;
-    let part = |block: &Block, from: u64| {
-        let start = range.start.saturating_sub(from).min(block.bytes.len() as u64);
-        let end = range.end.saturating_sub(from).min(block.bytes.len() as u64);
-        block.bytes.slice(start as usize..end.max(start) as usize)
-    };
-    if let [block] = blocks {
-        return part(block, first);
-    }
-    let mut out = BytesMut::new();
-    for (index, block) in (0_u64..).zip(blocks) {
-        out.extend_from_slice(&part(block, first + index * BLOCK_BYTES));
-    }
-    out.freeze()
-}
-
-fn error(kind: StoreErrorKind, object: ObjectId, detail: String) -> StoreError {
-    let (certainty, key) = (Certainty::Determinate, wal_key(object));
-    StoreError { kind, certainty, operation: "get", key, detail }
 }
 
 #[cfg(test)]

@@ -1,214 +1,210 @@
-//! Blocks of objects: read once for all who want them at the same time, and kept for a while.
+//! Reads blocks through the cache, with one read in flight per block.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::partitioned_lru::{CachePartition, PartitionedLru, ReaderProgress};
-use super::source::ObjectSource;
-use super::verify::VerifiedRuns;
-use crate::log::ids::ObjectId;
+use super::block::{Block, BlockId};
+use super::partitioned_lru::{CachePartition, PartitionedLru};
+use super::source::{ObjectSource, read_error};
 use crate::metrics::{CacheOutcome, Metrics};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::tasks;
 
-/// The unit of reading. An object of the usual 8 MiB is one block, and so one GET.
-pub(super) const BLOCK_BYTES: u64 = 16 << 20;
-/// GETs of history that may run at once: the tail's never wait for them.
-const HISTORY_GETS_MAX: usize = 8;
-/// How long a reader of history waits for those behind it, and how often it looks.
-const WAITS_FOR_OTHERS: Duration = Duration::from_secs(1);
-const LOOKS: Duration = Duration::from_millis(5);
+/// Catch-up reads that may run at once. Tailing reads never wait for them.
+const CATCH_UP_READS_MAX: usize = 8;
+/// How long a catch-up reader waits for the readers behind it.
+const CATCH_UP_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Interval at which it checks whether they have caught up.
+const CATCH_UP_POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Partitions that hold blocks read from a source.
+const READ_PARTITIONS: [CachePartition; 2] = [CachePartition::Tailing, CachePartition::CatchUp];
 
-/// Why a block is read.
+/// Class of a read. Each class has its own share of memory and of concurrent reads, so that
+/// catching up neither evicts nor delays what tailing readers need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReadClass {
-    /// Somebody reads what was written just now.
+    /// Reads near the high watermark.
     Tailing,
-    /// Somebody catches up: in memory and at the store it has a share of its own, so that it
-    /// neither evicts nor delays the tail.
+    /// Reads of older data.
     CatchUp,
 }
 
-/// A block of an object, by its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct BlockId {
-    pub(super) object: ObjectId,
-    pub(super) number: u64,
-}
-
-impl BlockId {
-    fn range(self) -> Range<u64> {
-        self.number * BLOCK_BYTES..(self.number + 1) * BLOCK_BYTES
+impl From<ReadClass> for CachePartition {
+    fn from(class: ReadClass) -> Self {
+        match class {
+            ReadClass::Tailing => Self::Tailing,
+            ReadClass::CatchUp => Self::CatchUp,
+        }
     }
 }
 
-/// A block's bytes; fewer than [`BLOCK_BYTES`] where the object ends.
-#[derive(Clone, Debug)]
-pub(super) struct Block {
-    pub(super) bytes: Bytes,
-    pub(super) verified: Arc<VerifiedRuns>,
-    pub(super) passed: Arc<ReaderProgress>,
-}
-
-impl Block {
-    pub(super) fn new(bytes: Bytes) -> Self {
-        Self { bytes, verified: Arc::default(), passed: Arc::default() }
-    }
-}
-
-/// Where a block is read from: the zone's other replicas may be asked, or the store alone.
+/// Route by which a block is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ReadPath {
+    /// Through the zone cache: peers may be queried.
     Zone,
+    /// From the store alone.
     Store,
 }
 
+/// A block and the route by which it is read.
+type ReadKey = (BlockId, ReadPath);
 type InFlightRead = Shared<BoxFuture<'static, Result<Block, StoreError>>>;
 
-/// The blocks in memory, and those on their way.
+/// Reads blocks. Concurrent reads of a block share one request to its source.
 #[derive(Debug)]
 pub(super) struct BlockReader {
     zone: Arc<dyn ObjectSource>,
-    /// Asks no peer.
-    pub(super) store: Arc<dyn ObjectSource>,
-    memory: Arc<PartitionedLru>,
-    in_flight: Arc<Mutex<HashMap<(BlockId, ReadPath), InFlightRead>>>,
-    history_gets: Arc<Semaphore>,
-    pub(super) metrics: Arc<Metrics>,
+    /// Queries no peer.
+    store: Arc<dyn ObjectSource>,
+    cache: Arc<PartitionedLru>,
+    in_flight: Arc<Mutex<HashMap<ReadKey, InFlightRead>>>,
+    catch_up_reads: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 impl BlockReader {
-    pub(super) fn new(source: Arc<dyn ObjectSource>, memory: Arc<PartitionedLru>) -> Self {
+    /// Creates a reader that uses `source` for both routes.
+    pub(super) fn new(source: Arc<dyn ObjectSource>, cache: Arc<PartitionedLru>) -> Self {
         Self {
             zone: Arc::clone(&source),
             store: source,
-            memory,
+            cache,
             in_flight: Arc::default(),
-            history_gets: Arc::new(Semaphore::new(HISTORY_GETS_MAX)),
+            catch_up_reads: Arc::new(Semaphore::new(CATCH_UP_READS_MAX)),
             metrics: Arc::default(),
         }
     }
 
-    /// A block in memory.
+    /// Sets the source of [`ReadPath::Store`].
+    pub(super) fn set_store(&mut self, store: Arc<dyn ObjectSource>) {
+        self.store = store;
+    }
+
+    pub(super) fn set_metrics(&mut self, metrics: Arc<Metrics>) {
+        self.metrics = metrics;
+    }
+
+    /// Counts the outcome of a cache lookup.
+    pub(super) fn count_lookup(&self, outcome: CacheOutcome) {
+        self.metrics.fetch.cache_lookup(outcome);
+    }
+
+    /// Returns a block that is cached.
     pub(super) fn cached(&self, id: BlockId) -> Option<Block> {
-        self.memory.get(&[CachePartition::Tailing, CachePartition::CatchUp], id)
+        self.cache.get(&READ_PARTITIONS, id)
     }
 
-    /// Drops what turned out to be damaged.
-    pub(super) fn forget(&self, id: BlockId) {
-        self.memory.remove(&[CachePartition::Tailing, CachePartition::CatchUp], id);
+    /// Removes a block from the cache, because it is corrupt.
+    pub(super) fn invalidate(&self, id: BlockId) {
+        self.cache.remove(&READ_PARTITIONS, id);
     }
 
-    /// Somebody was given a run in this block to its end.
+    /// Records that a reader has read the run at byte `run_start` of the object to its end.
     pub(super) fn record_progress(&self, id: BlockId, run_start: u64) {
-        self.memory.record_progress(id, run_start);
+        self.cache.record_progress(id, run_start);
     }
 
-    /// Whether something may be read that nobody waits for yet.
-    pub(super) fn has_room_ahead(&self) -> bool {
-        self.memory.has_room_for_history(gets_under_way(&self.history_gets) + 1)
+    /// Returns whether one more block can be read ahead without evicting one that is still needed.
+    pub(super) fn may_read_ahead(&self) -> bool {
+        self.cache.has_catch_up_capacity(reads_in_flight(&self.catch_up_reads) + 1)
     }
 
-    /// Reads a block, together with whoever wants it now; also its failure is shared.
+    /// Reads a block, from the cache or its source. Concurrent callers share the read, and its
+    /// error.
+    ///
+    /// # Errors
+    /// The source's error.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any point; the read continues for other callers and fills the cache.
     pub(super) async fn read(
         &self,
         id: BlockId,
-        read_class: ReadClass,
+        class: ReadClass,
         path: ReadPath,
     ) -> Result<Block, StoreError> {
-        let found = |outcome| self.metrics.fetch.cache_lookup(outcome);
         if let Some(block) = self.cached(id) {
-            found(CacheOutcome::hit);
+            self.count_lookup(CacheOutcome::hit);
             return Ok(block);
         }
         let path = if self.zone.is_local_owner(id.object) { ReadPath::Store } else { path };
-        let in_flight_read = match self.lock().entry((id, path)) {
-            Entry::Occupied(in_flight_read) => {
-                found(CacheOutcome::coalesced);
-                in_flight_read.get().clone()
+        let read = match self.in_flight.lock().entry((id, path)) {
+            Entry::Occupied(read) => {
+                self.count_lookup(CacheOutcome::coalesced);
+                read.get().clone()
             }
-            Entry::Vacant(place) => {
-                // It may have landed between the look above and the lock.
+            Entry::Vacant(slot) => {
+                // The read may have completed between the lookup above and the lock.
                 if let Some(block) = self.cached(id) {
-                    found(CacheOutcome::hit);
+                    self.count_lookup(CacheOutcome::hit);
                     return Ok(block);
                 }
-                found(CacheOutcome::miss);
-                place.insert(self.begin(id, read_class, path)).clone()
+                self.count_lookup(CacheOutcome::miss);
+                slot.insert(self.start_read(id, class, path)).clone()
             }
         };
-        in_flight_read.await
+        read.await
     }
 
-    fn begin(&self, id: BlockId, read_class: ReadClass, path: ReadPath) -> InFlightRead {
+    fn start_read(&self, id: BlockId, class: ReadClass, path: ReadPath) -> InFlightRead {
         let source = match path {
             ReadPath::Zone => Arc::clone(&self.zone),
             ReadPath::Store => Arc::clone(&self.store),
         };
-        let memory = Arc::clone(&self.memory);
-        let partition = match read_class {
-            ReadClass::Tailing => CachePartition::Tailing,
-            ReadClass::CatchUp => CachePartition::CatchUp,
-        };
-        let gets = Arc::clone(&self.history_gets);
+        let (cache, catch_up_reads) = (Arc::clone(&self.cache), Arc::clone(&self.catch_up_reads));
         let guard = InFlightGuard { in_flight: Arc::clone(&self.in_flight), key: (id, path) };
         let read = async move {
-            // Dropped last, so that whoever comes next finds the block here or there.
-            let _landed = guard;
-            let _turn = match read_class {
+            // Dropped last, so that at any time the block is either in flight or cached.
+            let _guard = guard;
+            let _permit = match class {
                 ReadClass::Tailing => None,
                 ReadClass::CatchUp => {
-                    let turn = Arc::clone(&gets).acquire_owned().await.ok();
-                    let _waited_in_vain = timeout(WAITS_FOR_OTHERS, others(&memory, &gets)).await;
-                    turn
+                    let permit = Arc::clone(&catch_up_reads).acquire_owned().await.ok();
+                    let slower = wait_for_slower_readers(&cache, &catch_up_reads);
+                    let _timed_out = timeout(CATCH_UP_WAIT_MAX, slower).await;
+                    permit
                 }
             };
-            let read = source.read(id.object, id.range()).await;
-            let block = read.map(Block::new);
+            let block = source.read(id.object, id.range()).await.map(Block::new);
             if let Ok(block) = &block {
-                memory.insert(partition, id, block.clone());
+                cache.insert(class.into(), id, block.clone());
             }
             block
         };
-        // By a task of its own: readers that give up leave no turn of the others' taken.
-        let reading = tasks::spawn("read block", read);
-        let ended = move |error| {
-            let detail = format!("the reading task ended: {error}");
-            Err(super::error(StoreErrorKind::Unavailable, id.object, detail))
+        // A task of its own: a caller that is cancelled neither aborts the read nor leaks a permit.
+        let task = tasks::spawn("read block", read);
+        let aborted = move |error| {
+            let detail = format!("the read task ended: {error}");
+            Err(read_error(StoreErrorKind::Unavailable, id.object, detail))
         };
-        reading.map(move |read| read.unwrap_or_else(ended)).boxed().shared()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<(BlockId, ReadPath), InFlightRead>> {
-        self.in_flight.lock()
+        task.map(move |read| read.unwrap_or_else(aborted)).boxed().shared()
     }
 }
 
-/// Waits until the block to be read pushes out of the memory nothing that others are coming to.
-async fn others(memory: &PartitionedLru, gets: &Semaphore) {
-    while memory.history_is_shared() && !memory.has_room_for_history(gets_under_way(gets)) {
-        tokio::time::sleep(LOOKS).await;
+/// Waits until the next block evicts none that slower readers still need.
+async fn wait_for_slower_readers(cache: &PartitionedLru, reads: &Semaphore) {
+    while cache.is_catch_up_shared() && !cache.has_catch_up_capacity(reads_in_flight(reads)) {
+        tokio::time::sleep(CATCH_UP_POLL_INTERVAL).await;
     }
 }
 
-fn gets_under_way(gets: &Semaphore) -> usize {
-    HISTORY_GETS_MAX - gets.available_permits()
+fn reads_in_flight(reads: &Semaphore) -> usize {
+    CATCH_UP_READS_MAX - reads.available_permits()
 }
 
-/// Takes a flight off the list at its end, also when its task panics.
+/// Removes a read from the in-flight map when it ends, also by a panic.
 struct InFlightGuard {
-    in_flight: Arc<Mutex<HashMap<(BlockId, ReadPath), InFlightRead>>>,
-    key: (BlockId, ReadPath),
+    in_flight: Arc<Mutex<HashMap<ReadKey, InFlightRead>>>,
+    key: ReadKey,
 }
 
 impl Drop for InFlightGuard {

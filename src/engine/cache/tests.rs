@@ -1,7 +1,7 @@
-use parking_lot::Mutex;
-
 use async_trait::async_trait;
 use futures::future::join_all;
+use lru::LruCache;
+use parking_lot::Mutex;
 
 use super::*;
 use crate::log::batch::{BatchMetadata, Part};
@@ -12,20 +12,25 @@ fn object(sequence: u32) -> ObjectId {
     ObjectId { incarnation: 1, process_id: 1, sequence }
 }
 
-/// Gives bytes by their position, of objects of one size; counts what it is asked.
-#[derive(Debug)]
-struct Counting {
-    size: u64,
-    asked: Mutex<Vec<Range<u64>>>,
+fn block(sequence: u32) -> BlockId {
+    BlockId { object: object(sequence), index: 0 }
 }
 
-impl Counting {
+/// Serves objects of one size whose bytes depend on their offset, and counts requests. Each takes
+/// 10 ms.
+#[derive(Debug)]
+struct CountingSource {
+    size: u64,
+    requests: Mutex<Vec<Range<u64>>>,
+}
+
+impl CountingSource {
     fn new(size: u64) -> Arc<Self> {
-        Arc::new(Self { size, asked: Mutex::default() })
+        Arc::new(Self { size, requests: Mutex::default() })
     }
 
-    fn asked(&self) -> usize {
-        self.asked.lock().len()
+    fn requests(&self) -> usize {
+        self.requests.lock().len()
     }
 }
 
@@ -34,9 +39,9 @@ fn byte(at: u64) -> u8 {
 }
 
 #[async_trait]
-impl ObjectSource for Counting {
+impl ObjectSource for CountingSource {
     async fn read(&self, _: ObjectId, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.asked.lock().push(range.clone());
+        self.requests.lock().push(range.clone());
         tokio::time::sleep(Duration::from_millis(10)).await;
         Ok((range.start..range.end.min(self.size)).map(byte).collect())
     }
@@ -46,26 +51,31 @@ impl ObjectSource for Counting {
     }
 }
 
-fn objects(source: &Arc<Counting>, cache_bytes: u64) -> ObjectCache {
+fn cache(source: &Arc<CountingSource>, cache_bytes: u64) -> ObjectCache {
     let source = Arc::clone(source) as Arc<dyn ObjectSource>;
     ObjectCache::new(source, cache_bytes)
 }
 
-async fn raw(objects: &ObjectCache, range: Range<u64>) -> Bytes {
-    let read = |number| {
-        objects.blocks.read(
-            BlockId { object: object(0), number },
-            ReadClass::Tailing,
-            ReadPath::Zone,
-        )
-    };
-    cut(&try_join_all(numbers(&range).map(read)).await.unwrap(), &range)
+impl ObjectCache {
+    async fn read_block(&self, sequence: u32, class: ReadClass) {
+        self.reader.read(block(sequence), class, ReadPath::Zone).await.unwrap();
+    }
+
+    async fn read_range(&self, range: Range<u64>) -> Bytes {
+        let class = ReadClass::Tailing;
+        let blocks = self.read_blocks(object(0), &range, class, ReadPath::Zone).await.unwrap();
+        slice_blocks(&blocks, &range)
+    }
+
+    fn write_mebibyte(&self, sequence: u32) {
+        self.insert_written(object(sequence), Bytes::from(vec![0; 1 << 20]));
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn ranges_are_cut_from_blocks_wherever_they_lie() {
-    let source = Counting::new(2 * BLOCK_BYTES + 100);
-    let objects = objects(&source, 1 << 30);
+async fn ranges_within_and_across_blocks_are_sliced() {
+    let source = CountingSource::new(2 * BLOCK_BYTES + 100);
+    let cache = cache(&source, 1 << 30);
     for range in [
         0..10,
         BLOCK_BYTES - 5..BLOCK_BYTES,
@@ -75,78 +85,71 @@ async fn ranges_are_cut_from_blocks_wherever_they_lie() {
         2 * BLOCK_BYTES + 90..2 * BLOCK_BYTES + 120,
     ] {
         let expected: Vec<u8> = (range.start..range.end.min(source.size)).map(byte).collect();
-        assert!(raw(&objects, range.clone()).await == expected, "{range:?}");
+        assert!(cache.read_range(range.clone()).await == expected, "{range:?}");
     }
-    assert_eq!(source.asked(), 3, "each block once");
+    assert_eq!(source.requests(), 3, "one request per block");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_wants_a_block_at_the_same_time_shares_the_read() {
-    let source = Counting::new(100);
-    let objects = objects(&source, 1 << 30);
-    join_all((0..50).map(|_| raw(&objects, 0..100))).await;
-    assert_eq!(source.asked(), 1);
-    raw(&objects, 0..100).await;
-    assert_eq!(source.asked(), 1, "and later ones find it in memory");
+async fn concurrent_readers_of_a_block_share_one_read() {
+    let source = CountingSource::new(100);
+    let cache = cache(&source, 1 << 30);
+    join_all((0..50).map(|_| cache.read_range(0..100))).await;
+    assert_eq!(source.requests(), 1);
+    cache.read_range(0..100).await;
+    assert_eq!(source.requests(), 1, "later readers find it in the cache");
 }
 
 #[tokio::test(start_paused = true)]
-async fn history_does_not_evict_the_tail() {
-    let source = Counting::new(1 << 20);
-    let objects = objects(&source, 64 << 20);
-    let read = async |sequence, read_class| {
-        let id = BlockId { object: object(sequence), number: 0 };
-        objects.blocks.read(id, read_class, ReadPath::Zone).await.unwrap();
-    };
-    (0..4)
-        .for_each(|own| objects.insert_written(object(1_000 + own), Bytes::from(vec![0; 1 << 20])));
+async fn catch_up_reads_do_not_evict_tailing_blocks() {
+    let source = CountingSource::new(1 << 20);
+    let cache = cache(&source, 64 << 20);
+    (0..4).for_each(|written| cache.write_mebibyte(1_000 + written));
     for sequence in 0..4 {
-        read(sequence, ReadClass::Tailing).await;
+        cache.read_block(sequence, ReadClass::Tailing).await;
     }
     for sequence in 100..300 {
-        read(sequence, ReadClass::CatchUp).await;
+        cache.read_block(sequence, ReadClass::CatchUp).await;
     }
-    let before = source.asked();
+    let before = source.requests();
     for sequence in 0..4 {
-        read(sequence, ReadClass::Tailing).await;
-        assert!(objects.own(object(1_000 + sequence)).is_some());
+        cache.read_block(sequence, ReadClass::Tailing).await;
+        assert!(cache.written(object(1_000 + sequence)).is_some());
     }
-    assert_eq!(source.asked(), before);
+    assert_eq!(source.requests(), before);
 }
 
 #[tokio::test(start_paused = true)]
-async fn readers_that_give_up_leave_no_turn_taken() {
-    let source = Counting::new(100);
-    let objects = objects(&source, 1 << 30);
-    let read = |sequence| {
-        let id = BlockId { object: object(sequence), number: 0 };
-        objects.blocks.read(id, ReadClass::CatchUp, ReadPath::Zone)
-    };
-    let impatient = join_all((0..50).map(read));
-    assert!(tokio::time::timeout(Duration::from_millis(1), impatient).await.is_err());
-    let patient = tokio::time::timeout(Duration::from_secs(1), read(100));
-    assert!(patient.await.expect("it has its turn").is_ok());
+async fn cancelled_readers_release_their_read_permits() {
+    let source = CountingSource::new(100);
+    let cache = cache(&source, 1 << 30);
+    let cancelled = join_all((0..50).map(|n| cache.read_block(n, ReadClass::CatchUp)));
+    assert!(tokio::time::timeout(Duration::from_millis(1), cancelled).await.is_err());
+    let read = cache.reader.read(block(100), ReadClass::CatchUp, ReadPath::Zone);
+    let read = tokio::time::timeout(Duration::from_secs(1), read);
+    assert!(read.await.expect("a permit is available").is_ok());
 }
 
-/// Gives the bytes of one object.
+/// Serves the bytes of one object.
 #[derive(Debug)]
-struct One(Bytes);
+struct SingleObject(Bytes);
 
 #[async_trait]
-impl ObjectSource for One {
+impl ObjectSource for SingleObject {
     async fn read(&self, object: ObjectId, range: Range<u64>) -> Result<Bytes, StoreError> {
         if range.start >= self.0.len() as u64 {
-            return Err(error(StoreErrorKind::InvalidRange, object, "behind its end".to_owned()));
+            let detail = "range starts after the object".to_owned();
+            return Err(read_error(StoreErrorKind::InvalidRange, object, detail));
         }
         let end = range.end.min(self.0.len() as u64);
         Ok(self.0.slice(range.start as usize..end as usize))
     }
 }
 
-/// Where the footer of an object of two parts lies among the blocks, to a byte.
+/// Objects of two parts, with the footer at every position around a block boundary.
 #[tokio::test(start_paused = true)]
-async fn the_owner_is_found_wherever_the_footer_lies() {
-    let claim = |bytes: u64| BatchMetadata {
+async fn owner_is_verified_wherever_the_footer_is_stored() {
+    let metadata = |bytes: u64| BatchMetadata {
         bytes: bytes as u32,
         offset_count: 1,
         max_timestamp: 0,
@@ -157,128 +160,139 @@ async fn the_owner_is_found_wherever_the_footer_lies() {
         let object_bytes = (end.0 * BLOCK_BYTES).saturating_add_signed(end.1);
         let first = HEADER.len() as u64;
         let footer = |second: u64| {
-            let row = |index, to, start, bytes| Part {
+            let part = |index, to, start, bytes| Part {
                 index,
                 partition: partition(to),
                 start,
-                batches: vec![claim(bytes)],
+                batches: vec![metadata(bytes)],
             };
-            let parts = vec![row(0, 1, first, 100), row(1, 2, first + 100, second)];
+            let parts = vec![part(0, 1, first, 100), part(1, 2, first + 100, second)];
             let (replica, journal) = (String::new(), Vec::new());
             encode_footer(&Footer { object: object(0), replica, sealed_ms: 0, parts, journal })
         };
-        // A length that takes as many bytes to write as the one that is searched.
+        // A length whose encoding takes as many bytes as that of the length to be found.
         let second = object_bytes - first - 100 - footer(object_bytes - 300).len() as u64;
         let whole = [vec![0; (first + 100 + second) as usize], footer(second).to_vec()].concat();
         assert_eq!(whole.len() as u64, object_bytes);
-        let objects = ObjectCache::new(Arc::new(One(Bytes::from(whole))), 1 << 30);
-        let id = BlockId { object: object(0), number: 0 };
-        let block = objects.blocks.read(id, ReadClass::Tailing, ReadPath::Zone).await.unwrap();
-        let contents =
-            objects.contents(object(0), &[block], 1, ReadClass::Tailing, ReadPath::Zone).await;
-        let contents = contents.unwrap();
-        let held = [(1, 0..100), (2, 100..100 + second)].map(|(to, range)| {
-            contents.holds(partition(to), &(first + range.start..first + range.end))
+        let cache = ObjectCache::new(Arc::new(SingleObject(Bytes::from(whole))), 1 << 30);
+        let (class, path) = (ReadClass::Tailing, ReadPath::Zone);
+        let block = cache.reader.read(block(0), class, path).await.unwrap();
+        let layout = cache.read_layout(object(0), &[block], 1, class, path).await.unwrap();
+        let contained = [(1, 0..100), (2, 100..100 + second)].map(|(to, range)| {
+            layout.contains(partition(to), &(first + range.start..first + range.end))
         });
-        assert_eq!(held, [true, true], "{end:?}");
-        let spans = contents.holds(partition(1), &(first..first + 101));
-        assert!(!spans && !contents.holds(partition(2), &(first..first + 1)), "{end:?}");
-        assert!(!contents.holds(partition(1), &(0..1)), "{end:?}");
+        assert_eq!(contained, [true, true], "{end:?}");
+        let spans_parts = layout.contains(partition(1), &(first..first + 101));
+        assert!(!spans_parts && !layout.contains(partition(2), &(first..first + 1)), "{end:?}");
+        assert!(!layout.contains(partition(1), &(0..1)), "{end:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_reads_on_leaves_the_past_to_be_dropped_and_not_what_comes_next() {
-    let source = Counting::new(1 << 20);
-    let objects = objects(&source, 32 << 20);
-    let read = async |sequence| {
-        let id = BlockId { object: object(sequence), number: 0 };
-        objects.blocks.read(id, ReadClass::CatchUp, ReadPath::Zone).await.unwrap();
-    };
-    (0..16)
-        .for_each(|own| objects.insert_written(object(1_000 + own), Bytes::from(vec![0; 1 << 20])));
+async fn sequential_reader_with_read_ahead_reads_each_block_once() {
+    let source = CountingSource::new(1 << 20);
+    let cache = cache(&source, 32 << 20);
+    (0..16).for_each(|written| cache.write_mebibyte(1_000 + written));
     for sequence in 0..64 {
-        // Twelve partitions of it, and what comes next is read ahead.
-        join_all((0..12).map(|_| read(sequence))).await;
-        join_all((1..=4).map(|ahead| read(sequence + ahead))).await;
+        // Twelve partitions of the object, then four objects of read-ahead.
+        join_all((0..12).map(|_| cache.read_block(sequence, ReadClass::CatchUp))).await;
+        join_all((1..=4).map(|n| cache.read_block(sequence + n, ReadClass::CatchUp))).await;
     }
-    assert_eq!(source.asked(), 68, "each once");
+    assert_eq!(source.requests(), 68, "one request per object");
 }
 
 #[tokio::test(start_paused = true)]
-async fn memory_that_nobody_else_needs_is_used_by_whom_it_serves() {
-    let source = Counting::new(1 << 20);
-    let objects = objects(&source, 32 << 20);
-    let read = async |sequence, read_class| {
-        let id = BlockId { object: object(sequence), number: 0 };
-        objects.blocks.read(id, read_class, ReadPath::Zone).await.unwrap();
-    };
+async fn free_capacity_is_lent_to_other_partitions_and_reclaimed() {
+    let source = CountingSource::new(1 << 20);
+    let cache = cache(&source, 32 << 20);
     for _ in 0..3 {
         for sequence in 0..30 {
-            read(sequence, ReadClass::CatchUp).await;
+            cache.read_block(sequence, ReadClass::CatchUp).await;
         }
     }
-    assert_eq!(source.asked(), 30, "history has all of it while it is alone");
+    assert_eq!(source.requests(), 30, "catch-up reads use the whole cache while it is free");
     for sequence in 100..104 {
-        read(sequence, ReadClass::Tailing).await;
+        cache.read_block(sequence, ReadClass::Tailing).await;
     }
-    (0..15)
-        .for_each(|own| objects.insert_written(object(1_000 + own), Bytes::from(vec![0; 1 << 20])));
-    let before = source.asked();
+    (0..15).for_each(|written| cache.write_mebibyte(1_000 + written));
+    let before = source.requests();
     for sequence in 100..104 {
-        read(sequence, ReadClass::Tailing).await;
+        cache.read_block(sequence, ReadClass::Tailing).await;
     }
-    assert_eq!(source.asked(), before, "the others have their shares");
-    assert!((0..15).all(|own| objects.own(object(1_000 + own)).is_some()));
-    assert!(objects.memory.bytes() <= 32 << 20);
-    objects.insert_written(object(2_000), Bytes::from(vec![0; 33 << 20]));
-    assert!(objects.own(object(2_000)).is_none(), "what fits into nothing is not kept");
+    assert_eq!(source.requests(), before, "the other partitions have their shares");
+    assert!((0..15).all(|written| cache.written(object(1_000 + written)).is_some()));
+    assert!(cache.cached_bytes() <= 32 << 20);
+    cache.insert_written(object(2_000), Bytes::from(vec![0; 33 << 20]));
+    assert!(cache.written(object(2_000)).is_none(), "objects above the capacity are not cached");
 }
 
-/// The only run of an object of a mebibyte.
-fn whole(sequence: u32) -> Run {
+/// The only run of an object of 1 MiB.
+fn whole_run(sequence: u32) -> Run {
     let (base_offset, offset_count) = (sequence.into(), 1);
     let (object, max_timestamp) = (object(sequence), -1);
     Run { base_offset, offset_count, object, start: 0, bytes: 1 << 20, max_timestamp }
 }
 
-/// Five that read the same from the beginning, one of them as fast as it is given, the others
-/// slower; the memory holds a tenth of it.
+/// Objects of 1 MiB that each of the readers below reads in order.
+const REPLAYED: u32 = 300;
+/// Pause of each reader after an object, in milliseconds. The cache holds a tenth of the objects.
+const READER_PAUSES_MS: [u64; 5] = [0, 1, 2, 5, 14];
+
 #[tokio::test(start_paused = true)]
-async fn readers_of_history_at_about_the_same_place_share_what_one_of_them_read() {
-    const OBJECTS: u32 = 300;
-    let source = Counting::new(1 << 20);
-    let objects = &objects(&source, 32 << 20);
-    let reader = |pause| async move {
-        for sequence in 0..OBJECTS {
-            let id = BlockId { object: object(sequence), number: 0 };
-            objects.blocks.read(id, ReadClass::CatchUp, ReadPath::Zone).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(pause)).await;
-            objects.record_progress(&whole(sequence));
+async fn catch_up_readers_near_the_same_position_share_reads() {
+    let source = CountingSource::new(1 << 20);
+    let cache = &cache(&source, 32 << 20);
+    let reader = |pause_ms| async move {
+        for sequence in 0..REPLAYED {
+            cache.read_block(sequence, ReadClass::CatchUp).await;
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            cache.record_progress(&whole_run(sequence));
         }
     };
-    join_all([0, 1, 2, 5, 14].map(reader)).await;
-    let asked = source.asked();
-    assert!(asked < OBJECTS as usize * 11 / 10, "{asked} GETs");
+    join_all(READER_PAUSES_MS.map(reader)).await;
+    let requests = source.requests();
+    assert!(requests < REPLAYED as usize * 11 / 10, "{requests} GETs");
+}
+
+/// The same readers above a plain LRU cache of the same capacity. The slowest falls behind what the
+/// cache retains and from then on reads every object again.
+#[tokio::test(start_paused = true)]
+async fn plain_lru_reads_objects_again_for_the_slowest_reader() {
+    let capacity = std::num::NonZero::new(32).unwrap();
+    let lru = &Mutex::new(LruCache::new(capacity));
+    let requests = &Mutex::new(0);
+    let reader = |pause_ms| async move {
+        for sequence in 0..REPLAYED {
+            // Inserted before the read has completed, in favour of the plain cache: concurrent
+            // readers neither wait nor read for themselves.
+            let is_cached = lru.lock().put(sequence, ()).is_some();
+            if !is_cached {
+                *requests.lock() += 1;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        }
+    };
+    join_all(READER_PAUSES_MS.map(reader)).await;
+    let requests = *requests.lock();
+    assert!(requests > REPLAYED * 3 / 2, "{requests} GETs");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_came_to_for_a_while_makes_room() {
-    let source = Counting::new(1 << 20);
-    let objects = objects(&source, 8 << 20);
-    let has_room = || objects.blocks.has_room_ahead();
+async fn blocks_without_readers_admit_read_ahead() {
+    let source = CountingSource::new(1 << 20);
+    let cache = cache(&source, 8 << 20);
+    let may_read_ahead = || cache.reader.may_read_ahead();
     for sequence in 0..7 {
-        assert!(has_room(), "{sequence}");
-        let id = BlockId { object: object(sequence), number: 0 };
-        objects.blocks.read(id, ReadClass::CatchUp, ReadPath::Zone).await.unwrap();
+        assert!(may_read_ahead(), "{sequence}");
+        cache.read_block(sequence, ReadClass::CatchUp).await;
     }
-    assert!(!has_room(), "somebody may be coming to each of them");
-    objects.record_progress(&whole(3));
-    assert!(has_room(), "everybody has passed this one");
-    let id = BlockId { object: object(7), number: 0 };
-    objects.blocks.read(id, ReadClass::CatchUp, ReadPath::Zone).await.unwrap();
-    assert!(objects.blocks.cached(BlockId { object: object(3), number: 0 }).is_none());
-    assert!(!has_room());
+    assert!(!may_read_ahead(), "every block may still be needed");
+    cache.record_progress(&whole_run(3));
+    assert!(may_read_ahead(), "every reader has passed this block");
+    cache.read_block(7, ReadClass::CatchUp).await;
+    assert!(cache.reader.cached(block(3)).is_none());
+    assert!(!may_read_ahead());
     tokio::time::sleep(Duration::from_millis(600)).await;
-    assert!(has_room(), "nobody came");
+    assert!(may_read_ahead(), "the blocks are idle");
 }

@@ -1,4 +1,5 @@
-//! Which runs of a block are known to be what their producers sent, and to be whose the index says.
+//! Verifies runs: the checksums of their batches, and by the object's footer the partition that
+//! they belong to.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -11,71 +12,79 @@ use crate::log::ids::{ObjectId, TopicPartition};
 use crate::log::object_format::{Footer, decode_footer};
 use crate::wire::record_batch;
 
-/// What was checked of one block.
+/// The runs of one block that were verified.
 #[derive(Debug, Default)]
 pub(super) struct VerifiedRuns {
-    /// By partition, first byte and length.
+    /// By partition, first byte and end.
     runs: Mutex<HashSet<(TopicPartition, u64, u64)>>,
-    contents: OnceCell<ObjectLayout>,
+    layout: OnceCell<ObjectLayout>,
 }
 
 impl VerifiedRuns {
-    pub(super) fn knows(&self, partition: TopicPartition, range: &Range<u64>) -> bool {
-        let key = (partition, range.start, range.end);
-        self.runs.lock().contains(&key)
+    /// Returns whether the run was verified before.
+    pub(super) fn contains(&self, partition: TopicPartition, range: &Range<u64>) -> bool {
+        self.runs.lock().contains(&(partition, range.start, range.end))
     }
 
-    /// That a run belongs to the partition, by the object's own word; `read` is awaited for that
-    /// once.
-    pub(super) async fn check_owner<E, F>(
+    /// Returns whether the object's footer assigns the run to the partition, and remembers a run
+    /// for which it does. `read_layout` is awaited once per block.
+    ///
+    /// # Errors
+    /// The error of `read_layout`.
+    pub(super) async fn verify_owner<E, F>(
         &self,
         partition: TopicPartition,
         range: &Range<u64>,
-        read: impl FnOnce() -> F,
+        read_layout: impl FnOnce() -> F,
     ) -> Result<bool, E>
     where
         F: Future<Output = Result<ObjectLayout, E>>,
     {
-        let contents = self.contents.get_or_try_init(read).await?;
-        let holds = contents.holds(partition, range);
-        if holds {
-            let key = (partition, range.start, range.end);
-            self.runs.lock().insert(key);
+        let layout = self.layout.get_or_try_init(read_layout).await?;
+        let is_owner = layout.contains(partition, range);
+        if is_owner {
+            self.runs.lock().insert((partition, range.start, range.end));
         }
-        Ok(holds)
+        Ok(is_owner)
     }
 }
 
-/// Checks a run's batches and their checksums; an error says what is wrong.
-pub(super) fn check_batches(run: &[u8]) -> Result<(), String> {
+/// Verifies the structure and the checksums of a run's batches.
+///
+/// # Errors
+/// A description of the fault.
+pub(super) fn verify_batches(run: &[u8]) -> Result<(), String> {
     for batch in record_batch::batches(run) {
         match batch {
             Ok(batch) if batch.is_crc_valid() => {}
-            Ok(_) => return Err("a batch does not have its checksum".to_owned()),
+            Ok(_) => return Err("checksum mismatch in a record batch".to_owned()),
             Err(error) => return Err(error.to_string()),
         }
     }
     Ok(())
 }
 
-/// What lies where in an object, as its footer says.
+/// Byte ranges of an object's parts and their partitions, from its footer.
 #[derive(Debug)]
 pub(super) struct ObjectLayout {
-    /// In the order of their bytes, which do not overlap.
+    /// In byte order; ranges do not overlap.
     parts: Vec<(Range<u64>, TopicPartition)>,
 }
 
 impl ObjectLayout {
-    /// Reads the end of an object of `object_bytes` bytes; an error says what is wrong with it.
-    pub(super) fn read(object: ObjectId, object_bytes: u64, tail: &[u8]) -> Result<Self, String> {
+    /// Decodes the footer of `object` from its last bytes. `object_bytes` is the object's length.
+    ///
+    /// # Errors
+    /// A description of the fault.
+    pub(super) fn decode(object: ObjectId, object_bytes: u64, tail: &[u8]) -> Result<Self, String> {
         let footer = decode_footer(object_bytes, tail).map_err(|error| error.to_string())?;
         if footer.object != object {
-            return Err(format!("it is the object {}", footer.object));
+            return Err(format!("the footer names another object, {}", footer.object));
         }
-        Ok(Self::of(&footer))
+        Ok(Self::from_footer(&footer))
     }
 
-    fn of(footer: &Footer) -> Self {
+    fn from_footer(footer: &Footer) -> Self {
         let parts = footer.parts.iter().map(|part| {
             let bytes = part.batches.iter().map(|batch| u64::from(batch.bytes)).sum::<u64>();
             (part.start..part.start + bytes, part.partition)
@@ -83,11 +92,11 @@ impl ObjectLayout {
         Self { parts: parts.collect() }
     }
 
-    pub(super) fn holds(&self, partition: TopicPartition, range: &Range<u64>) -> bool {
-        let behind = self.parts.partition_point(|(part, _)| part.start <= range.start);
-        behind
-            .checked_sub(1)
-            .and_then(|at| self.parts.get(at))
+    /// Returns whether a part of the partition contains the whole range.
+    pub(super) fn contains(&self, partition: TopicPartition, range: &Range<u64>) -> bool {
+        let next = self.parts.partition_point(|(part, _)| part.start <= range.start);
+        next.checked_sub(1)
+            .and_then(|index| self.parts.get(index))
             .is_some_and(|(part, owner)| *owner == partition && range.end <= part.end)
     }
 }
