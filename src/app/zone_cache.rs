@@ -41,8 +41,8 @@ pub(super) async fn objects(
     let objects = ObjectCache::new(Arc::new(through), cache_bytes).with_peer_source(store);
     let objects = Arc::new(objects.with_metrics(Arc::clone(metrics)));
     let server = PeerServer {
-        objects: Arc::clone(&objects),
-        zone: Arc::clone(zone),
+        cache: Arc::clone(&objects),
+        ring: Arc::clone(zone),
         clock,
         metrics: Arc::clone(metrics),
     };

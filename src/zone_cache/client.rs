@@ -12,8 +12,8 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use super::protocol::{CHECKSUM_BYTES, IDLE_MAX};
 use super::ring::Peer;
-use super::{CHECKSUM_BYTES, IDLE_MAX};
 use crate::log::ids::ObjectId;
 use crate::metrics::PeerOutcome;
 

@@ -1,4 +1,4 @@
-//! Who is in the zone, as last heard, and who of them is asked for an object.
+//! Membership of the zone as last reported, and the owner of each object by rendezvous hashing.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,87 +11,90 @@ use crate::coordinator::{Member, Membership};
 use crate::log::hash::rendezvous_score;
 use crate::log::ids::ObjectId;
 
-/// How long a peer that failed is left alone.
-const REST: Duration = Duration::from_secs(5);
+/// Time for which the circuit breaker of a failed peer stays open.
+const COOL_DOWN: Duration = Duration::from_secs(5);
 
-/// The members as this replica last heard of them.
+/// Identifies a process: a peer that has restarted is another process.
+type ProcessKey = (u64, u32);
+
+/// The members that own objects of a zone.
 #[derive(Debug)]
 pub struct PeerRing {
     local: Member,
     state: RwLock<Option<RingState>>,
-    /// Until when peers are left alone, by process: one that came back is another one.
-    open_circuits: Mutex<HashMap<(u64, u32), Instant>>,
+    /// End of the cool-down of each process whose circuit breaker is open.
+    open_circuits: Mutex<HashMap<ProcessKey, Instant>>,
 }
 
 #[derive(Debug)]
 struct RingState {
     members: Vec<Member>,
     key: PeerKey,
-    until: Instant,
+    valid_until: Instant,
 }
 
-/// Who is asked for an object.
+/// The owner of an object: the replica that reads it from the store for its zone.
 #[derive(Clone, Debug)]
 pub(super) enum Owner {
-    /// Nobody: it is this replica's to read it from the store, or none is known.
+    /// This replica, or unknown.
     Local,
-    /// A peer, which failed lately.
+    /// A peer whose circuit breaker is open.
     CircuitOpen,
     /// A peer.
     Peer(Peer),
 }
 
-/// A peer and how it is asked.
+/// A peer and how to reach it.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) address: String,
     pub(super) key: PeerKey,
-    process: (u64, u32),
+    process: ProcessKey,
 }
 
 impl PeerRing {
-    /// A zone in which nobody is known yet.
+    /// Creates a ring without known members.
     pub fn new(local: Member) -> Self {
         Self { local, state: RwLock::default(), open_circuits: Mutex::default() }
     }
 
-    /// This replica, as it tells others of itself.
+    /// Returns this replica.
     pub fn local(&self) -> &Member {
         &self.local
     }
 
-    /// Takes in what the coordinator said. It is believed until `until`, should nothing newer be
-    /// heard: a coordinator that is away for a moment ends no cache.
-    pub fn update_membership(&self, membership: Membership, until: Instant) {
+    /// Replaces the membership. It is valid until `valid_until` unless it is replaced before: a
+    /// short outage of the coordinator does not disable the zone cache.
+    pub fn update_membership(&self, membership: Membership, valid_until: Instant) {
         let key = PeerKey::new(&membership.secret);
-        let state = RingState { members: membership.members, key, until };
-        *self.state.write() = Some(state);
+        let members = membership.members;
+        *self.state.write() = Some(RingState { members, key, valid_until });
     }
 
-    /// Everyone in all zones, by name; nobody when the last news are too old.
+    /// Returns the members of all zones, by name; none if the membership has expired.
     pub fn members(&self) -> Vec<Member> {
-        self.with_state(|state| state.members.clone()).unwrap_or_default()
+        self.with_valid_state(|state| state.members.clone()).unwrap_or_default()
     }
 
-    /// By which the replicas know each other; it outlives the list. `None` before the first news.
+    /// Returns the replicas' shared key, `None` before the first membership. It outlives the
+    /// membership.
     pub(super) fn key(&self) -> Option<PeerKey> {
-        let state = self.state.read();
-        state.as_ref().map(|state| state.key.clone())
+        self.state.read().as_ref().map(|state| state.key.clone())
     }
 
-    /// Its writer, which has it in memory, if it is alive in this zone; else whom the zone's
-    /// members agree upon without asking.
+    /// Returns the owner of an object: the process that wrote it and has it in memory, if it is
+    /// alive in this zone; else the member with the highest score.
     pub(super) fn owner(&self, object: ObjectId) -> Owner {
-        let peer = self.with_state(|state| {
-            let here = |m: &&Member| m.zone == self.local.zone && m.peer.is_some();
-            let writer = state.members.iter().filter(here).find(|m| m.wrote(object));
-            let ranked = || {
-                let members = state.members.iter().filter(here);
-                let key = object.to_bytes();
-                members.max_by_key(|m| (rendezvous_score(m.replica.as_bytes(), &key), &m.replica))
-            };
-            let owner =
-                writer.or_else(ranked).filter(|owner| owner.replica != self.local.replica)?;
+        let peer = self.with_valid_state(|state| {
+            let is_candidate = |m: &&Member| m.zone == self.local.zone && m.peer.is_some();
+            let candidates = || state.members.iter().filter(is_candidate);
+            let key = object.to_bytes();
+            let score = |m: &Member| rendezvous_score(m.replica.as_bytes(), &key);
+            let by_score = || candidates().max_by_key(|m| (score(m), &m.replica));
+            let owner = candidates().find(|m| m.wrote(object)).or_else(by_score)?;
+            if owner.replica == self.local.replica {
+                return None;
+            }
             Some(Peer {
                 address: owner.peer.clone()?,
                 key: state.key.clone(),
@@ -105,12 +108,12 @@ impl PeerRing {
         }
     }
 
-    /// Leaves a peer alone for a while.
+    /// Opens the circuit breaker of a failed peer for the cool-down.
     pub(super) fn open_circuit(&self, peer: &Peer) {
         let now = Instant::now();
         let mut open_circuits = self.open_circuits.lock();
         open_circuits.retain(|_, until| *until > now);
-        open_circuits.insert(peer.process, now + REST);
+        open_circuits.insert(peer.process, now + COOL_DOWN);
     }
 
     fn is_circuit_open(&self, peer: &Peer) -> bool {
@@ -118,9 +121,9 @@ impl PeerRing {
         open_circuits.get(&peer.process).is_some_and(|until| *until > Instant::now())
     }
 
-    fn with_state<T>(&self, read: impl FnOnce(&RingState) -> T) -> Option<T> {
+    fn with_valid_state<T>(&self, read: impl FnOnce(&RingState) -> T) -> Option<T> {
         let state = self.state.read();
-        state.as_ref().filter(|state| state.until > Instant::now()).map(read)
+        state.as_ref().filter(|state| state.valid_until > Instant::now()).map(read)
     }
 }
 
@@ -149,41 +152,41 @@ mod tests {
         ObjectId { incarnation, process_id: 1, sequence }
     }
 
-    fn asked(zone: &PeerRing, object: ObjectId) -> String {
-        match zone.owner(object) {
+    fn owner(ring: &PeerRing, object: ObjectId) -> String {
+        match ring.owner(object) {
             Owner::Peer(peer) => peer.address,
-            Owner::Local => "nobody".to_owned(),
-            Owner::CircuitOpen => "resting".to_owned(),
+            Owner::Local => "local".to_owned(),
+            Owner::CircuitOpen => "circuit open".to_owned(),
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_writer_is_asked_first_then_whom_all_agree_upon() {
-        let deaf = Member { peer: None, ..member("deaf", 7, 0) };
+    async fn owner_is_the_writer_else_the_member_with_the_highest_score() {
+        let without_port = Member { peer: None, ..member("without-port", 7, 0) };
         let members = vec![
             member("a", 1, 0),
             member("b", 2, 0),
             member("c", 3, 0),
-            member("far", 4, 1),
-            deaf,
+            member("other-zone", 4, 1),
+            without_port,
         ];
-        let zones =
-            members[..3].iter().map(|local| PeerRing::new(local.clone())).collect::<Vec<_>>();
-        assert_eq!(asked(&zones[0], object(2, 0)), "nobody", "nothing was heard yet");
+        let rings = members[..3].iter().map(|local| PeerRing::new(local.clone()));
+        let rings = rings.collect::<Vec<_>>();
+        assert_eq!(owner(&rings[0], object(2, 0)), "local", "no membership yet");
         let ttl = Duration::from_secs(10);
-        for zone in &zones {
+        for ring in &rings {
             let membership =
                 Membership { members: members.clone(), zones: Vec::new(), secret: [0; 32] };
-            zone.update_membership(membership, Instant::now() + ttl);
+            ring.update_membership(membership, Instant::now() + ttl);
         }
-        assert_eq!(asked(&zones[0], object(2, 0)), "b:1");
-        assert_eq!(asked(&zones[1], object(2, 0)), "nobody", "it is its own");
+        assert_eq!(owner(&rings[0], object(2, 0)), "b:1");
+        assert_eq!(owner(&rings[1], object(2, 0)), "local", "b wrote it");
         let mut shares = HashMap::new();
         for sequence in 0..3_000 {
-            // Of another zone, of one that cannot be asked, of one that is gone.
+            // Written in another zone, by a member without a port, and by a process that has ended.
             let object = object([4, 7, 99][sequence as usize % 3], sequence);
-            let names = zones.iter().map(|zone| match asked(zone, object).as_str() {
-                "nobody" => format!("{}:1", zone.local.replica),
+            let names = rings.iter().map(|ring| match owner(ring, object).as_str() {
+                "local" => format!("{}:1", ring.local.replica),
                 other => other.to_owned(),
             });
             let names = names.collect::<Vec<_>>();
@@ -192,13 +195,13 @@ mod tests {
         }
         assert!(shares.len() == 3 && shares.values().all(|share| *share > 800), "{shares:?}");
 
-        let Owner::Peer(b) = zones[0].owner(object(2, 0)) else { panic!("it is b's") };
-        zones[0].open_circuit(&b);
-        assert_eq!(asked(&zones[0], object(2, 1)), "resting");
-        tokio::time::advance(REST).await;
-        assert_eq!(asked(&zones[0], object(2, 1)), "b:1");
-        tokio::time::advance(ttl - REST).await;
-        assert_eq!(asked(&zones[0], object(2, 1)), "nobody", "the news are too old");
-        assert!(zones[0].members().is_empty() && zones[0].key().is_some());
+        let Owner::Peer(b) = rings[0].owner(object(2, 0)) else { panic!("b wrote it") };
+        rings[0].open_circuit(&b);
+        assert_eq!(owner(&rings[0], object(2, 1)), "circuit open");
+        tokio::time::advance(COOL_DOWN).await;
+        assert_eq!(owner(&rings[0], object(2, 1)), "b:1");
+        tokio::time::advance(ttl - COOL_DOWN).await;
+        assert_eq!(owner(&rings[0], object(2, 1)), "local", "the membership has expired");
+        assert!(rings[0].members().is_empty() && rings[0].key().is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! Serves this replica's peers, and nobody else.
+//! Serves objects of this replica to authenticated peers.
 
 use std::convert::Infallible;
 use std::io;
@@ -19,8 +19,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use super::auth::PeerKey;
+use super::protocol::{IDLE_MAX, RANGE_BYTES_MAX};
 use super::ring::PeerRing;
-use super::{IDLE_MAX, RANGE_BYTES_MAX};
 use crate::accept::Connections;
 use crate::clock::WallClock;
 use crate::engine::cache::ObjectCache;
@@ -28,28 +29,29 @@ use crate::log::ids::ObjectId;
 use crate::metrics::Metrics;
 use crate::store::StoreError;
 
-/// Connections at once; of one more the request waits.
+/// Connections served at once; further ones wait.
 const CONNECTIONS_MAX: usize = 256;
-/// How long a connection may take to send a head, or lie idle: longer than the asking side lets it.
-const HEAD_MAX: Duration = Duration::from_secs(10).saturating_add(IDLE_MAX);
+/// Deadline of a request's head, including the idle time before it: longer than the client keeps an
+/// idle connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10).saturating_add(IDLE_MAX);
 
 type Body = UnsyncBoxBody<Bytes, StoreError>;
 
-/// What peers are served from.
+/// HTTP server for peers.
 #[derive(Debug)]
 pub struct PeerServer {
-    /// The bytes.
-    pub objects: Arc<ObjectCache>,
-    /// Whose secret lets peers in.
-    pub zone: Arc<PeerRing>,
-    /// The time that requests are held against.
+    /// Cache and source of the objects.
+    pub cache: Arc<ObjectCache>,
+    /// Ring whose key authenticates requests.
+    pub ring: Arc<PeerRing>,
+    /// Clock against which the age of requests is checked.
     pub clock: Arc<dyn WallClock>,
-    /// What is counted.
+    /// Metrics in which rejected requests are counted.
     pub metrics: Arc<Metrics>,
 }
 
 impl PeerServer {
-    /// Serves for as long as the process lives.
+    /// Serves until the process ends.
     pub fn start(self: Arc<Self>, listener: TcpListener) {
         // Never cancelled: peers read objects of this replica until the process ends.
         let connections = Connections::new(CONNECTIONS_MAX, CancellationToken::new());
@@ -57,7 +59,7 @@ impl PeerServer {
             let server = Arc::clone(&self);
             async move {
                 if let Err(error) = server.serve(stream).await {
-                    tracing::debug!(%error, "peer connection");
+                    tracing::debug!(%error, "peer connection failed");
                 }
             }
         });
@@ -71,35 +73,35 @@ impl PeerServer {
         });
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_MAX)
+            .header_read_timeout(HEAD_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service)
             .await
             .map_err(io::Error::other)
     }
 
-    /// The head goes out at once and says that the peer is at work; the body follows when the
-    /// bytes are there, and ends early when they cannot be had.
+    /// Responds with the head immediately, which tells the client that the peer is working; the body
+    /// follows when the bytes are available, and ends early if they are not.
     fn respond(&self, request: &Request<Incoming>) -> Response<Body> {
         let (method, uri, now_ms) = (request.method(), request.uri(), self.clock.now_ms());
-        let is_peer = |key: &super::PeerKey| key.verify(method, uri, request.headers(), now_ms);
-        if !self.zone.key().as_ref().is_some_and(is_peer) {
+        let is_peer = |key: &PeerKey| key.verify(method, uri, request.headers(), now_ms);
+        if !self.ring.key().as_ref().is_some_and(is_peer) {
             self.metrics.fetch.peer_rejected_requests.inc();
-            return refusal(StatusCode::UNAUTHORIZED);
+            return rejection(StatusCode::UNAUTHORIZED);
         }
-        let asked = (method == Method::GET).then(|| parse(uri)).flatten();
-        let Some((object, range)) = asked else { return refusal(StatusCode::NOT_FOUND) };
+        let requested = (method == Method::GET).then(|| parse_target(uri)).flatten();
+        let Some((object, range)) = requested else { return rejection(StatusCode::NOT_FOUND) };
         if range.end.saturating_sub(range.start) > RANGE_BYTES_MAX {
-            return refusal(StatusCode::BAD_REQUEST);
+            return rejection(StatusCode::BAD_REQUEST);
         }
-        let objects = Arc::clone(&self.objects);
+        let cache = Arc::clone(&self.cache);
         let read = async move {
-            match objects.read_for_peer(object, range).await {
+            match cache.read_for_peer(object, range).await {
                 Ok(bytes) => {
                     let checksum = Bytes::copy_from_slice(&crc32_iscsi(&bytes).to_be_bytes());
                     vec![Ok(Frame::data(checksum)), Ok(Frame::data(bytes))]
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "not given to a peer");
+                    tracing::debug!(%error, "cannot read an object for a peer");
                     vec![Err(error)]
                 }
             }
@@ -109,15 +111,16 @@ impl PeerServer {
     }
 }
 
-fn refusal(status: StatusCode) -> Response<Body> {
+/// Returns a response with an empty body.
+fn rejection(status: StatusCode) -> Response<Body> {
     let empty = Empty::new().map_err(|never: Infallible| match never {});
     let mut response = Response::new(empty.boxed_unsync());
     *response.status_mut() = status;
     response
 }
 
-/// `/objects/{id}?start=..&end=..`.
-fn parse(uri: &Uri) -> Option<(ObjectId, Range<u64>)> {
+/// Parses `/objects/{id}?start=..&end=..`.
+fn parse_target(uri: &Uri) -> Option<(ObjectId, Range<u64>)> {
     let object = ObjectId::parse(uri.path().strip_prefix("/objects/")?)?;
     let (start, end) = uri.query()?.split_once('&')?;
     let start = start.strip_prefix("start=")?.parse().ok()?;

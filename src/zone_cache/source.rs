@@ -1,4 +1,4 @@
-//! Reads objects from the zone: from a peer that has them or whose they are to read, or the store.
+//! Reads objects through the zone: from the peer that owns them, else from the store.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::RANGE_BYTES_MAX;
 use super::client::{PeerClient, PeerFailure};
+use super::protocol::RANGE_BYTES_MAX;
 use super::ring::{Owner, Peer, PeerRing};
 use crate::clock::WallClock;
 use crate::engine::cache::ObjectSource;
@@ -17,15 +17,15 @@ use crate::log::ids::ObjectId;
 use crate::metrics::{Metrics, PeerOutcome};
 use crate::store::StoreError;
 
-/// A peer that has not begun to answer by then gets the store beside it.
-const HEAD_MAX: Duration = Duration::from_millis(300);
-/// A peer that has not answered by then is given up.
-const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// Time after which a peer that has not started to respond is hedged with a read from the store.
+const HEDGE_AFTER: Duration = Duration::from_millis(300);
+/// Deadline of a peer's response.
+const PEER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The zone's memory before object storage.
+/// Reads from the zone's peers in preference to object storage.
 #[derive(Debug)]
 pub struct ZoneSource {
-    zone: Arc<PeerRing>,
+    ring: Arc<PeerRing>,
     store: Arc<dyn ObjectSource>,
     client: PeerClient,
     clock: Arc<dyn WallClock>,
@@ -33,15 +33,17 @@ pub struct ZoneSource {
 }
 
 impl ZoneSource {
-    /// `store` is the way out when no peer helps; it must ask none. Must be made inside a Tokio
-    /// runtime.
+    /// Creates a source that falls back to `store`, which must query no peer.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
     pub fn new(
-        zone: Arc<PeerRing>,
+        ring: Arc<PeerRing>,
         store: Arc<dyn ObjectSource>,
         clock: Arc<dyn WallClock>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { zone, store, client: PeerClient::new(), clock, metrics }
+        Self { ring, store, client: PeerClient::new(), clock, metrics }
     }
 
     async fn read_from(
@@ -50,41 +52,41 @@ impl ZoneSource {
         object: ObjectId,
         range: Range<u64>,
     ) -> Result<Bytes, StoreError> {
-        let deadline = Instant::now() + ANSWER_MAX;
+        let deadline = Instant::now() + PEER_TIMEOUT;
         let head = self.client.ask(peer, object, &range, self.clock.now_ms());
         let mut head = std::pin::pin!(head);
         tokio::select! {
             head = &mut head => {
                 let body = async { PeerClient::body(head?, &range).await };
-                match in_time(deadline, body).await {
-                    Ok(bytes) => return Ok(self.took(PeerOutcome::ok, bytes)),
-                    Err(failure) => self.failed(peer, &failure),
+                match before(deadline, body).await {
+                    Ok(bytes) => return Ok(self.record_success(PeerOutcome::ok, bytes)),
+                    Err(failure) => self.record_failure(peer, &failure),
                 }
                 return self.store.read(object, range.clone()).await;
             }
-            () = sleep(HEAD_MAX) => {}
+            () = sleep(HEDGE_AFTER) => {}
         }
         let late = async { PeerClient::body(head.await?, &range).await };
-        let mut late = std::pin::pin!(in_time(deadline, late));
+        let mut late = std::pin::pin!(before(deadline, late));
         let mut stored = self.store.read(object, range.clone());
         tokio::select! {
             late = &mut late => match late {
-                Ok(bytes) => Ok(self.took(PeerOutcome::late, bytes)),
+                Ok(bytes) => Ok(self.record_success(PeerOutcome::late, bytes)),
                 Err(failure) => {
-                    self.failed(peer, &failure);
+                    self.record_failure(peer, &failure);
                     stored.await
                 }
             },
             read = &mut stored => match (read, &mut late) {
                 (Ok(bytes), _) => {
-                    let detail = "the store was faster".to_owned();
-                    self.failed(peer, &PeerFailure { outcome: PeerOutcome::slow, detail });
+                    let detail = "the store responded first".to_owned();
+                    self.record_failure(peer, &PeerFailure { outcome: PeerOutcome::slow, detail });
                     Ok(bytes)
                 }
                 (Err(error), late) => match late.await {
-                    Ok(bytes) => Ok(self.took(PeerOutcome::late, bytes)),
+                    Ok(bytes) => Ok(self.record_success(PeerOutcome::late, bytes)),
                     Err(failure) => {
-                        self.failed(peer, &failure);
+                        self.record_failure(peer, &failure);
                         Err(error)
                     }
                 },
@@ -92,7 +94,7 @@ impl ZoneSource {
         }
     }
 
-    fn took(&self, outcome: PeerOutcome, bytes: Bytes) -> Bytes {
+    fn record_success(&self, outcome: PeerOutcome, bytes: Bytes) -> Bytes {
         self.metrics.fetch.peer_request(outcome);
         self.metrics.fetch.peer_bytes.inc_by(bytes.len() as u64);
         if outcome == PeerOutcome::ok {
@@ -101,20 +103,26 @@ impl ZoneSource {
         bytes
     }
 
-    fn failed(&self, peer: &Peer, failure: &PeerFailure) {
+    fn record_failure(&self, peer: &Peer, failure: &PeerFailure) {
         let (outcome, detail) = (failure.outcome, &failure.detail);
-        tracing::warn!(peer = peer.address, ?outcome, detail, "a peer is left alone for a while");
+        tracing::warn!(
+            peer = peer.address,
+            ?outcome,
+            detail,
+            "peer failed; circuit breaker opened"
+        );
         self.metrics.fetch.peer_request(outcome);
-        self.zone.open_circuit(peer);
+        self.ring.open_circuit(peer);
     }
 }
 
-async fn in_time(
+/// Awaits a response until `deadline`.
+async fn before(
     deadline: Instant,
-    answer: impl Future<Output = Result<Bytes, PeerFailure>>,
+    response: impl Future<Output = Result<Bytes, PeerFailure>>,
 ) -> Result<Bytes, PeerFailure> {
-    timeout_at(deadline, answer).await.unwrap_or_else(|_| {
-        let detail = format!("no answer within {ANSWER_MAX:?}");
+    timeout_at(deadline, response).await.unwrap_or_else(|_| {
+        let detail = format!("no response within {PEER_TIMEOUT:?}");
         Err(PeerFailure { outcome: PeerOutcome::slow, detail })
     })
 }
@@ -122,14 +130,14 @@ async fn in_time(
 #[async_trait]
 impl ObjectSource for ZoneSource {
     fn is_local_owner(&self, object: ObjectId) -> bool {
-        matches!(self.zone.owner(object), Owner::Local)
+        matches!(self.ring.owner(object), Owner::Local)
     }
 
     async fn read(&self, object: ObjectId, range: Range<u64>) -> Result<Bytes, StoreError> {
         if range.end.saturating_sub(range.start) > RANGE_BYTES_MAX {
             return self.store.read(object, range).await;
         }
-        match self.zone.owner(object) {
+        match self.ring.owner(object) {
             Owner::Local => {}
             Owner::CircuitOpen => self.metrics.fetch.peer_request(PeerOutcome::circuit_open),
             Owner::Peer(peer) => return self.read_from(&peer, object, range).await,

@@ -75,8 +75,8 @@ impl Replica {
         let objects = ObjectCache::new(Arc::new(through), 64 << 20).with_peer_source(origin);
         let objects = Arc::new(objects);
         let server = PeerServer {
-            objects: Arc::clone(&objects),
-            zone: Arc::clone(&zone),
+            cache: Arc::clone(&objects),
+            ring: Arc::clone(&zone),
             clock,
             metrics: Arc::clone(&metrics),
         };
