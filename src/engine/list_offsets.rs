@@ -1,4 +1,4 @@
-//! ListOffsets: where a partition begins and ends, and where a point in time lies in it.
+//! ListOffsets: resolves the ends of a partition, and offsets by timestamp.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -13,66 +13,70 @@ use crate::tasks;
 use crate::wire::record_batch::batches;
 use crate::wire::records;
 
-/// Runs of the index that are walked over at a time.
+/// Runs that a scan of the index requests at a time.
 const PAGE_RUNS: u32 = 1024;
 
-/// What is looked up.
+/// The offset to be resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetSpec {
     /// The log start offset.
     Earliest,
     /// The high watermark.
     Latest,
-    /// The first record that has the partition's greatest timestamp (KIP-734).
+    /// The first record with the partition's greatest timestamp (KIP-734).
     MaxTimestamp,
     /// The first record whose timestamp is at least this, in milliseconds.
     Timestamp(i64),
 }
 
-/// What was found. Both are −1 when no record answers.
+/// The resolved offset. Both fields are −1 if there is no such record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimestampAndOffset {
-    /// The record's timestamp in milliseconds; −1 for the ends of the log.
+    /// Timestamp of the record, in milliseconds; −1 for the ends of the log.
     pub timestamp: i64,
     /// The offset.
     pub offset: i64,
 }
 
 impl TimestampAndOffset {
-    const NOTHING: Self = Self { timestamp: -1, offset: -1 };
+    const NONE: Self = Self { timestamp: -1, offset: -1 };
+
+    fn of_log_end(offset: i64) -> Self {
+        Self { timestamp: -1, offset }
+    }
 }
 
-/// Why nothing could be looked up.
+/// Reason why an offset could not be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum ListOffsetsError {
-    /// The coordinator did not answer.
+    /// The coordinator failed.
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),
     /// The object could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The object does not hold what the index says.
+    /// The object or the coordinator's result is invalid.
     #[error("{0}")]
     Corrupt(&'static str),
 }
 
-/// Looks positions up.
+/// Resolves offsets.
 #[derive(Debug)]
 pub struct OffsetLookup {
     components: Components,
-    objects: Arc<ObjectCache>,
+    cache: Arc<ObjectCache>,
 }
 
 impl OffsetLookup {
-    /// Reads through `objects`, so that what is cached is not read again.
-    pub fn new(components: Components, objects: Arc<ObjectCache>) -> Self {
-        Self { components, objects }
+    /// Creates a lookup that reads objects through `cache`.
+    pub fn new(components: Components, cache: Arc<ObjectCache>) -> Self {
+        Self { components, cache }
     }
 
-    /// Looks up one position of one partition.
+    /// Resolves one offset of one partition.
     ///
     /// # Errors
-    /// [`ListOffsetsError`]; all of them are passing or alarms, none means "no such record".
+    /// [`ListOffsetsError`]. No error means "no such record".
     pub async fn resolve(
         &self,
         partition: TopicPartition,
@@ -81,21 +85,21 @@ impl OffsetLookup {
         match spec {
             OffsetSpec::Earliest => {
                 let found = self.find(partition, FindFrom::Offset(i64::MAX), 0).await?;
-                Ok(TimestampAndOffset { timestamp: -1, offset: found.watermarks.log_start_offset })
+                Ok(TimestampAndOffset::of_log_end(found.watermarks.log_start_offset))
             }
             OffsetSpec::Latest => {
                 let found = self.find(partition, FindFrom::Offset(i64::MAX), 0).await?;
-                Ok(TimestampAndOffset { timestamp: -1, offset: found.watermarks.high_watermark })
+                Ok(TimestampAndOffset::of_log_end(found.watermarks.high_watermark))
             }
-            OffsetSpec::MaxTimestamp => self.greatest(partition).await,
+            OffsetSpec::MaxTimestamp => self.max_timestamp(partition).await,
             OffsetSpec::Timestamp(timestamp) => self.first_at_or_after(partition, timestamp).await,
         }
     }
 
-    /// The watermarks of partitions, in order.
+    /// Returns the watermarks of partitions, in order.
     ///
     /// # Errors
-    /// What the coordinator answers.
+    /// The coordinator's error.
     pub async fn watermarks(
         &self,
         partitions: &[TopicPartition],
@@ -110,8 +114,9 @@ impl OffsetLookup {
         Ok(found.await?.into_iter().map(|found| found.watermarks).collect())
     }
 
-    /// The first run that promises such a record may not keep it: a run that the log start offset
-    /// cuts keeps the timestamp of what was cut off, and a batch's header is its producer's word.
+    /// Searches the runs in offset order. The first run that the index offers may contain no such
+    /// record: a run cut by the log start offset keeps the maximum timestamp of the records before
+    /// it, and a batch's header is set by its producer.
     async fn first_at_or_after(
         &self,
         partition: TopicPartition,
@@ -119,37 +124,37 @@ impl OffsetLookup {
     ) -> Result<TimestampAndOffset, ListOffsetsError> {
         let mut found = self.find(partition, FindFrom::Timestamp(timestamp), 1).await?;
         while let Some(last) = found.runs.last() {
-            let next = last.end_offset();
+            let next_offset = last.end_offset();
             for run in found.runs.iter().filter(|run| run.max_timestamp >= timestamp) {
                 let query = RecordQuery::AtOrAfter(timestamp);
-                if let Some(located) = self.search(partition, run, &found.watermarks, query).await?
-                {
-                    return Ok(located);
+                let record = self.search(partition, run, &found.watermarks, query).await?;
+                if let Some(record) = record {
+                    return Ok(record);
                 }
             }
-            found = self.find(partition, FindFrom::Offset(next), PAGE_RUNS).await?;
+            found = self.find(partition, FindFrom::Offset(next_offset), PAGE_RUNS).await?;
         }
-        Ok(TimestampAndOffset::NOTHING)
+        Ok(TimestampAndOffset::NONE)
     }
 
-    /// Opens runs from the greatest timestamp that they promise downwards, mostly one.
-    async fn greatest(
+    /// Searches the runs in descending order of their maximum timestamps, usually one.
+    async fn max_timestamp(
         &self,
         partition: TopicPartition,
     ) -> Result<TimestampAndOffset, ListOffsetsError> {
-        let mut best = TimestampAndOffset::NOTHING;
+        let mut best = TimestampAndOffset::NONE;
         let mut found = self.find(partition, FindFrom::MaxTimestamp, 1).await?;
         while let Some(run) = found.runs.pop() {
-            if let Some(located) =
-                self.search(partition, &run, &found.watermarks, RecordQuery::Greatest).await?
-                && rank(located.timestamp, located.offset) > rank(best.timestamp, best.offset)
+            let query = RecordQuery::MaxTimestamp;
+            if let Some(record) = self.search(partition, &run, &found.watermarks, query).await?
+                && rank(record.timestamp, record.offset) > rank(best.timestamp, best.offset)
             {
-                best = located;
+                best = record;
             }
             if best.timestamp >= run.max_timestamp {
                 break;
             }
-            found = self.next_in_rank(partition, &run).await?;
+            found = self.next_by_timestamp(partition, &run).await?;
             found.runs.retain(|next| {
                 rank(next.max_timestamp, next.base_offset) > rank(best.timestamp, best.offset)
             });
@@ -157,8 +162,8 @@ impl OffsetLookup {
         Ok(best)
     }
 
-    /// The run that promises the greatest timestamp after `before`, or none.
-    async fn next_in_rank(
+    /// Returns the run with the greatest maximum timestamp below that of `before`, if any.
+    async fn next_by_timestamp(
         &self,
         partition: TopicPartition,
         before: &Run,
@@ -183,10 +188,10 @@ impl OffsetLookup {
     ) -> Result<Found, ListOffsetsError> {
         let request = FindRequest { partition, from, bytes_max: u64::MAX, runs_max };
         let mut found = self.components.coordinator.find(vec![request]).await?;
-        found.pop().ok_or(ListOffsetsError::Corrupt("the coordinator answered nothing"))
+        found.pop().ok_or(ListOffsetsError::Corrupt("the coordinator returned no result"))
     }
 
-    /// The record within the run, among those that can be read.
+    /// Searches the readable records of a run.
     async fn search(
         &self,
         partition: TopicPartition,
@@ -194,50 +199,51 @@ impl OffsetLookup {
         watermarks: &Watermarks,
         query: RecordQuery,
     ) -> Result<Option<TimestampAndOffset>, ListOffsetsError> {
-        let bytes = self.objects.read(partition, run, ReadClass::CatchUp).await?;
-        let (base_offset, start) = (run.base_offset, watermarks.log_start_offset);
-        tasks::run_blocking(move || search_run(&bytes, base_offset, start, query)).await
+        let bytes = self.cache.read(partition, run, ReadClass::CatchUp).await?;
+        let (base_offset, log_start_offset) = (run.base_offset, watermarks.log_start_offset);
+        tasks::run_blocking(move || search_run(&bytes, base_offset, log_start_offset, query)).await
     }
 }
 
-/// Which record of a run is wanted.
+/// The record to be found in a run.
 #[derive(Clone, Copy, Debug)]
 enum RecordQuery {
-    /// The first with this timestamp or a later one.
+    /// The first record with at least this timestamp, in milliseconds.
     AtOrAfter(i64),
-    /// The first with the greatest timestamp.
-    Greatest,
+    /// The first record with the greatest timestamp.
+    MaxTimestamp,
 }
 
-/// Greater timestamps first, and of equal ones the lower offset.
+/// Orders by timestamp, and equal timestamps by descending offset.
 fn rank(timestamp: i64, offset: i64) -> (i64, Reverse<i64>) {
     (timestamp, Reverse(offset))
 }
 
 fn search_run(
     bytes: &[u8],
-    base_offset: i64,
+    mut base_offset: i64,
     log_start_offset: i64,
     query: RecordQuery,
 ) -> Result<Option<TimestampAndOffset>, ListOffsetsError> {
-    let mut base_offset = base_offset;
     let mut best: Option<TimestampAndOffset> = None;
     for batch in batches(bytes) {
-        let batch = batch
-            .map_err(|_| ListOffsetsError::Corrupt("the object does not hold a batch there"))?;
-        let cut = log_start_offset.saturating_sub(base_offset);
-        let delta_min = i32::try_from(cut.max(0)).unwrap_or(i32::MAX);
+        let batch =
+            batch.map_err(|_| ListOffsetsError::Corrupt("the object does not match the index"))?;
+        let deleted = log_start_offset.saturating_sub(base_offset);
+        let delta_min = i32::try_from(deleted.max(0)).unwrap_or(i32::MAX);
         let unreadable = |_| ListOffsetsError::Corrupt("the records of a batch cannot be read");
         let record = match query {
             _ if delta_min > batch.last_offset_delta() => None,
             RecordQuery::AtOrAfter(timestamp) => {
                 records::first_at_or_after(&batch, timestamp, delta_min).map_err(unreadable)?
             }
-            // Opening is dear, and a batch that promises no more cannot be better.
-            RecordQuery::Greatest if best.is_some_and(|b| b.timestamp >= batch.max_timestamp()) => {
+            // Decompression is expensive, and this batch cannot contain a greater timestamp.
+            RecordQuery::MaxTimestamp
+                if best.is_some_and(|b| b.timestamp >= batch.max_timestamp()) =>
+            {
                 None
             }
-            RecordQuery::Greatest => {
+            RecordQuery::MaxTimestamp => {
                 records::max_timestamp_record(&batch, delta_min).map_err(unreadable)?
             }
         };

@@ -1,8 +1,8 @@
-//! Memory for requests: room is taken before bytes are read.
+//! Memory limiter: requests acquire a permit before their bytes are read.
 //!
-//! One [`MemoryLimiter`] bounds the replica, a [`ConnectionQuota`] of it each connection. A connection that has
-//! spent its share waits for itself alone; when the replica's budget is spent all who need some
-//! wait, first come first served. Whoever waits does not read its socket.
+//! A [`MemoryLimiter`] bounds the replica, a [`ConnectionQuota`] each connection. A connection that
+//! has exhausted its quota waits for its own requests only. When the limiter is exhausted, all
+//! connections that need memory wait, in FIFO order. A waiting connection does not read its socket.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,107 +12,110 @@ use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 
-/// What a request costs beyond its bytes: bookkeeping, so that empty ones are not free.
-const REQUEST_BYTES: usize = 1 << 10;
+/// Cost of a request in addition to its bytes, so that empty requests are not free.
+const REQUEST_OVERHEAD_BYTES: usize = 1 << 10;
 
-/// No more is taken: the replica drains.
+/// The replica accepts no more requests, because it is draining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the replica takes no more requests")]
-pub struct Closed;
+#[error("the replica is shutting down and accepts no more requests")]
+pub struct ShuttingDown;
 
-/// Bytes of requests that a replica may hold.
+/// Limits the bytes of requests that a replica holds.
 #[derive(Debug)]
 pub struct MemoryLimiter {
     bytes: usize,
-    free: Arc<Semaphore>,
+    semaphore: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
 impl MemoryLimiter {
-    /// A budget of `bytes`, at most 4 GiB.
+    /// Creates a limiter of `bytes` bytes, at most 4 GiB.
     pub fn new(bytes: usize, metrics: Arc<Metrics>) -> Arc<Self> {
         let bytes = bytes.min(u32::MAX as usize);
-        Arc::new(Self { bytes, free: Arc::new(Semaphore::new(bytes)), metrics })
+        Arc::new(Self { bytes, semaphore: Arc::new(Semaphore::new(bytes)), metrics })
     }
 
-    /// A connection's share: it never holds more than `bytes` of the budget at once.
+    /// Creates a connection's quota: it never holds more than `bytes` bytes at once.
     pub fn quota(self: &Arc<Self>, bytes: usize) -> ConnectionQuota {
         let bytes = bytes.min(self.bytes);
-        ConnectionQuota { budget: Arc::clone(self), bytes, free: Arc::new(Semaphore::new(bytes)) }
+        let semaphore = Arc::new(Semaphore::new(bytes));
+        ConnectionQuota { limiter: Arc::clone(self), bytes, semaphore }
     }
 
-    /// Bytes in all.
+    /// Returns the limit, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes that nobody holds.
+    /// Returns the bytes that are free.
     pub fn available(&self) -> usize {
-        self.free.available_permits()
+        self.semaphore.available_permits()
     }
 
-    /// From now on everybody who asks is told [`Closed`].
+    /// Fails all waiting and future acquisitions with [`ShuttingDown`].
     pub fn close(&self) {
-        self.free.close();
+        self.semaphore.close();
     }
 }
 
-/// One connection's share of a [`MemoryLimiter`].
+/// One connection's quota of a [`MemoryLimiter`].
 #[derive(Debug)]
 pub struct ConnectionQuota {
-    budget: Arc<MemoryLimiter>,
+    limiter: Arc<MemoryLimiter>,
     bytes: usize,
-    free: Arc<Semaphore>,
+    semaphore: Arc<Semaphore>,
 }
 
-/// Bytes that are held until this is dropped.
+/// Bytes that are held until the permit is dropped.
 #[derive(Debug)]
 pub struct MemoryPermit {
-    _of_share: OwnedSemaphorePermit,
-    _of_budget: OwnedSemaphorePermit,
-    /// How long it was waited for.
+    _of_quota: OwnedSemaphorePermit,
+    _of_limiter: OwnedSemaphorePermit,
+    /// Time spent waiting for it.
     pub waited: Duration,
 }
 
 impl ConnectionQuota {
-    /// Takes room for a request of so many bytes. One that is larger than the share, or than the
-    /// budget, takes all of it: it goes alone rather than never.
+    /// Acquires a permit for a request of `request_bytes` bytes. A request larger than the quota or
+    /// the limiter acquires all of it, and so proceeds alone instead of never.
     ///
     /// # Errors
-    /// [`Closed`] once the replica drains.
+    /// [`ShuttingDown`] once the replica drains.
     ///
     /// # Cancel safety
-    /// Dropped before it returns, nothing was taken; its place in the queue is lost.
-    pub async fn acquire(&self, request_bytes: usize) -> Result<MemoryPermit, Closed> {
-        let wanted = request_bytes.saturating_add(REQUEST_BYTES);
+    /// If dropped before it returns, nothing is held; the place in the queue is lost.
+    pub async fn acquire(&self, request_bytes: usize) -> Result<MemoryPermit, ShuttingDown> {
+        let cost = request_bytes.saturating_add(REQUEST_OVERHEAD_BYTES);
+        let limiter = &self.limiter;
         let mut waited = Duration::ZERO;
-        // First the own share: who waits for himself must not stand in the way of others.
-        let of_share = acquire(&self.free, wanted.min(self.bytes), &mut waited).await?;
-        let of_budget =
-            acquire(&self.budget.free, wanted.min(self.budget.bytes), &mut waited).await?;
+        // The quota first: while it is exhausted, the connection must not hold up others.
+        let of_quota = acquire_many(&self.semaphore, cost.min(self.bytes), &mut waited).await?;
+        let of_limiter =
+            acquire_many(&limiter.semaphore, cost.min(limiter.bytes), &mut waited).await?;
         if !waited.is_zero() {
-            self.budget.metrics.clients.memory_pool_waits.inc();
+            limiter.metrics.clients.memory_pool_waits.inc();
         }
-        Ok(MemoryPermit { _of_share: of_share, _of_budget: of_budget, waited })
+        Ok(MemoryPermit { _of_quota: of_quota, _of_limiter: of_limiter, waited })
     }
 }
 
-/// Only a wait counts: being slow to take what is free is nobody's fault, and must not be told to a
-/// client as throttling.
-async fn acquire(
-    free: &Arc<Semaphore>,
+/// Acquires `bytes` permits and adds the waiting time to `waited`. Only an actual wait counts: time
+/// spent acquiring free permits must not be reported to a client as throttling.
+async fn acquire_many(
+    semaphore: &Arc<Semaphore>,
     bytes: usize,
     waited: &mut Duration,
-) -> Result<OwnedSemaphorePermit, Closed> {
+) -> Result<OwnedSemaphorePermit, ShuttingDown> {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-    match Arc::clone(free).try_acquire_many_owned(bytes) {
+    match Arc::clone(semaphore).try_acquire_many_owned(bytes) {
         Ok(permit) => return Ok(permit),
-        Err(TryAcquireError::Closed) => return Err(Closed),
+        Err(TryAcquireError::Closed) => return Err(ShuttingDown),
         Err(TryAcquireError::NoPermits) => {}
     }
-    let begun = Instant::now();
-    let permit = Arc::clone(free).acquire_many_owned(bytes).await.map_err(|_| Closed)?;
-    *waited += begun.elapsed();
+    let started = Instant::now();
+    let acquired = Arc::clone(semaphore).acquire_many_owned(bytes).await;
+    let permit = acquired.map_err(|_| ShuttingDown)?;
+    *waited += started.elapsed();
     Ok(permit)
 }
 
@@ -124,29 +127,29 @@ mod tests {
 
     const KIB: usize = 1 << 10;
 
-    fn budget(kib: usize) -> Arc<MemoryLimiter> {
+    fn limiter(kib: usize) -> Arc<MemoryLimiter> {
         MemoryLimiter::new(kib * KIB, Arc::default())
     }
 
     #[tokio::test]
-    async fn a_share_ends_before_the_budget_does() {
-        let budget = budget(100);
-        let (greedy, modest) = (budget.quota(40 * KIB), budget.quota(40 * KIB));
+    async fn exhausted_quota_leaves_the_limiter_to_others() {
+        let limiter = limiter(100);
+        let (greedy, modest) = (limiter.quota(40 * KIB), limiter.quota(40 * KIB));
         let first = greedy.acquire(29 * KIB).await.unwrap();
-        assert!(greedy.acquire(10 * KIB).now_or_never().is_none(), "30 of its 40 are taken");
-        assert_eq!(budget.available(), 70 * KIB, "who waits for himself holds nothing");
+        assert!(greedy.acquire(10 * KIB).now_or_never().is_none(), "30 of its 40 are held");
+        assert_eq!(limiter.available(), 70 * KIB, "a waiting connection holds no more");
         let _other = modest.acquire(39 * KIB).now_or_never().unwrap().unwrap();
         drop(first);
         assert!(greedy.acquire(10 * KIB).now_or_never().is_some());
-        assert_eq!(budget.available(), 60 * KIB);
+        assert_eq!(limiter.available(), 60 * KIB);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_larger_than_everything_goes_alone() {
-        let budget = budget(10);
-        let quota = budget.quota(usize::MAX);
+    async fn request_above_the_limit_proceeds_alone() {
+        let limiter = limiter(10);
+        let quota = limiter.quota(usize::MAX);
         let alone = quota.acquire(1 << 30).await.unwrap();
-        assert_eq!((budget.available(), alone.waited), (0, Duration::ZERO));
+        assert_eq!((limiter.available(), alone.waited), (0, Duration::ZERO));
         let second = tokio::time::timeout(Duration::from_secs(9), quota.acquire(0)).await;
         assert!(second.is_err());
         drop(alone);
@@ -154,11 +157,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_budget_says_so() {
-        let budget = budget(10);
-        let quota = budget.quota(KIB);
-        let waits = quota.acquire(0);
-        budget.close();
-        assert_eq!(waits.await.unwrap_err(), Closed);
+    async fn closed_limiter_fails_acquisitions() {
+        let limiter = limiter(10);
+        let quota = limiter.quota(KIB);
+        let waiting = quota.acquire(0);
+        limiter.close();
+        assert_eq!(waiting.await.unwrap_err(), ShuttingDown);
     }
 }

@@ -1,7 +1,7 @@
-//! The use cases: produce, fetch, look offsets up.
+//! The use cases: produce, fetch and ListOffsets.
 //!
-//! Invariant: knows the [`crate::store::Store`] and [`crate::coordinator::Coordinator`] ports, never
-//! an adapter, a socket or a Kafka request.
+//! Invariant: depends on the [`crate::store::Store`] and [`crate::coordinator::Coordinator`] ports,
+//! never on an adapter, a socket or a Kafka request.
 
 pub mod cache;
 pub mod fetch;
@@ -17,18 +17,18 @@ use crate::entropy::Entropy;
 use crate::retry::{Delays, RetryPolicy};
 use crate::store::Store;
 
-/// What the engine works with; all of it is injected.
+/// Dependencies of the engine.
 #[derive(Clone, Debug)]
 pub struct Components {
-    /// Object storage; calls that meet a passing fault are repeated.
+    /// Object storage, with retries of transient errors.
     pub store: Arc<dyn Store>,
-    /// The same without repetitions: uploads have deadlines, retries and hedges of their own.
+    /// The same without retries: uploads have deadlines, retries and hedges of their own.
     pub uploads: Arc<dyn Store>,
     /// The batch coordinator.
     pub coordinator: Arc<dyn Coordinator>,
-    /// Wall-clock time, for append times and the age of objects.
+    /// Wall clock, for append times and the age of objects.
     pub clock: Arc<dyn WallClock>,
-    /// Randomness, for jitter and ids.
+    /// Source of randomness, for jitter and ids.
     pub entropy: Arc<Entropy>,
 }
 

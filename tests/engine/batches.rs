@@ -105,7 +105,7 @@ impl Batch {
         ProducedBatch {
             partition: partition(to),
             profile,
-            claim: checked.claim,
+            metadata: checked.claim,
             batch: checked.bytes,
         }
     }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use odradek::coordinator::faulty::{self, Operation as Call};
-use odradek::engine::produce::{FlushProfile, ProduceSettings, RowOutcome, UploadSettings};
+use odradek::engine::produce::{AppendOutcome, FlushProfile, ProduceSettings, UploadSettings};
 use odradek::store::faulty::{Fault, StoreOperation};
 use odradek::store::{Certainty, StoreErrorKind};
 use tokio::time::{Instant, timeout};
@@ -57,7 +57,7 @@ impl Producer<'_> {
                 let reported = match timeout(deadline - Instant::now(), reply).await {
                     Err(_) => Reported::Timeout,
                     Ok(outcomes) => match outcomes.expect("an answer")[..] {
-                        [RowOutcome::CoordinatorLost, _] | [_, RowOutcome::CoordinatorLost] => {
+                        [AppendOutcome::MetadataLost, _] | [_, AppendOutcome::MetadataLost] => {
                             Reported::StorageError
                         }
                         [first, second] => {

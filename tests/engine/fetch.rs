@@ -174,7 +174,7 @@ async fn a_broken_object_fails_its_partition_alone() {
     writer.write(1, fast(1, "good")).await;
     let key = writer.objects().await.remove(0);
     let good = writer.memory.get(&key, None).await.unwrap();
-    let batch_bytes = fast(0, "a").claim.bytes;
+    let batch_bytes = fast(0, "a").metadata.bytes;
     let set = |at: usize, byte: u8| {
         let mut bytes = BytesMut::from(&good[..]);
         bytes[at] = byte;
@@ -228,7 +228,7 @@ async fn an_index_that_names_a_strangers_bytes_is_not_believed() {
     let writer = Replica::new().await;
     writer.send(1, vec![fast(0, "a"), fast(1, "b")]).await.await.unwrap();
     let object = parse_wal_key(&writer.objects().await[0]).expect("it is one of ours");
-    let claim = fast(0, "a").claim;
+    let claim = fast(0, "a").metadata;
     let wrong = |index, to, start, batches| {
         let parts = vec![Part { index, partition: partition(to), start, batches }];
         Commit { object, sealed_ms: NOW, parts }

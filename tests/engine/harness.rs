@@ -12,9 +12,9 @@ use odradek::engine::Components;
 use odradek::engine::cache::{ObjectCache, StoreSource};
 use odradek::engine::fetch::{FetchSpec, FetchedPartition, Fetcher, LongPolls, PartitionFetch};
 use odradek::engine::list_offsets::OffsetLookup;
-use odradek::engine::memory::{Closed, MemoryLimiter, MemoryPermit};
+use odradek::engine::memory::{MemoryLimiter, MemoryPermit, ShuttingDown};
 use odradek::engine::produce::{
-    AppendResult, ConnectionId, ProduceSettings, ProducedBatch, Producer, RowOutcome,
+    AppendOutcome, AppendResult, ConnectionId, ProduceSettings, ProducedBatch, Producer,
     UploadSettings,
 };
 use odradek::entropy::Entropy;
@@ -135,7 +135,7 @@ impl Replica {
     }
 
     /// Memory for rows, as a connection takes it before it reads them.
-    pub(crate) async fn room(&self, rows: &[ProducedBatch]) -> Result<MemoryPermit, Closed> {
+    pub(crate) async fn room(&self, rows: &[ProducedBatch]) -> Result<MemoryPermit, ShuttingDown> {
         let bytes = rows.iter().map(|row| row.batch.len()).sum();
         self.budget.quota(usize::MAX).acquire(bytes).await
     }
@@ -182,9 +182,9 @@ pub(crate) fn fetch(partitions: &[(i32, i64)], wait: Duration) -> FetchSpec {
 }
 
 #[track_caller]
-pub(crate) fn offset(outcome: RowOutcome) -> i64 {
+pub(crate) fn offset(outcome: AppendOutcome) -> i64 {
     match outcome {
-        RowOutcome::Decided { outcome: CommitOutcome::Committed { base_offset }, .. } => {
+        AppendOutcome::Decided { outcome: CommitOutcome::Committed { base_offset }, .. } => {
             base_offset
         }
         other => panic!("not committed: {other:?}"),
@@ -193,9 +193,9 @@ pub(crate) fn offset(outcome: RowOutcome) -> i64 {
 
 /// The offset of a batch that lies in the log, whether now or before.
 #[track_caller]
-pub(crate) fn offset_at_last(outcome: RowOutcome) -> i64 {
+pub(crate) fn offset_at_last(outcome: AppendOutcome) -> i64 {
     match outcome {
-        RowOutcome::Decided {
+        AppendOutcome::Decided {
             outcome:
                 CommitOutcome::Committed { base_offset } | CommitOutcome::Duplicate { base_offset, .. },
             ..

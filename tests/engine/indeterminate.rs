@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use odradek::coordinator::faulty::{self, Operation as Call};
-use odradek::engine::produce::{FlushProfile, RowOutcome};
+use odradek::engine::produce::{AppendOutcome, FlushProfile};
 use odradek::store::faulty::{Fault, StoreOperation};
 use tokio::time::Duration;
 
@@ -39,7 +39,7 @@ async fn a_commit_in_doubt_is_repeated_and_doubles_nothing() {
         replica.coordinator.script(Call::Commit, faults);
         let idempotent = Batch::of(&["idempotent"]).sequence(0).to(0, FlushProfile::Fast);
         let outcomes = replica.send(1, vec![fast(0, "plain"), idempotent]).await.await.unwrap();
-        let offsets: Vec<i64> = outcomes.rows.into_iter().map(offset).collect();
+        let offsets: Vec<i64> = outcomes.outcomes.into_iter().map(offset).collect();
         assert_eq!(offsets, [0, 1], "the first commit's outcome, whatever call told it");
         assert_eq!(replica.coordinator.calls(Call::Commit), 6);
         assert_eq!(replica.store.calls(StoreOperation::Put), 1);
@@ -53,7 +53,7 @@ async fn lost_metadata_is_answered_and_acknowledges_nothing() {
     let replica = Replica::new().await;
     replica.coordinator.script(Call::Commit, [faulty::Fault::METADATA_LOST]);
     let outcomes = replica.send(1, vec![fast(0, "a"), fast(1, "b")]).await.await.unwrap();
-    assert_eq!(outcomes.rows, [RowOutcome::CoordinatorLost; 2]);
+    assert_eq!(outcomes.outcomes, [AppendOutcome::MetadataLost; 2]);
     assert!(replica.read(0, 0).await.is_empty());
     // The process lives, and so may the coordinator again.
     assert_eq!(replica.write(1, fast(0, "again")).await, 0);
@@ -76,11 +76,11 @@ async fn what_waits_behind_a_lost_part_is_lost_with_it() {
     let open = replica.send(1, vec![fast(0, "open")]).await;
     let stranger = replica.send(2, vec![fast(0, "stranger")]).await;
     for reply in [first, sealed, open] {
-        assert_eq!(reply.await.unwrap().rows, [RowOutcome::CoordinatorLost]);
+        assert_eq!(reply.await.unwrap().outcomes, [AppendOutcome::MetadataLost]);
     }
     assert_eq!(offset(stranger.await.unwrap()[0]), 0);
     let outcomes = uploading.await.unwrap();
-    assert_eq!(outcomes[0], RowOutcome::CoordinatorLost);
+    assert_eq!(outcomes[0], AppendOutcome::MetadataLost);
     assert_eq!(offset(outcomes[1]), 0, "another partition owes it no order");
     assert_eq!(replica.write(1, fast(0, "repeated")).await, 1);
     assert_eq!(replica.read(0, 0).await.len(), 2);
@@ -96,9 +96,9 @@ async fn in_the_order_of_objects_nothing_follows_a_lost_one() {
     tokio::time::sleep(SECOND).await;
     let stranger = replica.send(2, vec![fast(1, "stranger")]).await;
     for reply in [first, stranger] {
-        assert_eq!(reply.await.unwrap().rows, [RowOutcome::CoordinatorLost]);
+        assert_eq!(reply.await.unwrap().outcomes, [AppendOutcome::MetadataLost]);
     }
     let late = replica.send(3, vec![fast(1, "late")]).await;
-    assert_eq!(late.await.unwrap().rows, [RowOutcome::CoordinatorLost]);
+    assert_eq!(late.await.unwrap().outcomes, [AppendOutcome::MetadataLost]);
     replica.producer.drain().await;
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use odradek::coordinator::{CommitOutcome, Coordinator as _, FindFrom, FindRequest};
 use odradek::engine::fetch::{FetchError, FetchSpec, FetchedPartition, PartitionFetch};
-use odradek::engine::produce::{FlushProfile, RowOutcome};
+use odradek::engine::produce::{AppendOutcome, FlushProfile};
 use odradek::entropy::Entropy;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -85,7 +85,7 @@ impl Producer {
             let Some(sent) = self.in_flight.front() else { return Ok(()) };
             let number = timeout(ANSWERED_WITHIN, stream.read_u64()).await??;
             let outcome = replica.produce.outcomes.take(number).expect("it was put there");
-            let RowOutcome::Decided { outcome, .. } = outcome else {
+            let AppendOutcome::Decided { outcome, .. } = outcome else {
                 return Err(io::Error::other("the coordinator is lost"));
             };
             match outcome {

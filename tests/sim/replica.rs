@@ -11,7 +11,7 @@ use odradek::engine::cache::{ObjectCache, StoreSource};
 use odradek::engine::fetch::{FetchSpec, FetchedPartition, Fetcher, LongPolls};
 use odradek::engine::memory::MemoryLimiter;
 use odradek::engine::produce::{
-    AppendResult, ConnectionId, ProduceSettings, ProducedBatch, Producer, RowOutcome,
+    AppendOutcome, AppendResult, ConnectionId, ProduceSettings, ProducedBatch, Producer,
     UploadSettings,
 };
 use odradek::entropy::Entropy;
@@ -46,7 +46,7 @@ pub(crate) struct ReplicaSpec {
 #[derive(Debug, Default)]
 pub(crate) struct ProduceExchange {
     pub(crate) rows: Table<ProducedBatch>,
-    pub(crate) outcomes: Table<RowOutcome>,
+    pub(crate) outcomes: Table<AppendOutcome>,
 }
 
 /// A replica's use cases.

@@ -1,4 +1,4 @@
-//! Wakes waiting fetches when the coordinator's events say that there is more to read.
+//! Wakes long-polling fetches when the coordinator's events announce new records.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -11,37 +11,38 @@ use crate::coordinator::Event;
 use crate::log::ids::TopicPartition;
 use crate::metrics::Metrics;
 
-/// Who waits for which partition, and what the events have told so far.
+/// Waiting fetches by partition, and the tail index that the same events keep up to date.
 #[derive(Debug, Default)]
 pub struct LongPolls {
-    waiters: Mutex<HashMap<TopicPartition, Vec<Weak<Notify>>>>,
+    waiting: Mutex<HashMap<TopicPartition, Vec<Weak<Notify>>>>,
     tail: TailIndex,
     metrics: Arc<Metrics>,
 }
 
-/// A fetch that waits; dropping it ends the registration.
+/// A registered fetch. Dropping it ends the registration.
 #[derive(Debug)]
-pub(crate) struct LongPoll {
+pub(super) struct LongPoll {
     notify: Arc<Notify>,
     partitions: Vec<TopicPartition>,
     long_polls: Arc<LongPolls>,
 }
 
 impl LongPoll {
-    /// Returns at once if a wake-up came since the registration or the last call.
-    pub(crate) async fn notified(&self) {
+    /// Waits for an event. Returns immediately if one has arrived since the registration or the
+    /// last call.
+    pub(super) async fn notified(&self) {
         self.notify.notified().await;
     }
 }
 
 impl Drop for LongPoll {
     fn drop(&mut self) {
-        let mut map = self.long_polls.lock();
+        let mut waiting = self.long_polls.waiting.lock();
         for partition in &self.partitions {
-            if let Some(waiters) = map.get_mut(partition) {
-                waiters.retain(|w| w.as_ptr() != Arc::as_ptr(&self.notify) && w.strong_count() > 0);
-                if waiters.is_empty() {
-                    map.remove(partition);
+            if let Some(polls) = waiting.get_mut(partition) {
+                polls.retain(|p| p.as_ptr() != Arc::as_ptr(&self.notify) && p.strong_count() > 0);
+                if polls.is_empty() {
+                    waiting.remove(partition);
                 }
             }
         }
@@ -49,31 +50,32 @@ impl Drop for LongPoll {
 }
 
 impl LongPolls {
-    /// Takes note of what it hears in `metrics`.
+    /// Creates an empty registry that counts events in `metrics`.
     pub fn with_metrics(metrics: Arc<Metrics>) -> Self {
         Self { metrics, ..Self::default() }
     }
 
-    pub(crate) fn register(
+    /// Registers a fetch of these partitions.
+    pub(super) fn register(
         self: &Arc<Self>,
         partitions: impl Iterator<Item = TopicPartition>,
     ) -> LongPoll {
         let notify = Arc::new(Notify::new());
         let partitions: Vec<_> = partitions.collect();
-        let mut map = self.lock();
+        let mut waiting = self.waiting.lock();
         for partition in &partitions {
-            map.entry(*partition).or_default().push(Arc::downgrade(&notify));
+            waiting.entry(*partition).or_default().push(Arc::downgrade(&notify));
         }
-        drop(map);
+        drop(waiting);
         LongPoll { notify, partitions, long_polls: Arc::clone(self) }
     }
 
-    /// The ends of partitions.
-    pub(crate) fn tail(&self) -> &TailIndex {
+    /// Returns the tail index.
+    pub(super) fn tail(&self) -> &TailIndex {
         &self.tail
     }
 
-    /// Takes note of the event, then wakes whoever it concerns.
+    /// Applies an event to the tail index, then wakes the fetches that it concerns.
     pub fn apply(&self, event: &Event) {
         self.tail.apply(event);
         if let Event::Committed { runs, .. } = event {
@@ -81,33 +83,29 @@ impl LongPolls {
         }
         match event {
             Event::Committed { partition, .. } | Event::Trimmed { partition, .. } => {
-                if let Some(waiters) = self.lock().get(partition) {
-                    wake(waiters);
+                if let Some(polls) = self.waiting.lock().get(partition) {
+                    wake(polls);
                 }
             }
-            Event::Gap => self.lock().values().for_each(|waiters| wake(waiters)),
+            Event::Gap => self.waiting.lock().values().for_each(|polls| wake(polls)),
             Event::Bound(_) | Event::TopicDeleted(_) => {}
         }
     }
 
-    /// Applies events until the coordinator is gone, handing each to `also` as well.
+    /// Applies events until the subscription ends, and passes each of them to `also`.
     pub async fn apply_events(&self, mut events: mpsc::Receiver<Event>, also: impl Fn(&Event)) {
-        self.tail.set_following(true);
+        self.tail.set_subscribed(true);
         while let Some(event) = events.recv().await {
             self.apply(&event);
             also(&event);
         }
-        self.tail.set_following(false);
-    }
-
-    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<TopicPartition, Vec<Weak<Notify>>>> {
-        self.waiters.lock()
+        self.tail.set_subscribed(false);
     }
 }
 
-fn wake(waiters: &[Weak<Notify>]) {
-    for waiter in waiters {
-        if let Some(notify) = waiter.upgrade() {
+fn wake(polls: &[Weak<Notify>]) {
+    for poll in polls {
+        if let Some(notify) = poll.upgrade() {
             notify.notify_one();
         }
     }

@@ -1,27 +1,27 @@
-//! The ends of partitions, kept by following the coordinator's events, so that who reads the tail
-//! asks nobody.
+//! In-memory index of the newest runs of partitions, so that tailing reads need no query.
 //!
-//! A partition enters the index with an answer of the coordinator, and events carry it on from
-//! there. What does not join on what is known (an event was missed) throws the partition out, and
-//! the next reader asks again. Nothing is known while nobody follows.
+//! A partition enters the index with a result of the coordinator and is kept up to date by the
+//! coordinator's events. An event that does not continue the cached runs reveals a missed one: the
+//! partition is removed, and the next read queries the coordinator. The index is empty while the
+//! replica has no subscription.
 //!
-//! The index may lag behind the coordinator by as long as an event travels. So it never says that
-//! an offset is out of range: it says nothing, and the coordinator is asked.
+//! The index lags behind the coordinator by the propagation delay of events. It therefore never
+//! reports an offset as out of range; it returns nothing, and the coordinator is queried.
 
 use std::collections::{HashMap, VecDeque};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::coordinator::{Event, FindFrom, FindRequest, Found, Watermarks};
 use crate::log::batch::Run;
 use crate::log::ids::TopicPartition;
 
-/// Partitions kept at most; beyond, any other one makes room.
+/// Maximum number of cached partitions; an arbitrary one is evicted beyond it.
 const PARTITIONS_MAX: usize = 16_384;
-/// Runs kept of one partition; who reads further back asks the coordinator.
+/// Maximum number of cached runs per partition; older ones are left to the coordinator.
 const RUNS_MAX: usize = 128;
 
-/// What is known of a partition's end.
+/// The newest runs of a partition.
 #[derive(Debug)]
 struct CachedTail {
     watermarks: Watermarks,
@@ -31,34 +31,35 @@ struct CachedTail {
 
 #[derive(Debug)]
 enum Entry {
-    /// Somebody asks the coordinator. Has something happened since, its answer may be old.
+    /// Queries to the coordinator are in flight. Their results are stale if an event has arrived
+    /// since.
     Querying {
         queries: usize,
-        stale: bool,
+        is_stale: bool,
     },
-    CachedTail(CachedTail),
+    Cached(CachedTail),
 }
 
 #[derive(Debug, Default)]
-struct State {
-    following: bool,
+struct IndexState {
+    is_subscribed: bool,
     partitions: HashMap<TopicPartition, Entry>,
 }
 
-/// The index; shared by all fetches of a replica.
+/// The index, shared by all fetches of a replica.
 #[derive(Debug, Default)]
-pub(crate) struct TailIndex(Mutex<State>);
+pub(super) struct TailIndex(Mutex<IndexState>);
 
-/// Questions to the coordinator on whose answers the index may build.
+/// A query to the coordinator whose results may enter the index.
 #[derive(Debug)]
-pub(crate) struct PendingQuery<'a> {
-    tail: &'a TailIndex,
+pub(super) struct PendingQuery<'a> {
+    index: &'a TailIndex,
     partitions: Vec<TopicPartition>,
 }
 
 impl Drop for PendingQuery<'_> {
     fn drop(&mut self) {
-        let mut state = self.tail.lock();
+        let mut state = self.index.0.lock();
         for partition in &self.partitions {
             if let Some(Entry::Querying { queries, .. }) = state.partitions.get_mut(partition) {
                 *queries -= 1;
@@ -71,153 +72,150 @@ impl Drop for PendingQuery<'_> {
 }
 
 impl TailIndex {
-    /// The answer to `request`, where the index has it.
-    pub(crate) fn look(&self, request: &FindRequest) -> Option<Found> {
-        let state = self.lock();
-        let Some(Entry::CachedTail(known)) = state.partitions.get(&request.partition) else {
-            return None;
-        };
+    /// Returns the result of `request` if it is cached.
+    pub(super) fn find(&self, request: &FindRequest) -> Option<Found> {
         let FindFrom::Offset(offset) = request.from else { return None };
-        known.find(offset, request.bytes_max, request.runs_max as usize)
-    }
-
-    /// The high watermark, where it is known.
-    pub(crate) fn end(&self, partition: TopicPartition) -> Option<i64> {
-        match self.lock().partitions.get(&partition) {
-            Some(Entry::CachedTail(known)) => Some(known.watermarks.high_watermark),
+        match self.0.lock().partitions.get(&request.partition) {
+            Some(Entry::Cached(tail)) => {
+                tail.find(offset, request.bytes_max, request.runs_max as usize)
+            }
             _ => None,
         }
     }
 
-    /// Comes before a question to the coordinator; [`PendingQuery::learn`] comes after it.
-    pub(crate) fn ask(&self, partitions: impl Iterator<Item = TopicPartition>) -> PendingQuery<'_> {
-        let mut state = self.lock();
-        let mut asked = Vec::new();
+    /// Returns the high watermark of a partition if it is cached.
+    pub(super) fn high_watermark(&self, partition: TopicPartition) -> Option<i64> {
+        match self.0.lock().partitions.get(&partition) {
+            Some(Entry::Cached(tail)) => Some(tail.watermarks.high_watermark),
+            _ => None,
+        }
+    }
+
+    /// Registers a query. Must be called before the query is sent; [`PendingQuery::complete`]
+    /// follows when its results have arrived.
+    pub(super) fn begin_query(
+        &self,
+        partitions: impl Iterator<Item = TopicPartition>,
+    ) -> PendingQuery<'_> {
+        let mut state = self.0.lock();
+        let mut queried = Vec::new();
         for partition in partitions {
-            let fresh = Entry::Querying { queries: 0, stale: !state.following };
+            let new = Entry::Querying { queries: 0, is_stale: !state.is_subscribed };
             if let Entry::Querying { queries, .. } =
-                state.partitions.entry(partition).or_insert(fresh)
+                state.partitions.entry(partition).or_insert(new)
             {
                 *queries += 1;
-                asked.push(partition);
+                queried.push(partition);
             }
         }
         drop(state);
-        PendingQuery { tail: self, partitions: asked }
+        PendingQuery { index: self, partitions: queried }
     }
 
-    /// Events come from now on, or come no more.
-    pub(crate) fn set_following(&self, following: bool) {
-        let mut state = self.lock();
-        state.following = following;
-        state.forget_all();
+    /// Sets whether events arrive from now on, and clears the index.
+    pub(super) fn set_subscribed(&self, is_subscribed: bool) {
+        let mut state = self.0.lock();
+        state.is_subscribed = is_subscribed;
+        state.invalidate_all();
     }
 
-    /// Takes note of an event.
-    pub(crate) fn apply(&self, event: &Event) {
-        let mut state = self.lock();
+    /// Applies an event of the coordinator.
+    pub(super) fn apply(&self, event: &Event) {
+        let mut state = self.0.lock();
         match event {
             Event::Committed { partition, runs } => {
-                state.change(*partition, |known| runs.iter().all(|run| known.append(*run)));
+                state.update(*partition, |tail| runs.iter().all(|run| tail.append(*run)));
             }
             Event::Trimmed { partition, log_start_offset } => {
-                state.change(*partition, |known| {
-                    known.trim(*log_start_offset);
+                state.update(*partition, |tail| {
+                    tail.trim(*log_start_offset);
                     true
                 });
             }
             Event::TopicDeleted(topic) => {
                 state.partitions.retain(|partition, entry| match entry {
-                    Entry::CachedTail(_) => partition.topic != *topic,
-                    Entry::Querying { stale, .. } => {
-                        *stale |= partition.topic == *topic;
+                    Entry::Cached(_) => partition.topic != *topic,
+                    Entry::Querying { is_stale, .. } => {
+                        *is_stale |= partition.topic == *topic;
                         true
                     }
                 });
             }
-            Event::Gap => state.forget_all(),
+            Event::Gap => state.invalidate_all(),
             Event::Bound(_) => {}
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock()
     }
 }
 
 impl PendingQuery<'_> {
-    /// Takes note of what the coordinator answered. What is known already is replaced only by what
-    /// is newer: whoever was told a high watermark must not be told a lower one.
-    pub(crate) fn learn<'f>(&self, found: impl Iterator<Item = (TopicPartition, &'f Found)>) {
-        let mut state = self.tail.lock();
-        for (partition, found) in found {
-            let is_news = match state.partitions.get(&partition) {
-                Some(Entry::Querying { stale, .. }) => !stale,
-                Some(Entry::CachedTail(known)) => {
-                    known.watermarks.high_watermark < found.watermarks.high_watermark
+    /// Caches the coordinator's results. A cached partition is replaced only by a newer result: a
+    /// reader that has received a high watermark must not receive a lower one.
+    pub(super) fn complete<'f>(&self, results: impl Iterator<Item = (TopicPartition, &'f Found)>) {
+        let mut state = self.index.0.lock();
+        for (partition, found) in results {
+            let is_newer = match state.partitions.get(&partition) {
+                Some(Entry::Querying { is_stale, .. }) => !is_stale,
+                Some(Entry::Cached(tail)) => {
+                    tail.watermarks.high_watermark < found.watermarks.high_watermark
                 }
                 None => false,
             };
-            if !is_news {
+            if !is_newer {
                 continue;
             }
             if state.partitions.len() > PARTITIONS_MAX {
-                state.make_room();
+                state.evict_one();
             }
-            state.partitions.insert(partition, Entry::CachedTail(CachedTail::of(found)));
+            state.partitions.insert(partition, Entry::Cached(CachedTail::new(found)));
         }
     }
 }
 
-impl State {
-    /// `carry_on` says whether what it changed joins on what was known.
-    fn change(
-        &mut self,
-        partition: TopicPartition,
-        carry_on: impl FnOnce(&mut CachedTail) -> bool,
-    ) {
+impl IndexState {
+    /// Updates a cached partition. `update` returns whether the event continues the cached runs; the
+    /// partition is removed if not.
+    fn update(&mut self, partition: TopicPartition, update: impl FnOnce(&mut CachedTail) -> bool) {
         match self.partitions.get_mut(&partition) {
             None => {}
-            Some(Entry::Querying { stale, .. }) => *stale = true,
-            Some(Entry::CachedTail(known)) => {
-                let joined = carry_on(known);
-                if !joined {
+            Some(Entry::Querying { is_stale, .. }) => *is_stale = true,
+            Some(Entry::Cached(tail)) => {
+                let is_continuous = update(tail);
+                if !is_continuous {
                     self.partitions.remove(&partition);
                 }
             }
         }
     }
 
-    fn forget_all(&mut self) {
+    fn invalidate_all(&mut self) {
         self.partitions.retain(|_, entry| match entry {
-            Entry::CachedTail(_) => false,
-            Entry::Querying { stale, .. } => {
-                *stale = true;
+            Entry::Cached(_) => false,
+            Entry::Querying { is_stale, .. } => {
+                *is_stale = true;
                 true
             }
         });
     }
 
-    fn make_room(&mut self) {
-        let is_known =
-            |(_, entry): &(&TopicPartition, &Entry)| matches!(entry, Entry::CachedTail(_));
-        if let Some(any) = self.partitions.iter().find(is_known).map(|(partition, _)| *partition) {
+    fn evict_one(&mut self) {
+        let is_cached = |(_, entry): &(&TopicPartition, &Entry)| matches!(entry, Entry::Cached(_));
+        if let Some(any) = self.partitions.iter().find(is_cached).map(|(partition, _)| *partition) {
             self.partitions.remove(&any);
         }
     }
 }
 
 impl CachedTail {
-    fn of(found: &Found) -> Self {
+    fn new(found: &Found) -> Self {
         let watermarks = found.watermarks;
-        let mut known = Self { watermarks, runs: VecDeque::new() };
-        // An answer that ends before the high watermark is of history; the end is known all the
-        // same, and what is appended from now on.
+        let mut tail = Self { watermarks, runs: VecDeque::new() };
+        // A result that ends below the high watermark holds older runs. The high watermark is
+        // cached nevertheless, and with it whatever is appended from now on.
         if found.runs.last().is_some_and(|run| run.end_offset() == watermarks.high_watermark) {
-            known.runs.extend(&found.runs);
-            known.shorten();
+            tail.runs.extend(&found.runs);
+            tail.drop_oldest();
         }
-        known
+        tail
     }
 
     fn find(&self, offset: i64, bytes_max: u64, runs_max: usize) -> Option<Found> {
@@ -226,9 +224,9 @@ impl CachedTail {
             return None;
         }
         let first = self.runs.partition_point(|run| run.end_offset() <= offset);
-        let covered = offset == high_watermark
+        let is_covered = offset == high_watermark
             || self.runs.get(first).is_some_and(|run| run.base_offset <= offset);
-        if !covered {
+        if !is_covered {
             return None;
         }
         let (mut bytes, mut runs) = (0, Vec::new());
@@ -242,29 +240,29 @@ impl CachedTail {
         Some(Found { watermarks: self.watermarks, runs })
     }
 
-    /// `false` when something between what is known and this run was missed.
+    /// Appends a run, and returns false if one before it was missed.
     fn append(&mut self, run: Run) -> bool {
         let end = self.watermarks.high_watermark;
         if run.base_offset != end {
-            // Known already from an answer that was newer than the event.
+            // Cached already, by a result that was newer than the event.
             return run.end_offset() <= end;
         }
         self.watermarks.high_watermark = run.end_offset();
         self.watermarks.bytes += run.bytes;
         self.runs.push_back(run);
-        self.shorten();
+        self.drop_oldest();
         true
     }
 
     fn trim(&mut self, log_start_offset: i64) {
         let start = &mut self.watermarks.log_start_offset;
         *start = log_start_offset.max(*start);
-        let gone = self.runs.partition_point(|run| run.end_offset() <= log_start_offset);
-        let gone_bytes: u64 = self.runs.drain(..gone).map(|run| run.bytes).sum();
-        self.watermarks.bytes = self.watermarks.bytes.saturating_sub(gone_bytes);
+        let deleted = self.runs.partition_point(|run| run.end_offset() <= log_start_offset);
+        let deleted_bytes: u64 = self.runs.drain(..deleted).map(|run| run.bytes).sum();
+        self.watermarks.bytes = self.watermarks.bytes.saturating_sub(deleted_bytes);
     }
 
-    fn shorten(&mut self) {
+    fn drop_oldest(&mut self) {
         let surplus = self.runs.len().saturating_sub(RUNS_MAX);
         self.runs.drain(..surplus);
     }

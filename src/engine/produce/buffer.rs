@@ -1,4 +1,4 @@
-//! An object in the making: rows gather by partition and connection, then lie down as bytes.
+//! Buffers batches by partition and connection, and seals them into WAL objects.
 
 use std::collections::BTreeMap;
 
@@ -7,158 +7,160 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::trace_span;
 
-use super::{Append, AppendResult, ConnectionId, FlushProfile, ProducedBatch, RowOutcome};
+use super::request::{
+    AppendOutcome, AppendRequest, AppendResult, ConnectionId, FlushProfile, ProducedBatch,
+};
 use crate::engine::memory::MemoryPermit;
 use crate::log::batch::Part;
 use crate::log::ids::{ObjectId, TopicPartition};
 use crate::log::object_format::{Footer, HEADER, JournalEntry, encode_footer};
 use crate::logging::SPAN_TARGET;
 
-/// One part's place in its partition's order.
-pub(crate) type CommitLane = (TopicPartition, ConnectionId);
+/// The scope of ordering: commits within a lane keep the order in which the batches were sent.
+pub(super) type CommitLane = (TopicPartition, ConnectionId);
 
-/// A request that waits for the outcomes of its rows.
+/// An append that waits for the outcomes of its batches.
 #[derive(Debug)]
-pub(crate) struct PendingAppend {
+pub(super) struct PendingAppend {
     reply: Option<oneshot::Sender<AppendResult>>,
-    /// When it was taken in.
-    appended: Instant,
+    received_at: Instant,
     span: tracing::Span,
-    outcomes: Vec<Option<RowOutcome>>,
-    missing: usize,
-    /// Held until the answer: the bytes count against the budget until then.
+    outcomes: Vec<Option<AppendOutcome>>,
+    outstanding: usize,
+    /// Held until the last outcome is known.
     permit: Option<MemoryPermit>,
 }
 
 impl PendingAppend {
-    /// Notes one row's outcome, and answers the request when it was the last one missing; whether
-    /// it was.
-    pub(crate) fn complete(&mut self, row: usize, outcome: RowOutcome) -> bool {
-        if self.outcomes[row].replace(outcome).is_none() {
-            self.missing -= 1;
+    /// Records the outcome of one batch. Sends the result and returns true if it was the last one
+    /// outstanding.
+    pub(super) fn complete(&mut self, batch: usize, outcome: AppendOutcome) -> bool {
+        if self.outcomes[batch].replace(outcome).is_none() {
+            self.outstanding -= 1;
         }
-        if self.missing == 0
-            && let Some(reply) = self.reply.take()
-        {
-            let rows = self.outcomes.iter().filter_map(|o| *o).collect();
-            self.permit = None;
-            // The client may have gone; its batches stay committed.
-            let _gone = reply.send(AppendResult { rows, at: Instant::now() });
-            return true;
+        if self.outstanding > 0 {
+            return false;
         }
-        false
+        let Some(reply) = self.reply.take() else { return false };
+        let outcomes = self.outcomes.iter().filter_map(|outcome| *outcome).collect();
+        self.permit = None;
+        // The receiver is gone if the client disconnected; its batches stay committed.
+        let _closed = reply.send(AppendResult { outcomes, completed_at: Instant::now() });
+        true
     }
 
-    /// When it was taken in.
-    pub(crate) fn appended(&self) -> Instant {
-        self.appended
+    /// Returns the time at which the append was received.
+    pub(super) fn received_at(&self) -> Instant {
+        self.received_at
     }
 }
 
-/// Which row of which waiter a batch of a part came from.
+/// Refers to a batch of a pending append.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RowRef {
-    pub(crate) pending: usize,
-    pub(crate) row: usize,
+pub(super) struct BatchRef {
+    /// Index into [`SealedObject::appends`].
+    pub(super) append: usize,
+    /// Index of the batch within the append.
+    pub(super) batch: usize,
 }
 
-/// The object that takes rows now.
+/// The open object, which accepts batches.
 #[derive(Debug, Default)]
-pub(crate) struct OpenObject {
-    rows: BTreeMap<CommitLane, Vec<(ProducedBatch, RowRef)>>,
-    pending_appends: Vec<PendingAppend>,
+pub(super) struct OpenObject {
+    batches: BTreeMap<CommitLane, Vec<(ProducedBatch, BatchRef)>>,
+    appends: Vec<PendingAppend>,
     bytes: usize,
-    opened: Option<Instant>,
-    last: Option<Instant>,
-    /// Whether some batch does not want to wait.
-    urgent: bool,
+    first_append_at: Option<Instant>,
+    last_append_at: Option<Instant>,
+    has_fast_batch: bool,
 }
 
-/// A sealed object: its bytes are fixed, its parts wait for their commit; parts that are settled
-/// are gone from it.
+/// A sealed object. Its bytes are immutable, its parts wait for their commits.
 #[derive(Debug)]
-pub(crate) struct SealedObject {
-    pub(crate) id: ObjectId,
-    pub(crate) sealed_ms: i64,
-    /// Until all of its parts are settled.
-    pub(crate) span: tracing::Span,
-    pub(crate) sealed_at: Instant,
-    pub(crate) durable_at: Option<Instant>,
-    /// Empty once they are durable.
-    pub(crate) bytes: Bytes,
-    pub(crate) parts: Vec<SealedPart>,
-    pub(crate) pending_appends: Vec<PendingAppend>,
+pub(super) struct SealedObject {
+    pub(super) id: ObjectId,
+    pub(super) sealed_ms: i64,
+    /// Open until the last part is completed.
+    pub(super) span: tracing::Span,
+    pub(super) sealed_at: Instant,
+    pub(super) durable_at: Option<Instant>,
+    /// Empty once the object is durable.
+    pub(super) bytes: Bytes,
+    /// The parts that are not completed yet.
+    pub(super) parts: Vec<SealedPart>,
+    pub(super) appends: Vec<PendingAppend>,
 }
 
-/// A part and the rows that it answers.
+/// A part and the batches whose outcomes it decides.
 #[derive(Debug)]
-pub(crate) struct SealedPart {
-    pub(crate) lane: CommitLane,
-    pub(crate) part: Part,
-    pub(crate) rows: Vec<RowRef>,
+pub(super) struct SealedPart {
+    pub(super) lane: CommitLane,
+    pub(super) part: Part,
+    pub(super) batches: Vec<BatchRef>,
 }
 
 impl OpenObject {
-    pub(crate) fn push(&mut self, append: Append, now: Instant) {
-        self.opened.get_or_insert(now);
-        self.last = Some(now);
-        let pending = self.pending_appends.len();
-        self.pending_appends.push(PendingAppend {
-            reply: Some(append.reply),
-            appended: now,
-            span: append.span,
-            outcomes: vec![None; append.rows.len()],
-            missing: append.rows.len(),
-            permit: Some(append.permit),
+    /// Adds the batches of a request.
+    pub(super) fn push(&mut self, request: AppendRequest, now: Instant) {
+        self.first_append_at.get_or_insert(now);
+        self.last_append_at = Some(now);
+        let append = self.appends.len();
+        self.appends.push(PendingAppend {
+            reply: Some(request.reply),
+            received_at: now,
+            span: request.span,
+            outcomes: vec![None; request.batches.len()],
+            outstanding: request.batches.len(),
+            permit: Some(request.permit),
         });
-        for (row, append_row) in append.rows.into_iter().enumerate() {
-            self.bytes += append_row.batch.len();
-            self.urgent |= append_row.profile == FlushProfile::Fast;
-            let key = (append_row.partition, append.connection);
-            self.rows.entry(key).or_default().push((append_row, RowRef { pending, row }));
+        for (batch, produced) in request.batches.into_iter().enumerate() {
+            self.bytes += produced.batch.len();
+            self.has_fast_batch |= produced.profile == FlushProfile::Fast;
+            let lane = (produced.partition, request.connection);
+            self.batches.entry(lane).or_default().push((produced, BatchRef { append, batch }));
         }
     }
 
-    /// Takes back rows that must not be committed, and answers that the metadata is lost.
-    pub(crate) fn abort(&mut self, is_aborted: impl Fn(&CommitLane) -> bool) {
-        for (append_row, at) in
-            self.rows.extract_if(.., |lane, _| is_aborted(lane)).flat_map(|c| c.1)
-        {
-            self.bytes -= append_row.batch.len();
-            self.pending_appends[at.pending].complete(at.row, RowOutcome::CoordinatorLost);
+    /// Removes the batches of the lanes that must not be committed, and completes them with
+    /// [`AppendOutcome::MetadataLost`].
+    pub(super) fn abort(&mut self, is_aborted: impl Fn(&CommitLane) -> bool) {
+        let aborted = self.batches.extract_if(.., |lane, _| is_aborted(lane));
+        for (produced, at) in aborted.flat_map(|(_, batches)| batches) {
+            self.bytes -= produced.batch.len();
+            self.appends[at.append].complete(at.batch, AppendOutcome::MetadataLost);
         }
-        if self.rows.is_empty() {
+        if self.batches.is_empty() {
             *self = Self::default();
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+    pub(super) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
     }
 
-    /// Bytes of batches gathered so far.
-    pub(crate) fn bytes(&self) -> usize {
+    /// Returns the size of the buffered batches, in bytes.
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether some batch does not want to wait.
-    pub(crate) fn urgent(&self) -> bool {
-        self.urgent
+    /// Returns whether a buffered batch has [`FlushProfile::Fast`].
+    pub(super) fn has_fast_batch(&self) -> bool {
+        self.has_fast_batch
     }
 
-    /// When the last row came.
-    pub(crate) fn last(&self) -> Option<Instant> {
-        self.last
+    /// Returns the time of the first append.
+    pub(super) fn first_append_at(&self) -> Option<Instant> {
+        self.first_append_at
     }
 
-    /// When the first row came.
-    pub(crate) fn opened(&self) -> Option<Instant> {
-        self.opened
+    /// Returns the time of the last append.
+    pub(super) fn last_append_at(&self) -> Option<Instant> {
+        self.last_append_at
     }
 
-    /// Lays the rows down: parts in the order of partition and connection, batches of a part in
-    /// the order in which they were sent.
-    pub(crate) fn seal(
+    /// Encodes the object: parts in the order of partition and connection, the batches of a part in
+    /// the order in which they were sent, then the footer with `journal`.
+    pub(super) fn seal(
         self,
         id: ObjectId,
         replica: &str,
@@ -167,21 +169,21 @@ impl OpenObject {
     ) -> SealedObject {
         let mut body = BytesMut::with_capacity(HEADER.len() + self.bytes + 256);
         body.extend_from_slice(&HEADER);
-        let mut parts = Vec::with_capacity(self.rows.len());
-        for (lane, rows) in self.rows {
+        let mut parts = Vec::with_capacity(self.batches.len());
+        for (lane, batches) in self.batches {
             let mut part = Part {
                 index: u32::try_from(parts.len()).unwrap_or(u32::MAX),
                 partition: lane.0,
                 start: body.len() as u64,
-                batches: Vec::with_capacity(rows.len()),
+                batches: Vec::with_capacity(batches.len()),
             };
-            let mut refs = Vec::with_capacity(rows.len());
-            for (row, row_ref) in rows {
-                body.extend_from_slice(&row.batch);
-                part.batches.push(row.claim);
-                refs.push(row_ref);
+            let mut refs = Vec::with_capacity(batches.len());
+            for (produced, batch_ref) in batches {
+                body.extend_from_slice(&produced.batch);
+                part.batches.push(produced.metadata);
+                refs.push(batch_ref);
             }
-            parts.push(SealedPart { lane, part, rows: refs });
+            parts.push(SealedPart { lane, part, batches: refs });
         }
         let footer = Footer {
             object: id,
@@ -192,8 +194,8 @@ impl OpenObject {
         };
         body.extend_from_slice(&encode_footer(&footer));
         let span = trace_span!(target: SPAN_TARGET, "object", object = %id, bytes = body.len(), partitions = parts.len());
-        self.pending_appends.iter().for_each(|pending| {
-            span.follows_from(&pending.span);
+        self.appends.iter().for_each(|append| {
+            span.follows_from(&append.span);
         });
         SealedObject {
             id,
@@ -203,7 +205,7 @@ impl OpenObject {
             durable_at: None,
             bytes: body.freeze(),
             parts,
-            pending_appends: self.pending_appends,
+            appends: self.appends,
         }
     }
 }

@@ -1,49 +1,51 @@
-//! How long PUTs took lately: what is usual, and what is late.
+//! Percentiles of recent PUT latencies.
 
 use std::time::Duration;
 
-/// How many PUTs are remembered.
-const SAMPLES: usize = 512;
-/// Fewer say nothing.
+/// Number of PUTs over which percentiles are computed.
+const SAMPLES_MAX: usize = 512;
+/// Number of PUTs below which there are no percentiles.
 const SAMPLES_MIN: usize = 20;
+/// Number of PUTs after which percentiles are computed again: sorting after each one would cost
+/// more than it gains.
+const RECOMPUTE_EVERY: usize = 16;
 
-/// The durations of the latest PUTs.
+/// Latencies of the most recent PUTs.
 #[derive(Debug, Default)]
-pub(crate) struct PutLatency {
-    /// A ring, once it is full.
+pub(super) struct PutLatency {
+    /// A ring buffer once it is full.
     samples: Vec<Duration>,
     next: usize,
-    /// Counted anew with every 16th sample: sorting for each would cost more than it tells.
-    usual: Option<Duration>,
-    late: Option<Duration>,
+    median: Option<Duration>,
+    p99: Option<Duration>,
 }
 
 impl PutLatency {
-    pub(crate) fn note(&mut self, took: Duration) {
-        if self.samples.len() < SAMPLES {
-            self.samples.push(took);
+    /// Adds the latency of a PUT.
+    pub(super) fn record(&mut self, elapsed: Duration) {
+        if self.samples.len() < SAMPLES_MAX {
+            self.samples.push(elapsed);
         } else {
-            self.samples[self.next] = took;
+            self.samples[self.next] = elapsed;
         }
-        self.next = (self.next + 1) % SAMPLES;
-        if self.samples.len() >= SAMPLES_MIN
-            && (self.next.is_multiple_of(16) || self.usual.is_none())
-        {
+        self.next = (self.next + 1) % SAMPLES_MAX;
+        let is_due = self.next.is_multiple_of(RECOMPUTE_EVERY) || self.median.is_none();
+        if self.samples.len() >= SAMPLES_MIN && is_due {
             let mut sorted = self.samples.clone();
             sorted.sort_unstable();
-            self.usual = sorted.get(sorted.len() / 2).copied();
-            self.late = sorted.get(sorted.len() * 99 / 100).copied();
+            self.median = sorted.get(sorted.len() / 2).copied();
+            self.p99 = sorted.get(sorted.len() * 99 / 100).copied();
         }
     }
 
-    /// The median.
-    pub(crate) fn usual(&self) -> Option<Duration> {
-        self.usual
+    /// Returns the median; `None` after too few PUTs.
+    pub(super) fn median(&self) -> Option<Duration> {
+        self.median
     }
 
-    /// The 99th percentile.
-    pub(crate) fn late(&self) -> Option<Duration> {
-        self.late
+    /// Returns the 99th percentile; `None` after too few PUTs.
+    pub(super) fn p99(&self) -> Option<Duration> {
+        self.p99
     }
 }
 
@@ -52,16 +54,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn follows_what_the_store_does_now() {
+    fn percentiles_follow_recent_samples() {
         let mut latency = PutLatency::default();
         let ms = Duration::from_millis;
-        (1..20).for_each(|n| latency.note(ms(n)));
-        assert_eq!((latency.usual(), latency.late()), (None, None), "too few to tell");
-        (0..2_000_u64).for_each(|n| latency.note(ms(n % 100)));
-        let (usual, late) = (latency.usual().unwrap(), latency.late().unwrap());
-        assert!((ms(45)..ms(55)).contains(&usual), "{usual:?}");
-        assert!((ms(97)..ms(100)).contains(&late), "{late:?}");
-        (0..SAMPLES).for_each(|_| latency.note(ms(7)));
-        assert_eq!((latency.usual(), latency.late()), (Some(ms(7)), Some(ms(7))));
+        (1..20).for_each(|n| latency.record(ms(n)));
+        assert_eq!((latency.median(), latency.p99()), (None, None), "too few samples");
+        (0..2_000_u64).for_each(|n| latency.record(ms(n % 100)));
+        let (median, p99) = (latency.median().unwrap(), latency.p99().unwrap());
+        assert!((ms(45)..ms(55)).contains(&median), "{median:?}");
+        assert!((ms(97)..ms(100)).contains(&p99), "{p99:?}");
+        (0..SAMPLES_MAX).for_each(|_| latency.record(ms(7)));
+        assert_eq!((latency.median(), latency.p99()), (Some(ms(7)), Some(ms(7))));
     }
 }

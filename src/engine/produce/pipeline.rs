@@ -1,4 +1,4 @@
-//! The task that owns the produce path.
+//! The task that owns the state of the produce path.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, trace_span};
 
 use super::buffer::{OpenObject, SealedObject};
+use super::request::{AppendOutcome, AppendRequest};
 use super::sequencer::CommitSequencer;
-use super::statistics;
+use super::settings::{FlushTuning, ProduceSettings};
+use super::statistics::{record_completed, record_sealed};
 use super::uploader::Uploader;
-use super::{Append, FlushTuning, ProduceSettings, RowOutcome};
 use crate::coordinator::{Commit, CommitOrder, CoordinatorError, PartOutcome};
 use crate::engine::Components;
 use crate::engine::cache::ObjectCache;
@@ -22,41 +23,43 @@ use crate::logging::SPAN_TARGET;
 use crate::metrics::Metrics;
 use crate::tasks;
 
-/// Outcomes that ride on the next object; older ones are dropped beyond this many.
+/// Commit outcomes that wait to be written to the journal of the next object. When there are more,
+/// the oldest are dropped.
 const JOURNAL_MAX: usize = 4096;
-/// An object is complete when nothing came for this fraction of a PUT …
-const GATHER_QUIET: u32 = 16;
-/// … or after so many times as long, …
-const GATHER_MAX: u32 = 2;
-/// … and at once where that is less than timers can tell.
-const GATHER_MIN: Duration = Duration::from_millis(1);
-/// How long a commit is waited for before it is repeated. Adapters have shorter deadlines for what
-/// they ask of others; this one is for whatever they did not think of.
-const COMMIT_WITHIN: Duration = Duration::from_secs(10);
+/// Divisor of the median PUT latency that gives the linger: a fast object is complete when no batch
+/// has arrived for this long …
+const LINGER_DIVISOR: u32 = 16;
+/// … or after this multiple of the linger …
+const LINGERS_MAX: u32 = 2;
+/// … and immediately where the linger is below the resolution of timers.
+const LINGER_MIN: Duration = Duration::from_millis(1);
+/// Deadline of a commit, after which it is repeated. Adapters have shorter deadlines for their own
+/// calls; this one covers whatever they do not.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// All that can happen to the pipeline.
+/// Input of the pipeline.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub(super) enum Event {
     /// A request was admitted.
-    Append(Append),
-    /// An object's bytes are durable.
+    Append(AppendRequest),
+    /// The object with this sequence is durable.
     Uploaded(u32),
-    /// The coordinator has decided on parts of an object, or has lost its metadata.
+    /// The coordinator has decided parts of an object; no outcomes if its metadata is lost.
     Decided { sequence: u32, parts: Vec<u32>, outcomes: Option<Vec<PartOutcome>> },
-    /// Other numbers count from now on.
-    FlushTuning(FlushTuning),
-    /// Wait for company no longer: the replica is about to stop.
+    /// The flush settings have changed.
+    Reconfigure(FlushTuning),
+    /// Seal without linger and without rate limit from now on.
     FlushNow,
-    /// Answer when nothing is left.
+    /// Reply when nothing is outstanding.
     Drain(oneshot::Sender<()>),
 }
 
-/// See the module's documentation.
+/// The state of the produce path.
 #[derive(Debug)]
-pub(crate) struct Pipeline {
+pub(super) struct Pipeline {
     components: Components,
     settings: ProduceSettings,
-    objects: Arc<ObjectCache>,
+    cache: Arc<ObjectCache>,
     metrics: Arc<Metrics>,
     events: mpsc::Sender<Event>,
     receiver: mpsc::Receiver<Event>,
@@ -64,36 +67,40 @@ pub(crate) struct Pipeline {
     sealed: BTreeMap<u32, SealedObject>,
     sequencer: CommitSequencer,
     uploader: Arc<Uploader>,
-    sequence_next: u32,
-    uploading: usize,
-    /// When an object was last sealed.
-    sealed_at: Option<Instant>,
-    /// The object sealed last and when, until it is durable.
-    latest: Option<(u32, Instant)>,
-    /// When the object sealed last became durable.
+    next_sequence: u32,
+    uploads_in_flight: usize,
+    last_sealed_at: Option<Instant>,
+    /// Sequence and start of the latest upload, until it completes.
+    latest_upload: Option<(u32, Instant)>,
+    /// Completion of the latest upload.
     last_durable_at: Option<Instant>,
     flush_now: bool,
     journal: VecDeque<JournalEntry>,
     drains: Vec<oneshot::Sender<()>>,
-    /// Objects must be committed in order, and one could not be.
-    halted: bool,
+    /// Objects must be committed in order, and one could not be committed.
+    is_halted: bool,
 }
 
 impl Pipeline {
-    pub(crate) fn new(
+    pub(super) fn new(
         components: Components,
         settings: ProduceSettings,
-        objects: Arc<ObjectCache>,
+        cache: Arc<ObjectCache>,
         metrics: Arc<Metrics>,
         events: mpsc::Sender<Event>,
         receiver: mpsc::Receiver<Event>,
     ) -> Self {
         let sequencer = CommitSequencer::new(components.coordinator.commit_order());
-        let uploader = Uploader::new(components.clone(), &settings, Arc::clone(&metrics));
+        let uploader = Uploader::new(
+            components.clone(),
+            settings.upload.clone(),
+            settings.puts_per_second_max,
+            Arc::clone(&metrics),
+        );
         Self {
             components,
             settings,
-            objects,
+            cache,
             metrics,
             events,
             receiver,
@@ -101,19 +108,20 @@ impl Pipeline {
             sealed: BTreeMap::new(),
             sequencer,
             uploader: Arc::new(uploader),
-            sequence_next: 0,
-            uploading: 0,
-            sealed_at: None,
-            latest: None,
+            next_sequence: 0,
+            uploads_in_flight: 0,
+            last_sealed_at: None,
+            latest_upload: None,
             last_durable_at: None,
             flush_now: false,
             journal: VecDeque::new(),
             drains: Vec::new(),
-            halted: false,
+            is_halted: false,
         }
     }
 
-    pub(crate) async fn run(mut self) {
+    /// Processes events until all senders are gone.
+    pub(super) async fn run(mut self) {
         loop {
             let event = match self.seal_at() {
                 Some(at) => tokio::time::timeout_at(at, self.receiver.recv()).await.ok(),
@@ -123,7 +131,7 @@ impl Pipeline {
                 Some(None) => return,
                 Some(Some(event)) => {
                     self.apply(event);
-                    // Whatever else has arrived by now rides along.
+                    // Whatever else has arrived shares the object.
                     while let Ok(event) = self.receiver.try_recv() {
                         self.apply(event);
                         if self.open.bytes() >= self.settings.object_bytes {
@@ -139,7 +147,7 @@ impl Pipeline {
             self.commit_ready();
             if self.sealed.is_empty() && self.open.is_empty() {
                 for drain in self.drains.drain(..) {
-                    let _gone = drain.send(());
+                    let _closed = drain.send(());
                 }
             }
         }
@@ -147,35 +155,21 @@ impl Pipeline {
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Append(append) => {
-                self.open.push(append, Instant::now());
-                if self.halted {
+            Event::Append(request) => {
+                self.open.push(request, Instant::now());
+                if self.is_halted {
                     self.open.abort(|_| true);
                 }
             }
-            Event::Uploaded(sequence) => {
-                self.uploading -= 1;
-                if self.latest.is_some_and(|(latest, _)| latest == sequence) {
-                    self.latest = None;
-                    self.last_durable_at = Some(Instant::now());
-                }
-                if let Some(object) = self.sealed.get_mut(&sequence) {
-                    object.durable_at = Some(Instant::now());
-                    self.metrics.produce.objects_written.inc();
-                    self.metrics.produce.objects_written_bytes.inc_by(object.bytes.len() as u64);
-                    // From here on the cache bounds them.
-                    self.objects.insert_written(object.id, std::mem::take(&mut object.bytes));
-                }
-                self.sequencer.uploaded(sequence);
-            }
+            Event::Uploaded(sequence) => self.complete_upload(sequence),
             Event::Decided { sequence, parts, outcomes: Some(outcomes) } => {
-                self.sequencer.decided(sequence, &parts);
+                self.sequencer.complete(sequence, &parts);
                 self.complete(sequence, &parts, &outcomes);
             }
             Event::Decided { sequence, parts, outcomes: None } => self.abort(sequence, &parts),
-            Event::FlushTuning(FlushTuning { interval, object_bytes, puts_per_second_max }) => {
+            Event::Reconfigure(FlushTuning { interval, object_bytes, puts_per_second_max }) => {
                 (self.settings.interval, self.settings.object_bytes) = (interval, object_bytes);
-                self.uploader.cap(puts_per_second_max);
+                self.uploader.set_put_rate(puts_per_second_max);
             }
             Event::FlushNow => self.flush_now = true,
             Event::Drain(done) => {
@@ -185,72 +179,91 @@ impl Pipeline {
         }
     }
 
-    /// When the open object is to be sealed; `None` when there is none, or no room to upload it.
+    fn complete_upload(&mut self, sequence: u32) {
+        self.uploads_in_flight -= 1;
+        if self.latest_upload.is_some_and(|(latest, _)| latest == sequence) {
+            self.latest_upload = None;
+            self.last_durable_at = Some(Instant::now());
+        }
+        if let Some(object) = self.sealed.get_mut(&sequence) {
+            object.durable_at = Some(Instant::now());
+            self.metrics.produce.objects_written.inc();
+            self.metrics.produce.objects_written_bytes.inc_by(object.bytes.len() as u64);
+            // From here on the cache bounds the memory.
+            self.cache.insert_written(object.id, std::mem::take(&mut object.bytes));
+        }
+        self.sequencer.mark_durable(sequence);
+    }
+
+    /// Returns the time at which the open object has to be sealed; `None` if it is empty or no
+    /// further upload may start.
     fn seal_at(&self) -> Option<Instant> {
-        let opened = self.open.opened()?;
-        if self.uploading >= self.uploader.window() {
+        let first_append = self.open.first_append_at()?;
+        if self.uploads_in_flight >= self.uploader.window() {
             return None;
         }
         if self.flush_now {
-            return Some(opened);
+            return Some(first_append);
         }
-        // One object for each interval: who comes after a pause waits for nothing.
-        let in_turn = self.sealed_at.map_or(opened, |at| opened.max(at + self.settings.interval));
-        let wanted = match self.latest {
-            _ if self.open.bytes() >= self.settings.object_bytes => opened,
-            _ if !self.open.urgent() => in_turn,
-            None => self.buffered_at(opened),
-            // Nobody waits for a PUT that takes longer than PUTs usually do.
-            Some((_, sealed)) => in_turn.min(sealed + self.uploader.usual()),
+        // One object per interval: after a pause, the first batch does not wait.
+        let interval_end = |sealed: Instant| first_append.max(sealed + self.settings.interval);
+        let at_interval = self.last_sealed_at.map_or(first_append, interval_end);
+        let due = match self.latest_upload {
+            _ if self.open.bytes() >= self.settings.object_bytes => first_append,
+            _ if !self.open.has_fast_batch() => at_interval,
+            None => self.linger_end(first_append),
+            // A PUT slower than the median is not waited for.
+            Some((_, started)) => at_interval.min(started + self.uploader.median_latency()),
         };
-        Some(wanted.max(self.uploader.next_put(Instant::now())))
+        Some(due.max(self.uploader.next_put_at(Instant::now())))
     }
 
-    /// When those who were just told of the last object's landing have had the time to send what
-    /// they kept back for it: a producer that may have five requests under way sends five at once,
-    /// and sealed behind the first of them, the other four would wait for another PUT.
-    fn buffered_at(&self, opened: Instant) -> Instant {
-        let begun = self.last_durable_at.map_or(opened, |landed| landed.max(opened));
-        let quiet = self.uploader.usual_if_known() / GATHER_QUIET;
-        if quiet < GATHER_MIN {
-            return opened;
+    /// Returns the end of the linger of a fast object. The clients that received their responses
+    /// when the latest upload completed need time to send the requests that they held back. A
+    /// producer with five requests in flight sends five at once; an object sealed after the first
+    /// of them would make the other four wait for another PUT.
+    fn linger_end(&self, first_append: Instant) -> Instant {
+        let start = self.last_durable_at.map_or(first_append, |durable| durable.max(first_append));
+        let linger = self.uploader.measured_median_latency() / LINGER_DIVISOR;
+        if linger < LINGER_MIN {
+            return first_append;
         }
-        let last = self.open.last().map_or(begun, |last| last.max(begun));
-        (last + quiet).min(begun + quiet * GATHER_MAX)
+        let last_append = self.open.last_append_at().map_or(start, |last| last.max(start));
+        (last_append + linger).min(start + linger * LINGERS_MAX)
     }
 
     fn seal(&mut self) {
         let id = ObjectId {
             incarnation: self.settings.incarnation,
             process_id: self.settings.process_id,
-            sequence: self.sequence_next,
+            sequence: self.next_sequence,
         };
-        self.sequence_next += 1;
+        self.next_sequence += 1;
         let journal = self.journal.drain(..).collect();
         let sealed_ms = self.components.clock.now_ms();
         let object =
             std::mem::take(&mut self.open).seal(id, &self.settings.replica, sealed_ms, journal);
         let parts = object.parts.iter().map(|sealed| (sealed.part.index, sealed.lane));
-        self.sequencer.sealed(id.sequence, parts);
-        tracing::debug!(object = %id, bytes = object.bytes.len(), parts = object.parts.len(), "sealed");
-        statistics::sealed(&self.metrics, &object);
-        self.upload(&object);
+        self.sequencer.add_sealed(id.sequence, parts);
+        tracing::debug!(object = %id, bytes = object.bytes.len(), parts = object.parts.len(), "sealed object");
+        record_sealed(&self.metrics, &object);
+        self.start_upload(&object);
         self.sealed.insert(id.sequence, object);
     }
 
-    fn upload(&mut self, object: &SealedObject) {
-        self.uploading += 1;
-        self.sealed_at = Some(Instant::now());
-        self.latest = Some((object.id.sequence, Instant::now()));
+    fn start_upload(&mut self, object: &SealedObject) {
+        self.uploads_in_flight += 1;
+        self.last_sealed_at = Some(Instant::now());
+        self.latest_upload = Some((object.id.sequence, Instant::now()));
         let (uploader, events) = (Arc::clone(&self.uploader), self.events.clone());
         let (id, bytes) = (object.id, object.bytes.clone());
         let span = trace_span!(target: SPAN_TARGET, parent: &object.span, "upload");
-        let uploading = async move {
+        let upload = async move {
             uploader.upload(id, &bytes).await;
             // The pipeline ends only with the process.
-            let _gone = events.send(Event::Uploaded(id.sequence)).await;
+            let _closed = events.send(Event::Uploaded(id.sequence)).await;
         };
-        tasks::spawn_critical("upload", uploading.instrument(span));
+        tasks::spawn_critical("upload", upload.instrument(span));
     }
 
     fn commit_ready(&mut self) {
@@ -270,40 +283,34 @@ impl Pipeline {
             let metrics = Arc::clone(&self.metrics);
             let span = trace_span!(target: SPAN_TARGET, parent: &object.span, "commit");
             let committing = async move {
-                let outcomes = commit_until_known(&components, &commit, &metrics).await;
-                let _gone = events.send(Event::Decided { sequence, parts, outcomes }).await;
+                let outcomes = commit_until_decided(&components, &commit, &metrics).await;
+                let _closed = events.send(Event::Decided { sequence, parts, outcomes }).await;
             };
             tasks::spawn_critical("commit", committing.instrument(span));
         }
     }
 
-    /// Answers parts; those without an outcome are lost.
+    /// Completes the batches of parts. Parts without an outcome are aborted.
     fn complete(&mut self, sequence: u32, parts: &[u32], outcomes: &[PartOutcome]) {
         let Some(object) = self.sealed.get_mut(&sequence) else { return };
         for index in parts {
             let Some(sealed) = object.parts.iter().find(|p| p.part.index == *index) else {
                 continue;
             };
-            let outcome = outcomes.iter().find(|outcome| outcome.index == *index);
-            for (batch, row) in sealed.rows.iter().enumerate() {
-                let row_outcome = outcome.and_then(|o| {
-                    let log_start_offset = o.log_start_offset;
-                    o.batches
-                        .get(batch)
-                        .map(|&outcome| RowOutcome::Decided { outcome, log_start_offset })
+            let part_outcome = outcomes.iter().find(|outcome| outcome.index == *index);
+            for (batch, at) in sealed.batches.iter().enumerate() {
+                let decided = part_outcome.and_then(|part| {
+                    let log_start_offset = part.log_start_offset;
+                    let outcome = *part.batches.get(batch)?;
+                    Some(AppendOutcome::Decided { outcome, log_start_offset })
                 });
-                let pending = &mut object.pending_appends[row.pending];
-                if pending.complete(row.row, row_outcome.unwrap_or(RowOutcome::CoordinatorLost)) {
-                    let taken_in = pending.appended();
-                    statistics::answered(
-                        &self.metrics,
-                        taken_in,
-                        object.sealed_at,
-                        object.durable_at,
-                    );
+                let append = &mut object.appends[at.append];
+                if append.complete(at.batch, decided.unwrap_or(AppendOutcome::MetadataLost)) {
+                    let (sealed_at, durable_at) = (object.sealed_at, object.durable_at);
+                    record_completed(&self.metrics, append.received_at(), sealed_at, durable_at);
                 }
             }
-            if let Some(outcome) = outcome {
+            if let Some(outcome) = part_outcome {
                 self.journal.push_back(journal_entry(object.id, outcome));
             }
         }
@@ -316,12 +323,12 @@ impl Pipeline {
         }
     }
 
-    /// Answers parts that the coordinator could not take, and all that must not be committed
+    /// Aborts parts that the coordinator could not commit, and all that must not be committed
     /// without them: see [`CommitSequencer::abort`].
     fn abort(&mut self, sequence: u32, parts: &[u32]) {
         if self.components.coordinator.commit_order() == CommitOrder::ByObject {
-            tracing::error!("an object is left out of the order: nothing more can be committed");
-            self.halted = true;
+            tracing::error!("an object could not be committed in its order; commits are halted");
+            self.is_halted = true;
             self.open.abort(|_| true);
         } else if let Some(object) = self.sealed.get(&sequence) {
             let lost = object.parts.iter().filter(|p| parts.contains(&p.part.index));
@@ -339,33 +346,33 @@ fn journal_entry(object: ObjectId, outcome: &PartOutcome) -> JournalEntry {
     JournalEntry { object, part: outcome.index, outcomes }
 }
 
-/// Repeats a commit under the same ids until its outcome is known; `None` when the coordinator has
-/// lost its metadata, so that nothing may be taken for granted.
-async fn commit_until_known(
+/// Repeats a commit with the same ids until its outcome is known. Returns `None` if the
+/// coordinator's metadata is lost or unreadable.
+async fn commit_until_decided(
     components: &Components,
     commit: &Commit,
     metrics: &Metrics,
 ) -> Option<Vec<PartOutcome>> {
     let mut delays = components.retry_delays();
     for attempt in 0_u32.. {
-        let call = tokio::time::timeout(COMMIT_WITHIN, components.coordinator.commit(commit));
+        let call = tokio::time::timeout(COMMIT_TIMEOUT, components.coordinator.commit(commit));
         let outcomes = call.await.unwrap_or_else(|_| {
-            Err(CoordinatorError::Unknown(format!("no answer in {COMMIT_WITHIN:?}")))
+            Err(CoordinatorError::Unknown(format!("no response within {COMMIT_TIMEOUT:?}")))
         });
         match outcomes {
             Ok(outcomes) => return Some(outcomes),
             Err(error @ (CoordinatorError::Unavailable(_) | CoordinatorError::Unknown(_))) => {
                 metrics.produce.commit_retries.inc();
-                tracing::warn!(object = %commit.object, attempt, %error, "commit in doubt; repeating it");
+                tracing::warn!(object = %commit.object, attempt, %error, "commit failed or indeterminate; retrying");
                 delays.wait().await;
             }
-            // Said once for all, by whoever watches the metadata.
+            // Reported once, by the monitor of the metadata's health.
             Err(CoordinatorError::MetadataLost(detail)) => {
-                tracing::debug!(object = %commit.object, detail, "commit refused");
+                tracing::debug!(object = %commit.object, detail, "commit rejected: metadata lost");
                 return None;
             }
             Err(error @ (CoordinatorError::OtherCluster { .. } | CoordinatorError::Corrupt(_))) => {
-                tracing::error!(object = %commit.object, %error, "commit impossible");
+                tracing::error!(object = %commit.object, %error, "commit failed permanently");
                 return None;
             }
         }

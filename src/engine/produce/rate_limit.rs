@@ -1,63 +1,64 @@
-//! How often the store may be asked to write: PUTs cost money, and a store that says "slow down"
-//! means it.
+//! Limits the rate and the concurrency of PUTs.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A token bucket of PUTs. Retries and hedges never wait for it, but what they take is missing
-/// afterwards, so that the bill stays capped.
+/// Token bucket of PUTs. Retries and hedges never wait for a token but take one, so that the
+/// average rate, and with it the cost, stays within the limit.
 #[derive(Debug)]
-pub(crate) struct PutRateLimiter {
-    /// `None` without a cap.
+pub(super) struct PutRateLimiter {
+    /// `None` for no limit.
     per_second: Option<f64>,
     /// At most [`PutRateLimiter::burst`]; negative after retries and hedges.
     tokens: f64,
-    counted: Instant,
+    refilled_at: Instant,
 }
 
 impl PutRateLimiter {
-    pub(crate) fn new(per_second: Option<f64>, now: Instant) -> Self {
-        let mut pace = Self { per_second, tokens: 0.0, counted: now };
-        pace.tokens = pace.burst();
-        pace
+    /// Creates a limiter with a full bucket.
+    pub(super) fn new(per_second: Option<f64>, now: Instant) -> Self {
+        let mut limiter = Self { per_second, tokens: 0.0, refilled_at: now };
+        limiter.tokens = limiter.burst();
+        limiter
     }
 
-    /// Another cap, from now on. What was taken before is still to be made up for.
-    pub(crate) fn cap(&mut self, per_second: Option<f64>, now: Instant) {
+    /// Changes the limit. A debt of tokens is kept.
+    pub(super) fn set_rate(&mut self, per_second: Option<f64>, now: Instant) {
         if self.per_second != per_second {
             self.refill(now);
-            let owed = self.tokens.min(0.0);
+            let debt = self.tokens.min(0.0);
             *self = Self::new(per_second, now);
-            self.tokens += owed;
+            self.tokens += debt;
         }
     }
 
-    /// A quarter of a second's PUTs may come together, at least one.
+    /// Returns the size of the bucket: the PUTs of a quarter of a second, and at least one.
     fn burst(&self) -> f64 {
         self.per_second.map_or(1.0, |per_second| (per_second / 4.0).max(1.0))
     }
 
     fn refill(&mut self, now: Instant) {
         let Some(per_second) = self.per_second else { return };
-        let earned = (now - self.counted).as_secs_f64() * per_second;
+        let earned = (now - self.refilled_at).as_secs_f64() * per_second;
         self.tokens = (self.tokens + earned).min(self.burst());
-        self.counted = now;
+        self.refilled_at = now;
     }
 
-    /// Counts a PUT.
-    pub(crate) fn spend(&mut self, now: Instant) {
+    /// Takes a token for a PUT, if need be on credit.
+    pub(super) fn take(&mut self, now: Instant) {
         self.refill(now);
         if self.per_second.is_some() {
             self.tokens -= 1.0;
         }
     }
 
-    /// When the next PUT may begin; now or in the past when it may at once.
-    pub(crate) fn next(&mut self, now: Instant) -> Instant {
+    /// Returns the time at which the next PUT may start, which is not after `now` if it may start
+    /// immediately.
+    pub(super) fn next_put_at(&mut self, now: Instant) -> Instant {
         self.refill(now);
         match self.per_second {
-            // A microsecond is added, lest rounding call it a moment too early.
+            // A microsecond more, so that rounding does not yield a time that is too early.
             Some(per_second) if self.tokens < 1.0 => {
                 let seconds = (1.0 - self.tokens) / per_second;
                 now + Duration::from_secs_f64(seconds) + Duration::from_micros(1)
@@ -67,45 +68,49 @@ impl PutRateLimiter {
     }
 }
 
-/// How many uploads may run side by side: halved when the store says "slow down", and one more
-/// again for each window's worth of successes (as TCP does).
+/// Concurrency limit of uploads, with additive increase and multiplicative decrease as in TCP:
+/// halved when the store throttles, increased by one per window of successful uploads.
 #[derive(Debug)]
-pub(crate) struct UploadWindow {
+pub(super) struct UploadWindow {
     max: f64,
     size: f64,
-    /// Uploads that began together fail together; they count as one sign.
-    halved: Option<Instant>,
+    throttled_at: Option<Instant>,
 }
 
-/// A second sign within this time of the first says nothing new.
+/// Time during which further throttling responses do not halve the window again: uploads that
+/// started together fail together.
 const HALVE_INTERVAL: Duration = Duration::from_millis(500);
-/// For so long after a sign no upload is hedged.
-const CALM: Duration = Duration::from_secs(5);
+/// Time after a throttling response during which uploads are not hedged.
+const HEDGE_PAUSE: Duration = Duration::from_secs(5);
 
 impl UploadWindow {
-    pub(crate) fn new(max: usize) -> Self {
+    /// Creates a window of `max` uploads, at least one.
+    pub(super) fn new(max: usize) -> Self {
         let max = max.max(1) as f64;
-        Self { max, size: max, halved: None }
+        Self { max, size: max, throttled_at: None }
     }
 
-    pub(crate) fn uploads(&self) -> usize {
+    /// Returns how many uploads may run at once.
+    pub(super) fn size(&self) -> usize {
         self.size as usize
     }
 
-    pub(crate) fn succeeded(&mut self) {
+    /// Records a successful upload.
+    pub(super) fn record_success(&mut self) {
         self.size = (self.size + 1.0 / self.size).min(self.max);
     }
 
-    pub(crate) fn slow_down(&mut self, now: Instant) {
-        if self.halved.is_none_or(|halved| now - halved >= HALVE_INTERVAL) {
+    /// Records a throttling response of the store.
+    pub(super) fn record_throttling(&mut self, now: Instant) {
+        if self.throttled_at.is_none_or(|at| now - at >= HALVE_INTERVAL) {
             self.size = (self.size / 2.0).max(1.0);
-            self.halved = Some(now);
+            self.throttled_at = Some(now);
         }
     }
 
-    /// Whether the store has not complained lately.
-    pub(crate) fn is_calm(&self, now: Instant) -> bool {
-        self.halved.is_none_or(|halved| now - halved >= CALM)
+    /// Returns whether the store has not throttled recently.
+    pub(super) fn may_hedge(&self, now: Instant) -> bool {
+        self.throttled_at.is_none_or(|at| now - at >= HEDGE_PAUSE)
     }
 }
 
@@ -114,51 +119,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_second_has_more_puts_than_the_cap_and_a_burst() {
+    fn rate_stays_within_the_limit_and_one_burst() {
         let start = Instant::now();
-        let mut pace = PutRateLimiter::new(Some(4.0), start);
+        let mut limiter = PutRateLimiter::new(Some(4.0), start);
         let mut now = start;
         for put in 0..40 {
-            now = pace.next(now).max(now);
-            pace.spend(now);
+            now = limiter.next_put_at(now).max(now);
+            limiter.take(now);
             let earliest = start + Duration::from_millis(250) * put;
             assert!(now >= earliest, "PUT {put} at {:?}", now - start);
         }
         assert!(now < start + Duration::from_secs(10));
-        // Two hedges later the next two PUTs come later.
-        pace.spend(now);
-        pace.spend(now);
-        assert!(pace.next(now) >= now + Duration::from_millis(750));
+        // Two hedges delay the next PUTs.
+        limiter.take(now);
+        limiter.take(now);
+        assert!(limiter.next_put_at(now) >= now + Duration::from_millis(750));
         // An idle hour earns one burst.
         now += Duration::from_secs(3_600);
-        assert_eq!(pace.next(now), now);
-        pace.spend(now);
-        assert!(pace.next(now) > now);
+        assert_eq!(limiter.next_put_at(now), now);
+        limiter.take(now);
+        assert!(limiter.next_put_at(now) > now);
     }
 
     #[test]
-    fn without_a_cap_nothing_waits() {
+    fn unlimited_rate_never_waits() {
         let now = Instant::now();
-        let mut pace = PutRateLimiter::new(None, now);
-        (0..1_000).for_each(|_| pace.spend(now));
-        assert_eq!(pace.next(now), now);
+        let mut limiter = PutRateLimiter::new(None, now);
+        (0..1_000).for_each(|_| limiter.take(now));
+        assert_eq!(limiter.next_put_at(now), now);
     }
 
     #[test]
-    fn complaints_halve_the_window_and_successes_open_it() {
+    fn throttling_halves_the_window_and_successes_grow_it() {
         let start = Instant::now();
         let mut window = UploadWindow::new(32);
-        (0..8).for_each(|_| window.slow_down(start));
-        assert_eq!(window.uploads(), 16, "what failed together is one sign");
-        assert!(!window.is_calm(start));
+        (0..8).for_each(|_| window.record_throttling(start));
+        assert_eq!(window.size(), 16, "simultaneous failures count once");
+        assert!(!window.may_hedge(start));
         for seconds in 1..9 {
-            window.slow_down(start + Duration::from_secs(seconds));
+            window.record_throttling(start + Duration::from_secs(seconds));
         }
-        assert_eq!(window.uploads(), 1, "never nothing");
+        assert_eq!(window.size(), 1, "never zero");
         for _ in 0..600 {
-            window.succeeded();
+            window.record_success();
         }
-        assert_eq!(window.uploads(), 32);
-        assert!(window.is_calm(start + Duration::from_secs(14)));
+        assert_eq!(window.size(), 32);
+        assert!(window.may_hedge(start + Duration::from_secs(14)));
     }
 }

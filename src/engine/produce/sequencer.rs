@@ -1,16 +1,16 @@
-//! Who waits for whom.
+//! Orders commits per (connection, partition).
 //!
-//! Kafka keeps the order of one connection's batches in one partition, and promises nothing
-//! between connections. So a part may be committed once the earlier parts of its own chain
-//! (connection, partition) are, whatever became of the rest of their objects.
+//! Kafka keeps the order of one connection's batches in one partition and promises nothing between
+//! connections (ADR 7). A part may therefore be committed as soon as the earlier parts of its own
+//! [`CommitLane`] are, whatever the state of the other parts of their objects.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::buffer::CommitLane;
 use crate::coordinator::CommitOrder;
 
-/// A sealed part: object sequence and part index.
-pub(crate) type PartRef = (u32, u32);
+/// Identifies a sealed part by the sequence of its object and its index.
+type PartRef = (u32, u32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PartState {
@@ -18,28 +18,34 @@ enum PartState {
     Committing,
 }
 
+/// The parts of an object that are not decided yet.
 #[derive(Debug, Default)]
-struct Object {
-    uploaded: bool,
+struct UncommittedObject {
+    is_durable: bool,
     parts: BTreeMap<u32, (CommitLane, PartState)>,
 }
 
 /// Decides which parts may be committed now.
 #[derive(Debug)]
-pub(crate) struct CommitSequencer {
+pub(super) struct CommitSequencer {
     order: CommitOrder,
-    objects: BTreeMap<u32, Object>,
+    objects: BTreeMap<u32, UncommittedObject>,
+    /// The undecided parts of each lane, oldest first.
     lanes: HashMap<CommitLane, VecDeque<PartRef>>,
 }
 
 impl CommitSequencer {
-    pub(crate) fn new(order: CommitOrder) -> Self {
+    pub(super) fn new(order: CommitOrder) -> Self {
         Self { order, objects: BTreeMap::new(), lanes: HashMap::new() }
     }
 
-    /// An object was sealed; sequences come in order.
-    pub(crate) fn sealed(&mut self, sequence: u32, parts: impl Iterator<Item = (u32, CommitLane)>) {
-        let mut object = Object::default();
+    /// Adds a sealed object. Sequences are ascending.
+    pub(super) fn add_sealed(
+        &mut self,
+        sequence: u32,
+        parts: impl Iterator<Item = (u32, CommitLane)>,
+    ) {
+        let mut object = UncommittedObject::default();
         for (index, lane) in parts {
             self.lanes.entry(lane).or_default().push_back((sequence, index));
             object.parts.insert(index, (lane, PartState::Waiting));
@@ -47,17 +53,17 @@ impl CommitSequencer {
         self.objects.insert(sequence, object);
     }
 
-    /// An object's bytes are durable.
-    pub(crate) fn uploaded(&mut self, sequence: u32) {
+    /// Marks an object as durable.
+    pub(super) fn mark_durable(&mut self, sequence: u32) {
         if let Some(object) = self.objects.get_mut(&sequence) {
-            object.uploaded = true;
+            object.is_durable = true;
         }
     }
 
-    /// Parts that the coordinator decided on release their successors.
-    pub(crate) fn decided(&mut self, sequence: u32, parts: &[u32]) {
+    /// Removes parts that the coordinator has decided, so that their successors may be committed.
+    pub(super) fn complete(&mut self, sequence: u32, parts: &[u32]) {
         for &index in parts {
-            let Some(lane) = self.take_out(sequence, index) else { continue };
+            let Some(lane) = self.remove(sequence, index) else { continue };
             if let Some(queue) = self.lanes.get_mut(&lane) {
                 debug_assert_eq!(queue.front(), Some(&(sequence, index)));
                 queue.pop_front();
@@ -68,10 +74,11 @@ impl CommitSequencer {
         }
     }
 
-    /// Takes out parts that will never be committed, with all that waits behind them: committed
-    /// on its own, it would overtake its predecessor when the client repeats that one. In the
-    /// order of objects nothing can be left out, so everything falls.
-    pub(crate) fn abort(&mut self, sequence: u32, parts: &[u32]) -> BTreeMap<u32, Vec<u32>> {
+    /// Removes parts that will never be committed together with their successors, and returns all
+    /// of them by object. A successor that were committed alone would overtake its predecessor when
+    /// the client repeats that one. With [`CommitOrder::ByObject`] no object can be left out, so
+    /// everything is removed.
+    pub(super) fn abort(&mut self, sequence: u32, parts: &[u32]) -> BTreeMap<u32, Vec<u32>> {
         let mut aborted: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         match self.order {
             CommitOrder::ByObject => {
@@ -81,12 +88,12 @@ impl CommitSequencer {
                 }
             }
             CommitOrder::Independent => {
-                let chain_of = |index| self.objects.get(&sequence)?.parts.get(index).map(|p| p.0);
-                let lanes: Vec<_> = parts.iter().filter_map(chain_of).collect();
+                let lane_of = |index| self.objects.get(&sequence)?.parts.get(index).map(|p| p.0);
+                let lanes: Vec<_> = parts.iter().filter_map(lane_of).collect();
                 for lane in lanes {
                     for (sequence, index) in self.lanes.remove(&lane).unwrap_or_default() {
                         aborted.entry(sequence).or_default().push(index);
-                        self.take_out(sequence, index);
+                        self.remove(sequence, index);
                     }
                 }
             }
@@ -94,7 +101,7 @@ impl CommitSequencer {
         aborted
     }
 
-    fn take_out(&mut self, sequence: u32, index: u32) -> Option<CommitLane> {
+    fn remove(&mut self, sequence: u32, index: u32) -> Option<CommitLane> {
         let object = self.objects.get_mut(&sequence)?;
         let (lane, _) = object.parts.remove(&index)?;
         if object.parts.is_empty() {
@@ -103,11 +110,12 @@ impl CommitSequencer {
         Some(lane)
     }
 
-    /// Takes the parts that may be committed now, grouped by object, oldest object first.
-    pub(crate) fn take_ready(&mut self) -> Vec<(u32, Vec<u32>)> {
+    /// Returns the parts that may be committed now, grouped by object, oldest object first. Each
+    /// part is returned once.
+    pub(super) fn take_ready(&mut self) -> Vec<(u32, Vec<u32>)> {
         let mut ready = Vec::new();
         for (&sequence, object) in &mut self.objects {
-            if !object.uploaded {
+            if !object.is_durable {
                 match self.order {
                     CommitOrder::ByObject => break,
                     CommitOrder::Independent => continue,
@@ -127,7 +135,7 @@ impl CommitSequencer {
                 ready.push((sequence, parts));
             }
             if self.order == CommitOrder::ByObject {
-                // Whole objects, one after the other: the next one follows when this is settled.
+                // Whole objects in sequence: the next one follows when this one is decided.
                 break;
             }
         }
@@ -146,60 +154,60 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_does_not_wait_and_a_successor_does() {
+    fn part_waits_for_its_own_lane_only() {
         let mut sequencer = CommitSequencer::new(CommitOrder::Independent);
-        sequencer.sealed(0, [(0, lane(0, 1))].into_iter());
-        // Connection 2 writes the same partition, connection 1 follows itself.
-        sequencer.sealed(1, [(0, lane(0, 1)), (1, lane(0, 2))].into_iter());
-        sequencer.uploaded(1);
+        sequencer.add_sealed(0, [(0, lane(0, 1))].into_iter());
+        // Connection 1 continues its lane; connection 2 writes to the same partition.
+        sequencer.add_sealed(1, [(0, lane(0, 1)), (1, lane(0, 2))].into_iter());
+        sequencer.mark_durable(1);
         assert_eq!(sequencer.take_ready(), [(1, vec![1])]);
-        sequencer.decided(1, &[1]);
+        sequencer.complete(1, &[1]);
         assert_eq!(sequencer.take_ready(), []);
-        sequencer.uploaded(0);
+        sequencer.mark_durable(0);
         assert_eq!(sequencer.take_ready(), [(0, vec![0])]);
-        assert_eq!(sequencer.take_ready(), [], "a part is taken once");
-        sequencer.decided(0, &[0]);
+        assert_eq!(sequencer.take_ready(), [], "a part is returned once");
+        sequencer.complete(0, &[0]);
         assert_eq!(sequencer.take_ready(), [(1, vec![0])]);
-        sequencer.decided(1, &[0]);
+        sequencer.complete(1, &[0]);
         assert!(sequencer.objects.is_empty() && sequencer.lanes.is_empty());
     }
 
     #[test]
-    fn by_object_everyone_waits_for_the_oldest_object() {
+    fn by_object_every_part_waits_for_the_oldest_object() {
         let mut sequencer = CommitSequencer::new(CommitOrder::ByObject);
-        sequencer.sealed(0, [(0, lane(0, 1))].into_iter());
-        sequencer.sealed(1, [(0, lane(1, 2)), (1, lane(2, 2))].into_iter());
-        sequencer.uploaded(1);
+        sequencer.add_sealed(0, [(0, lane(0, 1))].into_iter());
+        sequencer.add_sealed(1, [(0, lane(1, 2)), (1, lane(2, 2))].into_iter());
+        sequencer.mark_durable(1);
         assert_eq!(sequencer.take_ready(), []);
-        sequencer.uploaded(0);
+        sequencer.mark_durable(0);
         assert_eq!(sequencer.take_ready(), [(0, vec![0])]);
-        assert_eq!(sequencer.take_ready(), [], "the next object waits for this one's settlement");
-        sequencer.decided(0, &[0]);
+        assert_eq!(sequencer.take_ready(), [], "the next object waits for this one's decision");
+        sequencer.complete(0, &[0]);
         assert_eq!(sequencer.take_ready(), [(1, vec![0, 1])]);
     }
 
     #[test]
-    fn what_waits_behind_a_lost_part_falls_with_it() {
+    fn abort_removes_the_successors_in_the_lane() {
         let mut sequencer = CommitSequencer::new(CommitOrder::Independent);
-        sequencer.sealed(0, [(0, lane(0, 1)), (1, lane(0, 2))].into_iter());
-        sequencer.sealed(1, [(0, lane(0, 1)), (1, lane(0, 3))].into_iter());
-        sequencer.sealed(2, [(0, lane(0, 1))].into_iter());
-        sequencer.uploaded(0);
+        sequencer.add_sealed(0, [(0, lane(0, 1)), (1, lane(0, 2))].into_iter());
+        sequencer.add_sealed(1, [(0, lane(0, 1)), (1, lane(0, 3))].into_iter());
+        sequencer.add_sealed(2, [(0, lane(0, 1))].into_iter());
+        sequencer.mark_durable(0);
         assert_eq!(sequencer.take_ready(), [(0, vec![0, 1])]);
         let aborted: Vec<_> = sequencer.abort(0, &[0]).into_iter().collect();
         assert_eq!(aborted, [(0, vec![0]), (1, vec![0]), (2, vec![0])]);
-        // The others go on, and the chain may begin anew.
-        sequencer.decided(0, &[1]);
-        sequencer.sealed(3, [(0, lane(0, 1))].into_iter());
-        (1..=3).for_each(|sequence| sequencer.uploaded(sequence));
+        // The other lanes continue, and this one accepts new parts.
+        sequencer.complete(0, &[1]);
+        sequencer.add_sealed(3, [(0, lane(0, 1))].into_iter());
+        (1..=3).for_each(|sequence| sequencer.mark_durable(sequence));
         assert_eq!(sequencer.take_ready(), [(1, vec![1]), (3, vec![0])]);
     }
 
     #[test]
-    fn by_object_everything_falls() {
+    fn by_object_abort_removes_everything() {
         let mut sequencer = CommitSequencer::new(CommitOrder::ByObject);
-        sequencer.sealed(0, [(0, lane(0, 1))].into_iter());
-        sequencer.sealed(1, [(0, lane(1, 2)), (1, lane(2, 2))].into_iter());
+        sequencer.add_sealed(0, [(0, lane(0, 1))].into_iter());
+        sequencer.add_sealed(1, [(0, lane(1, 2)), (1, lane(2, 2))].into_iter());
         let aborted: Vec<_> = sequencer.abort(0, &[0]).into_iter().collect();
         assert_eq!(aborted, [(0, vec![0]), (1, vec![0, 1])]);
         assert!(sequencer.objects.is_empty() && sequencer.lanes.is_empty());

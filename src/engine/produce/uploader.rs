@@ -1,72 +1,52 @@
-//! Uploads: side by side, each with deadlines, repeated until they succeed, and hedged when late.
+//! Uploads objects in parallel, with a deadline per attempt, retries without end and hedges.
 //!
-//! An object is never given up, because whether a PUT that failed has happened cannot be known,
-//! and the order of what follows depends on it (`docs/adr/0006-uploads-are-never-given-up.md`).
-//! All PUTs of an object write the same bytes to the same key, so it does not matter which one of
-//! them lands, nor when, nor how often.
+//! An upload is never given up (ADR 6): whether a failed PUT was applied is unknown, and the order
+//! of the batches that follow depends on it. All PUTs of an object write the same bytes to the same
+//! key, so it does not matter which of them is applied, when, or how often.
 
-use std::ops::RangeInclusive;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{Either, select};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::ProduceSettings;
 use super::latency::PutLatency;
 use super::rate_limit::{PutRateLimiter, UploadWindow};
+use super::settings::UploadSettings;
 use crate::engine::Components;
 use crate::log::ids::ObjectId;
 use crate::log::object_format::wal_key;
 use crate::metrics::Metrics;
 use crate::store::{PutMode, StoreError, StoreErrorKind};
 
-/// When a PUT is late while nobody knows yet what is usual.
-const LATE_AT_FIRST: Duration = Duration::from_millis(500);
-/// A PUT is never called late earlier than this.
-const LATE_MIN: Duration = Duration::from_millis(10);
-/// The deadline of an attempt is so many times what is late, within the bounds of the settings …
+/// Assumed latency of PUTs until it is measured.
+const LATENCY_DEFAULT: Duration = Duration::from_millis(500);
+/// Lower bound of the time after which a PUT is hedged.
+const HEDGE_AFTER_MIN: Duration = Duration::from_millis(10);
+/// The deadline of an attempt is this multiple of the 99th percentile, within the bounds of the
+/// settings …
 const DEADLINE_FACTOR: u32 = 10;
-/// … and so much more for each MiB, for thin links.
+/// … plus this much per MiB, for slow links.
 const DEADLINE_PER_MIB: Duration = Duration::from_secs(1);
-/// Hedges are at most one for twenty uploads in the long run: a store that is slow as a whole is
-/// not helped by twice the load.
+/// Long-term limit of hedges per upload: a store that is slow as a whole is not helped by twice the
+/// load.
 const HEDGES_PER_UPLOAD: f64 = 0.05;
-
-/// How uploads are made.
-#[derive(Clone, Debug)]
-pub struct UploadSettings {
-    /// Objects that may be uploading at once.
-    pub parallel_max: usize,
-    /// Late PUTs in a row that get a second one beside them.
-    pub hedges_burst: u32,
-    /// The bounds of the deadline after which a PUT is begun anew.
-    pub deadline: RangeInclusive<Duration>,
-}
-
-impl UploadSettings {
-    /// What serves: 32 uploads, 10 hedges, 5 to 30 s.
-    pub const STANDARD: Self = Self {
-        parallel_max: 32,
-        hedges_burst: 10,
-        deadline: Duration::from_secs(5)..=Duration::from_secs(30),
-    };
-}
 
 #[derive(Debug)]
 struct UploadState {
     latency: PutLatency,
     window: UploadWindow,
     rate_limit: PutRateLimiter,
+    /// Token bucket of hedges.
     hedges: f64,
 }
 
-/// Uploads objects; shared by all uploads of a replica.
+/// Uploads the objects of a replica.
 #[derive(Debug)]
-pub(crate) struct Uploader {
+pub(super) struct Uploader {
     components: Components,
     settings: UploadSettings,
     metrics: Arc<Metrics>,
@@ -74,80 +54,82 @@ pub(crate) struct Uploader {
 }
 
 impl Uploader {
-    pub(crate) fn new(
+    pub(super) fn new(
         components: Components,
-        settings: &ProduceSettings,
+        settings: UploadSettings,
+        puts_per_second_max: Option<f64>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let state = UploadState {
             latency: PutLatency::default(),
-            window: UploadWindow::new(settings.upload.parallel_max),
-            rate_limit: PutRateLimiter::new(settings.puts_per_second_max, Instant::now()),
-            hedges: settings.upload.hedges_burst.into(),
+            window: UploadWindow::new(settings.parallel_max),
+            rate_limit: PutRateLimiter::new(puts_per_second_max, Instant::now()),
+            hedges: settings.hedges_burst.into(),
         };
-        let settings = settings.upload.clone();
         Self { components, settings, metrics, state: Mutex::new(state) }
     }
 
-    /// How many uploads may run side by side now.
-    pub(crate) fn window(&self) -> usize {
-        self.state().window.uploads()
+    /// Returns how many uploads may run at once now.
+    pub(super) fn window(&self) -> usize {
+        self.state.lock().window.size()
     }
 
-    /// When the next object may be begun without breaking the cap of PUTs.
-    pub(crate) fn next_put(&self, now: Instant) -> Instant {
-        self.state().rate_limit.next(now)
+    /// Returns the time at which the rate limit admits the next object.
+    pub(super) fn next_put_at(&self, now: Instant) -> Instant {
+        self.state.lock().rate_limit.next_put_at(now)
     }
 
-    /// So many PUTs may be begun in a second from now on.
-    pub(crate) fn cap(&self, per_second: Option<f64>) {
-        self.state().rate_limit.cap(per_second, Instant::now());
+    /// Changes the limit of PUTs per second.
+    pub(super) fn set_put_rate(&self, per_second: Option<f64>) {
+        self.state.lock().rate_limit.set_rate(per_second, Instant::now());
     }
 
-    /// How long a PUT usually takes.
-    pub(crate) fn usual(&self) -> Duration {
-        self.state().latency.usual().unwrap_or(LATE_AT_FIRST)
+    /// Returns the median latency of PUTs, or a default until it is measured.
+    pub(super) fn median_latency(&self) -> Duration {
+        self.state.lock().latency.median().unwrap_or(LATENCY_DEFAULT)
     }
 
-    /// The same; nothing while nobody knows.
-    pub(crate) fn usual_if_known(&self) -> Duration {
-        self.state().latency.usual().unwrap_or_default()
+    /// Returns the median latency of PUTs, or zero until it is measured.
+    pub(super) fn measured_median_latency(&self) -> Duration {
+        self.state.lock().latency.median().unwrap_or_default()
     }
 
-    /// Returns once the object is durable.
-    pub(crate) async fn upload(&self, id: ObjectId, bytes: &Bytes) {
+    /// Uploads an object, and returns once it is durable.
+    pub(super) async fn upload(&self, id: ObjectId, bytes: &Bytes) {
         let key = wal_key(id);
         let mut delays = self.components.retry_delays();
         for attempt in 0_u32.. {
             match self.attempt(&key, bytes).await {
                 Ok(()) => break,
                 Err(error) => {
-                    tracing::warn!(object = %id, attempt, %error, "upload failed; repeating it");
+                    tracing::warn!(object = %id, attempt, %error, "upload failed; retrying");
                     self.metrics.produce.put_errors.inc();
                     if error.kind == StoreErrorKind::SlowDown {
                         self.metrics.produce.put_slow_downs.inc();
-                        self.state().window.slow_down(Instant::now());
+                        self.state.lock().window.record_throttling(Instant::now());
                     }
                     delays.wait().await;
                 }
             }
         }
-        let mut state = self.state();
-        state.window.succeeded();
+        let mut state = self.state.lock();
+        state.window.record_success();
         state.hedges = (state.hedges + HEDGES_PER_UPLOAD).min(self.settings.hedges_burst.into());
     }
 
-    /// One PUT, and a second one beside it when the first is late; the first to succeed counts.
+    /// Makes one PUT, and a second one in parallel if the first exceeds the 99th percentile. The
+    /// first to succeed completes the attempt.
     async fn attempt(&self, key: &str, bytes: &Bytes) -> Result<(), StoreError> {
-        let begun = Instant::now();
-        let late = self.state().latency.late().unwrap_or(LATE_AT_FIRST).max(LATE_MIN);
-        let deadline = self.deadline(late, bytes.len());
+        let started = Instant::now();
+        let hedge_after =
+            self.state.lock().latency.p99().unwrap_or(LATENCY_DEFAULT).max(HEDGE_AFTER_MIN);
+        let deadline = self.deadline(hedge_after, bytes.len());
         let puts = async {
             let mut first = pin!(self.put(key, bytes));
-            match tokio::time::timeout(late, &mut first).await {
+            match tokio::time::timeout(hedge_after, &mut first).await {
                 Ok(done) => return done,
-                Err(_late) if !self.take_hedge() => return first.await,
-                Err(_late) => {}
+                Err(_elapsed) if !self.take_hedge() => return first.await,
+                Err(_elapsed) => {}
             }
             let second = pin!(self.put(key, bytes));
             match select(first, second).await {
@@ -157,41 +139,38 @@ impl Uploader {
             }
         };
         let done = tokio::time::timeout(deadline, puts).await.unwrap_or_else(|_| {
-            let detail = format!("no answer within {} ms", deadline.as_millis());
+            let detail = format!("no response within {} ms", deadline.as_millis());
             Err(StoreError::indeterminate("put", key, detail))
         });
         if done.is_ok() {
-            // A hedge's own time would hide that the first PUT was late.
-            let took = begun.elapsed();
-            self.metrics.produce.put_seconds.observe(took);
-            self.state().latency.note(took);
+            // Measured from the first PUT: a hedge's own latency would hide that the first was slow.
+            let elapsed = started.elapsed();
+            self.metrics.produce.put_seconds.observe(elapsed);
+            self.state.lock().latency.record(elapsed);
         }
         done
     }
 
     async fn put(&self, key: &str, bytes: &Bytes) -> Result<(), StoreError> {
-        self.state().rate_limit.spend(Instant::now());
+        self.state.lock().rate_limit.take(Instant::now());
         self.metrics.produce.puts.inc();
         self.components.uploads.put(key, vec![bytes.clone()], PutMode::Overwrite).await
     }
 
-    fn deadline(&self, late: Duration, bytes: usize) -> Duration {
-        let (least, most) = (*self.settings.deadline.start(), *self.settings.deadline.end());
-        let per_size = DEADLINE_PER_MIB.mul_f64(bytes as f64 / f64::from(1 << 20));
-        (late * DEADLINE_FACTOR).clamp(least, most) + per_size
+    fn deadline(&self, p99: Duration, bytes: usize) -> Duration {
+        let (min, max) = (*self.settings.deadline.start(), *self.settings.deadline.end());
+        let for_size = DEADLINE_PER_MIB.mul_f64(bytes as f64 / f64::from(1 << 20));
+        (p99 * DEADLINE_FACTOR).clamp(min, max) + for_size
     }
 
+    /// Takes a token for a hedge, and returns whether there was one.
     fn take_hedge(&self) -> bool {
-        let mut state = self.state();
-        let may = state.hedges >= 1.0 && state.window.is_calm(Instant::now());
-        if may {
+        let mut state = self.state.lock();
+        let may_hedge = state.hedges >= 1.0 && state.window.may_hedge(Instant::now());
+        if may_hedge {
             state.hedges -= 1.0;
             self.metrics.produce.hedges.inc();
         }
-        may
-    }
-
-    fn state(&self) -> MutexGuard<'_, UploadState> {
-        self.state.lock()
+        may_hedge
     }
 }

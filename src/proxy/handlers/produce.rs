@@ -14,7 +14,7 @@ use super::requested_topics::{
     RequestTopics, classify_topics, not_leader_error, resolve_diskless_topic, topic_id,
 };
 use crate::coordinator::{CommitOutcome, Refusal};
-use crate::engine::produce::{ProducedBatch, RowOutcome};
+use crate::engine::produce::{AppendOutcome, ProducedBatch};
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::logging::SPAN_TARGET;
 use crate::metrics::{ApiKind, Metrics, ProduceStage};
@@ -151,7 +151,12 @@ pub(super) async fn serve(
                 let response = respond(topics, outcomes.as_deref());
                 let response = response.with_throttle_time_ms(throttle_ms);
                 let answer = response::encode(correlation_id, version, &response).map(Some);
-                told(&proxy.metrics, &response, received, outcomes.map(|decided| decided.at));
+                told(
+                    &proxy.metrics,
+                    &response,
+                    received,
+                    outcomes.map(|decided| decided.completed_at),
+                );
                 return answer;
             }
             let response = respond(topics, outcomes.as_deref());
@@ -217,7 +222,7 @@ async fn check_topic(
         rows.push(match checked {
             Ok(append) => {
                 let log_append_time = topic.as_ref().is_ok_and(|t| t.config.log_append_time);
-                let append_time = if log_append_time { append.claim.max_timestamp } else { -1 };
+                let append_time = if log_append_time { append.metadata.max_timestamp } else { -1 };
                 appends.push(append);
                 Row::Appended { index, row: appends.len() - 1, append_time }
             }
@@ -247,7 +252,7 @@ async fn set_log_start_offsets(proxy: &Proxy, topics: &mut [(TopicProduceData, V
 
 fn respond(
     topics: Vec<(TopicProduceData, Vec<Row>)>,
-    outcomes: Option<&[RowOutcome]>,
+    outcomes: Option<&[AppendOutcome]>,
 ) -> ProduceResponse {
     let row = |row: Row| match row {
         Row::ProduceError { row, .. } => row,
@@ -267,8 +272,8 @@ fn respond(
     ProduceResponse::default().with_responses(topics.into_iter().map(topic).collect())
 }
 
-fn decided(index: i32, append_time: i64, outcome: &RowOutcome) -> PartitionProduceResponse {
-    let RowOutcome::Decided { outcome, log_start_offset } = outcome else {
+fn decided(index: i32, append_time: i64, outcome: &AppendOutcome) -> PartitionProduceResponse {
+    let AppendOutcome::Decided { outcome, log_start_offset } = outcome else {
         return error_row(index, ErrorCode::KAFKA_STORAGE_ERROR);
     };
     let (base_offset, append_time) = match *outcome {

@@ -139,5 +139,5 @@ pub(super) async fn check(
     // Built anew it is no larger than the topic's limit, which is an int.
     claim.bytes = u32::try_from(valid.bytes.len()).unwrap_or(u32::MAX);
     let profile = request.proxy.topics.classifier.profile(&topic.name);
-    Ok(ProducedBatch { partition, profile, claim, batch: valid.bytes })
+    Ok(ProducedBatch { partition, profile, metadata: claim, batch: valid.bytes })
 }

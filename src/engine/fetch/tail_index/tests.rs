@@ -23,152 +23,156 @@ fn committed(runs: &[Run]) -> Event {
     Event::Committed { partition: partition(0), runs: runs.to_vec() }
 }
 
-fn ask(offset: i64) -> FindRequest {
+fn request(offset: i64) -> FindRequest {
     let from = FindFrom::Offset(offset);
     FindRequest { partition: partition(0), from, bytes_max: 1 << 20, runs_max: 10 }
 }
 
-fn learn(tail: &TailIndex, found: &Found) {
-    tail.ask(std::iter::once(partition(0))).learn(std::iter::once((partition(0), found)));
+fn insert(index: &TailIndex, found: &Found) {
+    let query = index.begin_query(std::iter::once(partition(0)));
+    query.complete(std::iter::once((partition(0), found)));
 }
 
-fn following() -> TailIndex {
-    let tail = TailIndex::default();
-    tail.set_following(true);
-    tail
+fn subscribed() -> TailIndex {
+    let index = TailIndex::default();
+    index.set_subscribed(true);
+    index
 }
 
-/// The bases of the runs found, and the high watermark.
-fn look(tail: &TailIndex, offset: i64) -> Option<(Vec<i64>, i64)> {
-    let found = tail.look(&ask(offset))?;
+/// Returns the base offsets of the runs found, and the high watermark.
+fn find(index: &TailIndex, offset: i64) -> Option<(Vec<i64>, i64)> {
+    let found = index.find(&request(offset))?;
     Some((found.runs.iter().map(|r| r.base_offset).collect(), found.watermarks.high_watermark))
 }
 
 #[test]
-fn events_carry_on_from_an_answer() {
-    let tail = following();
-    assert_eq!(look(&tail, 0), None);
-    learn(&tail, &found(3, &[run(3, 2), run(5, 5)]));
-    assert_eq!(look(&tail, 4), Some((vec![3, 5], 10)));
-    assert_eq!(look(&tail, 10), Some((vec![], 10)));
-    tail.apply(&committed(&[run(10, 1), run(11, 1)]));
-    assert_eq!(look(&tail, 10), Some((vec![10, 11], 12)));
-    // Told of what is known already.
-    tail.apply(&committed(&[run(11, 1)]));
-    assert_eq!(look(&tail, 12), Some((vec![], 12)));
-    // Out of range is never said here.
-    assert_eq!((look(&tail, 2), look(&tail, 13)), (None, None));
-    tail.apply(&Event::Trimmed { partition: partition(0), log_start_offset: 6 });
-    assert_eq!((look(&tail, 4), look(&tail, 6)), (None, Some((vec![5, 10, 11], 12))));
+fn events_continue_a_cached_result() {
+    let index = subscribed();
+    assert_eq!(find(&index, 0), None);
+    insert(&index, &found(3, &[run(3, 2), run(5, 5)]));
+    assert_eq!(find(&index, 4), Some((vec![3, 5], 10)));
+    assert_eq!(find(&index, 10), Some((vec![], 10)));
+    index.apply(&committed(&[run(10, 1), run(11, 1)]));
+    assert_eq!(find(&index, 10), Some((vec![10, 11], 12)));
+    // An event for a run that is cached already.
+    index.apply(&committed(&[run(11, 1)]));
+    assert_eq!(find(&index, 12), Some((vec![], 12)));
+    // The index never reports an offset as out of range.
+    assert_eq!((find(&index, 2), find(&index, 13)), (None, None));
+    index.apply(&Event::Trimmed { partition: partition(0), log_start_offset: 6 });
+    assert_eq!((find(&index, 4), find(&index, 6)), (None, Some((vec![5, 10, 11], 12))));
 }
 
 #[test]
-fn what_was_missed_throws_the_partition_out() {
-    let tail = following();
+fn missed_events_remove_the_partition() {
+    let index = subscribed();
     for event in [committed(&[run(11, 1)]), Event::Gap, Event::TopicDeleted(TopicId([1; 16]))] {
-        learn(&tail, &found(0, &[run(0, 10)]));
-        assert!(look(&tail, 10).is_some());
-        tail.apply(&event);
-        assert_eq!(look(&tail, 10), None, "{event:?}");
+        insert(&index, &found(0, &[run(0, 10)]));
+        assert!(find(&index, 10).is_some());
+        index.apply(&event);
+        assert_eq!(find(&index, 10), None, "{event:?}");
     }
-    learn(&tail, &found(0, &[run(0, 10)]));
-    tail.set_following(false);
-    assert_eq!(look(&tail, 10), None);
-    learn(&tail, &found(0, &[run(0, 10)]));
-    assert_eq!(look(&tail, 10), None, "nothing is known while nobody follows");
+    insert(&index, &found(0, &[run(0, 10)]));
+    index.set_subscribed(false);
+    assert_eq!(find(&index, 10), None);
+    insert(&index, &found(0, &[run(0, 10)]));
+    assert_eq!(find(&index, 10), None, "the index is empty without a subscription");
 }
 
 #[test]
-fn an_answer_that_was_overtaken_teaches_nothing() {
-    let tail = following();
+fn stale_results_are_not_cached() {
+    let index = subscribed();
     let old = found(0, &[run(0, 10)]);
-    let asking = tail.ask(std::iter::once(partition(0)));
-    tail.apply(&committed(&[run(10, 5)]));
-    asking.learn(std::iter::once((partition(0), &old)));
-    assert_eq!(look(&tail, 10), None, "or a reader at 10 would wait for what has come");
-    drop(asking);
-    learn(&tail, &found(0, &[run(0, 10), run(10, 5)]));
-    assert_eq!(look(&tail, 10), Some((vec![10], 15)));
-    assert_eq!(tail.lock().partitions.len(), 1);
+    let query = index.begin_query(std::iter::once(partition(0)));
+    index.apply(&committed(&[run(10, 5)]));
+    query.complete(std::iter::once((partition(0), &old)));
+    assert_eq!(find(&index, 10), None, "a reader at 10 would wait for records that exist");
+    drop(query);
+    insert(&index, &found(0, &[run(0, 10), run(10, 5)]));
+    assert_eq!(find(&index, 10), Some((vec![10], 15)));
+    assert_eq!(index.0.lock().partitions.len(), 1);
 }
 
 #[test]
-fn an_answer_of_history_teaches_the_end_alone() {
-    let tail = following();
-    let mut history = found(0, &[run(0, 10)]);
-    history.watermarks.high_watermark = 1_000;
-    learn(&tail, &history);
-    assert_eq!((look(&tail, 0), look(&tail, 999)), (None, None));
-    assert_eq!(look(&tail, 1_000), Some((vec![], 1_000)));
-    tail.apply(&committed(&[run(1_000, 7)]));
-    assert_eq!(look(&tail, 1_003), Some((vec![1_000], 1_007)));
+fn results_of_older_runs_cache_the_high_watermark_alone() {
+    let index = subscribed();
+    let mut older = found(0, &[run(0, 10)]);
+    older.watermarks.high_watermark = 1_000;
+    insert(&index, &older);
+    assert_eq!((find(&index, 0), find(&index, 999)), (None, None));
+    assert_eq!(find(&index, 1_000), Some((vec![], 1_000)));
+    index.apply(&committed(&[run(1_000, 7)]));
+    assert_eq!(find(&index, 1_003), Some((vec![1_000], 1_007)));
 }
 
 #[test]
-fn a_newer_answer_replaces_what_lags_behind() {
-    let tail = following();
-    learn(&tail, &found(0, &[run(0, 10)]));
-    learn(&tail, &found(0, &[run(0, 10), run(10, 5)]));
-    assert_eq!(look(&tail, 9), Some((vec![0, 10], 15)), "a reader was told 15");
-    tail.apply(&committed(&[run(10, 5)]));
-    tail.apply(&committed(&[run(15, 1)]));
-    learn(&tail, &found(0, &[run(0, 10)]));
-    assert_eq!(look(&tail, 16), Some((vec![], 16)));
+fn newer_results_replace_a_lagging_tail() {
+    let index = subscribed();
+    insert(&index, &found(0, &[run(0, 10)]));
+    insert(&index, &found(0, &[run(0, 10), run(10, 5)]));
+    assert_eq!(find(&index, 9), Some((vec![0, 10], 15)), "a reader has received 15");
+    index.apply(&committed(&[run(10, 5)]));
+    index.apply(&committed(&[run(15, 1)]));
+    insert(&index, &found(0, &[run(0, 10)]));
+    assert_eq!(find(&index, 16), Some((vec![], 16)));
 }
 
 #[test]
-fn it_is_bounded() {
-    let tail = following();
-    learn(&tail, &found(0, &[run(0, 1)]));
+fn index_is_bounded() {
+    let index = subscribed();
+    insert(&index, &found(0, &[run(0, 1)]));
     for base in 1..1_000 {
-        tail.apply(&committed(&[run(base, 1)]));
+        index.apply(&committed(&[run(base, 1)]));
     }
-    assert_eq!(look(&tail, 999 - RUNS_MAX as i64), None);
-    assert!(look(&tail, 1_000 - RUNS_MAX as i64).is_some());
-    for index in 0..2 * PARTITIONS_MAX as i32 {
-        let asking = tail.ask(std::iter::once(partition(index)));
-        asking.learn(std::iter::once((partition(index), &found(0, &[]))));
+    assert_eq!(find(&index, 999 - RUNS_MAX as i64), None);
+    assert!(find(&index, 1_000 - RUNS_MAX as i64).is_some());
+    for number in 0..2 * PARTITIONS_MAX as i32 {
+        let query = index.begin_query(std::iter::once(partition(number)));
+        query.complete(std::iter::once((partition(number), &found(0, &[]))));
     }
-    assert!(tail.lock().partitions.len() <= PARTITIONS_MAX + 1);
+    assert!(index.0.lock().partitions.len() <= PARTITIONS_MAX + 1);
 }
 
 proptest! {
-    /// Beside a log that knows everything: the index says nothing, or what the log says, or what
-    /// it said some events ago.
+    /// Beside a complete log: the index returns nothing, or what the log contains or contained some
+    /// events ago.
     #[test]
-    fn it_never_says_what_never_was(steps in prop::collection::vec((0_u8..6, 1_i64..4), 1..80)) {
-        let tail = following();
+    fn index_returns_only_states_of_the_log(
+        steps in prop::collection::vec((0_u8..6, 1_i64..4), 1..80)
+    ) {
+        let index = subscribed();
         let mut log: Vec<Run> = Vec::new();
         let mut start = 0;
-        let mut untold: VecDeque<Event> = VecDeque::new();
+        let mut undelivered: VecDeque<Event> = VecDeque::new();
         for (step, n) in steps {
             let end = log.last().map_or(0, Run::end_offset);
             match step {
                 0 | 1 => {
                     log.push(run(end, n));
-                    untold.push_back(committed(&[run(end, n)]));
+                    undelivered.push_back(committed(&[run(end, n)]));
                 }
                 2 => {
                     start = (start + n).min(end);
                     let event = Event::Trimmed { partition: partition(0), log_start_offset: start };
-                    untold.push_back(event);
+                    undelivered.push_back(event);
                 }
-                3 => untold.drain(..).for_each(|event| tail.apply(&event)),
+                3 => undelivered.drain(..).for_each(|event| index.apply(&event)),
                 4 => {
-                    if let Some(event) = untold.pop_front() {
-                        tail.apply(&event);
+                    if let Some(event) = undelivered.pop_front() {
+                        index.apply(&event);
                     }
                 }
                 _ => {
-                    let runs: Vec<_> = log.iter().filter(|r| r.end_offset() > start).copied().collect();
-                    let mut answer = found(start, &runs);
-                    answer.watermarks.high_watermark = end;
-                    learn(&tail, &answer);
+                    let runs: Vec<_> =
+                        log.iter().filter(|r| r.end_offset() > start).copied().collect();
+                    let mut result = found(start, &runs);
+                    result.watermarks.high_watermark = end;
+                    insert(&index, &result);
                 }
             }
             let end = log.last().map_or(0, Run::end_offset);
             for offset in 0..=end + 1 {
-                let Some(found) = tail.look(&ask(offset)) else { continue };
+                let Some(found) = index.find(&request(offset)) else { continue };
                 let at = found.watermarks;
                 prop_assert!(at.high_watermark <= end && offset <= at.high_watermark);
                 prop_assert!(found.runs.iter().all(|run| log.contains(run)));
@@ -177,10 +181,10 @@ proptest! {
                     prop_assert!(first.base_offset <= offset && offset < first.end_offset());
                 }
             }
-            if untold.is_empty()
-                && let Some(found) = tail.look(&ask(end))
+            if undelivered.is_empty()
+                && let Some(found) = index.find(&request(end))
             {
-                prop_assert_eq!(found.watermarks.high_watermark, end, "nothing is outstanding");
+                prop_assert_eq!(found.watermarks.high_watermark, end, "no event is outstanding");
                 prop_assert_eq!(found.watermarks.log_start_offset, start);
             }
         }
