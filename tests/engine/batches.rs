@@ -1,4 +1,4 @@
-//! Record batches made and read by hand.
+//! Encodes and decodes record batches.
 
 use std::io::Write as _;
 
@@ -15,7 +15,7 @@ pub(crate) fn partition(partition: i32) -> TopicPartition {
     TopicPartition { topic: TopicId([7; 16]), partition }
 }
 
-/// What a batch is made of.
+/// The content of a batch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Batch {
     records: Vec<(i64, String)>,
@@ -25,24 +25,24 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// One record for each value.
+    /// Creates a batch with one record per value.
     pub(crate) fn of(values: &[&str]) -> Self {
         let records = values.iter().map(|value| (NOW, (*value).to_owned())).collect();
         Self { records, ..Self::default() }
     }
 
-    /// One record for each timestamp.
+    /// Creates a batch with one record per timestamp.
     pub(crate) fn at(timestamps: &[i64]) -> Self {
         let records = timestamps.iter().map(|t| (*t, t.to_string())).collect();
         Self { records, ..Self::default() }
     }
 
-    /// Sent by the idempotent producer of these tests.
+    /// Sets the base sequence, and the idempotent producer of these tests.
     pub(crate) fn sequence(self, base_sequence: i32) -> Self {
         self.by(4_711, base_sequence)
     }
 
-    /// Sent by this idempotent producer.
+    /// Sets the idempotent producer and the base sequence.
     pub(crate) fn by(self, producer: i64, base_sequence: i32) -> Self {
         Self { producer: Some((producer, base_sequence)), ..self }
     }
@@ -51,8 +51,8 @@ impl Batch {
         Self { gzip: true, ..self }
     }
 
-    /// A header that does not tell the truth.
-    pub(crate) fn claiming(self, max_timestamp: i64) -> Self {
+    /// Sets a maximum timestamp in the header that may not match the records.
+    pub(crate) fn with_max_timestamp(self, max_timestamp: i64) -> Self {
         Self { max_timestamp: Some(max_timestamp), ..self }
     }
 
@@ -98,10 +98,10 @@ impl Batch {
         out.freeze()
     }
 
-    /// Checked as the proxy checks what it is sent.
+    /// Validates the batch as the proxy does.
     pub(crate) fn to(&self, to: i32, profile: FlushProfile) -> ProducedBatch {
         let limits = ProduceLimits { produce_version: 9, batch_bytes_max: 1 << 20 };
-        let checked = check_produce(&self.bytes(), limits).expect("a good batch");
+        let checked = check_produce(&self.bytes(), limits).expect("a valid batch");
         ProducedBatch {
             partition: partition(to),
             profile,
@@ -111,13 +111,13 @@ impl Batch {
     }
 }
 
-/// An object that holds these batches, each a part of its own.
+/// Encodes an object of these batches, one part each.
 pub(crate) fn whole_object(object: ObjectId, batches: &[(TopicPartition, Bytes)]) -> Bytes {
     let limits = ProduceLimits { produce_version: 9, batch_bytes_max: 1 << 30 };
     let mut whole = BytesMut::from(&HEADER[..]);
     let mut parts = Vec::new();
     for (index, (partition, batch)) in (0..).zip(batches) {
-        let claim = check_produce(batch, limits).expect("a good batch").claim;
+        let claim = check_produce(batch, limits).expect("a valid batch").claim;
         let start = whole.len() as u64;
         parts.push(Part { index, partition: *partition, start, batches: vec![claim] });
         whole.put_slice(batch);
@@ -132,7 +132,7 @@ pub(crate) fn fast(to: i32, value: &str) -> ProducedBatch {
     Batch::of(&[value]).to(to, FlushProfile::Fast)
 }
 
-/// Offsets and values of what a fetch gave, not compressed.
+/// Returns the offsets and values of uncompressed records in a fetch result.
 pub(crate) fn records(slices: &[Bytes]) -> Vec<(i64, String)> {
     let bytes = slices.concat();
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Readers of history: how often the store is asked, and that nobody else feels them.
+//! Catch-up reads: the number of GETs, and isolation from other reads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::harness::{Events, Replica, SECOND, fetch};
 const OBJECTS: usize = 60;
 const PARTITIONS: i32 = 3;
 
-/// Objects that each hold a batch of every partition.
+/// Writes objects that each hold a batch of every partition.
 async fn written() -> Replica {
     let writer = Replica::new().await;
     for n in 0..OBJECTS {
@@ -25,7 +25,7 @@ async fn written() -> Replica {
     writer
 }
 
-/// Reads a partition from its beginning to its end, a little at a time.
+/// Reads a partition from start to end, in small fetches.
 async fn replay(replica: &Replica, from: i32) {
     let mut next = 0;
     while next < OBJECTS as i64 {
@@ -41,7 +41,7 @@ async fn replay(replica: &Replica, from: i32) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_groups_that_replay_everything_cost_a_get_for_each_object() {
+async fn five_replaying_groups_cost_one_get_per_object() {
     let reader = Arc::new(written().await.beside(Events::Delivered).await);
     reader.store.set_persistent(StoreOperation::Get, Some(Fault::slow(Duration::from_millis(20))));
     let groups = (0..5).flat_map(|_| 0..PARTITIONS);
@@ -49,12 +49,12 @@ async fn five_groups_that_replay_everything_cost_a_get_for_each_object() {
     assert_eq!(reader.store.calls(StoreOperation::Get), OBJECTS as u64);
 }
 
-/// A reader of history goes as fast as the store gives, not as fast as it answers.
+/// The throughput of a catch-up reader is not bound by the store's latency.
 #[tokio::test(start_paused = true)]
-async fn history_is_read_ahead() {
+async fn catch_up_reads_are_read_ahead() {
     const LARGE: usize = 40;
     let writer = Replica::new().await;
-    // The last 8 MiB are no history.
+    // The last 8 MiB are tailing reads.
     let value = "x".repeat(512 << 10);
     for _ in 0..LARGE {
         writer.write(1, fast(0, &value)).await;
@@ -70,11 +70,11 @@ async fn history_is_read_ahead() {
         assert_eq!(records(&answer.records).len(), 1);
     }
     assert!(start.elapsed() < latency * LARGE as u32 * 2 / 3, "{:?}", start.elapsed());
-    assert_eq!(reader.store.calls(StoreOperation::Get), LARGE as u64, "nothing is read twice");
+    assert_eq!(reader.store.calls(StoreOperation::Get), LARGE as u64, "each object is read once");
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_for_a_failing_get_fails_with_it() {
+async fn waiting_readers_share_the_error_of_a_get() {
     let reader = Arc::new(written().await.beside(Events::Delivered).await);
     let slow = Fault { before: 5 * SECOND, ..Fault::REFUSED };
     reader.store.set_persistent(StoreOperation::Get, Some(slow));
@@ -84,13 +84,13 @@ async fn whoever_waits_for_a_failing_get_fails_with_it() {
         assert_eq!(answer.error, Some(FetchError::Storage));
     };
     join_all((0..20).map(|n| one(n % PARTITIONS))).await;
-    assert!(start.elapsed() < 7 * SECOND, "not one after the other: {:?}", start.elapsed());
+    assert!(start.elapsed() < 7 * SECOND, "the reads are not sequential: {:?}", start.elapsed());
     reader.store.set_persistent(StoreOperation::Get, None);
     replay(&reader, 0).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_get_that_hangs_is_given_up_in_time() {
+async fn hanging_get_times_out() {
     let reader = written().await.beside(Events::Delivered).await;
     reader.store.set_persistent(StoreOperation::Get, Some(Fault::HANG));
     let start = Instant::now();

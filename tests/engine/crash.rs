@@ -1,6 +1,6 @@
-//! A process that is killed at any step, and its successor over the same store.
+//! Crashes a process at every step and restarts it above the same store.
 //!
-//! A life is a runtime: dropping it ends every task where it stands.
+//! A process is a Tokio runtime: dropping it ends every task at its current await point.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use odradek::store::{PutMode, Store};
 use tokio::time::Duration;
 
 use crate::batches::{Batch, fast};
-use crate::harness::{INTERVAL, Replica, SECOND, is_answered, offset, offset_at_last};
+use crate::harness::{INTERVAL, Replica, SECOND, is_completed, offset, offset_or_duplicate};
 
 const NEVER: Duration = Duration::from_secs(86_400);
 
@@ -39,7 +39,7 @@ fn idempotent(sequence: i32) -> odradek::engine::produce::ProducedBatch {
     Batch::of(&[&format!("i{sequence}")]).sequence(sequence).to(0, FlushProfile::Fast)
 }
 
-/// Writes i0, p, i1, and dies with i2 and i3 at `step`.
+/// Writes i0, p and i1, and crashes with i2 and i3 at `step`.
 async fn first_process(memory: &Arc<MemoryStore>, step: Step) {
     let replica = Replica::embedded(memory).await;
     assert_eq!(replica.write(1, idempotent(0)).await, 0);
@@ -61,13 +61,13 @@ async fn first_process(memory: &Arc<MemoryStore>, step: Step) {
         return;
     }
     tokio::time::sleep(SECOND).await;
-    // Durable, but behind an object that is not, or not known to be.
+    // Durable, but after an object that is not, or is not known to be.
     let mut fourth = replica.send(1, vec![idempotent(3)]).await;
     tokio::time::sleep(SECOND).await;
-    assert!(!is_answered(&mut third).await && !is_answered(&mut fourth).await, "{step:?}");
+    assert!(!is_completed(&mut third).await && !is_completed(&mut fourth).await, "{step:?}");
 }
 
-/// The producer repeats what was not acknowledged.
+/// The producer retries what was not acknowledged.
 async fn second_process(memory: &Arc<MemoryStore>, step: Step) {
     let replica = Replica::embedded(memory).await;
     let acked = replica.read(0, 0).await;
@@ -77,10 +77,10 @@ async fn second_process(memory: &Arc<MemoryStore>, step: Step) {
         Step::AfterAppend | Step::DuringPut => &[],
         Step::AfterPut | Step::BeforeCommit | Step::AfterCommit => &["i2", "i3"],
     };
-    assert_eq!(values[3..], *expected_more, "{step:?}: whole objects in their order");
+    assert_eq!(values[3..], *expected_more, "{step:?}: whole objects, in order");
     for (row, at) in [(2, 3), (3, 4)] {
         let outcome = replica.send(1, vec![idempotent(row)]).await.await.expect("an answer")[0];
-        assert_eq!(offset_at_last(outcome), at, "{step:?}");
+        assert_eq!(offset_or_duplicate(outcome), at, "{step:?}");
     }
     assert_eq!(replica.write(1, idempotent(4)).await, 5, "{step:?}");
 }
@@ -94,20 +94,20 @@ async fn check_whole(memory: &Arc<MemoryStore>, step: Step) {
 }
 
 #[test]
-fn killed_at_any_step_it_loses_and_doubles_nothing() {
+fn crash_at_any_step_neither_loses_nor_duplicates() {
     for step in STEPS {
         let memory = Arc::new(MemoryStore::new());
         in_process(first_process(&memory, step));
         in_process(second_process(&memory, step));
         in_process(check_whole(&memory, step));
-        // Opening changes nothing.
+        // A restart changes nothing.
         in_process(check_whole(&memory, step));
     }
 }
 
-/// The PUT of a dead process may still happen; by then its successor has told offsets.
+/// A PUT of a crashed process may still be applied, after its successor has returned offsets.
 #[test]
-fn an_object_that_lands_after_its_process_died_changes_nothing() {
+fn put_applied_after_its_process_crashed_changes_nothing() {
     let memory = Arc::new(MemoryStore::new());
     let late: Vec<(String, Bytes)> = in_process(async {
         first_process(&memory, Step::AfterPut).await;
@@ -128,9 +128,9 @@ fn an_object_that_lands_after_its_process_died_changes_nothing() {
     in_process(check_whole(&memory, Step::AfterPut));
 }
 
-/// What was acknowledged outlives any number of kills, with answers lost all the way.
+/// Acknowledged records survive any number of crashes, with lost responses throughout.
 #[test]
-fn acknowledged_records_outlive_every_kill() {
+fn acknowledged_records_survive_every_crash() {
     let memory = Arc::new(MemoryStore::new());
     let mut acked: Vec<String> = Vec::new();
     for generation in 0..6_u64 {
@@ -157,7 +157,7 @@ fn acknowledged_records_outlive_every_kill() {
             written
         });
         for (at, value) in written {
-            assert_eq!(at, acked.len() as i64, "dense over all lives");
+            assert_eq!(at, acked.len() as i64, "offsets are dense across restarts");
             acked.push(value);
         }
     }

@@ -1,6 +1,6 @@
-//! The tables of `docs/failure-modes.md`: every way in which the store and the coordinator can fail
-//! a produce has one outcome, and when it is over an idempotent producer has neither gap nor
-//! duplicate.
+//! The tables of `docs/failure-modes.md`: each failure of the store or the coordinator has one
+//! outcome for a produce request, and afterwards an idempotent producer's log has neither gaps nor
+//! duplicates.
 
 use std::time::Duration;
 
@@ -11,27 +11,27 @@ use odradek::store::{Certainty, StoreErrorKind};
 use tokio::time::{Instant, timeout};
 
 use crate::batches::Batch;
-use crate::harness::{BUDGET_BYTES, Replica, Reply, SECOND, offset_at_last, settings};
+use crate::harness::{MEMORY_BYTES, Replica, Reply, SECOND, offset_or_duplicate, settings};
 
-/// How long a producer waits before it gives a request up and repeats it on a new connection.
+/// Time after which a producer abandons a request and retries it on a new connection.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the fault lasts.
+/// Duration of the fault.
 const FAULT_LASTS: Duration = Duration::from_secs(20);
 const BATCHES: i32 = 12;
 
-/// What a producer is told while the fault lasts.
+/// Result that a producer receives while the fault lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reported {
-    /// An offset, if late.
+    /// An offset, possibly late.
     Offset,
-    /// Nothing, until its own timeout (REQUEST_TIMED_OUT).
+    /// No response within its own timeout (REQUEST_TIMED_OUT).
     Timeout,
     /// KAFKA_STORAGE_ERROR.
     StorageError,
 }
 
-/// A producer that follows Kafka's rules: up to five batches in flight, and after an error or a
-/// timeout all that is not acknowledged again, in order, on a new connection.
+/// A producer that behaves as Kafka's: up to five batches in flight, and after an error or a timeout
+/// it retries all unacknowledged batches, in order, on a new connection.
 struct Producer<'a> {
     replica: &'a Replica,
     connection: u64,
@@ -41,7 +41,7 @@ struct Producer<'a> {
 
 impl Producer<'_> {
     async fn send(&self, sequence: i32) -> Reply {
-        // Two partitions, so that a commit has halves.
+        // Two partitions, so that a commit can be applied partially.
         let row = |to| Batch::of(&[&format!("{sequence}")]).sequence(sequence).to(to, PROFILE);
         self.replica.send(self.connection, vec![row(0), row(1)]).await
     }
@@ -62,10 +62,13 @@ impl Producer<'_> {
                         }
                         [first, second] => {
                             let at = i64::from(self.acked);
-                            assert_eq!((offset_at_last(first), offset_at_last(second)), (at, at));
+                            assert_eq!(
+                                (offset_or_duplicate(first), offset_or_duplicate(second)),
+                                (at, at)
+                            );
                             Reported::Offset
                         }
-                        _ => panic!("two rows were sent"),
+                        _ => panic!("two batches were sent"),
                     },
                 };
                 self.reported.push(reported);
@@ -93,13 +96,15 @@ async fn check(name: &str, allowed: &[Reported], begin: impl Fn(&Replica), end: 
             let mut run = std::pin::pin!(producer.run());
             if timeout(FAULT_LASTS, &mut run).await.is_err() {
                 end(&replica);
-                timeout(600 * SECOND, run).await.unwrap_or_else(|_| panic!("{name}: never heals"));
+                timeout(600 * SECOND, run)
+                    .await
+                    .unwrap_or_else(|_| panic!("{name}: does not recover"));
             }
         }
         end(&replica);
-        // What was given up and hung may still come.
+        // Abandoned calls may still be applied.
         tokio::time::sleep(120 * SECOND).await;
-        assert_eq!(replica.budget.available(), BUDGET_BYTES, "{name}: nothing is held for ever");
+        assert_eq!(replica.budget.available(), MEMORY_BYTES, "{name}: all memory is released");
         for partition in 0..2 {
             let log = replica.read(partition, 0).await;
             let expected: Vec<_> = (0..BATCHES).map(|n| (i64::from(n), n.to_string())).collect();
@@ -116,7 +121,7 @@ async fn check(name: &str, allowed: &[Reported], begin: impl Fn(&Replica), end: 
     }
 }
 
-/// A fault of the store that stands, and is lifted.
+/// Checks a fault of the store that is set and cleared.
 async fn store(name: &str, allowed: &[Reported], fault: Fault) {
     let begin = |replica: &Replica| replica.store.set_persistent(StoreOperation::Put, Some(fault));
     check(name, allowed, begin, |replica| replica.store.set_persistent(StoreOperation::Put, None))
@@ -124,7 +129,7 @@ async fn store(name: &str, allowed: &[Reported], fault: Fault) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_failure_of_the_store_has_one_outcome() {
+async fn every_store_failure_has_one_outcome() {
     use Reported::{Offset, Timeout};
     let late = |fault: Fault| Fault { after: 40 * SECOND, ..fault };
     let slow_down =
@@ -137,13 +142,13 @@ async fn every_failure_of_the_store_has_one_outcome() {
     store("hangs after it happened", &[Timeout, Offset], Fault::HANG).await;
     store("slow", &[Offset], Fault::slow(2 * SECOND)).await;
     store("slower than the producer waits", &[Timeout, Offset], Fault::slow(8 * SECOND)).await;
-    // Of an object that arrives in part the store keeps nothing: the port's promise, which the
-    // adapters' own tests check.
+    // The store does not keep a partially received object: the port guarantees it, and the adapters'
+    // own tests check it.
     store("partial", &[Timeout, Offset], Fault::REQUEST_LOST).await;
     store("lost reply", &[Timeout, Offset], Fault::REPLY_LOST).await;
 }
 
-/// A fault of the coordinator that stands, and is lifted.
+/// Checks a fault of the coordinator that is set and cleared.
 async fn coordinator(name: &str, allowed: &[Reported], fault: faulty::Fault) {
     let begin = |replica: &Replica| replica.coordinator.set_persistent(Call::Commit, Some(fault));
     let end = |replica: &Replica| replica.coordinator.set_persistent(Call::Commit, None);
@@ -151,10 +156,10 @@ async fn coordinator(name: &str, allowed: &[Reported], fault: faulty::Fault) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_failure_of_the_coordinator_has_one_outcome() {
+async fn every_coordinator_failure_has_one_outcome() {
     use Reported::{Offset, StorageError, Timeout};
     use faulty::Fault;
-    // As long as the Redis adapter waits.
+    // The timeout of the Redis adapter.
     let late = |fault: Fault| Fault { after: 2 * SECOND, ..fault };
     coordinator("refused", &[Timeout, Offset], Fault::REFUSED).await;
     coordinator("timed out but happened", &[Timeout, Offset], late(Fault::REPLY_LOST)).await;

@@ -1,4 +1,4 @@
-//! Waiting, budget, faults of single objects, and how often the store is asked.
+//! Fetches: waits, byte limits, corrupt objects, and the number of calls to the store.
 
 use bytes::{Bytes, BytesMut};
 use odradek::coordinator::faulty::{Fault as CallFault, Operation as Call};
@@ -16,7 +16,7 @@ use crate::batches::{Batch, NOW, fast, partition, records, whole_object};
 use crate::harness::{Events, Replica, SECOND, fetch};
 
 #[tokio::test(start_paused = true)]
-async fn a_waiting_fetch_is_woken_by_another_writers_commit() {
+async fn long_poll_is_woken_by_another_replicas_commit() {
     let writer = Replica::new().await;
     let reader = writer.beside(Events::Delivered).await;
     let start = Instant::now();
@@ -28,11 +28,11 @@ async fn a_waiting_fetch_is_woken_by_another_writers_commit() {
     assert_eq!(start.elapsed().as_secs(), 5);
     assert!(answers[0].records.is_empty());
     assert_eq!(records(&answers[1].records), [(0, "x".to_owned())]);
-    assert_eq!(reader.coordinator.calls(Call::Find), 1, "what came since, the event has told");
+    assert_eq!(reader.coordinator.calls(Call::Find), 1, "later runs come from events");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_event_costs_latency_only() {
+async fn lost_event_costs_latency_only() {
     let writer = Replica::new().await;
     let deaf = writer.beside(Events::Lost).await;
     let start = Instant::now();
@@ -46,7 +46,7 @@ async fn a_lost_event_costs_latency_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_of_the_tail_asks_the_coordinator_once() {
+async fn tailing_reader_queries_the_coordinator_once() {
     let writer = Replica::new().await;
     let reader = writer.beside(Events::Delivered).await;
     let mut next = 0;
@@ -63,26 +63,26 @@ async fn a_reader_of_the_tail_asks_the_coordinator_once() {
         }
     }
     assert_eq!(reader.coordinator.calls(Call::Find), 1);
-    // Nothing comes: an idle reader asks nobody either.
+    // Without new records, a waiting reader makes no queries either.
     for _ in 0..20 {
         reader.fetch(fetch(&[(0, next)], SECOND)).await;
     }
     assert_eq!(reader.coordinator.calls(Call::Find), 1);
-    // A fetch that must know asks.
+    // A fresh fetch queries the coordinator.
     let mut fresh = fetch(&[(0, next)], Duration::ZERO);
     fresh.partitions[0].fresh = true;
     reader.fetch(fresh).await;
     assert_eq!(reader.coordinator.calls(Call::Find), 2);
 }
 
-/// An index that lags behind asks before it says that an offset is out of range.
+/// A lagging index queries the coordinator before an offset is reported as out of range.
 #[tokio::test(start_paused = true)]
-async fn no_offset_is_out_of_range_before_the_coordinator_says_so() {
+async fn lagging_index_reports_no_offset_out_of_range() {
     let writer = Replica::new().await;
     let reader = writer.beside(Events::Delivered).await;
     assert!(reader.read(0, 0).await.is_empty());
     writer.write(1, fast(0, "x")).await;
-    // No task has run since: the event is still on its way.
+    // No task has run since, so the event has not been applied.
     let answer = reader.fetch(fetch(&[(0, 1)], Duration::ZERO)).await.remove(0);
     assert_eq!(answer.error, None);
     assert_eq!(answer.watermarks.expect("known").high_watermark, 1);
@@ -91,7 +91,7 @@ async fn no_offset_is_out_of_range_before_the_coordinator_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bytes_min_is_waited_for_unless_no_more_is_ever_given() {
+async fn bytes_min_is_awaited_unless_the_response_is_full() {
     let replica = Replica::new().await;
     replica.write(1, fast(0, "x")).await;
     let start = Instant::now();
@@ -99,7 +99,7 @@ async fn bytes_min_is_waited_for_unless_no_more_is_ever_given() {
     request.bytes_min = 10_000;
     assert_eq!(records(&replica.fetch(request.clone()).await[0].records).len(), 1);
     assert_eq!(start.elapsed(), 9 * SECOND);
-    // A fetch gives 64 runs at most: with more of them there is nothing to wait for.
+    // A fetch returns 64 runs at most: with more of them available it does not wait.
     for _ in 0..70 {
         replica.write(1, fast(0, "x")).await;
     }
@@ -109,7 +109,7 @@ async fn bytes_min_is_waited_for_unless_no_more_is_ever_given() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_offset_out_of_range_ends_the_wait() {
+async fn offset_out_of_range_ends_the_wait() {
     let replica = Replica::new().await;
     replica.write(1, fast(0, "x")).await;
     for offset in [-1, 2] {
@@ -117,11 +117,11 @@ async fn an_offset_out_of_range_ends_the_wait() {
         assert_eq!(answers[0].error, Some(FetchError::OffsetOutOfRange));
         assert!(answers[0].records.is_empty());
     }
-    assert!(replica.read(0, 1).await.is_empty(), "the end of the log is in range");
+    assert!(replica.read(0, 1).await.is_empty(), "the high watermark is in range");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_coordinator_that_cannot_be_asked_is_a_storage_error() {
+async fn unavailable_coordinator_is_a_storage_error() {
     let replica = Replica::new().await;
     replica.write(1, fast(0, "x")).await;
     for fault in [CallFault::REFUSED, CallFault::TIMED_OUT, CallFault::METADATA_LOST] {
@@ -134,14 +134,14 @@ async fn a_coordinator_that_cannot_be_asked_is_a_storage_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn own_writes_and_shared_runs_are_read_once_at_most() {
+async fn written_objects_need_no_get_and_shared_runs_need_one() {
     let writer = Replica::new().await;
     let value = "x".repeat(20_000);
     let rows = (0..10).map(|_| fast(0, &value)).collect();
     writer.send(1, rows).await.await.unwrap();
     let answers = writer.fetch(fetch(&[(0, 0)], Duration::ZERO)).await;
     assert_eq!(records(&answers[0].records).len(), 10);
-    assert_eq!(writer.store.calls(StoreOperation::Get), 0, "a replica remembers what it wrote");
+    assert_eq!(writer.store.calls(StoreOperation::Get), 0, "a replica caches what it wrote");
 
     let reader = writer.beside(Events::Delivered).await;
     reader.store.script(StoreOperation::Get, [Fault::slow(SECOND)]);
@@ -152,9 +152,9 @@ async fn own_writes_and_shared_runs_are_read_once_at_most() {
     assert_eq!(reader.store.calls(StoreOperation::Get), 1, "one GET for all readers of a run");
 }
 
-/// A reader that gives up leaves the GET to the others.
+/// The GET continues for the other readers.
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_gives_up_takes_nobody_along() {
+async fn cancelled_reader_does_not_cancel_others() {
     let writer = Replica::new().await;
     writer.write(1, fast(0, "x")).await;
     let reader = writer.beside(Events::Delivered).await;
@@ -165,9 +165,9 @@ async fn a_reader_that_gives_up_takes_nobody_along() {
     assert_eq!(read.len(), 1);
 }
 
-/// Breaks the one object of partition 0 in many ways; partition 1 lies in another one.
+/// Damages the only object of partition 0 in several ways; partition 1 is stored in another one.
 #[tokio::test(start_paused = true)]
-async fn a_broken_object_fails_its_partition_alone() {
+async fn corrupt_object_fails_its_partition_alone() {
     let writer = Replica::new().await;
     let rows = vec![fast(0, "a"), fast(0, "b")];
     writer.send(1, rows).await.await.unwrap();
@@ -180,9 +180,9 @@ async fn a_broken_object_fails_its_partition_alone() {
         bytes[at] = byte;
         Some(bytes.freeze())
     };
-    // The batch begins behind the header of 8 bytes.
+    // The batch starts after the header of 8 bytes.
     let last = |byte: u8| set(8 + usize::try_from(batch_bytes).expect("small") - 1, byte);
-    let object = parse_wal_key(&key).expect("it is one of ours");
+    let object = parse_wal_key(&key).expect("a WAL key");
     let batches = ["a", "b"].map(|value| fast(0, value).batch);
     let owned_by = |object, owner| {
         whole_object(object, &batches.each_ref().map(|b| (partition(owner), b.clone())))
@@ -212,7 +212,7 @@ async fn a_broken_object_fails_its_partition_alone() {
         assert!(answers[0].records.is_empty(), "{name}");
         assert!(answers[0].watermarks.is_some(), "{name}");
         assert_eq!(records(&answers[1].records), [(0, "good".to_owned())], "{name}");
-        // However little the response may hold, the broken one does not eat it up.
+        // The corrupt partition does not consume the response's byte limit, however small.
         let mut small = fetch(&[(0, 0), (1, 0)], SECOND);
         small.bytes_max = 1;
         let answers = reader.fetch(small).await;
@@ -222,12 +222,12 @@ async fn a_broken_object_fails_its_partition_alone() {
     assert_eq!(writer.beside(Events::Delivered).await.read(0, 0).await.len(), 2);
 }
 
-/// Wherever the bytes come from, the object itself says whose they are.
+/// The footer of the object decides which partition a run belongs to, whatever its source.
 #[tokio::test(start_paused = true)]
-async fn an_index_that_names_a_strangers_bytes_is_not_believed() {
+async fn run_of_another_partition_is_rejected() {
     let writer = Replica::new().await;
     writer.send(1, vec![fast(0, "a"), fast(1, "b")]).await.await.unwrap();
-    let object = parse_wal_key(&writer.objects().await[0]).expect("it is one of ours");
+    let object = parse_wal_key(&writer.objects().await[0]).expect("a WAL key");
     let claim = fast(0, "a").metadata;
     let wrong = |index, to, start, batches| {
         let parts = vec![Part { index, partition: partition(to), start, batches }];
@@ -252,7 +252,7 @@ async fn an_index_that_names_a_strangers_bytes_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_read_before_a_broken_run_is_given() {
+async fn records_before_a_corrupt_run_are_returned() {
     let writer = Replica::new().await;
     writer.write(1, fast(0, "a")).await;
     writer.write(1, fast(0, "b")).await;
@@ -265,7 +265,7 @@ async fn what_was_read_before_a_broken_run_is_given() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_budget_is_spent_in_the_requests_order() {
+async fn byte_limit_is_consumed_in_request_order() {
     let replica = Replica::new().await;
     let row = |to| Batch::of(&[&"x".repeat(900)]).to(to, FlushProfile::Fast);
     let batch_bytes = row(0).batch.len();
@@ -288,16 +288,16 @@ async fn the_budget_is_spent_in_the_requests_order() {
     check(&[(0, 0), (1, 0), (2, 0)], 2 * b, all, vec![2, 2, 2]).await;
     check(&[(0, 0), (1, 0), (2, 0)], all, 7 * b, vec![6, 1, 0]).await;
     check(&[(2, 0), (0, 0), (1, 0)], all, 7 * b, vec![3, 4, 0]).await;
-    // The first batch of a response is given whatever its size, and only that one.
+    // The first batch of a response is returned whatever its size, and only that one.
     check(&[(0, 0), (1, 0), (2, 0)], 1, all, vec![1, 0, 0]).await;
     check(&[(0, 6), (1, 0), (2, 0)], 1, 1, vec![0, 1, 0]).await;
-    // What lies below the offset in its run takes nothing from the others.
+    // Batches below the requested offset do not consume the limit.
     check(&[(0, 5), (1, 2), (2, 2)], all, 3 * b, vec![1, 1, 1]).await;
     check(&[(0, 1), (1, 2), (2, 2)], b, 3 * b, vec![1, 1, 1]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_trimmed_run_is_given_from_the_batch_of_the_log_start_offset() {
+async fn trimmed_run_starts_with_the_batch_of_the_log_start_offset() {
     let replica = Replica::new().await;
     let rows = vec![fast(0, "a"), Batch::of(&["b", "c"]).to(0, FlushProfile::Fast), fast(0, "d")];
     replica.send(1, rows).await.await.unwrap();
@@ -309,19 +309,19 @@ async fn a_trimmed_run_is_given_from_the_batch_of_the_log_start_offset() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_read_before_there_is_memory_for_it() {
+async fn fetch_acquires_memory_before_it_reads() {
     let replica = Replica::new().await;
     replica.write(1, Batch::of(&["x".repeat(3_000).as_str()]).to(0, FlushProfile::Fast)).await;
-    // Room for one answer of this size, bookkeeping included.
+    // Memory for one response of this size, including its overhead.
     let budget = odradek::engine::memory::MemoryLimiter::new(5_000, std::sync::Arc::default());
     let memory = budget.quota(usize::MAX);
     let first = replica.fetcher.fetch(&fetch(&[(0, 0)], SECOND), &memory).await;
     assert_eq!(records(&first.partitions[0].records).len(), 1);
-    assert!(budget.available() < 2_000, "it is held with the answer");
+    assert!(budget.available() < 2_000, "it is held with the result");
     let idle = fetch(&[(0, 1)], 3_600 * SECOND);
     let waiting = replica.fetcher.fetch(&idle, &memory);
     let waited = tokio::time::timeout(60 * SECOND, waiting).await;
-    assert!(waited.is_err() && budget.available() < 2_000, "who waits for records holds nothing");
+    assert!(waited.is_err() && budget.available() < 2_000, "a waiting fetch holds no memory");
     let request = fetch(&[(0, 0)], SECOND);
     let second = replica.fetcher.fetch(&request, &memory);
     assert!(tokio::time::timeout(60 * SECOND, second).await.is_err());

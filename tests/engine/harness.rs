@@ -1,4 +1,4 @@
-//! One replica's engine with a faulty store and a faulty coordinator below it.
+//! Test harness: the engine of one replica above a faulty store and a faulty coordinator.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,12 +28,12 @@ use tokio::sync::oneshot;
 use crate::batches::{NOW, partition, records};
 
 pub(crate) const INTERVAL: Duration = Duration::from_millis(250);
-pub(crate) const BUDGET_BYTES: usize = 1 << 20;
+pub(crate) const MEMORY_BYTES: usize = 1 << 20;
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) type Reply = oneshot::Receiver<AppendResult>;
 
-/// Whether the replica hears of commits.
+/// Delivery of the coordinator's events to the replica.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Events {
     Delivered,
@@ -50,7 +50,7 @@ pub(crate) struct Replica {
     pub(crate) lookup: OffsetLookup,
 }
 
-/// Without hedges, and with PUTs that take as long as their script says.
+/// Settings without hedges, and without deadlines of PUTs.
 pub(crate) fn settings() -> ProduceSettings {
     ProduceSettings {
         interval: INTERVAL,
@@ -68,21 +68,21 @@ pub(crate) fn settings() -> ProduceSettings {
 }
 
 impl Replica {
-    /// A replica over an empty store and the reference model.
+    /// Starts a replica above an empty store and the reference model.
     pub(crate) async fn new() -> Self {
         Self::with(settings()).await
     }
 
     pub(crate) async fn with(settings: ProduceSettings) -> Self {
-        Self::with_budget(settings, BUDGET_BYTES).await
+        Self::with_memory(settings, MEMORY_BYTES).await
     }
 
-    pub(crate) async fn with_budget(settings: ProduceSettings, bytes: usize) -> Self {
+    pub(crate) async fn with_memory(settings: ProduceSettings, bytes: usize) -> Self {
         let coordinator = Arc::new(MemoryCoordinator::new("model"));
         Self::start(Arc::default(), coordinator, settings, bytes, Events::Delivered).await
     }
 
-    /// A replica whose order of objects is the record of the offsets.
+    /// Starts a replica with the embedded coordinator.
     pub(crate) async fn embedded(memory: &Arc<MemoryStore>) -> Self {
         let store = Arc::clone(memory) as Arc<dyn Store>;
         let (clock, entropy) = (ManualClock::new(NOW), Entropy::from_seed(3));
@@ -90,14 +90,14 @@ impl Replica {
         let (incarnation, process_id) = (coordinator.incarnation(), coordinator.process_id());
         let settings = ProduceSettings { incarnation, process_id, ..settings() };
         let (memory, coordinator) = (Arc::clone(memory), Arc::new(coordinator));
-        Self::start(memory, coordinator, settings, BUDGET_BYTES, Events::Delivered).await
+        Self::start(memory, coordinator, settings, MEMORY_BYTES, Events::Delivered).await
     }
 
-    /// Another replica over the same store and order.
+    /// Starts another replica above the same store and coordinator.
     pub(crate) async fn beside(&self, follow: Events) -> Self {
         let settings = ProduceSettings { process_id: 2, ..settings() };
         let coordinator = Arc::clone(&self.coordinator) as Arc<dyn Coordinator>;
-        Self::start(Arc::clone(&self.memory), coordinator, settings, BUDGET_BYTES, follow).await
+        Self::start(Arc::clone(&self.memory), coordinator, settings, MEMORY_BYTES, follow).await
     }
 
     async fn start(
@@ -120,7 +120,7 @@ impl Replica {
         let objects = Arc::new(ObjectCache::new(zone, 64 << 20));
         let long_polls = Arc::new(LongPolls::default());
         if follow == Events::Delivered {
-            let events = components.coordinator.subscribe().await.expect("it lives");
+            let events = components.coordinator.subscribe().await.expect("the model never fails");
             let long_polls = Arc::clone(&long_polls);
             tasks::spawn("follow", async move { long_polls.apply_events(events, |_| {}).await });
             tokio::task::yield_now().await;
@@ -134,24 +134,27 @@ impl Replica {
         Self { memory, store, coordinator, budget, producer, fetcher, lookup }
     }
 
-    /// Memory for rows, as a connection takes it before it reads them.
-    pub(crate) async fn room(&self, rows: &[ProducedBatch]) -> Result<MemoryPermit, ShuttingDown> {
+    /// Acquires memory for batches, as a connection does before it reads them.
+    pub(crate) async fn permit(
+        &self,
+        rows: &[ProducedBatch],
+    ) -> Result<MemoryPermit, ShuttingDown> {
         let bytes = rows.iter().map(|row| row.batch.len()).sum();
         self.budget.quota(usize::MAX).acquire(bytes).await
     }
 
     pub(crate) async fn send(&self, connection: u64, rows: Vec<ProducedBatch>) -> Reply {
-        let room = self.room(&rows).await.expect("it is open");
-        let appended = self.producer.append(ConnectionId(connection), rows, room).await;
-        appended.expect("it takes appends")
+        let permit = self.permit(&rows).await.expect("not shutting down");
+        let appended = self.producer.append(ConnectionId(connection), rows, permit).await;
+        appended.expect("the pipeline is running")
     }
 
-    /// Sends, and waits for the one row's offset.
+    /// Appends a batch, and returns its offset.
     pub(crate) async fn write(&self, connection: u64, row: ProducedBatch) -> i64 {
-        offset(self.send(connection, vec![row]).await.await.expect("an answer")[0])
+        offset(self.send(connection, vec![row]).await.await.expect("a result")[0])
     }
 
-    /// Everything that a partition gives from `offset` on, without waiting.
+    /// Returns the records of a partition from `offset` on, without waiting.
     pub(crate) async fn read(&self, from: i32, offset: i64) -> Vec<(i64, String)> {
         let answer = self.fetch(fetch(&[(from, offset)], Duration::ZERO)).await.remove(0);
         assert_eq!(answer.error, None);
@@ -162,9 +165,9 @@ impl Replica {
         self.fetcher.fetch(&request, &self.budget.quota(usize::MAX)).await.partitions
     }
 
-    /// Keys of the WAL objects.
+    /// Returns the keys of the WAL objects.
     pub(crate) async fn objects(&self) -> Vec<String> {
-        let rows = self.memory.list("wal/", None, 1000).await.expect("it lists");
+        let rows = self.memory.list("wal/", None, 1000).await.expect("a list");
         rows.into_iter().map(|row| row.key).collect()
     }
 }
@@ -191,9 +194,9 @@ pub(crate) fn offset(outcome: AppendOutcome) -> i64 {
     }
 }
 
-/// The offset of a batch that lies in the log, whether now or before.
+/// Returns the offset of a batch that was appended by this request or an earlier one.
 #[track_caller]
-pub(crate) fn offset_at_last(outcome: AppendOutcome) -> i64 {
+pub(crate) fn offset_or_duplicate(outcome: AppendOutcome) -> i64 {
     match outcome {
         AppendOutcome::Decided {
             outcome:
@@ -204,7 +207,7 @@ pub(crate) fn offset_at_last(outcome: AppendOutcome) -> i64 {
     }
 }
 
-/// Whether a reply is there, after everything that can happen now has happened.
-pub(crate) async fn is_answered(reply: &mut Reply) -> bool {
+/// Returns whether a result is available after all ready tasks have run.
+pub(crate) async fn is_completed(reply: &mut Reply) -> bool {
     tokio::time::timeout(Duration::from_millis(1), reply).await.is_ok()
 }

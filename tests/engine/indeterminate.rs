@@ -1,4 +1,4 @@
-//! PUTs and commits that fail, or only seem to.
+//! PUTs and commits that fail, or whose outcome is indeterminate.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::batches::{Batch, fast};
 use crate::harness::{Replica, SECOND, offset};
 
 #[tokio::test(start_paused = true)]
-async fn a_put_in_doubt_is_repeated_under_its_key() {
+async fn indeterminate_put_is_repeated_under_its_key() {
     let rows: [(&str, Vec<Fault>); 3] = [
         ("refused", vec![Fault::REFUSED; 7]),
         ("reply lost", vec![Fault::REPLY_LOST; 3]),
@@ -31,7 +31,7 @@ async fn a_put_in_doubt_is_repeated_under_its_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_commit_in_doubt_is_repeated_and_doubles_nothing() {
+async fn indeterminate_commit_is_repeated_without_duplicates() {
     use faulty::Fault;
     let late = Fault { after: 5 * SECOND, ..Fault::REPLY_LOST };
     let faults = [Fault::REPLY_LOST, Fault::TIMED_OUT, Fault::REFUSED, late, Fault::REPLY_LOST];
@@ -40,7 +40,7 @@ async fn a_commit_in_doubt_is_repeated_and_doubles_nothing() {
         let idempotent = Batch::of(&["idempotent"]).sequence(0).to(0, FlushProfile::Fast);
         let outcomes = replica.send(1, vec![fast(0, "plain"), idempotent]).await.await.unwrap();
         let offsets: Vec<i64> = outcomes.outcomes.into_iter().map(offset).collect();
-        assert_eq!(offsets, [0, 1], "the first commit's outcome, whatever call told it");
+        assert_eq!(offsets, [0, 1], "the outcome of the first commit, whichever call returned it");
         assert_eq!(replica.coordinator.calls(Call::Commit), 6);
         assert_eq!(replica.store.calls(StoreOperation::Put), 1);
         assert_eq!(replica.read(0, 0).await.len(), 2);
@@ -49,20 +49,20 @@ async fn a_commit_in_doubt_is_repeated_and_doubles_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lost_metadata_is_answered_and_acknowledges_nothing() {
+async fn metadata_loss_is_reported_and_acknowledges_nothing() {
     let replica = Replica::new().await;
     replica.coordinator.script(Call::Commit, [faulty::Fault::METADATA_LOST]);
     let outcomes = replica.send(1, vec![fast(0, "a"), fast(1, "b")]).await.await.unwrap();
     assert_eq!(outcomes.outcomes, [AppendOutcome::MetadataLost; 2]);
     assert!(replica.read(0, 0).await.is_empty());
-    // The process lives, and so may the coordinator again.
+    // The process is alive, and the coordinator may recover.
     assert_eq!(replica.write(1, fast(0, "again")).await, 0);
     replica.producer.drain().await;
 }
 
-/// What a connection sent behind a lost part must not overtake it when the client repeats it.
+/// The successors of an aborted part must not overtake it when the client retries.
 #[tokio::test(start_paused = true)]
-async fn what_waits_behind_a_lost_part_is_lost_with_it() {
+async fn successors_of_an_aborted_part_are_aborted() {
     let replica = Replica::new().await;
     let lost = faulty::Fault { before: 3 * SECOND, ..faulty::Fault::METADATA_LOST };
     replica.coordinator.script(Call::Commit, [lost]);
@@ -71,7 +71,7 @@ async fn what_waits_behind_a_lost_part_is_lost_with_it() {
     tokio::time::sleep(SECOND).await;
     let sealed = replica.send(1, vec![fast(0, "sealed")]).await;
     tokio::time::sleep(SECOND).await;
-    let uploading = replica.send(1, vec![fast(0, "uploading"), fast(1, "other chain")]).await;
+    let uploading = replica.send(1, vec![fast(0, "uploading"), fast(1, "other lane")]).await;
     tokio::time::sleep(Duration::from_millis(900)).await;
     let open = replica.send(1, vec![fast(0, "open")]).await;
     let stranger = replica.send(2, vec![fast(0, "stranger")]).await;
@@ -81,14 +81,14 @@ async fn what_waits_behind_a_lost_part_is_lost_with_it() {
     assert_eq!(offset(stranger.await.unwrap()[0]), 0);
     let outcomes = uploading.await.unwrap();
     assert_eq!(outcomes[0], AppendOutcome::MetadataLost);
-    assert_eq!(offset(outcomes[1]), 0, "another partition owes it no order");
+    assert_eq!(offset(outcomes[1]), 0, "another partition is another lane");
     assert_eq!(replica.write(1, fast(0, "repeated")).await, 1);
     assert_eq!(replica.read(0, 0).await.len(), 2);
     replica.producer.drain().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_the_order_of_objects_nothing_follows_a_lost_one() {
+async fn by_object_order_halts_after_an_aborted_object() {
     let replica = Replica::embedded(&Arc::default()).await;
     let lost = faulty::Fault { before: 3 * SECOND, ..faulty::Fault::METADATA_LOST };
     replica.coordinator.script(Call::Commit, [lost]);

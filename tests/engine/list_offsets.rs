@@ -1,4 +1,4 @@
-//! Offsets by time.
+//! Offsets by timestamp.
 
 use odradek::coordinator::Coordinator;
 use odradek::coordinator::faulty::{Fault as CallFault, Operation as Call};
@@ -11,8 +11,8 @@ use crate::harness::{Events, Replica};
 
 const NOTHING: TimestampAndOffset = TimestampAndOffset { timestamp: -1, offset: -1 };
 
-/// A replica whose partition 0 holds these runs of batches.
-async fn holding(runs: &[&[Batch]]) -> Replica {
+/// Starts a replica whose partition 0 holds these runs of batches.
+async fn with_runs(runs: &[&[Batch]]) -> Replica {
     let replica = Replica::new().await;
     for run in runs {
         let rows = run.iter().map(|batch| batch.to(0, FlushProfile::Fast)).collect();
@@ -32,12 +32,12 @@ impl Replica {
     }
 
     async fn trim(&self, log_start_offset: i64) {
-        self.coordinator.trim(vec![(partition(0), log_start_offset)]).await.expect("it trims");
+        self.coordinator.trim(vec![(partition(0), log_start_offset)]).await.expect("a trim");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_partition_begins_and_ends_at_zero_and_holds_nothing() {
+async fn empty_partition_starts_and_ends_at_zero() {
     let replica = Replica::new().await;
     check(replica.locate(OffsetSpec::Earliest).await, -1, 0);
     check(replica.locate(OffsetSpec::Latest).await, -1, 0);
@@ -45,13 +45,13 @@ async fn an_empty_partition_begins_and_ends_at_zero_and_holds_nothing() {
     assert_eq!(replica.locate(OffsetSpec::Timestamp(0)).await.unwrap(), NOTHING);
 }
 
-/// Across batches and runs, compressed or not.
+/// Across batches and runs, compressed and uncompressed.
 #[tokio::test(start_paused = true)]
-async fn the_first_record_at_or_after_a_time_is_found() {
+async fn first_record_at_or_after_a_timestamp_is_found() {
     let at = Batch::at;
-    let plain = holding(&[&[at(&[10, 40]), at(&[20])], &[at(&[30, 50, 50])], &[at(&[45])]]).await;
+    let plain = with_runs(&[&[at(&[10, 40]), at(&[20])], &[at(&[30, 50, 50])], &[at(&[45])]]).await;
     let gzip = |batch: Batch| batch.gzip();
-    let zipped = holding(&[
+    let zipped = with_runs(&[
         &[gzip(at(&[10, 40])), at(&[20])],
         &[gzip(at(&[30, 50, 50]))],
         &[gzip(at(&[45]))],
@@ -73,7 +73,8 @@ async fn the_first_record_at_or_after_a_time_is_found() {
 #[tokio::test(start_paused = true)]
 async fn records_below_the_log_start_offset_are_not_found() {
     let at = Batch::at;
-    let replica = holding(&[&[at(&[90, 10]), at(&[80, 20])], &[at(&[30, 70])], &[at(&[85])]]).await;
+    let replica =
+        with_runs(&[&[at(&[90, 10]), at(&[80, 20])], &[at(&[30, 70])], &[at(&[85])]]).await;
     replica.trim(1).await;
     check(replica.locate(OffsetSpec::Timestamp(0)).await, 10, 1);
     check(replica.locate(OffsetSpec::Timestamp(75)).await, 80, 2);
@@ -90,9 +91,9 @@ async fn records_below_the_log_start_offset_are_not_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_equal_timestamps_the_first_is_found_also_behind_a_trim() {
+async fn first_of_equal_timestamps_is_found_after_a_trim() {
     let at = Batch::at;
-    let replica = holding(&[&[at(&[90, 50])], &[at(&[50])], &[at(&[40]), at(&[50])]]).await;
+    let replica = with_runs(&[&[at(&[90, 50])], &[at(&[50])], &[at(&[40]), at(&[50])]]).await;
     check(replica.locate(OffsetSpec::MaxTimestamp).await, 90, 0);
     replica.trim(1).await;
     check(replica.locate(OffsetSpec::MaxTimestamp).await, 50, 1);
@@ -102,12 +103,12 @@ async fn of_equal_timestamps_the_first_is_found_also_behind_a_trim() {
     check(replica.locate(OffsetSpec::MaxTimestamp).await, 50, 4);
 }
 
-/// Nobody opens the records of a produced batch, so its header may promise what it does not hold.
+/// The maximum timestamp in a batch's header is set by its producer, and may be wrong.
 #[tokio::test(start_paused = true)]
-async fn a_header_that_promises_too_much_hides_no_record() {
+async fn wrong_max_timestamp_hides_no_record() {
     let at = Batch::at;
-    let lies = [at(&[10]).claiming(1_000), at(&[15])];
-    let replica = holding(&[&lies, &[at(&[20])], &[at(&[30]).claiming(500)]]).await;
+    let batches = [at(&[10]).with_max_timestamp(1_000), at(&[15])];
+    let replica = with_runs(&[&batches, &[at(&[20])], &[at(&[30]).with_max_timestamp(500)]]).await;
     check(replica.locate(OffsetSpec::Timestamp(12)).await, 15, 1);
     check(replica.locate(OffsetSpec::Timestamp(16)).await, 20, 2);
     check(replica.locate(OffsetSpec::MaxTimestamp).await, 30, 3);
@@ -115,8 +116,8 @@ async fn a_header_that_promises_too_much_hides_no_record() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lookup_reads_through_the_cache_and_says_what_failed() {
-    let replica = holding(&[&[Batch::at(&[10])]]).await;
+async fn lookup_reads_through_the_cache_and_reports_errors() {
+    let replica = with_runs(&[&[Batch::at(&[10])]]).await;
     replica.coordinator.script(Call::Find, [CallFault::TIMED_OUT]);
     let found = replica.locate(OffsetSpec::Latest).await;
     assert!(matches!(found, Err(ListOffsetsError::Coordinator(_))), "{found:?}");

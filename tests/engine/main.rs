@@ -1,5 +1,4 @@
-//! The engine through its public face, over stores and coordinators that misbehave, in virtual
-//! time.
+//! Tests the engine's public API above faulty stores and coordinators, in virtual time.
 
 mod batches;
 mod catch_up;

@@ -1,4 +1,4 @@
-//! Who waits for whom, and what the log looks like afterwards.
+//! The order of commits and of the resulting log.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use odradek::store::memory::MemoryStore;
 use tokio::time::Instant;
 
 use crate::batches::fast;
-use crate::harness::{INTERVAL, Replica, SECOND, is_answered, offset};
+use crate::harness::{INTERVAL, Replica, SECOND, is_completed, offset};
 
 #[tokio::test(start_paused = true)]
-async fn rows_sent_together_ride_in_one_object() {
+async fn batches_sent_together_share_one_object() {
     let replica = Replica::new().await;
     let mut replies = Vec::new();
     for connection in 0..5 {
@@ -27,7 +27,7 @@ async fn rows_sent_together_ride_in_one_object() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_put_delays_only_who_rides_in_it_and_their_successors() {
+async fn hanging_put_delays_only_its_own_lanes() {
     let replica = Replica::new().await;
     replica.store.script(StoreOperation::Put, [Fault::slow(25 * SECOND)]);
     let start = Instant::now();
@@ -36,12 +36,12 @@ async fn a_hanging_put_delays_only_who_rides_in_it_and_their_successors() {
     let mut second = replica.send(1, vec![fast(0, "1-second")]).await;
     let elsewhere = replica.send(1, vec![fast(1, "1-elsewhere")]).await;
     let stranger = replica.send(2, vec![fast(0, "2-first")]).await;
-    // The same connection owes no order to another partition.
+    // Another partition of the same connection is another lane.
     assert_eq!(offset(elsewhere.await.unwrap()[0]), 0);
     assert_eq!(offset(stranger.await.unwrap()[0]), 0);
     assert!(start.elapsed() < 2 * INTERVAL, "{:?}", start.elapsed());
     assert_eq!(replica.write(2, fast(0, "2-second")).await, 1);
-    assert!(!is_answered(&mut first).await && !is_answered(&mut second).await);
+    assert!(!is_completed(&mut first).await && !is_completed(&mut second).await);
     assert!(start.elapsed() < 3 * INTERVAL, "{:?}", start.elapsed());
     assert_eq!(offset(first.await.unwrap()[0]), 2);
     assert_eq!(offset(second.await.unwrap()[0]), 3);
@@ -51,7 +51,7 @@ async fn a_hanging_put_delays_only_who_rides_in_it_and_their_successors() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_the_order_of_objects_everyone_waits_for_the_oldest() {
+async fn by_object_order_waits_for_the_oldest_object() {
     let replica = Replica::embedded(&Arc::new(MemoryStore::new())).await;
     replica.store.script(StoreOperation::Put, [Fault::slow(25 * SECOND)]);
     let mut first = replica.send(1, vec![fast(0, "1")]).await;
@@ -62,7 +62,7 @@ async fn in_the_order_of_objects_everyone_waits_for_the_oldest() {
     tokio::time::sleep(SECOND).await;
     assert_eq!(replica.objects().await.len(), 2, "the later objects are durable");
     for reply in [&mut first, &mut stranger, &mut late] {
-        assert!(!is_answered(reply).await);
+        assert!(!is_completed(reply).await);
     }
     assert_eq!(offset(first.await.unwrap()[0]), 0);
     assert_eq!(offset(stranger.await.unwrap()[0]), 0);
@@ -70,9 +70,9 @@ async fn in_the_order_of_objects_everyone_waits_for_the_oldest() {
     assert_eq!(replica.read(0, 0).await, [(0, "1".to_owned()), (1, "3".to_owned())]);
 }
 
-/// Many connections, PUTs of all durations, two partitions; both orders.
+/// Many connections, PUTs of varying latency, two partitions, both commit orders.
 #[tokio::test(start_paused = true)]
-async fn order_holds_when_puts_finish_out_of_order() {
+async fn order_is_kept_when_puts_complete_out_of_order() {
     for replica in [Replica::new().await, Replica::embedded(&Arc::default()).await] {
         let slow = |n: u64| Fault::slow(Duration::from_millis(n * 7_919 % 3_000));
         replica.store.script(StoreOperation::Put, (1..40).map(slow));
@@ -96,7 +96,11 @@ async fn order_holds_when_puts_finish_out_of_order() {
             let dense = log.iter().enumerate().all(|(at, (offset, _))| at as i64 == *offset);
             assert!(dense && log.len() == 60, "{log:?}");
             for (offset, value) in &log {
-                assert_eq!(acked.get(&(to, *offset)), Some(value), "what was acked stays there");
+                assert_eq!(
+                    acked.get(&(to, *offset)),
+                    Some(value),
+                    "acknowledged records keep their offsets"
+                );
             }
             for connection in 0..4 {
                 let of = format!("{connection}:");

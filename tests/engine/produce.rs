@@ -1,4 +1,4 @@
-//! When an object is sealed, what is admitted, and how it ends.
+//! Sealing, admission and drain.
 
 use odradek::coordinator::faulty::{Fault as CallFault, Operation as Call};
 use odradek::engine::produce::{FlushProfile, ProduceSettings};
@@ -6,10 +6,10 @@ use odradek::store::faulty::{Fault, StoreOperation};
 use tokio::time::{Duration, Instant};
 
 use crate::batches::{Batch, fast};
-use crate::harness::{INTERVAL, Replica, SECOND, is_answered, offset, settings};
+use crate::harness::{INTERVAL, Replica, SECOND, is_completed, offset, settings};
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_pipeline_asks_nothing_of_anyone() {
+async fn idle_pipeline_makes_no_calls() {
     let replica = Replica::new().await;
     replica.write(1, fast(0, "x")).await;
     let puts = replica.store.calls(StoreOperation::Put);
@@ -20,7 +20,7 @@ async fn an_idle_pipeline_asks_nothing_of_anyone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn fast_does_not_wait_and_cheap_waits_for_the_interval() {
+async fn fast_profile_seals_at_once_and_cheap_at_the_interval() {
     for (profile, waits) in [(FlushProfile::Fast, Duration::ZERO), (FlushProfile::Cheap, INTERVAL)]
     {
         let replica = Replica::new().await;
@@ -37,7 +37,7 @@ async fn fast_does_not_wait_and_cheap_waits_for_the_interval() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn company_is_waited_for_while_a_put_is_in_flight() {
+async fn batches_are_buffered_while_a_put_is_in_flight() {
     let replica = Replica::new().await;
     replica.store.script(StoreOperation::Put, [Fault::slow(100 * INTERVAL / 1_000)]);
     let first = replica.send(1, vec![fast(0, "a")]).await;
@@ -48,12 +48,12 @@ async fn company_is_waited_for_while_a_put_is_in_flight() {
     first.await.unwrap();
     second.await.unwrap();
     third.await.unwrap();
-    assert!(start.elapsed() < INTERVAL, "the landing of the first seals the next");
+    assert!(start.elapsed() < INTERVAL, "completion of the first upload seals the next object");
     assert_eq!(replica.store.calls(StoreOperation::Put), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn size_seals() {
+async fn object_is_sealed_at_the_size_limit() {
     let replica = Replica::with(ProduceSettings { object_bytes: 1_000, ..settings() }).await;
     let start = Instant::now();
     let value = "x".repeat(300);
@@ -70,10 +70,10 @@ async fn size_seals() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn appends_beyond_the_budget_wait_for_answers() {
-    // Room for three.
-    let replica = Replica::with_budget(settings(), 4_000).await;
-    // A hanging PUT holds its own bytes, and nobody else's for longer than their answer.
+async fn appends_beyond_the_memory_limit_wait() {
+    // Memory for three.
+    let replica = Replica::with_memory(settings(), 4_000).await;
+    // A hanging PUT holds the memory of its own batches only.
     replica.store.script(StoreOperation::Put, [Fault::slow(30 * SECOND)]);
     let stuck = replica.send(1, vec![fast(0, "stuck")]).await;
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -81,18 +81,18 @@ async fn appends_beyond_the_budget_wait_for_answers() {
     let companion = replica.send(2, vec![fast(0, "companion")]).await;
     let start = Instant::now();
     let next = replica.send(2, vec![fast(0, "next")]).await;
-    assert!(start.elapsed() >= INTERVAL - Duration::from_millis(2), "admitted beyond the budget");
-    assert!(start.elapsed() < SECOND, "the companion's bytes come back with its answer");
+    assert!(start.elapsed() >= INTERVAL - Duration::from_millis(2), "admitted beyond the limit");
+    assert!(start.elapsed() < SECOND, "the memory of the companion is released with its result");
     for reply in [companion, next, stuck, behind] {
         offset(reply.await.unwrap()[0]);
     }
-    // More than the whole budget goes alone.
+    // A batch above the limit is admitted alone.
     let large = Batch::of(&[&"x".repeat(5_000)]).to(0, FlushProfile::Fast);
     assert_eq!(replica.write(1, large).await, 4);
 }
 
 #[tokio::test(start_paused = true)]
-async fn drain_answers_everything_and_then_refuses() {
+async fn drain_completes_appends_and_then_rejects() {
     let replica = Replica::new().await;
     replica.store.script(StoreOperation::Put, [Fault::slow(10 * SECOND)]);
     replica.coordinator.script(Call::Commit, [CallFault::REPLY_LOST]);
@@ -100,14 +100,14 @@ async fn drain_answers_everything_and_then_refuses() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     let mut second = replica.send(1, vec![Batch::of(&["b"]).to(0, FlushProfile::Cheap)]).await;
     replica.producer.drain().await;
-    assert_eq!(offset(first.try_recv().expect("answered before the drain ended")[0]), 0);
-    assert_eq!(offset(second.try_recv().expect("answered before the drain ended")[0]), 1);
-    assert!(replica.room(&[fast(0, "c")]).await.is_err());
+    assert_eq!(offset(first.try_recv().expect("completed before the drain")[0]), 0);
+    assert_eq!(offset(second.try_recv().expect("completed before the drain")[0]), 1);
+    assert!(replica.permit(&[fast(0, "c")]).await.is_err());
     replica.producer.drain().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_receiver_takes_nothing_back() {
+async fn dropped_receiver_does_not_cancel_the_append() {
     let replica = Replica::new().await;
     drop(replica.send(1, vec![fast(0, "gone")]).await);
     assert_eq!(replica.write(1, fast(0, "here")).await, 1);
@@ -115,10 +115,10 @@ async fn a_dropped_receiver_takes_nothing_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_to_append_is_answered_and_blocks_nobody() {
+async fn empty_append_completes_without_a_put() {
     let replica = Replica::embedded(&std::sync::Arc::default()).await;
     let mut nothing = replica.send(1, Vec::new()).await;
-    assert!(is_answered(&mut nothing).await);
+    assert!(is_completed(&mut nothing).await);
     tokio::time::sleep(SECOND).await;
     assert_eq!(replica.store.calls(StoreOperation::Put), 0);
     assert_eq!(replica.write(1, fast(0, "x")).await, 0);

@@ -1,4 +1,4 @@
-//! PUTs that are late, hang or are refused: what a hedge, a deadline and a cap are for.
+//! PUTs that are late, hang or are rejected: hedges, deadlines and the rate limit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use odradek::tasks;
 use tokio::time::Instant;
 
 use crate::batches::{Batch, fast};
-use crate::harness::{INTERVAL, Replica, SECOND, fetch, is_answered, offset, settings};
+use crate::harness::{INTERVAL, Replica, SECOND, fetch, is_completed, offset, settings};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// As in production.
+/// Settings as in production.
 fn standard() -> ProduceSettings {
     ProduceSettings { upload: UploadSettings::STANDARD, ..settings() }
 }
 
-/// A store that usually takes 60 ms, and 100 PUTs by which the replica has learnt it.
-async fn used_to_the_store(settings: ProduceSettings) -> Replica {
+/// Starts a replica that has measured a latency of 60 ms over 100 PUTs.
+async fn with_measured_latency(settings: ProduceSettings) -> Replica {
     let replica = Replica::with(settings).await;
     replica.store.set_persistent(StoreOperation::Put, Some(Fault::slow(60 * MS)));
     for _ in 0..100 {
@@ -29,59 +29,59 @@ async fn used_to_the_store(settings: ProduceSettings) -> Replica {
     replica
 }
 
-/// It reaches the store, and nobody ever hears of it.
-fn hangs(before: Duration) -> Fault {
+/// Returns a fault that applies the PUT and never responds.
+fn reply_lost_after(before: Duration) -> Fault {
     Fault { before, ..Fault::HANG }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_put_gets_a_second_one_beside_it() {
-    let replica = used_to_the_store(standard()).await;
+async fn late_put_is_hedged() {
+    let replica = with_measured_latency(standard()).await;
     let before = replica.store.calls(StoreOperation::Put);
-    replica.store.script(StoreOperation::Put, [hangs(15 * SECOND)]);
+    replica.store.script(StoreOperation::Put, [reply_lost_after(15 * SECOND)]);
     let start = Instant::now();
     replica.write(1, fast(0, "a")).await;
-    // The p99 is that of a steady store: the hedge begins after 60 ms and takes as long.
+    // The latency is constant: the hedge starts after 60 ms and takes as long.
     assert!(start.elapsed() < 150 * MS, "{:?}", start.elapsed());
     assert_eq!(replica.store.calls(StoreOperation::Put) - before, 2);
-    assert_eq!(replica.read(0, 0).await.len(), 1, "both wrote the same bytes to the same key");
+    assert_eq!(replica.read(0, 0).await.len(), 1, "both PUTs wrote the same bytes to the same key");
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_hedges_left_the_deadline_ends_it() {
+async fn put_is_retried_at_its_deadline_without_hedges() {
     let upload = UploadSettings { hedges_burst: 0, ..UploadSettings::STANDARD };
-    let replica = used_to_the_store(ProduceSettings { upload, ..settings() }).await;
-    replica.store.script(StoreOperation::Put, [hangs(Duration::ZERO)]);
+    let replica = with_measured_latency(ProduceSettings { upload, ..settings() }).await;
+    replica.store.script(StoreOperation::Put, [reply_lost_after(Duration::ZERO)]);
     let start = Instant::now();
     replica.write(1, fast(0, "a")).await;
     assert!((5 * SECOND..6 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_slow_as_a_whole_is_not_asked_twice_for_everything() {
+async fn slow_store_is_hedged_within_the_limit() {
     let upload = UploadSettings { hedges_burst: 3, ..UploadSettings::STANDARD };
-    let replica = used_to_the_store(ProduceSettings { upload, ..settings() }).await;
+    let replica = with_measured_latency(ProduceSettings { upload, ..settings() }).await;
     replica.store.set_persistent(StoreOperation::Put, Some(Fault::slow(3 * SECOND)));
     let before = replica.store.calls(StoreOperation::Put);
     for _ in 0..60 {
         replica.write(1, fast(0, "x")).await;
     }
     let extra = replica.store.calls(StoreOperation::Put) - before - 60;
-    // Three at once, and one more for twenty uploads.
-    assert!((1..=6).contains(&extra), "{extra} PUTs too many");
+    // Three immediately, and one more per twenty uploads.
+    assert!((1..=6).contains(&extra), "{extra} extra PUTs");
 }
 
-/// Two PUTs hang for 15 s with their hedges, two answers are lost, and 20 producers of the same
-/// partitions whose batches are in other objects notice nothing; a live reader misses nothing.
+/// Two PUTs hang for 15 s with their hedges and two responses are lost. 20 producers of the same
+/// partitions whose batches are in other objects are not delayed; a tailing reader misses no record.
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_for_a_stranger() {
-    let replica = Arc::new(used_to_the_store(standard()).await);
+async fn hanging_puts_do_not_delay_other_producers() {
+    let replica = Arc::new(with_measured_latency(standard()).await);
     let mut unlucky = Vec::new();
     for n in 0..2 {
-        let hang = hangs(15 * SECOND);
+        let hang = reply_lost_after(15 * SECOND);
         replica.store.script(StoreOperation::Put, [hang, hang]);
-        unlucky.push(replica.send(n, vec![fast(n as i32, "unlucky")]).await);
-        // Its object is sealed and late, and so is the hedge.
+        unlucky.push(replica.send(n, vec![fast(n as i32, "hanging")]).await);
+        // Its object is sealed and late, and so is its hedge.
         tokio::time::sleep(130 * MS).await;
     }
     let lost = Fault { before: 60 * MS, ..Fault::REPLY_LOST };
@@ -98,24 +98,24 @@ async fn nobody_waits_for_a_stranger() {
             replies.push(replica.send(producer, vec![fast(to, &format!("{round}"))]).await);
         }
         for reply in replies {
-            offset(reply.await.expect("an answer")[0]);
+            offset(reply.await.expect("a result")[0]);
             took.push(start.elapsed());
         }
     }
     took.sort_unstable();
     let p99 = took[took.len() * 99 / 100];
-    // Their own PUT, one in front of it, and for two of the rounds a repetition.
+    // Their own PUT, the one before it, and in two of the rounds a retry.
     assert!(p99 < 260 * MS, "{p99:?}");
     for reply in &mut unlucky {
-        assert!(!is_answered(reply).await, "the unlucky are not done yet");
+        assert!(!is_completed(reply).await, "hanging PUTs have not completed");
     }
     for reply in unlucky {
-        offset(reply.await.expect("an answer")[0]);
+        offset(reply.await.expect("a result")[0]);
     }
-    reader.await.expect("it saw everything");
+    reader.await.expect("the reader has read every record");
 }
 
-/// Reads partitions 0 and 1 as records come, and checks that none is skipped.
+/// Reads partitions 0 and 1 at the tail, and checks that no record is skipped.
 async fn read_live(replica: Arc<Replica>, records: usize) {
     let mut next = [0_i64; 2];
     let mut seen = 0;
@@ -133,7 +133,7 @@ async fn read_live(replica: Arc<Replica>, records: usize) {
 
 /// The high watermark never passes bytes that are not durable.
 #[tokio::test(start_paused = true)]
-async fn a_put_delayed_by_four_seconds_hides_nothing_from_a_live_reader() {
+async fn delayed_put_hides_no_records_from_a_tailing_reader() {
     let replica = Arc::new(Replica::new().await);
     replica.store.script(StoreOperation::Put, [Fault::slow(4 * SECOND)]);
     let late = replica.send(1, vec![fast(0, "late")]).await;
@@ -143,15 +143,19 @@ async fn a_put_delayed_by_four_seconds_hides_nothing_from_a_live_reader() {
         replica.write(2, fast(0, "other")).await;
         tokio::time::sleep(50 * MS).await;
     }
-    assert_eq!(offset(late.await.expect("an answer")[0]), 40, "it comes behind what was told");
-    reader.await.expect("it saw everything");
+    assert_eq!(
+        offset(late.await.expect("a result")[0]),
+        40,
+        "it follows the records that were read"
+    );
+    reader.await.expect("the reader has read every record");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_behind_a_late_put_waits_no_longer_than_is_usual() {
+async fn batch_after_a_late_put_waits_for_the_median_latency() {
     let upload = UploadSettings { hedges_burst: 0, ..UploadSettings::STANDARD };
     let interval = 10 * SECOND;
-    let replica = used_to_the_store(ProduceSettings { upload, interval, ..settings() }).await;
+    let replica = with_measured_latency(ProduceSettings { upload, interval, ..settings() }).await;
     replica.store.script(StoreOperation::Put, [Fault::slow(4 * SECOND)]);
     let _late = replica.send(1, vec![fast(0, "late")]).await;
     tokio::time::sleep(10 * MS).await;
@@ -167,15 +171,15 @@ fn slow_down() -> Fault {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_down_means_fewer_uploads_at_once() {
+async fn throttling_reduces_parallel_uploads() {
     let one_each = ProduceSettings { object_bytes: 1, ..standard() };
-    let replica = used_to_the_store(one_each).await;
-    // Complaints for as long as it takes to come down to one.
+    let replica = with_measured_latency(one_each).await;
+    // Throttling until the window is one upload.
     replica.store.set_persistent(StoreOperation::Put, Some(slow_down()));
     let first = replica.send(1, vec![fast(0, "x")]).await;
     tokio::time::sleep(30 * SECOND).await;
     replica.store.set_persistent(StoreOperation::Put, Some(Fault::slow(SECOND)));
-    offset(first.await.expect("an answer")[0]);
+    offset(first.await.expect("a result")[0]);
     let before = replica.store.calls(StoreOperation::Put);
     let mut replies = Vec::new();
     for connection in 0..8 {
@@ -185,12 +189,12 @@ async fn slow_down_means_fewer_uploads_at_once() {
     let at_once = replica.store.calls(StoreOperation::Put) - before;
     assert!((1..=2).contains(&at_once), "{at_once} uploads at once");
     for reply in replies {
-        offset(reply.await.expect("an answer")[0]);
+        offset(reply.await.expect("a result")[0]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_cap_of_puts_holds_and_nothing_is_lost() {
+async fn put_rate_limit_holds_and_loses_nothing() {
     for profile in [FlushProfile::Fast, FlushProfile::Cheap] {
         let small = ProduceSettings {
             puts_per_second_max: Some(2.0),
@@ -207,37 +211,37 @@ async fn the_cap_of_puts_holds_and_nothing_is_lost() {
             tokio::time::sleep(20 * MS).await;
         }
         for reply in replies {
-            offset(reply.await.expect("an answer")[0]);
+            offset(reply.await.expect("a result")[0]);
         }
         let seconds = start.elapsed().as_secs_f64();
         let puts = replica.store.calls(StoreOperation::Put) as f64;
         assert!(puts <= 2.0 * seconds + 1.0, "{puts} PUTs in {seconds} s, {profile:?}");
-        assert!(puts >= 1.5 * seconds, "{puts} PUTs in {seconds} s: less than is allowed");
-        // Stopping waits for no cap.
+        assert!(puts >= 1.5 * seconds, "{puts} PUTs in {seconds} s: below the limit");
+        // A flush ignores the rate limit.
         let last = replica.send(1, vec![fast(0, "last")]).await;
         let start = Instant::now();
         replica.producer.flush_now().await;
-        offset(last.await.expect("an answer")[0]);
+        offset(last.await.expect("a result")[0]);
         assert!(start.elapsed() < 10 * MS, "{:?}", start.elapsed());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn hurry_ends_the_wait_for_company() {
+async fn flush_now_ends_the_linger() {
     let replica = Replica::new().await;
     replica.write(1, fast(0, "first")).await;
     let mut cheap = replica.send(1, vec![Batch::of(&["x"]).to(0, FlushProfile::Cheap)]).await;
-    assert!(!is_answered(&mut cheap).await);
+    assert!(!is_completed(&mut cheap).await);
     let start = Instant::now();
     replica.producer.flush_now().await;
-    offset(cheap.await.expect("an answer")[0]);
+    offset(cheap.await.expect("a result")[0]);
     assert!(start.elapsed() < INTERVAL / 10);
 }
 
-/// What a producer sends all at once behind its acknowledgements rides in one object.
+/// Requests that a producer sends at once after its acknowledgements share an object.
 #[tokio::test(start_paused = true)]
-async fn a_burst_behind_a_landing_is_not_torn() {
-    let replica = used_to_the_store(standard()).await;
+async fn burst_after_an_upload_shares_one_object() {
+    let replica = with_measured_latency(standard()).await;
     let puts = replica.store.calls(StoreOperation::Put);
     let start = Instant::now();
     for _ in 0..20 {
@@ -247,18 +251,18 @@ async fn a_burst_behind_a_landing_is_not_torn() {
             tokio::time::sleep(MS).await;
         }
         for reply in replies {
-            offset(reply.await.expect("an answer")[0]);
+            offset(reply.await.expect("a result")[0]);
         }
     }
     assert_eq!(replica.store.calls(StoreOperation::Put) - puts, 20);
     assert!(start.elapsed() < 20 * 75 * MS, "{:?}", start.elapsed());
-    // Endless company is not waited for.
+    // The linger is bounded.
     let begun = Instant::now();
     let first = replica.send(1, vec![fast(0, "x")]).await;
     for _ in 0..30 {
         tokio::time::sleep(MS).await;
         replica.send(2, vec![fast(0, "x")]).await;
     }
-    offset(first.await.expect("an answer")[0]);
+    offset(first.await.expect("a result")[0]);
     assert!(begun.elapsed() < 72 * MS, "{:?}", begun.elapsed());
 }

@@ -1,4 +1,4 @@
-//! The zone cache: over real sockets, so in real time.
+//! The zone cache, over real sockets and in real time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::batches::{NOW, partition, whole_object};
-use crate::zone_harness::{Answer, BadPeer, Replica, SECRET, body, member, ok, write};
+use crate::zone_harness::{FaultyPeer, PeerBehavior, Replica, SECRET, body, member, ok, write};
 
-/// Replicas a, b and c of incarnations 1, 2 and 3, who know each other.
+/// Starts replicas a, b and c with incarnations 1, 2 and 3 in one zone.
 async fn zone_of_three(store: &Arc<MemoryStore>) -> [Replica; 3] {
     let replicas = [
         Replica::start("a", 1, store).await,
@@ -28,16 +28,16 @@ async fn zone_of_three(store: &Arc<MemoryStore>) -> [Replica; 3] {
 }
 
 #[tokio::test]
-async fn an_object_leaves_the_store_once_however_many_read_it() {
+async fn object_is_read_from_the_store_once_per_zone() {
     let store = Arc::new(MemoryStore::default());
     let replicas = zone_of_three(&store).await;
-    // By a process that is gone.
+    // Written by a process that has ended.
     let objects = join_all((0..12).map(|sequence| write(&store, 99, sequence))).await;
     for _round in 0..2 {
         let reads = replicas.iter().flat_map(|replica| {
             let twice = objects.iter().chain(&objects);
             twice.map(async |written| {
-                let read = replica.read(written).await.expect("it is there");
+                let read = replica.read(written).await.expect("the object exists");
                 assert_eq!(read, written.bytes);
             })
         });
@@ -45,25 +45,25 @@ async fn an_object_leaves_the_store_once_however_many_read_it() {
     }
     let gets = replicas.each_ref().map(Replica::gets);
     assert_eq!(gets.iter().sum::<u64>(), 12, "{gets:?}");
-    assert!(gets.iter().all(|gets| *gets > 0), "the work is shared: {gets:?}");
+    assert!(gets.iter().all(|gets| *gets > 0), "the reads are distributed: {gets:?}");
 }
 
 #[tokio::test]
-async fn what_the_writer_remembers_costs_no_get() {
+async fn objects_cached_by_their_writer_need_no_get() {
     let store = Arc::new(MemoryStore::default());
     let [a, b, c] = zone_of_three(&store).await;
     let written = write(&store, 1, 0).await;
     a.objects.insert_written(written.object, written.whole.clone());
     for reader in [&b, &c, &a, &b] {
-        assert_eq!(reader.read(&written).await.expect("it is there"), written.bytes);
+        assert_eq!(reader.read(&written).await.expect("the object exists"), written.bytes);
     }
     assert_eq!([a.gets(), b.gets(), c.gets()], [0, 0, 0]);
-    assert_eq!([a.questions(), b.questions(), c.questions()], [0, 1, 1]);
+    assert_eq!([a.peer_requests(), b.peer_requests(), c.peer_requests()], [0, 1, 1]);
 }
 
-/// Two that each take the other for the owner: who is asked looks for itself.
+/// Each of two replicas takes the other for the owner; the one that serves reads from the store.
 #[tokio::test]
-async fn a_peer_that_is_asked_asks_nobody() {
+async fn replica_that_serves_a_peer_queries_no_peer() {
     let store = Arc::new(MemoryStore::default());
     let a = Replica::start("a", 1, &store).await;
     let b = Replica::start("b", 2, &store).await;
@@ -73,30 +73,30 @@ async fn a_peer_that_is_asked_asks_nobody() {
     a.update_membership(&[wrote(&a, 1), wrote(&b, 99)]);
     b.update_membership(&[wrote(&a, 99), wrote(&b, 2)]);
     let written = write(&store, 99, 0).await;
-    assert_eq!(a.read(&written).await.expect("it is there"), written.bytes);
-    assert_eq!((a.questions(), a.outcomes("ok"), b.questions()), (1, 1, 0));
+    assert_eq!(a.read(&written).await.expect("the object exists"), written.bytes);
+    assert_eq!((a.peer_requests(), a.outcomes("ok"), b.peer_requests()), (1, 1, 0));
     assert_eq!((a.gets(), b.gets()), (0, 1));
 }
 
 #[tokio::test]
-async fn whatever_a_peer_does_wrong_the_store_is_there() {
+async fn every_peer_failure_falls_back_to_the_store() {
     let store = Arc::new(MemoryStore::default());
     let at_once = Duration::ZERO;
     let right = body(&write(&store, 98, 0).await.whole);
     let mut damaged = right.clone();
     damaged[1_000] ^= 1;
     let rows = [
-        ("rejected", Answer::Says(at_once, b"HTTP/1.1 401 No\r\n\r\n".to_vec())),
-        ("failed", Answer::Says(at_once, Vec::new())),
-        ("failed", Answer::Says(at_once, b"what?\r\n\r\n".to_vec())),
-        ("failed", Answer::Says(at_once, ok(&right, 50_000))),
-        ("corrupt", Answer::Says(at_once, ok(&damaged, damaged.len()))),
-        ("corrupt", Answer::Says(at_once, ok(&[], 0))),
-        ("slow", Answer::Hangs(Vec::new())),
-        ("slow", Answer::Hangs(ok(&right, 50_000))),
+        ("rejected", PeerBehavior::Responds(at_once, b"HTTP/1.1 401 No\r\n\r\n".to_vec())),
+        ("failed", PeerBehavior::Responds(at_once, Vec::new())),
+        ("failed", PeerBehavior::Responds(at_once, b"what?\r\n\r\n".to_vec())),
+        ("failed", PeerBehavior::Responds(at_once, ok(&right, 50_000))),
+        ("corrupt", PeerBehavior::Responds(at_once, ok(&damaged, damaged.len()))),
+        ("corrupt", PeerBehavior::Responds(at_once, ok(&[], 0))),
+        ("slow", PeerBehavior::Hangs(Vec::new())),
+        ("slow", PeerBehavior::Hangs(ok(&right, 50_000))),
     ];
     for (number, (outcome, answer)) in (0..).zip(rows) {
-        let peer = BadPeer::start(answer.clone()).await;
+        let peer = FaultyPeer::start(answer.clone()).await;
         let reader = Replica::start("reader", 1, &store).await;
         reader.update_membership(&[reader.member.clone(), member("bad", 99, &peer.address)]);
         let written = write(&store, 99, number).await;
@@ -105,20 +105,20 @@ async fn whatever_a_peer_does_wrong_the_store_is_there() {
         let (took, what) = (begun.elapsed(), format!("{outcome}: {number}"));
         assert!(took < Duration::from_millis(2_500), "{what}: {took:?}");
         assert_eq!(
-            (reader.outcomes(outcome), reader.questions(), reader.gets()),
+            (reader.outcomes(outcome), reader.peer_requests(), reader.gets()),
             (1, 1, 1),
             "{what}"
         );
-        // It is left alone now.
+        // Its circuit breaker is open.
         let next = write(&store, 99, 100 + number).await;
         assert_eq!(reader.read(&next).await.expect("the store has it"), next.bytes);
-        assert_eq!((reader.outcomes("circuit_open"), peer.asked()), (1, 1), "{what}");
+        assert_eq!((reader.outcomes("circuit_open"), peer.requests()), (1, 1), "{what}");
     }
 }
 
-/// Nobody listens at its port any more.
+/// The peer's process has ended.
 #[tokio::test]
-async fn a_peer_that_is_gone_costs_a_refused_connection() {
+async fn peer_without_a_listener_falls_back_to_the_store() {
     let store = Arc::new(MemoryStore::default());
     let reader = Replica::start("reader", 1, &store).await;
     let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
@@ -129,15 +129,15 @@ async fn a_peer_that_is_gone_costs_a_refused_connection() {
     assert_eq!((reader.outcomes("failed"), reader.gets()), (1, 1));
 }
 
-/// The checksum on the way is right, the object is not the one that was written.
+/// The checksum of the body is valid; the object is not the one that was written.
 #[tokio::test]
-async fn a_peer_that_lies_is_found_out() {
+async fn wrong_bytes_of_a_peer_are_detected() {
     let store = Arc::new(MemoryStore::default());
     let written = write(&store, 99, 0).await;
     let mut flipped = written.whole.to_vec();
     flipped[1_000] ^= 1;
     let longer = [&written.whole[..], b"x"].concat();
-    // Its batch is as long as the one that is wanted.
+    // Its batch is as long as the requested one.
     let other = write(&store, 99, 1).await.whole.to_vec();
     let batches = [(partition(1), written.bytes.clone())];
     let strange = whole_object(written.object, &batches).to_vec();
@@ -145,23 +145,24 @@ async fn a_peer_that_lies_is_found_out() {
         [("flipped", flipped), ("longer", longer), ("other", other), ("strange", strange)]
     {
         let lie = body(&lie);
-        let peer = BadPeer::start(Answer::Says(Duration::ZERO, ok(&lie, lie.len()))).await;
+        let peer =
+            FaultyPeer::start(PeerBehavior::Responds(Duration::ZERO, ok(&lie, lie.len()))).await;
         let reader = Replica::start("reader", 1, &store).await;
         reader.update_membership(&[reader.member.clone(), member("liar", 99, &peer.address)]);
         let read = reader.read(&written).await.expect("the store has it");
         assert_eq!(read, written.bytes, "{what}");
-        assert_eq!((peer.asked(), reader.gets()), (1, 1), "{what}");
+        assert_eq!((peer.requests(), reader.gets()), (1, 1), "{what}");
     }
 }
 
-/// The store hangs; the peer begins late, and is waited for.
+/// The store hangs; the peer starts to respond late.
 #[tokio::test]
-async fn who_is_first_wins() {
+async fn late_peer_response_is_used_if_the_store_hangs() {
     let store = Arc::new(MemoryStore::default());
     let written = write(&store, 99, 0).await;
     let right = body(&written.whole);
     let pause = Duration::from_millis(700);
-    let peer = BadPeer::start(Answer::Says(pause, ok(&right, right.len()))).await;
+    let peer = FaultyPeer::start(PeerBehavior::Responds(pause, ok(&right, right.len()))).await;
     let reader = Replica::start("reader", 1, &store).await;
     reader.update_membership(&[reader.member.clone(), member("late", 99, &peer.address)]);
     reader.store.script(StoreOperation::Get, [Fault::HANG]);
@@ -170,7 +171,7 @@ async fn who_is_first_wins() {
 }
 
 #[tokio::test]
-async fn a_stranger_gets_nothing() {
+async fn unauthenticated_requests_are_rejected() {
     let store = Arc::new(MemoryStore::default());
     let replica = Replica::start("a", 1, &store).await;
     let written = write(&store, 99, 0).await;
@@ -195,7 +196,7 @@ async fn a_stranger_gets_nothing() {
     };
     let status = |answer: &[u8]| String::from_utf8_lossy(&answer[9..12]).into_owned();
 
-    // Before it has heard of any peer, everyone is a stranger.
+    // Before the first membership, every request is rejected.
     assert_eq!(status(&ask(&target, &signed(&key, get, &target, NOW)).await), "401");
     replica.update_membership(std::slice::from_ref(&replica.member));
     let [time, mac] = signed(&key, get, &target, NOW);
@@ -215,13 +216,13 @@ async fn a_stranger_gets_nothing() {
     for headers in strangers {
         let answer = ask(&target, &headers).await;
         assert_eq!(status(&answer), "401", "{headers:?}");
-        assert!(answer.ends_with(b"\r\n\r\n"), "with an empty body: {headers:?}");
+        assert!(answer.ends_with(b"\r\n\r\n"), "the body is empty: {headers:?}");
     }
     for path in ["/", "/metrics", "/objects/x?start=0&end=1"] {
         assert_eq!(status(&ask(path, &[]).await), "401", "{path}");
         assert_eq!(status(&ask(path, &signed(&key, get, path, NOW)).await), "404", "{path}");
     }
-    assert_eq!(replica.gets(), 0, "nothing was read for any of them");
+    assert_eq!(replica.gets(), 0, "no rejected request causes a read");
     for at in [NOW, NOW - 60_000, NOW + 60_000] {
         let answer = ask(&target, &signed(&key, get, &target, at)).await;
         assert_eq!(status(&answer), "200");

@@ -1,4 +1,4 @@
-//! Replicas of one zone, their peer ports on real sockets; and peers that misbehave.
+//! Test harness: replicas of one zone with peer ports on real sockets, and faulty peers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,10 +25,10 @@ use tokio::time::Instant;
 use crate::batches::{Batch, NOW, partition, whole_object};
 
 pub(crate) const SECRET: [u8; 32] = [7; 32];
-/// Longer than any of these tests.
-const BELIEVED: Duration = Duration::from_secs(600);
+/// Validity of the membership: longer than any of these tests.
+const MEMBERSHIP_TTL: Duration = Duration::from_secs(600);
 
-/// A replica's reading half.
+/// The read path of a replica.
 pub(crate) struct Replica {
     pub(crate) member: Member,
     pub(crate) objects: Arc<ObjectCache>,
@@ -55,7 +55,7 @@ pub(crate) fn member(name: &str, incarnation: u64, address: &str) -> Member {
 }
 
 impl Replica {
-    /// One whose clock stands at [`NOW`], over a store of its own before the shared one.
+    /// Starts a replica whose clock is fixed at [`NOW`], above a store adapter of its own.
     pub(crate) async fn start(name: &str, incarnation: u64, shared: &Arc<MemoryStore>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound").to_string();
@@ -84,11 +84,11 @@ impl Replica {
         Self { member, objects, store, zone, metrics }
     }
 
-    /// Tells it who is there.
+    /// Sets the membership of its zone.
     pub(crate) fn update_membership(&self, members: &[Member]) {
         let membership =
             Membership { members: members.to_vec(), zones: Vec::new(), secret: SECRET };
-        self.zone.update_membership(membership, Instant::now() + BELIEVED);
+        self.zone.update_membership(membership, Instant::now() + MEMBERSHIP_TTL);
     }
 
     pub(crate) fn gets(&self) -> u64 {
@@ -99,7 +99,7 @@ impl Replica {
         self.objects.read(partition(0), &written.run, ReadClass::Tailing).await
     }
 
-    /// How often a question to a peer ended so.
+    /// Returns the number of peer requests with this outcome.
     pub(crate) fn outcomes(&self, outcome: &str) -> u64 {
         let row = format!("odradek_peer_requests_total{{outcome=\"{outcome}\"}} ");
         let text = self.metrics.text();
@@ -107,8 +107,8 @@ impl Replica {
         value.map_or(0, |value| value.parse().expect("a number"))
     }
 
-    /// Questions to peers, whatever became of them.
-    pub(crate) fn questions(&self) -> u64 {
+    /// Returns the number of requests to peers, with any outcome.
+    pub(crate) fn peer_requests(&self) -> u64 {
         ["ok", "late", "slow", "rejected", "failed", "corrupt"]
             .map(|outcome| self.outcomes(outcome))
             .iter()
@@ -116,13 +116,13 @@ impl Replica {
     }
 }
 
-/// An object in the store that is one run of partition 0.
+/// A stored object with one run of partition 0.
 pub(crate) struct Written {
     pub(crate) object: ObjectId,
     pub(crate) run: Run,
-    /// Those of the run.
+    /// Bytes of the run.
     pub(crate) bytes: Bytes,
-    /// The object.
+    /// Bytes of the object.
     pub(crate) whole: Bytes,
 }
 
@@ -143,66 +143,66 @@ pub(crate) async fn write(store: &MemoryStore, incarnation: u64, sequence: u32) 
     Written { object, run, bytes, whole }
 }
 
-/// What a peer does once it has read a request's head.
+/// Behavior of a faulty peer after it has read a request's head.
 #[derive(Clone, Debug)]
-pub(crate) enum Answer {
-    /// Says these bytes after a pause, and closes the connection.
-    Says(Duration, Vec<u8>),
-    /// Says these bytes and then nothing.
+pub(crate) enum PeerBehavior {
+    /// Sends these bytes after a pause, and closes the connection.
+    Responds(Duration, Vec<u8>),
+    /// Sends these bytes and then nothing.
     Hangs(Vec<u8>),
 }
 
-/// A peer that gives everyone the same answer.
-pub(crate) struct BadPeer {
+/// A peer that treats every request alike.
+pub(crate) struct FaultyPeer {
     pub(crate) address: String,
-    asked: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
 }
 
-impl BadPeer {
-    pub(crate) async fn start(answer: Answer) -> Self {
+impl FaultyPeer {
+    pub(crate) async fn start(answer: PeerBehavior) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound").to_string();
-        let asked = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&asked);
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
         tasks::spawn("bad peer", async move {
             while let Ok((stream, _)) = listener.accept().await {
                 counted.fetch_add(1, Ordering::SeqCst);
                 tasks::spawn("bad connection", misbehave(stream, answer.clone()));
             }
         });
-        Self { address, asked }
+        Self { address, requests }
     }
 
-    pub(crate) fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
     }
 }
 
-async fn misbehave(mut stream: TcpStream, answer: Answer) {
+async fn misbehave(mut stream: TcpStream, answer: PeerBehavior) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.expect("a request"));
     }
     match answer {
-        Answer::Says(pause, bytes) => {
+        PeerBehavior::Responds(pause, bytes) => {
             tokio::time::sleep(pause).await;
-            // Whoever asked may have lost patience.
+            // The client may have timed out.
             let _gone = stream.write_all(&bytes).await;
         }
-        Answer::Hangs(bytes) => {
+        PeerBehavior::Hangs(bytes) => {
             stream.write_all(&bytes).await.expect("it is listening");
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// An answer of 200 with this body, cut off after so many bytes of it.
+/// Returns a 200 response with this body, truncated after `sent` bytes of it.
 pub(crate) fn ok(body: &[u8], sent: usize) -> Vec<u8> {
     let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
     [answer.as_bytes(), &body[..sent]].concat()
 }
 
-/// A body as a peer sends it.
+/// Returns a body as a peer sends it, with its checksum.
 pub(crate) fn body(bytes: &[u8]) -> Vec<u8> {
     [&crc_fast::crc32_iscsi(bytes).to_be_bytes()[..], bytes].concat()
 }

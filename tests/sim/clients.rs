@@ -1,5 +1,5 @@
-//! Clients as Kafka's are: a producer that repeats what was not acknowledged, elsewhere if need be,
-//! and a consumer that moves between replicas.
+//! Clients that behave as Kafka's: a producer that retries unacknowledged batches, possibly at
+//! another replica, and a consumer that switches between replicas.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,14 +17,14 @@ use turmoil::net::TcpStream;
 
 use crate::batches::{Batch, partition, records};
 use crate::history::VALUES_EACH;
-use crate::replica::{PRODUCE, ProduceExchange};
+use crate::replica::{PRODUCE_PORT, ProduceExchange};
 use crate::world::{PARTITIONS, World};
 
-/// What a producer writes in all.
+/// Batches that a producer writes in total.
 const BATCHES: usize = 60;
 /// Kafka's `max.in.flight.requests.per.connection`.
 const IN_FLIGHT: usize = 5;
-const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Sent {
@@ -52,14 +52,14 @@ impl Producer {
         Self { id, world, entropy, sequences, values: 0, batches: 0, in_flight }
     }
 
-    /// Writes everything, whatever it takes.
+    /// Writes all batches, with as many connections as it takes.
     pub(crate) async fn run(mut self) {
         while self.batches < BATCHES || !self.in_flight.is_empty() {
             let at = self.entropy.next_u64() as usize % self.world.replicas.len();
             let done = self.session(at).await;
             self.world
                 .history
-                .note(format!("producer {}: connection to {at} ended: {done:?}", self.id));
+                .log_event(format!("producer {}: connection to {at} ended: {done:?}", self.id));
             tokio::time::sleep(Duration::from_millis(20 + self.entropy.next_u64() % 200)).await;
         }
         self.world.producing.fetch_sub(1, Ordering::Relaxed);
@@ -67,7 +67,7 @@ impl Producer {
 
     async fn session(&mut self, at: usize) -> io::Result<()> {
         let replica = Arc::clone(&self.world.replicas[at]);
-        let connect = TcpStream::connect((replica.calls.host(), PRODUCE));
+        let connect = TcpStream::connect((replica.calls.host(), PRODUCE_PORT));
         let mut stream = timeout(Duration::from_secs(1), connect).await??;
         for sent in &self.in_flight {
             send(self.id, sent, &replica.produce, &mut stream).await?;
@@ -83,18 +83,18 @@ impl Producer {
                 told?;
             }
             let Some(sent) = self.in_flight.front() else { return Ok(()) };
-            let number = timeout(ANSWERED_WITHIN, stream.read_u64()).await??;
-            let outcome = replica.produce.outcomes.take(number).expect("it was put there");
+            let number = timeout(RESPONSE_TIMEOUT, stream.read_u64()).await??;
+            let outcome = replica.produce.outcomes.take(number).expect("the replica has sent it");
             let AppendOutcome::Decided { outcome, .. } = outcome else {
                 return Err(io::Error::other("the coordinator is lost"));
             };
             match outcome {
                 CommitOutcome::Committed { base_offset }
                 | CommitOutcome::Duplicate { base_offset, .. } => {
-                    self.world.history.acked(sent.partition, base_offset, &sent.values);
+                    self.world.history.record_ack(sent.partition, base_offset, &sent.values);
                     self.in_flight.pop_front();
                 }
-                // What came before it was lost on its way, and is sent again.
+                // An earlier batch was lost in transit, and is sent again.
                 CommitOutcome::Refused(refusal) => {
                     self.world.history.count("batches refused");
                     return Err(io::Error::other(format!("{refusal:?}")));
@@ -146,13 +146,13 @@ impl Consumer {
         Self { id, world, entropy, at: id as usize, moved: true, positions, ends }
     }
 
-    /// Reads until nobody writes any more and nothing is left.
+    /// Reads until the producers have ended and no records are left.
     pub(crate) async fn run(mut self) {
-        while !self.is_at_the_end().await {
+        while !self.has_read_everything().await {
             if self.entropy.next_u64().is_multiple_of(20) {
-                self.move_on();
+                self.switch_replica();
             }
-            // One of two reads slowly, so that it is behind the end of what it has heard of.
+            // One of two reads slowly, so that it falls behind the high watermark.
             let is_slow =
                 self.id.is_multiple_of(2) && self.world.producing.load(Ordering::Relaxed) > 0;
             if is_slow {
@@ -161,7 +161,7 @@ impl Consumer {
             }
             let request = self.request(if is_slow { 100 } else { 1 << 10 });
             let replica = Arc::clone(&self.world.replicas[self.at % self.world.replicas.len()]);
-            let fetch = replica.calls.ask(Duration::from_secs(3), |engine| engine.fetch(request));
+            let fetch = replica.calls.call(Duration::from_secs(3), |engine| engine.fetch(request));
             match fetch.await {
                 Ok(partitions) => {
                     self.moved = false;
@@ -169,13 +169,13 @@ impl Consumer {
                         self.take(index, &fetched).await;
                     }
                 }
-                Err(_) => self.move_on(),
+                Err(_) => self.switch_replica(),
             }
         }
-        self.world.history.note(format!("consumer {} is at the end", self.id));
+        self.world.history.log_event(format!("consumer {} is at the end", self.id));
     }
 
-    fn move_on(&mut self) {
+    fn switch_replica(&mut self) {
         self.at = self.entropy.next_u64() as usize;
         self.moved = true;
     }
@@ -204,7 +204,7 @@ impl Consumer {
             Some(FetchError::OffsetOutOfRange) => {
                 let position = self.positions[at];
                 history.violation(format!(
-                    "consumer {me}: {index}@{position} is said to be out of range"
+                    "consumer {me}: {index}@{position} was reported as out of range"
                 ));
             }
         }
@@ -212,30 +212,30 @@ impl Consumer {
         if end < self.ends[at] {
             let before = self.ends[at];
             history.violation(format!(
-                "consumer {me}: the end of {index} went from {before} to {end}"
+                "consumer {me}: the high watermark of {index} went from {before} to {end}"
             ));
         }
         self.ends[at] = end;
         for (offset, value) in records(&fetched.records) {
-            // A batch is given whole, though it was asked for in its middle.
+            // A batch is returned whole, although the fetch starts in its middle.
             if offset < self.positions[at] {
                 continue;
             }
             if offset != self.positions[at] || offset >= end {
                 let position = self.positions[at];
                 history.violation(format!(
-                    "consumer {me}: {index}@{offset} given for {position} below {end}"
+                    "consumer {me}: {index}@{offset} returned for {position} below {end}"
                 ));
             }
             let value = value.parse().expect("a number");
-            history.note(format!("consumer {me} reads {index}@{offset} {value}"));
-            history.read(index, offset, value);
+            history.log_event(format!("consumer {me} reads {index}@{offset} {value}"));
+            history.record_read(index, offset, value);
             self.positions[at] = offset + 1;
         }
     }
 
-    /// By the model's own word.
-    async fn is_at_the_end(&self) -> bool {
+    /// Returns whether the producers have ended and all positions are at the high watermark.
+    async fn has_read_everything(&self) -> bool {
         if self.world.producing.load(Ordering::Relaxed) > 0 {
             return false;
         }
@@ -246,7 +246,7 @@ impl Consumer {
             runs_max: 0,
         };
         let found = self.world.model.memory.find((0..PARTITIONS).map(of).collect()).await;
-        let found = found.expect("it lives in memory");
+        let found = found.expect("the model never fails");
         found.iter().zip(self.positions).all(|(f, at)| f.watermarks.high_watermark == at)
     }
 }

@@ -1,4 +1,4 @@
-//! What happened, in order, and whether it may.
+//! Records the events of a run and checks them against Kafka's guarantees.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -9,18 +9,18 @@ use parking_lot::{Mutex, MutexGuard};
 
 use testbed::history_checker::{Acked, Anomaly, Found, anomalies};
 
-/// Values of one producer are below this and above each other.
+/// Upper bound of the values of one producer, which ascend.
 pub(crate) const VALUES_EACH: u64 = 1_000_000;
 
-/// The books of one run.
+/// The history of one run.
 #[derive(Debug, Default)]
 pub(crate) struct HistoryChecker(Mutex<Recorded>, Mutex<Duration>);
 
 #[derive(Debug, Default)]
 struct Recorded {
     log: Vec<String>,
-    acked: Vec<Acked>,
-    read: BTreeMap<(i32, i64), u64>,
+    record_ack: Vec<Acked>,
+    record_read: BTreeMap<(i32, i64), u64>,
     violation: Vec<String>,
     counts: BTreeMap<&'static str, u64>,
 }
@@ -34,13 +34,13 @@ impl HistoryChecker {
         self.1.lock()
     }
 
-    /// What happens outside of all hosts happens at this time.
+    /// Sets the time of events that occur outside of all hosts.
     pub(crate) fn set_time(&self, now: Duration) {
         *self.now() = now;
     }
 
-    /// Something happened.
-    pub(crate) fn note(&self, what: impl Display) {
+    /// Appends an event to the log.
+    pub(crate) fn log_event(&self, what: impl Display) {
         let at = turmoil::sim_elapsed().unwrap_or_else(|| *self.now());
         self.lock().log.push(format!("{:>9.3} {what}", at.as_secs_f64()));
     }
@@ -49,42 +49,42 @@ impl HistoryChecker {
         *self.lock().counts.entry(what).or_default() += 1;
     }
 
-    /// Something happened that must not.
+    /// Records a violation.
     pub(crate) fn violation(&self, what: impl Display) {
-        self.note(format!("WRONG {what}"));
+        self.log_event(format!("WRONG {what}"));
         self.lock().violation.push(what.to_string());
     }
 
-    /// The first value of a batch was acknowledged at this place, and the rest behind it.
-    pub(crate) fn acked(&self, partition: i32, base: i64, values: &[u64]) {
-        self.note(format!("ack {partition}@{base} {values:?}"));
+    /// Records the acknowledgement of a batch at offset `base`.
+    pub(crate) fn record_ack(&self, partition: i32, base: i64, values: &[u64]) {
+        self.log_event(format!("ack {partition}@{base} {values:?}"));
         let places = (base..).zip(values);
-        let acked = places.map(|(offset, &value)| Acked { partition, offset, value });
-        self.lock().acked.extend(acked);
+        let record_ack = places.map(|(offset, &value)| Acked { partition, offset, value });
+        self.lock().record_ack.extend(record_ack);
         self.count("batches acknowledged");
     }
 
-    /// Somebody read this.
-    pub(crate) fn read(&self, partition: i32, offset: i64, value: u64) {
-        let before = *self.lock().read.entry((partition, offset)).or_insert(value);
+    /// Records a value that was read.
+    pub(crate) fn record_read(&self, partition: i32, offset: i64, value: u64) {
+        let before = *self.lock().record_read.entry((partition, offset)).or_insert(value);
         if before != value {
             self.violation(format!("{partition}@{offset} is {value} and was {before}"));
         }
     }
 
-    /// Every reader has come to the end: whether the books balance. What `found` is of one offset
-    /// was compared as it was read.
+    /// Checks the history once every consumer has read everything. Values read at the same offset
+    /// were compared as they were read.
     pub(crate) fn check(&self) {
         let kept = self.lock();
         let found: Vec<Found> = kept
-            .read
+            .record_read
             .iter()
             .map(|(&(partition, offset), &value)| Found { partition, offset, value })
             .collect();
-        let acked = kept.acked.clone();
+        let record_ack = kept.record_ack.clone();
         drop(kept);
-        // The order is that of each producer, the rest is everybody's.
-        let all = anomalies(&acked, &found);
+        // Order is checked per producer, everything else across all of them.
+        let all = anomalies(&record_ack, &found);
         let all =
             all.into_iter().filter(|violation| !matches!(violation, Anomaly::Reordered { .. }));
         let mut producers: Vec<u64> = found.iter().map(|f| f.value / VALUES_EACH).collect();
@@ -112,7 +112,7 @@ impl HistoryChecker {
         self.lock().counts.clone()
     }
 
-    /// The same for the same log, in any process.
+    /// Returns a hash of the log that is the same in any process.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.lock().log.iter().for_each(|line| hasher.write(line.as_bytes()));
@@ -132,31 +132,31 @@ mod tests {
     }
 
     #[test]
-    fn books_that_balance_and_books_that_do_not() {
+    fn checker_detects_every_anomaly() {
         let other = VALUES_EACH;
         let fine = |history: &HistoryChecker| {
-            history.acked(0, 0, &[1, 2]);
+            history.record_ack(0, 0, &[1, 2]);
             for (offset, value) in [(0, 1), (1, 2), (2, other), (3, 3)] {
-                history.read(0, offset, value);
+                history.record_read(0, offset, value);
             }
         };
         assert_eq!(violations(fine), 0);
-        assert_eq!(violations(|b| b.acked(0, 0, &[1])), 1, "lost");
+        assert_eq!(violations(|b| b.record_ack(0, 0, &[1])), 1, "lost");
         let two_at_one = |b: &HistoryChecker| {
-            b.read(0, 0, 1);
-            b.read(0, 0, 2);
+            b.record_read(0, 0, 1);
+            b.record_read(0, 0, 2);
         };
         assert_eq!(violations(two_at_one), 1);
         let reordered = |b: &HistoryChecker| {
-            b.read(0, 0, 2);
-            b.read(0, 1, 1);
+            b.record_read(0, 0, 2);
+            b.record_read(0, 1, 1);
         };
         assert_eq!(violations(reordered), 1);
         let twice = |b: &HistoryChecker| {
-            b.read(0, 0, 1);
-            b.read(0, 1, 1);
+            b.record_read(0, 0, 1);
+            b.record_read(0, 1, 1);
         };
         assert_eq!(violations(twice), 1);
-        assert_eq!(violations(|b| b.read(0, 1, 1)), 1, "a gap");
+        assert_eq!(violations(|b| b.record_read(0, 1, 1)), 1, "a gap");
     }
 }

@@ -1,7 +1,7 @@
-//! The engine in a simulated network, in virtual time: three zones' worth of replicas, clients as
-//! Kafka's, and faults that a seed chooses.
+//! Runs the engine in a simulated network and virtual time: the replicas of three zones, clients that
+//! behave as Kafka's, and faults chosen by a seed.
 //!
-//! `SIM_SEEDS=1000` runs so many, from `SIM_FIRST` on; `SIM_SEED=7` runs one and prints its log.
+//! `SIM_SEEDS=1000` runs 1,000 seeds, from `SIM_FIRST` on; `SIM_SEED=7` runs one and prints its log.
 #![expect(clippy::disallowed_methods, reason = "the runner measures real time")]
 
 #[expect(dead_code, reason = "the engine's tests use the rest")]
@@ -25,16 +25,16 @@ use std::time::Instant;
 use history::HistoryChecker;
 use parking_lot::Mutex;
 
-/// What `make test` runs.
+/// Number of seeds in `make test`.
 const SEEDS: u64 = 200;
 
 fn number(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
+    Some(value.parse().unwrap_or_else(|_| panic!("invalid {name} `{value}`: expected a number")))
 }
 
-fn say(what: &str) {
-    writeln!(std::io::stdout(), "{what}").expect("somebody reads");
+fn print(what: &str) {
+    writeln!(std::io::stdout(), "{what}").expect("stdout is open");
 }
 
 fn run(seed: u64) -> Arc<HistoryChecker> {
@@ -47,31 +47,31 @@ fn run(seed: u64) -> Arc<HistoryChecker> {
     history
 }
 
-/// Where the logs of failed seeds are kept.
-fn kept(seed: u64) -> PathBuf {
+/// Returns the path of a failed seed's log.
+fn log_path(seed: u64) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/sim/{seed}.log"))
 }
 
-fn keep(seed: u64, history: &HistoryChecker) -> String {
-    let path = kept(seed);
+fn save_log(seed: u64, history: &HistoryChecker) -> String {
+    let path = log_path(seed);
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("target is ours");
     std::fs::write(&path, history.log().join("\n") + "\n").expect("target is ours");
     let violations = history.violations();
     let first =
         violations.iter().take(5).map(|violation| format!("\n    {violation}")).collect::<String>();
     format!(
-        "seed {seed}: {} things are wrong, the first:{first}\n    its log is {}; again: make sim SEED={seed}",
+        "seed {seed}: {} violations, the first:{first}\n    log: {}; run again: make sim SEED={seed}",
         violations.len(),
         path.display()
     )
 }
 
 #[test]
-fn seeds_find_nothing() {
+fn all_seeds_pass() {
     if let Some(seed) = number("SIM_SEED") {
         let history = run(seed);
-        history.log().iter().for_each(|line| say(line));
-        assert!(history.violations().is_empty(), "{}", keep(seed, &history));
+        history.log().iter().for_each(|line| print(line));
+        assert!(history.violations().is_empty(), "{}", save_log(seed, &history));
         return;
     }
     let (first, count) = (number("SIM_FIRST").unwrap_or(1), number("SIM_SEEDS").unwrap_or(SEEDS));
@@ -85,8 +85,8 @@ fn seeds_find_nothing() {
             }
             let history = run(first + index);
             if !history.violations().is_empty() {
-                let failure = keep(first + index, &history);
-                say(&failure);
+                let failure = save_log(first + index, &history);
+                print(&failure);
                 failed.lock().push(failure);
             }
             let mut counts = counts.lock();
@@ -94,7 +94,7 @@ fn seeds_find_nothing() {
                 *counts.entry(what).or_default() += times;
             }
             if (index + 1).is_multiple_of(count.div_ceil(10)) {
-                say(&format!("{} of {count} seeds", index + 1));
+                print(&format!("{} of {count} seeds", index + 1));
             }
         }
     };
@@ -104,16 +104,16 @@ fn seeds_find_nothing() {
     });
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     let per_minute = count as f64 / minutes;
-    say(&format!("seeds {first} to {}: {per_minute:.0} a minute", first + count - 1));
+    print(&format!("seeds {first} to {}: {per_minute:.0} a minute", first + count - 1));
     for (what, times) in &*counts.lock() {
-        say(&format!("  {times:>9} {what}"));
+        print(&format!("  {times:>9} {what}"));
     }
     let failed = failed.into_inner();
     assert!(failed.is_empty(), "{} seeds failed\n{}", failed.len(), failed.join("\n"));
 }
 
 #[test]
-fn the_same_seed_gives_the_same_log() {
+fn same_seed_yields_the_same_log() {
     for seed in 1..=5 {
         let (first, second) = (run(seed), run(seed));
         let differs = first.log().into_iter().zip(second.log()).find(|(a, b)| a != b);

@@ -1,4 +1,4 @@
-//! The store and the batch coordinator as hosts of the network, and the ways to them.
+//! The store and the batch coordinator as hosts of the network, and their remote adapters.
 
 use std::fmt;
 use std::io;
@@ -24,33 +24,34 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use turmoil::net::{TcpListener, TcpStream};
 
-use crate::rpc::{RpcError, RpcServer, Table};
+use crate::rpc::{Mailbox, RpcError, RpcServer};
 
-const FOLLOW: u16 = 9001;
-const STORE_WITHIN: Duration = Duration::from_secs(4);
-const COORDINATOR_WITHIN: Duration = Duration::from_secs(2);
-/// A follower that hears nothing for three of these takes its connection for broken.
+const SUBSCRIBE_PORT: u16 = 9001;
+const STORE_TIMEOUT: Duration = Duration::from_secs(4);
+const COORDINATOR_TIMEOUT: Duration = Duration::from_secs(2);
+/// Heartbeat interval of subscriptions; a subscriber that receives nothing for three intervals
+/// reconnects.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-const ALIVE: u64 = 0;
+const HEARTBEAT_FRAME: u64 = 0;
 
-/// The object store: slow, and slower when it is told to be.
+/// The object store, with an adjustable latency.
 #[derive(Debug)]
 pub(crate) struct SlowStore {
     pub(crate) memory: MemoryStore,
     pub(crate) entropy: Entropy,
-    /// The longest that a call takes, in milliseconds.
-    pub(crate) slowest: AtomicU64,
+    /// Maximum latency of a call, in milliseconds.
+    pub(crate) latency_max_ms: AtomicU64,
 }
 
 impl SlowStore {
-    /// Half of a call's time before it happens, or after: whoever asked may be gone by then.
+    /// Delays a call before or after it is executed: the caller may have crashed by then.
     async fn pause(&self) {
-        let most = self.slowest.load(Ordering::Relaxed);
+        let most = self.latency_max_ms.load(Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(self.entropy.next_u64() % most)).await;
     }
 }
 
-/// The way to the store.
+/// Remote adapter of the store.
 #[derive(Clone)]
 pub(crate) struct RemoteStore(pub(crate) Arc<RpcServer<SlowStore>>);
 
@@ -76,12 +77,15 @@ impl RemoteStore {
             store.pause().await;
             done
         };
-        match self.0.ask(STORE_WITHIN, job).await {
+        match self.0.call(STORE_TIMEOUT, job).await {
             Ok(answer) => answer,
-            Err(RpcError::NotSent) => {
-                Err(StoreError::determinate(StoreErrorKind::Unavailable, verb, key, "no way"))
-            }
-            Err(RpcError::Unknown) => Err(StoreError::indeterminate(verb, key, "no answer")),
+            Err(RpcError::NotSent) => Err(StoreError::determinate(
+                StoreErrorKind::Unavailable,
+                verb,
+                key,
+                "connection failed",
+            )),
+            Err(RpcError::Unknown) => Err(StoreError::indeterminate(verb, key, "no response")),
         }
     }
 }
@@ -126,27 +130,27 @@ impl Store for RemoteStore {
     }
 }
 
-/// The reference model, which refuses for a while when it is told to.
+/// The reference model, which can be made unavailable.
 #[derive(Debug)]
 pub(crate) struct Model {
     pub(crate) memory: MemoryCoordinator,
-    pub(crate) refuses: AtomicBool,
+    pub(crate) is_unavailable: AtomicBool,
 }
 
-/// Where the model is asked and followed.
+/// Serves calls and subscriptions to the model.
 pub(crate) struct CoordinatorServer {
     pub(crate) calls: Arc<RpcServer<Model>>,
-    events: Table<Event>,
+    events: Mailbox<Event>,
 }
 
 impl CoordinatorServer {
     pub(crate) fn new(host: &str) -> Arc<Self> {
-        Arc::new(Self { calls: RpcServer::new(host), events: Table::default() })
+        Arc::new(Self { calls: RpcServer::new(host), events: Mailbox::default() })
     }
 
-    /// Sends every event to whoever follows.
+    /// Sends every event to all subscribers.
     pub(crate) async fn publish(self: Arc<Self>, model: Arc<Model>) -> io::Result<()> {
-        let listener = TcpListener::bind(("0.0.0.0", FOLLOW)).await?;
+        let listener = TcpListener::bind(("0.0.0.0", SUBSCRIBE_PORT)).await?;
         loop {
             let (stream, _) = listener.accept().await?;
             let (server, model) = (Arc::clone(&self), Arc::clone(&model));
@@ -156,19 +160,19 @@ impl CoordinatorServer {
 
     async fn publish_to(&self, mut stream: TcpStream, model: &Model) -> io::Result<()> {
         let Ok(mut events) = model.memory.subscribe().await else { return Ok(()) };
-        // What was before, the follower has missed.
+        // Earlier events were missed.
         stream.write_u64(self.events.put(Event::Gap)).await?;
         loop {
             match timeout(HEARTBEAT, events.recv()).await {
                 Ok(Some(event)) => stream.write_u64(self.events.put(event)).await?,
                 Ok(None) => return Ok(()),
-                Err(_) => stream.write_u64(ALIVE).await?,
+                Err(_) => stream.write_u64(HEARTBEAT_FRAME).await?,
             }
         }
     }
 
-    async fn follow_once(&self, sender: &mpsc::Sender<Event>) -> io::Result<()> {
-        let connect = TcpStream::connect((self.calls.host(), FOLLOW));
+    async fn subscribe_once(&self, sender: &mpsc::Sender<Event>) -> io::Result<()> {
+        let connect = TcpStream::connect((self.calls.host(), SUBSCRIBE_PORT));
         let mut stream = timeout(3 * HEARTBEAT, connect).await??;
         loop {
             let number = timeout(3 * HEARTBEAT, stream.read_u64()).await??;
@@ -181,7 +185,7 @@ impl CoordinatorServer {
     }
 }
 
-/// The way to the coordinator.
+/// Remote adapter of the coordinator.
 #[derive(Clone)]
 pub(crate) struct RemoteCoordinator(pub(crate) Arc<CoordinatorServer>);
 
@@ -201,15 +205,19 @@ impl RemoteCoordinator {
         F: Future<Output = Result<T, CoordinatorError>> + Send + 'static,
     {
         let job = async |model: Arc<Model>| {
-            if model.refuses.load(Ordering::Relaxed) {
-                return Err(CoordinatorError::Unavailable("it refuses".to_owned()));
+            if model.is_unavailable.load(Ordering::Relaxed) {
+                return Err(CoordinatorError::Unavailable(
+                    "unavailable by fault injection".to_owned(),
+                ));
             }
             call(model).await
         };
-        match self.0.calls.ask(COORDINATOR_WITHIN, job).await {
+        match self.0.calls.call(COORDINATOR_TIMEOUT, job).await {
             Ok(answer) => answer,
-            Err(RpcError::NotSent) => Err(CoordinatorError::Unavailable("no way".to_owned())),
-            Err(RpcError::Unknown) => Err(CoordinatorError::Unknown("no answer".to_owned())),
+            Err(RpcError::NotSent) => {
+                Err(CoordinatorError::Unavailable("connection failed".to_owned()))
+            }
+            Err(RpcError::Unknown) => Err(CoordinatorError::Unknown("no response".to_owned())),
         }
     }
 }
@@ -268,7 +276,7 @@ impl Coordinator for RemoteCoordinator {
         let server = Arc::clone(&self.0);
         tasks::spawn("subscribe", async move {
             while !sender.is_closed() {
-                let _broken = server.follow_once(&sender).await;
+                let _broken = server.subscribe_once(&sender).await;
                 let _gone = sender.send(Event::Gap).await;
                 tokio::time::sleep(HEARTBEAT).await;
             }

@@ -1,4 +1,4 @@
-//! A replica: the engine as it is, on a host that may be killed at any step.
+//! A replica: the real engine on a host that may crash at any step.
 
 use std::io;
 use std::sync::Arc;
@@ -24,12 +24,12 @@ use tokio::sync::{mpsc, oneshot};
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::ports::{CoordinatorServer, RemoteCoordinator, RemoteStore};
-use crate::rpc::{RpcServer, Table};
+use crate::rpc::{Mailbox, RpcServer};
 
-pub(crate) const PRODUCE: u16 = 9002;
-const BUDGET_BYTES: usize = 4 << 20;
+pub(crate) const PRODUCE_PORT: u16 = 9002;
+const MEMORY_BYTES: usize = 4 << 20;
 
-/// What a replica needs to be started again and again.
+/// The parameters with which a replica is started and restarted.
 pub(crate) struct ReplicaSpec {
     pub(crate) seed: u64,
     pub(crate) tag: u32,
@@ -38,18 +38,18 @@ pub(crate) struct ReplicaSpec {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) calls: Arc<RpcServer<Engine>>,
     pub(crate) produce: Arc<ProduceExchange>,
-    /// Counts the lives of all replicas.
+    /// Counts the incarnations of all replicas.
     pub(crate) incarnations: Arc<AtomicU64>,
 }
 
-/// What lies between a producer's connection and the replica.
+/// Messages between a producer's connection and the replica.
 #[derive(Debug, Default)]
 pub(crate) struct ProduceExchange {
-    pub(crate) rows: Table<ProducedBatch>,
-    pub(crate) outcomes: Table<AppendOutcome>,
+    pub(crate) rows: Mailbox<ProducedBatch>,
+    pub(crate) outcomes: Mailbox<AppendOutcome>,
 }
 
-/// A replica's use cases.
+/// The engine of a replica.
 pub(crate) struct Engine {
     producer: Producer,
     fetcher: Fetcher,
@@ -59,8 +59,8 @@ pub(crate) struct Engine {
 
 impl Engine {
     async fn start(spec: &ReplicaSpec) -> Arc<Self> {
-        let life = spec.incarnations.fetch_add(1, Ordering::Relaxed);
-        let entropy = Arc::new(Entropy::from_seed(spec.seed ^ (life << 32)));
+        let incarnation = spec.incarnations.fetch_add(1, Ordering::Relaxed);
+        let entropy = Arc::new(Entropy::from_seed(spec.seed ^ (incarnation << 32)));
         let bare: Arc<dyn Store> = Arc::new(spec.store.clone());
         let retry = RetryStore::new(Arc::clone(&bare), Arc::clone(&entropy));
         let coordinator = Arc::new(RemoteCoordinator(Arc::clone(&spec.coordinator)));
@@ -81,18 +81,18 @@ impl Engine {
                 deadline: Duration::from_secs(1)..=Duration::from_secs(3),
             },
             replica: spec.calls.host().to_owned(),
-            incarnation: life,
+            incarnation,
             process_id: spec.tag,
         };
         let long_polls = Arc::new(LongPolls::default());
-        let events = components.coordinator.subscribe().await.expect("it never fails here");
+        let events = components.coordinator.subscribe().await.expect("the model never fails");
         let following = Arc::clone(&long_polls);
         tasks::spawn("follow", async move { following.apply_events(events, |_| {}).await });
         let objects = StoreSource(Arc::clone(&components.store));
-        // Less than what is written, so that objects are read again.
+        // Smaller than the data, so that objects are read again.
         let objects = Arc::new(ObjectCache::new(Arc::new(objects), 16 << 10));
         let metrics = Arc::new(Metrics::default());
-        let budget = MemoryLimiter::new(BUDGET_BYTES, Arc::clone(&metrics));
+        let budget = MemoryLimiter::new(MEMORY_BYTES, Arc::clone(&metrics));
         let (parts, kept) = (components.clone(), Arc::clone(&objects));
         let producer = Producer::start(parts, settings, Arc::clone(&budget), kept, metrics);
         let fetcher = Fetcher::new(components, objects, long_polls);
@@ -103,7 +103,7 @@ impl Engine {
         self.fetcher.fetch(&request, &self.budget.quota(usize::MAX)).await.partitions
     }
 
-    /// A producer's connection: rows in the order in which they were sent, answers in the same.
+    /// Serves a producer's connection: appends batches and responds in the order of arrival.
     async fn connection(self: Arc<Self>, stream: TcpStream, server: Arc<ProduceExchange>) {
         let connection = ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed));
         let (mut requests, mut answers) = stream.into_split();
@@ -130,11 +130,11 @@ impl Engine {
     }
 }
 
-/// A life of a replica, until its host dies.
+/// Runs a replica until its host crashes.
 pub(crate) async fn run_replica(spec: Arc<ReplicaSpec>) -> io::Result<()> {
     let engine = Engine::start(&spec).await;
     tasks::spawn("calls", Arc::clone(&spec.calls).serve(Arc::clone(&engine)));
-    let listener = TcpListener::bind(("0.0.0.0", PRODUCE)).await?;
+    let listener = TcpListener::bind(("0.0.0.0", PRODUCE_PORT)).await?;
     loop {
         let (stream, _) = listener.accept().await?;
         let server = Arc::clone(&spec.produce);

@@ -1,7 +1,7 @@
-//! Calls between hosts of the simulated network.
+//! RPC between hosts of the simulated network.
 //!
-//! What travels is a number; what it stands for lies in a table that both ends can reach. So any
-//! type can be sent, and a message that is late, lost or cut off is exactly that.
+//! The network carries only a number; the message itself is in a mailbox that both ends share. Any
+//! type can therefore be sent, and the network can still delay, lose or truncate a message.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -18,63 +18,67 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 use turmoil::net::{TcpListener, TcpStream};
 
-pub(crate) const CALLS: u16 = 9000;
+pub(crate) const RPC_PORT: u16 = 9000;
 
-/// Things on their way, by the number that is sent.
+/// Messages in transit, by the number that is sent.
 #[derive(Debug)]
-pub(crate) struct Table<T> {
+pub(crate) struct Mailbox<T> {
     next: AtomicU64,
-    things: Mutex<BTreeMap<u64, T>>,
+    messages: Mutex<BTreeMap<u64, T>>,
 }
 
-impl<T> Default for Table<T> {
+impl<T> Default for Mailbox<T> {
     fn default() -> Self {
-        Self { next: AtomicU64::new(1), things: Mutex::default() }
+        Self { next: AtomicU64::new(1), messages: Mutex::default() }
     }
 }
 
-impl<T> Table<T> {
+impl<T> Mailbox<T> {
     pub(crate) fn put(&self, thing: T) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.things.lock().insert(number, thing);
+        self.messages.lock().insert(number, thing);
         number
     }
 
     pub(crate) fn take(&self, number: u64) -> Option<T> {
-        self.things.lock().remove(&number)
+        self.messages.lock().remove(&number)
     }
 }
 
 type Answer = Box<dyn Any + Send>;
 type Job<S> = Box<dyn FnOnce(Arc<S>) -> BoxFuture<'static, Answer> + Send>;
 
-/// Why there is no answer.
+/// Reason why a call has no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RpcError {
-    /// The call never left.
+    /// The call was not sent.
     NotSent,
-    /// It may have happened.
+    /// The call may have been executed.
     Unknown,
 }
 
-/// Where calls to the service `S` of a host come in.
+/// Receives calls to the service `S` of a host.
 pub(crate) struct RpcServer<S> {
     host: String,
-    jobs: Table<Job<S>>,
-    answers: Table<Answer>,
+    jobs: Mailbox<Job<S>>,
+    answers: Mailbox<Answer>,
 }
 
 impl<S: Send + Sync + 'static> RpcServer<S> {
     pub(crate) fn new(host: &str) -> Arc<Self> {
-        Arc::new(Self { host: host.to_owned(), jobs: Table::default(), answers: Table::default() })
+        Arc::new(Self {
+            host: host.to_owned(),
+            jobs: Mailbox::default(),
+            answers: Mailbox::default(),
+        })
     }
 
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
-    /// Has the host do `job`, over a connection of its own.
-    pub(crate) async fn ask<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    /// Runs `job` on the host, over a connection of its own.
+    pub(crate) async fn call<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
         &self,
         within: Duration,
         job: impl FnOnce(Arc<S>) -> F + Send + 'static,
@@ -82,7 +86,7 @@ impl<S: Send + Sync + 'static> RpcServer<S> {
         let deadline = Instant::now() + within;
         let job = move |service| job(service).map(|done| Box::new(done) as Answer).boxed();
         let ticket = self.jobs.put(Box::new(job));
-        let connect = TcpStream::connect((self.host.as_str(), CALLS));
+        let connect = TcpStream::connect((self.host.as_str(), RPC_PORT));
         let Ok(Ok(mut stream)) = timeout_at(deadline, connect).await else {
             self.jobs.take(ticket);
             return Err(RpcError::NotSent);
@@ -94,13 +98,13 @@ impl<S: Send + Sync + 'static> RpcServer<S> {
         let Ok(Ok(answer)) = timeout_at(deadline, talk).await else {
             return Err(RpcError::Unknown);
         };
-        let answer = self.answers.take(answer).expect("it was put there");
-        Ok(*answer.downcast().expect("what the job gives"))
+        let answer = self.answers.take(answer).expect("the server has stored it");
+        Ok(*answer.downcast().expect("the result type of the job"))
     }
 
-    /// Does what is asked of `service`, until the host dies.
+    /// Serves calls to `service` until the host crashes.
     pub(crate) async fn serve(self: Arc<Self>, service: Arc<S>) -> io::Result<()> {
-        let listener = TcpListener::bind(("0.0.0.0", CALLS)).await?;
+        let listener = TcpListener::bind(("0.0.0.0", RPC_PORT)).await?;
         loop {
             let (stream, _) = listener.accept().await?;
             tasks::spawn("call", Arc::clone(&self).answer(stream, Arc::clone(&service)));

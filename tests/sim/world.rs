@@ -1,4 +1,4 @@
-//! A run: the hosts, the faults that a seed chooses, and the end.
+//! A run: its hosts, the faults chosen by the seed, and its end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -20,33 +20,33 @@ use crate::replica::{ReplicaSpec, run_replica};
 use crate::rpc::RpcServer;
 
 pub(crate) const PARTITIONS: i32 = 3;
-/// Two in each of three zones; in the engine's eyes a zone is nothing but its replicas.
+/// Two in each of three zones; to the engine, a zone is only the set of its replicas.
 const REPLICAS: usize = 6;
 const PRODUCERS: u64 = 3;
 const CONSUMERS: u64 = 2;
-/// Faults begin within this time of a run …
-const TROUBLE: Duration = Duration::from_secs(15);
-/// … and everybody must have come to the end after this one.
-const END: Duration = Duration::from_secs(180);
+/// Faults start within this time of a run …
+const FAULT_PERIOD: Duration = Duration::from_secs(15);
+/// … and all clients must have finished by this one.
+const DEADLINE: Duration = Duration::from_secs(180);
 const TICK: Duration = Duration::from_millis(5);
 
-/// What all hosts of a run share.
+/// State shared by all hosts of a run.
 pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) history: Arc<HistoryChecker>,
     pub(crate) replicas: Vec<Arc<ReplicaSpec>>,
     pub(crate) model: Arc<Model>,
     store: Arc<SlowStore>,
-    /// Producers that have not come to their end.
+    /// Producers that have not finished.
     pub(crate) producing: AtomicUsize,
 }
 
-/// Runs the world of a seed to its end; what happened is in the books.
+/// Runs the world of a seed to its end and records it in `history`.
 pub(crate) fn run(seed: u64, history: &Arc<HistoryChecker>) {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut sim = Builder::new()
         .rng_seed(seed)
-        .simulation_duration(END + Duration::from_secs(60))
+        .simulation_duration(DEADLINE + Duration::from_secs(60))
         .tick_duration(TICK)
         .min_message_latency(Duration::from_millis(1))
         .max_message_latency(Duration::from_millis(rng.random_range(5..80)))
@@ -58,23 +58,23 @@ pub(crate) fn run(seed: u64, history: &Arc<HistoryChecker>) {
         nemesis.step(&mut sim, &world);
         match sim.step() {
             Ok(true) => break,
-            Ok(false) if sim.elapsed() < END => {}
-            Ok(false) => return history.violation("somebody never came to the end"),
+            Ok(false) if sim.elapsed() < DEADLINE => {}
+            Ok(false) => return history.violation("a client has not finished"),
             Err(error) => return history.violation(format!("the simulation ended: {error}")),
         }
     }
     history.check();
 }
 
-/// Puts all hosts into the network.
+/// Adds all hosts to the network.
 fn build_hosts(sim: &mut Sim<'_>, seed: u64, history: &Arc<HistoryChecker>) -> Arc<World> {
     let store = Arc::new(SlowStore {
         memory: MemoryStore::new(),
         entropy: Entropy::from_seed(seed + 1),
-        slowest: AtomicU64::new(60),
+        latency_max_ms: AtomicU64::new(60),
     });
     let memory = MemoryCoordinator::new("sim");
-    let model = Arc::new(Model { memory, refuses: AtomicBool::new(false) });
+    let model = Arc::new(Model { memory, is_unavailable: AtomicBool::new(false) });
     let (store_server, coordinator) =
         (RpcServer::new("store"), CoordinatorServer::new("coordinator"));
     let incarnations = Arc::new(AtomicU64::new(1));
@@ -135,27 +135,27 @@ fn replica(index: usize) -> String {
     format!("replica-{index}")
 }
 
-/// All hosts but the replicas, which do not talk to each other.
-fn everybody_else() -> impl Iterator<Item = String> {
+/// Returns all hosts except the replicas, which do not communicate with each other.
+fn other_hosts() -> impl Iterator<Item = String> {
     let producers = (1..=PRODUCERS).map(|id| format!("producer-{id}"));
     let consumers = (1..=CONSUMERS).map(|id| format!("consumer-{id}"));
     ["store", "coordinator"].map(str::to_owned).into_iter().chain(producers).chain(consumers)
 }
 
-/// What a fault did, and will be undone.
+/// The end of a fault.
 #[derive(Clone, Debug)]
 enum Recovery {
-    Bounce(String),
+    Restart(String),
     Repair(String, String),
     Release(String, String),
-    FastStore,
-    WillingCoordinator,
+    ResetStoreLatency,
+    ResetCoordinator,
 }
 
-/// The faults of a run.
+/// Injects the faults of a run.
 struct Nemesis {
     rng: StdRng,
-    /// What is to be undone when.
+    /// The ends of the active faults.
     recoveries: Vec<(Duration, Recovery)>,
     next: Duration,
 }
@@ -170,19 +170,23 @@ impl Nemesis {
             .map(|(_, recovery)| recovery)
             .collect();
         for recovery in due {
-            world.history.note(format!("{recovery:?}"));
+            world.history.log_event(format!("{recovery:?}"));
             match recovery {
-                Recovery::Bounce(host) => {
-                    everybody_else().for_each(|other| sim.repair(host.clone(), other));
+                Recovery::Restart(host) => {
+                    other_hosts().for_each(|other| sim.repair(host.clone(), other));
                     sim.bounce(host);
                 }
                 Recovery::Repair(a, b) => sim.repair(a, b),
                 Recovery::Release(a, b) => sim.release(a, b),
-                Recovery::FastStore => world.store.slowest.store(60, Ordering::Relaxed),
-                Recovery::WillingCoordinator => world.model.refuses.store(false, Ordering::Relaxed),
+                Recovery::ResetStoreLatency => {
+                    world.store.latency_max_ms.store(60, Ordering::Relaxed)
+                }
+                Recovery::ResetCoordinator => {
+                    world.model.is_unavailable.store(false, Ordering::Relaxed)
+                }
             }
         }
-        if now >= self.next && now < TROUBLE {
+        if now >= self.next && now < FAULT_PERIOD {
             self.next = now + Duration::from_millis(self.rng.random_range(100..1_500));
             self.fault(sim, world, now);
         }
@@ -194,14 +198,15 @@ impl Nemesis {
             0 | 1 => {
                 let host = replica(self.rng.random_range(0..REPLICAS));
                 let is_dead =
-                    |m: &(_, Recovery)| matches!(&m.1, Recovery::Bounce(dead) if *dead == host);
+                    |m: &(_, Recovery)| matches!(&m.1, Recovery::Restart(dead) if *dead == host);
                 if self.recoveries.iter().any(is_dead) {
                     return;
                 }
-                // Its last words would come in any order, and no seed would be the same twice.
-                everybody_else().for_each(|other| sim.partition(host.clone(), other));
+                // Partitioned first: messages sent while it crashes would arrive in arbitrary order, and a seed
+                // would not be reproducible.
+                other_hosts().for_each(|other| sim.partition(host.clone(), other));
                 sim.crash(host.clone());
-                ("kills", Recovery::Bounce(host))
+                ("kills", Recovery::Restart(host))
             }
             fault @ 2..=5 => {
                 let (a, b) = self.pair();
@@ -225,27 +230,30 @@ impl Nemesis {
                 }
             }
             6 => {
-                world.store.slowest.store(self.rng.random_range(200..3_000), Ordering::Relaxed);
-                ("slows the store", Recovery::FastStore)
+                world
+                    .store
+                    .latency_max_ms
+                    .store(self.rng.random_range(200..3_000), Ordering::Relaxed);
+                ("slows the store", Recovery::ResetStoreLatency)
             }
             _ if self.rng.random() => {
-                world.model.refuses.store(true, Ordering::Relaxed);
-                ("has the coordinator refuse", Recovery::WillingCoordinator)
+                world.model.is_unavailable.store(true, Ordering::Relaxed);
+                ("has the coordinator refuse", Recovery::ResetCoordinator)
             }
             _ => {
                 let jump: i64 = self.rng.random_range(-3_600_000..3_600_000);
                 let which = self.rng.random_range(0..REPLICAS);
                 world.replicas[which].clock.set(NOW + jump);
-                world.history.note(format!("clock of {which} jumps by {jump} ms"));
+                world.history.log_event(format!("clock of {which} jumps by {jump} ms"));
                 return world.history.count("clocks moved");
             }
         };
         world.history.count(what);
-        world.history.note(format!("{what}, until {until:?}: {recovery:?}"));
+        world.history.log_event(format!("{what}, until {until:?}: {recovery:?}"));
         self.recoveries.push((until, recovery));
     }
 
-    /// A replica, and whom it talks to.
+    /// Chooses a replica and a host that it communicates with.
     fn pair(&mut self) -> (String, String) {
         let replica = replica(self.rng.random_range(0..REPLICAS));
         let other = match self.rng.random_range(0..6) {
