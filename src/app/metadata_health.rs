@@ -1,4 +1,4 @@
-//! Notices that Redis lost metadata, says so, and notices that the right one is back.
+//! Monitors the metadata in Redis: reports its loss, and its recovery.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,29 +10,30 @@ use crate::coordinator::redis::loss_detection::object_store::ObservedPositionObj
 use crate::metrics::Metrics;
 use crate::tasks;
 
-/// Between two looks. Also how soon an idle replica tells a Redis that began anew what it has seen.
+/// The interval of the checks, in which an idle replica also reports its observed positions to a
+/// Redis with a new replication id.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long a drain waits for what was seen to be kept.
+/// The timeout of saving the observed positions during a drain.
 const SAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What an operator is told; behind it stands what is missing.
-const REMEDY: &str = "bring the Redis back that has it (fail back to the old master, or restore its \
-                      newest append-only file), and everything goes on by itself; nothing diskless \
-                      is served meanwhile, and no offset is given twice";
+/// The remedy that follows the detail in logs and at `/readyz`.
+const REMEDY: &str = "restore the Redis that has the metadata (fail back to the old master, or restore \
+                      its newest append-only file); replicas then resume without a restart. Until \
+                      then diskless topics are not served, and no offset is assigned twice";
 
-/// A Redis, and what is kept of it beside the objects.
+/// A Redis whose metadata is monitored, and the positions observed in it.
 #[derive(Debug)]
 pub(super) struct MonitoredRedis {
     pub(super) coordinator: Arc<RedisCoordinator>,
     pub(super) positions: Arc<ObservedPositionObjects>,
 }
 
-/// Takes note of what the coordinator said; says so where that is news.
+/// Records the result of a call to the coordinator in `readiness`, and logs a change.
 pub(super) fn note(readiness: &Readiness, error: Option<&CoordinatorError>) {
     match error {
         None => {
             if readiness.set_metadata_loss(None) {
-                tracing::info!("the metadata is whole again");
+                tracing::info!("the metadata is complete again");
             }
         }
         Some(CoordinatorError::MetadataLost(detail)) => {
@@ -40,30 +41,30 @@ pub(super) fn note(readiness: &Readiness, error: Option<&CoordinatorError>) {
                 tracing::error!(detail, "the batch coordinator lost its metadata: {REMEDY}");
             }
         }
-        // Whoever cannot be asked lost nothing that we know of, and found nothing again.
+        // A coordinator that is unavailable has neither lost nor recovered metadata.
         Some(_) => {}
     }
 }
 
-/// Looks after the metadata for as long as the process lives.
+/// Monitors the metadata for the lifetime of the process.
 pub(super) fn watch(monitored: &MonitoredRedis, readiness: Arc<Readiness>, metrics: Arc<Metrics>) {
     let (coordinator, positions) =
         (Arc::clone(&monitored.coordinator), Arc::clone(&monitored.positions));
     tasks::spawn_critical("metadata", async move {
-        let (mut settlements, mut swept) = (0, false);
+        let (mut counted, mut is_swept) = (0, false);
         loop {
             let checked = coordinator.check().await;
             let was_lost = readiness.is_metadata_lost();
             note(&readiness, checked.as_ref().err());
             metrics.coordinator.metadata_lost.set(i64::from(readiness.is_metadata_lost()));
             let verified = coordinator.verifications();
-            metrics.coordinator.verifications.inc_by(verified.saturating_sub(settlements));
-            settlements = verified;
-            // At a loss at once: we may be the only one who knows.
+            metrics.coordinator.verifications.inc_by(verified.saturating_sub(counted));
+            counted = verified;
+            // A loss is saved at once: this replica may be the only one that observed it.
             let is_urgent = readiness.is_metadata_lost() && !was_lost;
             match coordinator.save_observed_positions(is_urgent).await {
-                Ok(()) if !swept => {
-                    swept = true;
+                Ok(()) if !is_swept => {
+                    is_swept = true;
                     if let Err(error) = positions.delete_old().await {
                         tracing::warn!(%error, "cannot delete the observed positions of former replicas");
                     }
@@ -76,12 +77,12 @@ pub(super) fn watch(monitored: &MonitoredRedis, readiness: Arc<Readiness>, metri
     });
 }
 
-/// Keeps what was seen before the process ends.
-pub(super) async fn keep(monitored: &MonitoredRedis) {
-    let kept =
+/// Saves the observed positions before the process ends.
+pub(super) async fn save(monitored: &MonitoredRedis) {
+    let saved =
         tokio::time::timeout(SAVE_TIMEOUT, monitored.coordinator.save_observed_positions(true))
             .await;
-    if !matches!(kept, Ok(Ok(()))) {
+    if !matches!(saved, Ok(Ok(()))) {
         tracing::warn!("the observed positions were not saved at shutdown");
     }
 }

@@ -61,7 +61,7 @@ impl Replica {
         self.listeners.drained().await;
         self.proxy.producer.drain().await;
         if let Some(redis) = &self.redis {
-            metadata_health::keep(redis).await;
+            metadata_health::save(redis).await;
         }
     }
 }

@@ -24,34 +24,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{Certainty, ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
-
-/// An operation of the port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StoreOperation {
-    /// [`Store::put`].
-    Put,
-    /// [`Store::get`].
-    Get,
-    /// [`Store::head`].
-    Head,
-    /// [`Store::list`].
-    List,
-    /// [`Store::delete`].
-    Delete,
-}
-
-impl StoreOperation {
-    /// Returns the name that errors use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Put => "put",
-            Self::Get => "get",
-            Self::Head => "head",
-            Self::List => "list",
-            Self::Delete => "delete",
-        }
-    }
-}
+pub use crate::metrics::StoreOperation;
 
 /// The effect of a call on the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,19 +178,19 @@ fn lost_read<T>(operation: StoreOperation, key: &str) -> Result<T, StoreError> {
 #[async_trait]
 impl Store for FaultyStore {
     async fn put(&self, key: &str, body: Vec<Bytes>, mode: PutMode) -> Result<(), StoreError> {
-        self.with_fault(StoreOperation::Put, key, self.inner.put(key, body, mode), || Ok(())).await
+        self.with_fault(StoreOperation::put, key, self.inner.put(key, body, mode), || Ok(())).await
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
-        self.with_fault(StoreOperation::Get, key, self.inner.get(key, range), || {
-            lost_read(StoreOperation::Get, key)
+        self.with_fault(StoreOperation::get, key, self.inner.get(key, range), || {
+            lost_read(StoreOperation::get, key)
         })
         .await
     }
 
     async fn head(&self, key: &str) -> Result<u64, StoreError> {
-        self.with_fault(StoreOperation::Head, key, self.inner.head(key), || {
-            lost_read(StoreOperation::Head, key)
+        self.with_fault(StoreOperation::head, key, self.inner.head(key), || {
+            lost_read(StoreOperation::head, key)
         })
         .await
     }
@@ -229,14 +202,14 @@ impl Store for FaultyStore {
         limit: usize,
     ) -> Result<Vec<ObjectMeta>, StoreError> {
         let call = self.inner.list(prefix, after, limit);
-        self.with_fault(StoreOperation::List, prefix, call, || {
-            lost_read(StoreOperation::List, prefix)
+        self.with_fault(StoreOperation::list, prefix, call, || {
+            lost_read(StoreOperation::list, prefix)
         })
         .await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.with_fault(StoreOperation::Delete, key, self.inner.delete(key), || Ok(())).await
+        self.with_fault(StoreOperation::delete, key, self.inner.delete(key), || Ok(())).await
     }
 }
 
@@ -266,7 +239,7 @@ mod tests {
         for (fault, is_applied, reported) in rows {
             let memory = Arc::new(MemoryStore::new());
             let store = FaultyStore::new(Arc::clone(&memory) as Arc<dyn Store>);
-            store.script(StoreOperation::Put, [fault]);
+            store.script(StoreOperation::put, [fault]);
             let start = tokio::time::Instant::now();
             let put = store.put("a", vec![Bytes::from_static(b"x")], PutMode::Create).await;
             assert_eq!(start.elapsed(), fault.before, "{fault:?}");
@@ -276,19 +249,19 @@ mod tests {
                 .put("b", Vec::new(), PutMode::Create)
                 .await
                 .expect("all scripted faults are used");
-            assert_eq!(store.calls(StoreOperation::Put), 2);
+            assert_eq!(store.calls(StoreOperation::put), 2);
         }
     }
 
     #[tokio::test]
     async fn a_persistent_fault_stays_until_it_is_removed() {
         let store = FaultyStore::new(Arc::new(MemoryStore::new()));
-        store.set_persistent(StoreOperation::Get, Some(Fault::FALSE_SUCCESS));
+        store.set_persistent(StoreOperation::get, Some(Fault::FALSE_SUCCESS));
         for _ in 0..3 {
             let error = store.get("a", None).await.unwrap_err();
             assert_eq!(error.kind, StoreErrorKind::Unavailable, "a lost read reports an error");
         }
-        store.set_persistent(StoreOperation::Get, None);
+        store.set_persistent(StoreOperation::get, None);
         assert_eq!(store.get("a", None).await.unwrap_err().kind, StoreErrorKind::NotFound);
     }
 }

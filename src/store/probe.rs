@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(probe(&*memory, None, "probe").await.unwrap(), FULL_CAPABILITIES);
         assert!(memory.head("probe").await.is_err(), "the probe object is deleted");
         let faulty = FaultyStore::new(Arc::clone(&memory));
-        faulty.script(StoreOperation::Put, [Fault::NONE, Fault::FALSE_SUCCESS]);
+        faulty.script(StoreOperation::put, [Fault::NONE, Fault::FALSE_SUCCESS]);
         let error = probe(&faulty, None, "probe").await.unwrap_err();
         assert_eq!(error.kind, StoreErrorKind::Denied, "{error}");
     }

@@ -43,10 +43,10 @@ async fn replay(replica: &Replica, from: i32) {
 #[tokio::test(start_paused = true)]
 async fn five_replaying_groups_cost_one_get_per_object() {
     let reader = Arc::new(written().await.beside(Events::Delivered).await);
-    reader.store.set_persistent(StoreOperation::Get, Some(Fault::slow(Duration::from_millis(20))));
+    reader.store.set_persistent(StoreOperation::get, Some(Fault::slow(Duration::from_millis(20))));
     let groups = (0..5).flat_map(|_| 0..PARTITIONS);
     join_all(groups.map(|partition| replay(&reader, partition))).await;
-    assert_eq!(reader.store.calls(StoreOperation::Get), OBJECTS as u64);
+    assert_eq!(reader.store.calls(StoreOperation::get), OBJECTS as u64);
 }
 
 /// The throughput of a catch-up reader is not bound by the store's latency.
@@ -61,7 +61,7 @@ async fn catch_up_reads_are_read_ahead() {
     }
     let reader = writer.beside(Events::Delivered).await;
     let latency = Duration::from_millis(100);
-    reader.store.set_persistent(StoreOperation::Get, Some(Fault::slow(latency)));
+    reader.store.set_persistent(StoreOperation::get, Some(Fault::slow(latency)));
     let start = Instant::now();
     for next in 0..LARGE as i64 {
         let mut request = fetch(&[(0, next)], SECOND);
@@ -70,14 +70,14 @@ async fn catch_up_reads_are_read_ahead() {
         assert_eq!(records(&answer.records).len(), 1);
     }
     assert!(start.elapsed() < latency * LARGE as u32 * 2 / 3, "{:?}", start.elapsed());
-    assert_eq!(reader.store.calls(StoreOperation::Get), LARGE as u64, "each object is read once");
+    assert_eq!(reader.store.calls(StoreOperation::get), LARGE as u64, "each object is read once");
 }
 
 #[tokio::test(start_paused = true)]
 async fn waiting_readers_share_the_error_of_a_get() {
     let reader = Arc::new(written().await.beside(Events::Delivered).await);
     let slow = Fault { before: 5 * SECOND, ..Fault::REFUSED };
-    reader.store.set_persistent(StoreOperation::Get, Some(slow));
+    reader.store.set_persistent(StoreOperation::get, Some(slow));
     let start = Instant::now();
     let one = async |partition| {
         let answer = reader.fetch(fetch(&[(partition, 0)], SECOND)).await.remove(0);
@@ -85,14 +85,14 @@ async fn waiting_readers_share_the_error_of_a_get() {
     };
     join_all((0..20).map(|n| one(n % PARTITIONS))).await;
     assert!(start.elapsed() < 7 * SECOND, "the reads are not sequential: {:?}", start.elapsed());
-    reader.store.set_persistent(StoreOperation::Get, None);
+    reader.store.set_persistent(StoreOperation::get, None);
     replay(&reader, 0).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn hanging_get_times_out() {
     let reader = written().await.beside(Events::Delivered).await;
-    reader.store.set_persistent(StoreOperation::Get, Some(Fault::HANG));
+    reader.store.set_persistent(StoreOperation::get, Some(Fault::HANG));
     let start = Instant::now();
     let answer = reader.fetch(fetch(&[(0, 0)], SECOND)).await.remove(0);
     assert_eq!(answer.error, Some(FetchError::Storage));

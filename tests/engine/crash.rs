@@ -49,8 +49,8 @@ async fn first_process(memory: &Arc<MemoryStore>, step: Step) {
     let decided_never = faulty::Fault { after: NEVER, ..faulty::Fault::NONE };
     match step {
         Step::AfterAppend => {}
-        Step::DuringPut => replica.store.script(StoreOperation::Put, [Fault::slow(NEVER)]),
-        Step::AfterPut => replica.store.script(StoreOperation::Put, [reported_never]),
+        Step::DuringPut => replica.store.script(StoreOperation::put, [Fault::slow(NEVER)]),
+        Step::AfterPut => replica.store.script(StoreOperation::put, [reported_never]),
         Step::BeforeCommit => {
             replica.coordinator.script(Call::Commit, [faulty::Fault::slow(NEVER)]);
         }
@@ -143,7 +143,7 @@ fn acknowledged_records_survive_every_crash() {
             let lost = Fault { report: in_doubt, before: INTERVAL, ..Fault::NONE };
             replica
                 .store
-                .script(StoreOperation::Put, [lost, Fault::REQUEST_LOST, Fault::NONE, lost]);
+                .script(StoreOperation::put, [lost, Fault::REQUEST_LOST, Fault::NONE, lost]);
             let mut written = Vec::new();
             for step in 0..4 {
                 let value = format!("{generation}:{step}");
@@ -151,7 +151,7 @@ fn acknowledged_records_survive_every_crash() {
                 written.push((offset(reply.await.unwrap()[0]), value));
             }
             let dies = Fault { effect: Effect::NotApplied, before: NEVER, ..Fault::NONE };
-            replica.store.script(StoreOperation::Put, [dies]);
+            replica.store.script(StoreOperation::put, [dies]);
             let _never = replica.send(9, vec![fast(0, "never")]).await;
             tokio::time::sleep(SECOND).await;
             written

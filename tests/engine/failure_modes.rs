@@ -123,8 +123,8 @@ async fn check(name: &str, allowed: &[Reported], begin: impl Fn(&Replica), end: 
 
 /// Checks a fault of the store that is set and cleared.
 async fn store(name: &str, allowed: &[Reported], fault: Fault) {
-    let begin = |replica: &Replica| replica.store.set_persistent(StoreOperation::Put, Some(fault));
-    check(name, allowed, begin, |replica| replica.store.set_persistent(StoreOperation::Put, None))
+    let begin = |replica: &Replica| replica.store.set_persistent(StoreOperation::put, Some(fault));
+    check(name, allowed, begin, |replica| replica.store.set_persistent(StoreOperation::put, None))
         .await;
 }
 

@@ -141,15 +141,15 @@ async fn written_objects_need_no_get_and_shared_runs_need_one() {
     writer.send(1, rows).await.await.unwrap();
     let answers = writer.fetch(fetch(&[(0, 0)], Duration::ZERO)).await;
     assert_eq!(records(&answers[0].records).len(), 10);
-    assert_eq!(writer.store.calls(StoreOperation::Get), 0, "a replica caches what it wrote");
+    assert_eq!(writer.store.calls(StoreOperation::get), 0, "a replica caches what it wrote");
 
     let reader = writer.beside(Events::Delivered).await;
-    reader.store.script(StoreOperation::Get, [Fault::slow(SECOND)]);
+    reader.store.script(StoreOperation::get, [Fault::slow(SECOND)]);
     let fetches = (0..20).map(|offset| reader.fetch(fetch(&[(0, offset % 10)], SECOND)));
     for (at, answers) in (0..).zip(futures::future::join_all(fetches).await) {
         assert_eq!(records(&answers[0].records).len(), 10 - at % 10);
     }
-    assert_eq!(reader.store.calls(StoreOperation::Get), 1, "one GET for all readers of a run");
+    assert_eq!(reader.store.calls(StoreOperation::get), 1, "one GET for all readers of a run");
 }
 
 /// The GET continues for the other readers.
@@ -158,7 +158,7 @@ async fn cancelled_reader_does_not_cancel_others() {
     let writer = Replica::new().await;
     writer.write(1, fast(0, "x")).await;
     let reader = writer.beside(Events::Delivered).await;
-    reader.store.script(StoreOperation::Get, [Fault::slow(9 * SECOND)]);
+    reader.store.script(StoreOperation::get, [Fault::slow(9 * SECOND)]);
     let impatient = tokio::time::timeout(SECOND, reader.read(0, 0));
     let (gave_up, read) = tokio::join!(impatient, reader.read(0, 0));
     assert!(gave_up.is_err());

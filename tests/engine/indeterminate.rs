@@ -20,9 +20,9 @@ async fn indeterminate_put_is_repeated_under_its_key() {
     for (name, faults) in rows {
         for replica in [Replica::new().await, Replica::embedded(&Arc::default()).await] {
             let calls = faults.len() as u64 + 1;
-            replica.store.script(StoreOperation::Put, faults.clone());
+            replica.store.script(StoreOperation::put, faults.clone());
             assert_eq!(replica.write(1, fast(0, "x")).await, 0, "{name}");
-            assert_eq!(replica.store.calls(StoreOperation::Put), calls, "{name}");
+            assert_eq!(replica.store.calls(StoreOperation::put), calls, "{name}");
             assert_eq!(replica.coordinator.calls(Call::Commit), 1, "{name}");
             assert_eq!(replica.objects().await.len(), 1, "{name}");
             assert_eq!(replica.read(0, 0).await.len(), 1, "{name}");
@@ -42,7 +42,7 @@ async fn indeterminate_commit_is_repeated_without_duplicates() {
         let offsets: Vec<i64> = outcomes.outcomes.into_iter().map(offset).collect();
         assert_eq!(offsets, [0, 1], "the outcome of the first commit, whichever call returned it");
         assert_eq!(replica.coordinator.calls(Call::Commit), 6);
-        assert_eq!(replica.store.calls(StoreOperation::Put), 1);
+        assert_eq!(replica.store.calls(StoreOperation::put), 1);
         assert_eq!(replica.read(0, 0).await.len(), 2);
         assert_eq!(replica.write(1, fast(0, "next")).await, 2);
     }
@@ -66,7 +66,7 @@ async fn successors_of_an_aborted_part_are_aborted() {
     let replica = Replica::new().await;
     let lost = faulty::Fault { before: 3 * SECOND, ..faulty::Fault::METADATA_LOST };
     replica.coordinator.script(Call::Commit, [lost]);
-    replica.store.script(StoreOperation::Put, [Fault::NONE, Fault::NONE, Fault::slow(20 * SECOND)]);
+    replica.store.script(StoreOperation::put, [Fault::NONE, Fault::NONE, Fault::slow(20 * SECOND)]);
     let first = replica.send(1, vec![fast(0, "first")]).await;
     tokio::time::sleep(SECOND).await;
     let sealed = replica.send(1, vec![fast(0, "sealed")]).await;

@@ -29,7 +29,7 @@ async fn batches_sent_together_share_one_object() {
 #[tokio::test(start_paused = true)]
 async fn hanging_put_delays_only_its_own_lanes() {
     let replica = Replica::new().await;
-    replica.store.script(StoreOperation::Put, [Fault::slow(25 * SECOND)]);
+    replica.store.script(StoreOperation::put, [Fault::slow(25 * SECOND)]);
     let start = Instant::now();
     let mut first = replica.send(1, vec![fast(0, "1-first")]).await;
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -53,7 +53,7 @@ async fn hanging_put_delays_only_its_own_lanes() {
 #[tokio::test(start_paused = true)]
 async fn by_object_order_waits_for_the_oldest_object() {
     let replica = Replica::embedded(&Arc::new(MemoryStore::new())).await;
-    replica.store.script(StoreOperation::Put, [Fault::slow(25 * SECOND)]);
+    replica.store.script(StoreOperation::put, [Fault::slow(25 * SECOND)]);
     let mut first = replica.send(1, vec![fast(0, "1")]).await;
     tokio::time::sleep(Duration::from_millis(1)).await;
     let mut stranger = replica.send(2, vec![fast(1, "2")]).await;
@@ -75,7 +75,7 @@ async fn by_object_order_waits_for_the_oldest_object() {
 async fn order_is_kept_when_puts_complete_out_of_order() {
     for replica in [Replica::new().await, Replica::embedded(&Arc::default()).await] {
         let slow = |n: u64| Fault::slow(Duration::from_millis(n * 7_919 % 3_000));
-        replica.store.script(StoreOperation::Put, (1..40).map(slow));
+        replica.store.script(StoreOperation::put, (1..40).map(slow));
         let mut replies = Vec::new();
         for step in 0..30 {
             for connection in 0..4 {

@@ -12,9 +12,9 @@ use crate::harness::{INTERVAL, Replica, SECOND, is_completed, offset, settings};
 async fn idle_pipeline_makes_no_calls() {
     let replica = Replica::new().await;
     replica.write(1, fast(0, "x")).await;
-    let puts = replica.store.calls(StoreOperation::Put);
+    let puts = replica.store.calls(StoreOperation::put);
     tokio::time::sleep(3_600 * SECOND).await;
-    assert_eq!((puts, replica.store.calls(StoreOperation::Put)), (1, 1));
+    assert_eq!((puts, replica.store.calls(StoreOperation::put)), (1, 1));
     assert_eq!(replica.coordinator.calls(Call::Commit), 1);
     assert_eq!(replica.coordinator.calls(Call::Find), 0);
 }
@@ -39,7 +39,7 @@ async fn fast_profile_seals_at_once_and_cheap_at_the_interval() {
 #[tokio::test(start_paused = true)]
 async fn batches_are_buffered_while_a_put_is_in_flight() {
     let replica = Replica::new().await;
-    replica.store.script(StoreOperation::Put, [Fault::slow(100 * INTERVAL / 1_000)]);
+    replica.store.script(StoreOperation::put, [Fault::slow(100 * INTERVAL / 1_000)]);
     let first = replica.send(1, vec![fast(0, "a")]).await;
     tokio::time::sleep(Duration::from_millis(1)).await;
     let start = Instant::now();
@@ -49,7 +49,7 @@ async fn batches_are_buffered_while_a_put_is_in_flight() {
     second.await.unwrap();
     third.await.unwrap();
     assert!(start.elapsed() < INTERVAL, "completion of the first upload seals the next object");
-    assert_eq!(replica.store.calls(StoreOperation::Put), 2);
+    assert_eq!(replica.store.calls(StoreOperation::put), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,7 +74,7 @@ async fn appends_beyond_the_memory_limit_wait() {
     // Memory for three.
     let replica = Replica::with_memory(settings(), 4_000).await;
     // A hanging PUT holds the memory of its own batches only.
-    replica.store.script(StoreOperation::Put, [Fault::slow(30 * SECOND)]);
+    replica.store.script(StoreOperation::put, [Fault::slow(30 * SECOND)]);
     let stuck = replica.send(1, vec![fast(0, "stuck")]).await;
     tokio::time::sleep(Duration::from_millis(1)).await;
     let behind = replica.send(1, vec![fast(0, "behind")]).await;
@@ -94,7 +94,7 @@ async fn appends_beyond_the_memory_limit_wait() {
 #[tokio::test(start_paused = true)]
 async fn drain_completes_appends_and_then_rejects() {
     let replica = Replica::new().await;
-    replica.store.script(StoreOperation::Put, [Fault::slow(10 * SECOND)]);
+    replica.store.script(StoreOperation::put, [Fault::slow(10 * SECOND)]);
     replica.coordinator.script(Call::Commit, [CallFault::REPLY_LOST]);
     let mut first = replica.send(1, vec![fast(0, "a")]).await;
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -120,7 +120,7 @@ async fn empty_append_completes_without_a_put() {
     let mut nothing = replica.send(1, Vec::new()).await;
     assert!(is_completed(&mut nothing).await);
     tokio::time::sleep(SECOND).await;
-    assert_eq!(replica.store.calls(StoreOperation::Put), 0);
+    assert_eq!(replica.store.calls(StoreOperation::put), 0);
     assert_eq!(replica.write(1, fast(0, "x")).await, 0);
     replica.producer.drain().await;
 }

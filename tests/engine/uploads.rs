@@ -22,7 +22,7 @@ fn standard() -> ProduceSettings {
 /// Starts a replica that has measured a latency of 60 ms over 100 PUTs.
 async fn with_measured_latency(settings: ProduceSettings) -> Replica {
     let replica = Replica::with(settings).await;
-    replica.store.set_persistent(StoreOperation::Put, Some(Fault::slow(60 * MS)));
+    replica.store.set_persistent(StoreOperation::put, Some(Fault::slow(60 * MS)));
     for _ in 0..100 {
         replica.write(99, fast(9, "x")).await;
     }
@@ -37,13 +37,13 @@ fn reply_lost_after(before: Duration) -> Fault {
 #[tokio::test(start_paused = true)]
 async fn late_put_is_hedged() {
     let replica = with_measured_latency(standard()).await;
-    let before = replica.store.calls(StoreOperation::Put);
-    replica.store.script(StoreOperation::Put, [reply_lost_after(15 * SECOND)]);
+    let before = replica.store.calls(StoreOperation::put);
+    replica.store.script(StoreOperation::put, [reply_lost_after(15 * SECOND)]);
     let start = Instant::now();
     replica.write(1, fast(0, "a")).await;
     // The latency is constant: the hedge starts after 60 ms and takes as long.
     assert!(start.elapsed() < 150 * MS, "{:?}", start.elapsed());
-    assert_eq!(replica.store.calls(StoreOperation::Put) - before, 2);
+    assert_eq!(replica.store.calls(StoreOperation::put) - before, 2);
     assert_eq!(replica.read(0, 0).await.len(), 1, "both PUTs wrote the same bytes to the same key");
 }
 
@@ -51,7 +51,7 @@ async fn late_put_is_hedged() {
 async fn put_is_retried_at_its_deadline_without_hedges() {
     let upload = UploadSettings { hedges_burst: 0, ..UploadSettings::STANDARD };
     let replica = with_measured_latency(ProduceSettings { upload, ..settings() }).await;
-    replica.store.script(StoreOperation::Put, [reply_lost_after(Duration::ZERO)]);
+    replica.store.script(StoreOperation::put, [reply_lost_after(Duration::ZERO)]);
     let start = Instant::now();
     replica.write(1, fast(0, "a")).await;
     assert!((5 * SECOND..6 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
@@ -61,12 +61,12 @@ async fn put_is_retried_at_its_deadline_without_hedges() {
 async fn slow_store_is_hedged_within_the_limit() {
     let upload = UploadSettings { hedges_burst: 3, ..UploadSettings::STANDARD };
     let replica = with_measured_latency(ProduceSettings { upload, ..settings() }).await;
-    replica.store.set_persistent(StoreOperation::Put, Some(Fault::slow(3 * SECOND)));
-    let before = replica.store.calls(StoreOperation::Put);
+    replica.store.set_persistent(StoreOperation::put, Some(Fault::slow(3 * SECOND)));
+    let before = replica.store.calls(StoreOperation::put);
     for _ in 0..60 {
         replica.write(1, fast(0, "x")).await;
     }
-    let extra = replica.store.calls(StoreOperation::Put) - before - 60;
+    let extra = replica.store.calls(StoreOperation::put) - before - 60;
     // Three immediately, and one more per twenty uploads.
     assert!((1..=6).contains(&extra), "{extra} extra PUTs");
 }
@@ -79,7 +79,7 @@ async fn hanging_puts_do_not_delay_other_producers() {
     let mut unlucky = Vec::new();
     for n in 0..2 {
         let hang = reply_lost_after(15 * SECOND);
-        replica.store.script(StoreOperation::Put, [hang, hang]);
+        replica.store.script(StoreOperation::put, [hang, hang]);
         unlucky.push(replica.send(n, vec![fast(n as i32, "hanging")]).await);
         // Its object is sealed and late, and so is its hedge.
         tokio::time::sleep(130 * MS).await;
@@ -87,7 +87,7 @@ async fn hanging_puts_do_not_delay_other_producers() {
     let lost = Fault { before: 60 * MS, ..Fault::REPLY_LOST };
     replica
         .store
-        .script(StoreOperation::Put, [Fault::slow(60 * MS), lost, Fault::slow(60 * MS), lost]);
+        .script(StoreOperation::put, [Fault::slow(60 * MS), lost, Fault::slow(60 * MS), lost]);
     let mut took = Vec::new();
     let reader = tasks::spawn("reader", read_live(Arc::clone(&replica), 2 + 400));
     for round in 0..20 {
@@ -135,7 +135,7 @@ async fn read_live(replica: Arc<Replica>, records: usize) {
 #[tokio::test(start_paused = true)]
 async fn delayed_put_hides_no_records_from_a_tailing_reader() {
     let replica = Arc::new(Replica::new().await);
-    replica.store.script(StoreOperation::Put, [Fault::slow(4 * SECOND)]);
+    replica.store.script(StoreOperation::put, [Fault::slow(4 * SECOND)]);
     let late = replica.send(1, vec![fast(0, "late")]).await;
     tokio::time::sleep(MS).await;
     let reader = tasks::spawn("reader", read_live(Arc::clone(&replica), 41));
@@ -156,7 +156,7 @@ async fn batch_after_a_late_put_waits_for_the_median_latency() {
     let upload = UploadSettings { hedges_burst: 0, ..UploadSettings::STANDARD };
     let interval = 10 * SECOND;
     let replica = with_measured_latency(ProduceSettings { upload, interval, ..settings() }).await;
-    replica.store.script(StoreOperation::Put, [Fault::slow(4 * SECOND)]);
+    replica.store.script(StoreOperation::put, [Fault::slow(4 * SECOND)]);
     let _late = replica.send(1, vec![fast(0, "late")]).await;
     tokio::time::sleep(10 * MS).await;
     let start = Instant::now();
@@ -175,18 +175,18 @@ async fn throttling_reduces_parallel_uploads() {
     let one_each = ProduceSettings { object_bytes: 1, ..standard() };
     let replica = with_measured_latency(one_each).await;
     // Throttling until the window is one upload.
-    replica.store.set_persistent(StoreOperation::Put, Some(slow_down()));
+    replica.store.set_persistent(StoreOperation::put, Some(slow_down()));
     let first = replica.send(1, vec![fast(0, "x")]).await;
     tokio::time::sleep(30 * SECOND).await;
-    replica.store.set_persistent(StoreOperation::Put, Some(Fault::slow(SECOND)));
+    replica.store.set_persistent(StoreOperation::put, Some(Fault::slow(SECOND)));
     offset(first.await.expect("a result")[0]);
-    let before = replica.store.calls(StoreOperation::Put);
+    let before = replica.store.calls(StoreOperation::put);
     let mut replies = Vec::new();
     for connection in 0..8 {
         replies.push(replica.send(connection, vec![fast(0, "x")]).await);
         tokio::time::sleep(MS).await;
     }
-    let at_once = replica.store.calls(StoreOperation::Put) - before;
+    let at_once = replica.store.calls(StoreOperation::put) - before;
     assert!((1..=2).contains(&at_once), "{at_once} uploads at once");
     for reply in replies {
         offset(reply.await.expect("a result")[0]);
@@ -214,7 +214,7 @@ async fn put_rate_limit_holds_and_loses_nothing() {
             offset(reply.await.expect("a result")[0]);
         }
         let seconds = start.elapsed().as_secs_f64();
-        let puts = replica.store.calls(StoreOperation::Put) as f64;
+        let puts = replica.store.calls(StoreOperation::put) as f64;
         assert!(puts <= 2.0 * seconds + 1.0, "{puts} PUTs in {seconds} s, {profile:?}");
         assert!(puts >= 1.5 * seconds, "{puts} PUTs in {seconds} s: below the limit");
         // A flush ignores the rate limit.
@@ -242,7 +242,7 @@ async fn flush_now_ends_the_linger() {
 #[tokio::test(start_paused = true)]
 async fn burst_after_an_upload_shares_one_object() {
     let replica = with_measured_latency(standard()).await;
-    let puts = replica.store.calls(StoreOperation::Put);
+    let puts = replica.store.calls(StoreOperation::put);
     let start = Instant::now();
     for _ in 0..20 {
         let mut replies = Vec::new();
@@ -254,7 +254,7 @@ async fn burst_after_an_upload_shares_one_object() {
             offset(reply.await.expect("a result")[0]);
         }
     }
-    assert_eq!(replica.store.calls(StoreOperation::Put) - puts, 20);
+    assert_eq!(replica.store.calls(StoreOperation::put) - puts, 20);
     assert!(start.elapsed() < 20 * 75 * MS, "{:?}", start.elapsed());
     // The linger is bounded.
     let begun = Instant::now();

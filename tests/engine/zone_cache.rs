@@ -165,7 +165,7 @@ async fn late_peer_response_is_used_if_the_store_hangs() {
     let peer = FaultyPeer::start(PeerBehavior::Responds(pause, ok(&right, right.len()))).await;
     let reader = Replica::start("reader", 1, &store).await;
     reader.update_membership(&[reader.member.clone(), member("late", 99, &peer.address)]);
-    reader.store.script(StoreOperation::Get, [Fault::HANG]);
+    reader.store.script(StoreOperation::get, [Fault::HANG]);
     assert_eq!(reader.read(&written).await.expect("the peer has it"), written.bytes);
     assert_eq!((reader.outcomes("late"), reader.gets()), (1, 1));
 }

@@ -92,7 +92,7 @@ impl Replica {
     }
 
     pub(crate) fn gets(&self) -> u64 {
-        self.store.calls(StoreOperation::Get)
+        self.store.calls(StoreOperation::get)
     }
 
     pub(crate) async fn read(&self, written: &Written) -> Result<Bytes, StoreError> {

@@ -24,7 +24,7 @@ fn is_lost(replica: &Replica) -> bool {
     let answer = admin(replica, "/readyz");
     answer.starts_with("HTTP/1.1 503")
         && answer.contains("lost: ")
-        && answer.contains("bring the Redis back")
+        && answer.contains("restore the Redis")
         && admin(replica, "/metrics").contains("odradek_coordinator_metadata_lost 1")
 }
 
