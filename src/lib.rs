@@ -2,7 +2,7 @@
 //!
 //! The layers in their order; each imports only those before it (`tests/tidy.rs` checks it):
 //!
-//! `log` ← `wire` ← {`store`, `coordinator`} ← `engine` ← {`zone_cache`, `proxy`} ← `console` ←
+//! `log` ← `wire` ← {`store`, `coordinator`} ← `engine` ← {`zone_cache`, `proxy`} ← `admin` ←
 //! `app` ← `doctor` ← `commands` ← `main`.
 
 /// The output of `odradek --version`: the release, and the commit that it was built from.
@@ -34,7 +34,6 @@ pub mod config;
 pub mod proxy;
 
 pub mod admin;
-pub mod console;
 
 pub mod app;
 pub mod doctor;

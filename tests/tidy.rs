@@ -83,10 +83,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("cost", &["log", "metrics"]),
     ("config", &["log", "wire", "logging", "store", "engine", "topic_rules", "cost"]),
-    ("admin", &["clock", "tasks", "accept", "metrics"]),
     (
-        "console",
-        &["log", "clock", "tasks", "logging", "metrics", "proxy", "cost", "config", "admin"],
+        "admin",
+        &["log", "clock", "tasks", "logging", "accept", "metrics", "proxy", "cost", "config"],
     ),
     // The edge, which makes concrete adapters of settings.
     (
@@ -106,7 +105,6 @@ const LAYERS: &[(&str, &[&str])] = &[
             "proxy",
             "config",
             "admin",
-            "console",
         ],
     ),
     (
@@ -117,8 +115,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "log", "tasks", "logging", "metrics", "proxy", "cost", "config", "admin", "console",
-            "app", "doctor", "entropy", "cli",
+            "log", "tasks", "logging", "metrics", "proxy", "cost", "config", "admin", "app", "doctor", "entropy",
+            "cli",
         ],
     ),
     ("main", &[]),

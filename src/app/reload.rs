@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::convert::client_networks;
+use crate::admin::Console;
 use crate::config::Settings;
-use crate::console::Console;
 use crate::engine::produce::FlushTuning;
 use crate::logging::Logging;
 use crate::metrics::{Metrics, ReloadOutcome};

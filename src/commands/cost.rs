@@ -13,9 +13,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde::Serialize;
 
+use crate::admin::status::Status;
 use crate::cli::CostArgs;
 use crate::config::Settings;
-use crate::console::status::Status;
 use crate::cost::MONTH_SECONDS;
 
 /// How long a replica is waited for.
@@ -190,7 +190,7 @@ fn render(report: &CostSummary, replicas: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::console::status::{CostItem, CostStatus, TopicStatus, ZoneCost};
+    use crate::admin::status::{CostItem, CostStatus, TopicStatus, ZoneCost};
 
     fn answer(replica: &str, zone: &str, saved: f64) -> Status {
         let zones =

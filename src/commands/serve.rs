@@ -7,10 +7,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, Pages, Readiness};
+use crate::admin::{self, Console, Readiness};
 use crate::app::{self, ReloadTargets};
 use crate::config::Settings;
-use crate::console::Console;
 use crate::doctor;
 use crate::logging::Logging;
 use crate::metrics::Metrics;
@@ -34,8 +33,8 @@ pub(super) async fn run(
     metrics.set_build_info(&settings.replica, &settings.zone);
     let console =
         Console::start(&settings, Arc::clone(&metrics), Arc::clone(&readiness), logging.clone());
-    let pages = Arc::clone(&console) as Arc<dyn Pages>;
-    admin::start(settings.admin.bind, Arc::clone(&readiness), Arc::clone(&metrics), pages).await?;
+    let (ready, shown) = (Arc::clone(&readiness), Arc::clone(&console));
+    admin::start(settings.admin.bind, ready, Arc::clone(&metrics), shown).await?;
     let mut replica = tokio::select! {
         () = shutdown.drain.cancelled() => return Ok(()),
         replica = app::start(&settings, Arc::clone(&metrics), &readiness) => replica?,

@@ -24,7 +24,7 @@ fn check(arguments: &[&str]) {
 
 #[test]
 fn a_thousand_topics_and_what_goes_wrong() {
-    let page = repository().join("src/console/console.html");
+    let page = repository().join("src/admin/console.html");
     check(&["--page", &page.display().to_string()]);
 }
 

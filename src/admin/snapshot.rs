@@ -1,4 +1,4 @@
-//! What happened in the last minute.
+//! Snapshots of the metrics of the last minute.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -10,14 +10,14 @@ use crate::metrics::{
     StoreOutcome, TimerSnapshot, TopicCounts,
 };
 
-/// Between two snapshots.
+/// The interval between snapshots.
 pub(super) const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// All that counts at one moment.
+/// The values of all metrics that the console shows, at one moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MetricsSnapshot {
-    /// Since the start.
+    /// Time since the start.
     pub(super) at: Duration,
     pub(super) produce_stages: Vec<TimerSnapshot>,
     pub(super) fetch_stages: Vec<TimerSnapshot>,
@@ -37,7 +37,7 @@ impl MetricsSnapshot {
         let stages = ProduceStage::ALL.iter();
         let store = &metrics.store;
         let coordinator = &metrics.coordinator;
-        let of_store = |operation: &StoreOperation| {
+        let store_calls = |operation: &StoreOperation| {
             let outcomes = StoreOutcome::ALL.iter();
             outcomes.map(|o| (*operation, *o, store.count(*operation, *o))).collect::<Vec<_>>()
         };
@@ -52,7 +52,7 @@ impl MetricsSnapshot {
             produce_stages: stages.map(|stage| metrics.produce.stage(*stage).read()).collect(),
             fetch_stages: FetchStage::ALL.iter().map(|s| metrics.fetch.stage(*s).read()).collect(),
             store_seconds: StoreOperation::ALL.iter().map(|v| store.duration(*v).read()).collect(),
-            store_calls: StoreOperation::ALL.iter().flat_map(of_store).collect(),
+            store_calls: StoreOperation::ALL.iter().flat_map(store_calls).collect(),
             coordinator_seconds: CoordinatorOperation::ALL
                 .iter()
                 .map(|operation| coordinator.duration(*operation).read())
@@ -67,12 +67,12 @@ impl MetricsSnapshot {
     }
 }
 
-/// Snapshots of the last minute.
+/// The snapshots of the last minute.
 #[derive(Debug, Default)]
 pub(super) struct SnapshotRing(VecDeque<MetricsSnapshot>);
 
 impl SnapshotRing {
-    /// Keeps it, and of the older ones as many as reach back a minute.
+    /// Adds a snapshot, and removes those that are not needed to reach back one minute.
     pub(super) fn push(&mut self, snapshot: MetricsSnapshot) {
         let now = snapshot.at;
         self.0.push_back(snapshot);
@@ -81,7 +81,7 @@ impl SnapshotRing {
         }
     }
 
-    /// The one of a minute ago; the first there is in the first minute.
+    /// Returns the snapshot of a minute ago; in the first minute, the first snapshot.
     pub(super) fn minute_ago(&self) -> Option<&MetricsSnapshot> {
         self.0.front()
     }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ring_reaches_back_a_minute_and_no_further() {
+    fn ring_covers_exactly_one_minute() {
         let mut ring = SnapshotRing::default();
         for second in (0..=600).step_by(5) {
             ring.push(MetricsSnapshot {

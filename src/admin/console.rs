@@ -1,24 +1,17 @@
-//! The page at the admin port, and the books behind it: what happened in the last minute, what is
-//! where, and what it costs.
-
-mod render;
-mod snapshot;
-pub mod status;
-mod topic_sizes;
+//! The console: a page that shows the traffic of the last minute, zones and nodes, the state of the
+//! backends, and costs; `/status.json` contains the same data.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use render::SnapshotDelta;
-use snapshot::{MetricsSnapshot, SNAPSHOT_INTERVAL, SnapshotRing};
-use status::Status;
-use topic_sizes::TopicSizes;
-
-use crate::admin::{Page, Pages, Readiness};
+use super::readiness::Readiness;
+use super::render::{self, SnapshotDelta};
+use super::snapshot::{MetricsSnapshot, SNAPSHOT_INTERVAL, SnapshotRing};
+use super::status::Status;
+use super::topic_sizes::TopicSizes;
 use crate::clock::{SystemClock, WallClock};
 use crate::config::{CoordinatorSettings, Settings};
 use crate::cost::{CostModel, Usage};
@@ -29,12 +22,20 @@ use crate::metrics::{
 use crate::proxy::Proxy;
 use crate::tasks;
 
-/// The page itself; it asks for nothing but `status.json`.
+/// The page. It requests nothing but `status.json`.
 const HTML: &str = include_str!("console.html");
-/// Topics with series of their own.
+/// Maximum number of topics with series of their own.
 const TOPIC_SERIES_MAX: usize = 200;
 
-/// The page, for as long as the process lives.
+/// A response of the [`Console`].
+#[derive(Clone, Debug)]
+pub(super) struct Page {
+    /// The media type.
+    pub(super) content_type: &'static str,
+    pub(super) body: String,
+}
+
+/// Collects what the page shows, from the start of the process to its end.
 #[derive(Debug)]
 pub struct Console {
     settings: Settings,
@@ -42,7 +43,7 @@ pub struct Console {
     logging: Option<Logging>,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
-    /// From the end of the start on.
+    /// Set when the start is complete.
     proxy: OnceLock<Arc<Proxy>>,
     sizes: Arc<TopicSizes>,
     started: Instant,
@@ -57,7 +58,7 @@ struct CostHistory {
 }
 
 impl Console {
-    /// Begins to take note.
+    /// Starts the console: it takes a snapshot of the metrics every [`SNAPSHOT_INTERVAL`].
     pub fn start(
         settings: &Settings,
         metrics: Arc<Metrics>,
@@ -97,16 +98,16 @@ impl Console {
         console
     }
 
-    /// The file says something else now.
+    /// Applies a changed configuration.
     pub fn apply_settings(&self, settings: &Settings) {
         self.per_topic.store(settings.metrics.per_topic, Ordering::Relaxed);
         let mut history = self.history();
-        // What happened until now happened at the old prices.
+        // Traffic until now is charged at the old prices.
         let _snapshot = self.record(&mut history);
         history.cost_model.set_pricing(settings.costs);
     }
 
-    /// The start is over.
+    /// Sets the proxy when the start is complete; topics and zones are shown from then on.
     pub fn set_proxy(&self, proxy: Arc<Proxy>) {
         let _once = self.proxy.set(proxy);
     }
@@ -122,12 +123,12 @@ impl Console {
         }
     }
 
-    /// Brings the books up to date.
+    /// Charges the traffic since the last call to the cost model, and takes a snapshot.
     fn record(&self, history: &mut CostHistory) -> MetricsSnapshot {
         let zones = self.proxy.get().map_or(1, |proxy| {
             let map = proxy.topology.current();
-            let lives = |zone: &usize| !map.live_members(*zone as u16).is_empty();
-            (0..map.zone_names().count()).filter(lives).count().max(1)
+            let is_live = |zone: &usize| !map.live_members(*zone as u16).is_empty();
+            (0..map.zone_names().count()).filter(is_live).count().max(1)
         });
         let counts = self.metrics.topics.read();
         let now = self.started.elapsed();
@@ -135,7 +136,7 @@ impl Console {
         MetricsSnapshot::take(&self.metrics, now, *history.cost_model.report())
     }
 
-    /// Shows the books to Prometheus.
+    /// Sets the metrics of costs to the current state of the cost model.
     fn export_cost_metrics(&self) {
         let mut history = self.history();
         let _snapshot = self.record(&mut history);
@@ -159,7 +160,7 @@ impl Console {
         self.metrics.cost.show_topics(&rows);
     }
 
-    /// What there is to show now.
+    /// Returns what the page shows now.
     pub fn status(&self) -> Status {
         let mut history = self.history();
         let now = self.record(&mut history);
@@ -173,8 +174,8 @@ impl Console {
         };
         let ages = &self.metrics.last_successes;
         let store_url = settings.objects_url().to_string();
-        let of_store = [MonitoredOperation::store_put, MonitoredOperation::store_get];
-        let fine = ["ok", "not_found", "exists", "cancelled"];
+        let store_operations = [MonitoredOperation::store_put, MonitoredOperation::store_get];
+        let not_errors = ["ok", "not_found", "exists", "cancelled"];
         let mut cost = between.cost(&history.cost_model, self.usage(), &settings.zone);
         cost.since_ms = self.started_ms;
         let mut status = Status {
@@ -189,7 +190,14 @@ impl Console {
             rates: between.rates(),
             produce_stages: between.produce_stages(ProduceStage::ALL.iter().map(|s| s.name())),
             fetch_stages: between.fetch_stages(FetchStage::ALL.iter().map(|s| s.name())),
-            store: render::backend(store_url, false, ages, &of_store, between.store(), &fine),
+            store: render::backend(
+                store_url,
+                false,
+                ages,
+                &store_operations,
+                between.store(),
+                &not_errors,
+            ),
             coordinator: render::backend(
                 coordinator,
                 self.readiness.is_metadata_lost(),
@@ -215,9 +223,9 @@ impl Console {
     }
 }
 
-#[async_trait]
-impl Pages for Console {
-    async fn page(&self, path: &str) -> Option<Page> {
+impl Console {
+    /// Returns the page at a path, or `None` if the path is unknown.
+    pub(super) fn page(&self, path: &str) -> Option<Page> {
         match path {
             "/" => Some(Page { content_type: "text/html; charset=utf-8", body: HTML.to_owned() }),
             "/status.json" => {
@@ -232,11 +240,12 @@ impl Pages for Console {
         }
     }
 
-    async fn put(&self, path: &str, body: &str) -> Option<Result<(), String>> {
+    /// Sets the value at a path, or returns `None` if the path cannot be set.
+    pub(super) fn put(&self, path: &str, body: &str) -> Option<Result<(), String>> {
         let logging = self.logging.as_ref().filter(|_| path == "/log")?;
         let set = logging.set_level(body);
         if set.is_ok() {
-            tracing::info!(level = logging.level(), "the level of logs was set");
+            tracing::info!(level = logging.level(), "log level changed");
         }
         Some(set)
     }

@@ -1,4 +1,4 @@
-//! Puts a [`Status`] together.
+//! Renders snapshots and the cost model as the parts of a [`Status`](super::status::Status).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::log::ids::TopicId;
 use crate::metrics::{LastSuccesses, MonitoredOperation, TimerSnapshot, TopicCounts};
 use crate::proxy::Proxy;
 
-/// Two snapshots, and what lies between them.
+/// Two snapshots; rates and latencies are those of the time between them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SnapshotDelta<'a> {
     pub(super) before: &'a MetricsSnapshot,
@@ -114,8 +114,8 @@ impl SnapshotDelta<'_> {
         let report = cost_model.report();
         let item =
             |(item, dollars): (&'static str, f64)| CostItem { item: item.to_owned(), dollars };
-        let news = report.saved() - self.before.report.saved();
-        let per_month = news * MONTH_SECONDS / self.seconds();
+        let saved = report.saved() - self.before.report.saved();
+        let per_month = saved * MONTH_SECONDS / self.seconds();
         let advice =
             advice::replica(report, cost_model.pricing(), usage.puts, cost_model.elapsed());
         CostStatus {
@@ -164,7 +164,8 @@ fn stages<'n>(
     names.enumerate().map(stage).collect()
 }
 
-/// Those that happened. What is counted is (verb's number, verb, outcome, count).
+/// Returns the calls that ended between the snapshots, from (operation index, operation, outcome,
+/// total count).
 fn calls(
     now: impl Iterator<Item = (usize, &'static str, &'static str, u64)>,
     before: Vec<u64>,
@@ -186,17 +187,17 @@ fn calls(
     now.zip(before).filter_map(call).collect()
 }
 
-/// A backend's health. What is no error of the backend is told by `fine`.
+/// Returns the health of a backend. Outcomes in `not_errors` are not counted as errors.
 pub(super) fn backend(
     url: String,
     metadata_lost: bool,
     ages: &LastSuccesses,
     of: &[MonitoredOperation],
     calls: Vec<CallStats>,
-    fine: &[&str],
+    not_errors: &[&str],
 ) -> BackendStatus {
     let age = of.iter().filter_map(|of| ages.age(*of)).min();
-    let is_error = |call: &&CallStats| !fine.contains(&call.outcome.as_str());
+    let is_error = |call: &&CallStats| !not_errors.contains(&call.outcome.as_str());
     BackendStatus {
         url,
         metadata_lost,

@@ -1,5 +1,5 @@
-//! How large topics are, and how far the tail index lags behind the coordinator: asked for while
-//! somebody looks.
+//! Sizes of topics, and the lag of the tail index behind the coordinator; queried only while the
+//! console is open.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,22 +12,22 @@ use crate::log::ids::{TopicId, TopicPartition};
 use crate::proxy::Proxy;
 use crate::tasks;
 
-/// Between two looks.
+/// Maximum age of the cached sizes.
 const MAX_AGE: Duration = Duration::from_secs(10);
-/// Partitions of one question to the coordinator.
+/// Maximum number of partitions in one request to the coordinator.
 const PARTITIONS_PER_REQUEST: usize = 256;
 
-/// One topic.
+/// The size of one topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct TopicSize {
     /// Bytes of its records in the index.
     pub(super) bytes: u64,
-    /// Records that the coordinator has and the tail index of this replica has not, in the
-    /// partitions that it follows.
+    /// Records that are committed and not yet in the tail index of this replica, in the partitions
+    /// that the index contains.
     pub(super) lag_records: Option<u64>,
 }
 
-/// All topics, as they were last seen.
+/// Cached sizes of all topics.
 #[derive(Debug, Default)]
 pub(super) struct TopicSizes(Mutex<TopicSizesState>);
 
@@ -38,12 +38,12 @@ struct TopicSizesState {
 }
 
 impl TopicSizes {
-    /// What is known of a topic.
+    /// Returns the cached sizes.
     pub(super) fn cached(&self) -> HashMap<TopicId, TopicSize> {
         self.lock().cached.clone()
     }
 
-    /// Begins to look again, unless what is known is fresh.
+    /// Starts a refresh in the background if the cached sizes are older than [`MAX_AGE`].
     pub(super) fn refresh(self: &Arc<Self>, proxy: &Arc<Proxy>) {
         let mut state = self.lock();
         if state.refreshed.is_some_and(|refreshed| refreshed.elapsed() < MAX_AGE) {
@@ -76,7 +76,7 @@ async fn fetch_sizes(proxy: &Proxy) -> HashMap<TopicId, TopicSize> {
         .collect();
     let mut sizes: HashMap<TopicId, TopicSize> = HashMap::new();
     for requested in partitions.chunks(PARTITIONS_PER_REQUEST) {
-        // The page shows no size of what could not be asked for.
+        // The page shows no size for partitions whose request failed.
         let Ok(found) = proxy.lookup.watermarks(requested).await else { continue };
         for (partition, watermarks) in requested.iter().zip(found) {
             let size = sizes.entry(partition.topic).or_default();

@@ -1,0 +1,65 @@
+//! The readiness of a replica, as `/readyz` reports it.
+
+use parking_lot::{Mutex, MutexGuard};
+
+/// Records whether a replica accepts clients, and the reason if it does not.
+#[derive(Debug, Default)]
+pub struct Readiness(Mutex<ReadinessState>);
+
+#[derive(Debug, Default)]
+struct ReadinessState {
+    ready: bool,
+    /// Set when the replica becomes ready for the first time.
+    started: bool,
+    /// Which metadata is missing, and the remedy.
+    metadata_loss: Option<String>,
+}
+
+impl Readiness {
+    /// Marks the replica as ready, or as draining.
+    pub fn set_ready(&self, ready: bool) {
+        let mut state = self.lock();
+        state.ready = ready;
+        state.started |= ready;
+    }
+
+    /// Returns `starting`, `ready`, `draining` or `metadata_lost`, and a detail for operators.
+    pub fn state(&self) -> (&'static str, Option<String>) {
+        let state = self.lock();
+        match (&state.metadata_loss, state.ready, state.started) {
+            (Some(reason), _, _) => ("metadata_lost", Some(reason.clone())),
+            (None, true, _) => ("ready", None),
+            (None, false, false) => ("starting", None),
+            (None, false, true) => ("draining", None),
+        }
+    }
+
+    /// Sets the reason of a metadata loss, or clears it with `None`.
+    ///
+    /// Returns whether the loss began or ended by this call.
+    pub fn set_metadata_loss(&self, metadata_loss: Option<String>) -> bool {
+        let mut state = self.lock();
+        let is_change = state.metadata_loss.is_some() != metadata_loss.is_some();
+        state.metadata_loss = metadata_loss;
+        is_change
+    }
+
+    /// Returns whether the metadata is lost.
+    pub fn is_metadata_lost(&self) -> bool {
+        self.lock().metadata_loss.is_some()
+    }
+
+    /// Returns the body of `/readyz`: `Ok` if the replica is ready, else the reason.
+    pub(super) fn check(&self) -> Result<String, String> {
+        let state = self.lock();
+        match (&state.metadata_loss, state.ready) {
+            (Some(reason), _) => Err(format!("{reason}\n")),
+            (None, true) => Ok("ok\n".to_owned()),
+            (None, false) => Err("not ready\n".to_owned()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ReadinessState> {
+        self.0.lock()
+    }
+}
