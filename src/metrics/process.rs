@@ -1,6 +1,5 @@
-//! What the operating system says of this process.
+//! Resource usage of this process, build information and configuration reloads.
 
-use std::fs;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::metrics::counter::Counter;
@@ -11,7 +10,7 @@ use super::labels::{BuildLabels, ReloadLabels, ReloadOutcome};
 use super::registry::MetricRegistry;
 use crate::clock::{SystemClock, WallClock};
 
-/// The process.
+/// Metrics of the process.
 #[derive(Debug)]
 pub(super) struct ProcessMetrics {
     build: Family<BuildLabels, Gauge<i64, AtomicI64>>,
@@ -77,42 +76,64 @@ impl ProcessMetrics {
     }
 }
 
-/// Seconds of a CPU, bytes and descriptors; 0 where the system does not tell.
+/// Resource usage of this process; 0 where the operating system does not report it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Usage {
+struct ProcessUsage {
+    /// CPU time in user and kernel mode, in seconds.
     cpu_seconds: f64,
     resident_bytes: u64,
     open_fds: u64,
 }
 
-/// Clock ticks of a second, as Linux shows them to programs on every architecture.
-const TICKS: f64 = 100.0;
-/// Bytes of a page where nothing else is said.
-const PAGE_BYTES: u64 = 4_096;
+#[cfg(target_os = "linux")]
+fn usage() -> ProcessUsage {
+    use procfs::WithCurrentSystemInfo as _;
 
-fn usage() -> Usage {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Behind the command's name, which may hold anything but ends with the last bracket.
-    let fields: Vec<&str> = stat
-        .rsplit_once(')')
-        .map(|(_, rest)| rest.split_whitespace().collect())
-        .unwrap_or_default();
-    let number = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    Usage {
-        cpu_seconds: (number(11) + number(12)) as f64 / TICKS,
-        resident_bytes: number(21) * PAGE_BYTES,
-        open_fds: fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64),
-    }
+    let read = || {
+        let process = procfs::process::Process::myself()?;
+        let stat = process.stat()?;
+        procfs::ProcResult::Ok(ProcessUsage {
+            cpu_seconds: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
+            resident_bytes: stat.rss_bytes().get(),
+            open_fds: process.fd_count()? as u64,
+        })
+    };
+    read().unwrap_or_default()
 }
 
-#[cfg(test)]
+#[cfg(not(target_os = "linux"))]
+fn usage() -> ProcessUsage {
+    ProcessUsage::default()
+}
+
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::fs;
+
     use super::*;
 
+    /// The entry of the auxiliary vector that contains the page size.
+    const AT_PAGESZ: u64 = 6;
+
+    fn page_size_of_kernel() -> u64 {
+        let auxv = fs::read("/proc/self/auxv").unwrap();
+        let word = |at: usize| u64::from_ne_bytes(auxv[at * 8..][..8].try_into().unwrap());
+        (0..auxv.len() / 16).find(|n| word(n * 2) == AT_PAGESZ).map(|n| word(n * 2 + 1)).unwrap()
+    }
+
     #[test]
-    #[cfg(target_os = "linux")]
-    fn a_running_process_takes_something() {
+    fn usage_of_a_running_process_is_not_zero() {
         let usage = usage();
         assert!(usage.resident_bytes > 1 << 20 && usage.open_fds > 2, "{usage:?}");
+    }
+
+    #[test]
+    fn resident_memory_is_counted_in_pages_of_the_running_kernel() {
+        assert_eq!(procfs::page_size(), page_size_of_kernel());
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kib: u64 = line.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+        let share = usage().resident_bytes as f64 / (kib * 1_024) as f64;
+        assert!((0.5..2.0).contains(&share), "{share} of what the kernel reports");
     }
 }
