@@ -115,8 +115,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "log", "tasks", "logging", "metrics", "proxy", "cost", "config", "admin", "app", "doctor", "entropy",
-            "cli",
+            "log", "tasks", "logging", "metrics", "proxy", "cost", "config", "admin", "app",
+            "doctor", "entropy", "cli",
         ],
     ),
     ("main", &[]),

@@ -37,7 +37,8 @@ pub(super) async fn objects(
         Arc::clone(&store),
         Arc::clone(&clock),
         Arc::clone(metrics),
-    );
+    )
+    .context("cannot create the HTTP client for peers")?;
     let objects = ObjectCache::new(Arc::new(through), cache_bytes).with_peer_source(store);
     let objects = Arc::new(objects.with_metrics(Arc::clone(metrics)));
     let server = PeerServer {

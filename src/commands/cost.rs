@@ -1,4 +1,4 @@
-//! `odradek cost FILE`: asks running replicas what the traffic through them costs and saves.
+//! `odradek cost FILE`: reports what the traffic through running replicas costs and saves.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,10 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use bytes::BytesMut;
+use reqwest::redirect;
 use serde::Serialize;
 
 use crate::admin::status::Status;
@@ -18,21 +16,21 @@ use crate::cli::CostArgs;
 use crate::config::Settings;
 use crate::cost::MONTH_SECONDS;
 
-/// How long a replica is waited for.
+/// Maximum time to read the status of one replica.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest answer that is read.
+/// Maximum size of a response body.
 const RESPONSE_BYTES_MAX: usize = 64 << 20;
 
-/// What some replicas said, added up.
+/// Costs of several replicas, added up.
 #[derive(Debug, Default, Serialize)]
 struct CostSummary {
-    /// By zone, then all of them.
+    /// One row for each zone, then the row `all`.
     zones: Vec<CostRow>,
     topics: Vec<CostRow>,
     spent: BTreeMap<String, f64>,
     baseline: BTreeMap<String, f64>,
     advice: Vec<String>,
-    /// The shortest time that a replica has been running: what a month is reckoned from.
+    /// The uptime of the replica that started last.
     seconds: f64,
 }
 
@@ -41,7 +39,7 @@ struct CostRow {
     name: String,
     saved_dollars: f64,
     spent_dollars: f64,
-    /// Saved in a month, if it goes on as it did since the start.
+    /// Dollars saved in a month at the average rate since the start.
     per_month: f64,
     produced_bytes: u64,
     advice: Option<String>,
@@ -50,7 +48,7 @@ struct CostRow {
 /// Runs the command.
 ///
 /// # Errors
-/// A replica that cannot be asked.
+/// Fails if the status of a replica cannot be read.
 pub(super) async fn run(settings: Settings, args: CostArgs) -> anyhow::Result<ExitCode> {
     let own = || vec![format!("http://{}", settings.admin.bind)];
     let replicas = if args.replicas.is_empty() { own() } else { args.replicas.clone() };
@@ -67,23 +65,30 @@ pub(super) async fn run(settings: Settings, args: CostArgs) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
+/// Reads `/status.json` of a replica.
 async fn fetch_status(replica: &str) -> anyhow::Result<Status> {
     let url = format!("{}/status.json", replica.trim_end_matches('/'));
-    let remedy =
-        || format!("{url}: a running replica's `admin.bind` is wanted; name it with --replica URL");
-    let uri: hyper::Uri = url.parse().with_context(remedy)?;
-    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let asking = async {
-        let response = client.get(uri).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
-        anyhow::Ok((status, body))
+    let remedy = || {
+        format!(
+            "{url}: expected the `admin.bind` address of a running replica; set it with --replica URL"
+        )
     };
-    let answer = tokio::time::timeout(RESPONSE_TIMEOUT, asking).await;
-    let (status, body) = answer.context("no answer in time").flatten().with_context(remedy)?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .timeout(RESPONSE_TIMEOUT)
+        .build()?;
+    let mut response = client.get(&url).send().await.with_context(remedy)?;
+    let status = response.status();
     if !status.is_success() {
-        bail!("{}: answered {status}", remedy());
+        bail!("{}: HTTP status {status}", remedy());
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.with_context(remedy)? {
+        if body.len() + chunk.len() > RESPONSE_BYTES_MAX {
+            bail!("{}: the response is longer than {RESPONSE_BYTES_MAX} bytes", remedy());
+        }
+        body.extend_from_slice(&chunk);
     }
     serde_json::from_slice(&body).with_context(remedy)
 }
@@ -91,22 +96,22 @@ async fn fetch_status(replica: &str) -> anyhow::Result<Status> {
 fn report(statuses: &[Status]) -> CostSummary {
     let mut report = CostSummary { seconds: f64::MAX, ..CostSummary::default() };
     let (mut zones, mut topics) = (BTreeMap::new(), BTreeMap::new());
-    for answer in statuses {
-        let seconds = (answer.now_ms - answer.started_ms).max(1) as f64 / 1_000.0;
+    for status in statuses {
+        let seconds = (status.now_ms - status.started_ms).max(1) as f64 / 1_000.0;
         report.seconds = report.seconds.min(seconds);
-        for zone in &answer.cost.zones {
+        for zone in &status.cost.zones {
             let dollars = (zone.saved_dollars, zone.spent_dollars);
             add(&mut zones, &zone.zone, dollars, seconds, 0, None);
         }
-        for topic in &answer.topics {
+        for topic in &status.topics {
             let dollars = (topic.saved_dollars, topic.spent_dollars);
             let advice = topic.advice.clone();
             add(&mut topics, &topic.name, dollars, seconds, topic.produced_bytes, advice);
         }
-        for item in &answer.cost.baseline_dollars {
+        for item in &status.cost.baseline_dollars {
             *report.baseline.entry(item.item.clone()).or_default() += item.dollars;
         }
-        let spent = &answer.cost.spent_dollars;
+        let spent = &status.cost.spent_dollars;
         for (item, dollars) in [
             ("put", spent.put),
             ("get", spent.get),
@@ -116,8 +121,8 @@ fn report(statuses: &[Status]) -> CostSummary {
         ] {
             *report.spent.entry(item.to_owned()).or_default() += dollars;
         }
-        let advice = answer.cost.advice.iter();
-        report.advice.extend(advice.map(|advice| format!("{}: {advice}", answer.replica)));
+        let advice = status.cost.advice.iter();
+        report.advice.extend(advice.map(|advice| format!("{}: {advice}", status.replica)));
     }
     let mut all = CostRow { name: "all".to_owned(), ..CostRow::default() };
     for row in zones.values() {
@@ -150,9 +155,10 @@ fn add(
 
 fn render(report: &CostSummary, replicas: usize) -> String {
     let mut out = String::new();
-    let many = if replicas == 1 { "replica" } else { "replicas" };
+    let noun = if replicas == 1 { "replica" } else { "replicas" };
     let minutes = report.seconds / 60.0;
-    let _infallible = writeln!(out, "{replicas} {many}, {minutes:.1} minutes or more\n");
+    let _infallible =
+        writeln!(out, "{replicas} {noun}, running for at least {minutes:.1} minutes\n");
     let mut table = |title: &str, rows: &[CostRow]| {
         let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0).max(title.len());
         let _infallible = writeln!(
@@ -192,7 +198,7 @@ mod tests {
     use super::*;
     use crate::admin::status::{CostItem, CostStatus, TopicStatus, ZoneCost};
 
-    fn answer(replica: &str, zone: &str, saved: f64) -> Status {
+    fn status(replica: &str, zone: &str, saved: f64) -> Status {
         let zones =
             vec![ZoneCost { zone: zone.to_owned(), saved_dollars: saved, spent_dollars: 0.5 }];
         let baseline = vec![CostItem { item: "produce".to_owned(), dollars: saved + 0.5 }];
@@ -213,9 +219,9 @@ mod tests {
     }
 
     #[test]
-    fn replicas_of_a_zone_are_added_up() {
+    fn costs_of_a_zone_are_the_sum_of_its_replicas() {
         let report =
-            report(&[answer("a1", "a", 1.0), answer("a2", "a", 2.0), answer("b1", "b", -1.0)]);
+            report(&[status("a1", "a", 1.0), status("a2", "a", 2.0), status("b1", "b", -1.0)]);
         let zones: Vec<_> = report
             .zones
             .iter()
@@ -226,7 +232,8 @@ mod tests {
         assert!((report.zones[0].per_month - 3.0 * 730.0).abs() < 1e-6);
         let text = render(&report, 3);
         assert!(
-            text.contains("3 replicas, 60.0 minutes") && text.contains("produce 3.5"),
+            text.contains("3 replicas, running for at least 60.0 minutes")
+                && text.contains("produce 3.5"),
             "{text}"
         );
     }

@@ -106,7 +106,8 @@ fn usage() -> ProcessUsage {
     ProcessUsage::default()
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use std::fs;
 

@@ -5,12 +5,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use crc_fast::crc32_iscsi;
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use reqwest::{Method, Response, StatusCode, redirect};
 
 use super::protocol::{CHECKSUM_BYTES, IDLE_MAX};
 use super::ring::Peer;
@@ -30,8 +25,10 @@ pub(super) struct PeerFailure {
 impl PeerFailure {
     fn broken(error: &dyn std::error::Error) -> Self {
         let mut detail = error.to_string();
-        if let Some(source) = error.source() {
-            detail = format!("{detail}: {source}");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            detail = format!("{detail}: {cause}");
+            source = cause.source();
         }
         Self { outcome: PeerOutcome::failed, detail }
     }
@@ -43,19 +40,25 @@ impl PeerFailure {
 
 /// Connections to peers, pooled.
 #[derive(Debug)]
-pub(super) struct PeerClient(legacy::Client<HttpConnector, Empty<Bytes>>);
+pub(super) struct PeerClient(reqwest::Client);
 
 impl PeerClient {
-    pub(super) fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
+    /// Creates a client without connections.
+    ///
+    /// # Errors
+    /// Fails if the TLS backend cannot be initialised.
+    pub(super) fn new() -> reqwest::Result<Self> {
+        let http = reqwest::Client::builder()
+            .http1_only()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .tcp_nodelay(true)
+            .tcp_keepalive(None)
+            .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .build(connector);
-        Self(http)
+            .build()?;
+        Ok(Self(http))
     }
 
     /// The head of the answer: from then on the peer is known to be at work on it.
@@ -65,13 +68,11 @@ impl PeerClient {
         object: ObjectId,
         range: &Range<u64>,
         now_ms: i64,
-    ) -> Result<Response<Incoming>, PeerFailure> {
+    ) -> Result<Response, PeerFailure> {
         let target = format!("/objects/{object}?start={}&end={}", range.start, range.end);
-        let mut request = Request::new(Empty::new());
-        *request.headers_mut() = peer.key.sign(&Method::GET, &target, now_ms);
-        let uri = format!("http://{}{target}", peer.address).parse();
-        *request.uri_mut() = uri.map_err(|error| PeerFailure::broken(&error))?;
-        let answer = self.0.request(request).await.map_err(|error| PeerFailure::broken(&error))?;
+        let signature = peer.key.sign(&Method::GET, &target, now_ms);
+        let request = self.0.get(format!("http://{}{target}", peer.address)).headers(signature);
+        let answer = request.send().await.map_err(|error| PeerFailure::broken(&error))?;
         match answer.status() {
             StatusCode::OK => Ok(answer),
             status => {
@@ -83,16 +84,14 @@ impl PeerClient {
 
     /// The body, whole and as the peer sent it.
     pub(super) async fn body(
-        answer: Response<Incoming>,
+        mut answer: Response,
         range: &Range<u64>,
     ) -> Result<Bytes, PeerFailure> {
-        let mut body = answer.into_body();
         let room = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
         let most = room.saturating_add(CHECKSUM_BYTES);
         let mut bytes = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| PeerFailure::broken(&error))?;
-            let Ok(data) = frame.into_data() else { continue };
+        let broken = |error: reqwest::Error| PeerFailure::broken(&error);
+        while let Some(data) = answer.chunk().await.map_err(broken)? {
             if bytes.len() + data.len() > most {
                 return Err(PeerFailure::damaged("more bytes than were asked for"));
             }

@@ -35,6 +35,9 @@ pub struct ZoneSource {
 impl ZoneSource {
     /// Creates a source that falls back to `store`, which must query no peer.
     ///
+    /// # Errors
+    /// Fails if the HTTP client cannot be created.
+    ///
     /// # Panics
     /// Outside of a Tokio runtime.
     pub fn new(
@@ -42,8 +45,8 @@ impl ZoneSource {
         store: Arc<dyn ObjectSource>,
         clock: Arc<dyn WallClock>,
         metrics: Arc<Metrics>,
-    ) -> Self {
-        Self { ring, store, client: PeerClient::new(), clock, metrics }
+    ) -> reqwest::Result<Self> {
+        Ok(Self { ring, store, client: PeerClient::new()?, clock, metrics })
     }
 
     async fn read_from(

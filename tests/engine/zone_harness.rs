@@ -71,7 +71,8 @@ impl Replica {
             Arc::clone(&origin),
             Arc::clone(&clock),
             Arc::clone(&metrics),
-        );
+        )
+        .expect("an HTTP client");
         let objects = ObjectCache::new(Arc::new(through), 64 << 20).with_peer_source(origin);
         let objects = Arc::new(objects);
         let server = PeerServer {
