@@ -1,4 +1,4 @@
-//! AddPartitionsToTxn (24): refused for diskless partitions.
+//! AddPartitionsToTxn (24): rejected for diskless partitions.
 
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::add_partitions_to_txn_response::{
@@ -15,21 +15,21 @@ use crate::proxy::error_code::ErrorCode;
 use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
-/// A transaction that names a diskless partition is refused before a record of it is written,
-/// with a code that is fatal to the producer: nothing that it can do would help.
+/// Rejects a transaction that names a diskless partition before any of its records is written, with
+/// a code that is fatal to the producer: no retry can succeed.
 pub(super) async fn guard(
     request: Request,
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
-    let asked: AddPartitionsToTxnRequest = request.decode()?;
-    let topics = &asked.v3_and_below_topics;
+    let requested: AddPartitionsToTxnRequest = request.decode()?;
+    let topics = &requested.v3_and_below_topics;
     let named: Vec<_> = topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
     let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
         return Ok(request.relay());
     };
     let refuse = |(topic, permit): (&AddPartitionsToTxnTopic, TopicPermissions)| {
-        let known = request.proxy.topics.registry.by_name(topic.name.as_str());
-        let code = match known.is_none_or(|topic| topic.is_diskless()) {
+        let cached = request.proxy.topics.registry.by_name(topic.name.as_str());
+        let code = match cached.is_none_or(|topic| topic.is_diskless()) {
             true => ErrorCode::INVALID_TXN_STATE,
             false => ErrorCode::OPERATION_NOT_ATTEMPTED,
         };

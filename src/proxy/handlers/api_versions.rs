@@ -1,5 +1,5 @@
-//! ApiVersions (18): one table on every endpoint, because kafkajs asks its first broker alone and
-//! takes the answer for all.
+//! ApiVersions (18): every endpoint returns the same table, because kafkajs queries only its first
+//! broker and applies the response to all.
 
 use futures::FutureExt;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
@@ -14,27 +14,31 @@ use crate::proxy::response::{self, CloseReason};
 use crate::proxy::routing::node_ids::node_id;
 use crate::wire::varint::{VARINT_BYTES_MAX, take_unsigned};
 
-/// The highest version that is relayed and advertised.
+/// The highest version that is forwarded and advertised.
 const MAX: i16 = 4;
 /// GetTelemetrySubscriptions and PushTelemetry (KIP-714).
 const TELEMETRY: [ApiKey; 2] = [ApiKey::GetTelemetrySubscriptions, ApiKey::PushTelemetry];
-/// The version in which a client says which node it means to reach (KIP-1242).
+/// The version in which a client states the node that it intends to reach (KIP-1242).
 const WITH_NODE_ID: i16 = 5;
-/// Transactions of version 2 would reach a diskless node before anybody could refuse them; with
-/// version 1 the client first names its partitions to the coordinator, where we can.
+/// The highest transaction version. Transactions of version 2 would reach a diskless node before
+/// they can be rejected. With version 1, the client first adds its partitions at the coordinator,
+/// where they can.
 const TRANSACTION_VERSION_MAX: i16 = 1;
 
 pub(super) fn handle(request: Request) -> Result<Action, CloseReason> {
     let version = request.version();
     match request.endpoint {
-        _ if version < 0 => Err(CloseReason::Client(format!("ApiVersions version {version}"))),
+        _ if version < 0 => {
+            Err(CloseReason::Client(format!("invalid ApiVersions version {version}")))
+        }
         Endpoint::Node(k) if version <= WITH_NODE_ID => serve(&request, k),
         Endpoint::Bootstrap | Endpoint::Broker(_) if version <= MAX => Ok(relay(request)),
         Endpoint::Bootstrap | Endpoint::Broker(_) | Endpoint::Node(_) => unsupported(&request),
     }
 }
 
-/// The broker hears the client's name and version; the table in its answer is ours.
+/// Forwards the request, so that the broker learns the client's name and version, and replaces the
+/// table in its response.
 fn relay(request: Request) -> Action {
     request.forward::<ApiVersionsRequest, _>(|proxy, response| async move {
         match response.error_code {
@@ -47,9 +51,10 @@ fn relay(request: Request) -> Action {
 fn serve(request: &Request, k: u16) -> Result<Action, CloseReason> {
     let version = request.version();
     if version == WITH_NODE_ID {
-        let malformed = || CloseReason::Client("ApiVersions version 5 is malformed".to_owned());
-        let meant = requested_node_id(&request.body).ok_or_else(malformed)?;
-        if meant >= 0 && meant != node_id(request.proxy.topology.zone(), k) {
+        let malformed =
+            || CloseReason::Client("malformed ApiVersions request of version 5".to_owned());
+        let requested = requested_node_id(&request.body).ok_or_else(malformed)?;
+        if requested >= 0 && requested != node_id(request.proxy.topology.zone(), k) {
             let code = ErrorCode::REBOOTSTRAP_REQUIRED;
             return answer(request, MAX, &ApiVersionsResponse::default().with_error_code(code.0));
         }
@@ -60,8 +65,8 @@ fn serve(request: &Request, k: u16) -> Result<Action, CloseReason> {
     answer(request, version.min(MAX), &table(&request.proxy, features))
 }
 
-/// As a broker answers a version that it does not know: in version 0, with the versions that it
-/// does know of this very API (KIP-511).
+/// Responds to an unsupported version like a broker: in version 0, with the supported versions of
+/// this API (KIP-511).
 fn unsupported(request: &Request) -> Result<Action, CloseReason> {
     let own = ApiVersion::default()
         .with_api_key(ApiVersionsRequest::KEY)
@@ -73,7 +78,8 @@ fn unsupported(request: &Request) -> Result<Action, CloseReason> {
     answer(request, 0, &response)
 }
 
-/// The answer's header is version 0 in every version. Version 5 has the fields of version 4.
+/// Encodes the response. Its header has version 0 in every version, and version 5 has the fields of
+/// version 4.
 fn answer(
     request: &Request,
     version: i16,
@@ -83,7 +89,7 @@ fn answer(
     Ok(Action::Respond(std::future::ready(Ok(Some(reply))).boxed()))
 }
 
-/// The common table, with the features of a broker's answer.
+/// Returns the common table, with the features of a broker's response.
 fn table(proxy: &Proxy, features: ApiVersionsResponse) -> ApiVersionsResponse {
     let view = proxy.cluster.view();
     let row = |(&key, &(min, max)): (&i16, &(i16, i16))| {
@@ -91,7 +97,7 @@ fn table(proxy: &Proxy, features: ApiVersionsResponse) -> ApiVersionsResponse {
     };
     let mut versions = view.versions.clone();
     if proxy.telemetry.is_some() {
-        // A broker without a receiver of its own does not advertise them.
+        // A broker without a telemetry receiver does not advertise them.
         versions.extend(TELEMETRY.map(|key| (key as i16, (0, 0))));
     }
     let mut response = features.with_api_keys(versions.iter().map(row).collect());

@@ -21,7 +21,7 @@ use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 use crate::proxy::topics::PendingCreation;
 
-/// The version whose answers carry topic ids.
+/// The version in which requests are forwarded: its responses carry topic ids.
 const WITH_TOPIC_IDS: i16 = 7;
 
 pub(super) async fn edit(
@@ -35,17 +35,17 @@ pub(super) async fn edit(
         false => creatable(&create, broker).await?,
     };
     let order: Vec<_> = create.topics.iter().map(|topic| topic.name.clone()).collect();
-    let (mut refused, mut intents) = (Vec::new(), HashMap::new());
+    let (mut rejected, mut pending_creations) = (Vec::new(), HashMap::new());
     create.topics.retain_mut(|topic| match plan(&request.proxy, topic) {
         Ok(None) => true,
-        Ok(Some(kind)) => {
+        Ok(Some(topic_type)) => {
             let name = topic.name.as_str().to_owned();
-            // Whom the broker refuses marks no name, not for a moment: another's topic may be
-            // about to get it.
-            let intent = creatable
+            // A client that the broker rejects must not mark a name, not even for a moment: another
+            // client's topic may be about to get it.
+            let pending_creation = creatable
                 .contains(&name)
-                .then(|| request.proxy.topics.classifier.begin_creation(&name, kind));
-            intents.insert(name, (kind, intent));
+                .then(|| request.proxy.topics.classifier.begin_creation(&name, topic_type));
+            pending_creations.insert(name, (topic_type, pending_creation));
             true
         }
         Err(message) => {
@@ -53,28 +53,28 @@ pub(super) async fn edit(
                 .with_name(topic.name.clone())
                 .with_error_code(ErrorCode::INVALID_CONFIG.0)
                 .with_error_message(Some(StrBytes::from_string(message)));
-            refused.push(row);
+            rejected.push(row);
             false
         }
     });
-    if create.topics.is_empty() && !refused.is_empty() {
-        return request.answer(&CreateTopicsResponse::default().with_topics(refused));
+    if create.topics.is_empty() && !rejected.is_empty() {
+        return request.answer(&CreateTopicsResponse::default().with_topics(rejected));
     }
     request.forward_as(&create, WITH_TOPIC_IDS, move |proxy, mut response| async move {
         for topic in response.topics.iter_mut().filter(|topic| topic.error_code == 0) {
-            if let Some((kind, _)) = intents.get(topic.name.as_str()) {
-                bind(&proxy, topic, *kind, validate_only).await;
+            if let Some((topic_type, _)) = pending_creations.get(topic.name.as_str()) {
+                bind(&proxy, topic, *topic_type, validate_only).await;
             }
         }
-        response.topics.append(&mut refused);
+        response.topics.append(&mut rejected);
         let position = |row: &CreatableTopicResult| order.iter().position(|name| *name == row.name);
         response.topics.sort_by_key(position);
-        drop::<HashMap<String, (TopicType, Option<PendingCreation>)>>(intents);
+        drop::<HashMap<String, (TopicType, Option<PendingCreation>)>>(pending_creations);
         response
     })
 }
 
-/// The topics with a flag of ours that the broker would create for this client.
+/// Returns the topics with a diskless flag that the broker would create for this client.
 async fn creatable(
     create: &CreateTopicsRequest,
     broker: &mut BrokerSession,
@@ -87,17 +87,20 @@ async fn creatable(
     topics
         .iter_mut()
         .for_each(|topic| topic.configs.retain(|config| !is_diskless_flag(&config.name)));
-    let asked = CreateTopicsRequest::default()
+    let requested = CreateTopicsRequest::default()
         .with_topics(topics)
         .with_timeout_ms(create.timeout_ms)
         .with_validate_only(true);
-    let response = broker.call(&asked, WITH_TOPIC_IDS).await?;
+    let response = broker.call(&requested, WITH_TOPIC_IDS).await?;
     let allowed = response.topics.iter().filter(|topic| topic.error_code == 0);
     Ok(allowed.map(|topic| topic.name.as_str().to_owned()).collect())
 }
 
-/// Takes our flag out of the topic's configs; the kind to bind it to, if that is decided by the
-/// request or the YAML, or why it cannot be created.
+/// Removes the diskless flag from the topic's configs. Returns the type to bind the topic to, if
+/// the request or the YAML decides it.
+///
+/// # Errors
+/// Returns a message for the client if the topic cannot be created.
 fn plan(proxy: &Proxy, topic: &mut CreatableTopic) -> Result<Option<TopicType>, String> {
     let mut flag = None;
     for config in topic.configs.iter().filter(|config| is_diskless_flag(&config.name)) {
@@ -107,9 +110,9 @@ fn plan(proxy: &Proxy, topic: &mut CreatableTopic) -> Result<Option<TopicType>, 
     let name = topic.name.as_str();
     let compacted = topic.configs.iter().any(|c| is_compaction(&c.name, c.value.as_deref()));
     match flag {
-        Some(true) if name.starts_with("__") => {
-            Err(format!("topic {name} cannot be diskless: names that begin with __ are Kafka's"))
-        }
+        Some(true) if name.starts_with("__") => Err(format!(
+            "topic {name} cannot be diskless: names that begin with __ are reserved for Kafka"
+        )),
         Some(true) if compacted => Err(format!(
             "topic {name} cannot be diskless with cleanup.policy=compact; use cleanup.policy=delete"
         )),
@@ -117,21 +120,24 @@ fn plan(proxy: &Proxy, topic: &mut CreatableTopic) -> Result<Option<TopicType>, 
         Some(false) => Ok(Some(TopicType::Classic)),
         None if !proxy.topics.classifier.is_diskless_by_rules(name) => Ok(None),
         None if compacted => {
-            tracing::warn!(topic = name, "compacted: stays classic although the YAML names it");
+            tracing::warn!(
+                topic = name,
+                "topic matches a diskless rule, but is compacted and stays classic"
+            );
             Ok(Some(TopicType::Classic))
         }
         None => Ok(Some(TopicType::Diskless)),
     }
 }
 
-/// The topic exists on the brokers; binds its id.
+/// Binds the id of a topic that the brokers have created.
 async fn bind(
     proxy: &Proxy,
     topic: &mut CreatableTopicResult,
-    kind: TopicType,
+    topic_type: TopicType,
     validate_only: bool,
 ) {
-    if let (Some(configs), TopicType::Diskless) = (&mut topic.configs, kind) {
+    if let (Some(configs), TopicType::Diskless) = (&mut topic.configs, topic_type) {
         configs.push(
             CreatableTopicConfigs::default()
                 .with_name(StrBytes::from_static_str(DISKLESS_ENABLE))
@@ -143,14 +149,13 @@ async fn bind(
         return;
     }
     let name = topic.name.as_str();
-    if let Err(error) =
-        proxy.topics.migrator.bind_created(topic_id(&topic.topic_id), name, kind).await
+    if let Err(error) = proxy.topics.migrator.bind_created(topic_id(&topic.topic_id), name, topic_type).await
     {
         let message = format!(
             "topic {name} was created, but could not be made diskless: {error}; \
              delete it, or set {DISKLESS_ENABLE}=true with kafka-configs --alter"
         );
-        tracing::error!(topic = name, %error, "created, but not bound");
+        tracing::error!(topic = name, %error, "created topic could not be bound");
         topic.error_code = ErrorCode::KAFKA_STORAGE_ERROR.0;
         topic.error_message = Some(StrBytes::from_string(message));
     }

@@ -20,16 +20,16 @@ use crate::proxy::error_code::{self, ErrorCode};
 use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
-/// Asks for everything up to the high watermark.
+/// The offset that stands for the high watermark.
 const HIGH_WATERMARK: i64 = -1;
 
 pub(super) async fn guard(
     request: Request,
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
-    let asked: DeleteRecordsRequest = request.decode()?;
+    let requested: DeleteRecordsRequest = request.decode()?;
     let named: Vec<_> =
-        asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
+        requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
     let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
         return Ok(request.relay());
     };
@@ -40,7 +40,7 @@ pub(super) async fn guard(
             .with_name(topic.name.clone())
             .with_partitions(rows.collect())
     };
-    let topics = asked.topics.iter().zip(permits).map(refuse).collect();
+    let topics = requested.topics.iter().zip(permits).map(refuse).collect();
     request.answer(&DeleteRecordsResponse::default().with_topics(topics))
 }
 
@@ -48,28 +48,28 @@ pub(super) async fn serve(
     request: &Request,
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
-    let mut asked: DeleteRecordsRequest = request.decode()?;
-    keep_last(&mut asked);
-    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
+    let mut requested: DeleteRecordsRequest = request.decode()?;
+    keep_last(&mut requested);
+    let named = requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
     let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
     Ok(request.answer_later(async move {
-        let mut topics = Vec::with_capacity(asked.topics.len());
-        for (topic, permit) in asked.topics.into_iter().zip(permits) {
+        let mut topics = Vec::with_capacity(requested.topics.len());
+        for (topic, permit) in requested.topics.into_iter().zip(permits) {
             let indexes = topic.partitions.iter().map(|p| p.partition_index);
-            let known =
+            let resolved =
                 authorize_and_resolve(&proxy, permit, Operation::Delete, &topic.name, indexes)
                     .await;
             let mut rows = Vec::with_capacity(topic.partitions.len());
-            for asked in &topic.partitions {
+            for requested in &topic.partitions {
                 let trimmed = async {
-                    let known = known.as_ref().map_err(|&code| code)?;
-                    let partition = known
-                        .partition(asked.partition_index)
+                    let resolved = resolved.as_ref().map_err(|&code| code)?;
+                    let partition = resolved
+                        .partition(requested.partition_index)
                         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-                    trim(&proxy, partition, asked.offset).await
+                    trim(&proxy, partition, requested.offset).await
                 };
-                rows.push(row(asked.partition_index, trimmed.await));
+                rows.push(row(requested.partition_index, trimmed.await));
             }
             let result = DeleteRecordsTopicResult::default();
             topics.push(result.with_name(topic.name).with_partitions(rows));
@@ -78,17 +78,17 @@ pub(super) async fn serve(
     }))
 }
 
-/// Of a partition that is named twice, the last offset holds, as with a broker.
-fn keep_last(asked: &mut DeleteRecordsRequest) {
+/// Keeps the last offset of a partition that is named more than once, like a broker.
+fn keep_last(requested: &mut DeleteRecordsRequest) {
     let mut seen = HashSet::new();
-    for topic in asked.topics.iter_mut().rev() {
+    for topic in requested.topics.iter_mut().rev() {
         let name = &topic.name;
         let mut kept: Vec<_> = topic.partitions.drain(..).rev().collect();
         kept.retain(|p| seen.insert((name.clone(), p.partition_index)));
         kept.reverse();
         topic.partitions = kept;
     }
-    asked.topics.retain(|topic| !topic.partitions.is_empty());
+    requested.topics.retain(|topic| !topic.partitions.is_empty());
 }
 
 async fn trim(proxy: &Proxy, partition: TopicPartition, offset: i64) -> Result<i64, ErrorCode> {

@@ -15,7 +15,8 @@ use crate::tasks;
 
 pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
     let delete: DeleteTopicsRequest = request.decode()?;
-    // Before version 6 the answer has no ids: whom the names meant is noted before they are gone.
+    // Before version 6 the response has no ids, so they are looked up before the topics are
+    // deleted.
     let mut ids = HashMap::new();
     let named = delete.topics.iter().filter_map(|topic| topic.name.as_ref());
     for name in delete.topic_names.iter().chain(named) {
@@ -25,29 +26,29 @@ pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
     }
     Ok(request.forward::<DeleteTopicsRequest, _>(move |proxy, response| async move {
         for result in response.responses.iter().filter(|result| result.error_code == 0) {
-            let answered = topic_id(&result.topic_id);
-            let noted = result.name.as_ref().and_then(|name| ids.get(name)).copied();
-            if let Some(id) = Some(answered).filter(|id| !id.is_zero()).or(noted) {
-                forget(&proxy, id).await;
+            let returned = topic_id(&result.topic_id);
+            let previous = result.name.as_ref().and_then(|name| ids.get(name)).copied();
+            if let Some(id) = Some(returned).filter(|id| !id.is_zero()).or(previous) {
+                delete_topic(&proxy, id).await;
             }
         }
         response
     }))
 }
 
-/// Forgets at once if possible, else as soon as the coordinator can be asked: the topic is gone
-/// on the brokers whatever we do.
-async fn forget(proxy: &Arc<Proxy>, id: TopicId) {
+/// Deletes the topic's metadata at once if possible, otherwise as soon as the coordinator is
+/// available: the topic no longer exists on the brokers.
+async fn delete_topic(proxy: &Arc<Proxy>, id: TopicId) {
     let Err(error) = proxy.topics.delete(id).await else { return };
-    tracing::warn!(%id, %error, "a deleted topic is not forgotten yet");
+    tracing::warn!(%id, %error, "metadata of a deleted topic could not be removed; retrying");
     let topics = Arc::clone(&proxy.topics);
-    tasks::spawn("forget", async move {
+    tasks::spawn("delete-topic", async move {
         for attempt in 0_u64..1000 {
             tokio::time::sleep(Duration::from_millis(500 * (attempt + 1).min(60))).await;
             if topics.delete(id).await.is_ok() {
                 return;
             }
         }
-        tracing::error!(%id, "a deleted topic was never forgotten; its records stay stored");
+        tracing::error!(%id, "metadata of a deleted topic was not removed; its records remain stored");
     });
 }

@@ -11,8 +11,8 @@ use crate::proxy::response::CloseReason;
 const CONTROLLERS: i8 = 2;
 
 pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
-    let asked: DescribeClusterRequest = request.decode()?;
-    if asked.endpoint_type == CONTROLLERS {
+    let requested: DescribeClusterRequest = request.decode()?;
+    if requested.endpoint_type == CONTROLLERS {
         return Ok(request.relay());
     }
     let to = request.router();

@@ -1,4 +1,4 @@
-//! DescribeConfigs (32): `diskless.enable` is ours, every other config is the broker's.
+//! DescribeConfigs (32): the proxy adds `diskless.enable`; every other config is the broker's.
 
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{
@@ -61,28 +61,29 @@ pub(super) async fn edit(
     request.forward_as(&describe, request.version(), move |proxy, mut response| async move {
         response.results.extend(own);
         for result in response.results.iter_mut().filter(|result| result.error_code == 0) {
-            let asked = order.iter().find(|asked| {
-                (asked.resource_type, &asked.resource_name)
+            let requested = order.iter().find(|requested| {
+                (requested.resource_type, &requested.resource_name)
                     == (result.resource_type, &result.resource_name)
             });
-            show_flag(&proxy, asked, result);
+            add_diskless_flag(&proxy, requested, result);
         }
         response
     })
 }
 
-/// No keys at all stand for all of them, as with a broker.
-fn wants(asked: &DescribeConfigsResource, name: &str) -> bool {
-    let keys = asked.configuration_keys.as_deref().unwrap_or_default();
+/// Returns whether a config is requested; an empty list of keys requests all of them, as at a
+/// broker.
+fn is_requested(requested: &DescribeConfigsResource, name: &str) -> bool {
+    let keys = requested.configuration_keys.as_deref().unwrap_or_default();
     keys.is_empty() || keys.iter().any(|key| key.as_str() == name)
 }
 
-fn show_flag(
+fn add_diskless_flag(
     proxy: &Proxy,
-    asked: Option<&DescribeConfigsResource>,
+    requested: Option<&DescribeConfigsResource>,
     result: &mut DescribeConfigsResult,
 ) {
-    let wanted = asked.is_none_or(|asked| wants(asked, DISKLESS_ENABLE));
+    let wanted = requested.is_none_or(|requested| is_requested(requested, DISKLESS_ENABLE));
     let topic = proxy.topics.registry.by_name(result.resource_name.as_str());
     if wanted && result.resource_type == RESOURCE_TOPIC && topic.is_some_and(|t| t.is_diskless()) {
         result.configs.push(
@@ -95,14 +96,14 @@ fn show_flag(
     }
 }
 
-/// What a diskless node says of itself.
-fn own_configs(proxy: &Proxy, asked: &DescribeConfigsResource) -> DescribeConfigsResult {
+/// Returns the configs of a diskless node.
+fn own_configs(proxy: &Proxy, requested: &DescribeConfigsResource) -> DescribeConfigsResult {
     let settings = [
         ("odradek.version", env!("CARGO_PKG_VERSION").to_owned()),
         ("odradek.zone", proxy.settings.zone.clone()),
         ("odradek.store", proxy.settings.store_name.clone()),
     ];
-    let wanted = |name: &str| wants(asked, name);
+    let wanted = |name: &str| is_requested(requested, name);
     let config = |(name, value): (&'static str, String)| {
         DescribeConfigsResourceResult::default()
             .with_name(StrBytes::from_static_str(name))
@@ -112,7 +113,7 @@ fn own_configs(proxy: &Proxy, asked: &DescribeConfigsResource) -> DescribeConfig
             .with_config_type(TYPE_STRING)
     };
     DescribeConfigsResult::default()
-        .with_resource_type(asked.resource_type)
-        .with_resource_name(asked.resource_name.clone())
+        .with_resource_type(requested.resource_type)
+        .with_resource_name(requested.resource_name.clone())
         .with_configs(settings.into_iter().filter(|(name, _)| wanted(name)).map(config).collect())
 }

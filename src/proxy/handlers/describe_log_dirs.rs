@@ -1,4 +1,4 @@
-//! DescribeLogDirs (35): diskless partitions have their size where they lie.
+//! DescribeLogDirs (35): the sizes of diskless partitions are reported by the nodes that lead them.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 use crate::proxy::routing::node_ids::node_id;
 
-/// The first version whose answers can say more than that there is nothing (KIP-784).
+/// The first version with an error code in its responses (KIP-784).
 const WITH_ERROR_CODE: i16 = 3;
 
-/// Placeholders are empty; listed, they would show each partition twice.
+/// Removes placeholders: they are empty, and would list each partition twice.
 pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
     Ok(request.forward::<DescribeLogDirsRequest, _>(|proxy, mut response| async move {
         for dir in &mut response.results {
@@ -33,12 +33,12 @@ pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
     }))
 }
 
-/// One directory, the object store, with the partitions that this node leads.
+/// Returns one directory, the object store, with the partitions that this node leads.
 pub(super) async fn serve(
     request: &Request,
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
-    let asked: DescribeLogDirsRequest = request.decode()?;
+    let requested: DescribeLogDirsRequest = request.decode()?;
     if !broker.cluster_allows(Operation::Describe).await? {
         let code = match request.version() >= WITH_ERROR_CODE {
             true => ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
@@ -56,7 +56,7 @@ pub(super) async fn serve(
     };
     let proxy = Arc::clone(&request.proxy);
     Ok(request.answer_later(async move {
-        let led = led_partitions(&proxy, &asked, node);
+        let led = led_partitions(&proxy, &requested, node);
         let partitions: Vec<_> = led.iter().map(|(_, partition)| *partition).collect();
         let dir = DescribeLogDirsResult::default()
             .with_log_dir(StrBytes::from_string(proxy.settings.store_name.clone()))
@@ -89,13 +89,13 @@ pub(super) async fn serve(
 
 fn led_partitions(
     proxy: &Proxy,
-    asked: &DescribeLogDirsRequest,
+    requested: &DescribeLogDirsRequest,
     node: i32,
 ) -> Vec<(String, TopicPartition)> {
     let (map, zone) = (proxy.topology.current(), proxy.topology.zone());
     let mut led = Vec::new();
     for topic in proxy.topics.registry.diskless() {
-        let wanted = |index: i32| match &asked.topics {
+        let wanted = |index: i32| match &requested.topics {
             None => true,
             Some(topics) => topics
                 .iter()

@@ -24,9 +24,9 @@ pub(super) async fn guard(
     request: Request,
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
-    let asked: DescribeProducersRequest = request.decode()?;
+    let requested: DescribeProducersRequest = request.decode()?;
     let named: Vec<_> =
-        asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
+        requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
     let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
         return Ok(request.relay());
     };
@@ -35,7 +35,7 @@ pub(super) async fn guard(
         let rows = topic.partition_indexes.iter().map(|&index| row(index, Err(code)));
         TopicResponse::default().with_name(topic.name.clone()).with_partitions(rows.collect())
     };
-    let topics = asked.topics.iter().zip(permits).map(refuse).collect();
+    let topics = requested.topics.iter().zip(permits).map(refuse).collect();
     request.answer(&DescribeProducersResponse::default().with_topics(topics))
 }
 
@@ -43,26 +43,26 @@ pub(super) async fn serve(
     request: &Request,
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
-    let asked: DescribeProducersRequest = request.decode()?;
-    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
+    let requested: DescribeProducersRequest = request.decode()?;
+    let named = requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
     let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
     Ok(request.answer_later(async move {
-        let mut topics = Vec::with_capacity(asked.topics.len());
-        for (topic, permit) in asked.topics.into_iter().zip(permits) {
+        let mut topics = Vec::with_capacity(requested.topics.len());
+        for (topic, permit) in requested.topics.into_iter().zip(permits) {
             let indexes = topic.partition_indexes.iter().copied();
-            let known =
+            let resolved =
                 authorize_and_resolve(&proxy, permit, Operation::Read, &topic.name, indexes).await;
             let mut rows = Vec::with_capacity(topic.partition_indexes.len());
             for &index in &topic.partition_indexes {
                 let producers = async {
-                    // A broker looks at the name here, and at no other request of these.
+                    // A broker validates the name here, but not in the other requests.
                     if !is_legal_name(&topic.name) {
                         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
                     }
-                    let known = known.as_ref().map_err(|&code| code)?;
+                    let resolved = resolved.as_ref().map_err(|&code| code)?;
                     let partition =
-                        known.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+                        resolved.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
                     let producers = proxy.coordinator.producers(partition).await;
                     producers.map_err(|error| error_code::for_coordinator(&error))
                 };

@@ -30,10 +30,10 @@ pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
                 match classify_topic(&proxy, topic_id(&topic.topic_id), topic.is_internal) {
                     MetadataTopic::NotOurs => {}
                     MetadataTopic::Unknown => topic.error_code = ErrorCode::LEADER_NOT_AVAILABLE.0,
-                    MetadataTopic::Diskless(known) => {
+                    MetadataTopic::Diskless(cached) => {
                         for partition in &mut topic.partitions {
                             let index = partition.partition_index;
-                            let at = TopicPartition { topic: known.id, partition: index };
+                            let at = TopicPartition { topic: cached.id, partition: index };
                             let Some(leader) = to.leader(at) else {
                                 partition.error_code = ErrorCode::LEADER_NOT_AVAILABLE.0;
                                 partition.leader_id = NO_LEADER;

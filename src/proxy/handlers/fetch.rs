@@ -1,4 +1,4 @@
-//! Fetch (key 1).
+//! Fetch (1).
 
 use std::sync::Arc;
 
@@ -22,18 +22,18 @@ use crate::proxy::request::{Action, Request, begin_response_frame};
 use crate::proxy::response::{BodyReloader, CloseReason, ResponseFrame};
 use crate::wire::fetch_response::{FrameSlice, ResponseBody, encode};
 
-/// The last version whose answers carry no addresses.
+/// The last version whose responses carry no addresses.
 const WITHOUT_ADDRESSES: i16 = 15;
-/// The first version with sessions, and with an error of the whole request.
+/// The first version with sessions, and with an error code for the whole request.
 const WITH_SESSIONS: i16 = 7;
-/// The first version in which consumers say their rack (KIP-392).
+/// The first version in which consumers state their rack (KIP-392).
 const WITH_RACK: i16 = 11;
 /// The first version that names topics by id.
 const WITH_IDS: i16 = 13;
 
-/// Classic endpoints: forwards what names no diskless topic, and refuses the rest whole with a
-/// retriable code. A session that began before some topic became diskless may hold it unnamed; it
-/// is ended, so that the next fetch names everything.
+/// Forwards a request on a classic endpoint if it names classic topics only, and otherwise rejects
+/// all of it with a retriable code. A session that began before a topic became diskless may contain
+/// the topic without naming it; it is ended, so that the next fetch names every partition.
 pub(super) async fn guard(
     request: Request,
     session: &mut ConnectionState,
@@ -92,7 +92,7 @@ fn error_response(fetch: &FetchRequest, codes: impl Iterator<Item = ErrorCode>) 
     response
 }
 
-/// Diskless nodes.
+/// Serves a request on a diskless node.
 pub(super) async fn serve(
     request: Request,
     session: &ConnectionState,
@@ -127,7 +127,8 @@ pub(super) async fn serve(
             return request.answer(&FetchResponse::default().with_error_code(code.0));
         }
     };
-    // Of the whole session: it may be older than the permission is, or have been another's.
+    // Permissions are checked for the whole session: it may be older than the permission, or have
+    // been another client's.
     let topics: Vec<_> =
         plan.partitions.iter().map(|(w, _)| (w.topic_id, w.name.as_str())).collect();
     let topic_permissions = broker.topic_permissions(&topics).await?;
@@ -143,26 +144,27 @@ pub(super) async fn serve(
             for code in rows.iter().filter_map(PartitionResult::error) {
                 proxy.metrics.clients.partition_error(ApiKind::fetch, code.0);
             }
-            let told: Vec<_> = rows.iter().map(|row| (row.told(), row.gives_records())).collect();
-            let named = proxy.fetch_sessions.finish(&plan, &told);
+            let reported: Vec<_> =
+                rows.iter().map(|row| (row.told(), row.gives_records())).collect();
+            let named = proxy.fetch_sessions.finish(&plan, &reported);
             let named_rows =
                 plan.partitions.iter().zip(rows).zip(named).filter(|(_, named)| *named);
             let (topics, order) = group_by_topic(named_rows.map(|(row, _)| row), &context);
             let body = ResponseBody { error_code: 0, session_id: plan.session_id, topics };
             let slices = encode(body, header.api_version, begin_response_frame(&header))
                 .ok_or_else(|| {
-                    CloseReason::Internal("a Fetch answer too large for a frame".to_owned())
+                    CloseReason::Internal("Fetch response is too large for a frame".to_owned())
                 })?;
-            let again = reading.map(|reading| read_again(proxy, memory, &slices, reading, order));
+            let reload = reading.map(|reading| read_again(proxy, memory, &slices, reading, order));
             let slices = slices.into_iter().map(|slice| slice.bytes).collect();
-            Ok(Some(ResponseFrame { slices, permit: room, reload: again }))
+            Ok(Some(ResponseFrame { slices, permit: room, reload }))
         }
         .boxed(),
     ))
 }
 
-/// How an answer is read once more: what is not records is kept, it is little. `order` are the
-/// positions of the partitions whose records it gives.
+/// Returns how to read a response again. Slices without records are small and are retained. `order`
+/// are the indices of the partitions whose records the response contains.
 fn read_again(
     proxy: Arc<Proxy>,
     memory: Arc<ConnectionQuota>,
@@ -170,26 +172,30 @@ fn read_again(
     reading: FetchPlan,
     order: Vec<usize>,
 ) -> BodyReloader {
-    let kept: Vec<_> = slices.iter().map(|s| (!s.is_records).then(|| s.bytes.clone())).collect();
-    let kept = Arc::new((kept, reading, order));
+    let retained: Vec<_> =
+        slices.iter().map(|s| (!s.is_records).then(|| s.bytes.clone())).collect();
+    let retained = Arc::new((retained, reading, order));
     BodyReloader::new(move || {
-        let (proxy, memory, kept) = (Arc::clone(&proxy), Arc::clone(&memory), Arc::clone(&kept));
+        let (proxy, memory, retained) =
+            (Arc::clone(&proxy), Arc::clone(&memory), Arc::clone(&retained));
         async move {
-            let (kept, reading, order) = &*kept;
+            let (retained, reading, order) = &*retained;
             let (mut partitions, room) = proxy.fetcher.reread(reading, &memory).await?;
             let mut records = order.iter().flat_map(|position| {
                 let partition = partitions.get_mut(*position);
                 partition.map(|p| std::mem::take(&mut p.records)).unwrap_or_default()
             });
-            let slices: Option<Vec<_>> =
-                kept.iter().map(|kept| kept.clone().or_else(|| records.next())).collect();
+            let slices: Option<Vec<_>> = retained
+                .iter()
+                .map(|retained| retained.clone().or_else(|| records.next()))
+                .collect();
             Some((slices?, room))
         }
         .boxed()
     })
 }
 
-/// The zone that a consumer's `client.rack` names, where that is not ours and somebody lives there.
+/// Returns the zone that a consumer's `client.rack` names, if it is another zone with live members.
 fn zone_of_reader(request: &Request, fetch: &FetchRequest) -> Option<u16> {
     if request.version() < WITH_RACK || fetch.replica_id.0 != -1 || fetch.rack_id.is_empty() {
         return None;
@@ -199,8 +205,8 @@ fn zone_of_reader(request: &Request, fetch: &FetchRequest) -> Option<u16> {
     zone.filter(|zone| !map.live_members(*zone).is_empty())
 }
 
-/// What a broker says to a request that it cannot go into at all: until version 12 of every
-/// partition, too.
+/// Returns a broker's response to a request that it rejects as a whole: until version 12, every
+/// partition has the error too.
 fn request_error_response(fetch: &FetchRequest, version: i16) -> FetchResponse {
     let code = ErrorCode::UNKNOWN_SERVER_ERROR;
     let response = match version {

@@ -1,4 +1,4 @@
-//! Fetch (key 1): what each partition's row says.
+//! Fetch (1): the results of partitions.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,17 +21,18 @@ use crate::proxy::fetch_sessions::{
 };
 use crate::wire::fetch_response::{ResponsePartition, ResponseTopic};
 
-/// A broker's `fetch.max.bytes` by default.
+/// The default of a broker's `fetch.max.bytes`.
 const BYTES_MAX: usize = 55 << 20;
 
-/// The partitions that were fetched on a connection. The first fetch of each asks the coordinator:
-/// the client may come from another replica that was further on, and no high watermark that it was
-/// told may go back.
+/// The partitions that were fetched on a connection. The first fetch of each queries the
+/// coordinator: the client may come from another replica that had observed a higher high watermark,
+/// and a high watermark must not go back for a client.
 #[derive(Debug, Default)]
 pub(super) struct FetchedPartitions(Mutex<HashSet<TopicPartition>>);
 
 impl FetchedPartitions {
-    /// So many are remembered; the others are always asked for.
+    /// The maximum number of partitions that are remembered; the others always query the
+    /// coordinator.
     const PARTITIONS_MAX: usize = 16_384;
 
     fn is_first(&self, partition: TopicPartition) -> bool {
@@ -43,18 +44,18 @@ impl FetchedPartitions {
     }
 }
 
-/// What a partition's row will say.
+/// The result of a partition.
 pub(super) struct PartitionResult {
     error: ErrorCode,
     fetched: engine::FetchedPartition,
-    /// Its place among those that the engine was asked for.
+    /// The index of the partition in the request to the engine.
     position: Option<usize>,
-    /// The node that the consumer had better read from.
+    /// The node that the consumer should read from.
     preferred: Option<i32>,
 }
 
 impl PartitionResult {
-    /// What is wrong with the partition, if anything.
+    /// Returns the error of the partition, if any.
     pub(super) fn error(&self) -> Option<ErrorCode> {
         Some(self.error).filter(|error| *error != ErrorCode::NONE)
     }
@@ -81,7 +82,7 @@ impl PartitionResult {
         Self { error: ErrorCode::NONE, fetched, position: None, preferred }
     }
 
-    /// Whether it says what must be said: records, or where they are.
+    /// Returns whether the result has records or names the node that has them.
     pub(super) fn gives_records(&self) -> bool {
         !self.fetched.records.is_empty() || self.preferred.is_some()
     }
@@ -91,7 +92,8 @@ impl PartitionResult {
         ReportedState { error_code: self.error.0, high_watermark, log_start_offset }
     }
 
-    /// A broker lists them where it looked into no log, whatever the isolation level.
+    /// Returns whether aborted transactions are listed. A broker lists them, whatever the isolation
+    /// level, if it did not look into the log.
     fn lists_aborted(&self, read_committed: bool) -> bool {
         match self.error {
             ErrorCode::NONE => read_committed,
@@ -99,7 +101,8 @@ impl PartitionResult {
         }
     }
 
-    /// High watermark and log start offset; −1 where they are not known or an error hides them.
+    /// Returns the high watermark and the log start offset; −1 if they are unknown or hidden by an
+    /// error.
     fn ends(&self) -> (i64, i64) {
         match self.fetched.watermarks {
             Some(ends) if self.error == ErrorCode::NONE => {
@@ -205,7 +208,8 @@ async fn redirect_to_zone(
     planned.iter().map(result).collect()
 }
 
-/// As a broker: no more than its `fetch.max.bytes`, and nothing to wait for where that is nothing.
+/// Applies a broker's limits: at most `fetch.max.bytes`, and no wait if there is nothing to wait
+/// for.
 fn within_limits(
     fetch: &FetchRequest,
     partitions: Vec<engine::PartitionFetch>,
@@ -250,7 +254,8 @@ async fn plan_partition(
     })
 }
 
-/// A broker stumbles over a negative limit where there is something to read, and only there.
+/// Checks a negative limit like a broker, which fails with UNKNOWN_SERVER_ERROR if there are
+/// records to read, and otherwise returns none.
 async fn check_negative_max_bytes(
     proxy: &Proxy,
     partition: TopicPartition,
@@ -263,7 +268,7 @@ async fn check_negative_max_bytes(
     if found.iter().any(has_some) { Err(ErrorCode::UNKNOWN_SERVER_ERROR) } else { Ok(0) }
 }
 
-/// What a broker says before it looks into any log.
+/// Returns whether a broker returns the code before it looks into a log.
 fn is_not_found(code: ErrorCode) -> bool {
     matches!(
         code,
@@ -273,10 +278,11 @@ fn is_not_found(code: ErrorCode) -> bool {
     )
 }
 
-/// Rows in the order of a broker: what was read, then what was not found, for a consumer with the
-/// unknown ids first.
-/// Neighbours of one topic share its entry. Also the engine's positions of those that were read, in
-/// this order.
+/// Returns the results in a broker's order, grouped by topic, and the engine's indices of the
+/// partitions that were read, in the same order.
+///
+/// Partitions that were read come first, then those that were not found; for a consumer, unknown
+/// ids precede the latter.
 pub(super) fn group_by_topic<'a>(
     rows: impl Iterator<Item = (&'a (SessionPartition, FetchPosition), PartitionResult)>,
     context: &FetchContext<'_>,

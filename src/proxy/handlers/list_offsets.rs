@@ -21,7 +21,7 @@ use crate::proxy::error_code::{self, ErrorCode};
 use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
-/// The first version whose answers carry leader epochs; earlier ones cannot be written with one.
+/// The first version whose responses carry leader epochs; earlier versions cannot encode one.
 const WITH_LEADER_EPOCHS: i16 = 4;
 
 /// The special timestamps of `ListOffsetsRequest` (KIP-734, KIP-405, KIP-1005).
@@ -37,9 +37,9 @@ pub(super) async fn guard(
     request: Request,
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
-    let asked: ListOffsetsRequest = request.decode()?;
+    let requested: ListOffsetsRequest = request.decode()?;
     let named: Vec<_> =
-        asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
+        requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
     let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
         return Ok(request.relay());
     };
@@ -50,7 +50,7 @@ pub(super) async fn guard(
             .with_name(topic.name.clone())
             .with_partitions(rows.collect())
     };
-    let topics = asked.topics.iter().zip(permits).map(refuse).collect();
+    let topics = requested.topics.iter().zip(permits).map(refuse).collect();
     request.answer(&ListOffsetsResponse::default().with_topics(topics))
 }
 
@@ -58,23 +58,23 @@ pub(super) async fn serve(
     request: &Request,
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
-    let mut asked: ListOffsetsRequest = request.decode()?;
-    let twice = take_duplicates(&mut asked);
-    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
+    let mut requested: ListOffsetsRequest = request.decode()?;
+    let duplicates = remove_duplicates(&mut requested);
+    let named = requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
     let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
-    if !matches!(asked.isolation_level, 0 | 1) {
-        return request.answer(&request_error_response(&asked));
+    if !matches!(requested.isolation_level, 0 | 1) {
+        return request.answer(&request_error_response(&requested));
     }
     let proxy = Arc::clone(&request.proxy);
     let version = request.version();
     let with_epochs = version >= WITH_LEADER_EPOCHS;
     Ok(request.answer_later(async move {
         let topics = join_all(
-            asked
+            requested
                 .topics
                 .into_iter()
                 .zip(permits)
-                .map(|(topic, permit)| list_topic(&proxy, version, &twice, topic, permit)),
+                .map(|(topic, permit)| list_topic(&proxy, version, &duplicates, topic, permit)),
         );
         let mut response = ListOffsetsResponse::default().with_topics(topics.await);
         if !with_epochs {
@@ -85,8 +85,8 @@ pub(super) async fn serve(
     }))
 }
 
-/// Isolation levels that are none: a broker does not go into the request.
-fn request_error_response(asked: &ListOffsetsRequest) -> ListOffsetsResponse {
+/// Returns a broker's response to an unknown isolation level, which rejects the whole request.
+fn request_error_response(requested: &ListOffsetsRequest) -> ListOffsetsResponse {
     let refuse = |topic: &ListOffsetsTopic| {
         let code = ErrorCode::UNKNOWN_SERVER_ERROR;
         let rows = topic.partitions.iter().map(|p| offset_row(p.partition_index, Err(code)));
@@ -94,28 +94,29 @@ fn request_error_response(asked: &ListOffsetsRequest) -> ListOffsetsResponse {
             .with_name(topic.name.clone())
             .with_partitions(rows.collect())
     };
-    ListOffsetsResponse::default().with_topics(asked.topics.iter().map(refuse).collect())
+    ListOffsetsResponse::default().with_topics(requested.topics.iter().map(refuse).collect())
 }
 
-/// Leaves one of each partition, and says which were named more than once: those are refused.
-fn take_duplicates(asked: &mut ListOffsetsRequest) -> HashSet<(TopicName, i32)> {
-    let (mut seen, mut twice) = (HashSet::new(), HashSet::new());
-    for topic in &mut asked.topics {
+/// Removes repeated partitions, and returns the partitions that were named more than once, which
+/// are rejected.
+fn remove_duplicates(requested: &mut ListOffsetsRequest) -> HashSet<(TopicName, i32)> {
+    let (mut unique, mut duplicates) = (HashSet::new(), HashSet::new());
+    for topic in &mut requested.topics {
         let name = &topic.name;
         topic.partitions.retain(|p| {
             let partition = (name.clone(), p.partition_index);
-            let is_first = seen.insert(partition.clone());
+            let is_first = unique.insert(partition.clone());
             if !is_first {
-                twice.insert(partition);
+                duplicates.insert(partition);
             }
             is_first
         });
     }
-    twice
+    duplicates
 }
 
-/// Whether a version knows the timestamp, where it is special.
-fn is_known(timestamp: i64, version: i16) -> bool {
+/// Returns whether a version supports the timestamp, if it is a special one.
+fn is_supported(timestamp: i64, version: i16) -> bool {
     match timestamp {
         0.. | special::LATEST | special::EARLIEST => true,
         special::MAX_TIMESTAMP => version >= 7,
@@ -128,23 +129,24 @@ fn is_known(timestamp: i64, version: i16) -> bool {
 async fn list_topic(
     proxy: &Proxy,
     version: i16,
-    twice: &HashSet<(TopicName, i32)>,
+    duplicates: &HashSet<(TopicName, i32)>,
     topic: ListOffsetsTopic,
     permit: TopicPermissions,
 ) -> ListOffsetsTopicResponse {
     let indexes = topic.partitions.iter().map(|p| p.partition_index);
-    let known =
+    let resolved =
         authorize_and_resolve(proxy, permit, Operation::Describe, &topic.name, indexes).await;
-    let locate = async |asked: &ListOffsetsPartition| {
-        let index = asked.partition_index;
-        if !is_known(asked.timestamp, version) {
+    let locate = async |requested: &ListOffsetsPartition| {
+        let index = requested.partition_index;
+        if !is_supported(requested.timestamp, version) {
             return Err(ErrorCode::UNSUPPORTED_VERSION);
         }
-        let known = known.as_ref().map_err(|&code| code)?;
-        let partition = known.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let position = match asked.timestamp {
+        let resolved = resolved.as_ref().map_err(|&code| code)?;
+        let partition = resolved.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let position = match requested.timestamp {
             special::LATEST => OffsetSpec::Latest,
-            // Nothing of a diskless topic is local or tiered: its one log begins and ends there.
+            // No part of a diskless topic is local or tiered: its one log has one start and one
+            // end.
             special::EARLIEST | special::EARLIEST_LOCAL => OffsetSpec::Earliest,
             special::MAX_TIMESTAMP => OffsetSpec::MaxTimestamp,
             special::LATEST_TIERED => {
@@ -153,35 +155,36 @@ async fn list_topic(
             timestamp if timestamp >= 0 => OffsetSpec::Timestamp(timestamp),
             _ => return Err(ErrorCode::UNSUPPORTED_VERSION),
         };
-        let located = proxy.lookup.resolve(partition, position).await;
-        let located = located.map_err(|error| error_code::for_lookup(&error))?;
-        let epoch = if located.offset < 0 { -1 } else { known.leader_epoch(index) };
-        Ok((located, epoch))
+        let found = proxy.lookup.resolve(partition, position).await;
+        let found = found.map_err(|error| error_code::for_lookup(&error))?;
+        let epoch = if found.offset < 0 { -1 } else { resolved.leader_epoch(index) };
+        Ok((found, epoch))
     };
     let mut rows = Vec::with_capacity(topic.partitions.len());
-    for asked in &topic.partitions {
-        let index = asked.partition_index;
-        // Whoever may not look learns nothing else.
-        let located = match known {
+    for requested in &topic.partitions {
+        let index = requested.partition_index;
+        // A client without permission learns nothing else.
+        let found = match resolved {
             Err(code @ ErrorCode::TOPIC_AUTHORIZATION_FAILED) => Err(code),
-            _ if twice.contains(&(topic.name.clone(), index)) => Err(ErrorCode::INVALID_REQUEST),
-            _ => locate(asked).await,
+            _ if duplicates.contains(&(topic.name.clone(), index)) => {
+                Err(ErrorCode::INVALID_REQUEST)
+            }
+            _ => locate(requested).await,
         };
-        rows.push(offset_row(index, located));
+        rows.push(offset_row(index, found));
     }
     ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(rows)
 }
 
 fn offset_row(
     index: i32,
-    located: Result<(TimestampAndOffset, i32), ErrorCode>,
+    found: Result<(TimestampAndOffset, i32), ErrorCode>,
 ) -> ListOffsetsPartitionResponse {
     let row = ListOffsetsPartitionResponse::default().with_partition_index(index);
-    match located {
-        Ok((located, epoch)) => row
-            .with_timestamp(located.timestamp)
-            .with_offset(located.offset)
-            .with_leader_epoch(epoch),
+    match found {
+        Ok((found, epoch)) => {
+            row.with_timestamp(found.timestamp).with_offset(found.offset).with_leader_epoch(epoch)
+        }
         Err(code) => {
             row.with_error_code(code.0).with_timestamp(-1).with_offset(-1).with_leader_epoch(-1)
         }

@@ -14,8 +14,8 @@ use crate::proxy::response::CloseReason;
 use crate::proxy::routing::router::Router;
 use crate::proxy::topics::{Topic, id_of};
 
-/// The first version whose answers carry topic ids: without the id a recreated topic could not be
-/// told from the one before it.
+/// The first version whose responses carry topic ids: without the id, a recreated topic could not
+/// be distinguished from its predecessor.
 const WITH_TOPIC_IDS: i16 = 10;
 pub(super) const NO_LEADER: BrokerId = BrokerId(-1);
 
@@ -33,7 +33,7 @@ pub(super) fn edit(request: &Request) -> Result<Action, CloseReason> {
     let version = version.max(WITH_TOPIC_IDS);
     request.forward_as(&metadata, version, move |proxy, mut response| async move {
         proxy.topics.classifier.observe(&response.topics).await;
-        // Of now: the broker may have taken its time.
+        // The current topology: the broker may have taken its time.
         let to = Router::new(&proxy, proxy.topology.current(), client_zone);
         rewrite_brokers(&to, &mut response);
         for topic in &mut response.topics {
@@ -68,18 +68,18 @@ fn rewrite_topic(proxy: &Proxy, to: &Router, topic: &mut MetadataResponseTopic) 
             topic.error_code = ErrorCode::LEADER_NOT_AVAILABLE.0;
             topic.partitions.iter_mut().for_each(hide_leader);
         }
-        MetadataTopic::Diskless(known) => {
+        MetadataTopic::Diskless(cached) => {
             topic.error_code = ErrorCode::NONE.0;
             for partition in &mut topic.partitions {
-                let at = TopicPartition { topic: known.id, partition: partition.partition_index };
+                let at = TopicPartition { topic: cached.id, partition: partition.partition_index };
                 let Some(leader) = to.leader(at) else {
                     hide_leader(partition);
                     continue;
                 };
-                // The placeholder's broker may be down; the partition is not.
+                // The placeholder's broker may be down without any effect on the partition.
                 partition.error_code = ErrorCode::NONE.0;
                 partition.leader_id = leader;
-                partition.leader_epoch = known.leader_epoch(partition.partition_index);
+                partition.leader_epoch = cached.leader_epoch(partition.partition_index);
                 partition.replica_nodes = to.replicas(at);
                 partition.isr_nodes = to.replicas(at);
                 partition.offline_replicas = Vec::new();
@@ -94,9 +94,9 @@ fn hide_leader(partition: &mut MetadataResponsePartition) {
 }
 
 pub(super) enum MetadataTopic {
-    /// Classic, or an error row without a topic.
+    /// Classic, or an error without a topic.
     NotOurs,
-    /// It cannot be said now; never taken for classic.
+    /// The type is unknown at the moment, and never assumed to be classic.
     Unknown,
     Diskless(std::sync::Arc<Topic>),
 }

@@ -18,16 +18,16 @@ use crate::proxy::error_code::{self, ErrorCode};
 use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
-/// What a client says that knows no epoch.
+/// The epoch of a client that knows none.
 const NO_EPOCH: i32 = -1;
 
 pub(super) async fn guard(
     request: Request,
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
-    let asked: OffsetForLeaderEpochRequest = request.decode()?;
+    let requested: OffsetForLeaderEpochRequest = request.decode()?;
     let named: Vec<_> =
-        asked.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str())).collect();
+        requested.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str())).collect();
     let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
         return Ok(request.relay());
     };
@@ -38,45 +38,45 @@ pub(super) async fn guard(
             .with_topic(topic.topic.clone())
             .with_partitions(rows.collect())
     };
-    let topics = asked.topics.iter().zip(permits).map(refuse).collect();
+    let topics = requested.topics.iter().zip(permits).map(refuse).collect();
     request.answer(&OffsetForLeaderEpochResponse::default().with_topics(topics))
 }
 
-/// A diskless log is never truncated, so whatever epoch is asked for, it ends at the high
-/// watermark: no client ever sees a divergence. No epoch has no end, and what came before the
-/// first one ended where the log begins.
+/// Returns the high watermark as the end of every epoch: a diskless log is never truncated, so that
+/// no client observes a divergence. An unknown epoch has no end, and epochs before the first one
+/// end at the log start.
 pub(super) async fn serve(
     request: &Request,
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
-    let asked: OffsetForLeaderEpochRequest = request.decode()?;
-    let named = asked.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str()));
+    let requested: OffsetForLeaderEpochRequest = request.decode()?;
+    let named = requested.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str()));
     let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
     Ok(request.answer_later(async move {
-        let mut topics = Vec::with_capacity(asked.topics.len());
-        for (topic, permit) in asked.topics.into_iter().zip(permits) {
+        let mut topics = Vec::with_capacity(requested.topics.len());
+        for (topic, permit) in requested.topics.into_iter().zip(permits) {
             let indexes = topic.partitions.iter().map(|p| p.partition);
-            let known =
+            let resolved =
                 authorize_and_resolve(&proxy, permit, Operation::Describe, &topic.topic, indexes)
                     .await;
             let mut rows = Vec::with_capacity(topic.partitions.len());
-            for asked in &topic.partitions {
+            for requested in &topic.partitions {
                 let end = async {
-                    let known = known.as_ref().map_err(|&code| code)?;
-                    let partition = known
-                        .partition(asked.partition)
+                    let resolved = resolved.as_ref().map_err(|&code| code)?;
+                    let partition = resolved
+                        .partition(requested.partition)
                         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-                    let position = match asked.leader_epoch {
+                    let position = match requested.leader_epoch {
                         NO_EPOCH => return Ok((NO_EPOCH, -1)),
                         i32::MIN..0 => OffsetSpec::Earliest,
                         0.. => OffsetSpec::Latest,
                     };
-                    let located = proxy.lookup.resolve(partition, position).await;
-                    let located = located.map_err(|error| error_code::for_lookup(&error))?;
-                    Ok((asked.leader_epoch, located.offset))
+                    let found = proxy.lookup.resolve(partition, position).await;
+                    let found = found.map_err(|error| error_code::for_lookup(&error))?;
+                    Ok((requested.leader_epoch, found.offset))
                 };
-                rows.push(epoch_row(asked.partition, end.await));
+                rows.push(epoch_row(requested.partition, end.await));
             }
             topics.push(
                 OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(rows),

@@ -1,4 +1,4 @@
-//! Produce (key 0).
+//! Produce (0).
 
 use std::time::Duration;
 
@@ -26,19 +26,20 @@ use crate::proxy::error_code::{self, ErrorCode};
 use crate::proxy::request::{Action, Request, ResponseHandling};
 use crate::proxy::response::{self, CloseReason};
 
-/// No produce is given up earlier, however short the client's `timeout_ms`: a broker has the
-/// batch in its log by then, and times out only on other replicas. Told of a timeout for what is
-/// about to be committed, a client without idempotence would write it twice.
+/// The minimum time before a produce times out, however short the client's `timeout_ms`: a broker
+/// has the batch in its log by then, and times out only on other replicas. If batches that are
+/// about to be committed timed out, a client without idempotence would write them twice.
 const DEADLINE_MIN: Duration = Duration::from_secs(5);
 
-/// A producer whose request waited for memory is told to stay away for as long (KIP-219), but not
-/// longer than this: its socket is not read meanwhile in any case.
+/// The maximum throttle time. A producer whose request waited for memory is throttled for the same
+/// time (KIP-219), up to this limit; its socket is not read meanwhile in any case.
 const THROTTLE_MAX: Duration = Duration::from_secs(1);
 /// The first version that names topics by their ids alone (KIP-516).
 const WITH_TOPIC_IDS: i16 = 13;
 
-/// Classic endpoints: forwards what names no diskless topic. Anything else is answered for all of
-/// its partitions with a retriable code; nothing is stored, and the client asks for metadata anew.
+/// Forwards a request on a classic endpoint if it names classic topics only. Otherwise all of its
+/// partitions get a retriable code and nothing is stored, so that the client refreshes its
+/// metadata.
 pub(super) async fn guard(
     request: Request,
     broker: &mut BrokerSession,
@@ -80,7 +81,7 @@ fn named(produce: &ProduceRequest) -> Vec<(TopicId, &str)> {
     produce.topic_data.iter().map(|t| (topic_id(&t.topic_id), t.name.as_str())).collect()
 }
 
-/// Every row is refused, all of a topic alike.
+/// Returns a response in which every partition has an error, the same for all of a topic.
 fn error_response(
     produce: &ProduceRequest,
     refused: impl Iterator<Item = ProduceError>,
@@ -101,13 +102,14 @@ fn error_row(index: i32, code: ErrorCode) -> PartitionProduceResponse {
     ProduceError::from(code).row(index)
 }
 
-/// A row of the answer: decided already, or waiting for a row of the append.
+/// The result of a partition: an error, or a batch that is appended.
 enum Row {
     ProduceError { row: PartitionProduceResponse, log: Option<TopicPartition> },
     Appended { index: i32, row: usize, append_time: i64 },
 }
 
-/// Diskless nodes: checks every batch, admits the good ones, and answers when they are committed.
+/// Serves a request on a diskless node: validates every batch, appends the valid ones, and responds
+/// when they are committed.
 pub(super) async fn serve(
     mut request: Request,
     broker: &mut BrokerSession,
@@ -128,11 +130,14 @@ pub(super) async fn serve(
         topics.push((topic, rows));
     }
     let received = request.received;
-    let room = request.permit.take().ok_or_else(|| CloseReason::Internal("no room".to_owned()))?;
-    let throttled = room.waited.min(THROTTLE_MAX);
+    let permit = request
+        .permit
+        .take()
+        .ok_or_else(|| CloseReason::Internal("no memory permit".to_owned()))?;
+    let throttled = permit.waited.min(THROTTLE_MAX);
     let client_id = request.header.client_id.as_deref();
     let span = trace_span!(target: SPAN_TARGET, "produce", client_id, batches = appends.len());
-    let appending = request.proxy.producer.append(request.connection, appends, room);
+    let appending = request.proxy.producer.append(request.connection, appends, permit);
     let appended = appending.instrument(span.clone()).await;
     let outcomes = appended.map_err(|error| CloseReason::Upstream(error.to_string()))?;
     request.proxy.metrics.produce.stage(ProduceStage::admit).observe(received.elapsed());
@@ -142,22 +147,22 @@ pub(super) async fn serve(
     let (acks, proxy) = (produce.acks, request.proxy);
     Ok(Action::Respond(
         async move {
-            // Without an answer in time the batches may still be committed: the client repeats
-            // them, and an idempotent producer's are recognised.
+            // After a timeout the batches may still be committed: the client repeats them, and
+            // those of an idempotent producer are recognised.
             let outcomes = tokio::time::timeout(deadline, outcomes).await.ok().and_then(Result::ok);
             if acks != 0 {
                 set_log_start_offsets(&proxy, &mut topics).await;
                 let throttle_ms = i32::try_from(throttled.as_millis()).unwrap_or(0);
                 let response = respond(topics, outcomes.as_deref());
                 let response = response.with_throttle_time_ms(throttle_ms);
-                let answer = response::encode(correlation_id, version, &response).map(Some);
-                told(
+                let frame = response::encode(correlation_id, version, &response).map(Some);
+                record_metrics(
                     &proxy.metrics,
                     &response,
                     received,
                     outcomes.map(|decided| decided.completed_at),
                 );
-                return answer;
+                return frame;
             }
             let response = respond(topics, outcomes.as_deref());
             let rows = response.responses.iter().flat_map(|topic| &topic.partition_responses);
@@ -169,8 +174,8 @@ pub(super) async fn serve(
     ))
 }
 
-/// Takes note of an answer.
-fn told(
+/// Records the metrics of a response.
+fn record_metrics(
     metrics: &Metrics,
     response: &ProduceResponse,
     received: Instant,
@@ -186,7 +191,7 @@ fn told(
     metrics.produce.duration.observe(received.elapsed());
 }
 
-/// Takes the records out of `data`.
+/// Validates the batches of a topic; takes the records out of `data`.
 async fn check_topic(
     request: &Request,
     acks: i16,
@@ -196,13 +201,13 @@ async fn check_topic(
 ) -> Vec<Row> {
     let partitions = data.partition_data.iter().map(|p| p.index);
     let id = topic_id(&data.topic_id);
-    // The ACLs come first: who may not write learns nothing else.
+    // The ACLs come first: a client that may not write learns nothing else.
     let topic = match permit.check(Operation::Write) {
         Ok(()) => resolve_diskless_topic(&request.proxy, id, data.name.as_str(), partitions).await,
         Err(code) => Err(code),
     };
     let topic = match topic {
-        // Where only ids are said, no id is one that nobody has.
+        // In versions with ids only, the zero id is an unknown id.
         Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) if request.version() >= WITH_TOPIC_IDS => {
             Err(ErrorCode::UNKNOWN_TOPIC_ID)
         }
@@ -232,7 +237,7 @@ async fn check_topic(
     rows
 }
 
-/// Where the logs start that refused something, as far as that can be found out.
+/// Sets the log start offset of partitions with an error, as far as it can be determined.
 async fn set_log_start_offsets(proxy: &Proxy, topics: &mut [(TopicProduceData, Vec<Row>)]) {
     let rows = topics.iter_mut().flat_map(|(_, rows)| rows);
     let refused = rows.filter_map(|row| match row {
@@ -243,7 +248,7 @@ async fn set_log_start_offsets(proxy: &Proxy, topics: &mut [(TopicProduceData, V
     if rows.is_empty() {
         return;
     }
-    // The refusal holds either way, and its reason is what the client needs.
+    // The error stands in either case, and its reason is what the client needs.
     let Ok(watermarks) = proxy.lookup.watermarks(&logs).await else { return };
     for (row, watermarks) in rows.into_iter().zip(watermarks) {
         row.log_start_offset = watermarks.log_start_offset;
@@ -258,7 +263,7 @@ fn respond(
         Row::ProduceError { row, .. } => row,
         Row::Appended { index, row, append_time } => {
             match outcomes.and_then(|outcomes| outcomes.get(row)) {
-                Some(outcome) => decided(index, append_time, outcome),
+                Some(outcome) => committed_result(index, append_time, outcome),
                 None => error_row(index, ErrorCode::REQUEST_TIMED_OUT),
             }
         }
@@ -272,13 +277,17 @@ fn respond(
     ProduceResponse::default().with_responses(topics.into_iter().map(topic).collect())
 }
 
-fn decided(index: i32, append_time: i64, outcome: &AppendOutcome) -> PartitionProduceResponse {
+fn committed_result(
+    index: i32,
+    append_time: i64,
+    outcome: &AppendOutcome,
+) -> PartitionProduceResponse {
     let AppendOutcome::Decided { outcome, log_start_offset } = outcome else {
         return error_row(index, ErrorCode::KAFKA_STORAGE_ERROR);
     };
     let (base_offset, append_time) = match *outcome {
         CommitOutcome::Committed { base_offset } => (base_offset, append_time),
-        // As a broker does, whoever set the timestamps.
+        // Like a broker, whatever the timestamp type.
         CommitOutcome::Duplicate { base_offset, max_timestamp } => (base_offset, max_timestamp),
         CommitOutcome::Refused(refusal) => {
             let row = error_row(index, error_code::for_outcome(outcome));

@@ -1,4 +1,4 @@
-//! What is checked of a Produce request before anything of it is appended.
+//! Validates a Produce request before anything of it is appended.
 
 use bytes::Bytes;
 use kafka_protocol::messages::ProduceRequest;
@@ -17,13 +17,13 @@ use crate::wire::record_batch::{
 };
 use crate::wire::records::{InvalidRecords, RecordsError};
 
-/// Why the records of a partition are refused.
+/// Why the records of a partition are rejected.
 #[derive(Clone, Debug)]
 pub(super) struct ProduceError {
     pub(super) code: ErrorCode,
     message: Option<String>,
     record_errors: Vec<BatchIndexAndErrorMessage>,
-    /// Where a broker has its log at hand by then, it tells where the log starts.
+    /// The partition, if a broker returns the log start offset with the error.
     pub(super) log: Option<TopicPartition>,
 }
 
@@ -45,14 +45,14 @@ impl ProduceError {
     fn for_records(error: &RecordsError, partition: TopicPartition) -> Self {
         let code = error_code::for_records(error);
         let record_errors = match error {
-            RecordsError::Refused(faults) => rows(faults),
+            RecordsError::Refused(faults) => record_errors(faults),
             _ => Vec::new(),
         };
         let log = (code != ErrorCode::MESSAGE_TOO_LARGE).then_some(partition);
         Self { code, message: Some(error.to_string()), record_errors, log }
     }
 
-    /// The row of the answer.
+    /// Returns the result of the partition.
     pub(super) fn row(self, index: i32) -> PartitionProduceResponse {
         PartitionProduceResponse::default()
             .with_index(index)
@@ -65,7 +65,7 @@ impl ProduceError {
     }
 }
 
-fn rows(faults: &InvalidRecords) -> Vec<BatchIndexAndErrorMessage> {
+fn record_errors(faults: &InvalidRecords) -> Vec<BatchIndexAndErrorMessage> {
     let row = |(index, fault): &(i32, crate::wire::records::InvalidRecord)| {
         BatchIndexAndErrorMessage::default()
             .with_batch_index(*index)
@@ -74,7 +74,7 @@ fn rows(faults: &InvalidRecords) -> Vec<BatchIndexAndErrorMessage> {
     faults.rows.iter().map(row).collect()
 }
 
-/// What refuses every partition of a request, whatever the others hold.
+/// Returns the error that a request gets as a whole, whatever its other partitions contain.
 pub(super) fn check_request_batches(
     produce: &ProduceRequest,
     version: i16,
@@ -87,7 +87,7 @@ pub(super) fn check_request_batches(
         let partitions = produce.topic_data.iter().flat_map(|topic| &topic.partition_data);
         partitions.filter_map(|partition| partition.records.as_ref())
     };
-    // A broker stops at the first transactional batch, and does not see what is wrong behind it.
+    // A broker stops at the first transactional batch, and does not detect errors behind it.
     for records in records() {
         match is_transactional(records) {
             Err(error) => return Some(of(error)),
@@ -98,7 +98,7 @@ pub(super) fn check_request_batches(
             Ok(false) => {}
         }
     }
-    // A broker looks up the name of the codec in old versions, and finds none.
+    // In old versions a broker looks up the name of the codec, and does not find it.
     let codec = |records: &Bytes| match check_request(records, version) {
         Err(error @ BatchError::Codec(_)) => Some(of(error)),
         _ => None,
@@ -106,7 +106,10 @@ pub(super) fn check_request_batches(
     records().find_map(codec)
 }
 
-/// A batch that may be appended.
+/// Validates the batch of a partition.
+///
+/// # Errors
+/// [`ProduceError`] if it must not be appended.
 pub(super) async fn check(
     request: &Request,
     acks: i16,
@@ -114,10 +117,10 @@ pub(super) async fn check(
     partition: TopicPartition,
     records: Option<Bytes>,
 ) -> Result<ProducedBatch, ProduceError> {
-    let refused = |error| ProduceError::for_batch(error, partition);
-    // Null records are no batch; a stock broker leaves such a request without any answer.
+    let batch_error = |error| ProduceError::for_batch(error, partition);
+    // Null records are not a batch; a broker does not respond to such a request at all.
     let records = records.unwrap_or_default();
-    check_request(&records, request.version()).map_err(refused)?;
+    check_request(&records, request.version()).map_err(batch_error)?;
     if !(-1..=1).contains(&acks) {
         return Err(ErrorCode::INVALID_REQUIRED_ACKS.into());
     }
@@ -125,9 +128,9 @@ pub(super) async fn check(
         produce_version: request.version(),
         batch_bytes_max: topic.config.max_message_bytes,
     };
-    let checked = check_produce(&records, limits).map_err(refused)?;
+    let checked = check_produce(&records, limits).map_err(batch_error)?;
     if checked.attributes.is_transactional() {
-        // Fatal to the producer: retrying cannot help.
+        // Fatal to the producer: a retry cannot succeed.
         let message = Some("diskless topics do not support transactions yet".to_owned());
         return Err(ProduceError { message, ..ErrorCode::INVALID_TXN_STATE.into() });
     }
@@ -136,7 +139,7 @@ pub(super) async fn check(
     let valid = valid.map_err(|error| ProduceError::for_records(&error, partition))?;
     let mut claim = checked.claim;
     claim.max_timestamp = valid.max_timestamp;
-    // Built anew it is no larger than the topic's limit, which is an int.
+    // A recompressed batch does not exceed the topic's limit, which is an `i32`.
     claim.bytes = u32::try_from(valid.bytes.len()).unwrap_or(u32::MAX);
     let profile = request.proxy.topics.classifier.profile(&topic.name);
     Ok(ProducedBatch { partition, profile, metadata: claim, batch: valid.bytes })

@@ -1,5 +1,5 @@
-//! GetTelemetrySubscriptions (71) and PushTelemetry (72), where the operator wants them to end here
-//! (KIP-714).
+//! GetTelemetrySubscriptions (71) and PushTelemetry (72), if the proxy is configured to receive
+//! client telemetry (KIP-714).
 
 use kafka_protocol::messages::{
     ApiKey, GetTelemetrySubscriptionsRequest, GetTelemetrySubscriptionsResponse,
@@ -14,12 +14,13 @@ use crate::proxy::error_code::ErrorCode;
 use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
-/// The subscription that all clients have; another number would make them ask anew.
+/// The id of the subscription, the same for all clients; another id would make them request it
+/// again.
 const SUBSCRIPTION: i32 = 1;
-/// PushTelemetry's `CompressionType` for none: no other is offered.
+/// PushTelemetry's `CompressionType` for no compression; no other type is offered.
 const UNCOMPRESSED: i8 = 0;
 
-/// Only for who is let in by a broker, as there.
+/// Serves clients that the broker has accepted, as a broker does.
 pub(super) async fn serve(
     request: Request,
     telemetry: &ClientTelemetry,
@@ -33,10 +34,10 @@ pub(super) async fn serve(
 }
 
 fn subscriptions(request: &Request, telemetry: &ClientTelemetry) -> Result<Action, CloseReason> {
-    let asked: GetTelemetrySubscriptionsRequest = request.decode()?;
-    let instance = match asked.client_instance_id.is_nil() {
+    let requested: GetTelemetrySubscriptionsRequest = request.decode()?;
+    let instance = match requested.client_instance_id.is_nil() {
         true => new_instance(request),
-        false => asked.client_instance_id,
+        false => requested.client_instance_id,
     };
     let response = GetTelemetrySubscriptionsResponse::default()
         .with_client_instance_id(instance)
@@ -48,7 +49,7 @@ fn subscriptions(request: &Request, telemetry: &ClientTelemetry) -> Result<Actio
     request.answer(&response)
 }
 
-/// Never the one of a client that is there.
+/// Returns an instance id that no connected client has.
 fn new_instance(request: &Request) -> Uuid {
     let proxy = &request.proxy;
     let now = u128::try_from(proxy.clock.now_ms()).unwrap_or(0);

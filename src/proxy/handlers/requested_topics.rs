@@ -12,16 +12,16 @@ use crate::proxy::request::Request;
 use crate::proxy::response::CloseReason;
 use crate::proxy::topics::Topic;
 
-/// What a request names, seen from where it arrived.
+/// The topics of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RequestTopics {
-    /// Nothing diskless: the broker's business.
+    /// Only classic topics: the broker handles the request.
     ClassicOnly,
-    /// Something diskless, or something whose kind cannot be known now.
+    /// At least one diskless topic, or one whose type is unknown at the moment.
     Diskless,
 }
 
-/// Whether any of the topics is diskless. A topic never seen is looked up first.
+/// Returns whether any of the topics is diskless. Uncached topics are looked up first.
 pub(super) async fn classify_topics<'a>(
     proxy: &Proxy,
     topics: impl Iterator<Item = (TopicId, &'a str)> + Clone,
@@ -44,32 +44,35 @@ pub(super) async fn classify_topics<'a>(
     }
 }
 
-/// Asks the brokers for topics; whether every one that exists has a kind now.
+/// Looks topics up at the brokers; returns whether the type of every existing one is cached now.
 async fn look_up(proxy: &Proxy, unknown: &[(TopicId, &str)]) -> bool {
     let names: Vec<_> = unknown.iter().filter(|(id, _)| id.is_zero()).map(|(_, n)| *n).collect();
     let ids: Vec<_> = unknown.iter().filter(|(id, _)| !id.is_zero()).map(|(id, _)| *id).collect();
     match proxy.topics.classifier.look_up(&names, &ids).await {
         Ok(all_decided) => all_decided,
         Err(error) => {
-            tracing::warn!(%error, "topics cannot be looked up");
+            tracing::warn!(%error, "failed to look up topics");
             false
         }
     }
 }
 
-/// The diskless topic that a request on a diskless node names, or the code that says why not.
-/// A partition that is not known yet is looked up once: it may be new.
+/// Returns the diskless topic that a request on a diskless node names. A topic with unknown
+/// partitions is looked up once: they may be new.
+///
+/// # Errors
+/// Returns the error code for the client if there is no such diskless topic.
 pub(super) async fn resolve_diskless_topic(
     proxy: &Proxy,
     id: TopicId,
     name: &str,
     partitions: impl Iterator<Item = i32> + Clone,
 ) -> Result<Arc<Topic>, ErrorCode> {
-    let knows = |topic: &Arc<Topic>| {
+    let has_partitions = |topic: &Arc<Topic>| {
         partitions.clone().all(|p| topic.partition(p).is_some() || !(0..1_000_000).contains(&p))
     };
-    let known = proxy.topics.registry.by_id_or_name(id, name);
-    let topic = match known.filter(knows) {
+    let cached = proxy.topics.registry.by_id_or_name(id, name);
+    let topic = match cached.filter(has_partitions) {
         Some(topic) => topic,
         None if name.starts_with("__") => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
         None => {
@@ -85,13 +88,17 @@ pub(super) async fn resolve_diskless_topic(
     if topic.is_diskless() { Ok(topic) } else { Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) }
 }
 
-/// Whether a topic can have this name (`Topic.java`).
+/// Returns whether a topic can have this name (`Topic.java`).
 pub(super) fn is_legal_name(name: &str) -> bool {
     let is_legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     (1..=249).contains(&name.len()) && !matches!(name, "." | "..") && name.bytes().all(is_legal)
 }
 
-/// As [`resolve_diskless_topic`] by name, for a client that may do this; whoever may not learns nothing else.
+/// Resolves a diskless topic by name for a client with permission; a client without it learns
+/// nothing else.
+///
+/// # Errors
+/// Returns the authorization error, or the error of [`resolve_diskless_topic`].
 pub(super) async fn authorize_and_resolve(
     proxy: &Proxy,
     permit: TopicPermissions,
@@ -103,8 +110,8 @@ pub(super) async fn authorize_and_resolve(
     resolve_diskless_topic(proxy, TopicId::ZERO, name, partitions).await
 }
 
-/// The rows of topics that a classic endpoint does not lead: what a broker would say that does
-/// not lead them either, and so nothing at all to whom the topic is none of his business.
+/// Returns the error of a topic that a classic endpoint does not lead: the authorization error if
+/// the client has no permission, otherwise NOT_LEADER_OR_FOLLOWER.
 pub(super) fn not_leader_error(permit: TopicPermissions, operation: Operation) -> ErrorCode {
     permit.check(operation).err().unwrap_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)
 }

@@ -11,20 +11,20 @@ use crate::proxy::error_code::ErrorCode;
 use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
-/// Brokers read only their own logs for share groups: a member of a diskless topic would be given
-/// partitions and then hang in silence.
+/// Rejects diskless topics: brokers read only their own logs for share groups, so a member would be
+/// assigned partitions and never receive records.
 pub(super) async fn guard(
     request: Request,
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
-    let asked: ShareGroupHeartbeatRequest = request.decode()?;
-    let topics = asked.subscribed_topic_names.unwrap_or_default();
+    let requested: ShareGroupHeartbeatRequest = request.decode()?;
+    let topics = requested.subscribed_topic_names.unwrap_or_default();
     let named: Vec<_> = topics.iter().map(|name| (TopicId::ZERO, name.as_str())).collect();
     let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
         return Ok(request.relay());
     };
     if permits.iter().any(|permit| permit.check(Operation::Describe).is_err()) {
-        // The broker refuses it for that very reason.
+        // The broker rejects the request for the same reason.
         return Ok(request.relay());
     }
     let is_classic = |name: &&str| {

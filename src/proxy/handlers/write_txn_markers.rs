@@ -1,4 +1,4 @@
-//! WriteTxnMarkers (27) on a diskless node: refused, because there are no transactions.
+//! WriteTxnMarkers (27) on a diskless node: rejected, because there are no transactions.
 
 use kafka_protocol::messages::write_txn_markers_response::{
     WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
@@ -11,13 +11,14 @@ use crate::proxy::error_code::ErrorCode;
 use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
-/// `kafka-transactions abort` sends this to the leader: there is no transaction to end.
+/// Rejects all markers. `kafka-transactions abort` sends the request to the leader, but there is no
+/// transaction to end.
 pub(super) async fn serve(
     request: &Request,
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
-    let asked: WriteTxnMarkersRequest = request.decode()?;
-    // As a broker has it: one of the two will do.
+    let requested: WriteTxnMarkersRequest = request.decode()?;
+    // Like a broker, requires one of the two operations.
     let may = broker.cluster_allows(Operation::Alter).await?
         || broker.cluster_allows(Operation::ClusterAction).await?;
     let code = match may {
@@ -25,7 +26,7 @@ pub(super) async fn serve(
         false => ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
     };
     let mut response = WriteTxnMarkersResponse::default();
-    for marker in &asked.markers {
+    for marker in &requested.markers {
         let mut result = WritableTxnMarkerResult::default().with_producer_id(marker.producer_id);
         for topic in &marker.topics {
             let row = |&index: &i32| {
