@@ -1,4 +1,4 @@
-//! No answer tells a client where a broker really is, and every answer that lists nodes lists the
+//! No response reveals the real address of a broker, and every response that lists nodes lists the
 //! diskless ones.
 
 use bytes::Bytes;
@@ -16,13 +16,13 @@ use super::lifecycle::LIMIT;
 use super::requests::{append, fetch, fetched, metadata, produce, produced, text, topic_name};
 use super::{NODE_0, NODES, Topic, brokers, replica};
 
-/// Every kind of endpoint.
+/// An endpoint of every kind.
 fn endpoints() -> [String; 3] {
     [replica().bootstrap(), replica().broker(2), replica().node(1)]
 }
 
-/// Sends a request and looks at every byte of its answer before it is decoded: a broker's port,
-/// as four bytes, is nowhere in it. Our host is theirs, so ports tell them apart.
+/// Sends a request and checks every byte of its response before it is decoded: it must not contain
+/// a broker's port as four bytes. All hosts are the same, so only ports distinguish them.
 fn call_without_leak<R: Request>(client: &mut Client, request: &R, version: i16) -> R::Response {
     client.send(request, version);
     let frame = client.receive_frame(R::KEY, version);
@@ -182,7 +182,7 @@ fn find_coordinator_advertises_proxy_addresses() {
     }
 }
 
-/// Produce 10 and Fetch 16 tell a client who misses the leader where the leader is.
+/// Produce 10 and Fetch 16 return the current leader to a client that reached another node.
 #[test]
 fn node_endpoints_advertise_proxy_addresses() {
     let topic = Topic::classic("missed", 1);
@@ -230,7 +230,7 @@ fn describe_topic_partitions_agrees_with_metadata() {
     }
 }
 
-/// The check above would not see a leak if it could not see one where there is one.
+/// Shows that the check above detects a leak.
 #[test]
 fn leak_check_detects_a_broker_port() {
     let address = &brokers()[0];

@@ -1,4 +1,4 @@
-//! What tools ask every node for, and add up.
+//! Requests that tools send to every node, merging the responses.
 
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
@@ -29,7 +29,7 @@ fn diskless_nodes_list_no_groups_and_no_transactions() {
     }
 }
 
-/// A partition's size is told once, by the node that leads it.
+/// The size of a partition is returned once, by the node that leads it.
 #[test]
 fn diskless_partition_has_one_log_dir() {
     let (ours, theirs) = (Topic::diskless("log-dirs", 2), Topic::classic("log-dirs", 1));
@@ -37,7 +37,7 @@ fn diskless_partition_has_one_log_dir() {
     for topic in [&ours, &theirs] {
         append(&mut topic.client(), topic.partition(0), batch.clone());
     }
-    let asked = |topic: &Topic| {
+    let requested = |topic: &Topic| {
         let topic = DescribableLogDirTopic::default()
             .with_topic(topic_name(&topic.name))
             .with_partitions(vec![0, 1]);
@@ -56,7 +56,7 @@ fn diskless_partition_has_one_log_dir() {
     let nodes: Vec<_> = (0..NODES).map(|k| replica().node(k)).collect();
     let classic = [1, 2, 3].map(|id| replica().broker(id));
     for version in 1..=4 {
-        for request in [asked(&ours), DescribeLogDirsRequest::default().with_topics(None)] {
+        for request in [requested(&ours), DescribeLogDirsRequest::default().with_topics(None)] {
             let on_nodes = nodes.iter().flat_map(|n| sizes(n, &request, version, &ours.name));
             let mut on_nodes: Vec<_> = on_nodes.collect();
             on_nodes.sort_unstable();
@@ -65,7 +65,7 @@ fn diskless_partition_has_one_log_dir() {
             assert_eq!(on_brokers.count(), 0, "placeholders are left out, v{version}");
         }
     }
-    let real = classic.iter().flat_map(|b| sizes(b, &asked(&theirs), 4, &theirs.name));
+    let real = classic.iter().flat_map(|b| sizes(b, &requested(&theirs), 4, &theirs.name));
     assert_eq!(real.collect::<Vec<_>>(), [(0, batch.len() as i64)]);
 }
 

@@ -1,4 +1,4 @@
-//! `diskless.enable` among the configs of a topic that exists.
+//! `diskless.enable` among the configs of an existing topic.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ fn alter_at(
     (row.error_code, row.error_message.as_deref().unwrap_or_default().to_owned())
 }
 
-/// Asks whoever is there to make a topic diskless: the error code, and what is said of it.
+/// Makes a topic diskless through `bootstrap`; returns the error code and the message.
 pub(crate) fn enable_diskless_at(bootstrap: &str, name: &str) -> (i16, String) {
     alter_at(bootstrap, name, &[("diskless.enable", SET, Some("true"))], 1, false)
 }
@@ -61,7 +61,7 @@ fn set(name: &str, config: &str, value: &str) -> (i16, String) {
     alter(name, &[(config, SET, Some(value))], 1, false)
 }
 
-/// The value of a topic's config, as described.
+/// Returns the value of a topic's config from DescribeConfigs.
 fn described(name: &str, config: &str, version: i16) -> Option<String> {
     let resource = DescribeConfigsResource::default()
         .with_resource_type(TOPIC)
@@ -75,10 +75,10 @@ fn described(name: &str, config: &str, version: i16) -> Option<String> {
     found.and_then(|c| c.value.as_deref().map(str::to_owned))
 }
 
-/// A config of the broker's: the one that is asked may be a moment behind the controller.
+/// Waits for a config at the broker, which may lag behind the controller.
 fn wait_for_config(name: &str, config: &str, value: &str) {
-    let what = format!("{name} has {config}={value}");
-    wait_until(&what, Duration::from_secs(10), || {
+    let label = format!("{name} has {config}={value}");
+    wait_until(&label, Duration::from_secs(10), || {
         described(name, config, 4).as_deref() == Some(value)
     });
 }
@@ -109,7 +109,7 @@ fn empty_topic_can_become_diskless() {
     }
 }
 
-/// A consumer that waits at the broker while its topic changes hands must not wait there for ever.
+/// A consumer that waits at the broker while its topic migrates must not wait there indefinitely.
 #[test]
 fn migration_ends_fetch_sessions_at_the_broker() {
     let topic = Topic::classic("session-before", 1);
@@ -140,15 +140,15 @@ fn topic_with_records_stays_classic() {
 fn diskless_topic_stays_diskless() {
     let topic = Topic::diskless("stays", 1);
     append(&mut topic.client(), topic.partition(0), Batch::of(&["x"]).bytes());
-    for (what, steps) in [
+    for (label, steps) in [
         ("delete", ("diskless.enable", DELETE, None)),
         ("false", ("diskless.enable", SET, Some("false"))),
         ("compact", ("cleanup.policy", SET, Some("compact"))),
         ("nonsense", ("diskless.enable", SET, Some("maybe"))),
     ] {
         let (code, message) = alter(&topic.name, &[steps], 1, false);
-        assert_eq!(code, INVALID_CONFIG, "{what}");
-        assert!(!message.is_empty(), "{what}");
+        assert_eq!(code, INVALID_CONFIG, "{label}");
+        assert!(!message.is_empty(), "{label}");
     }
     assert!(is_diskless(&topic.name));
     assert_eq!(offset_of(&mut topic.client(), topic.partition(0), LATEST).offset, 1);
@@ -191,7 +191,7 @@ fn alter_configs_honours_the_diskless_flag() {
         assert_eq!(code, 0, "v{version}: {message}");
         assert!(is_diskless(&topic.name), "v{version}");
         wait_for_config(&topic.name, "retention.ms", "88000");
-        // What it leaves out is reset, but the flag is not a broker's config.
+        // Omitted configs are reset, but the flag is not a broker's config.
         assert_eq!(alter_all(&topic.name, &[("retention.ms", "99000")], version).0, 0);
         assert_eq!(described(&topic.name, "diskless.enable", 4).as_deref(), Some("true"));
         let (code, _) = alter_all(&topic.name, &[("diskless.enable", "false")], version);

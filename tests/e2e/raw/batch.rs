@@ -1,14 +1,14 @@
-//! Record batches of format v2, written by hand so that they may be wrong on purpose.
+//! Record batches of format v2, encoded by hand so that they can be invalid on purpose.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 const CRC_AT: usize = 17;
 const ATTRIBUTES_AT: usize = 21;
-/// Where the bytes begin that a broker may not change: everything behind the leader epoch.
+/// The offset of the bytes that a broker must not change: everything behind the leader epoch.
 const STORED_FROM: usize = 16;
 pub(crate) const TRANSACTIONAL: i16 = 0x10;
 
-/// What a batch says in its header, and the values of its records.
+/// The header fields of a batch, and the values of its records.
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
     pub(crate) attributes: i16,
@@ -18,7 +18,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Records of no producer in particular, a millisecond apart.
+    /// Creates a batch without a producer id, with records a millisecond apart.
     pub(crate) fn of(values: &[&str]) -> Self {
         Self {
             attributes: 0,
@@ -94,15 +94,15 @@ fn crc_of(batch: &[u8]) -> u32 {
     u32::try_from(crc).expect("32 bits")
 }
 
-/// The same batch with a checksum that is wrong.
+/// Returns the batch with a wrong checksum.
 pub(crate) fn corrupt(batch: &Bytes) -> Bytes {
     let mut wrong = BytesMut::from(batch.as_ref());
     wrong[CRC_AT] ^= 1;
     wrong.freeze()
 }
 
-/// What a reader gets: each batch's base offset and its bytes behind the leader epoch, every
-/// checksum verified. A broker may cut the last batch off anywhere; readers pass over it.
+/// Returns what a reader gets: the base offset and the bytes behind the leader epoch of each batch,
+/// with verified checksums. A broker may cut the last batch anywhere; readers skip it.
 pub(crate) fn read(mut records: &[u8]) -> Vec<(i64, Bytes)> {
     let mut batches = Vec::new();
     while records.len() > STORED_FROM {
@@ -112,7 +112,7 @@ pub(crate) fn read(mut records: &[u8]) -> Vec<(i64, Bytes)> {
             break;
         }
         let batch = &records[..length];
-        assert_eq!(field(CRC_AT).expect("four bytes"), crc_of(batch), "a broken checksum");
+        assert_eq!(field(CRC_AT).expect("four bytes"), crc_of(batch), "wrong checksum");
         let base = i64::from_be_bytes(batch[..8].try_into().expect("eight bytes"));
         batches.push((base, Bytes::copy_from_slice(&batch[STORED_FROM..])));
         records = &records[length..];
@@ -120,7 +120,7 @@ pub(crate) fn read(mut records: &[u8]) -> Vec<(i64, Bytes)> {
     batches
 }
 
-/// What a reader must get of a batch that was produced.
+/// Returns the bytes that a reader must get of a produced batch.
 pub(crate) fn stored_bytes(batch: &Bytes) -> Bytes {
     batch.slice(STORED_FROM..)
 }

@@ -1,4 +1,4 @@
-//! A Kafka client of the barest kind: one socket, one request after the other or many at once.
+//! A minimal Kafka client: one socket, with sequential or pipelined requests.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -10,17 +10,17 @@ use kafka_protocol::protocol::{Encodable, Request, StrBytes};
 use odradek::wire::guard::decode_response;
 use odradek::wire::header::ResponseHeader;
 
-/// No answer is waited for longer than this.
+/// The maximum wait for a response.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What a peer does.
+/// What arrives from a peer.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// It answers: a frame without its length.
+    /// A frame without its length prefix.
     Frame(Bytes),
-    /// It closes the connection.
+    /// The end of the connection.
     Closed,
-    /// Neither, in the time given.
+    /// Neither within the given time.
     Timeout,
 }
 
@@ -39,25 +39,25 @@ impl Client {
         Self { stream, correlation_id: 0, client_id: "raw" }
     }
 
-    /// As [`Client::connect`], under another client id.
+    /// Connects like [`Client::connect`], with another client id.
     pub(crate) fn named(address: &str, client_id: &'static str) -> Self {
         Self { client_id, ..Self::connect(address) }
     }
 
-    /// Sends a request and reads its answer.
+    /// Sends a request and returns its response.
     pub(crate) fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
         let correlation_id = self.send(request, version);
         self.receive::<R>(correlation_id, version)
     }
 
-    /// Sends a request; the number that its answer must repeat.
+    /// Sends a request; returns the correlation id of its response.
     pub(crate) fn send<R: Request>(&mut self, request: &R, version: i16) -> i32 {
         let mut body = BytesMut::new();
         request.encode(&mut body, version).unwrap_or_else(|e| panic!("{} v{version}: {e}", R::KEY));
         self.send_body(R::KEY, version, &body)
     }
 
-    /// Sends a request whose body is given.
+    /// Sends a request with the given body.
     pub(crate) fn send_body(&mut self, key: i16, version: i16, body: &[u8]) -> i32 {
         self.correlation_id += 1;
         let frame = frame_of(self.client_id, key, version, self.correlation_id, body);
@@ -69,17 +69,17 @@ impl Client {
         self.stream.write_all(bytes).expect("the peer takes it");
     }
 
-    /// The next answer, which must be the one to that request.
+    /// Returns the next response, which must have the correlation id.
     pub(crate) fn receive<R: Request>(&mut self, correlation_id: i32, version: i16) -> R::Response {
         let frame = self.receive_frame(R::KEY, version);
         let header = ResponseHeader::parse(&frame, R::KEY, version).expect("a header");
-        assert_eq!(header.correlation_id, correlation_id, "answers come in order");
+        assert_eq!(header.correlation_id, correlation_id, "responses come in request order");
         let body = frame.slice(header.bytes..);
         let decoded = decode_response::<R>(version, body.clone());
         decoded.unwrap_or_else(|e| panic!("{} v{version}: {e}: {body:?}", R::KEY))
     }
 
-    /// As [`Client::receive`], of a peer that may take minutes.
+    /// Receives like [`Client::receive`], from a peer that may take minutes.
     pub(crate) fn receive_patiently<R: Request>(
         &mut self,
         correlation_id: i32,
@@ -89,7 +89,7 @@ impl Client {
         self.receive::<R>(correlation_id, version)
     }
 
-    /// The next frame, without its length.
+    /// Returns the next frame without its length prefix.
     pub(crate) fn receive_frame(&mut self, key: i16, version: i16) -> Bytes {
         let mut length = [0; 4];
         let read = self.stream.read_exact(&mut length);
@@ -99,7 +99,7 @@ impl Client {
         frame.into()
     }
 
-    /// The next frame, if it comes in time; `None` also when the peer closes the connection.
+    /// Returns the next frame if it arrives in time; `None` also if the peer closes the connection.
     pub(crate) fn frame_within(&mut self, time: Duration) -> Option<Bytes> {
         self.stream.set_read_timeout(Some(time)).expect("a limit");
         let mut length = [0; 4];
@@ -109,7 +109,7 @@ impl Client {
         Some(frame.into())
     }
 
-    /// What the peer does next, within a time.
+    /// Returns what arrives next within `time`.
     pub(crate) fn receive_within(&mut self, time: Duration) -> Received {
         self.stream.set_read_timeout(Some(time)).expect("a limit");
         let mut length = [0; 4];
@@ -126,22 +126,22 @@ impl Client {
         }
     }
 
-    /// As [`Client::send_bytes`], to a peer that may be gone.
+    /// Sends like [`Client::send_bytes`], to a peer that may be gone.
     pub(crate) fn try_send_bytes(&mut self, bytes: &[u8]) {
-        // What became of it is seen when listening.
+        // The outcome shows when the next frame is received.
         let _sent = self.stream.write_all(bytes);
     }
 
-    /// Whether the peer closes the connection without a word.
+    /// Returns whether the peer closes the connection without a response.
     pub(crate) fn is_closed(&mut self) -> bool {
         match self.stream.read(&mut [0; 1]) {
             Ok(0) => true,
-            Ok(_) => panic!("an answer where none is due"),
+            Ok(_) => panic!("unexpected response"),
             Err(error) => error.kind() == ErrorKind::ConnectionReset,
         }
     }
 
-    /// Whether nothing comes for so long.
+    /// Returns whether nothing arrives within `time`.
     pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).expect("a limit");
         let read = self.stream.read(&mut [0; 1]);
@@ -150,7 +150,7 @@ impl Client {
     }
 }
 
-/// A request as it lies on the wire.
+/// Returns an encoded request.
 pub(crate) fn frame(key: i16, version: i16, correlation_id: i32, body: &[u8]) -> Bytes {
     frame_of("raw", key, version, correlation_id, body)
 }

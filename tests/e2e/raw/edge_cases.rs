@@ -1,4 +1,4 @@
-//! Odd requests, of which no schema says what the answer is: ours is the stock broker's.
+//! Unusual requests for which no schema specifies the response: it must be that of a broker.
 
 use std::time::{Duration, Instant};
 
@@ -16,17 +16,21 @@ use super::requests::{
 };
 use super::{Topic, replica};
 
-/// A diskless and a classic topic with three batches of two records, asked alike.
-fn compare<T: PartialEq + std::fmt::Debug>(stem: &str, ask: impl Fn(&mut Client, Target<'_>) -> T) {
+/// Compares the responses for a diskless and a classic topic, each with three batches of two
+/// records.
+fn compare<T: PartialEq + std::fmt::Debug>(
+    stem: &str,
+    query: impl Fn(&mut Client, Target<'_>) -> T,
+) {
     let answers = [Topic::diskless(stem, 2), Topic::classic(stem, 1)].map(|topic| {
         let mut client = topic.client();
         for _ in 0..3 {
             append(&mut client, topic.partition(0), Batch::of(&["a", "b"]).bytes());
         }
-        ask(&mut client, topic.partition(0))
+        query(&mut client, topic.partition(0))
     });
     let [ours, theirs] = answers;
-    assert_eq!(ours, theirs, "ours, and the stock broker's");
+    assert_eq!(ours, theirs, "ours, and the broker's");
 }
 
 type Row = (i16, i64, i64, Vec<i64>);
@@ -58,9 +62,13 @@ fn unusual_fetches_match_a_broker() {
             one(first().with_partition_max_bytes(100)),
         ]
         .map(|request| {
-            let begun = Instant::now();
+            let started = Instant::now();
             let rows = rows(client, &request);
-            assert!(begun.elapsed() < Duration::from_secs(5), "{request:?}: {:?}", begun.elapsed());
+            assert!(
+                started.elapsed() < Duration::from_secs(5),
+                "{request:?}: {:?}",
+                started.elapsed()
+            );
             rows
         })
     });
@@ -79,7 +87,7 @@ fn unusual_list_offsets_match_a_broker() {
     });
 }
 
-/// A broker has the record at hand at once; that a store takes longer is no reason to deny it.
+/// A broker has appended the record before the timeout; a slower store is no reason for an error.
 #[test]
 fn produce_with_zero_timeout_matches_a_broker() {
     compare("odd-hurry", |client, at| {
@@ -91,32 +99,32 @@ fn produce_with_zero_timeout_matches_a_broker() {
     });
 }
 
-/// Answers of ours, of a broker edited and of a broker unread come in the order of the questions.
+/// Responses of the proxy, edited responses and forwarded responses come in request order.
 #[test]
 fn responses_of_one_connection_keep_request_order() {
     let topic = Topic::diskless("order", 1);
     let at = topic.partition(0);
     let mut client = topic.client();
-    let mut asked = Vec::new();
+    let mut requested = Vec::new();
     for n in 0..5 {
         let batch = Batch::of(&[&format!("{n}")]).bytes();
-        asked.push((ApiKey::Produce, 9, client.send(&produce(at, 9, -1, batch.clone()), 9)));
-        asked.push((ApiKey::Metadata, 12, client.send(&metadata(&[at.name]), 12)));
+        requested.push((ApiKey::Produce, 9, client.send(&produce(at, 9, -1, batch.clone()), 9)));
+        requested.push((ApiKey::Metadata, 12, client.send(&metadata(&[at.name]), 12)));
         client.send(&produce(at, 9, 0, batch), 9);
-        asked.push((ApiKey::ListGroups, 4, client.send(&ListGroupsRequest::default(), 4)));
+        requested.push((ApiKey::ListGroups, 4, client.send(&ListGroupsRequest::default(), 4)));
         let find = FindCoordinatorRequest::default().with_coordinator_keys(vec![text("g")]);
-        asked.push((ApiKey::FindCoordinator, 4, client.send(&find, 4)));
+        requested.push((ApiKey::FindCoordinator, 4, client.send(&find, 4)));
         let acls = DescribeAclsRequest::default()
             .with_resource_type_filter(1)
             .with_pattern_type_filter(1)
             .with_operation(1)
             .with_permission_type(1);
-        asked.push((ApiKey::DescribeAcls, 3, client.send(&acls, 3)));
+        requested.push((ApiKey::DescribeAcls, 3, client.send(&acls, 3)));
         let fetch = fetch_of(at, 12, vec![fetch_partition(0, 0)]);
-        asked.push((ApiKey::Fetch, 12, client.send(&fetch, 12)));
+        requested.push((ApiKey::Fetch, 12, client.send(&fetch, 12)));
     }
     let mut offsets = Vec::new();
-    for (key, version, correlation_id) in asked {
+    for (key, version, correlation_id) in requested {
         match key {
             ApiKey::Produce => {
                 let response = client.receive::<ProduceRequest>(correlation_id, version);
@@ -135,7 +143,7 @@ fn responses_of_one_connection_keep_request_order() {
     assert_eq!(offsets, [0, 2, 4, 6, 8], "with those between that wanted no answer");
 }
 
-/// More than the proxy keeps in mind at once, from a client that reads nothing until it is done.
+/// More requests than the proxy queues, from a client that reads nothing until all are sent.
 #[test]
 fn hundreds_of_pipelined_requests_are_answered() {
     const REQUESTS: i64 = 400;
@@ -155,7 +163,7 @@ fn hundreds_of_pipelined_requests_are_answered() {
 
 #[test]
 fn hidden_apis_close_the_connection() {
-    // Broker-only, and ShareFetch where no broker would answer it.
+    // An API between brokers, and ShareFetch on a node where no broker responds to it.
     for (address, key) in [(replica().broker(1), 56), (replica().node(0), 78)] {
         let mut client = Client::connect(&address);
         client.send_body(key, 1, &[0; 32]);

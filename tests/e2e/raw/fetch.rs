@@ -18,11 +18,11 @@ fn waiting_fetch_is_woken_by_a_produce_of_another_connection() {
         append(&mut writer, at, Batch::of(&["before"]).bytes());
         let request = fetch(at, 12, 1).with_max_wait_ms(20_000);
         let correlation_id = reader.send(&request, 12);
-        assert!(reader.is_silent_for(Duration::from_millis(300)), "nothing to give yet");
-        let begun = Instant::now();
+        assert!(reader.is_silent_for(Duration::from_millis(300)), "no records yet");
+        let started = Instant::now();
         append(&mut writer, at, Batch::of(&["after"]).bytes());
         let response = reader.receive::<FetchRequest>(correlation_id, 12);
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
         let records = fetched(&response).records.clone().expect("records");
         assert_eq!(read(&records)[0].0, 1);
     }
@@ -33,7 +33,7 @@ fn empty_fetch_waits_and_returns_empty_records() {
     let (ours, theirs) = (Topic::diskless("empty", 1), Topic::classic("empty", 1));
     for topic in [ours, theirs] {
         let mut client = topic.client();
-        let begun = Instant::now();
+        let started = Instant::now();
         for version in [4, 11, 12, 15] {
             let request = fetch(topic.partition(0), version, 0).with_max_wait_ms(150);
             let response = client.call(&request, version);
@@ -41,7 +41,11 @@ fn empty_fetch_waits_and_returns_empty_records() {
             let records = row.records.as_ref().expect("never null");
             assert_eq!((row.error_code, row.high_watermark, records.len()), (0, 0, 0));
         }
-        assert!(begun.elapsed() >= Duration::from_millis(600), "it waits: {:?}", begun.elapsed());
+        assert!(
+            started.elapsed() >= Duration::from_millis(600),
+            "it waits: {:?}",
+            started.elapsed()
+        );
     }
 }
 
@@ -52,14 +56,14 @@ fn offset_out_of_range_is_returned_at_once() {
         let mut client = topic.client();
         append(&mut client, topic.partition(0), Batch::of(&["a", "b"]).bytes());
         for offset in [3, 1 << 40, -1] {
-            let begun = Instant::now();
+            let started = Instant::now();
             let request = fetch(topic.partition(0), 12, offset).with_max_wait_ms(20_000);
             let response = client.call(&request, 12);
             let row = fetched(&response);
             assert_eq!(row.error_code, 1, "{offset} of {}", topic.name);
             let ends = (row.high_watermark, row.last_stable_offset, row.log_start_offset);
             assert_eq!(ends, (-1, -1, -1), "{offset} of {}", topic.name);
-            assert!(begun.elapsed() < Duration::from_secs(5));
+            assert!(started.elapsed() < Duration::from_secs(5));
         }
     }
 }
@@ -97,7 +101,7 @@ fn zero_max_bytes_still_returns_one_batch() {
     assert_eq!(batches(&response)[0], (0, 1), "the first partition always makes progress");
 }
 
-/// How many batches each partition gives.
+/// Returns the number of batches of each partition.
 fn batches(response: &FetchResponse) -> Vec<(i32, usize)> {
     let rows = response.responses.iter().flat_map(|topic| &topic.partitions);
     rows.map(|p| (p.partition_index, p.records.as_ref().map_or(0, |r| read(r).len()))).collect()
@@ -114,7 +118,7 @@ fn follower_fetches_are_rejected() {
     assert_eq!(fetched(&client.call(&new, 15)).error_code, 6);
 }
 
-/// The same steps on both, with the same answers.
+/// The same steps with a diskless and a classic topic have the same responses.
 #[test]
 fn fetch_sessions_follow_kip_227() {
     let (ours, theirs) = (Topic::diskless("session", 2), Topic::classic("session", 1));
@@ -136,7 +140,7 @@ fn session_steps(topic: &Topic, two: bool) {
     let id = full.session_id;
     assert!(id != 0, "{}: a session", topic.name);
 
-    // From any connection; what has not changed is left out.
+    // Sessions work from any connection, and omit unchanged partitions.
     let mut client = topic.client();
     let next = |epoch, partitions: Vec<_>| {
         let request = fetch_of(at, 12, partitions).with_session_id(id).with_session_epoch(epoch);
@@ -147,12 +151,12 @@ fn session_steps(topic: &Topic, two: bool) {
     };
     let moved = client.call(&next(1, vec![fetch_partition(0, 1)]), 12);
     assert_eq!((moved.error_code, moved.session_id), (0, id), "{}", topic.name);
-    assert_eq!(batches(&moved), [], "{}: nothing new", topic.name);
+    assert_eq!(batches(&moved), [], "{}: no new records", topic.name);
     append(&mut client, at, Batch::of(&["b"]).bytes());
     let unnamed = client.call(&next(2, vec![]), 12);
     assert_eq!(batches(&unnamed), [(0, 1)], "{}: remembered", topic.name);
 
-    // A wrong epoch ends nothing, an unknown session is none.
+    // A wrong epoch does not end the session; an unknown session does not exist.
     assert_eq!(client.call(&next(9, vec![]), 12).error_code, 71, "{}", topic.name);
     let other = next(1, vec![]).with_session_id(id ^ 0x55);
     assert_eq!(client.call(&other, 12).error_code, 70, "{}", topic.name);
@@ -163,7 +167,7 @@ fn session_steps(topic: &Topic, two: bool) {
     let response = client.call(&without, 12);
     assert_eq!((response.error_code, batches(&response)), (0, vec![]), "{}", topic.name);
     append(&mut client, at, Batch::of(&["c"]).bytes());
-    // A stock broker ends a session that has no partitions left.
+    // A broker ends a session without partitions.
     if two {
         let response = client.call(&next(4, vec![]), 12);
         assert_eq!((response.error_code, batches(&response)), (0, vec![]), "{}", topic.name);
@@ -178,10 +182,10 @@ fn unknown_partitions_do_not_end_the_wait() {
     let topic = Topic::diskless("absent", 1);
     let mut client = topic.client();
     let both = vec![fetch_partition(0, 0), fetch_partition(77, 0)];
-    let begun = Instant::now();
+    let started = Instant::now();
     let request = fetch_of(topic.partition(0), 12, both).with_max_wait_ms(300);
     let response = client.call(&request, 12);
     let rows = &response.responses[0].partitions;
     assert_eq!(rows.iter().map(|p| p.error_code).collect::<Vec<_>>(), [0, 3]);
-    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+    assert!(started.elapsed() >= Duration::from_millis(300), "{:?}", started.elapsed());
 }

@@ -1,4 +1,4 @@
-//! Ends and new beginnings of a replica.
+//! Shutdown, restart and start-up of a replica.
 
 use std::fs;
 use std::process::Command;
@@ -15,7 +15,7 @@ use testbed::process::wait_until;
 use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 use testbed::slow_s3::SlowS3;
 
-/// How long anything may take that is bound to happen.
+/// The maximum time for anything that must happen.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 fn topic_of(replica: &Replica) -> Topic {
@@ -23,8 +23,8 @@ fn topic_of(replica: &Replica) -> Topic {
     Topic::create(replica, &name, 1, &[])
 }
 
-/// Killed and started again on embedded backends, a replica knows its topics, offsets, producers
-/// and addresses; a fetch session is gone, and says so.
+/// After a kill and a restart with embedded backends, a replica has its topics, offsets, producers
+/// and addresses. Fetch sessions are lost, and reported as such.
 #[test]
 fn restarted_replica_resumes() {
     let mut replica = Replica::start(Backends::Embedded, "flush: {interval: 20ms}\n");
@@ -54,7 +54,7 @@ fn restarted_replica_resumes() {
 
 #[test]
 fn drain_answers_requests_in_flight() {
-    // So slow that the request is in flight when the signal comes.
+    // Slow enough that the request is in flight when the signal arrives.
     let slow = "flush: {interval: 1500ms, profile: cheap}\n";
     let mut replica = Replica::start(Backends::Embedded, slow);
     let topic = topic_of(&replica);
@@ -84,11 +84,11 @@ fn second_signal_exits_at_once() {
     replica.process().send_sigterm();
     let draining = || replica.process().log().contains("draining");
     wait_until("it drains", LIMIT, draining);
-    let begun = Instant::now();
+    let started = Instant::now();
     replica.process().send_sigterm();
-    assert!(client.is_closed(), "nobody waits for the store");
+    assert!(client.is_closed(), "the exit does not wait for the store");
     replica.wait_success(LIMIT);
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -104,10 +104,10 @@ fn invalid_configuration_reports_every_problem() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
         let output = command.arg(verb).arg(&file).output().expect("it runs");
         assert_eq!(output.status.code(), Some(78), "{verb}");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let outcome = String::from_utf8_lossy(&output.stderr).into_owned();
         let named = ["replika", "store", "coordinator", "bootstrapServers", "bootstrapPort"];
         for key in named.iter().chain(&["nodesPerZone", "flush.interval"]) {
-            assert!(said.contains(key), "{verb} does not name {key}:\n{said}");
+            assert!(outcome.contains(key), "{verb} does not name {key}:\n{outcome}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a peer sends can end its connection, never the process.
+//! Bytes from a peer can end its connection, but never the process.
 
 use std::fs;
 use std::time::Duration;
@@ -32,24 +32,24 @@ fn malformed_requests_close_only_their_connection() {
         ("two hundred million topics", 3, 4, &[0x0b, 0xeb, 0xc2, 0]),
         ("a negative count", 3, 1, &[0xff, 0xff, 0xff, 0xfe]),
         ("produce of many topics", 0, 9, &[0, 0, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f]),
-        ("produce of nothing", 0, 9, &[]),
+        ("an empty produce", 0, 9, &[]),
         ("fetch that ends", 1, 12, &[0xff; 5]),
         ("list offsets of many topics", 2, 6, &[0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 7]),
         ("create topics of many", 19, 5, &huge),
         ("a string that is not UTF-8", 3, 1, &[0, 0, 0, 1, 0, 2, 0xc3, 0x28]),
-        ("an api that nobody has", 999, 0, &[]),
+        ("an unknown api", 999, 0, &[]),
         ("an api between brokers", 6, 5, &[]),
-        ("a version that nobody has", 3, 99, &[]),
+        ("an unknown version", 3, 99, &[]),
         ("a version below all", 1, 0, &[]),
         ("a negative version", 18, -1, &[]),
     ];
     for address in endpoints() {
-        for (what, key, version, body) in bad {
+        for (label, key, version, body) in bad {
             let mut client = Client::connect(&address);
             client.send_bytes(&frame(*key, *version, 1, body));
-            assert!(client.is_closed(), "{what} at {address}");
+            assert!(client.is_closed(), "{label} at {address}");
         }
-        for (what, bytes) in [
+        for (label, bytes) in [
             ("HTTP", &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..]),
             ("TLS", &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]),
             ("a negative length", &[0xff; 8]),
@@ -60,13 +60,13 @@ fn malformed_requests_close_only_their_connection() {
         ] {
             let mut client = Client::connect(&address);
             client.send_bytes(bytes);
-            assert!(client.is_closed(), "{what} at {address}");
+            assert!(client.is_closed(), "{label} at {address}");
         }
         assert_serving(&address);
     }
 }
 
-/// As a broker does.
+/// Like at a broker.
 #[test]
 fn requests_before_a_malformed_frame_are_answered() {
     let topic = Topic::diskless("before-bad", 1);
@@ -86,7 +86,7 @@ fn announced_frame_length_reserves_no_memory() {
     let mut clients = Vec::new();
     for n in 0..PROMISES {
         let mut client = Client::connect(&endpoints()[n % 3]);
-        // A hundred million bytes, of which these are the first few.
+        // The first bytes of a frame of a hundred million.
         client.send_bytes(&100_000_000_i32.to_be_bytes());
         client.send_bytes(&frame(0, 9, 1, &[7; 1000])[4..]);
         clients.push(client);
@@ -97,12 +97,12 @@ fn announced_frame_length_reserves_no_memory() {
     endpoints().iter().for_each(|address| assert_serving(address));
 }
 
-/// Well-formed requests without sense, at everything that a node answers by itself: each gets an
-/// answer that can be read or none at all, and no handler panics.
+/// Well-formed random requests to every API that a node serves: each gets a decodable response or
+/// none, and no handler panics.
 #[test]
 fn random_requests_are_answered_or_rejected() {
     const DRAWS: u64 = 4;
-    // The names that the nonsense is made of exist, some as diskless topics.
+    // The names in the random requests exist, some as diskless topics.
     for (name, diskless) in [("a", "true"), ("ab", "true"), ("abc", "false")] {
         let topic = Topic::create(replica(), name, 1, &[("diskless.enable", diskless)]);
         append(&mut topic.client(), topic.partition(0), Batch::of(&["x"]).bytes());
@@ -118,7 +118,7 @@ fn random_requests_are_answered_or_rejected() {
             let body = message(Direction::Request, (key, version), 4, &mut choose);
             let mut client = Client::connect(&replica().node(0));
             client.send_body(key, version, &body);
-            // A fetch may want to wait for very long, a produce may want no answer.
+            // A fetch may request a long wait, and a produce may request no response.
             let patience = if key <= 1 { 150 } else { 10_000 };
             let Some(frame) = client.frame_within(Duration::from_millis(patience)) else {
                 refused += 1;
@@ -136,7 +136,7 @@ fn random_requests_are_answered_or_rejected() {
     assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
 }
 
-/// Draws small numbers most of the time, always the same for one seed.
+/// Returns mostly small numbers, always the same for one seed.
 pub(crate) fn random_choices(seed: u64) -> impl FnMut(usize) -> usize {
     let mut state = seed;
     move |n| {

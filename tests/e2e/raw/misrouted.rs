@@ -1,5 +1,5 @@
-//! Requests that reach the wrong kind of endpoint: answered so that the client asks for metadata
-//! anew, and nothing is stored.
+//! Requests at the wrong kind of endpoint: the response makes the client refresh its metadata, and
+//! nothing is stored.
 
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
@@ -35,9 +35,9 @@ fn broker_endpoints_do_not_lead_diskless_topics() {
         assert_eq!(codes(&mut client, at), [NOT_LEADER; 8], "at {address}");
         let silent = produce(at, 9, 0, Batch::of(&["lost"]).bytes());
         client.send(&silent, 9);
-        assert!(client.is_closed(), "acks=0 has no other way to hear of it");
+        assert!(client.is_closed(), "acks=0 has no other way to report it");
     }
-    assert_eq!(placeholder_end(&topic.name), 0, "nothing reached the brokers' own log");
+    assert_eq!(placeholder_end(&topic.name), 0, "the brokers' own log stays empty");
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn unknown_topics_are_reported_on_every_endpoint() {
     }
 }
 
-/// What each API that goes to a leader answers: Produce by name and id, Fetch by name and id,
-/// ListOffsets, OffsetForLeaderEpoch, DeleteRecords, DescribeProducers.
+/// Returns the error code of each API that is sent to a leader: Produce by name and id, Fetch by
+/// name and id, ListOffsets, OffsetForLeaderEpoch, DeleteRecords, DescribeProducers.
 pub(crate) fn codes(client: &mut Client, at: Target<'_>) -> [i16; 8] {
     let batch = Batch::of(&["lost"]).bytes();
     let by_name = produced(&client.call(&produce(at, 9, -1, batch.clone()), 9)).error_code;
@@ -102,7 +102,7 @@ pub(crate) fn codes(client: &mut Client, at: Target<'_>) -> [i16; 8] {
     [by_name, by_id, fetched_by_name, fetched_by_id, listed, epoch, deleted, described]
 }
 
-/// Where the log of partition 0 ends on the broker that holds it.
+/// Returns the log end offset of partition 0 on the broker that leads it.
 pub(super) fn placeholder_end(name: &str) -> i64 {
     let all = brokers();
     let mut client = Client::connect(&all[0]);

@@ -1,5 +1,5 @@
-//! Odradek on the wire: requests written by hand, answers read by hand, next to what a stock
-//! broker answers where that is the measure.
+//! The wire protocol: hand-written requests and decoded responses, compared with a broker's where a
+//! broker is the reference.
 
 mod addresses;
 mod admin_requests;
@@ -39,34 +39,34 @@ use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 pub(crate) const NODE_0: i32 = 1_000_000_000;
 const NODES: u16 = 4;
 
-/// The replica that most of these tests share; started once, killed with the binary.
+/// The replica that most of these tests share; started once, killed with the test binary.
 fn replica() -> &'static Replica {
     static REPLICA: OnceLock<Replica> = OnceLock::new();
-    // A profile that does not wait long for company: these tests ask one thing at a time.
+    // A short flush interval: these tests send one request at a time.
     REPLICA.get_or_init(|| Replica::start(Backends::Embedded, "flush: {interval: 20ms}\n"))
 }
 
-/// The addresses of the brokers themselves.
+/// Returns the addresses of the brokers themselves.
 fn brokers() -> Vec<String> {
     Testbed::get().kafka().bootstrap().split(',').map(str::to_owned).collect()
 }
 
-/// A topic of the shared replica, where its partitions are, and connections there.
+/// A topic, the leaders of its partitions, and connections to them.
 pub(crate) struct Topic {
     pub(crate) name: String,
     pub(crate) id: Uuid,
-    /// By partition.
+    /// Leaders by partition.
     pub(crate) leaders: BTreeMap<i32, i32>,
 }
 
 impl Topic {
-    /// A new topic that the YAML's pattern makes diskless.
+    /// Creates a topic that the YAML's pattern makes diskless.
     fn diskless(stem: &str, partitions: i32) -> Self {
         let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}{stem}"));
         Self::create(replica(), &name, partitions, &[])
     }
 
-    /// A new topic that no pattern names.
+    /// Creates a topic that matches no pattern.
     fn classic(stem: &str, partitions: i32) -> Self {
         let name = Testbed::get().unique(&format!("classic-{stem}"));
         Self::create(replica(), &name, partitions, &[])
@@ -86,15 +86,15 @@ impl Topic {
         Self::look_up(replica, name)
     }
 
-    /// As Metadata shows it, once every broker knows it with leaders for all partitions.
+    /// Looks a topic up in Metadata, once every broker knows it with leaders for all partitions.
     pub(crate) fn look_up(replica: &Replica, name: &str) -> Self {
-        let asked = requests::metadata(&[name]);
+        let requested = requests::metadata(&[name]);
         let endpoints = [1, 2, 3].map(|id| replica.broker(id));
         let mut clients = endpoints.map(|address| Client::connect(&address));
         let mut found = None;
         wait_until(name, LIMIT, || {
             let mut see = |client: &mut Client| {
-                let topic = client.call::<MetadataRequest>(&asked, 12).topics.remove(0);
+                let topic = client.call::<MetadataRequest>(&requested, 12).topics.remove(0);
                 let is_led = topic.error_code == 0
                     && !topic.partitions.is_empty()
                     && topic.partitions.iter().all(|p| p.error_code == 0 && p.leader_id.0 >= 0);
@@ -112,7 +112,7 @@ impl Topic {
         self.leaders[&0] >= NODE_0
     }
 
-    /// The endpoint that leads a partition.
+    /// Returns the endpoint that leads a partition.
     pub(crate) fn address(&self, replica: &Replica, partition: i32) -> String {
         let leader = self.leaders[&partition];
         let small = |id: i32| u16::try_from(id).expect("a small number");
@@ -122,7 +122,7 @@ impl Topic {
         }
     }
 
-    /// A connection to the leader of partition 0.
+    /// Connects to the leader of partition 0.
     fn client(&self) -> Client {
         Client::connect(&self.address(replica(), 0))
     }

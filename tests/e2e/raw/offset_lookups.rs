@@ -1,4 +1,4 @@
-//! Where a diskless log begins and ends, and where a point in time lies in it.
+//! Start offset, end offset and offsets by timestamp of a diskless log.
 
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
@@ -21,7 +21,7 @@ use super::requests::{
     topic_name,
 };
 
-/// Times of the batches: the second is the latest of all.
+/// Timestamps of the batches: the second is the latest.
 const TIMES: [i64; 3] = [1_000_000, 3_000_000, 2_000_000];
 
 #[test]
@@ -33,20 +33,20 @@ fn list_offsets_matches_a_broker() {
             append(&mut client, at, Batch::of(&["a", "b"]).at(time).bytes());
         }
         for version in 1..=10 {
-            let mut ask = |timestamp| {
+            let mut query = |timestamp| {
                 let response = client.call(&list_offsets(at, timestamp), version);
                 let row = &response.topics[0].partitions[0];
                 assert_eq!(row.error_code, 0, "{} v{version} {timestamp}", topic.name);
                 (row.timestamp, row.offset)
             };
-            assert_eq!(ask(EARLIEST), (-1, 0), "{} v{version}", topic.name);
-            assert_eq!(ask(LATEST), (-1, 6), "{} v{version}", topic.name);
-            assert_eq!(ask(0), (TIMES[0], 0), "{} v{version}", topic.name);
-            assert_eq!(ask(TIMES[0] + 1), (TIMES[0] + 1, 1), "{} v{version}", topic.name);
-            assert_eq!(ask(TIMES[0] + 2), (TIMES[1], 2), "{} v{version}", topic.name);
-            assert_eq!(ask(TIMES[1] + 2), (-1, -1), "later than all: {} v{version}", topic.name);
+            assert_eq!(query(EARLIEST), (-1, 0), "{} v{version}", topic.name);
+            assert_eq!(query(LATEST), (-1, 6), "{} v{version}", topic.name);
+            assert_eq!(query(0), (TIMES[0], 0), "{} v{version}", topic.name);
+            assert_eq!(query(TIMES[0] + 1), (TIMES[0] + 1, 1), "{} v{version}", topic.name);
+            assert_eq!(query(TIMES[0] + 2), (TIMES[1], 2), "{} v{version}", topic.name);
+            assert_eq!(query(TIMES[1] + 2), (-1, -1), "later than all: {} v{version}", topic.name);
             if version >= 7 {
-                assert_eq!(ask(MAX_TIMESTAMP), (TIMES[1] + 1, 3), "{} v{version}", topic.name);
+                assert_eq!(query(MAX_TIMESTAMP), (TIMES[1] + 1, 3), "{} v{version}", topic.name);
             }
         }
     }
@@ -99,10 +99,10 @@ fn every_leader_epoch_ends_at_the_high_watermark() {
                 .with_partition(0)
                 .with_current_leader_epoch(-1)
                 .with_leader_epoch(epoch);
-            let asked = OffsetForLeaderTopic::default()
+            let requested = OffsetForLeaderTopic::default()
                 .with_topic(topic_name(at.name))
                 .with_partitions(vec![partition]);
-            let mut request = OffsetForLeaderEpochRequest::default().with_topics(vec![asked]);
+            let mut request = OffsetForLeaderEpochRequest::default().with_topics(vec![requested]);
             if version >= 3 {
                 request.replica_id = BrokerId(-1);
             }

@@ -53,7 +53,7 @@ fn errors_are_reported_in_every_version() {
     }
 }
 
-/// What a stock broker says of a bad batch, we say too.
+/// Invalid batches get the error codes that a broker returns.
 #[test]
 fn invalid_batches_get_the_error_codes_of_a_broker() {
     let (ours, theirs) = (Topic::diskless("bad", 1), Topic::classic("bad", 1));
@@ -66,19 +66,19 @@ fn invalid_batches_get_the_error_codes_of_a_broker() {
         ("two batches", [&good[..], &good[..]].concat().into(), 87),
         ("too large", large, 10),
         ("half a batch", good.slice(..good.len() - 1), 87),
-        ("nothing", Bytes::new(), 87),
+        ("no bytes", Bytes::new(), 87),
         ("no such codec", Batch { attributes: 5, ..Batch::of(&["x"]) }.bytes(), -1),
         ("control", Batch { attributes: 0x20, ..Batch::of(&["x"]) }.bytes(), 87),
         ("no sequence", Batch::of(&["x"]).by(7, 0, -1).bytes(), 87),
-        ("a transaction of nobody", transactional, 53),
+        ("a transaction without an id", transactional, 53),
     ];
     for topic in [&ours, &theirs] {
         let mut client = topic.client();
-        for (what, records, code) in &cases {
+        for (label, records, code) in &cases {
             let response = client.call(&produce(topic.partition(0), 9, -1, records.clone()), 9);
             let row = produced(&response);
             let answer = (row.error_code, row.base_offset, row.log_append_time_ms);
-            assert_eq!(answer, (*code, -1, -1), "{what} to {}", topic.name);
+            assert_eq!(answer, (*code, -1, -1), "{label} to {}", topic.name);
         }
         assert_eq!(offset_of(&mut client, topic.partition(0), LATEST).offset, 0, "{}", topic.name);
     }
@@ -111,7 +111,7 @@ fn acks_behave_as_at_a_broker() {
         let response = client.call(&produce(at, 9, 1, batch.clone()), 9);
         assert_eq!((produced(&response).error_code, produced(&response).base_offset), (0, 0));
 
-        // No answer, and the next request's answer is the next on the wire.
+        // No response: the next response on the wire is that of the next request.
         client.send(&produce(at, 9, 0, batch.clone()), 9);
         assert_eq!(append(&mut client, at, batch.clone()), 2, "{}", topic.name);
 
@@ -148,14 +148,14 @@ fn pipelined_requests_are_answered_in_order_and_share_objects() {
         let value = format!("record {n}");
         assert!(bytes.windows(value.len()).any(|w| w == value.as_bytes()), "{value} at {offset}");
     }
-    // Other tests write at the same time: only objects that hold this topic's requests count.
+    // Other tests write at the same time: only objects that contain this topic's records count.
     let holds = |object: &Vec<u8>| object.windows(7).any(|w| w == b"record ");
     let objects = wal_objects(&replica().dir().join("store"));
     let new = objects.iter().filter(|o| !objects_before.contains(o) && holds(o)).count();
     assert!((1..REQUESTS as usize / 2).contains(&new), "{new} objects for {REQUESTS} requests");
 }
 
-/// The bytes of every WAL object below `dir`.
+/// Returns the bytes of every WAL object below `dir`.
 fn wal_objects(dir: &Path) -> Vec<Vec<u8>> {
     let mut objects = Vec::new();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -169,7 +169,7 @@ fn wal_objects(dir: &Path) -> Vec<Vec<u8>> {
     objects
 }
 
-/// The same steps on both, with the same answers.
+/// The same steps with a diskless and a classic topic have the same responses.
 #[test]
 fn idempotent_produce_matches_a_broker() {
     let (ours, theirs) = (Topic::diskless("idempotent", 1), Topic::classic("idempotent", 1));
@@ -206,7 +206,7 @@ pub(super) fn producer_id(client: &mut Client) -> i64 {
     let mut id = 0;
     wait_until("a producer id", LIMIT, || {
         let response = client.call(&request, 4);
-        // A broker that has none in stock asks for patience.
+        // A broker without reserved producer ids returns a retriable error.
         assert!([0, 14].contains(&response.error_code), "{response:?}");
         id = response.producer_id.0;
         response.error_code == 0

@@ -1,4 +1,4 @@
-//! Requests about one topic, in whatever version they are sent.
+//! Builders of requests for one topic, in any version.
 
 use bytes::Bytes;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
@@ -50,7 +50,7 @@ pub(crate) fn metadata(names: &[&str]) -> MetadataRequest {
         .with_allow_auto_topic_creation(false)
 }
 
-/// A name, or from the version on that speaks of ids, an id.
+/// A partition by name, or by id from the version on that uses ids.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub(crate) name: &'a str,
@@ -78,7 +78,7 @@ pub(crate) fn produced(response: &ProduceResponse) -> &PartitionProduceResponse 
     &response.responses[0].partition_responses[0]
 }
 
-/// Where the batch went.
+/// Appends a batch; returns its base offset.
 pub(crate) fn append(client: &mut Client, at: Target<'_>, records: Bytes) -> i64 {
     let response = client.call(&produce(at, 9, -1, records), 9);
     let row = produced(&response);
@@ -94,7 +94,7 @@ pub(crate) fn fetch_partition(partition: i32, offset: i64) -> FetchPartition {
         .with_partition_max_bytes(1 << 20)
 }
 
-/// Of one partition, without waiting.
+/// Returns a fetch of one partition that does not wait.
 pub(crate) fn fetch(at: Target<'_>, version: i16, offset: i64) -> FetchRequest {
     fetch_of(at, version, vec![fetch_partition(at.partition, offset)])
 }

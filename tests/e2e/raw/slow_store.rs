@@ -1,4 +1,4 @@
-//! Produce while the store misbehaves.
+//! Produce while the store is slow.
 
 use kafka_protocol::messages::ProduceRequest;
 
@@ -11,8 +11,8 @@ use testbed::Testbed;
 use testbed::replica::{DISKLESS_PREFIX, Replica};
 use testbed::slow_s3::SlowS3;
 
-/// A PUT that hangs is no affair of another connection, not even on the same partition; and once
-/// it lands, what it carried is there too, once.
+/// A hanging PUT does not delay another connection, not even on the same partition. Once it
+/// completes, its records are stored exactly once.
 #[test]
 fn hanging_upload_does_not_delay_other_connections() {
     let store = SlowS3::start(&["--put", "5/15"]);
@@ -29,11 +29,11 @@ fn hanging_upload_does_not_delay_other_connections() {
     let early = Batch::of(&["early"]).bytes();
     assert_eq!(append(&mut free, at, early.clone()), 0);
 
-    // Its answer is lost as well: what is asked again must not be there twice.
+    // The response of the store is lost as well: the repeated PUT must not duplicate the records.
     store.control("fault?operation=put&contains=/wal/&next=1&lost");
     let lost = Batch::of(&["lost"]).bytes();
     assert_eq!(append(&mut free, at, lost.clone()), 1);
-    // The first PUT of the stuck one hangs to the end; the second one beside it does not.
+    // The first PUT of the stuck connection hangs to the end; the hedged one does not.
     let response = stuck.receive::<ProduceRequest>(correlation_id, 9);
     assert_eq!((produced(&response).error_code, produced(&response).base_offset), (0, 2));
     assert_eq!(store.counter("put.hanging-before"), 1);

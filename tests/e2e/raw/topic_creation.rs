@@ -1,4 +1,4 @@
-//! Every way in which a topic becomes diskless, and what keeps it classic.
+//! Every way in which a new topic becomes diskless, and the reasons for which it stays classic.
 
 use std::process::Command;
 
@@ -75,8 +75,8 @@ fn invalid_diskless_topics_are_rejected_with_a_reason() {
         let message = refused.error_message.as_deref().unwrap_or_default();
         assert!(message.contains(reason), "{message}");
         assert_eq!((created.name.as_str(), created.error_code), (good.as_str(), 0));
-        let asked = client.call::<MetadataRequest>(&metadata(&[&bad]), 12);
-        assert_eq!(asked.topics[0].error_code, 3, "{bad} was not created");
+        let requested = client.call::<MetadataRequest>(&metadata(&[&bad]), 12);
+        assert_eq!(requested.topics[0].error_code, 3, "{bad} was not created");
     }
     let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}compacted"));
     let topic = Topic::create(replica(), &name, 1, &[compact]);
@@ -94,7 +94,7 @@ fn validate_only_binds_no_topic() {
     assert!(!Topic::create(replica(), &name, 1, &[]).is_diskless());
 }
 
-/// A topic of the time before: its replica begins after its records were written.
+/// A topic from before the replica was started: its records exist already.
 #[test]
 fn pattern_does_not_convert_a_topic_with_records() {
     let names = ["full", "empty"]
@@ -140,17 +140,17 @@ fn recreated_topic_has_an_empty_log() {
         };
         let response = Client::connect(&replica().bootstrap()).call(&request, version);
         assert_eq!(response.responses[0].error_code, 0);
-        // A broker that has not heard of the deletion yet makes it a matter of asking again.
+        // A broker that has not observed the deletion yet returns a retriable error.
         wait_until("the id is gone for good", LIMIT, || {
-            let gone = client.call(&fetch(topic.partition(0), 15, 0), 15);
-            let code = fetched(&gone).error_code;
+            let missing = client.call(&fetch(topic.partition(0), 15, 0), 15);
+            let code = fetched(&missing).error_code;
             assert!([100, 6].contains(&code), "{code}");
             code == 100
         });
         before = Some(topic.id);
     }
     let topic = Topic::create(replica(), &name, 1, &[("diskless.enable", "false")]);
-    assert!(!topic.is_diskless(), "the kind goes with the id, not with the name");
+    assert!(!topic.is_diskless(), "the topic type belongs to the id, not to the name");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn new_partitions_accept_records() {
     assert_eq!(client.call(&request, 3).results[0].error_code, 0);
     let mut leader = topic.client();
     let batch = Batch::of(&["x"]).bytes();
-    // Any node serves any partition, whether or not somebody asked for metadata meanwhile.
+    // Any node serves any partition, whether or not a client has requested metadata meanwhile.
     wait_until("the new partition is known", LIMIT, || {
         let request = produce(topic.partition(2), 9, -1, batch.clone());
         produced(&leader.call(&request, 9)).error_code == 0
@@ -201,8 +201,8 @@ fn topic_create_command_creates_a_diskless_topic() {
         command
     };
     let shape = ["--partitions", "3", "--replication-factor", "1", "--config", "retention.ms=1000"];
-    let said = run(&mut command(&shape));
-    assert!(said.contains(&name) && said.contains("3 partitions"), "{said}");
+    let output = run(&mut command(&shape));
+    assert!(output.contains(&name) && output.contains("3 partitions"), "{output}");
     let topic = Topic::look_up(replica(), &name);
     assert_eq!((topic.is_diskless(), topic.leaders.len()), (true, 3));
     assert!(topic.leaders.values().all(|leader| *leader >= NODE_0));

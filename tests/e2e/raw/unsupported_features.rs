@@ -1,4 +1,4 @@
-//! Requests that are let through unless they name a diskless topic.
+//! Requests that are forwarded unless they name a diskless topic.
 
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::{
@@ -14,7 +14,7 @@ use super::{Topic, replica};
 use testbed::Testbed;
 use testbed::process::wait_until;
 
-/// The endpoint that coordinates a transactional id or a group.
+/// Connects to the coordinator of a transactional id or a group.
 fn coordinator(key: &str, kind: i8) -> Client {
     let request = FindCoordinatorRequest::default().with_key(text(key)).with_key_type(kind);
     let mut address = String::new();

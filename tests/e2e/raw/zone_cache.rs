@@ -1,4 +1,5 @@
-//! The zone cache: replicas of one zone over one store and one Redis, and what the store sees.
+//! The zone cache: replicas of one zone over one store and one Redis, and the requests that the
+//! store receives.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -14,7 +15,7 @@ use testbed::process::wait_until;
 use testbed::replica::{DISKLESS_PREFIX, Replica};
 use testbed::slow_s3::SlowS3;
 
-/// Each acknowledged before the next one is sent, so each in an object of its own.
+/// Each batch is acknowledged before the next one is sent, so each is in an object of its own.
 const OBJECTS: u64 = 8;
 const CONSUMERS: usize = 3;
 
@@ -40,7 +41,7 @@ impl Member {
     }
 }
 
-/// An answer as it lies on the wire, to someone without a signature.
+/// Sends an unsigned HTTP request; returns the raw response.
 pub(crate) fn get(port: u16, path: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
     write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
@@ -50,17 +51,17 @@ pub(crate) fn get(port: u16, path: &str) -> String {
     answer
 }
 
-/// Waits until everyone has heard of everyone who is ready now.
+/// Waits until all members that are ready now have observed each other.
 fn wait_for_membership(members: &[&Member]) {
     let renewals = |member: &&Member| member.metric("odradek_lease_renewals_total");
     let before: Vec<_> = members.iter().map(renewals).collect();
     wait_until("every lease is renewed", LIMIT, || {
-        // The first one may have been under way already.
+        // The first renewal may have started earlier.
         members.iter().zip(&before).all(|(member, before)| renewals(member) >= before + 2)
     });
 }
 
-/// Consumers of every member read all at once; the GETs that it took.
+/// Reads with concurrent consumers at every member; returns the number of GETs.
 fn gets_of_reading(
     store: &SlowS3,
     topic: &Topic,
@@ -85,11 +86,11 @@ fn gets_of_reading(
     store.counter("get.calls") - before
 }
 
-/// Appends as many batches as there are to be objects; what is to be read of them.
-fn write(member: &Member, topic: &Topic, what: &str) -> Vec<(i64, bytes::Bytes)> {
+/// Appends one batch for each object; returns the expected records.
+fn write(member: &Member, topic: &Topic, label: &str) -> Vec<(i64, bytes::Bytes)> {
     let mut client = Client::connect(&topic.address(&member.replica, 0));
     let one = |n: u64| {
-        let batch = Batch::of(&[&format!("{what} {n}")]).bytes();
+        let batch = Batch::of(&[&format!("{label} {n}")]).bytes();
         (append(&mut client, topic.partition(0), batch.clone()), stored_bytes(&batch))
     };
     (0..OBJECTS).map(one).collect()
@@ -103,24 +104,24 @@ fn zone_cache_reads_each_object_once() {
     wait_for_membership(&[&a, &b, &c]);
     let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}zone"));
     let topic = Topic::create(&a.replica, &name, 1, &[]);
-    // What the others have not heard of a new topic yet, they would answer with an error.
+    // The other members would return an error for a topic that they have not observed yet.
     for member in [&b, &c] {
         Topic::look_up(&member.replica, &name);
     }
 
-    // The writer lives and remembers.
+    // The writer is alive and has the objects in memory.
     let written = write(&a, &topic, "remembered");
     assert_eq!(gets_of_reading(&store, &topic, &[&a, &b, &c], &written), 0);
     assert!(b.metric("odradek_store_gets_avoided_total") >= OBJECTS);
 
-    // Nobody has what came before and was read by nobody; the one that wrote it came back without.
+    // No member has the older objects: they were never read, and their writer has restarted.
     let written = write(&a, &topic, "forgotten");
     a.replica.restart();
     wait_for_membership(&[&a, &b, &c]);
     let gets = gets_of_reading(&store, &topic, &[&a, &b, &c], &written);
     assert!((1..=OBJECTS).contains(&gets), "{gets} GETs for {OBJECTS} objects");
 
-    // The owner dies, and nobody knows yet.
+    // The owner is killed, and the others have not noticed yet.
     let written = write(&c, &topic, "bereft");
     c.replica.kill9();
     let gets = gets_of_reading(&store, &topic, &[&a, &b], &written);
@@ -128,14 +129,14 @@ fn zone_cache_reads_each_object_once() {
     let written = write(&b, &topic, "afterwards");
     assert_eq!(gets_of_reading(&store, &topic, &[&a, &b], &written), 0);
 
-    // A stranger gets nothing.
+    // A request without a signature is rejected.
     for path in ["/", "/metrics", "/objects/0000000000000000-00000000-00000000?start=0&end=9"] {
         let answer = get(a.peer_port, path);
         assert!(answer.starts_with("HTTP/1.1 401 ") && answer.ends_with("\r\n\r\n"), "{answer}");
     }
 }
 
-/// Without the port there is no zone cache, and everything is as ever.
+/// Without `peers.bind` there is no zone cache, and replicas work as before.
 #[test]
 fn replicas_without_peers_read_the_store_directly() {
     let store = SlowS3::start(&["--put", "5/15"]);

@@ -1,4 +1,4 @@
-//! Record batches with every field at hand, so that each may lie by itself.
+//! Record batches with control over every field, so that each can be wrong by itself.
 
 use std::io::Write;
 
@@ -14,12 +14,12 @@ pub(super) const CODECS: [(&str, i16); 5] =
 pub(super) const APPEND_TIME: i16 = 8;
 pub(super) const TRANSACTIONAL: i16 = 0x10;
 pub(super) const CONTROL: i16 = 0x20;
-/// Where what the checksum covers begins, behind the checksum itself.
+/// Offset of the checksum; what it covers begins behind it.
 const CRC_AT: usize = 17;
 const ATTRIBUTES_AT: usize = 21;
 pub(super) const BASE_TIME: i64 = 1_700_000_000_000;
 
-/// A record; `length_lie` is added to its length, `extra` follows its last header.
+/// A record. `length_lie` is added to its length, and `extra` follows its last header.
 #[derive(Clone)]
 pub(super) struct RawRecord {
     pub(super) attributes: u8,
@@ -33,7 +33,7 @@ pub(super) struct RawRecord {
     pub(super) extra: Vec<u8>,
 }
 
-/// A record with a value, the `n`th of its batch.
+/// Returns the `n`th record of a batch, with a value.
 pub(super) fn raw_record(n: i64, value: &str) -> RawRecord {
     RawRecord {
         attributes: 0,
@@ -48,7 +48,7 @@ pub(super) fn raw_record(n: i64, value: &str) -> RawRecord {
     }
 }
 
-/// Three records: with all that a record can have, with nothing, and with a null header.
+/// Returns three records: with every field, with none, and with a null header.
 pub(super) fn three() -> Vec<RawRecord> {
     let key = Some(b"key".to_vec());
     let headers = vec![(b"h".to_vec(), Some(b"x".to_vec())), (b"n".to_vec(), None)];
@@ -73,7 +73,7 @@ fn nullable(out: &mut Vec<u8>, bytes: Option<&Vec<u8>>) {
     out.extend_from_slice(bytes.map_or(&[], Vec::as_slice));
 }
 
-/// Records as they lie before they are compressed.
+/// Returns encoded records before compression.
 pub(super) fn encoded(records: &[RawRecord]) -> Vec<u8> {
     let mut out = Vec::new();
     for record in records {
@@ -122,7 +122,7 @@ pub(super) fn compress(codec: i16, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A batch; `None` is what would be true.
+/// A batch; a field with `None` has its correct value.
 #[derive(Clone)]
 pub(super) struct RawBatch {
     pub(super) base_offset: i64,
@@ -136,9 +136,9 @@ pub(super) struct RawBatch {
     pub(super) producer: (i64, i16, i32),
     pub(super) count: Option<i32>,
     pub(super) records: Vec<RawRecord>,
-    /// Instead of the records, compressed or not.
+    /// Bytes that replace the records, compressed or not.
     pub(super) payload: Option<Vec<u8>>,
-    /// Before compression, behind the records.
+    /// Bytes that follow the records, before compression.
     pub(super) trailing: Vec<u8>,
 }
 
@@ -161,7 +161,7 @@ impl RawBatch {
         }
     }
 
-    /// Two records.
+    /// Returns a batch of two records.
     pub(super) fn two() -> Self {
         Self::of(vec![raw_record(0, "a"), raw_record(1, "b")])
     }
@@ -207,7 +207,7 @@ impl RawBatch {
     }
 }
 
-/// The checksum that a batch ought to have.
+/// Returns the correct checksum of a batch.
 pub(super) fn crc_of(batch: &[u8]) -> u32 {
     let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &batch[ATTRIBUTES_AT..]);
     u32::try_from(crc).expect("32 bits")

@@ -1,4 +1,4 @@
-//! The cells of the tables: each fault stands while three requests are in flight.
+//! The error code of each failure: each fault is active while three requests are in flight.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use testbed::slow_s3::SlowS3;
 const OFFSET: i16 = 0;
 const REQUEST_TIMED_OUT: i16 = 7;
 
-/// A replica and what lies below it.
+/// A replica with its store and Redis.
 struct Harness {
     store: SlowS3,
     redis: RedisProxy,
@@ -27,7 +27,7 @@ impl Harness {
     }
 }
 
-/// What stands while the cell is looked at.
+/// The fault that is active.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     Store(&'static str),
@@ -44,7 +44,7 @@ fn check(name: &str, fault: Fault, expected_code: i16) {
         }
         Fault::Redis(mode) => harness.redis.set(mode),
     }
-    // In flight together, on one connection.
+    // Pipelined on one connection.
     let mut client = producer.connect(&harness.replica);
     let sent: Vec<i32> = (1..4).map(|n| producer.send(&mut client, n)).collect();
     for (sequence, correlation_id) in (1..).zip(sent) {
@@ -61,7 +61,7 @@ fn check(name: &str, fault: Fault, expected_code: i16) {
     producer.check_log(&harness.replica, 6);
 }
 
-/// Side by side: most of the time is waiting.
+/// Runs the checks concurrently: most of the time is waiting.
 fn check_all(cells: &[(&str, Fault, i16)]) {
     std::thread::scope(|scope| {
         for (name, fault, expected_code) in cells {
@@ -74,7 +74,7 @@ fn check_all(cells: &[(&str, Fault, i16)]) {
 fn store_failures_map_to_produce_error_codes() {
     check_all(&[
         ("refused", Fault::Store("refuse"), REQUEST_TIMED_OUT),
-        ("told to slow down", Fault::Store("status=503&code=SlowDown"), REQUEST_TIMED_OUT),
+        ("throttled", Fault::Store("status=503&code=SlowDown"), REQUEST_TIMED_OUT),
         ("denied", Fault::Store("status=403&code=AccessDenied"), REQUEST_TIMED_OUT),
         ("timed out but happened", Fault::Store("hang-after=never"), REQUEST_TIMED_OUT),
         ("timed out and did not", Fault::Store("hang-before=never"), REQUEST_TIMED_OUT),

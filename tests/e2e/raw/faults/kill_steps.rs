@@ -1,5 +1,5 @@
-//! `kill -9` at each step of the pipeline, seen from outside; the producer goes on through another
-//! replica, while what the dead one sent may still arrive.
+//! `kill -9` at each step of the pipeline, observed from outside. The producer continues at another
+//! replica, while requests of the killed one may still arrive.
 
 use std::time::{Duration, Instant};
 
@@ -11,20 +11,20 @@ use testbed::redis_proxy::{Mode, RedisProxy};
 use testbed::replica::Replica;
 use testbed::slow_s3::SlowS3;
 
-/// Where the replica stands when it is killed.
+/// The step at which the replica is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// The batch waits for company.
+    /// The batch is in the open object.
     Open,
-    /// The PUT is on its way; it lands after the death.
+    /// The PUT is in flight, and completes after the kill.
     Uploading,
-    /// The object is there, and the replica does not know it.
+    /// The object is stored, and the replica does not know it.
     Uploaded,
-    /// The commit is on its way; it arrives after the death.
+    /// The commit is in flight, and arrives after the kill.
     Committing,
-    /// The commit happened, and the replica does not know it.
+    /// The commit is done, and the replica does not know it.
     Committed,
-    /// The producer has its answer.
+    /// The producer has the response.
     Answered,
 }
 
@@ -37,7 +37,7 @@ const STEPS: [Step; 6] = [
     Step::Answered,
 ];
 
-/// When what the dead replica had sent arrives.
+/// When the requests of the killed replica arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Arrives {
     BeforeTheRepetition,
@@ -52,7 +52,7 @@ struct Harness {
 }
 
 impl Harness {
-    /// Two replicas of one cluster and zone; only the victim's Redis can fail.
+    /// Starts two replicas of one cluster and zone; only the victim's Redis can fail.
     fn start(step: Step) -> Self {
         let store = SlowS3::start(&[]);
         let port = Testbed::get().redis().port();
@@ -91,7 +91,7 @@ impl Harness {
         }
     }
 
-    /// What the victim had sent goes on its way.
+    /// Lets the requests of the victim pass.
     fn release(&self) {
         self.store.control("lift");
         self.store.control("release");
@@ -106,7 +106,7 @@ fn check(step: Step, arrives: Arrives) {
     for sequence in 0..2 {
         assert_eq!(producer.write(&harness.other, sequence), i64::from(sequence));
     }
-    // With a patient victim, the next object is sealed an interval later.
+    // With a long flush interval, the next object is sealed an interval later.
     assert_eq!(producer.write(&harness.victim, 2), 2, "the victim serves");
     harness.arm(step);
     let mut client = producer.connect(&harness.victim);
@@ -119,7 +119,7 @@ fn check(step: Step, arrives: Arrives) {
     harness.wait_for(step);
     harness.victim.kill9();
     if step == Step::Uploading || step == Step::Uploaded {
-        // The other replica's PUTs are not to meet the rule.
+        // The fault must not affect the other replica's PUTs.
         harness.store.control("lift");
     }
     if arrives == Arrives::BeforeTheRepetition {
@@ -165,12 +165,12 @@ fn shutdown_commits_and_answers_buffered_requests_at_once() {
     let sent: Vec<i32> = (1..4).map(|sequence| producer.send(&mut client, sequence)).collect();
     harness.wait_for(Step::Open);
     let Harness { mut victim, other, store, .. } = harness;
-    let begun = Instant::now();
+    let started = Instant::now();
     victim.process().send_sigterm();
     for (correlation_id, at) in sent.into_iter().zip(1..) {
         assert_eq!(producer.receive(&mut client, correlation_id), (0, at));
     }
-    assert!(begun.elapsed() < Duration::from_secs(20), "its interval is 30 s");
+    assert!(started.elapsed() < Duration::from_secs(20), "its interval is 30 s");
     victim.wait_success(LIMIT);
     producer.check_log(&other, 4);
     assert_eq!(store.counter("put.in-flight"), 0);

@@ -1,5 +1,5 @@
-//! A slow store under full load: memory stays within its bounds, producers are told, and classic
-//! traffic goes on.
+//! A slow store under full load: memory stays within its bounds, producers are throttled, and
+//! classic traffic continues.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use testbed::replica::{DISKLESS_PREFIX, Replica};
 use testbed::slow_s3::SlowS3;
 
 const MIB: u64 = 1 << 20;
-/// `memory.requests` three times, `memory.cache`, and room for the process itself.
+/// `memory.requests` three times, `memory.cache`, and the memory of the process itself.
 const LIMIT_BYTES: u64 = (3 * 32 + 16 + 160) * MIB;
 const PRODUCERS: usize = 24;
 const PIPELINED: usize = 5;
@@ -25,7 +25,7 @@ const LASTS: Duration = Duration::from_secs(20);
 fn memory_stays_bounded_while_the_store_is_slow() {
     let store = SlowS3::start(&["--put", "1500/5000", "--keep-bytes", "64MiB"]);
     let small = "flush: {size: 4MiB}\nmemory: {requests: 32MiB, connection: 8MiB, cache: 16MiB}\n";
-    // Beyond its limit an allocation fails, and with it the process.
+    // Beyond the limit an allocation fails, and with it the process.
     let replica =
         Replica::start_limited(LIMIT_BYTES, &store.yaml(), &Testbed::get().redis().yaml(), small);
     let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}memory"));
@@ -59,27 +59,27 @@ fn memory_stays_bounded_while_the_store_is_slow() {
                 }
             });
         }
-        // Meanwhile, a classic topic through the same replica.
-        let begun = Instant::now();
+        // A classic topic through the same replica, at the same time.
+        let started = Instant::now();
         let mut client = Client::connect(&classic.address(&replica, 0));
         let mut classic_acks = 0;
-        while begun.elapsed() < LASTS {
+        while started.elapsed() < LASTS {
             let small = Batch::of(&["classic"]).bytes();
             assert_eq!(append(&mut client, classic.partition(0), small), classic_acks);
             classic_acks += 1;
             std::thread::sleep(Duration::from_millis(50));
         }
-        // Each is waited for; were it stuck behind the sick store there would be a handful.
+        // Each append is awaited; behind the slow store there would be only a few.
         assert!(classic_acks > 50, "{classic_acks} classic acks in {LASTS:?}");
         done.store(true, Ordering::Relaxed);
     });
     assert!(acked.load(Ordering::Relaxed) > PRODUCERS as u64, "it makes progress");
-    assert!(throttled.load(Ordering::Relaxed) > 0, "producers are told by throttle_time_ms");
+    assert!(throttled.load(Ordering::Relaxed) > 0, "producers are throttled by throttle_time_ms");
     let peak = peak_bytes(replica.id());
     assert!(peak < LIMIT_BYTES, "{} MiB at its peak", peak / MIB);
 }
 
-/// The most memory that the process has had at any time.
+/// Returns the peak memory of a process in bytes.
 pub(in crate::raw) fn peak_bytes(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it lives");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");

@@ -1,4 +1,4 @@
-//! A Redis that went back: refused and said so, until the right one is back.
+//! A Redis that lost recent metadata: requests are rejected until the newest metadata is restored.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ fn restored_old_metadata_is_rejected_until_the_newest_returns() {
     }
     let whole = redis.snapshot();
 
-    // A restart that kept everything: nobody notices but for a moment.
+    // A restart without loss causes only a short interruption.
     redis.restore(&whole);
     assert_eq!(producer.write(&replicas[1], 5), 5);
     let whole = redis.snapshot();
@@ -57,10 +57,10 @@ fn restored_old_metadata_is_rejected_until_the_newest_returns() {
         let sent = producer.send(&mut client, 6);
         assert_eq!(producer.receive(&mut client, sent), (56, -1), "retriable, and no offset");
     }
-    // Who was started since then knows no less.
+    // A replica that was started later detects the loss as well.
     replicas[1].kill9();
-    let said = |replica: &Replica| replica.log().matches("lost its metadata").count();
-    assert_eq!(said(&replicas[0]), 1, "once, not for each request");
+    let loss_reports = |replica: &Replica| replica.log().matches("lost its metadata").count();
+    assert_eq!(loss_reports(&replicas[0]), 1, "once, not for each request");
 
     redis.restore(&whole);
     wait_until("it is whole again", LIMIT, || is_ready(&replicas[0]));

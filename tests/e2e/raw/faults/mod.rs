@@ -1,5 +1,5 @@
-//! Produce while the store, Redis or the replica itself fails: one outcome for each failure
-//! (`docs/failure-modes.md`), and afterwards neither gap nor duplicate.
+//! Produce while the store, Redis or the replica fails: one outcome for each failure
+//! (`docs/failure-modes.md`), and neither gap nor duplicate afterwards.
 
 mod error_codes;
 mod kill_steps;
@@ -19,11 +19,11 @@ use testbed::replica::{DISKLESS_PREFIX, Replica};
 
 const VERSION: i16 = 9;
 
-/// An idempotent producer of one record a batch, which repeats what is not acknowledged.
+/// An idempotent producer of one record a batch, which repeats unacknowledged batches.
 struct Producer {
     topic: Topic,
     id: i64,
-    /// Waited for by each request, in milliseconds; a replica waits 5 s at least.
+    /// The timeout of each request, in milliseconds; a replica waits at least 5 s.
     timeout_ms: i32,
 }
 
@@ -38,7 +38,7 @@ impl Producer {
             .with_producer_id(ProducerId(-1))
             .with_producer_epoch(-1);
         let mut id = -1;
-        // A broker that has just started has no producer ids at hand yet.
+        // A broker that has just started has no producer ids yet.
         wait_until("a producer id", LIMIT, || {
             let given = client.call::<InitProducerIdRequest>(&init, 4);
             id = given.producer_id.0;
@@ -55,19 +55,19 @@ impl Producer {
         Batch::of(&[&format!("record {sequence}")]).by(self.id, 0, sequence).bytes()
     }
 
-    /// Sends without waiting; what its answer must repeat.
+    /// Sends without waiting; returns the correlation id of the response.
     fn send(&self, client: &mut Client, sequence: i32) -> i32 {
         let request = produce(self.topic.partition(0), VERSION, -1, self.batch(sequence));
         client.send(&request.with_timeout_ms(self.timeout_ms), VERSION)
     }
 
-    /// The error code and the offset of the next answer.
+    /// Returns the error code and the offset of the next response.
     fn receive(&self, client: &mut Client, correlation_id: i32) -> (i16, i64) {
         let response = client.receive::<ProduceRequest>(correlation_id, VERSION);
         (produced(&response).error_code, produced(&response).base_offset)
     }
 
-    /// Sends and repeats until it is acknowledged; the offset.
+    /// Sends until the batch is acknowledged; returns its offset.
     fn write(&self, replica: &Replica, sequence: i32) -> i64 {
         for _ in 0..20 {
             let mut client = self.connect(replica);
@@ -81,7 +81,7 @@ impl Producer {
         panic!("sequence {sequence} is never acknowledged")
     }
 
-    /// The log holds exactly the first so many records, each once, each where it was sent.
+    /// Checks that the log contains exactly the first `records` records, each once and in order.
     fn check_log(&self, replica: &Replica, records: i32) {
         let mut client = self.connect(replica);
         let response = client.call(&fetch(self.topic.partition(0), 12, 0), 12);

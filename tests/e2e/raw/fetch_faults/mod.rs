@@ -1,5 +1,5 @@
-//! Fetch while the store, Redis or the reader itself fails: what is there is served, what is not
-//! is a passing error, and nothing wrong is ever given.
+//! Fetch while the store, Redis or the reader fails: available records are returned, others fail
+//! with a retriable error, and wrong bytes are never returned.
 
 mod slow_readers;
 
@@ -24,7 +24,7 @@ const KAFKA_STORAGE_ERROR: i16 = 56;
 const LIMIT: Duration = Duration::from_secs(30);
 const RECORDS: usize = 4;
 
-/// A log whose writer is gone, so that every byte of it comes from the store.
+/// Fetches a log without its writer, so that every byte comes from the store.
 fn check(name: &str, rule: &str, expected_code: i16) {
     let store = SlowS3::start(&[]);
     let (coordinator, cluster) = (Testbed::get().redis().yaml(), Testbed::get().unique("reading"));
@@ -38,7 +38,7 @@ fn check(name: &str, rule: &str, expected_code: i16) {
     }
     let reader = Replica::start_of(&cluster, &store.yaml(), &coordinator, "");
     let mut client = Client::connect(&topic.address(&reader, 0));
-    let ask = |client: &mut Client| {
+    let query = |client: &mut Client| {
         let response = client.call(&fetch(topic.partition(0), 12, 0), 12);
         let row = fetched(&response);
         let ends = if row.error_code == NONE { (0, RECORDS as i64) } else { (-1, -1) };
@@ -49,15 +49,15 @@ fn check(name: &str, rule: &str, expected_code: i16) {
         (0..).zip(&batches).map(|(at, batch)| (at, stored_bytes(batch))).collect();
 
     store.control(&format!("fault?operation=get&contains=/wal/&{rule}"));
-    let begun = Instant::now();
-    let (code, records) = ask(&mut client);
+    let started = Instant::now();
+    let (code, records) = query(&mut client);
     assert_eq!(code, expected_code, "{name}");
     assert_eq!(records, expected[..if expected_code == NONE { RECORDS } else { 0 }], "{name}");
-    assert!(begun.elapsed() < LIMIT, "{name}: {:?}", begun.elapsed());
+    assert!(started.elapsed() < LIMIT, "{name}: {:?}", started.elapsed());
     store.control("lift");
     store.control("release");
-    // On the same connection, as a consumer does that retries.
-    wait_until(name, LIMIT, || ask(&mut client) == (NONE, expected.clone()));
+    // A consumer retries on the same connection.
+    wait_until(name, LIMIT, || query(&mut client) == (NONE, expected.clone()));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn store_failures_map_to_fetch_error_codes() {
     let cells = [
         ("gone", "status=404&code=NoSuchKey", KAFKA_STORAGE_ERROR),
         ("refused", "refuse", KAFKA_STORAGE_ERROR),
-        ("told to slow down", "status=503&code=SlowDown", KAFKA_STORAGE_ERROR),
+        ("throttled", "status=503&code=SlowDown", KAFKA_STORAGE_ERROR),
         ("denied", "status=403&code=AccessDenied", KAFKA_STORAGE_ERROR),
         ("truncated", "partial", KAFKA_STORAGE_ERROR),
         ("wrong bytes", "corrupt", KAFKA_STORAGE_ERROR),
@@ -82,8 +82,7 @@ fn store_failures_map_to_fetch_error_codes() {
     });
 }
 
-/// A reader's replica loses Redis; meanwhile records are written, and what the commit stream said
-/// of them is gone when it is back.
+/// The reader's replica loses Redis; meanwhile records are written, and their events are lost.
 #[test]
 fn gap_in_the_commit_stream_loses_no_records() {
     let store = SlowS3::start(&[]);
@@ -112,8 +111,7 @@ fn gap_in_the_commit_stream_loses_no_records() {
     for offset in 1..4 {
         assert_eq!(append(&mut produces, at, batch.clone()), offset);
     }
-    // What the reader knows is served all the while, and where it knows nothing it says nothing
-    // wrong.
+    // The reader serves what it has cached, and otherwise returns no wrong records.
     assert_eq!(give(&mut reads, 0, 0), (NONE, vec![(0, stored_bytes(&batch))]));
     let (code, records) = give(&mut reads, 1, 0);
     assert!(records.is_empty() && [NONE, KAFKA_STORAGE_ERROR].contains(&code), "{code}");
@@ -124,19 +122,19 @@ fn gap_in_the_commit_stream_loses_no_records() {
         redis_call(redis.port(), &["XTRIM", &key, "MAXLEN", "0"]);
     }
 
-    // Asked while it is still cut off, answered by what is found when it is not.
+    // The request is sent while Redis is unreachable, and answered with what is found afterwards.
     let waiting = fetch(at, 12, 1).with_max_wait_ms(25_000);
     let correlation_id = reads.send(&waiting, 12);
     std::thread::sleep(Duration::from_secs(1));
-    let begun = Instant::now();
+    let started = Instant::now();
     proxy.set(Mode::Pass);
     let response = reads.receive::<FetchRequest>(correlation_id, 12);
     let row = fetched(&response);
     let records = row.records.as_ref().map(|r| read(r)).unwrap_or_default();
     let all: Vec<_> = (1..4).map(|offset| (offset, stored_bytes(&batch))).collect();
     assert_eq!((row.error_code, records), (NONE, all));
-    assert!(begun.elapsed() < Duration::from_secs(15), "found, not waited for");
-    // And what comes now wakes it as ever.
+    assert!(started.elapsed() < Duration::from_secs(15), "found, not waited for");
+    // New records wake the reader as usual.
     let correlation_id = reads.send(&fetch(at, 12, 4).with_max_wait_ms(25_000), 12);
     assert_eq!(append(&mut produces, at, batch.clone()), 4);
     let response = reads.receive::<FetchRequest>(correlation_id, 12);

@@ -1,4 +1,4 @@
-//! Readers that ask for much and take nothing.
+//! Readers that request much and receive nothing.
 
 use std::time::Duration;
 
@@ -15,14 +15,16 @@ use testbed::replica::{DISKLESS_PREFIX, Replica};
 use testbed::slow_s3::SlowS3;
 
 const MIB: u64 = 1 << 20;
-/// `memory.requests` three times, `memory.cache`, `memory.responses`, and room for the process.
+/// `memory.requests` three times, `memory.cache`, `memory.responses`, and the memory of the process
+/// itself.
 const LIMIT_BYTES: u64 = (3 * 16 + 16 + 32 + 160) * MIB;
-/// Together they ask for twenty times what the process may have.
+/// Together they request twenty times the memory limit.
 const STUCK: usize = 40;
 const PIPELINED: usize = 8;
 const LOG_MIB: usize = 16;
 
-/// Memory is flat, those who read are served, and who sleeps gets everything when it wakes.
+/// Memory stays bounded, active readers are served, and stalled readers get everything once they
+/// continue.
 #[test]
 fn stalled_readers_hold_no_memory() {
     let store = SlowS3::start(&[]);
@@ -43,17 +45,17 @@ fn stalled_readers_hold_no_memory() {
     everything.topics[0].partitions[0].partition_max_bytes = 50 << 20;
     let mut stuck: Vec<Client> =
         (0..STUCK).map(|_| Client::connect(&topic.address(&replica, 0))).collect();
-    let asked: Vec<Vec<i32>> = stuck
+    let requested: Vec<Vec<i32>> = stuck
         .iter_mut()
         .map(|client| (0..PIPELINED).map(|_| client.send(&everything, 12)).collect())
         .collect();
 
-    // Somebody who writes and reads meanwhile.
+    // A client that writes and reads at the same time.
     let mut client = Client::connect(&topic.address(&replica, 1));
     for offset in 0..20 {
         let record = Batch::of(&[&format!("record {offset}")]).bytes();
         assert_eq!(append(&mut client, small, record.clone()), offset);
-        // Where room for answers is scarce a fetch may end empty, and is asked again.
+        // If memory for responses is scarce, a fetch may be empty and is repeated.
         wait_until("the record is read", Duration::from_secs(10), || {
             let response = client.call(&fetch(small, 12, offset), 12);
             let records = fetched(&response).records.as_ref().map(|r| read(r)).unwrap_or_default();
@@ -65,9 +67,9 @@ fn stalled_readers_hold_no_memory() {
         });
         std::thread::sleep(Duration::from_millis(200));
     }
-    // A few wake up.
-    for (client, asked) in stuck.iter_mut().zip(asked).step_by(STUCK / 4) {
-        for correlation_id in asked {
+    // Some stalled readers continue.
+    for (client, requested) in stuck.iter_mut().zip(requested).step_by(STUCK / 4) {
+        for correlation_id in requested {
             let response = client.receive::<FetchRequest>(correlation_id, 12);
             let records = fetched(&response).records.as_ref().map(|r| read(r)).unwrap_or_default();
             assert!(!records.is_empty() && records == log[..records.len()], "each in its place");

@@ -1,4 +1,4 @@
-//! DeleteRecords, and what is left afterwards.
+//! DeleteRecords, and the records that remain.
 
 use super::Findings;
 use super::request_builders::{deletion, fetch, positions};
@@ -13,12 +13,12 @@ pub(super) fn run(findings: &mut Findings) {
     }
 }
 
-/// What it is about, and the partitions with their offsets.
+/// A label, and the partitions with their offsets.
 type Step = (&'static str, &'static [(TopicRef, i32, i64)]);
 
 fn steps(findings: &mut Findings, sides: &mut SideBySide, version: i16) {
     let steps: [Step; 19] = [
-        ("nothing", &[]),
+        ("no partitions", &[]),
         ("from the start", &[(TopicRef::Main, 0, 0)]),
         ("in mid-batch", &[(TopicRef::Main, 0, 4)]),
         ("the same again", &[(TopicRef::Main, 0, 4)]),
@@ -44,16 +44,16 @@ fn steps(findings: &mut Findings, sides: &mut SideBySide, version: i16) {
         ("all but one", &[(TopicRef::Main, 0, 29), (TopicRef::Main, 3, 50)]),
         ("all", &[(TopicRef::Main, 0, -1), (TopicRef::Main, 2, 16)]),
     ];
-    for (what, parts) in steps {
-        findings.ask(sides, what, version, |side| deletion(side, parts));
+    for (label, parts) in steps {
+        findings.query(sides, label, version, |side| deletion(side, parts));
         let of = |time| [0, 1, 2, 3, 4].map(|index| (TopicRef::Main, index, time));
         for time in [-1, -2, -4, 0] {
-            let what = format!("{what} at {version}: offsets of {time}");
-            findings.ask(sides, &what, 8, |side| positions(side, &of(time)));
+            let label = format!("{label} at {version}: offsets of {time}");
+            findings.query(sides, &label, 8, |side| positions(side, &of(time)));
         }
         for offset in [0, 1, 4, 6, 29, 30] {
-            let what = format!("{what} at {version}: fetched from {offset}");
-            findings.ask(sides, &what, 12, |side| fetch(side, 12, &of(offset)));
+            let label = format!("{label} at {version}: fetched from {offset}");
+            findings.query(sides, &label, 12, |side| fetch(side, 12, &of(offset)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Answers as text that can be compared.
+//! Responses as comparable text.
 
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{
@@ -13,7 +13,7 @@ use super::side_by_side::Side;
 pub(super) trait Describe {
     fn describe(&self, side: &Side) -> String;
 
-    /// The fetch session that was given, if the answer has one.
+    /// The fetch session of the response, if it has one.
     fn session(&self) -> Option<i32> {
         None
     }
@@ -75,7 +75,8 @@ fn fetched(row: &PartitionData) -> String {
     )
 }
 
-/// First and next offset, and a text, of every whole batch: a broker cuts the last one.
+/// Returns the first and next offset of every whole batch, and its description. A broker may cut
+/// the last batch.
 pub(super) fn batches(mut rest: &[u8]) -> Vec<(i64, i64, String)> {
     let mut seen = Vec::new();
     while rest.len() >= 61 {
@@ -90,7 +91,7 @@ pub(super) fn batches(mut rest: &[u8]) -> Vec<(i64, i64, String)> {
     seen
 }
 
-/// Rows in the order of topics and partitions: a broker's order is accidental.
+/// Returns the rows in the order of topics and partitions: a broker's order is accidental.
 fn sorted(throttle_ms: i32, mut rows: Vec<(String, i32, String)>) -> String {
     rows.sort();
     let rows: Vec<_> =
@@ -103,11 +104,11 @@ impl Describe for ListOffsetsResponse {
         let mut rows = Vec::new();
         for topic in &self.topics {
             rows.extend(topic.partitions.iter().map(|row| {
-                let said = format!(
+                let outcome = format!(
                     "code {} offset {} time {} epoch {}",
                     row.error_code, row.offset, row.timestamp, row.leader_epoch
                 );
-                (side.role(&topic.name, Uuid::nil()), row.partition_index, said)
+                (side.role(&topic.name, Uuid::nil()), row.partition_index, outcome)
             }));
         }
         sorted(self.throttle_time_ms, rows)
@@ -119,11 +120,11 @@ impl Describe for OffsetForLeaderEpochResponse {
         let mut rows = Vec::new();
         for topic in &self.topics {
             rows.extend(topic.partitions.iter().map(|row| {
-                let said = format!(
+                let outcome = format!(
                     "code {} epoch {} end {}",
                     row.error_code, row.leader_epoch, row.end_offset
                 );
-                (side.role(&topic.topic, Uuid::nil()), row.partition, said)
+                (side.role(&topic.topic, Uuid::nil()), row.partition, outcome)
             }));
         }
         sorted(self.throttle_time_ms, rows)
@@ -151,8 +152,8 @@ impl Describe for DescribeProducersResponse {
                     })
                     .collect();
                 producers.sort();
-                let said = format!("code {} [{}]", row.error_code, producers.join(", "));
-                (side.role(&topic.name, Uuid::nil()), row.partition_index, said)
+                let outcome = format!("code {} [{}]", row.error_code, producers.join(", "));
+                (side.role(&topic.name, Uuid::nil()), row.partition_index, outcome)
             }));
         }
         sorted(self.throttle_time_ms, rows)
@@ -164,8 +165,8 @@ impl Describe for DeleteRecordsResponse {
         let mut rows = Vec::new();
         for topic in &self.topics {
             rows.extend(topic.partitions.iter().map(|row| {
-                let said = format!("code {} start {}", row.error_code, row.low_watermark);
-                (side.role(&topic.name, Uuid::nil()), row.partition_index, said)
+                let outcome = format!("code {} start {}", row.error_code, row.low_watermark);
+                (side.role(&topic.name, Uuid::nil()), row.partition_index, outcome)
             }));
         }
         sorted(self.throttle_time_ms, rows)

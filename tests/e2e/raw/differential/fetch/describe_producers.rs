@@ -11,14 +11,14 @@ use crate::raw::requests::topic_name;
 
 pub(super) fn run(findings: &mut Findings) {
     let mut sides = SideBySide::new("producers", 5, &[]);
-    ask(findings, &mut sides, "nobody yet");
+    query(findings, &mut sides, "no producers yet");
     let of = |id, epoch, sequence, time| {
         RawBatch::of(vec![raw_record(0, "a"), raw_record(1, "b"), raw_record(2, "c")])
             .by(id, epoch, sequence)
             .at(time)
             .bytes()
     };
-    for (what, partition, batch) in [
+    for (label, partition, batch) in [
         ("one", 0, of(7, 0, 0, 1_000)),
         ("on", 0, of(7, 0, 3, 5_000)),
         ("an earlier time", 0, of(7, 0, 6, 2_000)),
@@ -31,27 +31,27 @@ pub(super) fn run(findings: &mut Findings) {
         ("no producer", 3, RawBatch::two().bytes()),
     ] {
         sides.append(TopicRef::Main, partition, &batch);
-        ask(findings, &mut sides, what);
+        query(findings, &mut sides, label);
     }
     for side in sides.each() {
         let request = deletion(side, &[(TopicRef::Main, 0, -1)]);
         side.client.call(&request, 2);
     }
-    ask(findings, &mut sides, "deleted");
+    query(findings, &mut sides, "deleted");
 }
 
-fn ask(findings: &mut Findings, sides: &mut SideBySide, what: &str) {
+fn query(findings: &mut Findings, sides: &mut SideBySide, label: &str) {
     let parts = [
         (TopicRef::Main, vec![0, 1, 2, 3, 4, 77, -1]),
         (TopicRef::Unknown, vec![0]),
         (TopicRef::Zero, vec![0]),
         (TopicRef::Illegal, vec![0]),
     ];
-    findings.ask(sides, what, 0, |side| request(side, &parts));
-    findings.ask(sides, &format!("{what}, twice"), 0, |side| {
+    findings.query(sides, label, 0, |side| request(side, &parts));
+    findings.query(sides, &format!("{label}, twice"), 0, |side| {
         request(side, &[(TopicRef::Main, vec![0, 0])])
     });
-    findings.ask(sides, &format!("{what}, nothing"), 0, |side| request(side, &[]));
+    findings.query(sides, &format!("{label}, nothing"), 0, |side| request(side, &[]));
 }
 
 fn request(side: &Side, parts: &[(TopicRef, Vec<i32>)]) -> DescribeProducersRequest {

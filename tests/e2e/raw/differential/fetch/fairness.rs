@@ -1,4 +1,4 @@
-//! Many partitions that lag behind, under a budget for a few: in which order they are served.
+//! The order in which many lagging partitions are served under a small limit.
 
 use std::collections::BTreeMap;
 
@@ -24,26 +24,27 @@ pub(super) fn run(findings: &mut Findings) {
         }
     }
     let size = i32::try_from(one.len()).expect("small");
-    for (what, partition_bytes, bytes) in [
+    for (label, partition_bytes, bytes) in [
         ("one each, three in all", size, 3 * size),
         ("one each, a bit more than three", size, 3 * size + 10),
         ("all, a bit more than three", 1 << 20, 3 * size + 10),
         ("two each, seven", 2 * size, 7 * size),
         ("less than one", 10, 10),
-        ("nothing", 0, 0),
+        ("zero bytes", 0, 0),
     ] {
         for moves in [true, false] {
             let [ours, theirs] = [&mut sides.ours, &mut sides.theirs]
                 .map(|side| rounds(side, partition_bytes, bytes, moves));
             let how = if moves { "reading on" } else { "staying" };
             for (round, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
-                findings.compare(sides.name, &format!("{what}, {how}, {round}"), ours, theirs);
+                findings.compare(sides.name, &format!("{label}, {how}, {round}"), ours, theirs);
             }
         }
     }
 }
 
-/// Who gives what in each round of a session; whoever gave is read on, or asked again.
+/// Returns which partitions have records in each round of a session. Partitions with records are
+/// read further; the others are requested again.
 fn rounds(side: &mut Side, partition_bytes: i32, bytes: i32, moves: bool) -> Vec<String> {
     const ROUNDS: i32 = 60;
     let part =

@@ -15,33 +15,34 @@ pub(super) fn run(findings: &mut Findings) {
     fill(&mut sides);
     for version in 2..=4 {
         let parts = [0, 1, 2, 4, 77].map(|index| (TopicRef::Main, index));
-        let mut ask = |current, epoch| {
-            let what = format!("epoch {epoch} of {current}");
-            findings.ask(&mut sides, &what, version, |side| {
+        let mut query = |current, epoch| {
+            let label = format!("epoch {epoch} of {current}");
+            findings.query(&mut sides, &label, version, |side| {
                 request(side, version, &parts, current, epoch, -1)
             });
         };
         for epoch in [i32::MIN, -2, -1, 0, 1, i32::MAX] {
-            ask(-1, epoch);
-            ask(0, epoch);
+            query(-1, epoch);
+            query(0, epoch);
         }
         for current in [-2, 1, i32::MAX] {
-            ask(current, 0);
+            query(current, 0);
         }
-        let odd = [
+        let unusual = [
             (TopicRef::Main, -1),
             (TopicRef::Unknown, 0),
             (TopicRef::Zero, 0),
             (TopicRef::Illegal, 0),
         ];
-        findings
-            .ask(&mut sides, "odd names", version, |side| request(side, version, &odd, -1, 0, -1));
+        findings.query(&mut sides, "unusual names", version, |side| {
+            request(side, version, &unusual, -1, 0, -1)
+        });
         let twice = [(TopicRef::Main, 0), (TopicRef::Main, 0), (TopicRef::Second, 0)];
         findings
-            .ask(&mut sides, "twice", version, |side| request(side, version, &twice, -1, 0, -1));
+            .query(&mut sides, "twice", version, |side| request(side, version, &twice, -1, 0, -1));
         for replica in [-3, -2, 0, 1, 77] {
             if version >= 3 {
-                findings.ask(&mut sides, &format!("replica {replica}"), version, |side| {
+                findings.query(&mut sides, &format!("replica {replica}"), version, |side| {
                     request(side, version, &twice[1..], -1, 0, replica)
                 });
             }

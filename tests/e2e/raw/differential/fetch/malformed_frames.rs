@@ -1,4 +1,4 @@
-//! Frames that are cut, padded, or lie of their counts.
+//! Frames that are truncated, padded, or have wrong counts.
 
 use super::super::frame_edits::{Edit, cut, halve, pad};
 use super::Findings;
@@ -17,8 +17,8 @@ const CUTS: &[(&str, Edit)] = &[
     ("version 99", |f| version(f, 99)),
 ];
 
-/// What a count is made of, by where it lies behind the header: client id "raw", and from flexible
-/// versions on a byte of tags.
+/// Edits of the topic count, which follows the header: client id "raw", and from flexible versions
+/// on a byte of tags.
 const COUNTS: &[(&str, Edit)] = &[
     ("no count", |f| count(f, 0)),
     ("two", |f| count(f, 2)),
@@ -31,27 +31,27 @@ pub(super) fn run(findings: &mut Findings) {
     let mut sides = SideBySide::new("frames", 5, &[]);
     fill(&mut sides);
     let parts = [(TopicRef::Main, 0, 0)];
-    for (what, edit) in CUTS {
+    for (label, edit) in CUTS {
         for version in [4, 7, 11, 12, 13, 15] {
-            let what = format!("fetch: {what}");
+            let label = format!("fetch: {label}");
             let build = |side: &_| fetch(side, version, &parts);
-            findings.ask_edited(&mut sides, &what, version, build, Some(*edit));
+            findings.query_edited(&mut sides, &label, version, build, Some(*edit));
         }
         for version in [1, 2, 5, 6, 10] {
-            let what = format!("list: {what}");
+            let label = format!("list: {label}");
             let build = |side: &_| positions(side, &parts);
-            findings.ask_edited(&mut sides, &what, version, build, Some(*edit));
+            findings.query_edited(&mut sides, &label, version, build, Some(*edit));
         }
     }
-    for (what, edit) in COUNTS {
+    for (label, edit) in COUNTS {
         for version in [4, 6] {
-            let what = format!("fetch: {what}");
+            let label = format!("fetch: {label}");
             let build = |side: &_| fetch(side, version, &parts);
-            findings.ask_edited(&mut sides, &what, version, build, Some(*edit));
+            findings.query_edited(&mut sides, &label, version, build, Some(*edit));
         }
-        let what = format!("list: {what}");
+        let label = format!("list: {label}");
         let build = |side: &_| positions(side, &parts);
-        findings.ask_edited(&mut sides, &what, 1, build, Some(*edit));
+        findings.query_edited(&mut sides, &label, 1, build, Some(*edit));
     }
 }
 
@@ -60,7 +60,7 @@ fn version(mut frame: Vec<u8>, version: i16) -> Vec<u8> {
     frame
 }
 
-/// The count of topics, which is the first 1 of four bytes that the name's length follows.
+/// Sets the count of topics: the first 1 of four bytes before the name's length.
 fn count(mut frame: Vec<u8>, count: i32) -> Vec<u8> {
     let at = frame.windows(5).rposition(|w| w == [0, 0, 0, 1, 0]).expect("a count");
     let first = frame.windows(5).position(|w| w == [0, 0, 0, 1, 0]).unwrap_or(at);

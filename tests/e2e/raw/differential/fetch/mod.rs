@@ -1,8 +1,6 @@
-//! One stream of Fetch requests and lookups, sent to classic topics at their broker and to
-//! diskless ones with the same content through us: the answers are equal.
-//!
-//! Where they differ on purpose, [`expected::EXPECTED_DIFFERENCES`] says so with both answers; `docs/protocol.md`
-//! has the reasons. Any other difference fails, and so does a listed one that is gone.
+//! The same Fetch requests and lookups, sent to classic topics at their broker and to diskless
+//! topics with the same content through a replica: the responses are equal, except for
+//! [`EXPECTED_DIFFERENCES`].
 
 mod delete_records;
 mod describe;
@@ -29,7 +27,7 @@ use describe::Describe;
 use expected_differences::EXPECTED_DIFFERENCES;
 use side_by_side::{Side, SideBySide};
 
-/// What was found, and which of the expected differences were seen.
+/// The differences that were found, and the expected ones that occurred.
 #[derive(Default)]
 struct Findings {
     differences: String,
@@ -58,13 +56,13 @@ fn fetches_and_lookups_match_a_broker() {
     for expected in
         EXPECTED_DIFFERENCES.iter().filter(|expected| !findings.seen.contains(&expected.case))
     {
-        let _ = writeln!(findings.differences, "{}: listed, but not seen", expected.case);
+        let _ = writeln!(findings.differences, "{}: listed, but did not occur", expected.case);
     }
     let (requests, differences) = (findings.requests, findings.differences);
     assert!(differences.is_empty(), "of {requests} requests:\n{differences}");
 }
 
-/// The rows that differ; all of both where one has more.
+/// Returns the rows that differ; all rows if the numbers of rows differ.
 fn apart(ours: &str, theirs: &str) -> (String, String) {
     let (left, right): (Vec<_>, Vec<_>) =
         (ours.split("; ").collect(), theirs.split("; ").collect());
@@ -76,7 +74,7 @@ fn apart(ours: &str, theirs: &str) -> (String, String) {
     (left.join("; "), right.join("; "))
 }
 
-/// Whether a name is of a pattern, in which a star stands for anything.
+/// Returns whether a name matches a pattern, in which a star stands for any text.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -89,25 +87,25 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 impl Findings {
-    /// Sends a request to both, and compares what they say.
-    fn ask<R>(
+    /// Sends a request to both sides and compares the responses.
+    fn query<R>(
         &mut self,
         sides: &mut SideBySide,
-        what: &str,
+        label: &str,
         version: i16,
         build: impl Fn(&Side) -> R,
     ) where
         R: Request,
         R::Response: Describe,
     {
-        self.ask_edited(sides, what, version, build, None);
+        self.query_edited(sides, label, version, build, None);
     }
 
-    /// As [`Findings::ask`], with a frame that is changed before it is sent.
-    fn ask_edited<R>(
+    /// Compares like [`Findings::query`], with a frame that is edited before it is sent.
+    fn query_edited<R>(
         &mut self,
         sides: &mut SideBySide,
-        what: &str,
+        label: &str,
         version: i16,
         build: impl Fn(&Side) -> R,
         edit: Option<Edit>,
@@ -115,13 +113,13 @@ impl Findings {
         R: Request,
         R::Response: Describe,
     {
-        let (ours, theirs) = sides.ask(version, build, edit);
-        self.compare(sides.name, &format!("{what} v{version}"), &ours, &theirs);
+        let (ours, theirs) = sides.query(version, build, edit);
+        self.compare(sides.name, &format!("{label} v{version}"), &ours, &theirs);
     }
 
-    fn compare(&mut self, sides: &str, what: &str, ours: &str, theirs: &str) {
+    fn compare(&mut self, sides: &str, label: &str, ours: &str, theirs: &str) {
         self.requests += 1;
-        let name = format!("{sides}: {what}");
+        let name = format!("{sides}: {label}");
         if ours == theirs {
             return;
         }
@@ -138,7 +136,7 @@ impl Findings {
         }
     }
 
-    fn differ(&mut self, what: &str, ours: &str, theirs: &str) {
-        let _ = writeln!(self.differences, "{what}\n    ours   {ours}\n    theirs {theirs}");
+    fn differ(&mut self, label: &str, ours: &str, theirs: &str) {
+        let _ = writeln!(self.differences, "{label}\n    ours   {ours}\n    theirs {theirs}");
     }
 }

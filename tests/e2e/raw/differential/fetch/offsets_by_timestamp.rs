@@ -1,4 +1,4 @@
-//! ListOffsets by time.
+//! ListOffsets by timestamp.
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ pub(super) fn run(findings: &mut Findings) {
     appended(findings);
 }
 
-/// Records of these times, in one batch.
+/// Returns a batch of records with these timestamps.
 fn at(codec: i16, times: &[i64]) -> Bytes {
     let records = (0..).zip(times).map(|(n, time)| super::super::raw_batch::RawRecord {
         timestamp_delta: time - times[0],
@@ -22,7 +22,8 @@ fn at(codec: i16, times: &[i64]) -> Bytes {
     RawBatch::of(records.collect()).codec(codec).at(times[0]).bytes()
 }
 
-/// Partition 0: in order; 1: out of order; 2: ties; 3: as 1, cut in mid-batch; 4: without times.
+/// Partition 0: in order; 1: out of order; 2: ties; 3: like 1, deleted up to the middle of a batch;
+/// 4: without timestamps.
 fn created(findings: &mut Findings) {
     for (name, codec) in CODECS {
         let mut sides = SideBySide::new(
@@ -67,18 +68,19 @@ fn delete(sides: &mut SideBySide, partition: i32, offset: i64) {
     }
 }
 
-fn ask_all(findings: &mut Findings, sides: &mut SideBySide, what: &str) {
+fn ask_all(findings: &mut Findings, sides: &mut SideBySide, label: &str) {
     const TIMES: [i64; 37] = [
         -3, 0, 1, 5, 6, 10, 11, 20, 50, 51, 60, 90, 91, 99, 100, 101, 110, 111, 120, 121, 200, 201,
         300, 301, 310, 311, 400, 500, 501, 600, 601, 699, 700, 701, 800, 900, 901,
     ];
     for time in TIMES {
         let parts = [0, 1, 2, 3, 4].map(|index| (TopicRef::Main, index, time));
-        findings.ask(sides, &format!("{what}: {time}"), 7, |side| positions(side, &parts));
+        findings.query(sides, &format!("{label}: {time}"), 7, |side| positions(side, &parts));
     }
 }
 
-/// The broker's clock: what is found is compared to when both were asked to append.
+/// The timestamps are the broker's clock: results are compared with the time at which both sides
+/// appended.
 fn appended(findings: &mut Findings) {
     let configs = [("message.timestamp.type", "LogAppendTime")];
     let mut sides = SideBySide::new("append times", 1, &configs);
@@ -98,7 +100,8 @@ fn appended(findings: &mut Findings) {
             offset_of(&mut side.client, at, greatest.timestamp).timestamp,
             greatest.timestamp
         );
-        // Batches appended within one millisecond tie: which one is the first is the clock's.
+        // Batches that are appended within one millisecond tie, and the clock decides which is
+        // first.
         let is_first_of_batch = greatest.offset % 3 == 0;
         format!("{is_first_of_batch} {past:?} {} {}", first.offset, from_first.offset)
     });

@@ -1,4 +1,4 @@
-//! Requests that name what both sides have.
+//! Builders of requests for the topics that both sides have.
 
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::side_by_side::{Side, TopicRef};
 use crate::raw::requests::{fetch_partition, topic_name};
 
-/// Neighbours of one topic, together.
+/// Groups consecutive parts of one topic.
 fn grouped<P: Clone>(parts: &[(TopicRef, P)]) -> Vec<(TopicRef, Vec<P>)> {
     let mut topics: Vec<(TopicRef, Vec<P>)> = Vec::new();
     for (to, part) in parts {
@@ -25,13 +25,13 @@ fn grouped<P: Clone>(parts: &[(TopicRef, P)]) -> Vec<(TopicRef, Vec<P>)> {
     topics
 }
 
-/// By name, or from version 13 on by id.
+/// Returns the topic's name, or its id from version 13 on.
 fn named(side: &Side, to: TopicRef, version: i16) -> (TopicName, Uuid) {
     let (name, id) = side.name_and_id(to);
     if version >= 13 { (topic_name(""), id) } else { (topic_name(name), Uuid::nil()) }
 }
 
-/// A fetch without session that does not wait, of partitions from offsets.
+/// Returns a fetch without session and without a wait, of partitions from offsets.
 pub(super) fn fetch(side: &Side, version: i16, parts: &[(TopicRef, i32, i64)]) -> FetchRequest {
     let parts: Vec<_> =
         parts.iter().map(|&(to, index, offset)| (to, fetch_partition(index, offset))).collect();
@@ -56,7 +56,7 @@ pub(super) fn fetch_parts(
         .with_topics(grouped(parts).into_iter().map(topic).collect())
 }
 
-/// In the session that the side was given last.
+/// Returns a fetch in the last session of the side.
 pub(super) fn in_session(
     side: &Side,
     version: i16,
@@ -79,7 +79,7 @@ pub(super) fn forgotten(
         .with_partitions(partitions.to_vec())
 }
 
-/// Positions of partitions by timestamp.
+/// Returns a ListOffsets request for timestamps of partitions.
 pub(super) fn positions(side: &Side, parts: &[(TopicRef, i32, i64)]) -> ListOffsetsRequest {
     let part = |&(to, index, timestamp): &(TopicRef, i32, i64)| {
         let partition = ListOffsetsPartition::default()

@@ -1,4 +1,5 @@
-//! Classic topics at their broker and diskless ones at our node, asked the same.
+//! Classic topics at their broker and diskless topics at a diskless node, which get the same
+//! requests.
 
 use std::time::Duration;
 
@@ -16,25 +17,25 @@ use crate::raw::client::{Client, Received, frame};
 use crate::raw::requests::append;
 use crate::raw::{Topic, brokers, replica};
 
-/// An answer that takes longer counts as none; the longest wait asked for is shorter.
+/// The maximum wait for a response; every requested wait is shorter.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(8);
-/// Nobody's.
-const UNKNOWN_TOPIC: (&str, Uuid) = ("diskless-nobody", Uuid::from_u128(7 << 64 | 7));
+/// A topic that does not exist.
+const UNKNOWN_TOPIC: (&str, Uuid) = ("diskless-unknown", Uuid::from_u128(7 << 64 | 7));
 
-/// Which topic a request names.
+/// The topic that a request names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TopicRef {
     Main,
     Second,
     /// A name or an id that no topic has.
     Unknown,
-    /// No name, or the id of zeros.
+    /// No name, or the zero id.
     Zero,
     /// A name that no topic can have.
     Illegal,
 }
 
-/// One of the two, with the session that it gave last.
+/// One of the two sides, with its last session.
 pub(super) struct Side {
     pub(super) topics: [Topic; 2],
     address: String,
@@ -42,7 +43,7 @@ pub(super) struct Side {
     pub(super) session: i32,
 }
 
-/// Ours and the broker's.
+/// The diskless side and the broker's side.
 pub(super) struct SideBySide {
     pub(super) name: &'static str,
     pub(super) ours: Side,
@@ -50,7 +51,7 @@ pub(super) struct SideBySide {
 }
 
 impl SideBySide {
-    /// Two new topics on either side, with so many partitions and the same configs.
+    /// Creates two topics on each side, with the same number of partitions and the same configs.
     pub(super) fn new(name: &'static str, partitions: i32, configs: &[(&str, &str)]) -> Self {
         let of = |prefix: &str| {
             ["main", "second"].map(|role| {
@@ -72,7 +73,7 @@ impl SideBySide {
         [&mut self.ours, &mut self.theirs]
     }
 
-    /// Appends the same to both.
+    /// Appends the same batch on both sides.
     pub(super) fn append(&mut self, to: TopicRef, partition: i32, batch: &Bytes) {
         for side in self.each() {
             let topic = &side.topics[usize::from(to == TopicRef::Second)];
@@ -80,8 +81,8 @@ impl SideBySide {
         }
     }
 
-    /// What each says: ours, and the broker's.
-    pub(super) fn ask<R>(
+    /// Returns the responses: ours, and the broker's.
+    pub(super) fn query<R>(
         &mut self,
         version: i16,
         build: impl Fn(&Side) -> R,
@@ -95,11 +96,11 @@ impl SideBySide {
             let request = build(side);
             side.send(&request, version, edit);
         }
-        // Both are asked before either is heard, so that waits pass side by side.
+        // Both requests are sent before either response is read, so that waits overlap.
         (self.ours.receive::<R>(version), self.theirs.receive::<R>(version))
     }
 
-    /// A connection anew for both.
+    /// Opens new connections on both sides.
     pub(super) fn reconnect(&mut self) {
         self.each().into_iter().for_each(Side::reconnect);
     }
@@ -131,7 +132,7 @@ impl Side {
         }
     }
 
-    /// What a name or an id stands for.
+    /// Returns the role of a name or an id.
     pub(super) fn role(&self, name: &str, id: Uuid) -> String {
         let roles = [TopicRef::Main, TopicRef::Second, TopicRef::Unknown, TopicRef::Illegal];
         let is = |to: &TopicRef| {
@@ -158,7 +159,7 @@ impl Side {
         R: Request,
         R::Response: Describe,
     {
-        let (said, session) = match self.client.receive_within(RESPONSE_TIMEOUT) {
+        let (outcome, session) = match self.client.receive_within(RESPONSE_TIMEOUT) {
             Received::Frame(frame) => {
                 let header = ResponseHeader::parse(&frame, R::KEY, version).expect("a header");
                 assert_eq!(header.correlation_id, 77);
@@ -176,6 +177,6 @@ impl Side {
             }
         };
         self.session = session.unwrap_or(self.session);
-        said
+        outcome
     }
 }

@@ -1,4 +1,4 @@
-//! What the topics hold.
+//! The contents of the topics.
 
 use bytes::Bytes;
 use kafka_protocol::messages::DeleteRecordsRequest;
@@ -7,14 +7,15 @@ use super::super::raw_batch::{CODECS, RawBatch, raw_record};
 use super::request_builders::deletion;
 use super::side_by_side::{SideBySide, TopicRef};
 
-/// One batch, of one codec, with so many records.
+/// Returns a batch of `records` records with a codec.
 pub(super) fn batch(codec: i16, records: i64, time: i64) -> Bytes {
     let records = (0..records).map(|n| raw_record(n, &format!("value {n} ").repeat(20))).collect();
     RawBatch::of(records).codec(codec).at(time).bytes()
 }
 
-/// Partition 0 has a batch of each codec, twice; 1 is empty; 2 begins in the middle of its second
-/// batch; 3 has two batches; 4 was emptied. The second topic has a batch in partition 0.
+/// Partition 0 has a batch of each codec, twice; 1 is empty; 2 starts in the middle of its second
+/// batch; 3 has two batches; all records of 4 are deleted. The second topic has a batch in
+/// partition 0.
 pub(super) fn fill(sides: &mut SideBySide) {
     for round in 0..2 {
         for (_, codec) in CODECS {

@@ -1,4 +1,4 @@
-//! Versions, addresses, and what a batch's header says.
+//! Versions, topics and partitions, and batch headers.
 
 use bytes::Bytes;
 
@@ -20,10 +20,10 @@ fn versions() -> Vec<Case> {
     let mut cases = Vec::new();
     for version in 3..=13 {
         let good =
-            |what: &str| case(format!("{what} v{version}"), &RawBatch::two()).version(version);
+            |label: &str| case(format!("{label} v{version}"), &RawBatch::two()).version(version);
         cases.push(good("good"));
         cases.push(case(format!("corrupt v{version}"), &bad).version(version));
-        cases.push(good("nobody's topic").to(TopicRef::Unknown, 0));
+        cases.push(good("an unknown topic").to(TopicRef::Unknown, 0));
         cases.push(good("no topic").to(TopicRef::Zero, 0));
         cases.push(good("no partition").to(TopicRef::Topic, 7));
         cases.push(good("negative partition").to(TopicRef::Topic, -1));
@@ -75,11 +75,11 @@ fn headers() -> Vec<Case> {
         &RawBatch { max_time: Some(9), ..marked(0x40) },
     ));
     cases.push(case("transactional", &marked(TRANSACTIONAL).by(5, 0, 0)));
-    cases.push(case("transactional of nobody", &marked(TRANSACTIONAL)));
+    cases.push(case("transactional without id", &marked(TRANSACTIONAL)));
     let id = Some("same-txn");
     cases.push(Case { transactional_id: id, ..case("an id without the bit", &two()) });
     let good = two().bytes();
-    cases.push(of_bytes("nothing", Some(Bytes::new())));
+    cases.push(of_bytes("no bytes", Some(Bytes::new())));
     cases.push(of_bytes("half", Some(good.slice(..good.len() - 1))));
     cases.push(of_bytes("half a header", Some(good.slice(..30))));
     for (tail, bytes) in
@@ -128,13 +128,13 @@ fn requests() -> Vec<Case> {
     let late = RawBatch { count: Some(3), last_delta: Some(2), ..RawBatch::two() }.bytes();
     let transactional =
         RawBatch { attributes: TRANSACTIONAL, ..RawBatch::two() }.by(5, 0, 0).bytes();
-    let first = |what: &str| of_bytes(what, Some(good.clone()));
+    let first = |label: &str| of_bytes(label, Some(good.clone()));
     let mut cases = Vec::new();
     for acks in [-1, 0, 1, 2, -2, 127, i16::MIN] {
         cases.push(first(&format!("good acks={acks}")).acks(acks));
         cases.push(of_bytes(format!("corrupt acks={acks}"), Some(bad.clone())).acks(acks));
         cases.push(of_bytes(format!("old acks={acks}"), Some(old.clone())).acks(acks));
-        let fated = first(&format!("nobody's acks={acks}")).acks(acks);
+        let fated = first(&format!("unknown topic acks={acks}")).acks(acks);
         cases.push(fated.to(TopicRef::Unknown, 0));
         let mixed = first(&format!("good and bad acks={acks}")).acks(acks);
         cases.push(mixed.and(1, bad.clone()).and(9, good.clone()).and(2, old.clone()));
@@ -158,7 +158,7 @@ fn requests() -> Vec<Case> {
             (TopicRef::Unknown, 0, Some(good.clone())),
             (TopicRef::Topic, 1, Some(good.clone())),
         ],
-        ..first("nobody's topic and ours")
+        ..first("an unknown topic and a known one")
     });
     cases
 }

@@ -1,4 +1,4 @@
-//! `compression.type`: a batch is stored under the codec that the topic names, whatever it came in.
+//! `compression.type`: a batch is stored with the topic's codec, whatever the producer's.
 
 use super::super::raw_batch::{CODECS, RawBatch, RawRecord, raw_record, three};
 use super::Findings;
@@ -10,7 +10,7 @@ pub(super) fn run(findings: &mut Findings) {
         let name = format!("to {target}").leak();
         let mut sides = SideBySide::new(name, &[("compression.type", target)]);
         findings.compare(&mut sides, &good());
-        // What is wrong with the records is found the same way whatever is made of them.
+        // Invalid records are detected in the same way for every codec.
         if ["uncompressed", "lz4"].contains(&target) {
             findings.compare(&mut sides, &wrong());
         }
@@ -31,8 +31,8 @@ fn good() -> Vec<Case> {
         (0..2_000).map(|n| raw_record(n, &format!("the value of record {n}"))).collect(),
     );
     for (name, codec) in CODECS {
-        let mut add = |what: &str, batch: RawBatch| {
-            cases.push(case(format!("{name} {what}"), &batch.codec(codec)))
+        let mut add = |label: &str, batch: RawBatch| {
+            cases.push(case(format!("{name} {label}"), &batch.codec(codec)))
         };
         add("three", RawBatch::of(three()));
         add("of a producer", RawBatch::two().by(4, 2, i32::from(codec) * 2));
@@ -49,7 +49,7 @@ fn wrong() -> Vec<Case> {
         cases.extend(
             lies()
                 .into_iter()
-                .map(|(what, batch)| case(format!("{name} {what}"), &batch.codec(codec))),
+                .map(|(label, batch)| case(format!("{name} {label}"), &batch.codec(codec))),
         );
     }
     cases

@@ -38,14 +38,15 @@ pub(super) fn run(findings: &mut Findings) {
         for name in sides.names() {
             assert_eq!(alter(&replica().bootstrap(), name, config, value), 0, "{config}={value}");
         }
-        // Ours is to obey at once; a broker does when it has heard of it.
+        // The diskless topic follows at once; a broker does so when it has observed the change.
         all_brokers_know(sides.names()[1], config, value);
         findings.compare(&mut sides, &probes(&format!("{config}={value}")));
     }
     compacted(findings, sides);
 }
 
-/// Compaction is refused through us. Set at a broker behind our back, both ask for keys.
+/// Compaction is rejected through the proxy. When it is set at a broker directly, both sides
+/// require keys.
 fn compacted(findings: &mut Findings, mut sides: SideBySide) {
     let (config, value) = ("cleanup.policy", "compact");
     let refused = alter(&replica().bootstrap(), sides.names()[0], config, value);
@@ -57,7 +58,7 @@ fn compacted(findings: &mut Findings, mut sides: SideBySide) {
     let keyless = case("keyless until it is noticed", &RawBatch::two())
         .to(super::side_by_side::TopicRef::Topic, 4);
     wait_until("compaction to be noticed", Duration::from_secs(30), || {
-        let (ours, theirs) = sides.ask(&keyless);
+        let (ours, theirs) = sides.query(&keyless);
         assert!(theirs.contains("code 87"), "{theirs}");
         ours.contains("code 87")
     });
@@ -93,7 +94,7 @@ fn probes(when: &str) -> Vec<Case> {
     ]
 }
 
-/// The error code.
+/// Alters a config; returns the error code.
 fn alter(address: &str, topic: &str, config: &str, value: &str) -> i16 {
     let change = AlterableConfig::default()
         .with_name(text(config))

@@ -1,5 +1,5 @@
-//! The cases whose answers differ on purpose and whose logs differ ever after: what is stored of
-//! them is not compared. [`super::known::EXPECTED_DIFFERENCES`] has both answers.
+//! Cases whose responses differ on purpose and whose logs diverge: the stored records are not
+//! compared. [`super::expected_differences::EXPECTED_DIFFERENCES`] has both responses.
 
 use kafka_protocol::messages::FindCoordinatorRequest;
 
@@ -37,12 +37,12 @@ fn nulls() -> Vec<Case> {
     vec![of_bytes("alone", None), Case { parts, ..of_bytes("among good ones", None) }]
 }
 
-/// One partition named twice.
+/// Requests that name one partition twice.
 fn twice() -> Vec<Case> {
     let (good, bad) =
         (RawBatch::two().bytes(), RawBatch { bad_crc: true, ..RawBatch::two() }.bytes());
     let old = RawBatch { magic: 1, ..RawBatch::two() }.bytes();
-    let first = |what: &str| of_bytes(what, Some(good.clone()));
+    let first = |label: &str| of_bytes(label, Some(good.clone()));
     vec![
         first("both good").and(0, good.clone()),
         first("good, then corrupt").and(0, bad.clone()),
@@ -70,7 +70,8 @@ fn wrong_checksum() -> Case {
     case("lz4 content", &RawBatch { payload, ..RawBatch::two() }.codec(LZ4))
 }
 
-/// The first use of a cluster's transactions creates their topic; until then the answer differs.
+/// Waits for the transaction coordinator: the first use of transactions creates their topic, and
+/// until then the response differs.
 fn wait_for_transaction_coordinator() {
     let request = FindCoordinatorRequest::default()
         .with_key_type(KEY_TYPE_TRANSACTION)

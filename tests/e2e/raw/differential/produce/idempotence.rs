@@ -1,6 +1,6 @@
-//! Idempotent producers (KIP-98): duplicates, gaps, epochs, and the wrap of sequences.
+//! Idempotent producers (KIP-98): duplicates, gaps, epochs, and sequences that wrap.
 //!
-//! That a producer expires takes `producer.id.expiration.ms`, a day: `log/producer_state` tests it.
+//! A producer expires after `producer.id.expiration.ms`, a day: `log/producer_state` tests it.
 
 use super::super::raw_batch::{GZIP, RawBatch, raw_record};
 use super::Findings;
@@ -15,7 +15,7 @@ pub(super) fn run(findings: &mut Findings) {
     findings.compare(&mut SideBySide::new("rebuilt sequences", &rebuilt), &sequences());
 }
 
-/// Two records from a sequence on.
+/// A batch of two records with this first sequence.
 pub(super) fn of(id: i64, epoch: i16, sequence: i32) -> Case {
     sized(id, epoch, sequence, 2)
 }
@@ -28,9 +28,9 @@ pub(super) fn sized(id: i64, epoch: i16, sequence: i32, records: i64) -> Case {
     )
 }
 
-/// Cases are told apart by their place, for many are sent twice.
+/// Numbers the cases: many are sent twice.
 pub(super) fn numbered(cases: Vec<Case>) -> Vec<Case> {
-    let number = |(n, case): (usize, Case)| Case { what: format!("{n}. {}", case.what), ..case };
+    let number = |(n, case): (usize, Case)| Case { label: format!("{n}. {}", case.label), ..case };
     cases.into_iter().enumerate().map(number).collect()
 }
 
@@ -130,7 +130,7 @@ fn epochs() -> Vec<Case> {
     ])
 }
 
-/// Producers that no client is.
+/// Invalid producer ids.
 fn producers() -> Vec<Case> {
     numbered(vec![
         of(-1, 0, 0),

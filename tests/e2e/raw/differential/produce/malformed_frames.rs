@@ -1,18 +1,18 @@
-//! Frames that are cut, padded, or lie of their lengths.
+//! Frames that are truncated, padded, or have wrong lengths.
 
 use super::super::frame_edits::{Edit, cut, halve, pad};
 use super::super::raw_batch::RawBatch;
 use super::Findings;
 use super::side_by_side::{Case, SideBySide, case};
 
-/// Where, in a request of version 9 to one topic, the batch's own bytes begin is found by the
-/// records' length; everything else is counted from the frame's beginning.
+/// The position of the API version in a frame. The batch is found by its bytes; other positions are
+/// counted from the beginning of the frame.
 const API_VERSION_AT: usize = 6;
 
 pub(super) fn run(findings: &mut Findings) {
     let mut cases: Vec<Case> = Vec::new();
-    for (what, version, edit) in EDITS {
-        cases.push(case(*what, &RawBatch::two()).version(*version).edited(*edit));
+    for (label, version, edit) in EDITS {
+        cases.push(case(*label, &RawBatch::two()).version(*version).edited(*edit));
     }
     findings.compare(&mut SideBySide::new("frames", &[]), &cases);
 }
@@ -69,13 +69,13 @@ const EDITS: &[(&str, i16, Edit)] = &[
     }),
 ];
 
-/// Where the batch lies in the frame.
+/// Returns the position of the batch in the frame.
 fn batch_at(frame: &[u8]) -> usize {
     let batch = RawBatch::two().bytes();
     frame.windows(batch.len()).position(|w| w == batch).expect("it holds the batch")
 }
 
-/// A compact length of one byte.
+/// Changes the records' length, a compact length of one byte.
 fn records_length(mut frame: Vec<u8>, more: i8) -> Vec<u8> {
     let at = batch_at(&frame) - 1;
     frame[at] = frame[at].wrapping_add_signed(more);
@@ -90,7 +90,8 @@ fn at_records_v3(mut frame: Vec<u8>, more: i32) -> Vec<u8> {
     frame
 }
 
-/// Behind the header (client id "raw"), the transactional id, acks and the timeout.
+/// Sets the count of topics, which follows the header (client id "raw"), the transactional id, acks
+/// and the timeout.
 fn topics_v3(mut frame: Vec<u8>, count: i32) -> Vec<u8> {
     let at = 4 + 8 + 2 + 3 + 2 + 2 + 4;
     assert_eq!(frame[at..at + 4], [0, 0, 0, 1], "one topic");

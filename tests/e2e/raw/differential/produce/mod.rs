@@ -1,8 +1,5 @@
-//! One stream of Produce requests, sent to a classic topic at its broker and to a diskless one
-//! through us: the answers are equal, and so is what a consumer reads afterwards.
-//!
-//! Where they differ on purpose, [`expected::EXPECTED_DIFFERENCES`] says so with both answers; `docs/protocol.md`
-//! has the reasons. Any other difference fails, and so does a listed one that is gone.
+//! The same Produce requests, sent to a classic topic at its broker and to a diskless topic through
+//! a replica: the responses and the logs are equal, except for [`EXPECTED_DIFFERENCES`].
 
 mod batches;
 mod compression;
@@ -21,7 +18,7 @@ use std::fmt::Write as _;
 use expected_differences::EXPECTED_DIFFERENCES;
 use side_by_side::{Case, SideBySide};
 
-/// What was found, and which of the expected differences were seen.
+/// The differences that were found, and the expected ones that occurred.
 #[derive(Default)]
 struct Findings {
     differences: String,
@@ -39,13 +36,13 @@ fn produce_responses_and_logs_match_a_broker() {
     idempotence::run(&mut findings);
     compression::run(&mut findings);
     diverging_logs::run(&mut findings);
-    let gone =
+    let missing =
         EXPECTED_DIFFERENCES.iter().filter(|expected| !findings.seen.contains(&expected.case));
-    for expected in gone {
-        let _ = writeln!(findings.differences, "{}: listed, but not seen", expected.case);
+    for expected in missing {
+        let _ = writeln!(findings.differences, "{}: listed, but did not occur", expected.case);
     }
     findings.report();
-    // Waits for configs to be followed, and so cannot be reached while much is wrong.
+    // This part waits for config changes, and is only reached if the first part passes.
     let mut findings = Findings::default();
     config_changes::run(&mut findings);
     findings.report();
@@ -57,7 +54,7 @@ impl Findings {
         assert!(differences.is_empty(), "of {cases} cases:\n{differences}");
     }
 
-    /// Sends every case to both, then reads both.
+    /// Sends every case to both sides, then reads both logs.
     fn compare(&mut self, sides: &mut SideBySide, cases: &[Case]) {
         for case in cases {
             self.compare_one(sides, case);
@@ -66,9 +63,9 @@ impl Findings {
     }
 
     fn compare_one(&mut self, sides: &mut SideBySide, case: &Case) {
-        let (ours, theirs) = sides.ask(case);
+        let (ours, theirs) = sides.query(case);
         self.cases += 1;
-        let name = format!("{}: {}", sides.name, case.what);
+        let name = format!("{}: {}", sides.name, case.label);
         if let Some(expected) = EXPECTED_DIFFERENCES.iter().find(|expected| expected.case == name) {
             self.seen.push(expected.case);
             if !is_same(&ours, expected.ours) || theirs != expected.theirs {
@@ -79,11 +76,11 @@ impl Findings {
         }
     }
 
-    /// What a consumer reads of both topics.
+    /// Compares the logs of both topics.
     fn compare_logs(&mut self, sides: &mut SideBySide) {
         let (ours, theirs) = sides.read();
         for at in 0..ours.len().max(theirs.len()) {
-            let of = |log: &[String]| log.get(at).map_or("nothing", String::as_str).to_owned();
+            let of = |log: &[String]| log.get(at).map_or("no batch", String::as_str).to_owned();
             if of(&ours) != of(&theirs) {
                 self.differ(
                     &format!("{}: batch {at} of the log", sides.name),
@@ -94,17 +91,17 @@ impl Findings {
         }
     }
 
-    fn differ(&mut self, what: &str, ours: &str, theirs: &str) {
-        let _ = writeln!(self.differences, "{what}\n    ours   {ours}\n    theirs {theirs}");
+    fn differ(&mut self, label: &str, ours: &str, theirs: &str) {
+        let _ = writeln!(self.differences, "{label}\n    ours   {ours}\n    theirs {theirs}");
     }
 }
 
-/// Beside what a broker says, a refusal of ours may say why.
+/// Returns whether two responses are equal, except that our errors may have a message.
 fn is_same(ours: &str, theirs: &str) -> bool {
     let (ours, theirs): (Vec<_>, Vec<_>) =
         (ours.split("; ").collect(), theirs.split("; ").collect());
     let same = |(ours, theirs): (&&str, &&str)| {
-        ours == theirs || ours.strip_suffix(" said") == Some(*theirs)
+        ours == theirs || ours.strip_suffix(" message") == Some(*theirs)
     };
     ours.len() == theirs.len() && ours.iter().zip(&theirs).all(same)
 }

@@ -1,4 +1,4 @@
-//! What a consumer reads, as text that can be compared.
+//! The log that a consumer reads, as comparable text.
 
 use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,10 +10,10 @@ use super::super::raw_batch::{APPEND_TIME, CODECS, crc_of};
 use crate::raw::client::Client;
 use crate::raw::requests::{Target, fetch, fetched};
 
-/// An append time this far from now is not one of this test's.
+/// The maximum difference in milliseconds between an append time of this test and now.
 const RECENT_MS: i64 = 120_000;
 
-/// Every batch of a partition from its beginning to the high watermark.
+/// Returns every batch of a partition from the log start to the high watermark.
 pub(super) fn read_log(client: &mut Client, at: Target<'_>) -> Vec<String> {
     let (mut seen, mut offset) = (Vec::new(), 0);
     loop {
@@ -66,7 +66,7 @@ fn describe(batch: &[u8]) -> String {
     )
 }
 
-/// The records as they were before they were compressed; as they are if that cannot be undone.
+/// Decompresses records; returns them unchanged if that fails.
 fn opened(codec: i16, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let opened = match codec {
@@ -92,7 +92,7 @@ fn opened(codec: i16, payload: &[u8]) -> Vec<u8> {
     if opened { out } else { payload.to_vec() }
 }
 
-/// Long runs would hide what differs.
+/// Returns bytes as text, shortened so that differences stay visible.
 fn text(bytes: &[u8]) -> String {
     let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes);
     format!("{} bytes {crc:08x} {}", bytes.len(), bytes[..bytes.len().min(300)].escape_ascii())

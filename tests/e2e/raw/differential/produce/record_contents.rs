@@ -1,4 +1,4 @@
-//! What the records inside a batch say, under no codec and under each.
+//! The records inside a batch, uncompressed and with each codec.
 
 use super::super::raw_batch::{
     CODECS, GZIP, LZ4, NONE, RawBatch, RawRecord, SNAPPY, ZSTD, compress, encoded, raw_record,
@@ -11,18 +11,18 @@ pub(super) fn run(findings: &mut Findings) {
     for (name, codec) in CODECS {
         let cases: Vec<Case> = lies()
             .into_iter()
-            .map(|(what, batch)| case(format!("{name} {what}"), &batch.codec(codec)))
+            .map(|(label, batch)| case(format!("{name} {label}"), &batch.codec(codec)))
             .collect();
         findings.compare(&mut SideBySide::new("inner", &[]), &cases);
     }
     findings.compare(&mut SideBySide::new("streams", &[]), &streams());
 }
 
-/// Batches whose records lie or are odd.
+/// Batches with wrong or unusual records.
 pub(super) fn lies() -> Vec<(String, RawBatch)> {
     let mut all = vec![("three".to_owned(), RawBatch::of(three()))];
-    let mut add = |what: &str, batch: RawBatch| all.push((what.to_owned(), batch));
-    let odd = |edit: fn(&mut RawRecord)| {
+    let mut add = |label: &str, batch: RawBatch| all.push((label.to_owned(), batch));
+    let unusual = |edit: fn(&mut RawRecord)| {
         let mut records = three();
         edit(&mut records[1]);
         RawBatch::of(records)
@@ -44,9 +44,9 @@ pub(super) fn lies() -> Vec<(String, RawBatch)> {
     add("offsets that overflow", deltas([0, i64::from(i32::MAX), i64::from(i32::MIN)]));
     let counted =
         |count| RawBatch { count: Some(count), last_delta: Some(count - 1), ..RawBatch::two() };
-    add("fewer records than said", counted(3));
-    add("many fewer records than said", counted(1_000));
-    add("more records than said", counted(1));
+    add("fewer records than announced", counted(3));
+    add("many fewer records than announced", counted(1_000));
+    add("more records than announced", counted(1));
     add("a byte behind", RawBatch { trailing: vec![0], ..RawBatch::two() });
     add("much behind", RawBatch { trailing: vec![7; 5_000], ..RawBatch::two() });
     add(
@@ -59,38 +59,41 @@ pub(super) fn lies() -> Vec<(String, RawBatch)> {
             ..RawBatch::of(Vec::new())
         },
     );
-    add("a longer length", odd(|r| r.length_lie = 1));
-    add("a shorter length", odd(|r| r.length_lie = -1));
-    add("a huge length", odd(|r| r.length_lie = 1 << 20));
-    add("a negative length", odd(|r| r.length_lie = -100));
-    add("a zero length", odd(|r| r.length_lie = -6));
-    add("bytes behind the headers", odd(|r| r.extra = vec![1, 2, 3]));
-    add("a header too many", odd(|r| r.header_count = Some(1)));
-    add("many headers too many", odd(|r| r.header_count = Some(1 << 20)));
-    add("a negative count of headers", odd(|r| r.header_count = Some(-1)));
+    add("a longer length", unusual(|r| r.length_lie = 1));
+    add("a shorter length", unusual(|r| r.length_lie = -1));
+    add("a huge length", unusual(|r| r.length_lie = 1 << 20));
+    add("a negative length", unusual(|r| r.length_lie = -100));
+    add("a zero length", unusual(|r| r.length_lie = -6));
+    add("bytes behind the headers", unusual(|r| r.extra = vec![1, 2, 3]));
+    add("a header too many", unusual(|r| r.header_count = Some(1)));
+    add("many headers too many", unusual(|r| r.header_count = Some(1 << 20)));
+    add("a negative count of headers", unusual(|r| r.header_count = Some(-1)));
     add(
         "a null header key",
-        odd(|r| {
+        unusual(|r| {
             r.header_count = Some(1);
             r.extra = vec![1, 0];
         }),
     );
     add(
         "a long header key",
-        odd(|r| {
+        unusual(|r| {
             r.header_count = Some(1);
             r.extra = vec![50, 0];
         }),
     );
-    add("a header key that is no text", odd(|r| r.headers = vec![(vec![0xff, 0xc3, b'x'], None)]));
+    add(
+        "a header key that is no text",
+        unusual(|r| r.headers = vec![(vec![0xff, 0xc3, b'x'], None)]),
+    );
     all.extend(torn());
     all
 }
 
-/// Batches of a good record and a second one that is torn.
+/// Batches of a valid record and a truncated second one.
 fn torn() -> Vec<(String, RawBatch)> {
     let mut all = Vec::new();
-    let mut add = |what: &str, batch: RawBatch| all.push((what.to_owned(), batch));
+    let mut add = |label: &str, batch: RawBatch| all.push((label.to_owned(), batch));
     let last = |bytes: &[u8]| {
         let payload = [&encoded(&[raw_record(0, "a")])[..], bytes].concat();
         RawBatch {
@@ -119,13 +122,15 @@ fn torn() -> Vec<(String, RawBatch)> {
     all
 }
 
-/// What does not open, or opens in an odd way.
+/// Streams that do not decompress, or decompress in an unusual way.
 fn streams() -> Vec<Case> {
     let plain = encoded(&RawBatch::two().records);
     let mut cases = Vec::new();
-    let mut add = |what: String, codec: i16, payload: Vec<u8>| {
-        cases
-            .push(case(what, &RawBatch { payload: Some(payload), ..RawBatch::two() }.codec(codec)));
+    let mut add = |label: String, codec: i16, payload: Vec<u8>| {
+        cases.push(case(
+            label,
+            &RawBatch { payload: Some(payload), ..RawBatch::two() }.codec(codec),
+        ));
     };
     for (name, codec) in CODECS.into_iter().filter(|(_, codec)| *codec != NONE) {
         let good = compress(codec, &plain);
@@ -148,7 +153,7 @@ fn streams() -> Vec<Case> {
         wrong_sum[good.len() - 6] ^= 0xff;
         add(format!("{name} a wrong byte near the end"), codec, wrong_sum);
     }
-    add("gzip that is said to be lz4".into(), LZ4, compress(GZIP, &plain));
+    add("gzip marked as lz4".into(), LZ4, compress(GZIP, &plain));
     add(
         "snappy without its framing".into(),
         SNAPPY,
@@ -169,7 +174,7 @@ fn linked_lz4(bytes: &[u8]) -> Vec<u8> {
     out.finish().expect("memory")
 }
 
-/// With checksums of blocks and content; the last may be wrong.
+/// Returns an LZ4 frame with checksums of blocks and content; the last may be wrong.
 pub(super) fn checked_lz4(bytes: &[u8], wrong: bool) -> Vec<u8> {
     use std::io::Write as _;
     let frame = lz4_flex::frame::FrameInfo::new()
@@ -184,7 +189,7 @@ pub(super) fn checked_lz4(bytes: &[u8], wrong: bool) -> Vec<u8> {
     out
 }
 
-/// A frame that asks its reader for a window of `2^log` bytes.
+/// Returns a zstd frame that requests a window of `2^log` bytes.
 fn wide_zstd(bytes: &[u8], log: u8) -> Vec<u8> {
     let block = ((bytes.len() as u32) << 3 | 1).to_le_bytes();
     [&[0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3][..], &block[..3], bytes].concat()

@@ -1,4 +1,5 @@
-//! A classic topic at its broker and a diskless one at our node, sent the same.
+//! A classic topic at its broker and a diskless topic at a diskless node, which get the same
+//! requests.
 
 use std::time::Duration;
 
@@ -23,40 +24,40 @@ use crate::raw::{Topic, brokers, replica};
 const PRODUCE: i16 = ApiKey::Produce as i16;
 const API_VERSIONS: i16 = ApiKey::ApiVersions as i16;
 const PARTITIONS: i32 = 5;
-/// An answer that takes longer counts as none; a broker answers within milliseconds.
+/// The maximum wait for a response; a broker responds within milliseconds.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Which topic a part of a request names.
+/// The topic that a part of a request names.
 #[derive(Clone, Copy)]
 pub(super) enum TopicRef {
     Topic,
-    /// A name, or from version 13 on an id, that nobody has.
+    /// A name, or from version 13 on an id, that no topic has.
     Unknown,
-    /// No name, or the id of zeros.
+    /// No name, or the zero id.
     Zero,
 }
 
 /// One request.
 #[derive(Clone)]
 pub(super) struct Case {
-    pub(super) what: String,
+    pub(super) label: String,
     pub(super) version: i16,
     pub(super) acks: i16,
     pub(super) transactional_id: Option<&'static str>,
     pub(super) parts: Vec<(TopicRef, i32, Option<Bytes>)>,
-    /// Changes the frame, its length included, before it is sent.
+    /// Edits the frame, its length prefix included, before it is sent.
     pub(super) edit: Option<Edit>,
 }
 
 /// A batch for partition 0 in version 9.
-pub(super) fn case(what: impl Into<String>, batch: &RawBatch) -> Case {
-    of_bytes(what, Some(batch.bytes()))
+pub(super) fn case(label: impl Into<String>, batch: &RawBatch) -> Case {
+    of_bytes(label, Some(batch.bytes()))
 }
 
 /// Any bytes for partition 0 in version 9.
-pub(super) fn of_bytes(what: impl Into<String>, records: Option<Bytes>) -> Case {
+pub(super) fn of_bytes(label: impl Into<String>, records: Option<Bytes>) -> Case {
     Case {
-        what: what.into(),
+        label: label.into(),
         version: 9,
         acks: -1,
         transactional_id: None,
@@ -96,7 +97,7 @@ pub(super) struct Side {
     client: Client,
 }
 
-/// Ours and the broker's.
+/// The diskless side and the broker's side.
 pub(super) struct SideBySide {
     pub(super) name: &'static str,
     pub(super) ours: Side,
@@ -104,7 +105,7 @@ pub(super) struct SideBySide {
 }
 
 impl SideBySide {
-    /// Two new topics with the same configs.
+    /// Creates two topics with the same configs.
     pub(super) fn new(name: &'static str, configs: &[(&str, &str)]) -> Self {
         let stem = format!("same-{}", name.replace(' ', "-"));
         let ours = create_on_broker_1(&format!("{DISKLESS_PREFIX}{stem}"), PARTITIONS, configs);
@@ -115,12 +116,12 @@ impl SideBySide {
         Self { name, ours: Side::new(ours, address), theirs: Side::new(theirs, broker) }
     }
 
-    /// What each says to a request: ours, and the broker's.
-    pub(super) fn ask(&mut self, case: &Case) -> (String, String) {
-        (self.ours.ask(case), self.theirs.ask(case))
+    /// Returns the responses to a request: ours, and the broker's.
+    pub(super) fn query(&mut self, case: &Case) -> (String, String) {
+        (self.ours.query(case), self.theirs.query(case))
     }
 
-    /// What a consumer reads of each in partition 0.
+    /// Returns what a consumer reads of partition 0 on each side.
     pub(super) fn read(&mut self) -> (Vec<String>, Vec<String>) {
         (self.ours.read(), self.theirs.read())
     }
@@ -145,7 +146,7 @@ impl Side {
         for (to, partition, records) in &case.parts {
             let (name, id) = match to {
                 TopicRef::Topic => (self.topic.name.as_str(), self.topic.id),
-                TopicRef::Unknown => ("diskless-nobody", Uuid::from_u128(7 << 64 | 7)),
+                TopicRef::Unknown => ("diskless-unknown", Uuid::from_u128(7 << 64 | 7)),
                 TopicRef::Zero => ("", Uuid::nil()),
             };
             let data = PartitionProduceData::default()
@@ -170,34 +171,34 @@ impl Side {
             .with_topic_data(topics.into_iter().map(|(_, topic)| topic).collect())
     }
 
-    fn ask(&mut self, case: &Case) -> String {
+    fn query(&mut self, case: &Case) -> String {
         let mut body = BytesMut::new();
-        self.request(case).encode(&mut body, case.version).expect("it can be said");
+        self.request(case).encode(&mut body, case.version).expect("an encodable body");
         let sent = frame(PRODUCE, case.version, 77, &body);
         let sent = case.edit.map_or_else(|| sent.to_vec(), |edit| edit(sent.to_vec()));
         self.client.send_bytes(&sent);
         if case.acks == 0 {
             return self.probe();
         }
-        let said = match self.client.receive_within(RESPONSE_TIMEOUT) {
+        let outcome = match self.client.receive_within(RESPONSE_TIMEOUT) {
             Received::Frame(frame) => rows(&frame, case.version),
             Received::Closed => "closed".to_owned(),
             Received::Timeout => "silent".to_owned(),
         };
-        if said == "closed" {
+        if outcome == "closed" {
             self.client = Client::connect(&self.address);
-            return said;
+            return outcome;
         }
         let alive = self.probe();
-        if alive == "alive" { said } else { format!("{said}, then {alive}") }
+        if alive == "alive" { outcome } else { format!("{outcome}, then {alive}") }
     }
 
-    /// Whether the connection answers still; it is a new one afterwards if it does not.
+    /// Returns whether the connection still works; replaces it if it does not.
     fn probe(&mut self) -> String {
         let mut body = BytesMut::new();
-        ApiVersionsRequest::default().encode(&mut body, 0).expect("it can be said");
+        ApiVersionsRequest::default().encode(&mut body, 0).expect("an encodable body");
         self.client.try_send_bytes(&frame(API_VERSIONS, 0, 78, &body));
-        let said = match self.client.receive_within(RESPONSE_TIMEOUT) {
+        let outcome = match self.client.receive_within(RESPONSE_TIMEOUT) {
             Received::Frame(frame) if frame[..4] == 78_i32.to_be_bytes() => {
                 return "alive".to_owned();
             }
@@ -206,11 +207,11 @@ impl Side {
             Received::Timeout => "silent".to_owned(),
         };
         self.client = Client::connect(&self.address);
-        said
+        outcome
     }
 }
 
-/// The rows of an answer in the order of their partitions; a broker has none.
+/// Describes the partitions of a response in order; a broker's order is accidental.
 fn rows(frame: &Bytes, version: i16) -> String {
     let header = ResponseHeader::parse(frame, PRODUCE, version).expect("a header");
     let body = frame.slice(header.bytes..);
@@ -234,7 +235,7 @@ fn describe(row: &PartitionProduceResponse) -> String {
             format!(
                 "{}{}",
                 e.batch_index,
-                if said(&e.batch_index_error_message) { "" } else { "?" }
+                if has_message(&e.batch_index_error_message) { "" } else { "?" }
             )
         })
         .collect();
@@ -245,10 +246,10 @@ fn describe(row: &PartitionProduceResponse) -> String {
         row.base_offset,
         row.log_start_offset,
         if errors.is_empty() { String::new() } else { format!(" records {}", errors.join(",")) },
-        if said(&row.error_message) { " said" } else { "" },
+        if has_message(&row.error_message) { " message" } else { "" },
     )
 }
 
-fn said(message: &Option<kafka_protocol::protocol::StrBytes>) -> bool {
+fn has_message(message: &Option<kafka_protocol::protocol::StrBytes>) -> bool {
     message.as_ref().is_some_and(|m| !m.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Timestamps: their bounds, their types, and what the header says of them.
+//! Timestamps: bounds, types, and header fields.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,15 +16,15 @@ pub(super) fn run(findings: &mut Findings) {
         ("message.timestamp.after.max.ms", "60000"),
     ];
     findings.compare(&mut SideBySide::new("bounds", &bounds), &bounded());
-    findings.compare(&mut SideBySide::new("times", &[]), &odd());
+    findings.compare(&mut SideBySide::new("times", &[]), &unusual());
     let append = [("message.timestamp.type", "LogAppendTime")];
-    findings.compare(&mut SideBySide::new("append", &append), &[stamped(), odd()].concat());
+    findings.compare(&mut SideBySide::new("append", &append), &[stamped(), unusual()].concat());
     let all = [bounds[0], bounds[1], append[0]];
     findings.compare(&mut SideBySide::new("append bounds", &all), &bounded());
     let gzip = [append[0], ("compression.type", "gzip")];
-    findings.compare(&mut SideBySide::new("append gzip", &gzip), &[stamped(), odd()].concat());
+    findings.compare(&mut SideBySide::new("append gzip", &gzip), &[stamped(), unusual()].concat());
     let gzip = [("compression.type", "gzip")];
-    findings.compare(&mut SideBySide::new("times gzip", &gzip), &odd());
+    findings.compare(&mut SideBySide::new("times gzip", &gzip), &unusual());
 }
 
 fn timed(deltas: &[i64]) -> RawBatch {
@@ -33,14 +33,14 @@ fn timed(deltas: &[i64]) -> RawBatch {
     RawBatch::of(deltas.iter().zip(0..).map(record).collect())
 }
 
-/// Against bounds of an hour before and a minute after.
+/// Cases for bounds of an hour before and a minute after.
 fn bounded() -> Vec<Case> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let now = i64::try_from(now.as_millis()).expect("a small number");
     let mut cases = Vec::new();
     for (name, codec) in [CODECS[0], CODECS[1], CODECS[4]] {
-        let mut add = |what: &str, batch: RawBatch| {
-            cases.push(case(format!("{name} {what}"), &batch.codec(codec)))
+        let mut add = |label: &str, batch: RawBatch| {
+            cases.push(case(format!("{name} {label}"), &batch.codec(codec)))
         };
         add("now", timed(&[0, 1]).at(now));
         add("nearly too old", timed(&[0]).at(now - HOUR_MS + 60_000));
@@ -57,25 +57,25 @@ fn bounded() -> Vec<Case> {
         add("the greatest", timed(&[0]).at(i64::MAX));
         add("over the greatest", timed(&[0, 10]).at(i64::MAX - 5));
         let lying = |max| RawBatch { max_time: Some(max), ..timed(&[0, 1]).at(now) };
-        add("said to be too new", lying(now + HOUR_MS));
+        add("max time too new", lying(now + HOUR_MS));
         add("too old, of append time", timed(&[0]).at(now - 2 * HOUR_MS).codec(APPEND_TIME));
         let append = RawBatch { max_time: Some(now), ..timed(&[0]).at(now - 2 * HOUR_MS) };
         add("too old, of an append time of now", append.codec(APPEND_TIME));
         let mixed =
             RawBatch { count: Some(4), last_delta: Some(3), ..timed(&[0, HOUR_MS]).at(now) };
-        add("too new, and fewer records than said", mixed);
+        add("too new, and fewer records than announced", mixed);
         let mixed = RawBatch { trailing: vec![0], ..timed(&[0, HOUR_MS]).at(now) };
         add("too new, and a byte behind", mixed);
     }
     cases
 }
 
-/// Where there are no bounds but the broker's default.
-fn odd() -> Vec<Case> {
+/// Cases for the broker's default bounds.
+fn unusual() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, codec) in [CODECS[0], CODECS[1], CODECS[4]] {
-        let mut add = |what: &str, batch: RawBatch| {
-            cases.push(case(format!("{name} {what}"), &batch.codec(codec)))
+        let mut add = |label: &str, batch: RawBatch| {
+            cases.push(case(format!("{name} {label}"), &batch.codec(codec)))
         };
         for max in [i64::MIN, -2, -1, 0, BASE_TIME, BASE_TIME + 5, i64::MAX] {
             add(&format!("max {max}"), RawBatch { max_time: Some(max), ..timed(&[0, 7, 3]) });
@@ -99,7 +99,7 @@ fn odd() -> Vec<Case> {
     cases
 }
 
-/// Duplicates are told the time of the original.
+/// Duplicates get the append time of the original.
 fn stamped() -> Vec<Case> {
     let batch = |sequence| RawBatch::two().by(9, 0, sequence);
     vec![
