@@ -1,4 +1,4 @@
-//! The fuzz targets on the stable toolchain: seeded random changes of good inputs, for
+//! The fuzz targets on the stable toolchain: seeded random mutations of valid inputs, for
 //! `FUZZ_SECONDS` (3) from `FUZZ_SEED` (1). `scripts/fuzz.sh` runs the real fuzzer.
 
 #![cfg(feature = "test-util")]
@@ -16,7 +16,7 @@ fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
-#[expect(clippy::print_stderr, reason = "the input is what a failure is about")]
+#[expect(clippy::print_stderr, reason = "a failure is of no use without its input")]
 fn run(target: fn(&[u8]), mut draw: impl FnMut(&mut StdRng) -> Vec<u8>) {
     let seed = from_env("FUZZ_SEED", 1);
     let mut rng = StdRng::seed_from_u64(seed);
@@ -27,7 +27,7 @@ fn run(target: fn(&[u8]), mut draw: impl FnMut(&mut StdRng) -> Vec<u8>) {
         target(&data);
         for _ in 0..8 {
             mutate(&mut rng, &mut data);
-            // What makes a door panic is shown, not only the place of the panic.
+            // The input of a panic is printed, not only its location.
             if let Err(panic) = std::panic::catch_unwind(|| target(&data)) {
                 eprintln!("seed {seed}, input {inputs}: {data:02x?}");
                 std::panic::resume_unwind(panic);
@@ -75,7 +75,8 @@ fn response(rng: &mut StdRng) -> Vec<u8> {
     frame
 }
 
-/// A batch whose records are one gzip, snappy, LZ4 or zstd stream by its first bytes, or none.
+/// Returns a batch whose records begin like a gzip, snappy, LZ4 or zstd stream, or are
+/// uncompressed.
 fn record_batch(rng: &mut StdRng) -> Vec<u8> {
     let records: &[&[u8]] = &[
         &[14, 0, 2, 0, 1, 2, b'v', 0, 14, 0, 4, 2, 1, 2, b'v', 0],

@@ -1,4 +1,4 @@
-//! What the guard accepts decodes within the memory that it promises.
+//! Messages that the guard accepts decode within the memory that it guarantees.
 
 #![cfg(feature = "test-util")]
 
@@ -53,7 +53,7 @@ fn mutate(rng: &mut StdRng, body: &mut Vec<u8>) {
     }
 }
 
-/// One test, so that no other thread's memory is counted.
+/// A single test, so that memory of other threads is not counted.
 #[test]
 fn decoding_stays_within_the_memory_bound() {
     let mut rng = StdRng::seed_from_u64(1);

@@ -1,5 +1,5 @@
-//! The pure layers alone: what parses a peer's bytes needs neither a runtime nor a client of
-//! Redis or S3, and without them the fuzzers build in a fraction of the time.
+//! The pure layers alone: the parsers of a peer's bytes need neither a runtime nor a client of
+//! Redis or S3, and without these the fuzzers build in a fraction of the time.
 
 #![allow(dead_code, reason = "the layers above use the rest")]
 

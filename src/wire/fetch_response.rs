@@ -11,7 +11,7 @@ use crate::log::ids::TopicId;
 /// The first version with compact lengths and tagged fields (KIP-482).
 const FLEXIBLE: i16 = 12;
 /// The first version that names topics by id (KIP-516).
-const TOPIC_IDS: i16 = 13;
+pub const WITH_TOPIC_IDS: i16 = 13;
 
 /// One partition of the response.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ pub fn encode(body: ResponseBody, version: i16, head: BytesMut) -> Option<Vec<Fr
     }
     put_count(&mut out.open, body.topics.len(), flexible)?;
     for topic in body.topics {
-        if version >= TOPIC_IDS {
+        if version >= WITH_TOPIC_IDS {
             out.open.put_slice(&topic.id.0);
         } else {
             put_string(&mut out.open, &topic.name, flexible)?;

@@ -1,9 +1,9 @@
 //! Changes of topic configs: what AlterConfigs and IncrementalAlterConfigs have in common.
 //!
-//! The proxy applies `diskless.enable`; the brokers apply every other config and decide who may
-//! alter what. A resource with the flag is first sent to the broker without the flag, over the
-//! client's own connection and to be validated only. What the broker rejects is rejected, and the
-//! topic is left unchanged.
+//! The proxy applies `diskless.enable`. The brokers apply every other config and decide which
+//! client may alter what. A resource with the flag is first sent to the broker without the flag,
+//! over the client's own connection and to be validated only. What the broker rejects is rejected,
+//! and the topic is left unchanged.
 
 use std::collections::HashMap;
 

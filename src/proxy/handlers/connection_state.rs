@@ -1,4 +1,4 @@
-//! What handlers remember of a connection between its requests.
+//! The state that handlers keep for a connection between its requests.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use super::fetch_partitions::FetchedPartitions;
 use crate::engine::memory::ConnectionQuota;
 use crate::proxy::context::Proxy;
 
-/// What is remembered of a connection between its requests.
+/// The state of a connection between its requests.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
-    /// [`TopicRegistry::migrations`] when the connection's fetch sessions were last checked whole.
+    /// [`TopicRegistry::migrations`] at the last check of the connection's fetch sessions.
     pub(super) migrations: u64,
     /// Partitions that the client fetched from this replica on this connection.
     pub(super) fetched: Arc<FetchedPartitions>,
-    /// The connection's share of the memory for answers to fetches.
+    /// The connection's quota of the memory for Fetch responses.
     pub(super) responses: Arc<ConnectionQuota>,
 }
 

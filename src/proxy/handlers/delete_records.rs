@@ -20,7 +20,7 @@ use crate::proxy::error_code::{self, ErrorCode};
 use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 
-/// The offset that stands for the high watermark.
+/// The offset that means the high watermark.
 const HIGH_WATERMARK: i64 = -1;
 
 pub(super) async fn guard(

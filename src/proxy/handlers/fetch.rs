@@ -20,7 +20,7 @@ use crate::proxy::error_code::ErrorCode;
 use crate::proxy::fetch_sessions::{FetchPosition, Naming, SessionError, SessionPartition};
 use crate::proxy::request::{Action, Request, begin_response_frame};
 use crate::proxy::response::{BodyReloader, CloseReason, ResponseFrame};
-use crate::wire::fetch_response::{FrameSlice, ResponseBody, encode};
+use crate::wire::fetch_response::{FrameSlice, ResponseBody, WITH_TOPIC_IDS, encode};
 
 /// The last version whose responses carry no addresses.
 const WITHOUT_ADDRESSES: i16 = 15;
@@ -28,8 +28,6 @@ const WITHOUT_ADDRESSES: i16 = 15;
 const WITH_SESSIONS: i16 = 7;
 /// The first version in which consumers state their rack (KIP-392).
 const WITH_RACK: i16 = 11;
-/// The first version that names topics by id.
-const WITH_IDS: i16 = 13;
 
 /// Forwards a request on a classic endpoint if it names classic topics only, and otherwise rejects
 /// all of it with a retriable code. A session that began before a topic became diskless may contain
@@ -107,7 +105,7 @@ pub(super) async fn serve(
     if !matches!(fetch.isolation_level, 0 | 1) {
         return request.answer(&request_error_response(&fetch, request.version()));
     }
-    let naming = if request.version() >= WITH_IDS { Naming::Ids } else { Naming::Names };
+    let naming = if request.version() >= WITH_TOPIC_IDS { Naming::Ids } else { Naming::Names };
     let (wanted, forgotten) = requested_partitions(&fetch);
     let begun = request.proxy.fetch_sessions.begin(
         fetch.session_id,
@@ -145,7 +143,7 @@ pub(super) async fn serve(
                 proxy.metrics.clients.partition_error(ApiKind::fetch, code.0);
             }
             let reported: Vec<_> =
-                rows.iter().map(|row| (row.told(), row.gives_records())).collect();
+                rows.iter().map(|row| (row.reported_state(), row.gives_records())).collect();
             let named = proxy.fetch_sessions.finish(&plan, &reported);
             let named_rows =
                 plan.partitions.iter().zip(rows).zip(named).filter(|(_, named)| *named);
@@ -210,7 +208,7 @@ fn zone_of_reader(request: &Request, fetch: &FetchRequest) -> Option<u16> {
 fn request_error_response(fetch: &FetchRequest, version: i16) -> FetchResponse {
     let code = ErrorCode::UNKNOWN_SERVER_ERROR;
     let response = match version {
-        WITH_IDS.. => FetchResponse::default(),
+        WITH_TOPIC_IDS.. => FetchResponse::default(),
         _ => error_response(fetch, std::iter::repeat(code)),
     };
     match version {

@@ -87,7 +87,7 @@ impl PartitionResult {
         !self.fetched.records.is_empty() || self.preferred.is_some()
     }
 
-    pub(super) fn told(&self) -> ReportedState {
+    pub(super) fn reported_state(&self) -> ReportedState {
         let (high_watermark, log_start_offset) = self.ends();
         ReportedState { error_code: self.error.0, high_watermark, log_start_offset }
     }

@@ -41,7 +41,11 @@ use super::endpoint::Endpoint;
 use super::request::{Action, Request};
 use super::response::CloseReason;
 
-/// Decides what becomes of a request.
+/// Dispatches a request to its handler.
+///
+/// # Errors
+/// [`CloseReason`] if the connection has to close: the API or the version is not supported here, or
+/// the broker has not accepted the client.
 pub(crate) async fn dispatch(
     request: Request,
     session: &mut ConnectionState,
@@ -49,35 +53,35 @@ pub(crate) async fn dispatch(
 ) -> Result<Action, CloseReason> {
     let (key, version) = (request.header.api_key, request.header.api_version);
     let Some(api) = apis::lookup(key) else {
-        return Err(CloseReason::Client(format!("api key {key} is not served")));
+        return Err(CloseReason::Client(format!("unsupported api key {key}")));
     };
     let named = ApiKey::try_from(key).ok();
     if named == Some(ApiKey::ApiVersions) {
         return api_versions::handle(request);
     }
     if version < api.min || version > api.accepted {
-        return Err(CloseReason::Client(format!("{} version {version} is not served", api.name)));
+        return Err(CloseReason::Client(format!("unsupported version {version} of {}", api.name)));
     }
     if let Some(ApiKey::GetTelemetrySubscriptions | ApiKey::PushTelemetry) = named
         && let Some(telemetry) = request.proxy.telemetry.clone()
     {
         return push_telemetry::serve(request, &telemetry, broker).await;
     }
-    let on = match request.endpoint {
+    let handling = match request.endpoint {
         Endpoint::Bootstrap | Endpoint::Broker(_) => api.classic,
         Endpoint::Node(_) => api.node,
     };
-    // A diskless node looks at nothing of a client that the broker has not let in. What is
-    // forwarded unread, the broker sees to itself.
+    // A diskless node handles only requests of clients that the broker has accepted. For forwarded
+    // requests, the broker checks this itself.
     if matches!(request.endpoint, Endpoint::Node(_))
-        && matches!(on, Handling::Guard | Handling::Serve)
+        && matches!(handling, Handling::Guard | Handling::Serve)
     {
         broker.ensure_accepted().await?;
     }
-    match (on, named) {
+    match (handling, named) {
         (Handling::Forward, _) => Ok(request.relay()),
         (Handling::Reject, _) => {
-            Err(CloseReason::Client(format!("{} is not served here", api.name)))
+            Err(CloseReason::Client(format!("{} is not supported here", api.name)))
         }
         (Handling::Guard, Some(api)) => guard(api, request, session, broker).await,
         (Handling::Edit, Some(api)) => edit(api, request, broker).await,

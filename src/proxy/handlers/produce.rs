@@ -248,7 +248,7 @@ async fn set_log_start_offsets(proxy: &Proxy, topics: &mut [(TopicProduceData, V
     if rows.is_empty() {
         return;
     }
-    // The error stands in either case, and its reason is what the client needs.
+    // The error is the same in either case, and its reason is what the client needs.
     let Ok(watermarks) = proxy.lookup.watermarks(&logs).await else { return };
     for (row, watermarks) in rows.into_iter().zip(watermarks) {
         row.log_start_offset = watermarks.log_start_offset;

@@ -14,7 +14,8 @@ mod record_guard;
 mod registry;
 mod topic;
 
-use std::sync::Arc;
+pub use classify::{MakeDisklessError, MigrationMode};
+pub use placeholder::{RESOURCE_TOPIC, TopicConfig, includes_compact};
 
 pub use audit::PlaceholderAudit;
 pub use classify::{PendingCreation, TopicClassifier};

@@ -77,7 +77,7 @@ pub(super) const EXPECTED_DIFFERENCES: &[ExpectedDifference] = &[
     // A broker confuses two unknown ids.
     ExpectedDifference {
         case: "sessions: two unknown ids v1*",
-        ours: "code 0 session same: \"\" 0: code 100 ends -1 -1 -1 aborted Some(0) replica -1 []; Nobody 0: code 100 ends -1 -1 -1 aborted Some(0) replica -1 []",
+        ours: "code 0 session same: \"\" 0: code 100 ends -1 -1 -1 aborted Some(0) replica -1 []; Unknown 0: code 100 ends -1 -1 -1 aborted Some(0) replica -1 []",
         theirs: "code -1 session same: ",
     },
     // No epoch is too old or too new.

@@ -2,7 +2,7 @@
 
 use super::super::raw_batch::{CODECS, RawBatch, RawRecord, raw_record, three};
 use super::Findings;
-use super::record_contents::lies;
+use super::record_contents::invalid_records;
 use super::side_by_side::{Case, SideBySide, case};
 
 pub(super) fn run(findings: &mut Findings) {
@@ -47,7 +47,7 @@ fn wrong() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, codec) in [CODECS[0], CODECS[1], CODECS[3]] {
         cases.extend(
-            lies()
+            invalid_records()
                 .into_iter()
                 .map(|(label, batch)| case(format!("{name} {label}"), &batch.codec(codec))),
         );

@@ -9,7 +9,7 @@ use super::side_by_side::{Case, SideBySide, case};
 
 pub(super) fn run(findings: &mut Findings) {
     for (name, codec) in CODECS {
-        let cases: Vec<Case> = lies()
+        let cases: Vec<Case> = invalid_records()
             .into_iter()
             .map(|(label, batch)| case(format!("{name} {label}"), &batch.codec(codec)))
             .collect();
@@ -19,7 +19,7 @@ pub(super) fn run(findings: &mut Findings) {
 }
 
 /// Batches with wrong or unusual records.
-pub(super) fn lies() -> Vec<(String, RawBatch)> {
+pub(super) fn invalid_records() -> Vec<(String, RawBatch)> {
     let mut all = vec![("three".to_owned(), RawBatch::of(three()))];
     let mut add = |label: &str, batch: RawBatch| all.push((label.to_owned(), batch));
     let unusual = |edit: fn(&mut RawRecord)| {
@@ -83,7 +83,7 @@ pub(super) fn lies() -> Vec<(String, RawBatch)> {
         }),
     );
     add(
-        "a header key that is no text",
+        "a header key that is not text",
         unusual(|r| r.headers = vec![(vec![0xff, 0xc3, b'x'], None)]),
     );
     all.extend(torn());
