@@ -83,10 +83,10 @@ fn keep_last(requested: &mut DeleteRecordsRequest) {
     let mut seen = HashSet::new();
     for topic in requested.topics.iter_mut().rev() {
         let name = &topic.name;
-        let mut kept: Vec<_> = topic.partitions.drain(..).rev().collect();
-        kept.retain(|p| seen.insert((name.clone(), p.partition_index)));
-        kept.reverse();
-        topic.partitions = kept;
+        let mut retained: Vec<_> = topic.partitions.drain(..).rev().collect();
+        retained.retain(|p| seen.insert((name.clone(), p.partition_index)));
+        retained.reverse();
+        topic.partitions = retained;
     }
     requested.topics.retain(|topic| !topic.partitions.is_empty());
 }

@@ -83,9 +83,10 @@ fn add_diskless_flag(
     requested: Option<&DescribeConfigsResource>,
     result: &mut DescribeConfigsResult,
 ) {
-    let wanted = requested.is_none_or(|requested| is_requested(requested, DISKLESS_ENABLE));
+    let included = requested.is_none_or(|requested| is_requested(requested, DISKLESS_ENABLE));
     let topic = proxy.topics.registry.by_name(result.resource_name.as_str());
-    if wanted && result.resource_type == RESOURCE_TOPIC && topic.is_some_and(|t| t.is_diskless()) {
+    if included && result.resource_type == RESOURCE_TOPIC && topic.is_some_and(|t| t.is_diskless())
+    {
         result.configs.push(
             DescribeConfigsResourceResult::default()
                 .with_name(StrBytes::from_static_str(DISKLESS_ENABLE))
@@ -103,7 +104,7 @@ fn own_configs(proxy: &Proxy, requested: &DescribeConfigsResource) -> DescribeCo
         ("odradek.zone", proxy.settings.zone.clone()),
         ("odradek.store", proxy.settings.store_name.clone()),
     ];
-    let wanted = |name: &str| is_requested(requested, name);
+    let included = |name: &str| is_requested(requested, name);
     let config = |(name, value): (&'static str, String)| {
         DescribeConfigsResourceResult::default()
             .with_name(StrBytes::from_static_str(name))
@@ -115,5 +116,5 @@ fn own_configs(proxy: &Proxy, requested: &DescribeConfigsResource) -> DescribeCo
     DescribeConfigsResult::default()
         .with_resource_type(requested.resource_type)
         .with_resource_name(requested.resource_name.clone())
-        .with_configs(settings.into_iter().filter(|(name, _)| wanted(name)).map(config).collect())
+        .with_configs(settings.into_iter().filter(|(name, _)| included(name)).map(config).collect())
 }

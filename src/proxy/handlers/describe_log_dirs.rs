@@ -95,7 +95,7 @@ fn led_partitions(
     let (map, zone) = (proxy.topology.current(), proxy.topology.zone());
     let mut led = Vec::new();
     for topic in proxy.topics.registry.diskless() {
-        let wanted = |index: i32| match &requested.topics {
+        let is_included = |index: i32| match &requested.topics {
             None => true,
             Some(topics) => topics
                 .iter()
@@ -103,7 +103,7 @@ fn led_partitions(
         };
         for index in 0..i32::try_from(topic.leader_epochs.len()).unwrap_or(i32::MAX) {
             let partition = TopicPartition { topic: topic.id, partition: index };
-            if wanted(index) && map.leader(zone, partition) == Some(node) {
+            if is_included(index) && map.leader(zone, partition) == Some(node) {
                 led.push((topic.name.clone(), partition));
             }
         }

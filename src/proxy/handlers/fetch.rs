@@ -106,15 +106,15 @@ pub(super) async fn serve(
         return request.answer(&request_error_response(&fetch, request.version()));
     }
     let naming = if request.version() >= WITH_TOPIC_IDS { Naming::Ids } else { Naming::Names };
-    let (wanted, forgotten) = requested_partitions(&fetch);
-    let begun = request.proxy.fetch_sessions.begin(
+    let (requested, removed) = requested_partitions(&fetch);
+    let started = request.proxy.fetch_sessions.begin(
         fetch.session_id,
         fetch.session_epoch,
         naming,
-        wanted,
-        &forgotten,
+        requested,
+        &removed,
     );
-    let plan = match begun {
+    let plan = match started {
         Ok(plan) => plan,
         Err(error) => {
             let code = match error {
@@ -136,26 +136,27 @@ pub(super) async fn serve(
     Ok(Action::RespondInTurn(
         async move {
             let context = FetchContext { fetch: &fetch, naming, is_follower, reader_zone };
-            let (rows, room, reading) =
+            let (results, permit, fetch_plan) =
                 fetch_partitions(&proxy, &context, &plan, &topic_permissions, &fetched, &memory)
                     .await;
-            for code in rows.iter().filter_map(PartitionResult::error) {
+            for code in results.iter().filter_map(PartitionResult::error) {
                 proxy.metrics.clients.partition_error(ApiKind::fetch, code.0);
             }
             let reported: Vec<_> =
-                rows.iter().map(|row| (row.reported_state(), row.gives_records())).collect();
+                results.iter().map(|row| (row.reported_state(), row.gives_records())).collect();
             let named = proxy.fetch_sessions.finish(&plan, &reported);
             let named_rows =
-                plan.partitions.iter().zip(rows).zip(named).filter(|(_, named)| *named);
+                plan.partitions.iter().zip(results).zip(named).filter(|(_, named)| *named);
             let (topics, order) = group_by_topic(named_rows.map(|(row, _)| row), &context);
             let body = ResponseBody { error_code: 0, session_id: plan.session_id, topics };
             let slices = encode(body, header.api_version, begin_response_frame(&header))
                 .ok_or_else(|| {
                     CloseReason::Internal("Fetch response is too large for a frame".to_owned())
                 })?;
-            let reload = reading.map(|reading| read_again(proxy, memory, &slices, reading, order));
+            let reload =
+                fetch_plan.map(|fetch_plan| reload_body(proxy, memory, &slices, fetch_plan, order));
             let slices = slices.into_iter().map(|slice| slice.bytes).collect();
-            Ok(Some(ResponseFrame { slices, permit: room, reload }))
+            Ok(Some(ResponseFrame { slices, permit, reload }))
         }
         .boxed(),
     ))
@@ -163,22 +164,22 @@ pub(super) async fn serve(
 
 /// Returns how to read a response again. Slices without records are small and are retained. `order`
 /// are the indices of the partitions whose records the response contains.
-fn read_again(
+fn reload_body(
     proxy: Arc<Proxy>,
     memory: Arc<ConnectionQuota>,
     slices: &[FrameSlice],
-    reading: FetchPlan,
+    fetch_plan: FetchPlan,
     order: Vec<usize>,
 ) -> BodyReloader {
     let retained: Vec<_> =
         slices.iter().map(|s| (!s.is_records).then(|| s.bytes.clone())).collect();
-    let retained = Arc::new((retained, reading, order));
+    let retained = Arc::new((retained, fetch_plan, order));
     BodyReloader::new(move || {
         let (proxy, memory, retained) =
             (Arc::clone(&proxy), Arc::clone(&memory), Arc::clone(&retained));
         async move {
-            let (retained, reading, order) = &*retained;
-            let (mut partitions, room) = proxy.fetcher.reread(reading, &memory).await?;
+            let (retained, fetch_plan, order) = &*retained;
+            let (mut partitions, permit) = proxy.fetcher.reread(fetch_plan, &memory).await?;
             let mut records = order.iter().flat_map(|position| {
                 let partition = partitions.get_mut(*position);
                 partition.map(|p| std::mem::take(&mut p.records)).unwrap_or_default()
@@ -187,7 +188,7 @@ fn read_again(
                 .iter()
                 .map(|retained| retained.clone().or_else(|| records.next()))
                 .collect();
-            Some((slices?, room))
+            Some((slices?, permit))
         }
         .boxed()
     })
@@ -225,7 +226,7 @@ fn requested_partitions(
         name: name.to_owned(),
         partition,
     };
-    let mut wanted = Vec::new();
+    let mut requested = Vec::new();
     for topic in &fetch.topics {
         for partition in &topic.partitions {
             let position = FetchPosition {
@@ -233,13 +234,13 @@ fn requested_partitions(
                 bytes_max: partition.partition_max_bytes,
                 current_leader_epoch: partition.current_leader_epoch,
             };
-            wanted.push((name(&topic.topic_id, &topic.topic, partition.partition), position));
+            requested.push((name(&topic.topic_id, &topic.topic, partition.partition), position));
         }
     }
-    let mut forgotten = Vec::new();
+    let mut removed = Vec::new();
     for topic in &fetch.forgotten_topics_data {
         let of_topic = topic.partitions.iter().map(|&p| name(&topic.topic_id, &topic.topic, p));
-        forgotten.extend(of_topic);
+        removed.extend(of_topic);
     }
-    (wanted, forgotten)
+    (requested, removed)
 }

@@ -296,10 +296,10 @@ pub(super) fn group_by_topic<'a>(
     let read_committed = context.fetch.isolation_level == 1;
     let order = rows.iter().filter_map(|(_, row)| row.position).collect();
     let mut topics: Vec<ResponseTopic> = Vec::new();
-    for ((wanted, _), row) in rows {
+    for ((session_partition, _), row) in rows {
         let (high_watermark, log_start_offset) = row.ends();
         let partition = ResponsePartition {
-            index: wanted.partition,
+            index: session_partition.partition,
             error_code: row.error.0,
             high_watermark,
             log_start_offset,
@@ -308,12 +308,15 @@ pub(super) fn group_by_topic<'a>(
             records: row.fetched.records,
         };
         match topics.last_mut() {
-            Some(last) if (last.id, &last.name) == (wanted.topic_id, &wanted.name) => {
+            Some(last)
+                if (last.id, &last.name)
+                    == (session_partition.topic_id, &session_partition.name) =>
+            {
                 last.partitions.push(partition);
             }
             _ => topics.push(ResponseTopic {
-                id: wanted.topic_id,
-                name: wanted.name.clone(),
+                id: session_partition.topic_id,
+                name: session_partition.name.clone(),
                 partitions: vec![partition],
             }),
         }

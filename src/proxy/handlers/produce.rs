@@ -84,17 +84,17 @@ fn named(produce: &ProduceRequest) -> Vec<(TopicId, &str)> {
 /// Returns a response in which every partition has an error, the same for all of a topic.
 fn error_response(
     produce: &ProduceRequest,
-    refused: impl Iterator<Item = ProduceError>,
+    error: impl Iterator<Item = ProduceError>,
 ) -> ProduceResponse {
-    let refuse = |(topic, refused): (&TopicProduceData, ProduceError)| {
+    let refuse = |(topic, error): (&TopicProduceData, ProduceError)| {
         TopicProduceResponse::default()
             .with_name(topic.name.clone())
             .with_topic_id(topic.topic_id)
             .with_partition_responses(
-                topic.partition_data.iter().map(|p| refused.clone().row(p.index)).collect(),
+                topic.partition_data.iter().map(|p| error.clone().row(p.index)).collect(),
             )
     };
-    let topics = produce.topic_data.iter().zip(refused);
+    let topics = produce.topic_data.iter().zip(error);
     ProduceResponse::default().with_responses(topics.map(refuse).collect())
 }
 
@@ -103,8 +103,8 @@ fn error_row(index: i32, code: ErrorCode) -> PartitionProduceResponse {
 }
 
 /// The result of a partition: an error, or a batch that is appended.
-enum Row {
-    ProduceError { row: PartitionProduceResponse, log: Option<TopicPartition> },
+enum PartitionOutcome {
+    Failed { row: PartitionProduceResponse, log: Option<TopicPartition> },
     Appended { index: i32, row: usize, append_time: i64 },
 }
 
@@ -117,8 +117,8 @@ pub(super) async fn serve(
     let mut produce: ProduceRequest = request.decode()?;
     match (produce_validation::check_request_batches(&produce, request.version()), produce.acks) {
         (Some(_), 0) => return Err(CloseReason::UnacknowledgedFailure),
-        (Some(refused), _) => {
-            return request.answer(&error_response(&produce, std::iter::repeat(refused)));
+        (Some(error), _) => {
+            return request.answer(&error_response(&produce, std::iter::repeat(error)));
         }
         (None, _) => {}
     }
@@ -198,7 +198,7 @@ async fn check_topic(
     data: &mut TopicProduceData,
     permit: TopicPermissions,
     appends: &mut Vec<ProducedBatch>,
-) -> Vec<Row> {
+) -> Vec<PartitionOutcome> {
     let partitions = data.partition_data.iter().map(|p| p.index);
     let id = topic_id(&data.topic_id);
     // The ACLs come first: a client that may not write learns nothing else.
@@ -229,22 +229,25 @@ async fn check_topic(
                 let log_append_time = topic.as_ref().is_ok_and(|t| t.config.log_append_time);
                 let append_time = if log_append_time { append.metadata.max_timestamp } else { -1 };
                 appends.push(append);
-                Row::Appended { index, row: appends.len() - 1, append_time }
+                PartitionOutcome::Appended { index, row: appends.len() - 1, append_time }
             }
-            Err(refused) => Row::ProduceError { log: refused.log, row: refused.row(index) },
+            Err(error) => PartitionOutcome::Failed { log: error.log, row: error.row(index) },
         });
     }
     rows
 }
 
 /// Sets the log start offset of partitions with an error, as far as it can be determined.
-async fn set_log_start_offsets(proxy: &Proxy, topics: &mut [(TopicProduceData, Vec<Row>)]) {
+async fn set_log_start_offsets(
+    proxy: &Proxy,
+    topics: &mut [(TopicProduceData, Vec<PartitionOutcome>)],
+) {
     let rows = topics.iter_mut().flat_map(|(_, rows)| rows);
-    let refused = rows.filter_map(|row| match row {
-        Row::ProduceError { row, log: Some(log) } => Some((row, *log)),
+    let failed = rows.filter_map(|row| match row {
+        PartitionOutcome::Failed { row, log: Some(log) } => Some((row, *log)),
         _ => None,
     });
-    let (rows, logs): (Vec<_>, Vec<_>) = refused.unzip();
+    let (rows, logs): (Vec<_>, Vec<_>) = failed.unzip();
     if rows.is_empty() {
         return;
     }
@@ -256,19 +259,19 @@ async fn set_log_start_offsets(proxy: &Proxy, topics: &mut [(TopicProduceData, V
 }
 
 fn respond(
-    topics: Vec<(TopicProduceData, Vec<Row>)>,
+    topics: Vec<(TopicProduceData, Vec<PartitionOutcome>)>,
     outcomes: Option<&[AppendOutcome]>,
 ) -> ProduceResponse {
-    let row = |row: Row| match row {
-        Row::ProduceError { row, .. } => row,
-        Row::Appended { index, row, append_time } => {
+    let row = |row: PartitionOutcome| match row {
+        PartitionOutcome::Failed { row, .. } => row,
+        PartitionOutcome::Appended { index, row, append_time } => {
             match outcomes.and_then(|outcomes| outcomes.get(row)) {
                 Some(outcome) => committed_result(index, append_time, outcome),
                 None => error_row(index, ErrorCode::REQUEST_TIMED_OUT),
             }
         }
     };
-    let topic = |(data, rows): (TopicProduceData, Vec<Row>)| {
+    let topic = |(data, rows): (TopicProduceData, Vec<PartitionOutcome>)| {
         TopicProduceResponse::default()
             .with_name(data.name)
             .with_topic_id(data.topic_id)
