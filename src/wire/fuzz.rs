@@ -63,8 +63,8 @@ pub fn response(data: &[u8]) {
 pub fn record_batch(data: &[u8]) {
     let limits = ProduceLimits { produce_version: 9, batch_bytes_max: 1 << 20 };
     if let Ok(produced) = check_produce(&Bytes::copy_from_slice(data), limits) {
-        assert!(produced.claim.offset_count >= 1, "{:?}", produced.claim);
-        assert_eq!(produced.bytes.len(), produced.claim.bytes as usize);
+        assert!(produced.metadata.offset_count >= 1, "{:?}", produced.metadata);
+        assert_eq!(produced.bytes.len(), produced.metadata.bytes as usize);
         for codec in [None, Some(Codec::None), Some(Codec::Lz4)] {
             check_validated(&produced.bytes, codec);
         }

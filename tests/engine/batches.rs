@@ -105,7 +105,7 @@ impl Batch {
         ProducedBatch {
             partition: partition(to),
             profile,
-            metadata: checked.claim,
+            metadata: checked.metadata,
             batch: checked.bytes,
         }
     }
@@ -117,7 +117,7 @@ pub(crate) fn whole_object(object: ObjectId, batches: &[(TopicPartition, Bytes)]
     let mut whole = BytesMut::from(&HEADER[..]);
     let mut parts = Vec::new();
     for (index, (partition, batch)) in (0..).zip(batches) {
-        let claim = check_produce(batch, limits).expect("a valid batch").claim;
+        let claim = check_produce(batch, limits).expect("a valid batch").metadata;
         let start = whole.len() as u64;
         parts.push(Part { index, partition: *partition, start, batches: vec![claim] });
         whole.put_slice(batch);

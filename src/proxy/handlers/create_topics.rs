@@ -149,7 +149,8 @@ async fn bind(
         return;
     }
     let name = topic.name.as_str();
-    if let Err(error) = proxy.topics.migrator.bind_created(topic_id(&topic.topic_id), name, topic_type).await
+    if let Err(error) =
+        proxy.topics.migrator.bind_created(topic_id(&topic.topic_id), name, topic_type).await
     {
         let message = format!(
             "topic {name} was created, but could not be made diskless: {error}; \

@@ -137,10 +137,10 @@ pub(super) async fn check(
     let (rules, now_ms) = (topic.config.record_rules(), request.proxy.clock.now_ms());
     let valid = request.proxy.validation.validate(&checked, rules, now_ms).await;
     let valid = valid.map_err(|error| ProduceError::for_records(&error, partition))?;
-    let mut claim = checked.claim;
-    claim.max_timestamp = valid.max_timestamp;
+    let mut metadata = checked.metadata;
+    metadata.max_timestamp = valid.max_timestamp;
     // A recompressed batch does not exceed the topic's limit, which is an `i32`.
-    claim.bytes = u32::try_from(valid.bytes.len()).unwrap_or(u32::MAX);
+    metadata.bytes = u32::try_from(valid.bytes.len()).unwrap_or(u32::MAX);
     let profile = request.proxy.topics.classifier.profile(&topic.name);
-    Ok(ProducedBatch { partition, profile, metadata: claim, batch: valid.bytes })
+    Ok(ProducedBatch { partition, profile, metadata, batch: valid.bytes })
 }

@@ -1,7 +1,6 @@
 //! Configs of topics that requests name: Kafka's constants for them, and the flag that makes a topic
 //! diskless.
 
-pub(super) use crate::proxy::topics::RESOURCE_TOPIC;
 use crate::proxy::topics::includes_compact;
 
 /// The config that makes a topic diskless.
@@ -9,6 +8,8 @@ pub(super) const DISKLESS_ENABLE: &str = "diskless.enable";
 /// The name of the same config in Inkless.
 const INKLESS_ENABLE: &str = "inkless.enable";
 
+/// `ConfigResource.Type` of a topic.
+pub(super) const RESOURCE_TOPIC: i8 = 2;
 /// `ConfigSource` of a config that is set on the topic itself.
 pub(super) const SOURCE_TOPIC: i8 = 1;
 

@@ -14,8 +14,7 @@ mod record_guard;
 mod registry;
 mod topic;
 
-pub use classify::{MakeDisklessError, MigrationMode};
-pub use placeholder::{RESOURCE_TOPIC, TopicConfig, includes_compact};
+use std::sync::Arc;
 
 pub use audit::PlaceholderAudit;
 pub use classify::{PendingCreation, TopicClassifier};

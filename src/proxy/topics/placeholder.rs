@@ -15,8 +15,8 @@ use crate::log::ids::TopicId;
 use crate::proxy::upstream::cluster::KafkaCluster;
 use crate::proxy::upstream::error::UpstreamError;
 
-/// `ConfigResource.Type` of a topic.
-pub const RESOURCE_TOPIC: i8 = 2;
+const RESOURCE_TOPIC: i8 = 2;
+/// The timestamp that stands for the log end offset.
 const LATEST: i64 = -1;
 /// How often a topic is asked about that has no leaders yet, because it is seconds old.
 const TRIES: u32 = 20;

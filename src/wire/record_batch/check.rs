@@ -23,7 +23,7 @@ pub struct ProduceLimits {
 #[derive(Clone, Debug)]
 pub struct ProduceBatch {
     /// What the header of the batch states.
-    pub claim: BatchMetadata,
+    pub metadata: BatchMetadata,
     /// The attributes. The caller handles transactional batches and append times.
     pub attributes: Attributes,
     /// The batch alone, a slice of what the producer sent.
@@ -87,11 +87,11 @@ pub fn check_produce(records: &Bytes, limits: ProduceLimits) -> Result<ProduceBa
     if attributes.compression().is_none() {
         return Err(BatchError::Codec(attributes.codec()));
     }
-    Ok(ProduceBatch { claim: claim(&batch)?, attributes, bytes: records.slice(..size) })
+    Ok(ProduceBatch { metadata: metadata(&batch)?, attributes, bytes: records.slice(..size) })
 }
 
 /// `LogValidator.validateBatch`
-fn claim(batch: &RecordBatch<'_>) -> Result<BatchMetadata, BatchError> {
+fn metadata(batch: &RecordBatch<'_>) -> Result<BatchMetadata, BatchError> {
     let (records, last_offset_delta) = (batch.record_count(), batch.last_offset_delta());
     if records <= 0 || last_offset_delta.checked_add(1) != Some(records) {
         return Err(BatchError::Count { records, last_offset_delta });

@@ -51,9 +51,9 @@ fn reads_every_field() {
     assert!(batch.is_crc_valid());
     assert_eq!(batch.records(), b"opaque");
     let produced = check_produce(&bytes.freeze(), LIMITS).unwrap();
-    assert_eq!((produced.claim.bytes, produced.claim.offset_count), (67, 3));
-    assert_eq!(produced.claim.max_timestamp, 1_002);
-    assert_eq!(produced.claim.last_sequence(), Some(79));
+    assert_eq!((produced.metadata.bytes, produced.metadata.offset_count), (67, 3));
+    assert_eq!(produced.metadata.max_timestamp, 1_002);
+    assert_eq!(produced.metadata.last_sequence(), Some(79));
     assert!(!produced.attributes.is_transactional());
 }
 
