@@ -1,6 +1,11 @@
 //! The house rules that no compiler checks: who may import whom, how long a file may be, and
 //! what must not be committed.
 
+#[path = "tidy/cycles.rs"]
+mod cycles;
+#[path = "tidy/modules.rs"]
+mod modules;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
