@@ -34,9 +34,9 @@ fn ids(zones: &[i32]) -> Vec<i32> {
 #[test]
 fn all_replicas_agree_on_topology_and_changes_are_minimal() {
     let at = Installation::new();
-    let a0 = at.replica(A, "a-1", 3, "");
+    let a0 = at.replica(A, "a-0", 3, "");
     let b0 = at.replica(B, "b-0", 4, "");
-    let a1 = at.replica(A, "a-2", 2, "");
+    let a1 = at.replica(A, "a-1", 2, "");
     let b1 = at.replica(B, "b-1", 4, "");
     let sidecar = at.sidecar(A, "pod-7");
     let mut all = vec![&a0, &a1, &b0, &b1, &sidecar];
@@ -116,7 +116,7 @@ fn only_nodes_of_failed_replica_move(
     let all_at = |seen: &NodeAddresses, replica: &Replica| hosted_by(seen, replica).len() == 6;
     let dead = agree(&left, |seen| all_at(seen, &b0) || all_at(seen, &b2));
     assert!(dead.keys().eq(map.keys()));
-    let a2 = at.replica(A, "a-3", 3, "");
+    let a2 = at.replica(A, "a-2", 3, "");
     let late = agree(&[&a2, &a0, &a1, &sidecar], |seen| !hosted_by(seen, &a2).is_empty());
     let of_b = |seen: &NodeAddresses| {
         let of_b = seen.iter().filter(|(id, _)| zone_of(**id) == 1);
