@@ -19,7 +19,7 @@ async fn written() -> Replica {
     let writer = Replica::new().await;
     for n in 0..OBJECTS {
         let rows = (0..PARTITIONS).map(|to| fast(to, &format!("{n:04}"))).collect();
-        writer.send(1, rows).await.await.expect("an answer");
+        writer.send(1, rows).await.await.expect("a result");
     }
     assert_eq!(writer.objects().await.len(), OBJECTS);
     writer
@@ -31,9 +31,9 @@ async fn replay(replica: &Replica, from: i32) {
     while next < OBJECTS as i64 {
         let mut request = fetch(&[(from, next)], SECOND);
         request.partitions[0].bytes_max = 300;
-        let answer = replica.fetch(request).await.remove(0);
-        assert_eq!(answer.error, None);
-        for (offset, value) in records(&answer.records) {
+        let result = replica.fetch(request).await.remove(0);
+        assert_eq!(result.error, None);
+        for (offset, value) in records(&result.records) {
             assert_eq!((offset, value), (next, format!("{next:04}")));
             next += 1;
         }
@@ -66,8 +66,8 @@ async fn catch_up_reads_are_read_ahead() {
     for next in 0..LARGE as i64 {
         let mut request = fetch(&[(0, next)], SECOND);
         request.bytes_max = 1;
-        let answer = reader.fetch(request).await.remove(0);
-        assert_eq!(records(&answer.records).len(), 1);
+        let result = reader.fetch(request).await.remove(0);
+        assert_eq!(records(&result.records).len(), 1);
     }
     assert!(start.elapsed() < latency * LARGE as u32 * 2 / 3, "{:?}", start.elapsed());
     assert_eq!(reader.store.calls(StoreOperation::get), LARGE as u64, "each object is read once");
@@ -80,8 +80,8 @@ async fn waiting_readers_share_the_error_of_a_get() {
     reader.store.set_persistent(StoreOperation::get, Some(slow));
     let start = Instant::now();
     let one = async |partition| {
-        let answer = reader.fetch(fetch(&[(partition, 0)], SECOND)).await.remove(0);
-        assert_eq!(answer.error, Some(FetchError::Storage));
+        let result = reader.fetch(fetch(&[(partition, 0)], SECOND)).await.remove(0);
+        assert_eq!(result.error, Some(FetchError::Storage));
     };
     join_all((0..20).map(|n| one(n % PARTITIONS))).await;
     assert!(start.elapsed() < 7 * SECOND, "the reads are not sequential: {:?}", start.elapsed());
@@ -94,7 +94,7 @@ async fn hanging_get_times_out() {
     let reader = written().await.beside(Events::Delivered).await;
     reader.store.set_persistent(StoreOperation::get, Some(Fault::HANG));
     let start = Instant::now();
-    let answer = reader.fetch(fetch(&[(0, 0)], SECOND)).await.remove(0);
-    assert_eq!(answer.error, Some(FetchError::Storage));
+    let result = reader.fetch(fetch(&[(0, 0)], SECOND)).await.remove(0);
+    assert_eq!(result.error, Some(FetchError::Storage));
     assert!(start.elapsed() < 20 * SECOND, "{:?}", start.elapsed());
 }

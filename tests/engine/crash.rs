@@ -79,7 +79,7 @@ async fn second_process(memory: &Arc<MemoryStore>, step: Step) {
     };
     assert_eq!(values[3..], *expected_more, "{step:?}: whole objects, in order");
     for (row, at) in [(2, 3), (3, 4)] {
-        let outcome = replica.send(1, vec![idempotent(row)]).await.await.expect("an answer")[0];
+        let outcome = replica.send(1, vec![idempotent(row)]).await.await.expect("a result")[0];
         assert_eq!(offset_or_duplicate(outcome), at, "{step:?}");
     }
     assert_eq!(replica.write(1, idempotent(4)).await, 5, "{step:?}");

@@ -56,7 +56,7 @@ impl Producer<'_> {
             for reply in inflight {
                 let reported = match timeout(deadline - Instant::now(), reply).await {
                     Err(_) => Reported::Timeout,
-                    Ok(outcomes) => match outcomes.expect("an answer")[..] {
+                    Ok(outcomes) => match outcomes.expect("a result")[..] {
                         [AppendOutcome::MetadataLost, _] | [_, AppendOutcome::MetadataLost] => {
                             Reported::StorageError
                         }
@@ -104,7 +104,7 @@ async fn check(name: &str, allowed: &[Reported], begin: impl Fn(&Replica), end: 
         end(&replica);
         // Abandoned calls may still be applied.
         tokio::time::sleep(120 * SECOND).await;
-        assert_eq!(replica.budget.available(), MEMORY_BYTES, "{name}: all memory is released");
+        assert_eq!(replica.limiter.available(), MEMORY_BYTES, "{name}: all memory is released");
         for partition in 0..2 {
             let log = replica.read(partition, 0).await;
             let expected: Vec<_> = (0..BATCHES).map(|n| (i64::from(n), n.to_string())).collect();
@@ -135,8 +135,7 @@ async fn every_store_failure_has_one_outcome() {
     let slow_down =
         odradek::store::faulty::Report::Error(StoreErrorKind::SlowDown, Certainty::Determinate);
     store("refused", &[Timeout, Offset], Fault::REFUSED).await;
-    store("told to slow down", &[Timeout, Offset], Fault { report: slow_down, ..Fault::REFUSED })
-        .await;
+    store("throttled", &[Timeout, Offset], Fault { report: slow_down, ..Fault::REFUSED }).await;
     store("timed out but happened", &[Timeout, Offset], late(Fault::REPLY_LOST)).await;
     store("timed out and did not", &[Timeout, Offset], late(Fault::REQUEST_LOST)).await;
     store("hangs after it happened", &[Timeout, Offset], Fault::HANG).await;

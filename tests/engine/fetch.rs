@@ -21,28 +21,28 @@ async fn long_poll_is_woken_by_another_replicas_commit() {
     let reader = writer.beside(Events::Delivered).await;
     let start = Instant::now();
     let waiting = reader.fetch(fetch(&[(0, 0), (1, 0)], 60 * SECOND));
-    let (answers, _) = tokio::join!(waiting, async {
+    let (results, _) = tokio::join!(waiting, async {
         tokio::time::sleep(5 * SECOND).await;
         writer.write(1, fast(1, "x")).await
     });
     assert_eq!(start.elapsed().as_secs(), 5);
-    assert!(answers[0].records.is_empty());
-    assert_eq!(records(&answers[1].records), [(0, "x".to_owned())]);
+    assert!(results[0].records.is_empty());
+    assert_eq!(records(&results[1].records), [(0, "x".to_owned())]);
     assert_eq!(reader.coordinator.calls(Call::Find), 1, "later runs come from events");
 }
 
 #[tokio::test(start_paused = true)]
 async fn lost_event_costs_latency_only() {
     let writer = Replica::new().await;
-    let deaf = writer.beside(Events::Lost).await;
+    let unsubscribed = writer.beside(Events::Lost).await;
     let start = Instant::now();
-    let waiting = deaf.fetch(fetch(&[(0, 0)], 60 * SECOND));
-    let (answers, _) = tokio::join!(waiting, async {
+    let waiting = unsubscribed.fetch(fetch(&[(0, 0)], 60 * SECOND));
+    let (results, _) = tokio::join!(waiting, async {
         tokio::time::sleep(5 * SECOND).await;
         writer.write(1, fast(0, "x")).await
     });
     assert_eq!(start.elapsed().as_secs(), 60);
-    assert_eq!(records(&answers[0].records), [(0, "x".to_owned())]);
+    assert_eq!(records(&results[0].records), [(0, "x".to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,8 +56,8 @@ async fn tailing_reader_queries_the_coordinator_once() {
                 writer.write(connection, fast(0, "x")).await;
             }
         }
-        let answer = reader.fetch(fetch(&[(0, next)], SECOND)).await.remove(0);
-        for (offset, _) in records(&answer.records) {
+        let result = reader.fetch(fetch(&[(0, next)], SECOND)).await.remove(0);
+        for (offset, _) in records(&result.records) {
             assert_eq!(offset, next);
             next += 1;
         }
@@ -83,11 +83,11 @@ async fn lagging_index_reports_no_offset_out_of_range() {
     assert!(reader.read(0, 0).await.is_empty());
     writer.write(1, fast(0, "x")).await;
     // No task has run since, so the event has not been applied.
-    let answer = reader.fetch(fetch(&[(0, 1)], Duration::ZERO)).await.remove(0);
-    assert_eq!(answer.error, None);
-    assert_eq!(answer.watermarks.expect("known").high_watermark, 1);
-    let answer = reader.fetch(fetch(&[(0, 2)], Duration::ZERO)).await.remove(0);
-    assert_eq!(answer.error, Some(FetchError::OffsetOutOfRange));
+    let result = reader.fetch(fetch(&[(0, 1)], Duration::ZERO)).await.remove(0);
+    assert_eq!(result.error, None);
+    assert_eq!(result.watermarks.expect("watermarks").high_watermark, 1);
+    let result = reader.fetch(fetch(&[(0, 2)], Duration::ZERO)).await.remove(0);
+    assert_eq!(result.error, Some(FetchError::OffsetOutOfRange));
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,9 +113,9 @@ async fn offset_out_of_range_ends_the_wait() {
     let replica = Replica::new().await;
     replica.write(1, fast(0, "x")).await;
     for offset in [-1, 2] {
-        let answers = replica.fetch(fetch(&[(0, offset)], 60 * SECOND)).await;
-        assert_eq!(answers[0].error, Some(FetchError::OffsetOutOfRange));
-        assert!(answers[0].records.is_empty());
+        let results = replica.fetch(fetch(&[(0, offset)], 60 * SECOND)).await;
+        assert_eq!(results[0].error, Some(FetchError::OffsetOutOfRange));
+        assert!(results[0].records.is_empty());
     }
     assert!(replica.read(0, 1).await.is_empty(), "the high watermark is in range");
 }
@@ -126,9 +126,9 @@ async fn unavailable_coordinator_is_a_storage_error() {
     replica.write(1, fast(0, "x")).await;
     for fault in [CallFault::REFUSED, CallFault::TIMED_OUT, CallFault::METADATA_LOST] {
         replica.coordinator.script(Call::Find, [fault]);
-        let answers = replica.fetch(fetch(&[(0, 99), (1, 0)], SECOND)).await;
-        for answer in answers {
-            assert_eq!((answer.error, answer.watermarks), (Some(FetchError::Storage), None));
+        let results = replica.fetch(fetch(&[(0, 99), (1, 0)], SECOND)).await;
+        for result in results {
+            assert_eq!((result.error, result.watermarks), (Some(FetchError::Storage), None));
         }
     }
 }
@@ -139,15 +139,15 @@ async fn written_objects_need_no_get_and_shared_runs_need_one() {
     let value = "x".repeat(20_000);
     let rows = (0..10).map(|_| fast(0, &value)).collect();
     writer.send(1, rows).await.await.unwrap();
-    let answers = writer.fetch(fetch(&[(0, 0)], Duration::ZERO)).await;
-    assert_eq!(records(&answers[0].records).len(), 10);
+    let results = writer.fetch(fetch(&[(0, 0)], Duration::ZERO)).await;
+    assert_eq!(records(&results[0].records).len(), 10);
     assert_eq!(writer.store.calls(StoreOperation::get), 0, "a replica caches what it wrote");
 
     let reader = writer.beside(Events::Delivered).await;
     reader.store.script(StoreOperation::get, [Fault::slow(SECOND)]);
     let fetches = (0..20).map(|offset| reader.fetch(fetch(&[(0, offset % 10)], SECOND)));
-    for (at, answers) in (0..).zip(futures::future::join_all(fetches).await) {
-        assert_eq!(records(&answers[0].records).len(), 10 - at % 10);
+    for (at, results) in (0..).zip(futures::future::join_all(fetches).await) {
+        assert_eq!(records(&results[0].records).len(), 10 - at % 10);
     }
     assert_eq!(reader.store.calls(StoreOperation::get), 1, "one GET for all readers of a run");
 }
@@ -207,16 +207,16 @@ async fn corrupt_object_fails_its_partition_alone() {
             writer.memory.put(&key, vec![bytes], PutMode::Overwrite).await.unwrap();
         }
         let reader = writer.beside(Events::Delivered).await;
-        let answers = reader.fetch(fetch(&[(0, 0), (1, 0)], SECOND)).await;
-        assert_eq!(answers[0].error, Some(FetchError::Storage), "{name}");
-        assert!(answers[0].records.is_empty(), "{name}");
-        assert!(answers[0].watermarks.is_some(), "{name}");
-        assert_eq!(records(&answers[1].records), [(0, "good".to_owned())], "{name}");
+        let results = reader.fetch(fetch(&[(0, 0), (1, 0)], SECOND)).await;
+        assert_eq!(results[0].error, Some(FetchError::Storage), "{name}");
+        assert!(results[0].records.is_empty(), "{name}");
+        assert!(results[0].watermarks.is_some(), "{name}");
+        assert_eq!(records(&results[1].records), [(0, "good".to_owned())], "{name}");
         // The corrupt partition does not consume the response's byte limit, however small.
         let mut small = fetch(&[(0, 0), (1, 0)], SECOND);
         small.bytes_max = 1;
-        let answers = reader.fetch(small).await;
-        assert_eq!(records(&answers[1].records).len(), 1, "{name}");
+        let results = reader.fetch(small).await;
+        assert_eq!(records(&results[1].records).len(), 1, "{name}");
     }
     writer.memory.put(&key, vec![good], PutMode::Overwrite).await.unwrap();
     assert_eq!(writer.beside(Events::Delivered).await.read(0, 0).await.len(), 2);
@@ -228,25 +228,25 @@ async fn run_of_another_partition_is_rejected() {
     let writer = Replica::new().await;
     writer.send(1, vec![fast(0, "a"), fast(1, "b")]).await.await.unwrap();
     let object = parse_wal_key(&writer.objects().await[0]).expect("a WAL key");
-    let claim = fast(0, "a").metadata;
-    let wrong = |index, to, start, batches| {
+    let metadata = fast(0, "a").metadata;
+    let commit_part = |index, to, start, batches| {
         let parts = vec![Part { index, partition: partition(to), start, batches }];
         Commit { object, sealed_ms: NOW, parts }
     };
-    let (first, bytes) = (HEADER.len() as u64, u64::from(claim.bytes));
+    let (first, bytes) = (HEADER.len() as u64, u64::from(metadata.bytes));
     for commit in [
-        wrong(10, 2, first, vec![claim]),
-        wrong(11, 3, first + bytes, vec![claim]),
-        wrong(12, 4, first, vec![claim, claim]),
+        commit_part(10, 2, first, vec![metadata]),
+        commit_part(11, 3, first + bytes, vec![metadata]),
+        commit_part(12, 4, first, vec![metadata, metadata]),
     ] {
         writer.coordinator.commit(&commit).await.unwrap();
     }
     for replica in [&writer, &writer.beside(Events::Delivered).await] {
-        let wanted: Vec<(i32, i64)> = (0..5).map(|to| (to, 0)).collect();
-        let answers = replica.fetch(fetch(&wanted, SECOND)).await;
-        for (to, answer) in (0..).zip(&answers) {
+        let requested: Vec<(i32, i64)> = (0..5).map(|to| (to, 0)).collect();
+        let results = replica.fetch(fetch(&requested, SECOND)).await;
+        for (to, result) in (0..).zip(&results) {
             let expected = (to >= 2).then_some(FetchError::Storage);
-            assert_eq!((answer.error, answer.records.is_empty()), (expected, to >= 2), "{to}");
+            assert_eq!((result.error, result.records.is_empty()), (expected, to >= 2), "{to}");
         }
     }
 }
@@ -260,8 +260,8 @@ async fn records_before_a_corrupt_run_are_returned() {
     writer.memory.delete(&key).await.unwrap();
     let reader = writer.beside(Events::Delivered).await;
     assert_eq!(reader.read(0, 0).await, [(0, "a".to_owned())]);
-    let answers = reader.fetch(fetch(&[(0, 1)], SECOND)).await;
-    assert_eq!(answers[0].error, Some(FetchError::Storage));
+    let results = reader.fetch(fetch(&[(0, 1)], SECOND)).await;
+    assert_eq!(results[0].error, Some(FetchError::Storage));
 }
 
 #[tokio::test(start_paused = true)]
@@ -272,7 +272,7 @@ async fn byte_limit_is_consumed_in_request_order() {
     for _ in 0..3 {
         replica.send(1, vec![row(0), row(0), row(1), row(2)]).await.await.unwrap();
     }
-    let count = |answer: &FetchedPartition| records(&answer.records).len();
+    let count = |result: &FetchedPartition| records(&result.records).len();
     let check = |partitions: &'static [(i32, i64)], partition_max, response_max, expected| {
         let mut request = fetch(partitions, Duration::ZERO);
         request.bytes_max = response_max;
@@ -313,15 +313,15 @@ async fn fetch_acquires_memory_before_it_reads() {
     let replica = Replica::new().await;
     replica.write(1, Batch::of(&["x".repeat(3_000).as_str()]).to(0, FlushProfile::Fast)).await;
     // Memory for one response of this size, including its overhead.
-    let budget = odradek::engine::memory::MemoryLimiter::new(5_000, std::sync::Arc::default());
-    let memory = budget.quota(usize::MAX);
+    let limiter = odradek::engine::memory::MemoryLimiter::new(5_000, std::sync::Arc::default());
+    let memory = limiter.quota(usize::MAX);
     let first = replica.fetcher.fetch(&fetch(&[(0, 0)], SECOND), &memory).await;
     assert_eq!(records(&first.partitions[0].records).len(), 1);
-    assert!(budget.available() < 2_000, "it is held with the result");
+    assert!(limiter.available() < 2_000, "it is held with the result");
     let idle = fetch(&[(0, 1)], 3_600 * SECOND);
     let waiting = replica.fetcher.fetch(&idle, &memory);
     let waited = tokio::time::timeout(60 * SECOND, waiting).await;
-    assert!(waited.is_err() && budget.available() < 2_000, "a waiting fetch holds no memory");
+    assert!(waited.is_err() && limiter.available() < 2_000, "a waiting fetch holds no memory");
     let request = fetch(&[(0, 0)], SECOND);
     let second = replica.fetcher.fetch(&request, &memory);
     assert!(tokio::time::timeout(60 * SECOND, second).await.is_err());

@@ -44,7 +44,7 @@ pub(crate) struct Replica {
     pub(crate) memory: Arc<MemoryStore>,
     pub(crate) store: Arc<FaultyStore>,
     pub(crate) coordinator: Arc<FaultyCoordinator>,
-    pub(crate) budget: Arc<MemoryLimiter>,
+    pub(crate) limiter: Arc<MemoryLimiter>,
     pub(crate) producer: Producer,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) lookup: OffsetLookup,
@@ -94,18 +94,18 @@ impl Replica {
     }
 
     /// Starts another replica above the same store and coordinator.
-    pub(crate) async fn beside(&self, follow: Events) -> Self {
+    pub(crate) async fn beside(&self, delivery: Events) -> Self {
         let settings = ProduceSettings { process_id: 2, ..settings() };
         let coordinator = Arc::clone(&self.coordinator) as Arc<dyn Coordinator>;
-        Self::start(Arc::clone(&self.memory), coordinator, settings, MEMORY_BYTES, follow).await
+        Self::start(Arc::clone(&self.memory), coordinator, settings, MEMORY_BYTES, delivery).await
     }
 
     async fn start(
         memory: Arc<MemoryStore>,
         coordinator: Arc<dyn Coordinator>,
         settings: ProduceSettings,
-        budget_bytes: usize,
-        follow: Events,
+        memory_bytes: usize,
+        delivery: Events,
     ) -> Self {
         let store = Arc::new(FaultyStore::new(Arc::clone(&memory) as Arc<dyn Store>));
         let coordinator = Arc::new(FaultyCoordinator::new(coordinator));
@@ -119,56 +119,56 @@ impl Replica {
         let zone = Arc::new(StoreSource(Arc::clone(&components.store)));
         let objects = Arc::new(ObjectCache::new(zone, 64 << 20));
         let long_polls = Arc::new(LongPolls::default());
-        if follow == Events::Delivered {
+        if delivery == Events::Delivered {
             let events = components.coordinator.subscribe().await.expect("the model never fails");
             let long_polls = Arc::clone(&long_polls);
-            tasks::spawn("follow", async move { long_polls.apply_events(events, |_| {}).await });
+            tasks::spawn("events", async move { long_polls.apply_events(events, |_| {}).await });
             tokio::task::yield_now().await;
         }
         let metrics = Arc::new(Metrics::default());
-        let budget = MemoryLimiter::new(budget_bytes, Arc::clone(&metrics));
-        let (engine, kept) = (components.clone(), Arc::clone(&objects));
-        let producer = Producer::start(engine, settings, Arc::clone(&budget), kept, metrics);
+        let limiter = MemoryLimiter::new(memory_bytes, Arc::clone(&metrics));
+        let (engine, cache) = (components.clone(), Arc::clone(&objects));
+        let producer = Producer::start(engine, settings, Arc::clone(&limiter), cache, metrics);
         let lookup = OffsetLookup::new(components.clone(), Arc::clone(&objects));
         let fetcher = Arc::new(Fetcher::new(components, objects, long_polls));
-        Self { memory, store, coordinator, budget, producer, fetcher, lookup }
+        Self { memory, store, coordinator, limiter, producer, fetcher, lookup }
     }
 
     /// Acquires memory for batches, as a connection does before it reads them.
     pub(crate) async fn permit(
         &self,
-        rows: &[ProducedBatch],
+        batches: &[ProducedBatch],
     ) -> Result<MemoryPermit, ShuttingDown> {
-        let bytes = rows.iter().map(|row| row.batch.len()).sum();
-        self.budget.quota(usize::MAX).acquire(bytes).await
+        let bytes = batches.iter().map(|batch| batch.batch.len()).sum();
+        self.limiter.quota(usize::MAX).acquire(bytes).await
     }
 
-    pub(crate) async fn send(&self, connection: u64, rows: Vec<ProducedBatch>) -> Reply {
-        let permit = self.permit(&rows).await.expect("not shutting down");
-        let appended = self.producer.append(ConnectionId(connection), rows, permit).await;
+    pub(crate) async fn send(&self, connection: u64, batches: Vec<ProducedBatch>) -> Reply {
+        let permit = self.permit(&batches).await.expect("not shutting down");
+        let appended = self.producer.append(ConnectionId(connection), batches, permit).await;
         appended.expect("the pipeline is running")
     }
 
     /// Appends a batch, and returns its offset.
-    pub(crate) async fn write(&self, connection: u64, row: ProducedBatch) -> i64 {
-        offset(self.send(connection, vec![row]).await.await.expect("a result")[0])
+    pub(crate) async fn write(&self, connection: u64, batch: ProducedBatch) -> i64 {
+        offset(self.send(connection, vec![batch]).await.await.expect("a result")[0])
     }
 
     /// Returns the records of a partition from `offset` on, without waiting.
     pub(crate) async fn read(&self, from: i32, offset: i64) -> Vec<(i64, String)> {
-        let answer = self.fetch(fetch(&[(from, offset)], Duration::ZERO)).await.remove(0);
-        assert_eq!(answer.error, None);
-        records(&answer.records)
+        let result = self.fetch(fetch(&[(from, offset)], Duration::ZERO)).await.remove(0);
+        assert_eq!(result.error, None);
+        records(&result.records)
     }
 
     pub(crate) async fn fetch(&self, request: FetchSpec) -> Vec<FetchedPartition> {
-        self.fetcher.fetch(&request, &self.budget.quota(usize::MAX)).await.partitions
+        self.fetcher.fetch(&request, &self.limiter.quota(usize::MAX)).await.partitions
     }
 
     /// Returns the keys of the WAL objects.
     pub(crate) async fn objects(&self) -> Vec<String> {
-        let rows = self.memory.list("wal/", None, 1000).await.expect("a list");
-        rows.into_iter().map(|row| row.key).collect()
+        let objects = self.memory.list("wal/", None, 1000).await.expect("a list");
+        objects.into_iter().map(|object| object.key).collect()
     }
 }
 

@@ -74,11 +74,11 @@ async fn successors_of_an_aborted_part_are_aborted() {
     let uploading = replica.send(1, vec![fast(0, "uploading"), fast(1, "other lane")]).await;
     tokio::time::sleep(Duration::from_millis(900)).await;
     let open = replica.send(1, vec![fast(0, "open")]).await;
-    let stranger = replica.send(2, vec![fast(0, "stranger")]).await;
+    let other = replica.send(2, vec![fast(0, "other")]).await;
     for reply in [first, sealed, open] {
         assert_eq!(reply.await.unwrap().outcomes, [AppendOutcome::MetadataLost]);
     }
-    assert_eq!(offset(stranger.await.unwrap()[0]), 0);
+    assert_eq!(offset(other.await.unwrap()[0]), 0);
     let outcomes = uploading.await.unwrap();
     assert_eq!(outcomes[0], AppendOutcome::MetadataLost);
     assert_eq!(offset(outcomes[1]), 0, "another partition is another lane");
@@ -94,8 +94,8 @@ async fn by_object_order_halts_after_an_aborted_object() {
     replica.coordinator.script(Call::Commit, [lost]);
     let first = replica.send(1, vec![fast(0, "first")]).await;
     tokio::time::sleep(SECOND).await;
-    let stranger = replica.send(2, vec![fast(1, "stranger")]).await;
-    for reply in [first, stranger] {
+    let other = replica.send(2, vec![fast(1, "other")]).await;
+    for reply in [first, other] {
         assert_eq!(reply.await.unwrap().outcomes, [AppendOutcome::MetadataLost]);
     }
     let late = replica.send(3, vec![fast(1, "late")]).await;

@@ -16,14 +16,14 @@ async fn with_runs(runs: &[&[Batch]]) -> Replica {
     let replica = Replica::new().await;
     for run in runs {
         let rows = run.iter().map(|batch| batch.to(0, FlushProfile::Fast)).collect();
-        replica.send(1, rows).await.await.expect("an answer");
+        replica.send(1, rows).await.await.expect("a result");
     }
     replica
 }
 
 #[track_caller]
 fn check(found: Result<TimestampAndOffset, ListOffsetsError>, timestamp: i64, offset: i64) {
-    assert_eq!(found.expect("an answer"), TimestampAndOffset { timestamp, offset });
+    assert_eq!(found.expect("a result"), TimestampAndOffset { timestamp, offset });
 }
 
 impl Replica {

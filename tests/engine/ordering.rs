@@ -35,10 +35,10 @@ async fn hanging_put_delays_only_its_own_lanes() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     let mut second = replica.send(1, vec![fast(0, "1-second")]).await;
     let elsewhere = replica.send(1, vec![fast(1, "1-elsewhere")]).await;
-    let stranger = replica.send(2, vec![fast(0, "2-first")]).await;
+    let other = replica.send(2, vec![fast(0, "2-first")]).await;
     // Another partition of the same connection is another lane.
     assert_eq!(offset(elsewhere.await.unwrap()[0]), 0);
-    assert_eq!(offset(stranger.await.unwrap()[0]), 0);
+    assert_eq!(offset(other.await.unwrap()[0]), 0);
     assert!(start.elapsed() < 2 * INTERVAL, "{:?}", start.elapsed());
     assert_eq!(replica.write(2, fast(0, "2-second")).await, 1);
     assert!(!is_completed(&mut first).await && !is_completed(&mut second).await);
@@ -56,16 +56,16 @@ async fn by_object_order_waits_for_the_oldest_object() {
     replica.store.script(StoreOperation::put, [Fault::slow(25 * SECOND)]);
     let mut first = replica.send(1, vec![fast(0, "1")]).await;
     tokio::time::sleep(Duration::from_millis(1)).await;
-    let mut stranger = replica.send(2, vec![fast(1, "2")]).await;
+    let mut other = replica.send(2, vec![fast(1, "2")]).await;
     tokio::time::sleep(SECOND).await;
     let mut late = replica.send(3, vec![fast(0, "3")]).await;
     tokio::time::sleep(SECOND).await;
     assert_eq!(replica.objects().await.len(), 2, "the later objects are durable");
-    for reply in [&mut first, &mut stranger, &mut late] {
+    for reply in [&mut first, &mut other, &mut late] {
         assert!(!is_completed(reply).await);
     }
     assert_eq!(offset(first.await.unwrap()[0]), 0);
-    assert_eq!(offset(stranger.await.unwrap()[0]), 0);
+    assert_eq!(offset(other.await.unwrap()[0]), 0);
     assert_eq!(offset(late.await.unwrap()[0]), 1);
     assert_eq!(replica.read(0, 0).await, [(0, "1".to_owned()), (1, "3".to_owned())]);
 }

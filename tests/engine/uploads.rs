@@ -88,7 +88,7 @@ async fn hanging_puts_do_not_delay_other_producers() {
     replica
         .store
         .script(StoreOperation::put, [Fault::slow(60 * MS), lost, Fault::slow(60 * MS), lost]);
-    let mut took = Vec::new();
+    let mut latencies = Vec::new();
     let reader = tasks::spawn("reader", read_live(Arc::clone(&replica), 2 + 400));
     for round in 0..20 {
         let start = Instant::now();
@@ -99,11 +99,11 @@ async fn hanging_puts_do_not_delay_other_producers() {
         }
         for reply in replies {
             offset(reply.await.expect("a result")[0]);
-            took.push(start.elapsed());
+            latencies.push(start.elapsed());
         }
     }
-    took.sort_unstable();
-    let p99 = took[took.len() * 99 / 100];
+    latencies.sort_unstable();
+    let p99 = latencies[latencies.len() * 99 / 100];
     // Their own PUT, the one before it, and in two of the rounds a retry.
     assert!(p99 < 260 * MS, "{p99:?}");
     for reply in &mut unlucky {
@@ -120,9 +120,9 @@ async fn read_live(replica: Arc<Replica>, records: usize) {
     let mut next = [0_i64; 2];
     let mut seen = 0;
     while seen < records {
-        let answers = replica.fetch(fetch(&[(0, next[0]), (1, next[1])], SECOND)).await;
-        for (at, answer) in answers.iter().enumerate() {
-            for (offset, _) in crate::batches::records(&answer.records) {
+        let results = replica.fetch(fetch(&[(0, next[0]), (1, next[1])], SECOND)).await;
+        for (at, result) in results.iter().enumerate() {
+            for (offset, _) in crate::batches::records(&result.records) {
                 assert_eq!(offset, next[at], "partition {at}");
                 next[at] += 1;
                 seen += 1;
@@ -257,12 +257,12 @@ async fn burst_after_an_upload_shares_one_object() {
     assert_eq!(replica.store.calls(StoreOperation::put) - puts, 20);
     assert!(start.elapsed() < 20 * 75 * MS, "{:?}", start.elapsed());
     // The linger is bounded.
-    let begun = Instant::now();
+    let start = Instant::now();
     let first = replica.send(1, vec![fast(0, "x")]).await;
     for _ in 0..30 {
         tokio::time::sleep(MS).await;
         replica.send(2, vec![fast(0, "x")]).await;
     }
     offset(first.await.expect("a result")[0]);
-    assert!(begun.elapsed() < 72 * MS, "{:?}", begun.elapsed());
+    assert!(start.elapsed() < 72 * MS, "{:?}", start.elapsed());
 }

@@ -95,15 +95,15 @@ async fn every_peer_failure_falls_back_to_the_store() {
         ("slow", PeerBehavior::Hangs(Vec::new())),
         ("slow", PeerBehavior::Hangs(ok(&right, 50_000))),
     ];
-    for (number, (outcome, answer)) in (0..).zip(rows) {
-        let peer = FaultyPeer::start(answer.clone()).await;
+    for (number, (outcome, behavior)) in (0..).zip(rows) {
+        let peer = FaultyPeer::start(behavior.clone()).await;
         let reader = Replica::start("reader", 1, &store).await;
         reader.update_membership(&[reader.member.clone(), member("bad", 99, &peer.address)]);
         let written = write(&store, 99, number).await;
-        let begun = Instant::now();
+        let start = Instant::now();
         assert_eq!(reader.read(&written).await.expect("the store has it"), written.bytes);
-        let (took, what) = (begun.elapsed(), format!("{outcome}: {number}"));
-        assert!(took < Duration::from_millis(2_500), "{what}: {took:?}");
+        let (elapsed, what) = (start.elapsed(), format!("{outcome}: {number}"));
+        assert!(elapsed < Duration::from_millis(2_500), "{what}: {elapsed:?}");
         assert_eq!(
             (reader.outcomes(outcome), reader.peer_requests(), reader.gets()),
             (1, 1, 1),
@@ -141,14 +141,15 @@ async fn wrong_bytes_of_a_peer_are_detected() {
     let other = write(&store, 99, 1).await.whole.to_vec();
     let batches = [(partition(1), written.bytes.clone())];
     let strange = whole_object(written.object, &batches).to_vec();
-    for (what, lie) in
+    for (what, bytes) in
         [("flipped", flipped), ("longer", longer), ("other", other), ("strange", strange)]
     {
-        let lie = body(&lie);
+        let bytes = body(&bytes);
         let peer =
-            FaultyPeer::start(PeerBehavior::Responds(Duration::ZERO, ok(&lie, lie.len()))).await;
+            FaultyPeer::start(PeerBehavior::Responds(Duration::ZERO, ok(&bytes, bytes.len())))
+                .await;
         let reader = Replica::start("reader", 1, &store).await;
-        reader.update_membership(&[reader.member.clone(), member("liar", 99, &peer.address)]);
+        reader.update_membership(&[reader.member.clone(), member("corrupt", 99, &peer.address)]);
         let read = reader.read(&written).await.expect("the store has it");
         assert_eq!(read, written.bytes, "{what}");
         assert_eq!((peer.requests(), reader.gets()), (1, 1), "{what}");
@@ -179,30 +180,30 @@ async fn unauthenticated_requests_are_rejected() {
     let (key, wrong) = (PeerKey::new(&SECRET), PeerKey::new(&[8; 32]));
     let address = replica.member.peer.clone().expect("it has one");
     let get = &Method::GET;
-    let ask = async |target: &str, headers: &[(&str, String)]| {
-        let mut stream = TcpStream::connect(&address).await.expect("it listens");
+    let request = async |target: &str, headers: &[(&str, String)]| {
+        let mut stream = TcpStream::connect(&address).await.expect("a connection");
         let lines = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
         let lines = lines.collect::<String>();
         let head = format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{lines}\r\n");
         stream.write_all(head.as_bytes()).await.expect("it reads");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.expect("it answers");
-        answer
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response).await.expect("a response");
+        response
     };
     let signed = |key: &PeerKey, method: &Method, target: &str, at: i64| {
         let headers = key.sign(method, target, at);
         let text = |value: &hyper::header::HeaderValue| value.to_str().expect("ASCII").to_owned();
         ["odradek-time", "odradek-mac"].map(|name| (name, text(&headers[name])))
     };
-    let status = |answer: &[u8]| String::from_utf8_lossy(&answer[9..12]).into_owned();
+    let status = |response: &[u8]| String::from_utf8_lossy(&response[9..12]).into_owned();
 
     // Before the first membership, every request is rejected.
-    assert_eq!(status(&ask(&target, &signed(&key, get, &target, NOW)).await), "401");
+    assert_eq!(status(&request(&target, &signed(&key, get, &target, NOW)).await), "401");
     replica.update_membership(std::slice::from_ref(&replica.member));
     let [time, mac] = signed(&key, get, &target, NOW);
     let later = (time.0, (NOW + 1).to_string());
     let other = format!("/objects/{}?start=0&end=1", written.object);
-    let strangers: [Vec<(&str, String)>; 9] = [
+    let rejected: [Vec<(&str, String)>; 9] = [
         vec![],
         vec![time.clone()],
         vec![mac.clone()],
@@ -213,20 +214,20 @@ async fn unauthenticated_requests_are_rejected() {
         signed(&key, get, &target, NOW + 60_001).to_vec(),
         [signed(&key, &Method::PUT, &target, NOW), signed(&key, get, &other, NOW)].concat(),
     ];
-    for headers in strangers {
-        let answer = ask(&target, &headers).await;
-        assert_eq!(status(&answer), "401", "{headers:?}");
-        assert!(answer.ends_with(b"\r\n\r\n"), "the body is empty: {headers:?}");
+    for headers in rejected {
+        let response = request(&target, &headers).await;
+        assert_eq!(status(&response), "401", "{headers:?}");
+        assert!(response.ends_with(b"\r\n\r\n"), "the body is empty: {headers:?}");
     }
     for path in ["/", "/metrics", "/objects/x?start=0&end=1"] {
-        assert_eq!(status(&ask(path, &[]).await), "401", "{path}");
-        assert_eq!(status(&ask(path, &signed(&key, get, path, NOW)).await), "404", "{path}");
+        assert_eq!(status(&request(path, &[]).await), "401", "{path}");
+        assert_eq!(status(&request(path, &signed(&key, get, path, NOW)).await), "404", "{path}");
     }
     assert_eq!(replica.gets(), 0, "no rejected request causes a read");
     for at in [NOW, NOW - 60_000, NOW + 60_000] {
-        let answer = ask(&target, &signed(&key, get, &target, at)).await;
-        assert_eq!(status(&answer), "200");
+        let response = request(&target, &signed(&key, get, &target, at)).await;
+        assert_eq!(status(&response), "200");
         let value = b"record 0 xxx";
-        assert!(answer.windows(value.len()).any(|window| window == value));
+        assert!(response.windows(value.len()).any(|window| window == value));
     }
 }

@@ -160,15 +160,15 @@ pub(crate) struct FaultyPeer {
 }
 
 impl FaultyPeer {
-    pub(crate) async fn start(answer: PeerBehavior) -> Self {
+    pub(crate) async fn start(behavior: PeerBehavior) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let requests = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&requests);
-        tasks::spawn("bad peer", async move {
+        tasks::spawn("faulty peer", async move {
             while let Ok((stream, _)) = listener.accept().await {
                 counted.fetch_add(1, Ordering::SeqCst);
-                tasks::spawn("bad connection", misbehave(stream, answer.clone()));
+                tasks::spawn("faulty connection", misbehave(stream, behavior.clone()));
             }
         });
         Self { address, requests }
@@ -179,12 +179,12 @@ impl FaultyPeer {
     }
 }
 
-async fn misbehave(mut stream: TcpStream, answer: PeerBehavior) {
+async fn misbehave(mut stream: TcpStream, behavior: PeerBehavior) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.expect("a request"));
     }
-    match answer {
+    match behavior {
         PeerBehavior::Responds(pause, bytes) => {
             tokio::time::sleep(pause).await;
             // The client may have timed out.
@@ -199,8 +199,8 @@ async fn misbehave(mut stream: TcpStream, answer: PeerBehavior) {
 
 /// Returns a 200 response with this body, truncated after `sent` bytes of it.
 pub(crate) fn ok(body: &[u8], sent: usize) -> Vec<u8> {
-    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
-    [answer.as_bytes(), &body[..sent]].concat()
+    let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+    [response.as_bytes(), &body[..sent]].concat()
 }
 
 /// Returns a body as a peer sends it, with its checksum.

@@ -78,9 +78,9 @@ impl Producer {
                 let pause = self.entropy.next_u64() % 60;
                 tokio::time::sleep(Duration::from_millis(pause)).await;
                 let sent = self.next();
-                let told = send(self.id, &sent, &replica.produce, &mut stream).await;
+                let written = send(self.id, &sent, &replica.produce, &mut stream).await;
                 self.in_flight.push_back(sent);
-                told?;
+                written?;
             }
             let Some(sent) = self.in_flight.front() else { return Ok(()) };
             let number = timeout(RESPONSE_TIMEOUT, stream.read_u64()).await??;
@@ -197,7 +197,7 @@ impl Consumer {
         match fetched.error {
             None => {}
             Some(FetchError::Storage) => {
-                history.count("fetches without an answer");
+                history.count("failed fetches");
                 self.moved = true;
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

@@ -19,9 +19,9 @@ pub(crate) struct HistoryChecker(Mutex<Recorded>, Mutex<Duration>);
 #[derive(Debug, Default)]
 struct Recorded {
     log: Vec<String>,
-    record_ack: Vec<Acked>,
-    record_read: BTreeMap<(i32, i64), u64>,
-    violation: Vec<String>,
+    acked: Vec<Acked>,
+    read: BTreeMap<(i32, i64), u64>,
+    violations: Vec<String>,
     counts: BTreeMap<&'static str, u64>,
 }
 
@@ -51,22 +51,22 @@ impl HistoryChecker {
 
     /// Records a violation.
     pub(crate) fn violation(&self, what: impl Display) {
-        self.log_event(format!("WRONG {what}"));
-        self.lock().violation.push(what.to_string());
+        self.log_event(format!("VIOLATION {what}"));
+        self.lock().violations.push(what.to_string());
     }
 
     /// Records the acknowledgement of a batch at offset `base`.
     pub(crate) fn record_ack(&self, partition: i32, base: i64, values: &[u64]) {
         self.log_event(format!("ack {partition}@{base} {values:?}"));
         let places = (base..).zip(values);
-        let record_ack = places.map(|(offset, &value)| Acked { partition, offset, value });
-        self.lock().record_ack.extend(record_ack);
+        let acked = places.map(|(offset, &value)| Acked { partition, offset, value });
+        self.lock().acked.extend(acked);
         self.count("batches acknowledged");
     }
 
     /// Records a value that was read.
     pub(crate) fn record_read(&self, partition: i32, offset: i64, value: u64) {
-        let before = *self.lock().record_read.entry((partition, offset)).or_insert(value);
+        let before = *self.lock().read.entry((partition, offset)).or_insert(value);
         if before != value {
             self.violation(format!("{partition}@{offset} is {value} and was {before}"));
         }
@@ -75,16 +75,16 @@ impl HistoryChecker {
     /// Checks the history once every consumer has read everything. Values read at the same offset
     /// were compared as they were read.
     pub(crate) fn check(&self) {
-        let kept = self.lock();
-        let found: Vec<Found> = kept
-            .record_read
+        let recorded = self.lock();
+        let found: Vec<Found> = recorded
+            .read
             .iter()
             .map(|(&(partition, offset), &value)| Found { partition, offset, value })
             .collect();
-        let record_ack = kept.record_ack.clone();
-        drop(kept);
+        let acked = recorded.acked.clone();
+        drop(recorded);
         // Order is checked per producer, everything else across all of them.
-        let all = anomalies(&record_ack, &found);
+        let all = anomalies(&acked, &found);
         let all =
             all.into_iter().filter(|violation| !matches!(violation, Anomaly::Reordered { .. }));
         let mut producers: Vec<u64> = found.iter().map(|f| f.value / VALUES_EACH).collect();
@@ -101,7 +101,7 @@ impl HistoryChecker {
     }
 
     pub(crate) fn violations(&self) -> Vec<String> {
-        self.lock().violation.clone()
+        self.lock().violations.clone()
     }
 
     pub(crate) fn log(&self) -> Vec<String> {
@@ -124,9 +124,9 @@ impl HistoryChecker {
 mod tests {
     use super::*;
 
-    fn violations(tell: impl FnOnce(&HistoryChecker)) -> usize {
+    fn violations(record: impl FnOnce(&HistoryChecker)) -> usize {
         let history = HistoryChecker::default();
-        tell(&history);
+        record(&history);
         history.check();
         history.violations().len()
     }

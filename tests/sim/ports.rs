@@ -46,8 +46,8 @@ pub(crate) struct SlowStore {
 impl SlowStore {
     /// Delays a call before or after it is executed: the caller may have crashed by then.
     async fn pause(&self) {
-        let most = self.latency_max_ms.load(Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(self.entropy.next_u64() % most)).await;
+        let max = self.latency_max_ms.load(Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(self.entropy.next_u64() % max)).await;
     }
 }
 
@@ -64,7 +64,7 @@ impl fmt::Debug for RemoteStore {
 impl RemoteStore {
     async fn call<T, F>(
         &self,
-        (verb, key): (&'static str, &str),
+        (operation, key): (&'static str, &str),
         call: impl FnOnce(Arc<SlowStore>) -> F + Send + 'static,
     ) -> Result<T, StoreError>
     where
@@ -78,14 +78,14 @@ impl RemoteStore {
             done
         };
         match self.0.call(STORE_TIMEOUT, job).await {
-            Ok(answer) => answer,
+            Ok(result) => result,
             Err(RpcError::NotSent) => Err(StoreError::determinate(
                 StoreErrorKind::Unavailable,
-                verb,
+                operation,
                 key,
                 "connection failed",
             )),
-            Err(RpcError::Unknown) => Err(StoreError::indeterminate(verb, key, "no response")),
+            Err(RpcError::Unknown) => Err(StoreError::indeterminate(operation, key, "no response")),
         }
     }
 }
@@ -213,7 +213,7 @@ impl RemoteCoordinator {
             call(model).await
         };
         match self.0.calls.call(COORDINATOR_TIMEOUT, job).await {
-            Ok(answer) => answer,
+            Ok(result) => result,
             Err(RpcError::NotSent) => {
                 Err(CoordinatorError::Unavailable("connection failed".to_owned()))
             }

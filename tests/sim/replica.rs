@@ -53,7 +53,7 @@ pub(crate) struct ProduceExchange {
 pub(crate) struct Engine {
     producer: Producer,
     fetcher: Fetcher,
-    budget: Arc<MemoryLimiter>,
+    limiter: Arc<MemoryLimiter>,
     connections: AtomicU64,
 }
 
@@ -87,42 +87,44 @@ impl Engine {
         let long_polls = Arc::new(LongPolls::default());
         let events = components.coordinator.subscribe().await.expect("the model never fails");
         let following = Arc::clone(&long_polls);
-        tasks::spawn("follow", async move { following.apply_events(events, |_| {}).await });
+        tasks::spawn("events", async move { following.apply_events(events, |_| {}).await });
         let objects = StoreSource(Arc::clone(&components.store));
         // Smaller than the data, so that objects are read again.
         let objects = Arc::new(ObjectCache::new(Arc::new(objects), 16 << 10));
         let metrics = Arc::new(Metrics::default());
-        let budget = MemoryLimiter::new(MEMORY_BYTES, Arc::clone(&metrics));
-        let (parts, kept) = (components.clone(), Arc::clone(&objects));
-        let producer = Producer::start(parts, settings, Arc::clone(&budget), kept, metrics);
+        let limiter = MemoryLimiter::new(MEMORY_BYTES, Arc::clone(&metrics));
+        let (parts, cache) = (components.clone(), Arc::clone(&objects));
+        let producer = Producer::start(parts, settings, Arc::clone(&limiter), cache, metrics);
         let fetcher = Fetcher::new(components, objects, long_polls);
-        Arc::new(Self { producer, fetcher, budget, connections: AtomicU64::new(1) })
+        Arc::new(Self { producer, fetcher, limiter, connections: AtomicU64::new(1) })
     }
 
     pub(crate) async fn fetch(self: Arc<Self>, request: FetchSpec) -> Vec<FetchedPartition> {
-        self.fetcher.fetch(&request, &self.budget.quota(usize::MAX)).await.partitions
+        self.fetcher.fetch(&request, &self.limiter.quota(usize::MAX)).await.partitions
     }
 
     /// Serves a producer's connection: appends batches and responds in the order of arrival.
     async fn connection(self: Arc<Self>, stream: TcpStream, server: Arc<ProduceExchange>) {
         let connection = ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed));
-        let (mut requests, mut answers) = stream.into_split();
+        let (mut requests, mut responses) = stream.into_split();
         let (queue, mut decided) = mpsc::channel::<oneshot::Receiver<AppendResult>>(16);
         let rows = Arc::clone(&server);
-        tasks::spawn("answers", async move {
+        tasks::spawn("responses", async move {
             while let Some(reply) = decided.recv().await {
                 let Ok(outcomes) = reply.await else { return };
-                if answers.write_u64(server.outcomes.put(outcomes[0])).await.is_err() {
+                if responses.write_u64(server.outcomes.put(outcomes[0])).await.is_err() {
                     return;
                 }
             }
         });
         while let Ok(number) = requests.read_u64().await {
             let Some(row) = rows.rows.take(number) else { return };
-            let Ok(room) = self.budget.quota(usize::MAX).acquire(row.batch.len()).await else {
+            let Ok(permit) = self.limiter.quota(usize::MAX).acquire(row.batch.len()).await else {
                 return;
             };
-            let Ok(reply) = self.producer.append(connection, vec![row], room).await else { return };
+            let Ok(reply) = self.producer.append(connection, vec![row], permit).await else {
+                return;
+            };
             if queue.send(reply).await.is_err() {
                 return;
             }

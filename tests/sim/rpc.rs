@@ -45,8 +45,8 @@ impl<T> Mailbox<T> {
     }
 }
 
-type Answer = Box<dyn Any + Send>;
-type Job<S> = Box<dyn FnOnce(Arc<S>) -> BoxFuture<'static, Answer> + Send>;
+type AnyResponse = Box<dyn Any + Send>;
+type Job<S> = Box<dyn FnOnce(Arc<S>) -> BoxFuture<'static, AnyResponse> + Send>;
 
 /// Reason why a call has no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(crate) enum RpcError {
 pub(crate) struct RpcServer<S> {
     host: String,
     jobs: Mailbox<Job<S>>,
-    answers: Mailbox<Answer>,
+    responses: Mailbox<AnyResponse>,
 }
 
 impl<S: Send + Sync + 'static> RpcServer<S> {
@@ -69,7 +69,7 @@ impl<S: Send + Sync + 'static> RpcServer<S> {
         Arc::new(Self {
             host: host.to_owned(),
             jobs: Mailbox::default(),
-            answers: Mailbox::default(),
+            responses: Mailbox::default(),
         })
     }
 
@@ -84,22 +84,22 @@ impl<S: Send + Sync + 'static> RpcServer<S> {
         job: impl FnOnce(Arc<S>) -> F + Send + 'static,
     ) -> Result<T, RpcError> {
         let deadline = Instant::now() + within;
-        let job = move |service| job(service).map(|done| Box::new(done) as Answer).boxed();
+        let job = move |service| job(service).map(|done| Box::new(done) as AnyResponse).boxed();
         let ticket = self.jobs.put(Box::new(job));
         let connect = TcpStream::connect((self.host.as_str(), RPC_PORT));
         let Ok(Ok(mut stream)) = timeout_at(deadline, connect).await else {
             self.jobs.take(ticket);
             return Err(RpcError::NotSent);
         };
-        let talk = async {
+        let exchange = async {
             stream.write_u64(ticket).await?;
             stream.read_u64().await
         };
-        let Ok(Ok(answer)) = timeout_at(deadline, talk).await else {
+        let Ok(Ok(response)) = timeout_at(deadline, exchange).await else {
             return Err(RpcError::Unknown);
         };
-        let answer = self.answers.take(answer).expect("the server has stored it");
-        Ok(*answer.downcast().expect("the result type of the job"))
+        let response = self.responses.take(response).expect("the server has stored it");
+        Ok(*response.downcast().expect("the result type of the job"))
     }
 
     /// Serves calls to `service` until the host crashes.
@@ -107,14 +107,14 @@ impl<S: Send + Sync + 'static> RpcServer<S> {
         let listener = TcpListener::bind(("0.0.0.0", RPC_PORT)).await?;
         loop {
             let (stream, _) = listener.accept().await?;
-            tasks::spawn("call", Arc::clone(&self).answer(stream, Arc::clone(&service)));
+            tasks::spawn("call", Arc::clone(&self).respond(stream, Arc::clone(&service)));
         }
     }
 
-    async fn answer(self: Arc<Self>, mut stream: TcpStream, service: Arc<S>) -> io::Result<()> {
+    async fn respond(self: Arc<Self>, mut stream: TcpStream, service: Arc<S>) -> io::Result<()> {
         let ticket = stream.read_u64().await?;
         let Some(job) = self.jobs.take(ticket) else { return Ok(()) };
         let done = job(service).await;
-        stream.write_u64(self.answers.put(done)).await
+        stream.write_u64(self.responses.put(done)).await
     }
 }

@@ -59,7 +59,7 @@ const EVICTION_ORDER: [CachePartition; 3] =
 /// Time after which an unread block counts as no longer needed. A slow reader therefore delays the
 /// others by at most this long each time they fill the cache.
 const IDLE: Duration = Duration::from_millis(500);
-/// How long the progress of an evicted block contributes to the estimated number of readers.
+/// Time for which the progress of an evicted block contributes to the estimated number of readers.
 const PROGRESS_RETENTION: Duration = Duration::from_secs(2);
 /// Approximate overhead of an entry, in bytes.
 const ENTRY_BYTES: u64 = 256;

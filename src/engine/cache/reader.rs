@@ -20,7 +20,7 @@ use crate::tasks;
 
 /// Catch-up reads that may run at once. Tailing reads never wait for them.
 const CATCH_UP_READS_MAX: usize = 8;
-/// How long a catch-up reader waits for the readers behind it.
+/// Longest wait of a catch-up reader for the readers behind it.
 const CATCH_UP_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Interval at which it checks whether they have caught up.
 const CATCH_UP_POLL_INTERVAL: Duration = Duration::from_millis(5);

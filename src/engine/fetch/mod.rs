@@ -26,8 +26,8 @@ use crate::log::ids::TopicPartition;
 use crate::metrics::{FetchStage, Metrics, WakeupOutcome};
 use crate::store::StoreError;
 
-/// How often a fetch reads further runs because the previous ones yielded fewer bytes than their
-/// sizes.
+/// Maximum number of reads per fetch: a fetch reads further runs if the previous ones yielded fewer
+/// bytes than their sizes.
 const WAVES_MAX: u32 = 4;
 
 /// Result of a fetch.

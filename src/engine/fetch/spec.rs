@@ -18,7 +18,7 @@ pub struct PartitionFetch {
     pub bytes_max: usize,
     /// Leader epoch to be set in the batches.
     pub leader_epoch: i32,
-    /// Whether to query the coordinator although the tail index holds the partition: a client that
+    /// Queries the coordinator although the tail index holds the partition: a client that
     /// comes from another replica may know a high watermark that has not reached this one.
     pub fresh: bool,
 }
