@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Prints the Grafana dashboard: `make dashboards` writes helm/odradek/files/dashboards/odradek.json.
 
-A panel is a title, a unit of Grafana's, and its queries with what each line is called. `ZONE` stands
-for the join that gives a replica's figures the name of its zone.
+A panel has a title, a Grafana unit, and queries with their legends. `ZONE` is the join that adds the
+zone of the replica to a metric.
 """
 import json
 
@@ -30,76 +30,76 @@ def per_second(metric, by, extra=""):
 
 
 ROWS = [
-    ("Money and zones", [
-        ("Saved since the replicas started", "currencyUSD", "stat", [(f"sum(odradek_cost_saved_dollars {ZONE})", "saved")]),
-        ("Saved in a month, at this rate", "currencyUSD", "stat", [
-            (f"2628000 * (sum(rate(odradek_cost_baseline_dollars_total{RATE})) - sum(rate(odradek_cost_spent_dollars_total{RATE})))", "a month")]),
-        ("Dollars a day, by item", "currencyUSD", "timeseries", [
+    ("Costs and zones", [
+        ("Saved since the start of the replicas", "currencyUSD", "stat", [(f"sum(odradek_cost_saved_dollars {ZONE})", "saved")]),
+        ("Saved per month, at the current rate", "currencyUSD", "stat", [
+            (f"2628000 * (sum(rate(odradek_cost_baseline_dollars_total{RATE})) - sum(rate(odradek_cost_spent_dollars_total{RATE})))", "per month")]),
+        ("Cost per day, by item", "currencyUSD", "timeseries", [
             (f"86400 * sum by (item) (rate(odradek_cost_spent_dollars_total{{{HERE}}}{RATE}))", "spent on {{item}}"),
-            (f"86400 * sum(rate(odradek_cost_baseline_dollars_total{{{HERE}}}{RATE}))", "replicated Kafka")]),
+            (f"86400 * sum(rate(odradek_cost_baseline_dollars_total{{{HERE}}}{RATE}))", "baseline: replicated Kafka")]),
         ("Saved, by zone", "currencyUSD", "timeseries", [(f"sum by (zone) (odradek_cost_saved_dollars {ZONE})", "{{zone}}")]),
-        ("Bytes between zones", "Bps", "timeseries", [
+        ("Cross-zone traffic", "Bps", "timeseries", [
             (f"sum by (path, api) (rate(odradek_cross_zone_bytes_total{{{HERE}}}{RATE})) or vector(0)", "{{path}} {{api}}")]),
-        ("How clients' zones are found out", "reqps", "timeseries", per_second("odradek_client_zone_resolutions_total", "outcome")),
-        ("Replicas that live, by zone", "none", "timeseries", [("max by (zone) (odradek_members)", "{{zone}}")]),
+        ("Client zone resolution", "reqps", "timeseries", per_second("odradek_client_zone_resolutions_total", "outcome")),
+        ("Live replicas, by zone", "none", "timeseries", [("max by (zone) (odradek_members)", "{{zone}}")]),
         ("Connections", "none", "timeseries", [(f"sum by (endpoint) (odradek_connections{{{HERE}}})", "{{endpoint}}")]),
     ]),
     ("Produce", [
         ("Produce requests to diskless nodes", "reqps", "timeseries", [
             (f'sum by (zone) (rate(odradek_requests_total{{api="Produce",endpoint="diskless"}}{RATE}) {ZONE})', "{{zone}}")]),
-        ("From request to answer", "s", "timeseries", quantiles("odradek_produce_duration_seconds")),
-        ("Where the time goes (mean)", "s", "timeseries", stages("odradek_produce_stage_duration_seconds")("admit")),
-        ("Partitions answered with an error, by Kafka's code", "reqps", "timeseries", [
+        ("Duration", "s", "timeseries", quantiles("odradek_produce_duration_seconds")),
+        ("Duration of stages (mean)", "s", "timeseries", stages("odradek_produce_stage_duration_seconds")("admit")),
+        ("Partitions with errors, by Kafka error code", "reqps", "timeseries", [
             (f"sum by (api, code) (rate(odradek_partition_errors_total{{{HERE}}}{RATE})) or vector(0)", "{{api}} {{code}}")]),
-        ("Objects", "ops", "timeseries", [(f"sum(rate(odradek_objects_written_total{{{HERE}}}{RATE}))", "objects")]),
-        ("Size of an object (mean)", "bytes", "timeseries", [
+        ("Objects written", "ops", "timeseries", [(f"sum(rate(odradek_objects_written_total{{{HERE}}}{RATE}))", "objects")]),
+        ("Object size (mean)", "bytes", "timeseries", [
             (f"sum(rate(odradek_object_size_bytes_sum{{{HERE}}}{RATE})) / sum(rate(odradek_object_size_bytes_count{{{HERE}}}{RATE}))", "bytes")]),
-        ("Batches and partitions of an object (mean)", "none", "timeseries", [
+        ("Batches and partitions per object (mean)", "none", "timeseries", [
             (f"sum(rate(odradek_object_batches_sum{{{HERE}}}{RATE})) / sum(rate(odradek_object_batches_count{{{HERE}}}{RATE}))", "batches"),
             (f"sum(rate(odradek_object_partitions_sum{{{HERE}}}{RATE})) / sum(rate(odradek_object_partitions_count{{{HERE}}}{RATE}))", "partitions")]),
-        ("Memory of requests", "percentunit", "timeseries", [
+        ("Memory pools", "percentunit", "timeseries", [
             (f"max by (pool) (odradek_memory_pool_used_bytes{{{HERE}}} / odradek_memory_pool_limit_bytes{{{HERE}}})", "{{pool}}"),
-            (f"sum(rate(odradek_memory_pool_waits_total{{{HERE}}}{RATE}))", "waits a second")]),
+            (f"sum(rate(odradek_memory_pool_waits_total{{{HERE}}}{RATE}))", "waits per second")]),
     ]),
     ("Fetch", [
-        ("Bytes given to readers", "Bps", "timeseries", [(f"sum by (zone) (rate(odradek_fetched_bytes_total{RATE}) {ZONE})", "{{zone}}")]),
-        ("From request to answer, the client's own wait included", "s", "timeseries", quantiles("odradek_fetch_duration_seconds")),
-        ("Where the time goes (mean)", "s", "timeseries", stages("odradek_fetch_stage_duration_seconds")("plan")),
-        ("How waits end", "ops", "timeseries", per_second("odradek_fetch_waits_total", "outcome")),
-        ("Where blocks are found", "ops", "timeseries", per_second("odradek_cache_lookups_total", "outcome")),
-        ("Objects in memory", "bytes", "timeseries", [(f"sum by (instance) (odradek_cache_bytes{{{HERE}}})", "{{instance}}")]),
-        ("Objects asked of peers", "ops", "timeseries", per_second("odradek_peer_requests_total", "outcome")),
-        ("From commit to event", "s", "timeseries", quantiles("odradek_coordinator_event_lag_seconds")),
+        ("Bytes fetched", "Bps", "timeseries", [(f"sum by (zone) (rate(odradek_fetched_bytes_total{RATE}) {ZONE})", "{{zone}}")]),
+        ("Duration, including the client's wait", "s", "timeseries", quantiles("odradek_fetch_duration_seconds")),
+        ("Duration of stages (mean)", "s", "timeseries", stages("odradek_fetch_stage_duration_seconds")("plan")),
+        ("Outcomes of waits", "ops", "timeseries", per_second("odradek_fetch_waits_total", "outcome")),
+        ("Cache lookups", "ops", "timeseries", per_second("odradek_cache_lookups_total", "outcome")),
+        ("Cache size", "bytes", "timeseries", [(f"sum by (instance) (odradek_cache_bytes{{{HERE}}})", "{{instance}}")]),
+        ("Requests to peers", "ops", "timeseries", per_second("odradek_peer_requests_total", "outcome")),
+        ("Event lag", "s", "timeseries", quantiles("odradek_coordinator_event_lag_seconds")),
     ]),
     ("Object store", [
         ("Calls", "ops", "timeseries", per_second("odradek_store_requests_total", "operation", ',outcome="ok"')),
-        ("Calls that did not go well", "ops", "timeseries", [
+        ("Failed calls", "ops", "timeseries", [
             (f'sum by (operation, outcome) (rate(odradek_store_requests_total{{{HERE},outcome!~"ok|not_found|exists"}}{RATE})) > 0 or vector(0)', "{{operation}} {{outcome}}")]),
-        ("How long calls take", "s", "timeseries", quantiles("odradek_store_request_duration_seconds", "operation")),
+        ("Duration of calls", "s", "timeseries", quantiles("odradek_store_request_duration_seconds", "operation")),
         ("Bytes", "Bps", "timeseries", per_second("odradek_store_bytes_total", "operation")),
-        ("PUTs: repeated, hedged, told to slow down", "ops", "timeseries", [
-            (f"sum(rate(odradek_object_put_errors_total{{{HERE}}}{RATE}))", "repeated"),
+        ("PUTs: retried, hedged, throttled", "ops", "timeseries", [
+            (f"sum(rate(odradek_object_put_errors_total{{{HERE}}}{RATE}))", "retried"),
             (f"sum(rate(odradek_object_put_hedges_total{{{HERE}}}{RATE}))", "hedged"),
-            (f"sum(rate(odradek_object_put_slow_downs_total{{{HERE}}}{RATE}))", "slow down")]),
-        ("Until an object is durable", "s", "timeseries", quantiles("odradek_object_put_duration_seconds")),
+            (f"sum(rate(odradek_object_put_slow_downs_total{{{HERE}}}{RATE}))", "throttled")]),
+        ("Upload duration", "s", "timeseries", quantiles("odradek_object_put_duration_seconds")),
     ]),
     ("Batch coordinator", [
         ("Calls", "ops", "timeseries", per_second("odradek_coordinator_requests_total", "operation", ',outcome="ok"')),
-        ("Calls that did not go well", "ops", "timeseries", [
+        ("Failed calls", "ops", "timeseries", [
             (f'sum by (operation, outcome) (rate(odradek_coordinator_requests_total{{{HERE},outcome!="ok"}}{RATE})) > 0 or vector(0)', "{{operation}} {{outcome}}")]),
-        ("How long calls take", "s", "timeseries", quantiles("odradek_coordinator_request_duration_seconds", "operation")),
+        ("Duration of calls", "s", "timeseries", quantiles("odradek_coordinator_request_duration_seconds", "operation")),
         ("Metadata lost", "none", "timeseries", [(f"max by (instance) (odradek_coordinator_metadata_lost{{{HERE}}})", "{{instance}}")]),
-        ("Lives of Redis, and commits repeated", "none", "timeseries", [
-            (f"max(odradek_coordinator_verifications_total{{{HERE}}})", "lives"),
-            (f"sum(rate(odradek_commit_retries_total{{{HERE}}}{RATE}))", "repeats a second")]),
+        ("Verifications of Redis, and commit retries", "none", "timeseries", [
+            (f"max(odradek_coordinator_verifications_total{{{HERE}}})", "verifications"),
+            (f"sum(rate(odradek_commit_retries_total{{{HERE}}}{RATE}))", "retries per second")]),
     ]),
     ("Background", [
         ("Seconds since the last success", "s", "timeseries", [(f"max by (operation) (odradek_last_success_age_seconds{{{HERE}}})", "{{operation}}")]),
-        ("Leases renewed", "ops", "timeseries", [(f"sum by (instance) (rate(odradek_lease_renewals_total{{{HERE}}}{RATE}))", "{{instance}}")]),
+        ("Lease renewals", "ops", "timeseries", [(f"sum by (instance) (rate(odradek_lease_renewals_total{{{HERE}}}{RATE}))", "{{instance}}")]),
         ("Placeholders with records", "none", "timeseries", [(f"max(odradek_placeholders_with_records{{{HERE}}})", "topics")]),
         ("Diskless topics", "none", "timeseries", [(f"max(odradek_diskless_topics{{{HERE}}})", "topics")]),
         ("CPU", "none", "timeseries", [(f"sum by (instance) (rate(process_cpu_seconds_total{{{HERE}}}{RATE}))", "{{instance}}")]),
-        ("Memory", "bytes", "timeseries", [(f"sum by (instance) (process_resident_memory_bytes{{{HERE}}})", "{{instance}}")]),
+        ("Resident memory", "bytes", "timeseries", [(f"sum by (instance) (process_resident_memory_bytes{{{HERE}}})", "{{instance}}")]),
     ]),
 ]
 

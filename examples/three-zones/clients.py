@@ -15,9 +15,9 @@ import time
 from confluent_kafka import Consumer, Producer
 
 TOPIC = "clicks"
-# What is told apart by this never comes from an earlier run.
+# Distinguishes records of this run from those of earlier runs.
 RUN = str(os.getpid())
-# How long the consumer may need for the rest, in seconds.
+# Maximum time in seconds for the consumer to receive the remaining records.
 DRAIN = 60
 
 
@@ -60,14 +60,14 @@ class Books:
 
 
 def produce(bootstrap, books, stop):
-    # The zone is said in the client id: nothing else of the client knows about zones.
+    # The zone is in the client id; no other setting of the client names it.
     producer = Producer({
         "bootstrap.servers": bootstrap,
         "client.id": "producer,zone=zone-a",
         "enable.idempotence": True,
         "linger.ms": 5,
         "reconnect.backoff.max.ms": 1000,
-        # Refused connections are what is to be seen here; a line for each would hide the rest.
+        # Refused connections are expected; logging each of them would hide everything else.
         "log_level": 2,
     })
     began = time.monotonic()
@@ -86,7 +86,7 @@ def consume(bootstrap, books, done):
         "group.id": f"readers-{RUN}",
         "auto.offset.reset": "earliest",
         "reconnect.backoff.max.ms": 1000,
-        # Refused connections are what is to be seen here; a line for each would hide the rest.
+        # Refused connections are expected; logging each of them would hide everything else.
         "log_level": 2,
     })
     consumer.subscribe([TOPIC])
@@ -118,7 +118,7 @@ def main():
     bootstrap, status = sys.argv[1:]
     books, stop, done = Books(), threading.Event(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    # Ctrl-C in the terminal is for the script that started this.
+    # Ctrl-C in the terminal is handled by the program that started this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threads = [
         threading.Thread(target=produce, args=(bootstrap, books, stop)),
@@ -133,7 +133,7 @@ def main():
     deadline = time.monotonic() + DRAIN
     while books.missing() and time.monotonic() < deadline:
         time.sleep(0.2)
-    # Long enough for a record that comes twice to come.
+    # Long enough to receive a duplicate record.
     time.sleep(1)
     done.set()
     threads[1].join()

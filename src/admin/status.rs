@@ -1,41 +1,41 @@
-//! What the page shows, as JSON: `GET /status.json`.
+//! The data of the console, as JSON: `GET /status.json`.
 
 use serde::{Deserialize, Serialize};
 
-/// All of it. Rates are per second over the last minute.
+/// All data of the console. Rates are per second over the last minute.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
-    /// Of this build.
+    /// The version of this build.
     pub version: String,
-    /// Now, in milliseconds of Unix time.
+    /// The current time, in milliseconds since the Unix epoch.
     pub now_ms: i64,
-    /// When the process started.
+    /// Start time of the process, in milliseconds since the Unix epoch.
     pub started_ms: i64,
-    /// The replica's name.
+    /// The name of the replica.
     pub replica: String,
-    /// Its zone.
+    /// The zone of the replica.
     pub zone: String,
     /// `starting`, `ready`, `draining` or `metadata_lost`.
     pub state: String,
-    /// What an operator is to know of it.
+    /// Reason and remedy, if the state is not normal.
     pub detail: Option<String>,
-    /// The Kafka cluster behind.
+    /// The Kafka cluster.
     pub cluster: ClusterStatus,
-    /// Every zone there ever was.
+    /// All zones that have ever had a replica.
     pub zones: Vec<ZoneStatus>,
-    /// Client connections that are open.
+    /// Open client connections.
     pub connections: i64,
     /// Traffic of diskless topics.
     pub rates: TrafficRates,
-    /// Where the time of produces went in the last minute.
+    /// Stages of produce requests in the last minute.
     pub produce_stages: Vec<StageLatency>,
-    /// Where that of fetches went.
+    /// Stages of fetches in the last minute.
     pub fetch_stages: Vec<StageLatency>,
     /// The object store in the last minute.
     pub store: BackendStatus,
     /// The coordinator in the last minute.
     pub coordinator: BackendStatus,
-    /// Since the start.
+    /// Costs since the start.
     pub cost: CostStatus,
     /// Diskless topics, by name.
     pub topics: Vec<TopicStatus>,
@@ -44,44 +44,44 @@ pub struct Status {
 /// The Kafka cluster.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ClusterStatus {
-    /// Its id.
+    /// The cluster id.
     pub id: String,
     /// The name of this installation.
     pub name: String,
-    /// How many brokers it has.
+    /// Number of brokers.
     pub brokers: usize,
 }
 
-/// A zone.
+/// An availability zone.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ZoneStatus {
-    /// Its name.
+    /// The name.
     pub zone: String,
-    /// The replicas whose leases hold.
+    /// Replicas with a valid lease.
     pub replicas: Vec<String>,
-    /// Its diskless nodes.
+    /// Diskless nodes of the zone.
     pub nodes: Vec<NodeStatus>,
 }
 
 /// A diskless node.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NodeStatus {
-    /// Its id, as clients see it.
+    /// The broker id that clients see.
     pub id: i32,
     /// The replica that hosts it.
     pub host: String,
-    /// Where clients reach it.
+    /// The host that clients connect to.
     pub address: String,
-    /// The port there.
+    /// The port that clients connect to.
     pub port: u16,
 }
 
-/// Per second, over the last minute.
+/// Traffic per second, over the last minute.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TrafficRates {
     /// Bytes of batches written.
     pub produce_bytes: f64,
-    /// Bytes of batches read.
+    /// Bytes of batches fetched.
     pub fetch_bytes: f64,
     /// Produce requests to diskless nodes.
     pub produce_requests: f64,
@@ -91,82 +91,82 @@ pub struct TrafficRates {
     pub cross_zone_bytes: f64,
 }
 
-/// A stage of requests.
+/// The latency of a stage of requests.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StageLatency {
-    /// Its name.
+    /// The name.
     pub stage: String,
-    /// Milliseconds on the average; `None` where nothing was.
+    /// Mean in milliseconds, or `None` if there were no requests.
     pub mean_ms: Option<f64>,
-    /// What half of them stayed below.
+    /// Median, in milliseconds.
     pub p50_ms: Option<f64>,
-    /// What ninety-nine in a hundred stayed below.
+    /// 99th percentile, in milliseconds.
     pub p99_ms: Option<f64>,
-    /// How many.
+    /// Number of requests.
     pub count: u64,
 }
 
-/// Something that is called.
+/// The state of the object store or the coordinator.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct BackendStatus {
-    /// Where it is; without secrets.
+    /// The URL, without secrets.
     pub url: String,
-    /// Whether its metadata is lost.
+    /// Whether the metadata is lost.
     pub metadata_lost: bool,
-    /// Seconds since a call last went well.
+    /// Seconds since the last successful call.
     pub last_success_age_seconds: Option<f64>,
-    /// Calls of the last minute that did not go well.
+    /// Failed calls in the last minute.
     pub errors_last_minute: u64,
-    /// Calls of the last minute.
+    /// Calls in the last minute.
     pub calls: Vec<CallStats>,
 }
 
-/// Calls that ended alike.
+/// Calls of one operation with one outcome.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CallStats {
-    /// The verb.
+    /// The operation.
     pub operation: String,
-    /// How they ended.
+    /// The outcome.
     pub outcome: String,
-    /// How many.
+    /// Number of requests.
     pub count: u64,
-    /// Milliseconds that half of the verb's calls stayed below.
+    /// Median of all calls of the operation, in milliseconds.
     pub p50_ms: Option<f64>,
-    /// Milliseconds that ninety-nine in a hundred of them stayed below.
+    /// 99th percentile of all calls of the operation, in milliseconds.
     pub p99_ms: Option<f64>,
 }
 
-/// Dollars of this replica since it started.
+/// Costs of this replica since its start, in dollars.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CostStatus {
-    /// When it started.
+    /// Start time, in milliseconds since the Unix epoch.
     pub since_ms: i64,
-    /// Saved; below 0 where more was spent.
+    /// Dollars saved; negative if more was spent than the baseline.
     pub saved_dollars: f64,
-    /// What replicated Kafka would have cost, by item.
+    /// Cost on replicated Kafka, by item.
     pub baseline_dollars: Vec<CostItem>,
-    /// What was spent, by item.
+    /// Dollars spent, by item.
     pub spent_dollars: SpentDollars,
-    /// Saved in a month at the rate of the last minute.
+    /// Dollars saved per month at the rate of the last minute.
     pub saved_dollars_per_month: Option<f64>,
-    /// By zone: of this replica's own.
+    /// Costs by zone; contains the zone of this replica only.
     pub zones: Vec<ZoneCost>,
-    /// Requests of the object store until now: what `spent_dollars` is reckoned from.
+    /// Requests of the object store until now, from which `spent_dollars` is calculated.
     pub requests: StoreRequests,
-    /// What would be cheaper.
+    /// Advice on a cheaper configuration.
     pub advice: Option<String>,
 }
 
-/// An item and its dollars.
+/// An item of the baseline.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CostItem {
-    /// Its name.
+    /// The name.
     pub item: String,
-    /// What it came to.
+    /// The cost, in dollars.
     pub dollars: f64,
 }
 
-/// Dollars spent.
+/// Dollars spent, by item.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SpentDollars {
     /// PUTs.
@@ -177,18 +177,18 @@ pub struct SpentDollars {
     pub list: f64,
     /// Storage.
     pub storage: f64,
-    /// Clients of other zones.
+    /// Traffic with clients of other zones.
     pub cross_zone: f64,
 }
 
-/// A zone's dollars.
+/// Costs of a zone.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ZoneCost {
     /// The zone.
     pub zone: String,
-    /// Saved.
+    /// Dollars saved.
     pub saved_dollars: f64,
-    /// Spent.
+    /// Dollars spent.
     pub spent_dollars: f64,
 }
 
@@ -208,28 +208,28 @@ pub struct StoreRequests {
 /// A diskless topic.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TopicStatus {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// How many partitions it has.
+    /// Number of partitions.
     pub partitions: usize,
-    /// Bytes written in a second.
+    /// Bytes written per second.
     pub produce_bytes: f64,
-    /// Bytes read in a second.
+    /// Bytes fetched per second.
     pub fetch_bytes: f64,
-    /// Bytes of its records in object storage; `None` until somebody looked.
+    /// Bytes of the topic's records in object storage, or `None` if not queried yet.
     pub bytes: Option<u64>,
-    /// Objects of this replica that hold records of it.
+    /// Objects written by this replica that contain records of the topic.
     pub objects: u64,
-    /// Records that this replica's tail index lags behind.
+    /// Records by which this replica's tail index lags behind the coordinator.
     pub tail_lag_records: Option<u64>,
-    /// Bytes written through this replica since it started.
+    /// Bytes written through this replica since its start.
     pub produced_bytes: u64,
-    /// Bytes read through this replica since it started.
+    /// Bytes fetched through this replica since its start.
     pub fetched_bytes: u64,
     /// Dollars saved.
     pub saved_dollars: f64,
     /// Dollars spent.
     pub spent_dollars: f64,
-    /// What would be cheaper.
+    /// Advice on a cheaper configuration.
     pub advice: Option<String>,
 }

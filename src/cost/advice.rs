@@ -1,28 +1,28 @@
-//! What would be cheaper.
+//! Advice on configurations that would cost less.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::{CostReport, MONTH_SECONDS, Pricing, TopicCost};
 
-/// So much traffic must have been seen before it says anything.
+/// Minimum observation time before advice is given.
 const OBSERVED_MIN: Duration = Duration::from_secs(60);
-/// Savings below so many dollars a month are nobody's time worth.
+/// Minimum savings, in dollars per month.
 const SAVINGS_PER_MONTH_MIN: f64 = 1.0;
-/// PUTs that are less than this part of what replicated Kafka would cost are no matter.
+/// Minimum cost of PUTs, as a share of the baseline.
 const PUT_SHARE_MIN: f64 = 0.1;
 
-/// What to change.
+/// A change that would reduce costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Advice {
     /// The topic would be cheaper on the brokers.
     Classic {
-        /// Dollars that it would save in a month.
+        /// Dollars that the change would save per month.
         per_month: f64,
     },
-    /// Twice the interval would halve the PUTs.
+    /// Doubling the flush interval would halve the PUTs.
     LongerInterval {
-        /// Dollars that it would save in a month.
+        /// Dollars that the change would save per month.
         per_month: f64,
     },
 }
@@ -31,19 +31,18 @@ impl fmt::Display for Advice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Classic { per_month } => {
-                write!(f, "would be cheaper classic: ${per_month:.2} a month")
+                write!(f, "would cost ${per_month:.2} less per month as a classic topic")
             }
             Self::LongerInterval { per_month } => write!(
                 f,
                 "`flush.profile: cheap` and twice the `flush.interval` would save ${per_month:.2} \
-                 a month"
+                 per month"
             ),
         }
     }
 }
 
-/// What to say to one topic's bill over `observed`; storage counts on neither side, for it is there in
-/// the one case and in the other.
+/// Returns advice for one topic.
 pub fn topic(report: &TopicCost, observed: Duration) -> Option<Advice> {
     if observed < OBSERVED_MIN || report.counts.produced_bytes == 0 {
         return None;
@@ -52,7 +51,7 @@ pub fn topic(report: &TopicCost, observed: Duration) -> Option<Advice> {
     (per_month >= SAVINGS_PER_MONTH_MIN).then_some(Advice::Classic { per_month })
 }
 
-/// What to say to a replica's bill over `observed`.
+/// Returns advice for the costs of a replica during `observed`.
 pub fn replica(
     report: &CostReport,
     pricing: &Pricing,
@@ -81,12 +80,12 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_pays_more_for_puts_than_it_saves_is_told() {
+    fn topic_with_puts_above_the_baseline_gets_advice() {
         let Some(Advice::Classic { per_month }) = topic(&report(0.01, 0.02), HOUR) else {
             panic!()
         };
         assert!((per_month - 7.3).abs() < 1e-9, "{per_month}");
-        assert_eq!(topic(&report(0.02, 0.01), HOUR), None, "it saves");
+        assert_eq!(topic(&report(0.02, 0.01), HOUR), None, "the topic saves");
         assert_eq!(topic(&report(0.01, 0.011), HOUR), None, "less than a dollar a month");
         assert_eq!(topic(&report(0.01, 0.02), Duration::from_secs(59)), None, "too early");
         let idle = TopicCost { counts: TopicCounts::default(), ..report(0.0, 1.0) };
@@ -94,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn puts_that_matter_are_halved_by_twice_the_interval() {
+    fn expensive_puts_lead_to_advice_on_the_flush_interval() {
         let pricing = Pricing::default();
         let of = |baseline_replication, put| CostReport {
             baseline_replication,
@@ -106,7 +105,7 @@ mod tests {
             panic!()
         };
         assert!((per_month - 7.3).abs() < 1e-9, "{per_month}");
-        assert_eq!(replica(&of(0.3, 0.02), &pricing, 4, HOUR), None, "they do not matter");
+        assert_eq!(replica(&of(0.3, 0.02), &pricing, 4, HOUR), None, "PUTs below the minimum share");
         assert_eq!(replica(&of(0.0, 0.002), &pricing, 4, HOUR), None, "less than a dollar");
         assert_eq!(replica(&of(0.0, 0.02), &pricing, 4, Duration::ZERO), None);
     }

@@ -1,6 +1,6 @@
-//! What diskless traffic costs, and what the same traffic would cost on replicated Kafka.
+//! The cost of diskless traffic, and of the same traffic on replicated Kafka (the baseline).
 //!
-//! Pure: counts go in, dollars come out. Only what differs between the two is reckoned: requests
+//! Pure functions from counts to dollars. Only what differs between the two is included: requests
 //! and storage of the object store, and bytes between zones. Disks, machines and Redis are not.
 
 pub mod advice;
@@ -13,9 +13,9 @@ use smart_default::SmartDefault;
 pub use advice::Advice;
 pub use model::{CostModel, TopicCost, Usage};
 
-/// Bytes of the unit that prices are for.
+/// Bytes in a GiB, the unit of prices.
 const GIB: f64 = (1_u64 << 30) as f64;
-/// Seconds of a month of 730 hours, as cloud bills have it.
+/// Seconds in a month of 730 hours, as cloud providers bill it.
 pub const MONTH_SECONDS: f64 = 730.0 * 3_600.0;
 
 /// The prices that cost reports and metrics use (`docs/cost.md`). The defaults are list prices of AWS
@@ -69,38 +69,38 @@ pub struct Pricing {
 }
 
 impl Pricing {
-    /// How often a byte that is produced crosses zones on its way to the leader, on the average.
+    /// Returns how often a produced byte crosses zones on the way to the leader, on average.
     fn produce_transfers(zones: u32) -> f64 {
         f64::from(zones.saturating_sub(1)) / f64::from(zones.max(1))
     }
 
-    /// How many of its copies go to another zone than the leader's. With fewer zones than copies
-    /// the leader's zone has as many copies as any.
+    /// Returns how many copies of a byte are in another zone than the leader. With fewer zones than
+    /// copies, the leader's zone has as many copies as any other.
     fn replication_transfers(&self, zones: u32) -> f64 {
         let copies = self.replication_factor.max(1);
         let here = copies.div_ceil(zones.max(1));
         if self.replication_is_charged { f64::from(copies - here) } else { 0.0 }
     }
 
-    /// How often a byte that is read crosses zones.
+    /// Returns how often a fetched byte crosses zones, on average.
     fn fetch_transfers(&self, zones: u32) -> f64 {
         if self.fetch_from_follower { 0.0 } else { Self::produce_transfers(zones) }
     }
 
-    /// Dollars for bytes that cross zones so often.
+    /// Returns the cost of bytes that cross zones this often.
     fn transfer_cost(&self, bytes: u64, times: f64) -> f64 {
         bytes as f64 / GIB * times * self.cross_zone_per_gib
     }
 }
 
-/// Dollars.
+/// Costs of a replica, in dollars.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CostReport {
-    /// Replicated Kafka: from producers to leaders in other zones.
+    /// Baseline: from producers to leaders in other zones.
     pub baseline_produce: f64,
-    /// Replicated Kafka: from leaders to followers.
+    /// Baseline: from leaders to followers in other zones.
     pub baseline_replication: f64,
-    /// Replicated Kafka: to consumers in other zones.
+    /// Baseline: to consumers in other zones.
     pub baseline_fetch: f64,
     /// PUTs.
     pub put: f64,
@@ -108,29 +108,29 @@ pub struct CostReport {
     pub get: f64,
     /// LISTs.
     pub list: f64,
-    /// Storage, for as long as the objects have lain there.
+    /// Storage of objects, from their upload until now.
     pub storage: f64,
-    /// Clients that came from other zones all the same.
+    /// Traffic between diskless nodes and clients of other zones.
     pub cross_zone: f64,
 }
 
 impl CostReport {
-    /// What replicated Kafka would have cost.
+    /// Returns the cost on replicated Kafka.
     pub fn baseline(&self) -> f64 {
         self.baseline_produce + self.baseline_replication + self.baseline_fetch
     }
 
-    /// What was spent.
+    /// Returns the dollars spent.
     pub fn spent(&self) -> f64 {
         self.put + self.get + self.list + self.storage + self.cross_zone
     }
 
-    /// What was saved; below 0 where more was spent.
+    /// Returns the dollars saved; negative if more was spent than the baseline.
     pub fn saved(&self) -> f64 {
         self.baseline() - self.spent()
     }
 
-    /// The items of [`CostReport::baseline`].
+    /// Returns the items of [`CostReport::baseline`].
     pub fn baseline_items(&self) -> [(&'static str, f64); 3] {
         [
             ("produce", self.baseline_produce),
@@ -139,7 +139,7 @@ impl CostReport {
         ]
     }
 
-    /// The items of [`CostReport::spent`].
+    /// Returns the items of [`CostReport::spent`].
     pub fn spent_items(&self) -> [(&'static str, f64); 5] {
         [
             ("put", self.put),
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn copies_cross_as_zones_allow() {
+    fn replication_crosses_zones_only_if_there_are_several() {
         let pricing = Pricing::default();
         let transfers = [1, 2, 3, 4].map(|zones| pricing.replication_transfers(zones));
         assert_eq!(transfers, [0.0, 1.0, 2.0, 2.0]);

@@ -1,4 +1,4 @@
-//! Adds up what happened, at the prices and in the zones of the time.
+//! Adds up usage at the prices, and with the number of zones, of the time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use super::{CostReport, GIB, MONTH_SECONDS, Pricing};
 use crate::log::ids::TopicId;
 use crate::metrics::TopicCounts;
 
-/// What a replica did since it started.
+/// Usage of a replica since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// PUTs begun.
+    /// PUTs started.
     pub puts: u64,
-    /// GETs and HEADs begun.
+    /// GETs and HEADs started.
     pub gets: u64,
-    /// LISTs begun.
+    /// LISTs started.
     pub lists: u64,
     /// Bytes of objects written.
     pub stored_bytes: u64,
@@ -22,32 +22,32 @@ pub struct Usage {
     pub cross_zone_bytes: u64,
 }
 
-/// One topic's part.
+/// The cost of one topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TopicCost {
-    /// What it came to.
+    /// Traffic of the topic.
     pub counts: TopicCounts,
     /// Dollars on replicated Kafka.
     pub baseline: f64,
-    /// Its share of the PUTs.
+    /// Dollars for its share of the PUTs.
     pub put: f64,
-    /// Its share of everything else that was spent.
+    /// Dollars for its share of all other items.
     pub other: f64,
 }
 
 impl TopicCost {
-    /// Dollars spent on it.
+    /// Returns the dollars spent on the topic.
     pub fn spent(&self) -> f64 {
         self.put + self.other
     }
 
-    /// Dollars saved by it; below 0 where more was spent.
+    /// Returns the dollars saved; negative if more was spent than the baseline.
     pub fn saved(&self) -> f64 {
         self.baseline - self.spent()
     }
 }
 
-/// The books of a replica.
+/// The cost model of a replica.
 #[derive(Clone, Debug)]
 pub struct CostModel {
     pricing: Pricing,
@@ -55,8 +55,8 @@ pub struct CostModel {
     elapsed: Duration,
     report: CostReport,
     topics: HashMap<TopicId, TopicCost>,
-    /// Dollars that no topic has taken over yet: PUTs and GETs are begun before it is known what
-    /// for.
+    /// Dollars that are not allocated to topics yet: PUTs and GETs start before the topics that
+    /// use them are known.
     unallocated: UnallocatedCost,
 }
 
@@ -68,7 +68,7 @@ struct UnallocatedCost {
 }
 
 impl CostModel {
-    /// Empty books.
+    /// Creates a model without usage.
     pub fn new(pricing: Pricing) -> Self {
         let (last, elapsed) = (Usage::default(), Duration::ZERO);
         let (report, topics, unallocated) =
@@ -76,18 +76,18 @@ impl CostModel {
         Self { pricing, last, elapsed, report, topics, unallocated }
     }
 
-    /// Other prices, from the next entry on.
+    /// Sets the prices for all usage that is recorded from now on.
     pub fn set_pricing(&mut self, pricing: Pricing) {
         self.pricing = pricing;
     }
 
-    /// The prices.
+    /// Returns the prices.
     pub fn pricing(&self) -> &Pricing {
         &self.pricing
     }
 
-    /// Enters what happened since the last time. `now` is the time since the start; `zones` are
-    /// those in which replicas live.
+    /// Records the usage since the last call. `now` is the time since the start; `zones` is the
+    /// number of zones with live replicas.
     pub fn record(
         &mut self,
         now: Duration,
@@ -162,23 +162,23 @@ impl CostModel {
         }
     }
 
-    /// What all of it comes to.
+    /// Returns the total costs.
     pub fn report(&self) -> &CostReport {
         &self.report
     }
 
-    /// What each topic comes to.
+    /// Returns the cost of each topic.
     pub fn topics(&self) -> &HashMap<TopicId, TopicCost> {
         &self.topics
     }
 
-    /// Until when the books go: the time since the start.
+    /// Returns the time from the start until the last call of [`CostModel::record`].
     pub fn elapsed(&self) -> Duration {
         self.elapsed
     }
 }
 
-/// What a topic did since the last entry.
+/// Traffic of a topic since the last call.
 #[derive(Clone, Copy, Debug)]
 struct TopicDelta {
     produced: f64,
@@ -220,10 +220,9 @@ mod tests {
         (left - right).abs() <= 1e-9 * right.abs().max(1.0)
     }
 
-    /// The worked example of one MiB/s for a month in three zones: 34 $ to the leaders, 103 $ to
-    /// the followers.
+    /// One MiB/s for a month in three zones costs $34 to the leaders and $103 to the followers.
     #[test]
-    fn a_mebibyte_a_second_costs_what_the_formula_says() {
+    fn cost_of_one_mebibyte_per_second_matches_the_documented_example() {
         let month = Duration::from_secs_f64(MONTH_SECONDS);
         let mib_month = (MONTH_SECONDS as u64) << 20;
         let mut cost_model = CostModel::new(Pricing::default());
@@ -245,12 +244,12 @@ mod tests {
         assert_eq!(
             cost_model.report().baseline().round(),
             240.0,
-            "with three groups that read from afar"
+            "with three groups that fetch from other zones"
         );
     }
 
     #[test]
-    fn storage_is_paid_for_as_long_as_it_lasts() {
+    fn storage_cost_grows_with_time() {
         let mut cost_model = CostModel::new(Pricing::default());
         let usage = Usage { stored_bytes: 1 << 30, ..Usage::default() };
         let none = HashMap::new();
@@ -261,9 +260,9 @@ mod tests {
     }
 
     #[test]
-    fn topics_share_what_was_spent_and_nothing_is_lost_in_between() {
+    fn all_spending_is_allocated_to_topics_once() {
         let mut cost_model = CostModel::new(Pricing::default());
-        // The PUT is begun before anything was sealed, as far as the counts say.
+        // The PUT starts before the counts contain the sealed object.
         let begun = Usage { puts: 1_000, ..Usage::default() };
         cost_model.record(Duration::from_secs(1), 1, begun, &HashMap::new());
         let topics =
@@ -273,9 +272,9 @@ mod tests {
         let (clicks, logs) = (cost_model.topics()[&CLICKS], cost_model.topics()[&LOGS]);
         assert!(near(clicks.put, 0.005 * 0.75) && near(logs.put, 0.005 * 0.25));
         assert!(near(clicks.other, 0.001_6 * 0.25) && near(logs.other, 0.001_6 * 0.75));
-        assert_eq!(cost_model.report().baseline(), 0.0, "nothing crosses where there is one zone");
+        assert_eq!(cost_model.report().baseline(), 0.0, "no traffic crosses zones if there is only one");
         assert!(cost_model.report().saved() < 0.0);
-        // Entered twice, it is paid once.
+        // Recorded twice, the usage is charged once.
         let before = *cost_model.report();
         cost_model.record(Duration::from_secs(1), 1, read, &topics);
         assert_eq!(*cost_model.report(), before);

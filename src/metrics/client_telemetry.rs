@@ -1,4 +1,4 @@
-//! What clients tell of themselves, where they are asked (KIP-714): series by client.
+//! Metrics that clients push (KIP-714), as series by client.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::labels::ClientLabels;
 use super::registry::MetricRegistry;
 
-/// Figures that clients told.
+/// Metrics that clients pushed.
 #[derive(Debug)]
 pub struct ClientTelemetryMetrics {
     batch_bytes: Family<ClientLabels, Gauge<f64, AtomicU64>>,
@@ -17,18 +17,18 @@ pub struct ClientTelemetryMetrics {
     cross_zone: Family<ClientLabels, Gauge<i64, AtomicI64>>,
 }
 
-/// One client.
+/// The values of one client's series.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClientSeries {
     /// Its `client.id`.
     pub client_id: String,
-    /// Bytes of its batches on the average.
+    /// Average size of the client's batches, in bytes.
     pub batch_bytes: Option<f64>,
-    /// How long its records wait to be sent, on the average.
+    /// Average time that records wait to be sent, in seconds.
     pub record_queue_seconds: Option<f64>,
-    /// How long its requests take, on the average.
+    /// Average latency of requests, in seconds.
     pub request_latency_seconds: Option<f64>,
-    /// Whether it is known to be in another zone than this replica.
+    /// Whether the client is known to be in another zone than this replica.
     pub cross_zone: bool,
 }
 
@@ -38,27 +38,27 @@ impl ClientTelemetryMetrics {
             batch_bytes: registry.gauge_family(
                 "client_batch_size_bytes",
                 "client_id",
-                "Bytes of a producer's batches on the average, as it says (`clients.telemetry`)",
+                "Average size of the producer's batches, in bytes, as reported by the client (`clients.telemetry`)",
             ),
             record_queue_seconds: registry.gauge_family(
                 "client_record_queue_time_seconds",
                 "client_id",
-                "How long a producer's records wait to be sent, as it says (`clients.telemetry`)",
+                "Average time that the producer's records wait to be sent, as reported by the client (`clients.telemetry`)",
             ),
             request_latency_seconds: registry.gauge_family(
                 "client_request_latency_seconds",
                 "client_id",
-                "How long a producer's requests take, as it says (`clients.telemetry`)",
+                "Average latency of the producer's requests, as reported by the client (`clients.telemetry`)",
             ),
             cross_zone: registry.gauge_family(
                 "client_cross_zone",
                 "client_id",
-                "1 for a client that is known to be in another zone (`clients.telemetry`)",
+                "1 if the client is known to be in another zone than this replica (`clients.telemetry`)",
             ),
         }
     }
 
-    /// Shows these clients and no others.
+    /// Replaces the series by client with these.
     pub fn show(&self, rows: &[ClientSeries]) {
         self.batch_bytes.clear();
         self.record_queue_seconds.clear();

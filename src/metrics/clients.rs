@@ -1,4 +1,4 @@
-//! Clients: their connections, their requests, their zones and the memory that they take.
+//! Metrics of clients: connections, requests, zones and memory.
 
 use std::sync::atomic::AtomicI64;
 
@@ -15,7 +15,7 @@ use super::registry::MetricRegistry;
 
 type WholeGauge = Gauge<i64, AtomicI64>;
 
-/// Figures of clients.
+/// Metrics of clients.
 #[derive(Debug)]
 pub struct ClientMetrics {
     requests: Family<RequestLabels, Counter>,
@@ -27,11 +27,11 @@ pub struct ClientMetrics {
     members: Family<ZoneLabels, WholeGauge>,
     memory_pool_limit: Family<MemoryPoolLabels, WholeGauge>,
     memory_pool_used: Family<MemoryPoolLabels, WholeGauge>,
-    /// Requests whose reading waited for memory.
+    /// Requests that waited for memory before they were read.
     pub memory_pool_waits: Counter,
-    /// Diskless topics that are known.
+    /// Diskless topics in the cache.
     pub diskless_topics: WholeGauge,
-    /// Diskless topics whose placeholder on the brokers holds records.
+    /// Diskless topics whose placeholder on the brokers contains records.
     pub placeholders_with_records: WholeGauge,
 }
 
@@ -41,57 +41,57 @@ impl ClientMetrics {
             requests: registry.counter_family(
                 "requests",
                 "api, endpoint",
-                "Requests by API and kind of endpoint",
+                "Requests, by API and type of endpoint",
             ),
             partition_errors: registry.counter_family(
                 "partition_errors",
                 "api, code",
-                "Partitions of diskless topics answered with an error, by Kafka's error code",
+                "Partitions of diskless topics whose response is an error, by Kafka's error code",
             ),
             connections: registry.gauge_family(
                 "connections",
                 "endpoint",
-                "Client connections open",
+                "Open client connections",
             ),
             connections_opened: registry.counter_family(
                 "connections_opened",
                 "endpoint",
-                "Client connections that were opened",
+                "Client connections opened",
             ),
             zone_resolutions: registry.counter_family(
                 "client_zone_resolutions",
                 "outcome",
-                "Requests for Metadata, by how the client's zone was found out",
+                "Metadata requests, by how the client's zone was resolved",
             ),
             cross_zone_bytes: registry.counter_family(
                 "cross_zone_bytes",
                 "path, api, direction",
-                "Bytes between this replica and what is known to be in another zone",
+                "Bytes between this replica and clients or brokers of other zones",
             ),
             members: registry.gauge_family(
                 "members",
                 "zone",
-                "Replicas whose leases hold, as last heard",
+                "Replicas with a valid lease, by the last membership update",
             ),
             memory_pool_limit: registry.gauge_family(
                 "memory_pool_limit_bytes",
                 "pool",
-                "Bytes of memory that requests may take in all",
+                "Memory limit of the pool, in bytes",
             ),
             memory_pool_used: registry.gauge_family(
                 "memory_pool_used_bytes",
                 "pool",
-                "Bytes of that memory that are taken",
+                "Memory in use, in bytes",
             ),
             memory_pool_waits: registry.counter(
                 "memory_pool_waits",
-                "Requests whose reading waited for memory (`memory.requests`, `memory.connection`)",
+                "Requests that waited for memory before they were read (`memory.requests`, `memory.connection`)",
             ),
-            diskless_topics: registry.gauge("diskless_topics", "Diskless topics that are known"),
+            diskless_topics: registry.gauge("diskless_topics", "Diskless topics in the topic cache"),
             placeholders_with_records: registry.gauge(
                 "placeholders_with_records",
-                "Diskless topics whose placeholder on the brokers holds records: somebody wrote to \
-                 the brokers directly, and no consumer of the diskless topic sees it",
+                "Diskless topics whose placeholder on the brokers contains records: a client wrote \
+                 to the brokers directly, and consumers of the diskless topic do not see these records",
             ),
         }
     }
@@ -101,17 +101,17 @@ impl ClientMetrics {
         self.requests.get_or_create(&RequestLabels { api, endpoint }).inc();
     }
 
-    /// Counts a partition that was answered with an error.
+    /// Counts a partition whose response is an error.
     pub fn partition_error(&self, api: ApiKind, code: i16) {
         self.partition_errors.get_or_create(&ErrorLabels { api, code: code.into() }).inc();
     }
 
-    /// Counts a client that was placed in a zone, or not.
+    /// Counts a resolution of a client's zone.
     pub fn zone_resolution(&self, outcome: ZoneResolutionOutcome) {
         self.zone_resolutions.get_or_create(&ZoneResolutionLabels { outcome }).inc();
     }
 
-    /// Counts bytes that cross zones.
+    /// Returns the counter of bytes between zones.
     pub fn cross_zone_bytes(
         &self,
         path: TrafficPath,
@@ -121,7 +121,7 @@ impl ClientMetrics {
         self.cross_zone_bytes.get_or_create_owned(&CrossZoneLabels { path, api, direction })
     }
 
-    /// Bytes between clients and diskless nodes that crossed zones until now.
+    /// Returns the total bytes between diskless nodes and clients of other zones.
     pub fn diskless_cross_zone_bytes(&self) -> u64 {
         let apis = [ApiKind::produce, ApiKind::fetch, ApiKind::other];
         let bytes = |api, direction| {
@@ -130,24 +130,24 @@ impl ClientMetrics {
         apis.iter().map(|api| bytes(*api, Direction::received) + bytes(*api, Direction::sent)).sum()
     }
 
-    /// Notes how many replicas live in a zone.
+    /// Sets the number of live replicas of a zone.
     pub fn members(&self, zone: &str, members: usize) {
         let gauge = self.members.get_or_create_owned(&ZoneLabels { zone: zone.to_owned() });
         gauge.set(i64::try_from(members).unwrap_or(i64::MAX));
     }
 
-    /// Counts a connection in.
+    /// Counts an opened connection.
     pub fn connection_opened(&self, endpoint: EndpointKind) {
         self.connections.get_or_create(&EndpointLabels { endpoint }).inc();
         self.connections_opened.get_or_create(&EndpointLabels { endpoint }).inc();
     }
 
-    /// Counts a connection out.
+    /// Counts a closed connection.
     pub fn connection_closed(&self, endpoint: EndpointKind) {
         self.connections.get_or_create(&EndpointLabels { endpoint }).dec();
     }
 
-    /// Client connections that are open.
+    /// Returns the number of open client connections.
     pub fn connections(&self) -> i64 {
         let open = |endpoint: &EndpointKind| {
             self.connections.get_or_create(&EndpointLabels { endpoint: *endpoint }).get()
@@ -155,14 +155,14 @@ impl ClientMetrics {
         EndpointKind::ALL.iter().map(open).sum()
     }
 
-    /// Requests of one API to diskless nodes until now.
+    /// Returns the total requests of one API to diskless nodes.
     pub fn requests_to_nodes(&self, api: &'static str) -> u64 {
         let endpoint = EndpointKind::diskless;
-        // Looking makes no series.
+        // `get` does not create a series.
         self.requests.get(&RequestLabels { api, endpoint }).map_or(0, |requests| requests.get())
     }
 
-    /// The gauges of a budget: all of it, and what is taken.
+    /// Returns the gauges of a memory pool: its limit and its use.
     pub fn memory_pool(&self, pool: MemoryPool) -> (WholeGauge, WholeGauge) {
         let labels = MemoryPoolLabels { pool };
         (

@@ -1,4 +1,4 @@
-//! Calls of the batch coordinator, and how long ago things last went well.
+//! Metrics of calls of the batch coordinator, and ages of the last successful operations.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -18,32 +18,32 @@ use super::registry::MetricRegistry;
 use super::timer::Timer;
 use crate::log::ids::ObjectId;
 
-/// Figures of the batch coordinator.
+/// Metrics of the batch coordinator.
 #[derive(Debug)]
 pub struct CoordinatorMetrics {
     requests: Family<CoordinatorLabels, Counter>,
     duration: Vec<Timer>,
     /// 1 while the metadata is lost.
     pub metadata_lost: Gauge<i64, AtomicI64>,
-    /// How often a Redis that began anew was settled.
+    /// Verifications of a Redis after a start, restart or failover.
     pub verifications: Counter,
-    /// Leases renewed, and with them the list of the zone's replicas.
+    /// Lease renewals; each also returns the membership.
     pub lease_renewals: Counter,
     event_lag: Timer,
-    /// Objects of this replica's own of which one of the two was heard, and when.
+    /// Objects of this replica for which one of the two signals has arrived, and when.
     pending_signals: Mutex<VecDeque<(ObjectId, CommitSignal, Instant)>>,
 }
 
-/// What is heard of an own object that is committed.
+/// A signal that an object of this replica is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CommitSignal {
-    /// The commit's answer.
+    /// The response of the commit.
     Response,
-    /// The event that tells readers.
+    /// The event that wakes readers.
     Event,
 }
 
-/// So many objects are remembered until the other half is heard.
+/// Maximum number of objects that wait for the second signal.
 const PENDING_SIGNALS_MAX: usize = 256;
 
 impl CoordinatorMetrics {
@@ -51,8 +51,7 @@ impl CoordinatorMetrics {
         let duration = registry.timer_vec(
             "coordinator_request_duration_seconds",
             "operation",
-            "How long calls of the batch coordinator took; those that nobody waited for are left \
-             out",
+            "Duration of calls of the batch coordinator; cancelled calls are not included",
             CoordinatorOperation::ALL,
             |operation| CoordinatorOperationLabels { operation },
         );
@@ -60,29 +59,29 @@ impl CoordinatorMetrics {
             requests: registry.counter_family(
                 "coordinator_requests",
                 "operation, outcome",
-                "Calls of the batch coordinator, repetitions included",
+                "Calls of the batch coordinator, including retries",
             ),
             duration,
             metadata_lost: registry.gauge(
                 "coordinator_metadata_lost",
-                "1 while the metadata in Redis is lost: alert on it",
+                "1 while the metadata in Redis is lost",
             ),
             verifications: registry.counter(
                 "coordinator_verifications",
-                "Lives of Redis (starts, restarts, failovers) in which the metadata was found whole",
+                "Verifications after a start, restart or failover of Redis that found the metadata complete",
             ),
             lease_renewals: registry.counter(
                 "lease_renewals",
-                "Leases renewed at the coordinator; about one every 2 seconds",
+                "Lease renewals at the coordinator; about one every 2 seconds",
             ),
             event_lag: registry.timer(
                 "coordinator_event_lag_seconds",
-                "From the commit of one of this replica's own objects until the event that tells \
-                 its readers arrived here",
+                "Time from the commit of an object of this replica until the event that wakes its \
+                 readers arrived at this replica",
             ),
             pending_signals: Mutex::default(),
         };
-        // There from the start, so that a rate of the first failure is one.
+        // All series exist from the start, so that the rate of the first failure is not lost.
         for operation in CoordinatorOperation::ALL {
             for outcome in CoordinatorOutcome::ALL {
                 let labels = CoordinatorLabels { operation: *operation, outcome: *outcome };
@@ -92,12 +91,12 @@ impl CoordinatorMetrics {
         made
     }
 
-    /// A commit of this replica's own object was answered.
+    /// Records the response to a commit of an object of this replica.
     pub fn commit_acknowledged(&self, object: ObjectId) {
         self.record_signal(object, CommitSignal::Response);
     }
 
-    /// The event of a commit came; whose object it is does not matter.
+    /// Records the event of a commit; objects of other replicas are allowed.
     pub fn event_received(&self, object: ObjectId) {
         self.record_signal(object, CommitSignal::Event);
     }
@@ -114,18 +113,18 @@ impl CoordinatorMetrics {
         let (_, first, since) = pending_signals[at];
         if first != signal {
             pending_signals.remove(at);
-            // An event that came before the answer made nobody wait.
+            // An event that arrived before the response delayed no reader.
             let lag = if signal == CommitSignal::Event { since.elapsed() } else { Duration::ZERO };
             self.event_lag.observe(lag);
         }
     }
 
-    /// The timer of the events.
+    /// Returns the timer of the events.
     pub fn event_lag(&self) -> &Timer {
         &self.event_lag
     }
 
-    /// Takes note of a call that ended; `elapsed` is left out where nobody waited for it.
+    /// Records a call that ended; `elapsed` is `None` if it was cancelled.
     pub fn record(
         &self,
         operation: CoordinatorOperation,
@@ -138,12 +137,12 @@ impl CoordinatorMetrics {
         }
     }
 
-    /// The timer of a verb.
+    /// Returns the timer of an operation.
     pub fn duration(&self, operation: CoordinatorOperation) -> &Timer {
         &self.duration[operation as usize]
     }
 
-    /// Calls that ended so until now.
+    /// Returns the total calls with this outcome.
     pub fn count(&self, operation: CoordinatorOperation, outcome: CoordinatorOutcome) -> u64 {
         self.requests
             .get(&CoordinatorLabels { operation, outcome })
@@ -151,11 +150,11 @@ impl CoordinatorMetrics {
     }
 }
 
-/// How long ago things last went well.
+/// Times of the last successful operations.
 #[derive(Debug)]
 pub struct LastSuccesses {
     begun: Instant,
-    /// Milliseconds after `begun`, and one; 0 for never.
+    /// Milliseconds after `begun`, plus one; 0 for never.
     at: Vec<AtomicU64>,
     ages: Family<MonitoredOperationLabels, Gauge<f64, AtomicU64>>,
 }
@@ -168,19 +167,19 @@ impl LastSuccesses {
             ages: registry.gauge_family(
                 "last_success_age_seconds",
                 "operation",
-                "Seconds since this last went well; -1 for never. `put`, `get` and `commit` grow \
-                 while nobody produces or reads",
+                "Seconds since the operation last succeeded, or -1 if it never has. `store_put`, \
+                 `store_get` and `commit` grow while no client produces or fetches",
             ),
         }
     }
 
-    /// It went well now.
+    /// Records a success now.
     pub fn record(&self, of: MonitoredOperation) {
         let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.at[of as usize].store(millis + 1, Ordering::Relaxed);
     }
 
-    /// How long ago it last went well.
+    /// Returns the time since the last success.
     pub fn age(&self, of: MonitoredOperation) -> Option<Duration> {
         let at = self.at[of as usize].load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.begun.elapsed().saturating_sub(Duration::from_millis(at)))

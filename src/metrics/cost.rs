@@ -1,5 +1,5 @@
-//! What the traffic costs, would have cost on replicated Kafka, and what each topic has to do with
-//! it; computed elsewhere, shown here.
+//! Metrics of the cost of the traffic and of the same traffic on replicated Kafka, in total and by
+//! topic. `cost` calculates the values.
 
 use std::sync::atomic::AtomicU64;
 
@@ -13,7 +13,7 @@ use super::topics::TopicCounts;
 
 type Dollars = Family<ItemLabels, Counter<f64, AtomicU64>>;
 
-/// Dollars, and the traffic of topics.
+/// Costs in dollars, and the traffic of topics.
 #[derive(Debug)]
 pub struct CostMetrics {
     baseline: Dollars,
@@ -25,16 +25,16 @@ pub struct CostMetrics {
     topic_cost_saved: Family<TopicLabels, Gauge<f64, AtomicU64>>,
 }
 
-/// One topic, as its series show it.
+/// The values of one topic's series.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicSeries {
-    /// Its name.
+    /// The name of the topic.
     pub name: String,
-    /// What it came to.
+    /// Traffic since the start.
     pub counts: TopicCounts,
-    /// Dollars saved so far; below 0 where it cost more than it saved.
+    /// Dollars saved since the start; negative if the topic cost more than the baseline.
     pub saved: f64,
-    /// Dollars spent so far.
+    /// Dollars spent since the start.
     pub spent: f64,
 }
 
@@ -44,17 +44,19 @@ impl CostMetrics {
             baseline: registry.float_counter_family(
                 "cost_baseline_dollars",
                 "item",
-                "What the diskless traffic through this replica would have cost in cross-zone bytes \
-                 on replicated Kafka, by the price book (`costs`)",
+                "Cross-zone cost that the diskless traffic through this replica would have on \
+                 replicated Kafka, at the prices in `costs`",
             ),
             spent: registry.float_counter_family(
                 "cost_spent_dollars",
                 "item",
-                "What the diskless traffic through this replica cost in requests, storage and cross-zone bytes; storage is that of the objects written since the start",
+                "Cost of the diskless traffic through this replica for requests, storage and cross-zone \
+                 bytes; storage is that of the objects written since the start",
             ),
             saved: registry.gauge(
                 "cost_saved_dollars",
-                "Dollars that the diskless traffic through this replica saved since the start; below 0 where it cost more than it saved",
+                "Dollars that the diskless traffic through this replica saved since the start; negative \
+                 if it cost more than the baseline",
             ),
             topic_produced: registry.counter_family(
                 "topic_produced_bytes",
@@ -79,7 +81,7 @@ impl CostMetrics {
         }
     }
 
-    /// Shows what it comes to by now; items never become less.
+    /// Sets the totals by item. Totals never decrease.
     pub fn show(&self, baseline: &[(&'static str, f64)], spent: &[(&'static str, f64)]) {
         let set = |family: &Dollars, items: &[(&'static str, f64)]| {
             for (item, dollars) in items {
@@ -93,7 +95,7 @@ impl CostMetrics {
         self.saved.set(sum(baseline) - sum(spent));
     }
 
-    /// Shows these topics and no others.
+    /// Replaces the series by topic with these.
     pub fn show_topics(&self, rows: &[TopicSeries]) {
         self.topic_produced.clear();
         self.topic_fetched.clear();

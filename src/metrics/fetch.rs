@@ -1,4 +1,4 @@
-//! The way of a fetch of diskless topics.
+//! Metrics of fetches of diskless topics.
 
 use std::sync::atomic::AtomicI64;
 
@@ -13,24 +13,24 @@ use super::labels::{
 use super::registry::MetricRegistry;
 use super::timer::Timer;
 
-/// Figures of fetches.
+/// Metrics of fetches.
 #[derive(Debug)]
 pub struct FetchMetrics {
     stages: Vec<Timer>,
     cache_lookups: Family<CacheLabels, Counter>,
     wakeups: Family<WakeupLabels, Counter>,
     peer_requests: Family<PeerLabels, Counter>,
-    /// From a fetch's turn until its answer is ready, the client's own wait included.
+    /// Time from the start of a fetch until its response is ready, including the client's wait.
     pub duration: Timer,
-    /// Bytes of records given.
+    /// Bytes of records returned.
     pub bytes: Counter,
-    /// Bytes of objects in memory.
+    /// Bytes of objects in the cache.
     pub cache_bytes: Gauge<i64, AtomicI64>,
-    /// Bytes of objects that peers gave.
+    /// Bytes of objects received from peers.
     pub peer_bytes: Counter,
-    /// GETs not made, because a peer answered.
+    /// GETs avoided because a peer responded.
     pub gets_avoided: Counter,
-    /// Requests to the peer port that were refused.
+    /// Requests to the peer port that were rejected.
     pub peer_rejected_requests: Counter,
 }
 
@@ -39,7 +39,7 @@ impl FetchMetrics {
         let stages = registry.timer_vec(
             "fetch_stage_duration_seconds",
             "stage",
-            "Where the time of fetches of diskless topics went",
+            "Duration of the stages of fetches of diskless topics",
             FetchStage::ALL,
             |stage| FetchStageLabels { stage },
         );
@@ -48,7 +48,7 @@ impl FetchMetrics {
             cache_lookups: registry.counter_family(
                 "cache_lookups",
                 "outcome",
-                "Blocks of objects that readers wanted, by where they were",
+                "Lookups of blocks of objects, by where the block was found",
             ),
             wakeups: registry.counter_family(
                 "fetch_waits",
@@ -58,27 +58,27 @@ impl FetchMetrics {
             peer_requests: registry.counter_family(
                 "peer_requests",
                 "outcome",
-                "Objects asked of the zone's other replicas",
+                "Requests for objects to other replicas of the zone",
             ),
             duration: registry.timer(
                 "fetch_duration_seconds",
-                "Fetches of diskless topics, from their turn until the answer is ready; the \
-                 client's own wait included",
+                "Duration of fetches of diskless topics until the response is ready, including the \
+                 client's own wait",
             ),
-            bytes: registry.counter("fetched_bytes", "Bytes of diskless records given to readers"),
-            cache_bytes: registry.gauge("cache_bytes", "Bytes of objects in memory"),
-            peer_bytes: registry.counter("peer_received_bytes", "Bytes of objects that peers gave"),
+            bytes: registry.counter("fetched_bytes", "Bytes of records of diskless topics returned to clients"),
+            cache_bytes: registry.gauge("cache_bytes", "Bytes of objects in the cache"),
+            peer_bytes: registry.counter("peer_received_bytes", "Bytes of objects received from peers"),
             gets_avoided: registry.counter(
                 "store_gets_avoided",
-                "GETs that this replica did not make, because a peer answered; the peer may have \
-                 made one in its place",
+                "GETs that this replica avoided because a peer responded; the peer may have made \
+                 one instead",
             ),
             peer_rejected_requests: registry.counter(
                 "peer_rejected_requests",
-                "Requests to the peer port that were not signed, or not as they should be",
+                "Requests to the peer port without a valid signature",
             ),
         };
-        // There from the start, so that a rate of the first is one.
+        // All series exist from the start, so that the rate of the first event is not lost.
         for outcome in CacheOutcome::ALL {
             drop(made.cache_lookups.get_or_create(&CacheLabels { outcome: *outcome }));
         }
@@ -91,12 +91,12 @@ impl FetchMetrics {
         made
     }
 
-    /// The timer of a stage.
+    /// Returns the timer of a stage.
     pub fn stage(&self, stage: FetchStage) -> &Timer {
         &self.stages[stage as usize]
     }
 
-    /// Counts a reader's look for a block.
+    /// Counts a lookup of a block.
     pub fn cache_lookup(&self, outcome: CacheOutcome) {
         self.cache_lookups.get_or_create(&CacheLabels { outcome }).inc();
     }
@@ -106,7 +106,7 @@ impl FetchMetrics {
         self.wakeups.get_or_create(&WakeupLabels { outcome }).inc();
     }
 
-    /// Counts a question to a peer.
+    /// Counts a request to a peer.
     pub fn peer_request(&self, outcome: PeerOutcome) {
         self.peer_requests.get_or_create(&PeerLabels { outcome }).inc();
     }

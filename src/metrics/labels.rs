@@ -1,8 +1,8 @@
-//! Values of labels: closed sets, so that no peer can make series.
+//! Label values: closed sets, so that peers cannot create series.
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 
-/// An enum whose variants are label values, and all of them.
+/// Defines an enum whose variants are the values of a label.
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident),+ $(,)? }) => {
         $(#[$doc])*
@@ -11,10 +11,10 @@ macro_rules! label {
         pub enum $name { $($(#[$variant_doc])* $variant),+ }
 
         impl $name {
-            /// Every value there is.
+            /// All values.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The value as Prometheus shows it.
+            /// Returns the value as Prometheus shows it.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant)),+ }
             }
@@ -23,7 +23,7 @@ macro_rules! label {
 }
 
 label! {
-    /// Which kind of endpoint a request came to.
+    /// The type of endpoint that received a request.
     EndpointKind {
         /// The bootstrap port.
         bootstrap,
@@ -34,18 +34,18 @@ label! {
     }
 }
 label! {
-    /// How a client's zone was found out.
+    /// How a client's zone was resolved.
     ZoneResolutionOutcome {
-        /// It said, or the operator did.
+        /// By the client or by the configuration.
         resolved,
-        /// It, or the operator, named a zone that there is not.
+        /// The client or the configuration named a zone that does not exist.
         unknown_zone,
-        /// Nobody said anything.
+        /// No zone was given.
         unspecified,
     }
 }
 label! {
-    /// Where bytes crossed from one zone to another.
+    /// The path of traffic between zones.
     TrafficPath {
         /// Between a client and a diskless node.
         client_diskless,
@@ -56,7 +56,7 @@ label! {
     }
 }
 label! {
-    /// What the bytes were.
+    /// The API of cross-zone traffic.
     ApiKind {
         /// Produce.
         produce,
@@ -64,58 +64,57 @@ label! {
         fetch,
         /// Any other API.
         other,
-        /// Not told apart: on the way to a broker and back.
+        /// Not distinguished: between this replica and a broker.
         any,
     }
 }
 label! {
-    /// Seen from this replica.
+    /// The direction of traffic, from the point of view of this replica.
     Direction {
-        /// It came.
+        /// To this replica.
         received,
-        /// It went.
+        /// From this replica.
         sent,
     }
 }
 label! {
-    /// What became of a question to a peer.
+    /// The outcome of a request to a peer.
     PeerOutcome {
-        /// It answered.
+        /// The peer responded.
         ok,
-        /// It answered after the store had been asked as well.
+        /// The peer responded after the store had been queried as well.
         late,
-        /// It was too slow: the store answered before it did, or its time was up.
+        /// The store responded first, or the deadline passed.
         slow,
-        /// It refused.
+        /// The peer rejected the request.
         rejected,
-        /// It could not be reached, or died amidst its answer.
+        /// The peer could not be reached, or the connection broke.
         failed,
-        /// Its answer was not what it should be.
+        /// The response was not what was requested.
         corrupt,
-        /// It was not asked, because it had failed lately.
+        /// Not sent, because the circuit breaker is open after a recent failure.
         circuit_open,
     }
 }
 label! {
-    /// Where the time of a produce to a diskless topic went.
+    /// A stage of a produce request to a diskless node.
     ProduceStage {
-        /// From the request's first look until its batches are checked and taken in, the wait for
-        /// memory included.
+        /// Until the batches are validated and admitted, including the wait for memory.
         admit,
         /// Waiting in the open object until it is sealed.
         buffer,
         /// Until the object is durable.
         upload,
-        /// Until the coordinator has given offsets.
+        /// Until the coordinator has assigned offsets.
         commit,
-        /// Until the answer is ready in its turn.
+        /// Until the response is next in the connection's order.
         reply,
     }
 }
 label! {
-    /// Where the time of a fetch of diskless topics went.
+    /// A stage of a fetch of diskless topics.
     FetchStage {
-        /// Finding out where the records lie.
+        /// Looking up where the records are stored.
         plan,
         /// The client's own wait for more bytes (`fetch.max.wait.ms`).
         wait,
@@ -126,7 +125,7 @@ label! {
     }
 }
 label! {
-    /// A verb of the object store.
+    /// An operation of the object store.
     StoreOperation {
         /// PUT.
         put,
@@ -141,40 +140,40 @@ label! {
     }
 }
 label! {
-    /// How a call of the object store ended.
+    /// The outcome of a call of the object store.
     StoreOutcome {
-        /// It did what it should.
+        /// The call succeeded.
         ok,
         /// No object has this key.
         not_found,
         /// The key exists already.
         exists,
-        /// The range lies beyond the object's end.
+        /// The range is beyond the end of the object.
         invalid_range,
-        /// The store refuses us.
+        /// The store denied access.
         denied,
         /// The bytes are not those that were written.
         corrupt,
-        /// A passing fault.
+        /// A transient failure.
         unavailable,
-        /// The store wants to be asked less often.
+        /// The store throttles requests.
         slow_down,
-        /// Nobody waited for its end any more: a hedge that lost, a deadline.
+        /// The result was no longer awaited: a hedge that lost, a deadline.
         cancelled,
     }
 }
 label! {
-    /// A verb of the batch coordinator.
+    /// An operation of the batch coordinator.
     CoordinatorOperation {
         /// Binding the metadata to the Kafka cluster.
         attach,
-        /// Binding topics to their kind.
+        /// Binding topics to their type.
         register,
         /// Reading the bindings.
         topics,
-        /// Forgetting a deleted topic.
+        /// Deleting a topic.
         delete_topic,
-        /// Giving offsets.
+        /// Assigning offsets.
         commit,
         /// Finding runs.
         find,
@@ -182,77 +181,77 @@ label! {
         trim,
         /// Reading the producers of a partition.
         producers,
-        /// Following changes.
+        /// Subscribing to changes.
         subscribe,
         /// Renewing the lease.
         renew,
     }
 }
 label! {
-    /// How a call of the coordinator ended.
+    /// The outcome of a call of the coordinator.
     CoordinatorOutcome {
-        /// It answered.
+        /// The call succeeded.
         ok,
-        /// It certainly did not happen.
+        /// The call was certainly not applied.
         unavailable,
-        /// It may have happened.
+        /// The call may have been applied.
         indeterminate,
         /// The metadata is lost.
         metadata_lost,
-        /// Something that asking again does not mend.
+        /// An error that a retry cannot resolve.
         rejected,
-        /// Nobody waited for its end any more.
+        /// The result was no longer awaited.
         cancelled,
     }
 }
 label! {
-    /// Where a reader found a block of an object.
+    /// Where a block of an object was found.
     CacheOutcome {
         /// In an object that this replica wrote.
         own,
-        /// In memory.
+        /// In the cache.
         hit,
-        /// On its way already, for another reader.
+        /// Already being read for another reader.
         coalesced,
-        /// It had to be read from a peer or the store.
+        /// Not in the cache: read from a peer or the store.
         miss,
     }
 }
 label! {
     /// How a wait for more records ended.
     WakeupOutcome {
-        /// Something was committed.
+        /// Records were committed.
         notified,
-        /// The client's time was up.
+        /// The client's wait time ended.
         timeout,
     }
 }
 label! {
-    /// A part of the memory that requests take.
+    /// A pool of memory for requests.
     MemoryPool {
         /// Produce requests to diskless nodes.
         requests,
-        /// Requests that pass through.
+        /// Forwarded requests.
         classic,
-        /// Answers to fetches.
+        /// Fetch responses.
         responses,
     }
 }
 label! {
-    /// What became of a configuration that was read again.
+    /// The outcome of a reload of the configuration.
     ReloadOutcome {
-        /// All that changed was taken over.
+        /// All changes are in effect.
         applied,
-        /// It says what it said.
+        /// Nothing changed.
         unchanged,
-        /// It is wrong; the old one stays.
+        /// The file is invalid; the previous configuration stays in effect.
         rejected,
-        /// Some of what changed counts after a restart only.
+        /// Some changes require a restart.
         restart_required,
     }
 }
 label! {
-    /// Something whose last success is worth knowing.
+    /// An operation whose last success is monitored.
     MonitoredOperation {
         /// A PUT.
         store_put,

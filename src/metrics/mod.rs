@@ -1,5 +1,7 @@
-//! Figures of a replica, in Prometheus' text format. One struct, handed down; nothing is
-//! process-wide, and no label holds what a peer can make up, unless an operator asks for it.
+//! Metrics of a replica, in Prometheus' text format.
+//!
+//! All metrics are fields of one struct, which is passed down; none is process-wide. No label
+//! contains a value that a peer can choose, unless an operator enables it.
 
 mod client_telemetry;
 mod clients;
@@ -43,27 +45,27 @@ pub struct Metrics {
     table: String,
     on_scrape: Mutex<Vec<ScrapeHook>>,
     process: ProcessMetrics,
-    /// Clients, their requests and their zones.
+    /// Connections, requests and zones of clients.
     pub clients: ClientMetrics,
-    /// The way of a produce.
+    /// Produce requests to diskless topics.
     pub produce: ProduceMetrics,
-    /// The way of a fetch.
+    /// Fetch requests for diskless topics.
     pub fetch: FetchMetrics,
     /// Calls of the object store.
     pub store: StoreMetrics,
-    /// Calls of the batch coordinator, and what it says.
+    /// Calls of the batch coordinator, and its state.
     pub coordinator: CoordinatorMetrics,
-    /// When something last went well.
+    /// Times of the last successful operations.
     pub last_successes: LastSuccesses,
-    /// What the traffic costs, and would have cost.
+    /// Cost of the traffic, and of the same traffic on replicated Kafka.
     pub cost: CostMetrics,
-    /// What clients tell of themselves.
+    /// Metrics that clients push (KIP-714).
     pub client_telemetry: ClientTelemetryMetrics,
     /// Traffic by topic.
     pub topics: TopicTable,
 }
 
-/// Brings gauges up to date before they are shown.
+/// Updates gauges before each scrape.
 struct ScrapeHook(Box<dyn Fn() + Send>);
 
 impl fmt::Debug for ScrapeHook {
@@ -103,28 +105,28 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Says whose figures they are.
+    /// Sets the labels of `odradek_build_info`.
     pub fn set_build_info(&self, replica: &str, zone: &str) {
         self.process.set_build_info(replica, zone);
     }
 
-    /// The configuration was read again.
+    /// Counts a reload of the configuration.
     pub fn record_reload(&self, outcome: ReloadOutcome) {
         self.process.record_reload(outcome);
     }
 
-    /// Whether the file says something that counts after a restart only.
+    /// Sets whether the configuration file contains changes that require a restart.
     pub fn set_restart_required(&self, is_needed: bool) {
         self.process.set_restart_required(is_needed);
     }
 
-    /// Has this done before each scrape.
+    /// Registers a function that is called before each scrape.
     pub fn on_scrape(&self, refresh: impl Fn() + Send + 'static) {
         let mut all = self.on_scrape.lock();
         all.push(ScrapeHook(Box::new(refresh)));
     }
 
-    /// The text that Prometheus scrapes.
+    /// Returns the text that Prometheus scrapes.
     pub fn text(&self) -> String {
         self.process.refresh();
         self.last_successes.refresh();
@@ -132,18 +134,18 @@ impl Metrics {
             (refresh.0)();
         }
         let mut out = String::new();
-        // Writing to a string fails only if a metric cannot be formatted; what there is will do.
+        // Writing to a string fails only if a metric cannot be formatted; the rest is returned.
         let _partial = prometheus_client::encoding::text::encode(&mut out, &self.registry);
         out
     }
 
-    /// The table of all metrics, in Markdown.
+    /// Returns a Markdown table of all metrics.
     pub fn table(&self) -> &str {
         &self.table
     }
 }
 
-/// The text of `docs/metrics.md`.
+/// Returns the text of `docs/metrics.md`.
 pub fn reference() -> String {
     let head = include_str!("reference-head.md");
     let tail = include_str!("reference-tail.md");
@@ -155,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_of_metrics_is_what_is_registered() {
+    fn reference_lists_the_registered_metrics() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(path, reference()).unwrap();
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn every_series_that_is_shown_is_listed() {
+    fn every_exported_series_is_in_the_reference() {
         let metrics = Metrics::default();
         metrics.clients.request("Produce", EndpointKind::diskless);
         metrics.store.record(StoreOperation::put, StoreOutcome::ok, None);
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_went_well_has_no_age() {
+    fn age_is_negative_before_the_first_success() {
         let metrics = Metrics::default();
         let row = "odradek_last_success_age_seconds{operation=\"store_put\"} ";
         assert!(metrics.text().contains(&format!("{row}-1")));

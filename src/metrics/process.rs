@@ -26,11 +26,11 @@ impl ProcessMetrics {
         let build = registry.gauge_family(
             "build_info",
             "version, replica, zone",
-            "1, with what this replica is as labels: join it by `instance` to have figures by zone",
+            "Always 1; the labels describe this replica. Join by `instance` to group other metrics by zone",
         );
         let started: Gauge<f64, AtomicU64> = registry.gauge(
             "process_start_time_seconds",
-            "When the process started, in seconds of Unix time",
+            "Start time of the process, in seconds since the Unix epoch",
         );
         started.set(SystemClock.now_ms() as f64 / 1_000.0);
         Self {
@@ -38,18 +38,18 @@ impl ProcessMetrics {
             reloads: registry.counter_family(
                 "config_reloads",
                 "outcome",
-                "Configurations read again after a change of the file or a SIGHUP",
+                "Reloads of the configuration after a change of the file or a SIGHUP",
             ),
             restart_required: registry.gauge(
                 "config_restart_required",
-                "1 while the file says something that counts after a restart only",
+                "1 while the configuration file contains changes that require a restart",
             ),
             cpu_seconds: registry
-                .float_counter("process_cpu_seconds", "Seconds of CPU that the process has taken"),
+                .float_counter("process_cpu_seconds", "Total user and system CPU time of the process, in seconds"),
             resident_bytes: registry
-                .gauge("process_resident_memory_bytes", "Bytes of memory that the process takes"),
+                .gauge("process_resident_memory_bytes", "Resident memory of the process, in bytes"),
             open_fds: registry
-                .gauge("process_open_fds", "Files and sockets that the process has open"),
+                .gauge("process_open_fds", "Open file descriptors of the process"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The way of a produce to a diskless topic.
+//! Metrics of produce requests to diskless topics.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -7,11 +7,11 @@ use super::labels::{ProduceStage, ProduceStageLabels};
 use super::registry::MetricRegistry;
 use super::timer::Timer;
 
-/// Figures of produces.
+/// Metrics of produce requests.
 #[derive(Debug)]
 pub struct ProduceMetrics {
     stages: Vec<Timer>,
-    /// From a request's first look until its answer is ready in its turn.
+    /// Time from the start of a request until its response is next in the connection's order.
     pub duration: Timer,
     /// Bytes of each object.
     pub object_size: Histogram,
@@ -23,17 +23,17 @@ pub struct ProduceMetrics {
     pub objects_written: Counter,
     /// Bytes of objects written.
     pub objects_written_bytes: Counter,
-    /// PUTs of objects begun: first ones, repetitions and hedges.
+    /// PUTs of objects started, including retries and hedges.
     pub puts: Counter,
-    /// PUTs begun beside one that was late.
+    /// Hedges: second PUTs beside a late one.
     pub hedges: Counter,
-    /// Uploads that failed and were repeated.
+    /// Uploads that failed and were retried.
     pub put_errors: Counter,
-    /// Of these, the ones that the store refused because it has too much to do.
+    /// Failed uploads that the store throttled (503 or 429).
     pub put_slow_downs: Counter,
-    /// How long objects took to become durable once they were sent.
+    /// Time from the first PUT of an attempt until the object is durable.
     pub put_seconds: Timer,
-    /// Commits that were repeated because their outcome was not known.
+    /// Commits that were retried because their outcome was indeterminate.
     pub commit_retries: Counter,
 }
 
@@ -42,7 +42,7 @@ impl ProduceMetrics {
         let stages = registry.timer_vec(
             "produce_stage_duration_seconds",
             "stage",
-            "Where the time of produce requests to diskless topics went",
+            "Duration of the stages of produce requests to diskless nodes",
             ProduceStage::ALL,
             |stage| ProduceStageLabels { stage },
         );
@@ -52,50 +52,50 @@ impl ProduceMetrics {
             stages,
             duration: registry.timer(
                 "produce_duration_seconds",
-                "Produce requests to diskless nodes, from their first look until the answer is \
-                 ready in its turn",
+                "Duration of produce requests to diskless nodes until the response is next in the \
+                 connection's order",
             ),
             object_size: registry.histogram(
                 "object_size_bytes",
                 bytes,
-                "Bytes of each WAL object sealed",
+                "Size of sealed WAL objects, in bytes",
             ),
             object_batches: registry.histogram(
                 "object_batches",
                 numbers(),
-                "Batches of each WAL object sealed",
+                "Batches in each sealed WAL object",
             ),
             object_partitions: registry.histogram(
                 "object_partitions",
                 numbers(),
-                "Partitions of each WAL object sealed",
+                "Partitions in each sealed WAL object",
             ),
             objects_written: registry.counter("objects_written", "WAL objects written"),
             objects_written_bytes: registry.counter(
                 "objects_written_bytes",
-                "Bytes of WAL objects written, header and footer included",
+                "Bytes of WAL objects written, including header and footer",
             ),
             puts: registry.counter(
                 "object_puts",
-                "PUTs of WAL objects begun, repetitions and hedges included",
+                "PUTs of WAL objects started, including retries and hedges",
             ),
-            hedges: registry.counter("object_put_hedges", "PUTs begun beside one that was late"),
+            hedges: registry.counter("object_put_hedges", "PUTs started beside a late one"),
             put_errors: registry
-                .counter("object_put_errors", "Uploads that failed and were repeated"),
+                .counter("object_put_errors", "Uploads that failed and were retried"),
             put_slow_downs: registry.counter(
                 "object_put_slow_downs",
-                "Uploads that the store answered with 503 or 429",
+                "Uploads that the store throttled with status 503 or 429",
             ),
             put_seconds: registry.timer(
                 "object_put_duration_seconds",
-                "From the first PUT of an attempt until the object was durable",
+                "Time from the first PUT of an attempt until the object is durable",
             ),
             commit_retries: registry
-                .counter("commit_retries", "Commits repeated because their outcome was not known"),
+                .counter("commit_retries", "Commits retried because their outcome was indeterminate"),
         }
     }
 
-    /// The timer of a stage.
+    /// Returns the timer of a stage.
     pub fn stage(&self, stage: ProduceStage) -> &Timer {
         &self.stages[stage as usize]
     }

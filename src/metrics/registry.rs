@@ -1,5 +1,4 @@
-//! Registers metrics and keeps what was said of each, so that the list in `docs/metrics.md` is
-//! printed from where they are made.
+//! Registers metrics together with their descriptions, from which `docs/metrics.md` is generated.
 
 use std::fmt::{Debug, Write as _};
 use std::hash::Hash;
@@ -14,12 +13,12 @@ use prometheus_client::registry::{Metric, Registry};
 
 use super::timer::{Timer, coarse};
 
-/// The prefix of every name, but for those that Prometheus defines for any process.
+/// The prefix of all names, except those that Prometheus defines for every process.
 const PREFIX: &str = "odradek_";
-/// The prefix of Prometheus' own names.
+/// The prefix of the names that Prometheus defines.
 const PROCESS_PREFIX: &str = "process_";
 
-/// One metric, as it is described.
+/// The description of one metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct MetricDescription {
     name: &'static str,
@@ -36,7 +35,7 @@ impl MetricDescription {
     }
 }
 
-/// The registry in the making, or made.
+/// A registry that keeps the description of each metric.
 #[derive(Debug)]
 pub(super) struct MetricRegistry {
     pub(super) inner: Registry,
@@ -49,7 +48,7 @@ impl MetricRegistry {
     }
 
     fn register<M: Metric + Clone>(&mut self, metric: &M, description: MetricDescription) {
-        // The encoder ends the text with a full stop of its own.
+        // The encoder appends a full stop to the text.
         let help = description.help.replace('`', "");
         self.inner.register(description.full_name(), help, metric.clone());
         self.descriptions.push(description);
@@ -61,7 +60,7 @@ impl MetricRegistry {
         counter
     }
 
-    /// A counter of what is not whole.
+    /// Registers a counter of floating-point values.
     pub(super) fn float_counter(
         &mut self,
         name: &'static str,
@@ -109,7 +108,7 @@ impl MetricRegistry {
         family
     }
 
-    /// Counters of what is not whole.
+    /// Registers a family of counters of floating-point values.
     pub(super) fn float_counter_family<S>(
         &mut self,
         name: &'static str,
@@ -140,7 +139,8 @@ impl MetricRegistry {
         family
     }
 
-    /// Timers by the values of one label, in the order of the values, which are all there are.
+    /// Registers one timer for each value of a label, and returns the timers in the order of
+    /// `values`, which must be all values of the label.
     pub(super) fn timer_vec<S, V: Copy>(
         &mut self,
         name: &'static str,
@@ -159,7 +159,7 @@ impl MetricRegistry {
         timer_vec
     }
 
-    /// The table of `docs/metrics.md`.
+    /// Returns the table of `docs/metrics.md`.
     pub(super) fn table(&self) -> String {
         let mut rows: Vec<_> =
             self.descriptions.iter().map(|metric| (metric.full_name(), metric)).collect();

@@ -1,4 +1,4 @@
-//! Calls of the object store, each as the store itself counts and charges it.
+//! Metrics of calls of the object store, counted as the store counts and charges them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::labels::{StoreLabels, StoreOperation, StoreOperationLabels, StoreOutc
 use super::registry::MetricRegistry;
 use super::timer::Timer;
 
-/// Figures of the object store.
+/// Metrics of the object store.
 #[derive(Debug)]
 pub struct StoreMetrics {
     requests: Family<StoreLabels, Counter>,
@@ -22,7 +22,7 @@ impl StoreMetrics {
         let duration = registry.timer_vec(
             "store_request_duration_seconds",
             "operation",
-            "How long calls of the object store took; those that nobody waited for are left out",
+            "Duration of calls of the object store; cancelled calls are not included",
             StoreOperation::ALL,
             |operation| StoreOperationLabels { operation },
         );
@@ -30,7 +30,7 @@ impl StoreMetrics {
             requests: registry.counter_family(
                 "store_requests",
                 "operation, outcome",
-                "Calls of the object store, repetitions and hedges included: what it charges for",
+                "Calls of the object store, including retries and hedges, as the store charges them",
             ),
             bytes: registry.counter_family(
                 "store_bytes",
@@ -39,7 +39,7 @@ impl StoreMetrics {
             ),
             duration,
         };
-        // There from the start, so that a rate of the first failure is one.
+        // All series exist from the start, so that the rate of the first failure is not lost.
         for operation in StoreOperation::ALL {
             drop(made.bytes.get_or_create(&StoreOperationLabels { operation: *operation }));
             for outcome in StoreOutcome::ALL {
@@ -50,7 +50,7 @@ impl StoreMetrics {
         made
     }
 
-    /// Takes note of a call that ended; `elapsed` is left out where nobody waited for it.
+    /// Records a call that ended; `elapsed` is `None` if it was cancelled.
     pub fn record(
         &self,
         operation: StoreOperation,
@@ -68,17 +68,17 @@ impl StoreMetrics {
         self.bytes.get_or_create(&StoreOperationLabels { operation }).inc_by(bytes);
     }
 
-    /// The timer of a verb.
+    /// Returns the timer of an operation.
     pub fn duration(&self, operation: StoreOperation) -> &Timer {
         &self.duration[operation as usize]
     }
 
-    /// Calls that ended so until now.
+    /// Returns the total calls with this outcome.
     pub fn count(&self, operation: StoreOperation, outcome: StoreOutcome) -> u64 {
         self.requests.get(&StoreLabels { operation, outcome }).map_or(0, |counter| counter.get())
     }
 
-    /// Calls of a verb until now.
+    /// Returns the total calls of an operation.
     pub fn total(&self, operation: StoreOperation) -> u64 {
         StoreOutcome::ALL.iter().map(|outcome| self.count(operation, *outcome)).sum()
     }

@@ -1,5 +1,4 @@
-//! How long something takes: in coarse buckets for Prometheus, in fine ones for the page that shows
-//! the last minute.
+//! Timers: durations in coarse buckets for Prometheus, and in fine buckets for the console.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +23,7 @@ struct Fine {
     micros: AtomicU64,
 }
 
-/// 1 ms to 16 s, and 0.1 ms for what should take no time.
+/// Buckets from 1 ms to 16 s, and 0.1 ms for durations that should be close to zero.
 pub(super) fn coarse() -> Histogram {
     Histogram::new(std::iter::once(0.000_1).chain(exponential_buckets(0.001, 2.0, 15)))
 }
@@ -36,13 +35,13 @@ impl Default for Timer {
 }
 
 impl Timer {
-    /// Observes into a histogram as well.
+    /// Creates a timer that also observes into a histogram.
     pub(super) fn of(coarse: Histogram) -> Self {
         let counts = [const { AtomicU64::new(0) }; FINE];
         Self { coarse, fine: Arc::new(Fine { counts, micros: AtomicU64::new(0) }) }
     }
 
-    /// Takes note of one duration.
+    /// Records one duration.
     pub fn observe(&self, elapsed: Duration) {
         self.coarse.observe(elapsed.as_secs_f64());
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX).min(u32::MAX.into());
@@ -50,7 +49,7 @@ impl Timer {
         self.fine.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// All that was observed until now.
+    /// Returns all observations until now.
     pub fn read(&self) -> TimerSnapshot {
         TimerSnapshot {
             counts: self.fine.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
@@ -59,7 +58,7 @@ impl Timer {
     }
 }
 
-/// The fine bucket of a duration: the two bits behind the first tell four buckets apart.
+/// Returns the fine bucket of a duration: the two bits after the leading one select one of four.
 fn bucket(micros: u64) -> usize {
     let micros = micros.max(1);
     let doubling = micros.ilog2() as usize;
@@ -71,35 +70,36 @@ fn bucket(micros: u64) -> usize {
     (doubling * PER_DOUBLING + quarter).min(FINE - 1)
 }
 
-/// The middle of a fine bucket, in milliseconds.
+/// Returns the middle of a fine bucket, in milliseconds.
 fn middle_ms(bucket: usize) -> f64 {
     let low = f64::from(1_u32 << (bucket / PER_DOUBLING));
     let width = low / PER_DOUBLING as f64;
     (low + width * ((bucket % PER_DOUBLING) as f64 + 0.5)) / 1_000.0
 }
 
-/// What a [`Timer`] had observed at some time.
+/// The observations of a [`Timer`] until some time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimerSnapshot {
     counts: Vec<u64>,
     micros: u64,
 }
 
-/// What a [`Timer`] observed between two readings.
+/// The observations of a [`Timer`] between two snapshots.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TimerSummary {
-    /// How many.
+    /// Number of observations.
     pub count: u64,
-    /// Milliseconds on the average.
+    /// Mean, in milliseconds.
     pub mean_ms: f64,
-    /// Milliseconds that half of them stayed below, within an eighth.
+    /// Median, in milliseconds, within an eighth.
     pub p50_ms: f64,
-    /// The same of ninety-nine in a hundred.
+    /// 99th percentile, in milliseconds, within an eighth.
     pub p99_ms: f64,
 }
 
 impl TimerSnapshot {
-    /// What was observed since an earlier reading of the same timer; `None` for nothing.
+    /// Returns the observations since an earlier snapshot of the same timer, or `None` if there
+    /// are none.
     pub fn since(&self, earlier: &Self) -> Option<TimerSummary> {
         let before = |at| earlier.counts.get(at).copied().unwrap_or(0);
         let counts: Vec<u64> =
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_lies_in_its_bucket() {
+    fn durations_are_close_to_the_middle_of_their_bucket() {
         for micros in (0..4_000).chain([1 << 20, (1 << 20) + 777_777, u64::from(u32::MAX)]) {
             let middle = middle_ms(bucket(micros)) * 1_000.0;
             let off = (middle - micros.max(1) as f64).abs() / micros.max(1) as f64;
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_is_of_what_came_between() {
+    fn summary_covers_observations_between_snapshots() {
         let timer = Timer::default();
         timer.observe(Duration::from_secs(9));
         let earlier = timer.read();

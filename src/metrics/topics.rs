@@ -1,4 +1,4 @@
-//! What each diskless topic's traffic came to, for the page, the money and series by choice.
+//! Traffic of each diskless topic, for the console, the cost model and the series by topic.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use parking_lot::RwLock;
 
 use crate::log::ids::TopicId;
 
-/// Topics that are told apart; the traffic of all others counts as that of [`TopicId::ZERO`].
+/// Maximum number of topics; the traffic of further topics is counted under [`TopicId::ZERO`].
 const TOPICS_MAX: usize = 10_000;
-/// Shares of objects are counted in millionths.
+/// Shares of objects are stored in millionths.
 const MILLIONTHS: f64 = 1e6;
 
-/// One topic's traffic at this replica since it started.
+/// Counters of one topic's traffic at this replica since its start.
 #[derive(Debug, Default)]
 pub struct TopicTraffic {
     produced_bytes: AtomicU64,
@@ -23,23 +23,23 @@ pub struct TopicTraffic {
     put_millionths: AtomicU64,
 }
 
-/// The same at some time.
+/// Values of [`TopicTraffic`] at some time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TopicCounts {
     /// Bytes of batches written.
     pub produced_bytes: u64,
     /// Batches written.
     pub batches: u64,
-    /// Bytes of batches given to readers.
+    /// Bytes of batches returned to clients.
     pub fetched_bytes: u64,
-    /// Objects that hold batches of it.
+    /// Objects that contain batches of the topic.
     pub objects: u64,
-    /// Its share in these objects by bytes: what of their PUTs it is to pay for.
+    /// Sum of the topic's shares of these objects by bytes: the PUTs that are allocated to it.
     pub put_share: f64,
 }
 
 impl TopicTraffic {
-    /// Batches of it went into an object that holds `object_bytes` of batches in all.
+    /// Records batches in an object that contains `object_bytes` of batches in total.
     pub fn record_written(&self, bytes: u64, batches: u64, object_bytes: u64) {
         self.produced_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.produced_requests.fetch_add(batches, Ordering::Relaxed);
@@ -48,12 +48,12 @@ impl TopicTraffic {
         self.put_millionths.fetch_add(share.round() as u64, Ordering::Relaxed);
     }
 
-    /// Batches of it were given to a reader.
+    /// Records batches that were returned to a client.
     pub fn record_fetched(&self, bytes: u64) {
         self.fetched_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// What it came to.
+    /// Returns the values now.
     pub fn read(&self) -> TopicCounts {
         TopicCounts {
             produced_bytes: self.produced_bytes.load(Ordering::Relaxed),
@@ -65,12 +65,12 @@ impl TopicTraffic {
     }
 }
 
-/// All topics.
+/// Traffic of all topics.
 #[derive(Debug, Default)]
 pub struct TopicTable(RwLock<HashMap<TopicId, Arc<TopicTraffic>>>);
 
 impl TopicTable {
-    /// A topic's traffic.
+    /// Returns the traffic counters of a topic.
     pub fn get(&self, topic: TopicId) -> Arc<TopicTraffic> {
         let known = self.0.read().get(&topic).cloned();
         known.unwrap_or_else(|| {
@@ -80,13 +80,13 @@ impl TopicTable {
         })
     }
 
-    /// All that there are.
+    /// Returns the values of all topics.
     pub fn read(&self) -> HashMap<TopicId, TopicCounts> {
         let topics = self.0.read();
         topics.iter().map(|(id, traffic)| (*id, traffic.read())).collect()
     }
 
-    /// A topic is gone, and what it came to is no longer told.
+    /// Removes a deleted topic.
     pub fn remove(&self, topic: TopicId) {
         self.0.write().remove(&topic);
     }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn beyond_the_limit_topics_are_counted_together() {
+    fn topics_beyond_the_limit_are_counted_together() {
         let table = TopicTable::default();
         for n in 0..TOPICS_MAX as u128 + 10 {
             table.get(TopicId((n + 1).to_be_bytes())).record_fetched(1);

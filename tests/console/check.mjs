@@ -1,19 +1,19 @@
-// The console in a real browser.
-//   check.mjs --page FILE                  a thousand topics that are made up, and what goes wrong
-//   check.mjs --live URL --topic NAME      a real replica that has traffic on this topic
-//   --shots DIR                            keeps screenshots there
+// Tests the console in a real browser.
+//   check.mjs --page FILE                  with generated data: a thousand topics, hostile names, failures
+//   check.mjs --live URL --topic NAME      on a real replica with traffic on this topic
+//   --shots DIR                            writes screenshots to DIR
 import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { createRequire } from "node:module";
 import { HOSTILE, serve } from "./fixture.mjs";
 
-// What `make setup` installed; a module's own folder is the repository's.
+// Modules are installed by `make setup`, outside the repository.
 const modules = createRequire(`${process.env.CONSOLE_MODULES ?? process.cwd()}/`);
 const { chromium } = modules("playwright-core");
 const { AxeBuilder } = modules("@axe-core/playwright");
 
-const { values: told } = parseArgs({ options: {
+const { values: args } = parseArgs({ options: {
   page: { type: "string" }, live: { type: "string" }, topic: { type: "string" }, shots: { type: "string" },
 } });
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
@@ -25,7 +25,7 @@ const open = async (url, options) => {
   const faults = [];
   page.on("pageerror", (error) => faults.push(`${error}`));
   page.on("console", (message) => { if (message.type() === "error") faults.push(message.text()); });
-  page.on("request", (request) => { if (new URL(request.url()).origin !== new URL(url).origin && !request.url().startsWith("data:")) faults.push(`asks ${request.url()}`); });
+  page.on("request", (request) => { if (new URL(request.url()).origin !== new URL(url).origin && !request.url().startsWith("data:")) faults.push(`requests ${request.url()}`); });
   await page.goto(url, { waitUntil: "domcontentloaded" });
   await page.waitForFunction(() => window.odradek?.refreshes > 0);
   return { page, faults };
@@ -38,17 +38,17 @@ const judge = async (page, name) => {
   assert.equal(wide, 0, `${name}: the page scrolls sideways by ${wide} px`);
 };
 const shot = async (page, name) => {
-  if (!told.shots) return;
-  await mkdir(told.shots, { recursive: true });
-  await page.screenshot({ path: `${told.shots}/${name}.png`, fullPage: name !== "narrow" });
+  if (!args.shots) return;
+  await mkdir(args.shots, { recursive: true });
+  await page.screenshot({ path: `${args.shots}/${name}.png`, fullPage: name !== "narrow" });
 };
 const looks = [
   ["light", { colorScheme: "light" }], ["dark", { colorScheme: "dark" }],
   ["narrow", { colorScheme: "light", viewport: { width: 360, height: 740 } }],
 ];
 
-const madeUp = async () => {
-  const { url, state, close } = await serve(told.page, 1000);
+const generated = async () => {
+  const { url, state, close } = await serve(args.page, 1000);
   for (const [name, options] of looks) {
     const { page, faults } = await open(url, options);
     await judge(page, name);
@@ -59,7 +59,7 @@ const madeUp = async () => {
   const { page, faults } = await open(url);
   const text = (selector) => page.locator(selector).innerText();
 
-  // It lives.
+  // The page refreshes.
   const before = await text("#where");
   await page.waitForFunction((before) => document.querySelector("#where").innerText !== before, before);
   const drawn = await page.evaluate(() => window.odradek.drawn_ms);
@@ -73,7 +73,7 @@ const madeUp = async () => {
     await page.keyboard.press("Tab");
     seen.push(await page.evaluate(() => document.activeElement.innerText || document.activeElement.id));
   }
-  for (const wanted of ["To the topics", "Topic", "Saved", "filter", "Next"]) assert.ok(seen.includes(wanted), `Tab does not reach ${wanted}: ${seen}`);
+  for (const expected of ["Skip to topics", "Topic", "Saved", "filter", "Next"]) assert.ok(seen.includes(expected), `Tab does not reach ${expected}: ${seen}`);
   await page.locator("#topics-head button").first().focus();
   await page.keyboard.press("Enter");
   assert.equal(await page.locator("#topics-head th").first().getAttribute("aria-sort"), "ascending");
@@ -84,51 +84,51 @@ const madeUp = async () => {
   await page.locator("#filter").focus();
   await page.keyboard.type("service-0640");
   assert.equal(await text("#topics-count"), "1 of 1000");
-  assert.match(await text("#topics-body"), /would be cheaper classic/);
+  assert.match(await text("#topics-body"), /less per month as a classic topic/);
   await page.locator("#filter").fill("nothing like it");
   assert.match(await text("#topics-body"), /No topic matches/);
   await page.locator("#filter").fill("");
 
-  // A name is text, whatever it holds.
+  // Names are shown as text.
   await page.locator("#filter").fill("<img");
   assert.equal(await text("#topics-body td:first-child"), HOSTILE);
   assert.equal(await page.evaluate(() => window.broken), undefined);
   assert.deepEqual(faults, []);
 
-  // When nobody answers it says so, and when somebody does again it goes on.
+  // Failures of the replica are shown, and the page recovers.
   state.silent = true;
-  await page.waitForFunction(() => document.querySelector("#alarm").innerText.startsWith("No answer since"));
-  assert.equal(await text("#state"), "no answer");
-  await judge(page, "no answer");
+  await page.waitForFunction(() => document.querySelector("#alert").innerText.startsWith("No response since"));
+  assert.equal(await text("#state"), "no response");
+  await judge(page, "no response");
   state.silent = false;
-  await page.waitForFunction(() => document.querySelector("#alarm").innerText === "");
+  await page.waitForFunction(() => document.querySelector("#alert").innerText === "");
   assert.equal(await text("#state"), "ready");
   close();
 
-  // What the README shows.
-  const few = await serve(told.page, 9);
-  for (const colorScheme of told.shots ? ["light", "dark"] : []) {
+  // Screenshots for the README.
+  const few = await serve(args.page, 9);
+  for (const colorScheme of args.shots ? ["light", "dark"] : []) {
     const { page } = await open(few.url, { colorScheme, viewport: { width: 1200, height: 1080 } });
     await page.waitForTimeout(400);
-    await page.screenshot({ path: `${told.shots}/console-${colorScheme}.png` });
+    await page.screenshot({ path: `${args.shots}/console-${colorScheme}.png` });
   }
   const { page: single } = await open(few.url);
-  assert.equal(await single.locator("#pager").isVisible(), false, "one page needs no pager");
+  assert.equal(await single.locator("#pager").isVisible(), false, "the pager is hidden for a single page");
   few.close();
 
-  // Nothing there yet.
-  const empty = await serve(told.page, 0);
+  // Without topics.
+  const empty = await serve(args.page, 0);
   const { page: none } = await open(empty.url);
-  assert.match(await none.locator("#topics-body").innerText(), /No topic is diskless yet/);
+  assert.match(await none.locator("#topics-body").innerText(), /No diskless topics yet/);
   await judge(none, "empty");
   empty.close();
 };
 
 const live = async () => {
   for (const [name, options] of looks) {
-    const { page, faults } = await open(told.live, options);
-    await page.waitForFunction((topic) => document.querySelector("#topics-body").innerText.includes(topic), told.topic);
-    for (const wanted of ["upload", "commit"]) assert.match(await page.locator("#produce").innerText(), new RegExp(wanted));
+    const { page, faults } = await open(args.live, options);
+    await page.waitForFunction((topic) => document.querySelector("#topics-body").innerText.includes(topic), args.topic);
+    for (const expected of ["upload", "commit"]) assert.match(await page.locator("#produce").innerText(), new RegExp(expected));
     assert.match(await page.locator("#zones").innerText(), /this one/);
     assert.equal(await page.locator("#state").innerText(), "ready");
     await judge(page, name);
@@ -139,9 +139,9 @@ const live = async () => {
 };
 
 try {
-  if (told.page) await madeUp();
-  if (told.live) await live();
-  console.log("the console is as it should be");
+  if (args.page) await generated();
+  if (args.live) await live();
+  console.log("the console passed all checks");
 } finally {
   await browser.close();
 }

@@ -1,5 +1,5 @@
-// Serves the page with an answer that is made up: a thousand topics, hostile names, a number that
-// changes with each question, and, on demand, no answer at all.
+// Serves the page with generated data: a thousand topics, hostile names, a value that changes with
+// each request, and, on demand, errors.
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 
@@ -18,14 +18,14 @@ const topic = (at) => ({
   partitions: 12, produce_bytes: at > 900 ? 0 : 3.2e6 / (at + 1), fetch_bytes: 9.1e6 / (at + 1),
   bytes: at > 900 ? null : 48e9 / (at + 1), objects: 88000 - at, tail_lag_records: at % 7 === 0 ? null : at % 3,
   produced_bytes: 1e9, fetched_bytes: 3e9, saved_dollars: 41.7 / (at + 1) - 0.02, spent_dollars: 2.9 / (at + 1),
-  advice: at === 640 ? "would be cheaper classic: $1.20 a month" : null,
+  advice: at === 640 ? "would cost $1.20 less per month as a classic topic" : null,
 });
 
-export const status = (asked, topics) => ({
+export const status = (requests, topics) => ({
   version: "0.1.0", now_ms: Date.now(), started_ms: Date.now() - 86400e3 * 3, replica: "odradek-a-1", zone: "eu-west-1a",
   state: "ready", detail: null, cluster: { id: "MkU3OEVBNTcwNTJENDM2Qg", name: "odradek", brokers: 3 },
   zones: [zone("eu-west-1a", 0, ["odradek-a-0", "odradek-a-1"]), zone("eu-west-1b", 1, ["odradek-b-0", "odradek-b-1"]), zone("eu-west-1c", 2, ["odradek-c-0"])],
-  connections: 418 + asked,
+  connections: 418 + requests,
   rates: { produce_bytes: 31.4e6, fetch_bytes: 92.8e6, produce_requests: 1840, fetch_requests: 612, cross_zone_bytes: 1200 },
   produce_stages: Object.entries(STAGES).map(stage), fetch_stages: Object.entries(READ).map(stage),
   store: { url: "s3://logs/odradek", metadata_lost: false, last_success_age_seconds: 0.1, errors_last_minute: 2, calls: [call("put", "ok", 244, 64), call("put", "slow_down", 2, 64), call("get", "ok", 31, 22)] },
@@ -36,13 +36,13 @@ export const status = (asked, topics) => ({
 
 export const serve = async (page, topics) => {
   const html = await readFile(page);
-  const state = { asked: 0, silent: false };
+  const state = { requests: 0, silent: false };
   const server = createServer((request, response) => {
     if (request.url === "/") return response.setHeader("content-type", "text/html; charset=utf-8").end(html);
     if (request.url !== "/status.json") return response.writeHead(404).end();
-    state.asked += 1;
+    state.requests += 1;
     if (state.silent) return response.writeHead(503).end();
-    response.setHeader("content-type", "application/json").end(JSON.stringify(status(state.asked, topics)));
+    response.setHeader("content-type", "application/json").end(JSON.stringify(status(state.requests, topics)));
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
   return { url: `http://127.0.0.1:${server.address().port}/`, state, close: () => server.close() };

@@ -1,4 +1,4 @@
-//! A stock Java producer tells of itself (KIP-714), and what it says becomes series.
+//! Metrics that a stock Java producer pushes (KIP-714) are exported as series.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use testbed::process::wait_until;
 use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 
 #[test]
-fn a_java_producer_is_asked_and_tells_the_size_of_its_batches() {
+fn metrics_pushed_by_a_java_producer_are_exported() {
     let replica = Replica::start(Backends::Embedded, "clients: {telemetry: 1s}\n");
     let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}told"));
     Topic::create(&replica, &name, 1, &[]);
@@ -23,7 +23,7 @@ fn a_java_producer_is_asked_and_tells_the_size_of_its_batches() {
             let all = [&arguments[..], &more[..], &producer.map(|p| p as &str)[..]].concat();
             tool("kafka-producer-perf-test", &all);
         });
-        wait_until("the producer's figures", Duration::from_secs(60), || {
+        wait_until("metrics of the producer", Duration::from_secs(60), || {
             let text = zone_cache::get(admin, "/metrics");
             let value = |name: &str| {
                 let row = format!("odradek_client_{name}{{client_id=\"chatty\"}} ");

@@ -1,4 +1,4 @@
-//! The page at the admin port, in a real Chromium, judged by axe.
+//! The console in a real Chromium, checked by axe.
 
 use std::path::Path;
 use std::process::Command;
@@ -23,13 +23,13 @@ fn check(arguments: &[&str]) {
 }
 
 #[test]
-fn a_thousand_topics_and_what_goes_wrong() {
+fn page_shows_a_thousand_topics_and_recovers_from_errors() {
     let page = repository().join("src/admin/console.html");
     check(&["--page", &page.display().to_string()]);
 }
 
 #[test]
-fn a_replica_with_traffic_shows_where_the_time_goes() {
+fn page_of_a_replica_with_traffic_shows_latencies() {
     let replica = Replica::start(Backends::RedisS3, "flush: {interval: 20ms}\n");
     let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}shown"));
     let topic = Topic::create(&replica, &name, 1, &[]);

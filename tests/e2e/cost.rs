@@ -1,4 +1,4 @@
-//! What Odradek says its traffic costs, against what the store itself counted.
+//! Reported costs and requests, compared with the counters of the store.
 
 use std::process::Command;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use testbed::process::wait_until;
 use testbed::replica::{DISKLESS_PREFIX, InZone, Replica};
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// Requests of each topic.
+/// Numbers of produce requests to the two topics.
 const LARGE: usize = 120;
 const SMALL: usize = 200;
 const GIB: f64 = 1_073_741_824.0;
@@ -31,7 +31,7 @@ fn status(replica: &Replica) -> Value {
     serde_json::from_str(body).expect("JSON")
 }
 
-/// The sum of all series of a metric whose labels contain this.
+/// Returns the sum of all series of a metric whose labels contain `label`.
 fn sum(replicas: &[&Replica], name: &str, label: &str) -> f64 {
     let texts = replicas.iter().map(|replica| admin(replica, "/metrics"));
     let of = |text: String| -> f64 {
@@ -43,13 +43,13 @@ fn sum(replicas: &[&Replica], name: &str, label: &str) -> f64 {
 }
 
 #[track_caller]
-fn within_a_hundredth(what: &str, ours: f64, theirs: f64) {
-    assert!((ours - theirs).abs() <= theirs * 0.01, "{what}: we say {ours}, the store {theirs}");
+fn assert_within_one_percent(what: &str, ours: f64, theirs: f64) {
+    assert!((ours - theirs).abs() <= theirs * 0.01, "{what}: reported {ours}, counted by the store {theirs}");
 }
 
-/// Two zones, a writer in the one and readers in the other, on a `MinIO` that nobody else uses.
+/// Two zones, a writer in one and a reader in the other, on a `MinIO` of their own.
 #[test]
-fn what_is_counted_and_reckoned_is_what_the_store_counted() {
+fn reported_usage_and_cost_match_the_counters_of_the_store() {
     let minio = Minio::start(&Testbed::get().test_dir("money"));
     let cluster = Testbed::get().unique("money");
     let start = |zone, replica| {
@@ -59,7 +59,7 @@ fn what_is_counted_and_reckoned_is_what_the_store_counted() {
         Replica::start_in(at, &minio.yaml("money"), &Testbed::get().redis().yaml(), extra)
     };
     let (writer, reader) = (start("zone-a", "writer"), start("zone-b", "reader"));
-    // What happens before a zone is heard of is reckoned without it.
+    // Traffic before a zone is observed is charged without it.
     wait_until("the zones know each other", LIMIT, || {
         sum(&[&writer], "odradek_members", "zone-b") > 0.0
     });
@@ -76,7 +76,7 @@ fn what_is_counted_and_reckoned_is_what_the_store_counted() {
             append(&mut client, topic.partition(0), batch.clone());
         });
     }
-    // A reader of another zone has none of it in memory.
+    // A replica of another zone has none of the objects in its cache.
     let mut client = Client::connect(&reader.node(0));
     let mut offset = 0;
     while offset < LARGE as i64 {
@@ -88,31 +88,31 @@ fn what_is_counted_and_reckoned_is_what_the_store_counted() {
     let both = [&writer, &reader];
     let ours =
         |verb: &str| sum(&both, "odradek_store_requests_total", &format!("operation=\"{verb}\""));
-    // MinIO tells its counters some seconds late.
+    // MinIO updates its counters with a delay of some seconds.
     wait_until("the store has counted", LIMIT, || {
         minio.requests("putobject") >= ours("put") as u64
             && minio.requests("getobject") >= ours("get") as u64
     });
     assert!(ours("put") >= (LARGE + SMALL) as f64 && ours("get") >= 10.0, "too few to compare");
-    within_a_hundredth("PUTs", ours("put"), minio.requests("putobject") as f64);
-    within_a_hundredth("GETs", ours("get"), minio.requests("getobject") as f64);
+    assert_within_one_percent("PUTs", ours("put"), minio.requests("putobject") as f64);
+    assert_within_one_percent("GETs", ours("get"), minio.requests("getobject") as f64);
     let sent = sum(&both, "odradek_store_bytes_total", "operation=\"put\"");
-    within_a_hundredth("bytes", sent, minio.received_bytes() as f64);
+    assert_within_one_percent("bytes", sent, minio.received_bytes() as f64);
 
-    // What it comes to: every PUT half a cent here, and every produced byte crosses 1.5 times on a
-    // replicated Kafka of two zones.
+    // Each PUT costs half a cent here, and each produced byte crosses zones 1.5 times on a
+    // replicated Kafka with two zones.
     let put = sum(&both, "odradek_cost_spent_dollars_total", "item=\"put\"");
-    within_a_hundredth("dollars of PUTs", put, minio.requests("putobject") as f64 * 0.005);
+    assert_within_one_percent("dollars of PUTs", put, minio.requests("putobject") as f64 * 0.005);
     let classic = sum(&both, "odradek_cost_baseline_dollars_total", "item=");
     let produced = (batches[0].len() * LARGE + batches[1].len() * SMALL) as f64;
-    within_a_hundredth("dollars of replication", classic, produced / GIB * 1.5 * 0.02);
-    topics_pay_for_their_puts(&writer, &small, put);
-    the_command_says_the_same(&writer, &reader, put - classic);
+    assert_within_one_percent("dollars of replication", classic, produced / GIB * 1.5 * 0.02);
+    check_puts_of_topic(&writer, &small, put);
+    check_cost_command(&writer, &reader, put - classic);
 }
 
-/// PUTs are shared by the bytes in each object: alone in its objects, a small topic pays for all
-/// of them.
-fn topics_pay_for_their_puts(writer: &Replica, small: &Topic, put: f64) {
+/// PUTs are allocated by the bytes in each object: a small topic that is alone in its objects pays
+/// for all of them.
+fn check_puts_of_topic(writer: &Replica, small: &Topic, put: f64) {
     let row = format!("odradek_topic_cost_spent_dollars_total{{topic=\"{}\"}}", small.name);
     let spent = sum(&[writer], &row, "");
     let share = put * SMALL as f64 / (LARGE + SMALL) as f64;
@@ -127,7 +127,7 @@ fn topics_pay_for_their_puts(writer: &Replica, small: &Topic, put: f64) {
     assert!(stages.iter().all(|stage| stage["count"] == LARGE + SMALL), "{stages:?}");
 }
 
-fn the_command_says_the_same(writer: &Replica, reader: &Replica, lost: f64) {
+fn check_cost_command(writer: &Replica, reader: &Replica, lost: f64) {
     let url = |replica: &Replica| format!("http://127.0.0.1:{}", replica.ports().start + 1);
     let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
     command.arg("cost").arg(writer.dir().join("odradek.yaml")).args(["--json", "--replica"]);
@@ -146,13 +146,13 @@ fn the_command_says_the_same(writer: &Replica, reader: &Replica, lost: f64) {
     let said = report["advice"].as_array().is_some_and(|all| all.iter().any(advice));
     assert_eq!(said, long_enough, "{report}");
 
-    let nobody = Command::new(env!("CARGO_BIN_EXE_odradek"))
+    let unreachable = Command::new(env!("CARGO_BIN_EXE_odradek"))
         .arg("cost")
         .arg(writer.dir().join("odradek.yaml"))
         .args(["--replica", "http://127.0.0.1:1"])
         .output()
         .expect("it runs");
-    assert_eq!(nobody.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&nobody.stderr);
+    assert_eq!(unreachable.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&unreachable.stderr);
     assert!(said.contains("admin.bind") && said.contains("--replica"), "{said}");
 }

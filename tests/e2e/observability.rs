@@ -1,5 +1,5 @@
-//! Dashboards and alerts: each query on a real Prometheus that scraped real replicas under load,
-//! each alert in promtool's unit tests.
+//! Dashboards and alerts: each query runs on a Prometheus that scrapes real replicas under load, and
+//! each alert is tested by promtool.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,7 +26,7 @@ fn file(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The queries of the dashboard, under the titles of their panels.
+/// Returns the queries of the dashboard with the titles of their panels.
 fn queries() -> Vec<(String, String)> {
     let dashboard: Value = serde_json::from_str(&file(&format!("{FILES}/dashboards/odradek.json")))
         .expect("the dashboard is JSON");
@@ -44,7 +44,7 @@ fn queries() -> Vec<(String, String)> {
     queries
 }
 
-/// What begins as our metrics do.
+/// Returns the names of metrics in a text.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let words = text.split(|c| !is_name(c));
@@ -60,13 +60,13 @@ fn run(command: &mut Command) {
 }
 
 #[test]
-fn every_query_names_a_metric_that_there_is() {
+fn queries_and_rules_use_existing_metrics() {
     let listed = file("docs/metrics.md");
     let rules = file(&format!("{FILES}/rules.yaml"));
-    let asked = metrics_in(&rules)
+    let used = metrics_in(&rules)
         .into_iter()
         .chain(queries().into_iter().flat_map(|(_, query)| metrics_in(&query)));
-    for name in asked {
+    for name in used {
         let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
         let is_listed = |name: &str| listed.contains(&format!("| `{name}` |"));
         assert!(is_listed(&name) || base.is_some_and(is_listed), "no metric is called {name}");
@@ -74,7 +74,7 @@ fn every_query_names_a_metric_that_there_is() {
 }
 
 #[test]
-fn the_dashboard_is_what_its_script_prints() {
+fn dashboard_matches_its_generator() {
     let output = Command::new("python3").arg(repository().join("scripts/dashboard.py")).output();
     let printed = String::from_utf8(output.expect("python3 runs").stdout).expect("text");
     let kept = file(&format!("{FILES}/dashboards/odradek.json"));
@@ -82,7 +82,7 @@ fn the_dashboard_is_what_its_script_prints() {
 }
 
 #[test]
-fn every_alert_fires_and_is_silent_and_has_a_runbook() {
+fn alerts_are_tested_and_have_runbooks() {
     let dir = Testbed::get().test_dir("alerts");
     for path in [format!("{FILES}/rules.yaml"), "tests/alerts/rules_test.yaml".to_owned()] {
         let from = repository().join(path);
@@ -105,7 +105,7 @@ fn every_alert_fires_and_is_silent_and_has_a_runbook() {
     }
 }
 
-/// A Prometheus that scrapes these ports every second.
+/// Starts a Prometheus that scrapes these ports every second.
 fn prometheus(dir: &Path, admins: &[i32]) -> (u16, Process) {
     require(Path::new("prometheus"));
     let rules = repository().join(FILES).join("rules.yaml");
@@ -132,10 +132,10 @@ fn prometheus(dir: &Path, admins: &[i32]) -> (u16, Process) {
     (port, process)
 }
 
-fn ask(port: u16, path: &str) -> Value {
+fn query(port: u16, path: &str) -> Value {
     let answer = zone_cache::get(port, path);
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-    // Large answers come in chunks, whose sizes stand on lines of their own.
+    // Large responses are chunked; the sizes of chunks are on lines of their own.
     let body = match head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
         true => body.split("\r\n").skip(1).step_by(2).collect(),
         false => body.to_owned(),
@@ -147,9 +147,9 @@ fn encoded(query: &str) -> String {
     query.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02x}"))
 }
 
-/// How many series a query has, and whether they are numbers.
+/// Returns the number of series of a query whose values are not NaN.
 fn results(port: u16, query: &str) -> usize {
-    let answer = ask(port, &format!("/api/v1/query?query={}", encoded(query)));
+    let answer = query(port, &format!("/api/v1/query?query={}", encoded(query)));
     assert_eq!(answer["status"], "success", "{query}: {answer}");
     let results = answer["data"]["result"].as_array().expect("a vector");
     let is_number = |value: &Value| value["value"][1].as_str().is_some_and(|v| v != "NaN");
@@ -157,16 +157,16 @@ fn results(port: u16, query: &str) -> usize {
 }
 
 #[test]
-fn every_query_has_data_on_a_real_prometheus() {
+fn dashboard_queries_return_data_on_a_real_prometheus() {
     let dir: PathBuf = Testbed::get().test_dir("prometheus");
-    let cluster = Testbed::get().unique("watched");
+    let cluster = Testbed::get().unique("observed");
     let start = |zone, replica| {
         let at = InZone { cluster: &cluster, zone, replica, nodes: 2, topics: &[] };
         let store = Testbed::get().minio().yaml(&cluster);
         Replica::start_in(at, &store, &Testbed::get().redis().yaml(), "flush: {interval: 20ms}\n")
     };
     let (a, b) = (start("zone-a", "a"), start("zone-b", "b"));
-    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}watched"));
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}observed"));
     let topic = Topic::create(&a, &name, 1, &[]);
     let (port, _prometheus) = prometheus(&dir, &[a.ports().start + 1, b.ports().start + 1]);
     let done = AtomicBool::new(false);
@@ -175,7 +175,7 @@ fn every_query_has_data_on_a_real_prometheus() {
             let mut writer = Client::connect(&topic.address(&a, 0));
             let mut readers = [Client::connect(&a.node(0)), Client::connect(&b.node(0))];
             while !done.load(Ordering::Relaxed) {
-                let batch = Batch::of(&["watched"]).bytes();
+                let batch = Batch::of(&["observed"]).bytes();
                 let offset = append(&mut writer, topic.partition(0), batch);
                 for reader in &mut readers {
                     reader.call(&fetch(topic.partition(0), 12, offset), 12);
@@ -191,7 +191,7 @@ fn every_query_has_data_on_a_real_prometheus() {
                 let what = format!("data for {title}: {query}");
                 wait_until(&what, Duration::from_secs(60), || results(port, &query) > 0);
             }
-            let rules = ask(port, "/api/v1/rules");
+            let rules = query(port, "/api/v1/rules");
             let groups = &rules["data"]["groups"][0]["rules"];
             let rules = groups.as_array().expect("rules");
             let is_ok = |rule: &Value| rule["health"] == "ok" && rule["state"] != "firing";

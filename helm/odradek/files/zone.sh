@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Writes the zone of this pod's node into the configuration. Runs in an init container where
-# `zoneSource` is `node`: an environment variable cannot be set from there, a file can.
+# Writes the zone of this pod's node into the configuration. Runs in an init container if
+# `zoneSource` is `node`. An init container cannot set an environment variable, but it can write a file.
 set -eu
 : "${TEMPLATE:=/etc/odradek-template/odradek.yaml}" "${TARGET:=/etc/odradek/odradek.yaml}"
 zone=$(kubectl get node "$NODE_NAME" --output 'jsonpath={.metadata.labels.topology\.kubernetes\.io/zone}')

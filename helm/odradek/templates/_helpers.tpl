@@ -11,13 +11,13 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What selects all replicas; never changes in the life of a release. */}}
+{{/* Selector of all replicas. Must not change between versions of a release. */}}
 {{- define "odradek.selector" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* Own labels win over `commonLabels`: selectors depend on them. */}}
+{{/* Labels of the chart override `commonLabels`, because selectors depend on them. */}}
 {{- define "odradek.labels" -}}
 {{- $own := fromYaml (include "odradek.selector" .) -}}
 {{- $_ := set $own "app.kubernetes.io/version" .Chart.AppVersion -}}
@@ -26,7 +26,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- toYaml (mergeOverwrite (deepCopy .Values.commonLabels) $own) -}}
 {{- end -}}
 
-{{/* `metadata` of an object of this release. Takes root and name; zone, labels, annotations if any. */}}
+{{/* `metadata` of an object of this release. Parameters: root, name, and optionally zone, labels, annotations. */}}
 {{- define "odradek.metadata" -}}
 name: {{ .name }}
 namespace: {{ .root.Release.Namespace }}
@@ -56,7 +56,7 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end -}}
 {{- end -}}
 
-{{/* The replicas' configuration: the user's, with what only the chart knows below it. */}}
+{{/* The configuration of replicas: values that only the chart knows, overridden by `config`. */}}
 {{- define "odradek.config" -}}
 {{- $own := dict
   "zone" "${ODRADEK_ZONE:?the zone of this replica}"
@@ -72,7 +72,7 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- regexFind "[0-9]+$" . -}}
 {{- end -}}
 
-{{/* A sidecar's configuration: no store, no nodes, nobody but its own pod. */}}
+{{/* The configuration of a sidecar: no store, no nodes, listeners on loopback. */}}
 {{- define "odradek.sidecarConfig" -}}
 {{- $shared := omit (deepCopy .Values.config) "store" "s3" "flush" "listeners" "peers" "admin" "memory" "clients" -}}
 {{- $own := dict
@@ -101,7 +101,7 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{/* The environment, the same for replicas and for `helm test`. Takes root, zone and test. */}}
+{{/* The environment of replicas and of `helm test`. Parameters: root, zone, test. */}}
 {{- define "odradek.env" -}}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
@@ -126,14 +126,14 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end -}}
 
-{{/* Takes root and test: a test reads the configuration as it is, without a lookup of its node. */}}
+{{/* Parameters: root, test. A test reads the configuration unchanged, without a lookup of its node. */}}
 {{- define "odradek.volumes" -}}
 {{- if and (eq .root.Values.zoneSource "node") (not .test) -}}
 - name: config
   emptyDir: {sizeLimit: 16Mi}
 - name: template
   configMap: {name: {{ include "odradek.fullname" .root }}}
-# What the init container needs to ask the API; Odradek's own container does not get it.
+# Credentials of the init container for the Kubernetes API; not mounted in Odradek's own container.
 - name: api
   projected:
     sources:
@@ -150,31 +150,31 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end -}}
 
-{{/* What no schema can see. */}}
+{{/* Checks that a JSON schema cannot express. */}}
 {{- define "odradek.check" -}}
 {{- if and (eq .Values.zoneSource "podLabel") (semverCompare "<1.35.0-0" .Capabilities.KubeVersion.Version) -}}
-{{- fail (printf "zoneSource podLabel needs Kubernetes 1.35; this is %s. Use value or node." .Capabilities.KubeVersion.Version) -}}
+{{- fail (printf "zoneSource podLabel requires Kubernetes 1.35, found %s; use value or node" .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
 {{- if and (eq .Values.zoneSource "node") (not .Values.zoneLookup.image) -}}
-{{- fail "zoneSource node needs zoneLookup.image, an image with sh, sed and kubectl" -}}
+{{- fail "zoneSource node requires zoneLookup.image: an image with sh, sed and kubectl" -}}
 {{- end -}}
 {{- if and .Values.metrics.podMonitor.enabled .Values.metrics.serviceMonitor.enabled -}}
-{{- fail "metrics.podMonitor and metrics.serviceMonitor together would have every replica scraped twice; enable one" -}}
+{{- fail "metrics.podMonitor and metrics.serviceMonitor are both enabled, which scrapes every replica twice; enable one" -}}
 {{- end -}}
 {{- $names := list -}}
 {{- range .Values.zones -}}
 {{- if has .name $names -}}
-{{- fail (printf "zones names %s twice" .name) -}}
+{{- fail (printf "zones contains %s twice" .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Endpoints of the client's own zone first, as this Kubernetes says it. */}}
+{{/* Prefers endpoints in the client's zone, in the spelling of this Kubernetes version. */}}
 {{- define "odradek.trafficDistribution" -}}
-{{- $asked := .Values.service.trafficDistribution -}}
-{{- if ne $asked "auto" -}}
-{{- $asked -}}
+{{- $value := .Values.service.trafficDistribution -}}
+{{- if ne $value "auto" -}}
+{{- $value -}}
 {{- else if semverCompare ">=1.35.0-0" .Capabilities.KubeVersion.Version -}}
 PreferSameZone
 {{- else if semverCompare ">=1.31.0-0" .Capabilities.KubeVersion.Version -}}
