@@ -65,7 +65,8 @@ for values in "$chart"/ci/*-values.yaml; do
 done
 
 # What the schema must refuse.
-for bad in replicaCount=3 terminationGracePeriodSeconds=30 zoneSource=guess 'zones[0].name=UPPER'; do
+for bad in replicaCount=3 terminationGracePeriodSeconds=30 zoneSource=guess 'zones[0].name=UPPER' \
+  config.zonne=a config.flush.interval=250 config.listeners.brokerPorts=70000; do
   if "${render[@]}" -f "$chart/ci/zones-values.yaml" --set "$bad" >"$work/out" 2>&1; then
     die "the schema takes --set $bad"
   fi

@@ -14,6 +14,7 @@ pub mod entropy;
 pub mod logging;
 pub mod metrics;
 pub mod retry;
+pub mod sasl;
 pub mod tasks;
 
 pub mod log;

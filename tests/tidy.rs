@@ -24,6 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("logging", &[]),
     ("accept", &["tasks"]),
     ("retry", &["entropy"]),
+    ("sasl", &[]),
     ("metrics", &["log", "clock", "tasks"]),
     // The ports and their adapters.
     ("store", &["log", "wire", "clock", "entropy", "tasks", "retry", "metrics"]),
@@ -73,6 +74,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "log",
             "wire",
+            "sasl",
             "topic_rules",
             "clock",
             "entropy",
@@ -87,7 +89,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cost", &["log", "metrics"]),
-    ("config", &["log", "wire", "logging", "store", "engine", "topic_rules", "cost"]),
+    ("config", &["log", "sasl", "logging", "store", "engine", "topic_rules", "cost"]),
     (
         "admin",
         &["log", "clock", "tasks", "logging", "accept", "metrics", "proxy", "cost", "config"],

@@ -54,7 +54,7 @@ fn summary(settings: &Settings) -> String {
         ("clients", format!("start at {host}:{}", listeners.bootstrap_port)),
         ("brokers", format!("{host}:{} + broker id", listeners.broker_ports)),
         ("nodes", format!("{host}:{}-{last_node}", listeners.node_ports)),
-        ("topics", format!("{} rules", settings.diskless.topics.iter().count())),
+        ("topics", format!("{} rules", settings.diskless.topics.len())),
         ("store", settings.objects_url().to_string()),
         ("coordinator", coordinator),
         ("admin", settings.admin.bind.to_string()),

@@ -29,7 +29,7 @@ impl Settings {
             _ => S3Credentials::Chain,
         };
         S3Options {
-            path_style: s3.path_style.unwrap_or(s3.endpoint.is_some()),
+            path_style: s3.path_style.unwrap_or_else(|| s3.endpoint.is_some()),
             region: s3.region.clone(),
             credentials,
             request_timeout: S3_REQUEST_TIMEOUT,

@@ -26,7 +26,7 @@ pub(super) struct Key {
 pub(super) enum Kind {
     Section(Vec<Key>),
     List {
-        items: Box<Kind>,
+        items: Box<Self>,
         is_empty_valid: bool,
     },
     Choice(Vec<String>),

@@ -25,9 +25,9 @@ use super::written::Written;
 use crate::cost::Pricing;
 use crate::engine::produce::FlushProfile;
 use crate::logging::Format;
+use crate::sasl::SaslMechanism;
 use crate::store::open::StoreUrl;
 use crate::topic_rules::TopicPattern;
-use crate::wire::sasl::SaslMechanism;
 
 /// The configuration of a replica.
 #[derive(Clone, Debug, SmartDefault, Deserialize, JsonSchema)]

@@ -20,7 +20,7 @@ pub(super) fn parse_with(text: &str, vars: &[(&str, &str)]) -> Result<Settings, 
     Settings::parse(text, &Environment { env: &env, hostname: Some("host-1\n".to_owned()) })
 }
 
-/// A file that has brokers and otherwise only `text`.
+/// Parses a file with brokers and `text`.
 fn parse(text: &str) -> Result<Settings, Problems> {
     parse_with(&format!("{KAFKA}{text}"), &[])
 }
@@ -32,7 +32,7 @@ pub(super) fn check(text: &str, expected: &[&str]) {
 }
 
 #[test]
-fn only_the_brokers_are_required() {
+fn only_bootstrap_servers_are_required() {
     let settings = parse("").unwrap();
     assert_eq!(settings.cluster, "odradek");
     assert_eq!(settings.zone, "default");
@@ -63,7 +63,7 @@ fn only_the_brokers_are_required() {
 }
 
 #[test]
-fn the_example_is_right_and_names_every_key_that_has_a_default() {
+fn example_is_valid_and_names_every_key() {
     let text = include_str!("../../examples/odradek.yaml");
     let settings = parse_with(text, &[("ZONE", "b"), ("HOSTNAME", "r7")]).unwrap();
     assert_eq!((settings.zone.as_str(), settings.replica.as_str()), ("b", "r7"));
@@ -92,7 +92,7 @@ fn assert_names(keys: &[Key], text: &str) {
 }
 
 #[test]
-fn a_file_with_eight_mistakes_reports_eight() {
+fn eight_problems_are_reported_at_once() {
     let text = "\
 cluster: two words
 zone: ${ZONE:?zone of this replica}
@@ -123,7 +123,7 @@ flush: {interval: 250}
 }
 
 #[test]
-fn keys_that_are_not_known_or_stand_twice() {
+fn unknown_and_duplicate_keys_are_reported() {
     check("zonne: a", &["zonne: unknown key; did you mean `zone`?"]);
     check("nodePorts: 1", &["nodePorts: unknown key; it belongs to `listeners`"]);
     check(
@@ -153,7 +153,7 @@ fn keys_that_are_not_known_or_stand_twice() {
 }
 
 #[test]
-fn values_of_the_wrong_kind() {
+fn values_of_the_wrong_type_are_reported() {
     check("zone: 7", &["zone: `7` is a number in YAML; put it in quotes"]);
     check("zone: true", &["zone: `true` is a boolean in YAML; put it in quotes"]);
     check(
@@ -186,8 +186,7 @@ fn values_of_the_wrong_kind() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
-fn single_values() {
+fn invalid_values_are_reported() {
     let rows = [
         (
             "listeners: {bind: localhost}",
@@ -255,7 +254,7 @@ fn single_values() {
 }
 
 #[test]
-fn rules_for_topics() {
+fn invalid_topic_rules_are_reported() {
     let topics = |rules: &str| format!("diskless: {{topics: [{rules}]}}");
     let rows = [
         (
@@ -296,7 +295,7 @@ fn rules_for_topics() {
 }
 
 #[test]
-fn relations() {
+fn conditions_between_keys_are_checked() {
     check(
         "listeners: {bootstrapPort: 9302}",
         &[
@@ -342,7 +341,7 @@ fn relations() {
 }
 
 #[test]
-fn variables_are_read_in_every_value() {
+fn variables_are_interpolated_in_every_value() {
     let text = format!(
         "{KAFKA}listeners: {{bootstrapPort: \"${{PORT:-9095}}\"}}\n\
                         coordinator: redis://:${{PASS}}@r:6379/0"
@@ -356,7 +355,7 @@ fn variables_are_read_in_every_value() {
 }
 
 #[test]
-fn what_is_no_yaml_says_where() {
+fn invalid_yaml_is_reported_with_its_line() {
     let problems = parse("zone: [a").unwrap_err().to_string();
     assert!(problems.starts_with("invalid YAML: ") && problems.contains("line"), "{problems}");
     for text in ["zone: !tag a", "- a", "a", "&a [*a]"] {
@@ -365,7 +364,7 @@ fn what_is_no_yaml_says_where() {
 }
 
 #[test]
-fn warnings_of_what_works_and_is_likely_not_meant() {
+fn unsuitable_settings_cause_warnings() {
     let warned = |text: &str| parse(text).unwrap().warnings().len();
     assert_eq!(warned("store: \"memory:\""), 1);
     assert_eq!(warned("store: s3://bucket"), 1);

@@ -11,5 +11,4 @@ pub mod guard;
 pub mod header;
 pub mod record_batch;
 pub mod records;
-pub mod sasl;
 pub mod varint;

@@ -1,7 +1,9 @@
+//! The key `coordinator`.
+
 use super::*;
 
 #[test]
-fn a_coordinator_is_a_url_or_a_section() {
+fn coordinator_is_a_url_or_a_section() {
     let read = |text: &str| match parse(text).unwrap().coordinator {
         CoordinatorSettings::Redis { url, replicas } => (url.to_string(), replicas),
         CoordinatorSettings::Embedded => panic!("{text}"),
@@ -13,7 +15,7 @@ fn a_coordinator_is_a_url_or_a_section() {
 }
 
 #[test]
-fn mistakes_in_the_section() {
+fn problems_of_the_section_are_reported() {
     for (text, expected) in [
         (
             "coordinator: {replicas: 1}",

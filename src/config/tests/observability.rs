@@ -1,10 +1,10 @@
-//! What is logged, shown and reckoned.
+//! The sections `metrics`, `costs` and `log`.
 
 use super::*;
 use crate::cost::Pricing;
 
 #[test]
-fn what_is_watched_has_defaults_and_limits() {
+fn metrics_costs_and_log_have_defaults_and_ranges() {
     let settings = parse("").unwrap();
     assert_eq!((settings.costs, settings.metrics.per_topic), (Pricing::default(), false));
     assert_eq!((settings.log.format, settings.log.level.as_str()), (Format::Text, "info"));
@@ -29,7 +29,7 @@ fn what_is_watched_has_defaults_and_limits() {
 }
 
 #[test]
-fn what_changed_is_named_by_its_key() {
+fn changed_keys_are_named() {
     let written = |text: &str| parse(text).unwrap().written;
     let before = written("flush: {interval: 1s}\ndiskless: {topics: [{match: a}, {match: b}]}");
     let after = written("flush: {size: 1MiB}\ndiskless: {topics: [{match: a}, {match: c}]}");

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn peers_need_an_address_that_others_can_reach() {
+fn peers_require_a_reachable_address() {
     let none = parse("").unwrap();
     assert_eq!(none.peers, None);
     let specific = parse("peers: {bind: \"[::1]:9190\"}").unwrap().peers.expect("it is there");

@@ -1,11 +1,11 @@
 //! Credentials of S3 and Kafka.
 
 use super::*;
+use crate::sasl::SaslMechanism;
 use crate::store::s3::S3Credentials;
-use crate::wire::sasl::SaslMechanism;
 
 #[test]
-fn credentials_of_s3() {
+fn s3_credentials_are_read_from_a_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "hush\n").unwrap();
     let path = file.path().display();
@@ -51,7 +51,7 @@ fn credentials_of_s3() {
 }
 
 #[test]
-fn sasl_is_given_whole_and_shows_no_password() {
+fn sasl_keys_are_required_together_and_hidden() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("password");
     std::fs::write(&file, "swordfish and chips\n").unwrap();

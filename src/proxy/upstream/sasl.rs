@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::error::SaslError;
 use super::scram::{self, ScramClient};
 use crate::entropy::Entropy;
-use crate::wire::sasl::SaslMechanism;
+use crate::sasl::SaslMechanism;
 
 /// A user name and password. `Debug` omits the password.
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::Request;
 use odradek::proxy::apis::{APIS, Handling};
-use odradek::wire::sasl::SaslMechanism;
+use odradek::sasl::SaslMechanism;
 
 use super::{BOUND, LIMIT, Topic, authenticate, secured};
 use crate::raw::batch::Batch;

@@ -22,7 +22,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::Request;
 use odradek::entropy::Entropy;
 use odradek::proxy::upstream::sasl::SaslCredentials;
-use odradek::wire::sasl::SaslMechanism;
+use odradek::sasl::SaslMechanism;
 use uuid::Uuid;
 
 use crate::raw::client::Client;
