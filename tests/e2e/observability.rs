@@ -132,7 +132,7 @@ fn prometheus(dir: &Path, admins: &[i32]) -> (u16, Process) {
     (port, process)
 }
 
-fn query(port: u16, path: &str) -> Value {
+fn query_api(port: u16, path: &str) -> Value {
     let answer = zone_cache::get(port, path);
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
     // Large responses are chunked; the sizes of chunks are on lines of their own.
@@ -149,7 +149,7 @@ fn encoded(query: &str) -> String {
 
 /// Returns the number of series of a query whose values are not NaN.
 fn results(port: u16, query: &str) -> usize {
-    let answer = query(port, &format!("/api/v1/query?query={}", encoded(query)));
+    let answer = query_api(port, &format!("/api/v1/query?query={}", encoded(query)));
     assert_eq!(answer["status"], "success", "{query}: {answer}");
     let results = answer["data"]["result"].as_array().expect("a vector");
     let is_number = |value: &Value| value["value"][1].as_str().is_some_and(|v| v != "NaN");
@@ -191,7 +191,7 @@ fn dashboard_queries_return_data_on_a_real_prometheus() {
                 let what = format!("data for {title}: {query}");
                 wait_until(&what, Duration::from_secs(60), || results(port, &query) > 0);
             }
-            let rules = query(port, "/api/v1/rules");
+            let rules = query_api(port, "/api/v1/rules");
             let groups = &rules["data"]["groups"][0]["rules"];
             let rules = groups.as_array().expect("rules");
             let is_ok = |rule: &Value| rule["health"] == "ok" && rule["state"] != "firing";
