@@ -105,7 +105,11 @@ mod tests {
             panic!()
         };
         assert!((per_month - 7.3).abs() < 1e-9, "{per_month}");
-        assert_eq!(replica(&of(0.3, 0.02), &pricing, 4, HOUR), None, "PUTs below the minimum share");
+        assert_eq!(
+            replica(&of(0.3, 0.02), &pricing, 4, HOUR),
+            None,
+            "PUTs below the minimum share"
+        );
         assert_eq!(replica(&of(0.0, 0.002), &pricing, 4, HOUR), None, "less than a dollar");
         assert_eq!(replica(&of(0.0, 0.02), &pricing, 4, Duration::ZERO), None);
     }

@@ -272,7 +272,11 @@ mod tests {
         let (clicks, logs) = (cost_model.topics()[&CLICKS], cost_model.topics()[&LOGS]);
         assert!(near(clicks.put, 0.005 * 0.75) && near(logs.put, 0.005 * 0.25));
         assert!(near(clicks.other, 0.001_6 * 0.25) && near(logs.other, 0.001_6 * 0.75));
-        assert_eq!(cost_model.report().baseline(), 0.0, "no traffic crosses zones if there is only one");
+        assert_eq!(
+            cost_model.report().baseline(),
+            0.0,
+            "no traffic crosses zones if there is only one"
+        );
         assert!(cost_model.report().saved() < 0.0);
         // Recorded twice, the usage is charged once.
         let before = *cost_model.report();

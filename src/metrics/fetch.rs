@@ -65,9 +65,13 @@ impl FetchMetrics {
                 "Duration of fetches of diskless topics until the response is ready, including the \
                  client's own wait",
             ),
-            bytes: registry.counter("fetched_bytes", "Bytes of records of diskless topics returned to clients"),
+            bytes: registry.counter(
+                "fetched_bytes",
+                "Bytes of records of diskless topics returned to clients",
+            ),
             cache_bytes: registry.gauge("cache_bytes", "Bytes of objects in the cache"),
-            peer_bytes: registry.counter("peer_received_bytes", "Bytes of objects received from peers"),
+            peer_bytes: registry
+                .counter("peer_received_bytes", "Bytes of objects received from peers"),
             gets_avoided: registry.counter(
                 "store_gets_avoided",
                 "GETs that this replica avoided because a peer responded; the peer may have made \

@@ -44,12 +44,13 @@ impl ProcessMetrics {
                 "config_restart_required",
                 "1 while the configuration file contains changes that require a restart",
             ),
-            cpu_seconds: registry
-                .float_counter("process_cpu_seconds", "Total user and system CPU time of the process, in seconds"),
+            cpu_seconds: registry.float_counter(
+                "process_cpu_seconds",
+                "Total user and system CPU time of the process, in seconds",
+            ),
             resident_bytes: registry
                 .gauge("process_resident_memory_bytes", "Resident memory of the process, in bytes"),
-            open_fds: registry
-                .gauge("process_open_fds", "Open file descriptors of the process"),
+            open_fds: registry.gauge("process_open_fds", "Open file descriptors of the process"),
         }
     }
 

@@ -90,8 +90,10 @@ impl ProduceMetrics {
                 "object_put_duration_seconds",
                 "Time from the first PUT of an attempt until the object is durable",
             ),
-            commit_retries: registry
-                .counter("commit_retries", "Commits retried because their outcome was indeterminate"),
+            commit_retries: registry.counter(
+                "commit_retries",
+                "Commits retried because their outcome was indeterminate",
+            ),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Asks one peer.
+//! The client of the zone cache: reads an object from one peer.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::metrics::PeerOutcome;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const IDLE_CONNECTIONS: usize = 16;
 
-/// Why a peer's answer is of no use; for the log.
+/// A failed request to a peer: its outcome for the metrics, and a detail for the log.
 #[derive(Debug)]
 pub(super) struct PeerFailure {
     pub(super) outcome: PeerOutcome,
@@ -38,7 +38,7 @@ impl PeerFailure {
     }
 }
 
-/// Connections to peers, pooled.
+/// Pooled connections to peers.
 #[derive(Debug)]
 pub(super) struct PeerClient(reqwest::Client);
 
@@ -61,7 +61,10 @@ impl PeerClient {
         Ok(Self(http))
     }
 
-    /// The head of the answer: from then on the peer is known to be at work on it.
+    /// Sends a request and returns the head of the response; the peer is then reading the object.
+    ///
+    /// # Errors
+    /// Fails if the peer cannot be reached or responds with another status than 200.
     pub(super) async fn ask(
         &self,
         peer: &Peer,
@@ -82,18 +85,21 @@ impl PeerClient {
         }
     }
 
-    /// The body, whole and as the peer sent it.
+    /// Reads the whole body of a response and verifies its checksum.
+    ///
+    /// # Errors
+    /// Fails if the connection breaks, the body is longer than `range`, or the checksum differs.
     pub(super) async fn body(
         mut answer: Response,
         range: &Range<u64>,
     ) -> Result<Bytes, PeerFailure> {
-        let room = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
-        let most = room.saturating_add(CHECKSUM_BYTES);
+        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let most = length.saturating_add(CHECKSUM_BYTES);
         let mut bytes = BytesMut::new();
         let broken = |error: reqwest::Error| PeerFailure::broken(&error);
         while let Some(data) = answer.chunk().await.map_err(broken)? {
             if bytes.len() + data.len() > most {
-                return Err(PeerFailure::damaged("more bytes than were asked for"));
+                return Err(PeerFailure::damaged("the body is longer than the requested range"));
             }
             if bytes.is_empty() {
                 bytes.reserve(most);
@@ -102,11 +108,11 @@ impl PeerClient {
         }
         let mut bytes = bytes.freeze();
         if bytes.len() < CHECKSUM_BYTES {
-            return Err(PeerFailure::damaged("no checksum"));
+            return Err(PeerFailure::damaged("the body has no checksum"));
         }
         match bytes.get_u32() == crc32_iscsi(&bytes) {
             true => Ok(bytes),
-            false => Err(PeerFailure::damaged("the checksum is of other bytes")),
+            false => Err(PeerFailure::damaged("the checksum does not match")),
         }
     }
 }

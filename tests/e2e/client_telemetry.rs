@@ -11,7 +11,7 @@ use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 #[test]
 fn metrics_pushed_by_a_java_producer_are_exported() {
     let replica = Replica::start(Backends::Embedded, "clients: {telemetry: 1s}\n");
-    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}told"));
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}telemetry"));
     Topic::create(&replica, &name, 1, &[]);
     let admin = u16::try_from(replica.ports().start + 1).expect("a port");
     let bootstrap = replica.bootstrap();

@@ -44,7 +44,10 @@ fn sum(replicas: &[&Replica], name: &str, label: &str) -> f64 {
 
 #[track_caller]
 fn assert_within_one_percent(what: &str, ours: f64, theirs: f64) {
-    assert!((ours - theirs).abs() <= theirs * 0.01, "{what}: reported {ours}, counted by the store {theirs}");
+    assert!(
+        (ours - theirs).abs() <= theirs * 0.01,
+        "{what}: reported {ours}, counted by the store {theirs}"
+    );
 }
 
 /// Two zones, a writer in one and a reader in the other, on a `MinIO` of their own.
