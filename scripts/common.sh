@@ -1,5 +1,5 @@
-# shellcheck shell=bash disable=SC2034 # what is set here is used by who sources it
-# Sourced by the other scripts: where things lie, and how a script speaks to whoever waits for it.
+# shellcheck shell=bash disable=SC2034 # variables are used by the scripts that source this
+# Sourced by the other scripts: paths, versions and messages.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${ODRADEK_CACHE:-$HOME/.cache/odradek}
@@ -7,7 +7,7 @@ kafka_version=${KAFKA_VERSION:-4.3.1}
 kafka_libs=$cache/kafka-$kafka_version
 export PATH="$PATH:/usr/local/go/bin:$cache/go/bin"
 
-# Short-lived JVMs: start-up time is what counts, not peak speed.
+# Short-lived JVMs: start-up time matters, peak speed does not.
 quick_jvm=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto)
 
 if [ -t 1 ]; then bold=$'\033[1m' plain=$'\033[0m'; else bold='' plain=''; fi
@@ -19,8 +19,8 @@ die() {
   exit 1
 }
 
-# with_progress LOG LABEL COMMAND…: runs the command with its output in LOG and says every few
-# seconds that it is still alive; when it fails, the end of the log is shown.
+# with_progress LOG LABEL COMMAND…: runs the command with its output in LOG and prints its progress every
+# few seconds; when the command fails, prints the end of the log.
 with_progress() {
   local log=$1 label=$2 started=$SECONDS next_tick=5 pid
   shift 2

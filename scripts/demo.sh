@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The main job on a real Kafka, to watch: `make demo`.
-#   DEMO=once        ends after the checks, non-zero when one of them failed
+# Diskless and classic topics side by side on a real Kafka: `make demo`.
+#   DEMO=once        ends after the checks, with an error when one of them failed
 #   KAFKA=host:port  uses that cluster instead of starting a broker
-#   DEMO_DIR=…       where everything lies (.demo); a second run finds the records of the first
+#   DEMO_DIR=…       the directory of all data and logs (.demo); a second run finds the records of the first
 #   DEMO_PORT=…      first of the 20 ports that Odradek takes (free ones otherwise)
 #   ODRADEK_BIN=…    this binary instead of a build (a debug build: it is compiled in half the time)
 set -euo pipefail
@@ -23,10 +23,10 @@ main() {
   trap 'clean_up' EXIT
   trap 'exit 130' INT TERM
   if [ -e "$demo/unfinished" ]; then
-    say "The last run was interrupted while it produced; starting afresh"
+    say "The last run was interrupted while it produced; starting with an empty cluster"
     rm -rf "$demo"/{kafka,store,produced,unfinished}
   fi
-  [ ! -s "$demo/produced" ] || say "$(wc -l <"$demo/produced") records of earlier runs lie in $demo"
+  [ ! -s "$demo/produced" ] || say "$(wc -l <"$demo/produced") records of earlier runs are in $demo"
 
   "$root/scripts/setup.sh" kafka
   build_odradek
@@ -39,7 +39,7 @@ main() {
   show_objects
   show_empty_logs
 
-  if ((failed > 0)); then die "$failed checks failed; what was read and said is in $demo/log, the replica's log is $demo/odradek.log"; fi
+  if ((failed > 0)); then die "$failed checks failed; the output of all commands is in $demo/log, the log of the replica is $demo/odradek.log"; fi
   say "All checks passed"
   [ "${DEMO:-}" = once ] || stay_up
 }
@@ -113,9 +113,9 @@ make_topics() {
   for topic in orders clicks events; do
     grep -q "^Topic: ${topic}[[:space:]]" <<<"$there" || created+=("$topic")
   done
-  # Never write to somebody's own topic of such a common name.
+  # Never write to topics of the user: these names are common.
   if [ ${#created[@]} -lt 3 ] && [ ! -s "$demo/produced" ] && [ -n "${KAFKA:-}" ]; then
-    die "$kafka already has topics named orders, clicks or events; the demo leaves them alone"
+    die "$kafka already has topics named orders, clicks or events; the demo does not write to them"
   fi
   if [ ${#created[@]} -gt 0 ]; then
     say "Creating ${created[*]} with kafka-topics, through Odradek"
@@ -161,7 +161,7 @@ consume_as_group() {
   say "Consuming all three with kafka-console-consumer, group demo"
   tool kafka-console-consumer --bootstrap-server "$proxy" --include 'orders|clicks|events' --group demo \
     --from-beginning --max-messages $((3 * records)) --timeout-ms 60000 >"$demo/log/group.out"
-  check "the group got every record of this run, once" same \
+  check "the group received each record of this run once" same \
     "$(same "$demo/log/this-run.in" "$demo/log/group.out")"
   say "kafka-consumer-groups --describe"
   tool kafka-consumer-groups --bootstrap-server "$proxy" --describe --group demo | tee "$demo/log/group.lag" | sed 's/^/   /'
@@ -174,7 +174,7 @@ read_everything() {
   say "Reading all three from the beginning, without a group: $total records of this and earlier runs"
   tool kafka-console-consumer --bootstrap-server "$proxy" --include 'orders|clicks|events' \
     --from-beginning --max-messages "$total" --timeout-ms 60000 >"$demo/log/all.out"
-  check "every record of every run is there, once" same "$(same "$demo/produced" "$demo/log/all.out")"
+  check "each record of each run is there once" same "$(same "$demo/produced" "$demo/log/all.out")"
   if ((total > 3 * records)); then note "$((total - 3 * records)) of them are from earlier runs"; fi
 }
 
@@ -187,7 +187,7 @@ show_objects() {
     "$(awk '{ n += $2 } END { print n + 0 }' "$demo/log/objects.out")"
 }
 
-# Prints `object records` for each WAL object named in the file $1, from the object's own footer.
+# Prints `object records` for each WAL object named in the file $1, read from the footer of the object.
 records_per_object() {
   xargs -r -d '\n' "$odradek" objects <"$1"
 }
@@ -225,7 +225,7 @@ ${bold}Odradek stays up at $proxy until Ctrl-C. In another terminal:${plain}
 The broker itself is at $kafka; the objects are in $demo/store
 T
   wait "$replica" || true
-  die "the replica ended by itself; see $demo/odradek.log"
+  die "the replica ended unexpectedly; see $demo/odradek.log"
 }
 
 tools=()
@@ -262,7 +262,7 @@ clean_up() {
     wait "$replica" 2>/dev/null || true
   fi
   [ ! -d "$demo/kafka" ] || "$root/scripts/kafka.sh" stop "$demo/kafka"
-  [ $status != 130 ] || printf '\nEnded. Everything is kept in %s; the next run goes on from there.\n' "$demo"
+  [ $status != 130 ] || printf '\nEnded. All data is kept in %s; the next run continues from there.\n' "$demo"
   [ $status != 130 ] || status=0
   exit $status
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Prints the first of COUNT consecutive free loopback ports.
 #   free-ports.sh COUNT
-# Below the kernel's own range for outgoing connections, and never the same block twice in a row:
-# a shared cursor walks the range, so that beds that start side by side do not collide.
+# The ports are below the kernel's range for outgoing connections. A shared cursor walks the range, so
+# that test beds that start at the same time do not collide.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "$0")/common.sh"

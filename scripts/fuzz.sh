@@ -1,9 +1,9 @@
 #!/bin/sh
-# Fuzzes the doors at which a peer's bytes come in, each target for SECONDS.
+# Fuzzes every parser of data from peers, each target for SECONDS.
 # usage: scripts/fuzz.sh [SECONDS]
 #
-# Runs cargo-fuzz on the nightly toolchain, installing it when it is missing; where that is not
-# possible, the seeded runner of tests/fuzz_smoke.rs on the project's own toolchain.
+# Runs cargo-fuzz on the nightly toolchain and installs it when it is missing. Where that is not
+# possible, runs tests/fuzz_smoke.rs on the project's own toolchain.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -15,7 +15,7 @@ fi
 
 if cargo +nightly --version >/dev/null 2>&1 && command -v cargo-fuzz >/dev/null; then
     for target in frame request response record_batch; do
-        # 512 MiB is well over what any input of the default size may take.
+        # No input of the default size may allocate nearly 512 MiB.
         cargo +nightly fuzz run "$target" -- \
             -max_total_time="$seconds" -rss_limit_mb=1024 -malloc_limit_mb=512 -timeout=10
     done

@@ -4,7 +4,7 @@
 usage: scripts/gen-schema.py path/to/kafka-clients-4.3.1.jar > src/wire/guard/schema.rs
 
 The jar carries the definitions as common/message/*.json (JSON with // comments). Only the layout
-is taken: types, versions, nullability, tags. A construct that the walker does not know fails here
+is taken: types, versions, nullability, tags. A construct that the walker does not support fails here
 rather than on the wire.
 """
 
@@ -17,7 +17,7 @@ import zipfile
 # The APIs whose bodies the proxy decodes; every other body is forwarded as opaque bytes.
 DECODED = [0, 1, 2, 3, 10, 16, 17, 18, 19, 20, 21, 22, 23, 24, 27, 32, 33, 35, 36, 37, 43, 44, 60,
            61, 66, 71, 72, 75, 76, 78, 79]
-EVER = 127  # stands for "and every later version"
+EVER = 127  # "and every later version"
 FIXED = {"bool": 1, "int8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "int64": 8,
          "float64": 8, "uuid": 16}
 POINTER = 32  # an Option<StrBytes> or Option<Bytes> of the decoded message

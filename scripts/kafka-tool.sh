@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs one of Kafka's stock console tools, with the name that its own bin/ gives it.
+# Runs one of Kafka's console tools by its usual name.
 #   kafka-tool.sh kafka-topics --bootstrap-server 127.0.0.1:9092 --list
 set -euo pipefail
 # shellcheck source=scripts/common.sh

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A real Apache Kafka cluster (KRaft) on free loopback ports; DIR holds all of it.
+# Runs an Apache Kafka cluster (KRaft) on free loopback ports; DIR contains its data, logs and settings.
 #   kafka.sh start DIR N [PROPERTY=VALUE …]   brokers 1..N with racks zone-1..zone-N, up when it returns
-#   kafka.sh stop DIR                         ends them; a later start of DIR resumes the same cluster
+#   kafka.sh stop DIR                         stops them; a later start of DIR resumes the same cluster
 #   kafka.sh bootstrap DIR                    prints host:port,host:port,…
-# In parts, for who wants the brokers as children of their own:
+# In steps, for callers that run the brokers as their own children:
 #   kafka.sh prepare DIR N [PROPERTY=VALUE …] · kafka.sh run DIR ID (becomes the broker) · kafka.sh wait DIR
 set -euo pipefail
 # shellcheck source=scripts/common.sh
@@ -18,7 +18,7 @@ broker_ids() { seq 1 "$(($(wc -w <"$dir/ports") - 1))"; }
 alive() { [ -s "$dir/broker-$1.pid" ] && kill -0 "$(cat "$dir/broker-$1.pid")" 2>/dev/null; }
 listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# The ports of an earlier start are kept when they are still free: clients' configs stay true.
+# Keeps the ports of an earlier start when they are free, so that configurations of clients stay valid.
 choose_ports() {
   local n=$1 first kept=() port free=yes
   [ ! -s "$dir/ports" ] || read -ra kept <"$dir/ports"
@@ -76,7 +76,7 @@ prepare() {
   shift
   [ -d "$kafka_libs" ] || die "Apache Kafka $kafka_version is missing; run: make setup"
   for id in $(seq 1 "$n"); do
-    ! alive "$id" || die "broker $id of $dir runs already; end it with: scripts/kafka.sh stop $dir"
+    ! alive "$id" || die "broker $id of $dir is already running; stop it with: scripts/kafka.sh stop $dir"
     rm -f "$dir/broker-$id.pid" "$dir/broker-$id.log"
   done
   [ -s "$dir/cluster.id" ] || head -c 64 /dev/urandom | base64 -w0 | tr -d '+/=' | cut -c 1-21 | sed 's/$/A/' >"$dir/cluster.id"
@@ -98,7 +98,7 @@ run() {
     -cp "$kafka_libs/*" kafka.Kafka "$dir/broker-$1.properties" >"$dir/broker-$1.log" 2>&1 8>&- 9>&-
 }
 
-# A broker listens long before it serves; this line comes when it does both.
+# A broker listens long before it serves; it logs this line when it serves.
 wait_ready() {
   local id
   for id in $(broker_ids); do
@@ -113,7 +113,7 @@ wait_ready() {
   done
 }
 
-# Broker 1 last: the others need the controller for an orderly end.
+# Broker 1 last: the others need the controller for a controlled shutdown.
 stop() {
   local id pid
   for id in $(broker_ids | tac); do

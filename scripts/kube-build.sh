@@ -10,13 +10,13 @@ kwok_version=0.8.0
 tools=$cache/tools/kube
 stamp=$tools/kubernetes-$kubernetes_version-kwok-$kwok_version
 mkdir -p "$tools" "$cache/log"
-# Its own lock: who waits for Redis must not wait for this.
+# A lock of its own: setup.sh must not wait for this build.
 exec 8>"$tools/lock"
 flock -n 8 || { note "waiting for another build of Kubernetes to end"; flock 8; }
 [ -e "$stamp" ] && exit 0
 command -v go >/dev/null || die "Go is missing; run: scripts/setup.sh chart"
 
-# Kubernetes' own go.mod replaces its staging modules by folders; who builds it from outside names
+# Kubernetes' own go.mod replaces its staging modules by folders; a build from outside names
 # the published ones, whose minor version is Kubernetes' own.
 module() {
   local source
@@ -28,7 +28,7 @@ module() {
   printf ')\n'
 }
 
-# Without these flags a server says that it is v0.0.0, and Helm's `kubeVersion` refuses it.
+# Without these flags the server reports v0.0.0, which Helm's `kubeVersion` rejects.
 build_kubernetes() {
   local version=k8s.io/component-base/version program
   for program in kube-apiserver kube-controller-manager kube-scheduler; do

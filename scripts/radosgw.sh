@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A Ceph object gateway on loopback, all in memory, for tests: S3 as a second opinion.
+# A Ceph object gateway on loopback, in memory, for tests: a second implementation of S3.
 #
 #   radosgw.sh DIR PORT ACCESS_KEY SECRET_KEY
 #
-# Runs in the foreground until it is killed; its daemons die with it. It answers on
+# Runs in the foreground until it is killed; its daemons are killed with it. It listens at
 # http://127.0.0.1:PORT within about 15 s. DIR holds its configuration and logs and may be
 # deleted afterwards. Needs radosgw ceph-common ceph-mon ceph-osd (`make setup`).
 set -euo pipefail
@@ -13,7 +13,7 @@ libraries=/usr/lib/$(uname -m)-linux-gnu
 mkdir -p "$dir"/{run,log,mon,osd,rgw}
 export CEPH_CONF=$dir/ceph.conf
 
-# Nothing outlives this script, however it ends.
+# No daemon outlives this script.
 daemon() { setpriv --pdeathsig KILL "$@" >"$dir/log/$1.out" 2>&1 & }
 quietly() {
   setpriv --pdeathsig KILL "$@" >"$dir/log/setup.out" 2>&1 || { cat "$dir/log/setup.out" >&2; exit 1; }

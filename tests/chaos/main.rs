@@ -305,9 +305,9 @@ fn inject_faults(
                 let tried = tried.entry(kind).or_default();
                 *tried = (tried.0 + 1, tried.1.max(after));
             }
-            Err(who) => {
-                say(&format!("       {who}"));
-                wrong.push(format!("after {nemesis:?}: {who}"));
+            Err(stuck) => {
+                say(&format!("       {stuck}"));
+                wrong.push(format!("after {nemesis:?}: {stuck}"));
             }
         }
     }

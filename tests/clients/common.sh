@@ -14,7 +14,7 @@ unit_of() {
   esac
 }
 
-# What a unit is made of, and so what makes it anew.
+# The inputs of a unit: it is rebuilt when one of them changes.
 inputs_of() {
   case $1 in
     jvm) echo java/pom.xml java/src java/compat-4 ;;

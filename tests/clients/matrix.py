@@ -94,7 +94,7 @@ def compare(client, stock, proxy, timeout):
         # Nothing to compare with: the fault is in the test bed, and is one all the same.
         return "BROKEN", stock_seconds, 0, 0, f"on stock: {stock_failure}"
     got, proxy_seconds, proxy_failure = proxy.run(client, timeout)
-    # Of a client that stopped early, what it did not say is no news.
+    # A client that stopped early has no output for the remaining steps.
     comparable = expected[:len(got) + 2] if proxy_failure else expected
     report = list(difflib.unified_diff(comparable, got, "stock", "proxy", lineterm="", n=2))
     if proxy_failure:

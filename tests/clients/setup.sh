@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs and builds the matrix clients into the cache: setup.sh [CLIENT...], all by default.
 #
-# Each toolchain is a unit of its own, made anew when the hash of its inputs changes. What cannot be made is reported as
+# Each toolchain is a unit of its own, rebuilt when the hash of its inputs changes. What cannot be made is reported as
 # `skipped: <client>: <why>` on stdout; with CI=true that is a failure. As root, Debian packages are installed.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"

@@ -121,7 +121,7 @@ fn valid_configuration_changes_are_applied_and_invalid_ones_rejected() {
             .any(|l| *l >= NODE_0)
     );
 
-    // A mistake: the old one stays, and what is wrong is said.
+    // An invalid file: the old configuration stays, and the mistake is logged.
     edit(&replica, |text| text.replace("interval: 20ms", "interval: 20"));
     reloads("rejected", 1);
     assert!(replica.log().contains("flush.interval: invalid duration `20`"), "{}", replica.log());

@@ -1,4 +1,4 @@
-//! How a task speaks to the person who started it.
+//! Terminal output and settings from the environment.
 
 use std::io::{IsTerminal as _, Write as _};
 

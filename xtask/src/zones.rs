@@ -106,7 +106,7 @@ impl Drop for RawTerminal {
     }
 }
 
-/// Runs `stty` on standard input; `None` when that is no terminal.
+/// Runs `stty` on standard input; `None` when that is not a terminal.
 fn stty(arguments: &[&str]) -> Option<String> {
     let mut command = Command::new("stty");
     let output = command.args(arguments).stdin(Stdio::inherit()).output().ok()?;

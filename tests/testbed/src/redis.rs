@@ -27,7 +27,7 @@ impl Redis {
     }
 
     /// Starts a server at `port` with more options on its command line; the first may be
-    /// `--sentinel`. A server that is no Sentinel has no persistence unless the options say so.
+    /// `--sentinel`. Other servers have no persistence unless the options enable it.
     pub fn start_at(dir: &Path, port: u16, options: &[&str]) -> Self {
         require(Path::new("redis-server"));
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
@@ -51,7 +51,7 @@ impl Redis {
     /// Kills the server and starts it again with an empty database.
     pub fn restart_empty(&mut self) {
         self.kill9();
-        // There is no dump when nothing was ever saved.
+        // There is no dump before the first snapshot.
         let _ = std::fs::remove_file(self.dump());
         self.restart();
     }

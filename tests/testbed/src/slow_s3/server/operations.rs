@@ -49,7 +49,7 @@ impl Server {
             // Any bucket exists.
             return Response::new(Answer::default());
         }
-        let wrong = call.checksum.as_ref().is_some_and(|told| *told != checksum(&body));
+        let wrong = call.checksum.as_ref().is_some_and(|sent| *sent != checksum(&body));
         if wrong && !effect.lenient_checksum {
             let message = "the CRC32C does not match the body";
             return error(StatusCode::BAD_REQUEST, "BadDigest", message);
@@ -81,9 +81,9 @@ impl Server {
         };
         let mut response = Response::new(Answer::of(chunks));
         if call.range.is_some() {
-            let told = format!("bytes {}-{}/{}", range.start, range.end - 1, object.len);
+            let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, object.len);
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            response.headers_mut().insert(CONTENT_RANGE, ascii(&told));
+            response.headers_mut().insert(CONTENT_RANGE, ascii(&content_range));
         }
         response.headers_mut().insert(ETAG, etag(object.version));
         response
