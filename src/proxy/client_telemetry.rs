@@ -109,7 +109,8 @@ impl ClientTelemetry {
         }
     }
 
-    /// Returns the current clients, those with the latest push last.
+    /// Returns the current clients in the order of their latest pushes, so that of several with the same
+    /// client id the last one is exported.
     fn rows(&self) -> Vec<ClientSeries> {
         let mut clients = self.lock();
         self.evict(&mut clients);
@@ -166,6 +167,7 @@ mod tests {
         let rows = telemetry.rows();
         assert_eq!((rows.len(), rows[0].client_id.as_str()), (CLIENTS_MAX, "client-5"));
         let long = "x".repeat(9_000);
+        tokio::time::advance(Duration::from_millis(1)).await;
         telemetry.push([9; 16], &long, true, &push(QUEUE_TIME, 250.0)).unwrap();
         let row = telemetry.rows().pop().unwrap();
         assert_eq!((row.client_id.len(), row.cross_zone), (NAME_CHARS_MAX, true));
