@@ -52,7 +52,7 @@ impl BrokerLink {
         &self.responses
     }
 
-    /// Notes that the client authenticates: from here on the broker decides who the client is.
+    /// Notes that the client authenticates: from here on the connection has the client's principal.
     pub(super) fn mark_authenticated(&self) {
         self.authenticated.store(true, Ordering::Release);
     }

@@ -73,7 +73,7 @@ impl BrokerReader {
         let answered = i32::from_be_bytes([e, f, g, h]);
         if length < 4 || answered != correlation_id {
             return Err(CloseReason::Upstream(format!(
-                "the broker answered request {answered} with {length} bytes, not {correlation_id}"
+                "the broker responded to request {answered} with {length} bytes instead of {correlation_id}"
             )));
         }
         Ok(Some(length.unsigned_abs() as usize))

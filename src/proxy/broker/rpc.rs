@@ -40,7 +40,7 @@ impl BrokerRpc {
 
     /// Sends a request in the client's name and returns the response.
     ///
-    /// If nobody authenticated on a diskless node, a lost connection is replaced once.
+    /// On a diskless node, a lost connection is replaced once unless the client authenticated on it.
     ///
     /// # Errors
     /// The broker closed the connection instead, which means that it refuses the client; or the

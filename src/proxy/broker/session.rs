@@ -229,7 +229,7 @@ impl BrokerSession {
                 }
             }
             Err(TryRecvError::Empty) => self.refresh = Some(refresh),
-            // The broker is gone; another one is asked when it has to be.
+            // The broker is gone; another one is used when permissions are needed.
             Err(TryRecvError::Closed) => {}
         }
     }

@@ -172,11 +172,11 @@ pub struct SharedTopology {
 impl SharedTopology {
     /// Creates an empty topology.
     pub fn new(me: &Member) -> Self {
-        let nobody = Membership { members: Vec::new(), zones: Vec::new(), secret: [0; 32] };
+        let empty = Membership { members: Vec::new(), zones: Vec::new(), secret: [0; 32] };
         Self {
             replica: me.replica.clone(),
             zone: me.zone,
-            membership: Mutex::new(nobody),
+            membership: Mutex::new(empty),
             map: RwLock::default(),
             left: AtomicBool::new(false),
             open_nodes: AtomicU16::new(0),

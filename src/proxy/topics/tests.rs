@@ -47,7 +47,7 @@ async fn stale_broker_does_not_revive_deleted_topic() {
     assert_eq!(topics.registry.by_name("again").unwrap().id, TopicId([2; 16]));
 }
 
-/// This replica has not heard of the deletion, and a broker that lags behind names the topic.
+/// This replica has not seen the deletion, and a broker with outdated metadata names the topic.
 #[tokio::test]
 async fn topic_deleted_by_another_replica_is_not_revived() {
     let topics = topics().await;
@@ -79,23 +79,24 @@ async fn records_for_empty_topic_are_forwarded_only_while_confirmed_classic() {
     topics.classifier.observe(&[observed(1, "empty")]).await;
     let empty = [(TopicId::ZERO, "empty")];
     assert!(topics.record_guard.may_forward_records(&empty).await);
-    // Another replica begins a switch, and nobody tells us.
+    // Another replica begins a migration, and its event does not arrive.
     assert_eq!(bind_type(&topics, TopicType::Migrating).await.topic_type, TopicType::Migrating);
     tokio::time::advance(Duration::from_millis(2_900)).await;
-    assert!(
-        topics.record_guard.may_forward_records(&empty).await,
-        "as was made sure of just before"
-    );
+    assert!(topics.record_guard.may_forward_records(&empty).await, "confirmed shortly before");
     tokio::time::advance(Duration::from_millis(200)).await;
     assert!(!topics.record_guard.may_forward_records(&empty).await);
-    assert_eq!(topics.registry.by_name("empty"), None, "unknown, so that nobody asks for more");
+    assert_eq!(
+        topics.registry.by_name("empty"),
+        None,
+        "unknown, so that requests get retriable errors"
+    );
     topics.classifier.observe(&[observed(1, "empty")]).await;
     assert_eq!(topics.registry.by_name("empty"), None);
-    // The switch is given up.
+    // The migration is abandoned.
     topics.registry.bind(&bind_type(&topics, TopicType::Classic).await);
     topics.classifier.observe(&[observed(1, "empty")]).await;
     assert!(topics.record_guard.may_forward_records(&empty).await);
-    // Without a word of the coordinator there is no being sure.
+    // Without a response of the coordinator nothing is confirmed.
     faulty.set_persistent(Operation::Register, Some(Fault::REFUSED));
     assert!(topics.record_guard.may_forward_records(&empty).await);
     tokio::time::advance(Duration::from_secs(3)).await;

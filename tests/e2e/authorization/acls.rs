@@ -58,7 +58,7 @@ fn required_operations_match_the_broker() {
     let (all, _) = compare("ben", &[allowed(super::ALL)]);
     assert_eq!(all, [0; 8]);
     compare("ben", &[allowed(super::ALL), (WRITE, DENY)]);
-    // The one difference: brokers do not say what else may be done by whom Describe is denied.
+    // The only difference: if Describe is denied, brokers do not report other operations.
     let topic = Topic::diskless("acl");
     for (operation, kind) in [allowed(super::ALL), (DESCRIBE, DENY)] {
         let mut admin = secured().admin();
@@ -83,7 +83,7 @@ fn missing_topics_are_reported_only_to_authorized_users() {
         let expected = if name == "allowed-but-absent" { 3 } else { 29 };
         assert_eq!(seen, [expected, 100, expected, 100, expected, expected, expected, expected]);
     }
-    // A topic that exists gives itself away to nobody, by neither kind of endpoint.
+    // Neither kind of endpoint reveals an existing topic to an unauthorized user.
     for topic in [Topic::diskless("hidden"), Topic::classic("hidden")] {
         let elsewhere = if topic.leader == 1 { node.clone() } else { secured().replica.broker(1) };
         for address in [elsewhere, secured().replica.bootstrap(), node.clone()] {
@@ -106,15 +106,15 @@ fn authorization_errors_in_every_form_of_produce() {
         assert_eq!(seen.error_code, measure.error_code, "acks={acks}");
         assert_eq!((seen.error_code, seen.base_offset), (29, measure.base_offset));
     }
-    // What is wrong with the batch is nobody's business who may not write.
+    // An invalid batch gets the authorization error too.
     for records in [Bytes::from_static(b"junk"), Bytes::new()] {
         let seen = client.call(&produce(topic.at(), 9, -1, records), 9);
         assert_eq!(produced(&seen).error_code, 29);
     }
     client.send(&produce(topic.at(), 9, 0, batch), 9);
-    assert!(client.is_closed(), "acks=0 has no other way to hear of it");
+    assert!(client.is_closed(), "acks=0 leaves no other way to report the error");
     let mut admin = secured().client(&topic, "admin");
-    assert_eq!(offset_of(&mut admin, topic.at(), LATEST).offset, 0, "nothing was written");
+    assert_eq!(offset_of(&mut admin, topic.at(), LATEST).offset, 0, "nothing was produced");
 }
 
 /// Write is all that an idempotent producer needs (KIP-679).
@@ -137,7 +137,7 @@ fn idempotent_producer_needs_only_write() {
     assert_eq!(append(&mut client, topic.at(), batch.clone()), 0);
     assert_eq!(append(&mut client, topic.at(), batch), 0, "a duplicate");
     let denied = client.call(&fetch(topic.at(), 12, 0), 12);
-    assert_eq!(fetched(&denied).error_code, 29, "who may write may not therefore read");
+    assert_eq!(fetched(&denied).error_code, 29, "Write does not imply Read");
 }
 
 /// What a diskless node says of itself, a broker would say of itself, to the same people.

@@ -25,7 +25,7 @@ fn request(name: &str, configs: &[(&str, &str)]) -> IncrementalAlterConfigsReque
     IncrementalAlterConfigsRequest::default().with_resources(vec![resource])
 }
 
-/// A request that would make a topic diskless: key, version, body.
+/// Returns a request that would make a topic diskless: key, version, body.
 pub(super) fn enabling(name: &str) -> (i16, i16, BytesMut) {
     let mut body = BytesMut::new();
     request(name, &[("diskless.enable", "true")]).encode(&mut body, 1).expect("a request");
@@ -72,7 +72,7 @@ fn unauthorized_user_cannot_make_topic_diskless() {
             assert_eq!(alter(address, "eve", &topic.name, &[(flag, "true")]), measure);
             let both = [(flag, "true"), ordinary[0]];
             assert_eq!(alter(address, "eve", &topic.name, &both), measure);
-            // Nor is anybody told what is diskless already, or is not there.
+            // The response does not reveal whether a topic is diskless or exists.
             assert_eq!(alter(address, "eve", "no-such-topic", &[(flag, "true")]).0, 29);
         }
         assert!(!is_diskless(&topic), "{flag}");

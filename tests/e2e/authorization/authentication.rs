@@ -45,7 +45,7 @@ fn served(topic: &Topic) -> Vec<Raw> {
         raw(&list_offsets(at, LATEST), 7),
         raw(&requests::metadata(&[&topic.name]), 12),
         raw(&ListGroupsRequest::default(), 4),
-        raw(&requests::create("diskless-nobodys", 1, &[("diskless.enable", "true")]), 7),
+        raw(&requests::create("diskless-unauthorized", 1, &[("diskless.enable", "true")]), 7),
         raw(&DeleteRecordsRequest::default(), 2),
         raw(&OffsetForLeaderEpochRequest::default(), 4),
         raw(&AddPartitionsToTxnRequest::default(), 3),
@@ -66,7 +66,7 @@ fn is_authenticated(
 ) -> bool {
     let mut client = Client::connect(address);
     let versions = client.call(&ApiVersionsRequest::default(), 0);
-    assert_eq!(versions.error_code, 0, "ApiVersions asks nobody who he is");
+    assert_eq!(versions.error_code, 0, "ApiVersions needs no authentication");
     before(&mut client);
     client.send_body(*key, *version, body);
     client.frame_within(LIMIT).is_some()
@@ -80,7 +80,7 @@ fn nothing_is_served_before_authentication() {
     let tried: BTreeSet<i16> = requests.iter().map(|(key, _, _)| *key).collect();
     let decided_here = |on: Handling| matches!(on, Handling::Serve | Handling::Guard);
     for api in APIS.iter().filter(|api| decided_here(api.node) && api.key != 18) {
-        assert!(tried.contains(&api.key), "{} is not tried", api.name);
+        assert!(tried.contains(&api.key), "{} is not tested", api.name);
     }
     let half = |client: &mut Client| {
         let handshake = SaslHandshakeRequest::default().with_mechanism(text("PLAIN"));
@@ -89,18 +89,18 @@ fn nothing_is_served_before_authentication() {
     for request in &requests {
         let (key, version, _) = request;
         assert!(!is_authenticated(&node, |_| (), request), "key {key} v{version}");
-        // Here a broker answers with an error before it closes, and what it answers is relayed.
+        // A broker responds with an error before it closes, and the response is forwarded.
         let relayed = !APIS.iter().any(|api| api.key == *key && decided_here(api.node));
         assert!(
             relayed || !is_authenticated(&node, half, request),
-            "key {key} v{version} amidst SASL"
+            "key {key} v{version} during SASL"
         );
-        // As the broker itself does it.
+        // The broker itself does the same.
         assert!(!is_authenticated(secured().broker(), |_| (), request), "key {key} v{version}");
     }
     let mut admin = secured().client(&topic, "admin");
-    assert_eq!(offset_of(&mut admin, topic.at(), LATEST).offset, 0, "nothing was written");
-    let asked = requests::metadata(&["diskless-nobodys"]);
+    assert_eq!(offset_of(&mut admin, topic.at(), LATEST).offset, 0, "nothing was produced");
+    let asked = requests::metadata(&["diskless-unauthorized"]);
     let unknown = admin.call::<MetadataRequest>(&asked, 12).topics[0].error_code;
     assert_eq!(unknown, 3, "nothing was created");
 }

@@ -15,7 +15,7 @@ use testbed::process::wait_until;
 use testbed::replica::{Backends, Replica};
 
 const AT: Target<'_> = Target { name: "diskless-lost", id: Uuid::nil(), partition: 0 };
-/// What a broker said holds no longer.
+/// How long permissions are cached.
 const VALID: Duration = Duration::from_secs(30);
 const FLUSH: &str = "flush: {interval: 20ms}\n";
 
@@ -33,7 +33,7 @@ fn one() -> bytes::Bytes {
     Batch::of(&["x"]).bytes()
 }
 
-/// Nobody authenticated, so the connection may be anybody's: it outlives its broker.
+/// Without authentication the connection does not depend on its broker, and survives its loss.
 #[test]
 fn unauthenticated_connection_survives_broker_loss() {
     let mut kafka = Kafka::start(&Testbed::get().test_dir("lost-kafka"), 1);
@@ -44,22 +44,23 @@ fn unauthenticated_connection_survives_broker_loss() {
     assert_eq!(append(&mut busy, AT, one()), 0);
     assert_eq!(append(&mut late, AT, one()), 1);
     kafka.kill9();
-    assert_eq!(append(&mut busy, AT, one()), 2, "what the broker said still holds");
+    assert_eq!(append(&mut busy, AT, one()), 2, "the cached permissions are still valid");
     std::thread::sleep(VALID.saturating_sub(asked.elapsed()) + Duration::from_millis(100));
     late.send(&produce(AT, 9, -1, one()), 9);
-    assert!(late.is_closed(), "nobody can say who may write");
+    assert!(late.is_closed(), "the permissions are unknown");
     kafka.restart();
-    assert_eq!(append(&mut busy, AT, one()), 3, "the same connection goes on");
+    assert_eq!(append(&mut busy, AT, one()), 3, "the same connection continues");
 }
 
-/// The broker that knew who the client is has gone: the client has to say it again.
+/// The broker that authenticated the client is gone, so the client has to authenticate again.
 #[test]
 fn authenticated_connection_closes_on_broker_loss() {
     let dir = Testbed::get().test_dir("lost-secured-kafka");
     let mut kafka = start_kafka(&dir);
-    // Nothing says what Odradek may do here; the administrator may everything.
+    // Odradek has no permissions here, so it uses those of the administrator.
     let login = login(&dir, "PLAIN").replace("username: odradek", "username: admin");
-    std::fs::write(dir.join("odradek.password"), "admin-secret").expect("the bed's directory");
+    std::fs::write(dir.join("odradek.password"), "admin-secret")
+        .expect("the directory is writable");
     let replica = Replica::start_before(&kafka, &login, Backends::Embedded, FLUSH);
     create(plain(&replica.bootstrap(), "admin"));
     let mut client = plain(&replica.node(0), "admin");
@@ -67,5 +68,5 @@ fn authenticated_connection_closes_on_broker_loss() {
     let killed = Instant::now();
     kafka.kill9();
     assert!(client.is_closed());
-    assert!(killed.elapsed() < VALID / 2, "at once, not when somebody asks");
+    assert!(killed.elapsed() < VALID / 2, "at once, not with the next request");
 }

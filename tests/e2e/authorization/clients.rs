@@ -30,7 +30,7 @@ fn kcat_with_plain() {
     assert_eq!(read, "one\ntwo\nthree\n");
     let refused = kcat("ben").args(["-C", "-q", "-e", "-o", "beginning"]).output();
     let refused = refused.expect("kcat runs");
-    assert!(refused.stdout.is_empty(), "who may not read reads nothing");
+    assert!(refused.stdout.is_empty(), "an unauthorized user reads nothing");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("authorization failed"));
 }
 

@@ -1,5 +1,5 @@
-//! A broker that asks who is there and has ACLs: what it would refuse, a diskless node refuses,
-//! with the broker's own words.
+//! A broker with SASL and ACLs: a diskless node rejects what the broker would reject, with the
+//! broker's error codes and messages.
 
 mod acls;
 mod alter_configs;
@@ -33,9 +33,9 @@ use testbed::process::wait_until;
 use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// So soon a live connection feels what changed: the promise, and what a slow machine may add.
+/// The time in which a change takes effect on live connections, with a margin for slow machines.
 const BOUND: Duration = Duration::from_secs(30 + 3);
-/// Everybody's password is `<name>-secret`.
+/// The users. The password of each is `<name>-secret`.
 const USERS: &[&str] = &["admin", "odradek", "ann", "ben", "cat", "dan", "eve"];
 /// The users that also have SCRAM credentials.
 const SCRAM_USERS: &[&str] = &["odradek", "ann"];
@@ -56,8 +56,8 @@ const GROUP: i8 = 3;
 const CLUSTER: i8 = 4;
 const LITERAL: i8 = 3;
 
-/// One stock broker with SASL and ACLs, and a replica before it that authenticates with SCRAM and
-/// has no more permissions than it needs.
+/// A stock broker with SASL and ACLs, and a replica in front of it that authenticates with SCRAM and
+/// has only the permissions that it needs.
 #[derive(Debug)]
 struct SecuredCluster {
     kafka: Kafka,
@@ -121,7 +121,7 @@ fn start_kafka(dir: &std::path::Path) -> Kafka {
     Kafka::launch(dir, &KafkaConfig { brokers: 1, properties, format, ..KafkaConfig::default() })
 }
 
-/// The replica's own section `kafka.sasl`.
+/// Returns the section `kafka.sasl` of the replica's configuration.
 fn login(dir: &std::path::Path, mechanism: &str) -> String {
     let file = dir.join("odradek.password");
     fs::write(&file, "odradek-secret\n").expect("the directory is writable");
@@ -138,7 +138,7 @@ impl SecuredCluster {
         plain(self.broker(), "admin")
     }
 
-    /// The diskless node that leads a topic, or the endpoint of the broker.
+    /// Returns the address of the diskless node that leads a topic, or the endpoint of the broker.
     fn address(&self, topic: &Topic) -> String {
         match topic.leader {
             1 => self.replica.broker(1),
@@ -146,7 +146,7 @@ impl SecuredCluster {
         }
     }
 
-    /// A connection of a user to the leader.
+    /// Connects to the leader of a topic as a user.
     fn client(&self, topic: &Topic, user: &str) -> Client {
         plain(&self.address(topic), user)
     }
@@ -186,7 +186,7 @@ impl Topic {
         Self::look_up(name)
     }
 
-    /// As an administrator sees it.
+    /// Looks up a topic as an administrator.
     fn look_up(name: &str) -> Self {
         let mut client = plain(&secured().replica.bootstrap(), "admin");
         let mut found = None;
@@ -205,7 +205,7 @@ impl Topic {
     }
 }
 
-/// A connection on which a user has authenticated with PLAIN.
+/// Connects and authenticates with PLAIN.
 fn plain(address: &str, user: &str) -> Client {
     let mut client = Client::connect(address);
     let answer = authenticate(&mut client, SaslMechanism::Plain, user, &format!("{user}-secret"));
@@ -213,7 +213,7 @@ fn plain(address: &str, user: &str) -> Client {
     client
 }
 
-/// SaslHandshake and SaslAuthenticate; the last answer.
+/// Sends SaslHandshake and SaslAuthenticate, and returns the last response.
 fn authenticate(
     client: &mut Client,
     mechanism: SaslMechanism,
@@ -227,7 +227,7 @@ fn authenticate(
     let mut exchange =
         SaslCredentials::new(mechanism, user.to_owned(), password.to_owned(), entropy).begin();
     let mut last = SaslAuthenticateResponse::default();
-    while let Some(token) = exchange.next(&last.auth_bytes).expect("a SCRAM answer") {
+    while let Some(token) = exchange.next(&last.auth_bytes).expect("a SCRAM message") {
         last = client.call(&SaslAuthenticateRequest::default().with_auth_bytes(token), 2);
         if last.error_code != 0 {
             break;
@@ -253,7 +253,7 @@ fn add_acl(admin: &mut Client, user: &str, operation: i8, kind: i8, resource: (i
     assert_eq!(code, 0);
 }
 
-/// Takes back what a user may do with a topic.
+/// Revokes all permissions of a user on a topic.
 fn revoke(admin: &mut Client, user: &str, topic: &str) {
     let filter = DeleteAclsFilter::default()
         .with_resource_type_filter(TOPIC)
@@ -265,12 +265,12 @@ fn revoke(admin: &mut Client, user: &str, topic: &str) {
         .with_permission_type(1);
     let (code, rest) = first_row(admin, &DeleteAclsRequest::default().with_filters(vec![filter]));
     assert_eq!(code, 0);
-    // Behind the message, which is null: the ACLs that are gone.
+    // After the message, which is null: the deleted ACLs.
     assert_ne!(rest[2..6], [0; 4], "there was something to revoke");
 }
 
-/// Sends a request about ACLs in version 1; the code of the answer's first row, and what is behind
-/// it. Odradek itself reads no such answers, and so has nothing that could.
+/// Sends a request about ACLs in version 1. Returns the error code of the first row of the response,
+/// and the bytes after it. Odradek has no decoder for these responses because it reads none.
 fn first_row<R: Request>(admin: &mut Client, request: &R) -> (i16, Bytes) {
     admin.send(request, 1);
     // Correlation id, throttle time, number of rows.

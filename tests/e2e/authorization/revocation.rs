@@ -1,4 +1,4 @@
-//! A permission that is given or taken while a client is connected.
+//! Permissions that are granted or revoked while a client is connected.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ fn revocation_takes_effect_on_live_connections() {
     let mut reader = secured().client(&topic, "dan");
     append(&mut writer, topic.at(), Batch::of(&["kept"]).bytes());
     let session = open_session(&mut reader, topic.at());
-    // A connection that is well in use, so that what it knows has been renewed before.
+    // The connection is in use long enough for its permissions to be refreshed.
     let mut slowest = Duration::ZERO;
     let warm = Instant::now();
     while warm.elapsed() < Duration::from_secs(24) {
@@ -37,7 +37,7 @@ fn revocation_takes_effect_on_live_connections() {
     let revoked = Instant::now();
     let mut fresh = secured().client(&topic, "dan");
     let denied = fresh.call(&produce(topic.at(), 9, -1, Batch::of(&["lost"]).bytes()), 9);
-    assert_eq!(produced(&denied).error_code, DENIED, "a new connection feels it at once");
+    assert_eq!(produced(&denied).error_code, DENIED, "a new connection is denied at once");
 
     let (mut written, mut read) = (true, true);
     while written || read {
@@ -51,7 +51,7 @@ fn revocation_takes_effect_on_live_connections() {
     secured().allow("dan", READ, &topic);
     let mut fresh = secured().client(&topic, "dan");
     let granted = fresh.call(&fetch(topic.at(), 12, 0), 12);
-    assert_eq!(fetched(&granted).error_code, 0, "a new connection may at once");
+    assert_eq!(fetched(&granted).error_code, 0, "a new connection is allowed at once");
 }
 
 /// A fetch session and its next epoch.
@@ -73,13 +73,13 @@ fn open_session(client: &mut Client, at: Target<'_>) -> Session {
     Session { id: response.session_id, epoch: std::cell::Cell::new(0) }
 }
 
-/// A fetch that names nothing; the code of its row, if that is worth a row.
+/// Sends an incremental fetch without partitions. Returns the error code of its row, if it has one.
 fn go_on(client: &mut Client, at: Target<'_>, (id, epoch): (i32, i32)) -> Option<i16> {
     let mut request = fetch(at, 12, 0).with_session_id(id).with_session_epoch(epoch);
     request.topics.clear();
     let response = client.call(&request, 12);
-    assert_eq!(response.error_code, 0, "the session lives");
+    assert_eq!(response.error_code, 0, "the session continues");
     let code = response.responses.first().map(|topic| topic.partitions[0].error_code);
-    // Beyond the end from the beginning: not what this is about.
+    // The session begins out of range, which this test ignores.
     code.filter(|code| *code != 1)
 }

@@ -1,4 +1,4 @@
-//! A client is sent to its own zone, however it says where it is.
+//! A client is sent to its own zone, whichever way the zone is given.
 
 use std::fs;
 use std::net::TcpStream;
@@ -27,11 +27,11 @@ struct TwoZones {
     at: Installation,
     a: Replica,
     b: Replica,
-    /// Where clients of zone b start at `a`.
+    /// The bootstrap port of `a` for clients of zone b.
     port: u16,
 }
 
-/// Two zones of one replica each; tests that stop nothing share them.
+/// Two zones with one replica each, shared by tests that stop no replica.
 fn two_zones() -> &'static TwoZones {
     static TWO: OnceLock<TwoZones> = OnceLock::new();
     TWO.get_or_init(|| {
@@ -39,7 +39,7 @@ fn two_zones() -> &'static TwoZones {
         let clients = format!("clients: {{zones: [{{zone: {B}, port: {port}}}]}}\n");
         let a = at.replica(A, "a-0", 4, &clients);
         let b = at.replica(B, "b-0", 4, "");
-        wait_until("they know each other", Duration::from_secs(15), || {
+        wait_until("both replicas are in the topology", Duration::from_secs(15), || {
             let seen = nodes_of(&a);
             seen.len() == 8 && seen == nodes_of(&b)
         });
@@ -54,7 +54,7 @@ fn topic(partitions: i32) -> Topic {
     topic
 }
 
-/// The replica to which everything that is placed is placed.
+/// Asserts that a client gets leaders, brokers and group coordinators of a zone.
 fn assert_sent_to(replica: &Replica, zone: i32, address: &str, id: &'static str, topic: &str) {
     for (leader, replicas, _) in partitions(address, id, topic) {
         assert_eq!((zone_of(leader), replicas[0]), (zone, leader), "{address} {id}");
@@ -63,10 +63,10 @@ fn assert_sent_to(replica: &Replica, zone: i32, address: &str, id: &'static str,
     let seen = brokers(&metadata(address, id));
     assert!(seen.values().map(|(at, _)| at).eq(&expected), "{address} {id}: {seen:?}");
     let group = FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("g"));
-    // The first group ever has brokers make their own topic.
+    // The first group makes the brokers create an internal topic.
     let mut client = Client::named(address, id);
     let mut found = client.call(&group, 2);
-    wait_until("there is a coordinator", Duration::from_secs(60), || {
+    wait_until("a group coordinator is available", Duration::from_secs(60), || {
         found = client.call(&group, 2);
         found.error_code == 0
     });
@@ -93,16 +93,15 @@ fn client_zone_is_resolved_by_client_id_port_and_address() {
     assert_sent_to(a, 0, &a.bootstrap(), "zone=mars", &topic.name);
     assert_sent_to(a, 0, &a.bootstrap(), "raw", &topic.name);
     assert_sent_to(a, 0, &b.bootstrap(), "zone=zone-a", &topic.name);
-    // Two of each come from the rows above.
+    // At least two of each come from the requests above.
     let after = ["resolved", "unknown_zone", "unspecified"].map(|kind| outcome(a, kind));
     assert!((0..3).all(|kind| after[kind] >= before[kind] + 2), "{before:?} {after:?}");
 
-    // By the address that it comes from. The zone of such a replica is its clients' only where
-    // nothing else is said.
+    // By address. The replica's own zone is that of its clients only if nothing else is configured.
     let cidrs = format!("clients: {{zones: [{{zone: {B}, cidrs: [127.0.0.1/32]}}]}}\n");
     let a9 = at.replica(A, "a-9", 4, &cidrs);
     assert_sent_to(b, 1, &a9.bootstrap(), "raw", &topic.name);
-    wait_until("its traffic is noticed", Duration::from_secs(5), || {
+    wait_until("its traffic is counted", Duration::from_secs(5), || {
         crossed(&a9, "client_classic", "other") > 0
     });
 }
@@ -132,7 +131,7 @@ fn consumer_is_sent_to_its_rack() {
             assert_eq!(row.high_watermark, 2);
         }
     }
-    // There it gets them; and nobody is sent away for what there is nowhere.
+    // That zone returns the records; an offset that is out of range is not redirected.
     let mut client = Client::connect(&b.node(u16::try_from(there - NODE_0 - 64).expect("a node")));
     let rack = StrBytes::from_static_str("zone-b");
     let asked = fetch(topic.partition(0), 12, 0).with_rack_id(rack.clone());
@@ -180,7 +179,7 @@ fn sidecar_advertises_zone_nodes_and_writes_nothing() {
     Topic::look_up(&sidecar, &topic.name);
     let map = nodes_of(&sidecar);
     assert_eq!(hosted_by(&map, &sidecar), Vec::<i32>::new());
-    assert_eq!(map, nodes_of(a), "nobody counts it as a host");
+    assert_eq!(map, nodes_of(a), "the sidecar hosts no nodes");
     for k in 0..4 {
         TcpStream::connect(sidecar.node(k)).expect_err("it hosts no nodes");
     }
@@ -189,9 +188,12 @@ fn sidecar_advertises_zone_nodes_and_writes_nothing() {
     }
     let seen = brokers(&metadata(&sidecar.bootstrap(), "raw"));
     let expected = [1, 2, 3].map(|id| sidecar.broker(id));
-    assert!(seen.values().map(|(at, _)| at).eq(&expected), "brokers are reached through it");
+    assert!(
+        seen.values().map(|(at, _)| at).eq(&expected),
+        "brokers are reached through the sidecar"
+    );
 
-    // A stock client that starts there writes and reads both kinds.
+    // A stock client that bootstraps there produces to and consumes from both types of topics.
     let classic = Testbed::get().unique("classic-zones");
     let bootstrap = sidecar.bootstrap();
     let config = sidecar.dir().join("client.properties").display().to_string();
@@ -210,7 +212,7 @@ fn sidecar_advertises_zone_nodes_and_writes_nothing() {
     assert_eq!(metric(&sidecar, "odradek_objects_written_total"), Some(0));
     assert_eq!([a, b, &sidecar].map(records_crossed), [0; 3]);
 
-    // Sent there by mistake, it is nobody's.
+    // A misrouted produce to the sidecar is rejected.
     let records = Batch::of(&["lost"]).bytes();
     let asked: ProduceRequest = produce(topic.partition(0), 9, -1, records);
     let response = Client::connect(&sidecar.broker(1)).call(&asked, 9);

@@ -1,4 +1,4 @@
-//! Several replicas in several zones, and one Kafka that clients see of them.
+//! Several replicas in several zones, which clients see as one Kafka cluster.
 
 mod client_zone;
 mod replica_failure;
@@ -17,10 +17,10 @@ use testbed::replica::{InZone, Replica};
 
 const A: &str = "zone-a";
 const B: &str = "zone-b";
-/// Node ids that a zone owns.
+/// The number of node ids of a zone.
 const STRIDE: i32 = 64;
 
-/// One installation: a store, a coordinator that can be away, and a name.
+/// An installation: a store, a coordinator that can become unavailable, and a name.
 struct Installation {
     cluster: String,
     redis: RedisProxy,
@@ -32,12 +32,12 @@ impl Installation {
         Self { cluster, redis: RedisProxy::start(Testbed::get().redis().port()) }
     }
 
-    /// A replica that asks for so many nodes; its zone's index is the order of the first starts.
+    /// Starts a replica that requests `nodes` nodes. Zone indexes have the order of the first starts.
     fn replica(&self, zone: &str, replica: &str, nodes: u16, extra: &str) -> Replica {
         self.start(zone, replica, nodes, &[], extra)
     }
 
-    /// As [`Self::replica`], whose YAML lists more topics.
+    /// Starts a replica whose configuration lists additional topics.
     fn listing(&self, zone: &str, replica: &str, nodes: u16, lists: &[&str]) -> Replica {
         self.start(zone, replica, nodes, lists, "")
     }
@@ -55,7 +55,7 @@ impl Installation {
     }
 }
 
-/// Where a node is, and its rack.
+/// The address and rack of each node.
 type NodeAddresses = BTreeMap<i32, (String, String)>;
 
 fn metadata(address: &str, client_id: &'static str) -> MetadataResponse {
@@ -63,9 +63,9 @@ fn metadata(address: &str, client_id: &'static str) -> MetadataResponse {
     Client::named(address, client_id).call(&all, 12)
 }
 
-/// All brokers of an answer that the choice likes.
-fn node_addresses(metadata: &MetadataResponse, is_wanted: impl Fn(i32) -> bool) -> NodeAddresses {
-    let of = metadata.brokers.iter().filter(|b| is_wanted(b.node_id.0)).map(|broker| {
+/// Returns the brokers of a response that match a condition.
+fn node_addresses(metadata: &MetadataResponse, is_included: impl Fn(i32) -> bool) -> NodeAddresses {
+    let of = metadata.brokers.iter().filter(|b| is_included(b.node_id.0)).map(|broker| {
         let rack = broker.rack.as_deref().unwrap_or_default().to_owned();
         (broker.node_id.0, (format!("{}:{}", broker.host.as_str(), broker.port), rack))
     });
@@ -80,7 +80,7 @@ fn brokers(metadata: &MetadataResponse) -> NodeAddresses {
     node_addresses(metadata, |id| id < NODE_0)
 }
 
-/// The diskless nodes that a replica hands out, which DescribeCluster must say as well.
+/// Returns the diskless nodes that a replica advertises, if Metadata and DescribeCluster agree.
 fn nodes_of(replica: &Replica) -> NodeAddresses {
     let by_metadata = nodes(&metadata(&replica.bootstrap(), "raw"));
     let mut client = Client::connect(&replica.bootstrap());
@@ -90,17 +90,17 @@ fn nodes_of(replica: &Replica) -> NodeAddresses {
         (broker.broker_id.0, (format!("{}:{}", broker.host.as_str(), broker.port), rack))
     });
     let by_cluster: NodeAddresses = of.collect();
-    // Between the two answers somebody may have come or gone.
+    // A member may have joined or left between the two responses.
     if by_cluster == by_metadata { by_metadata } else { NodeAddresses::new() }
 }
 
-/// The nodes that a replica hosts.
+/// Returns the nodes that a replica hosts.
 fn hosted_by(nodes: &NodeAddresses, replica: &Replica) -> Vec<i32> {
     let here = |address: &String| (0..8).any(|k| *address == replica.node(k));
     nodes.iter().filter(|(_, (address, _))| here(address)).map(|(id, _)| *id).collect()
 }
 
-/// The value of a metric, with its labels as they are printed.
+/// Returns the value of a metric; the name includes the labels.
 fn metric(replica: &Replica, name: &str) -> Option<u64> {
     let admin = u16::try_from(replica.ports().start + 1).expect("a port");
     let text = crate::raw::zone_cache::get(admin, "/metrics");
@@ -108,7 +108,7 @@ fn metric(replica: &Replica, name: &str) -> Option<u64> {
     value.map(|value| value.parse().expect("a number"))
 }
 
-/// Bytes that crossed zones between clients that said where they are and a replica, of one kind.
+/// Returns the cross-zone bytes between a replica and clients with a known zone, for one path and API.
 fn crossed(replica: &Replica, path: &str, api: &str) -> u64 {
     let of = |direction| {
         let labels = format!("path=\"{path}\",api=\"{api}\",direction=\"{direction}\"");
@@ -118,12 +118,12 @@ fn crossed(replica: &Replica, path: &str, api: &str) -> u64 {
     of("received") + of("sent")
 }
 
-/// The same of the records of diskless topics.
+/// Returns the cross-zone bytes of records of diskless topics.
 fn records_crossed(replica: &Replica) -> u64 {
     crossed(replica, "client_diskless", "produce") + crossed(replica, "client_diskless", "fetch")
 }
 
-/// The leaders, replicas and in-sync replicas of a topic's partitions.
+/// Returns leader, replicas and in-sync replicas of each partition of a topic.
 fn partitions(
     address: &str,
     client_id: &'static str,

@@ -1,4 +1,4 @@
-//! Stock clients go on while replicas leave and die.
+//! Stock clients continue while replicas leave and fail.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn idempotent_producer_survives_drain_and_crash() {
     wait_until("the nodes are spread", LIMIT, || shares(&nodes_of(&a0)));
 
     let topic = &Testbed::get().unique(&format!("{DISKLESS_PREFIX}moving"));
-    // It starts in the wrong zone and says where it is: that is all that crosses.
+    // It bootstraps in the wrong zone and names its own: no other bytes cross zones.
     let bootstrap = b0.bootstrap();
     let on_topic = ["--bootstrap-server", &bootstrap, "--topic", topic];
     let shape = ["--create", "--partitions", "3", "--replication-factor", "1"];
@@ -35,20 +35,20 @@ fn idempotent_producer_survives_drain_and_crash() {
     let log = producer.log_path().to_owned();
     producer.wait_while_alive("acks", LIMIT, || acks_in(&log) >= RECORDS / 4);
 
-    // It says itself that it leaves, serves on, and ends in good order.
+    // A draining replica leaves the topology at once, continues to serve, and exits with success.
     a1.process().send_sigterm();
-    wait_until("it hands out a map without itself", Duration::from_secs(2), || {
+    wait_until("it advertises a topology without itself", Duration::from_secs(2), || {
         hosted_by(&nodes(&metadata(&a1.bootstrap(), "raw")), &a1).is_empty()
     });
     let brokers = super::brokers(&metadata(&a1.bootstrap(), "raw"));
     let ours = [1, 2, 3].map(|id| a1.broker(id));
     assert!(brokers.values().all(|(at, _)| !ours.contains(at)), "{brokers:?}");
-    wait_until("the others know", Duration::from_secs(3), || {
+    wait_until("the other replicas know", Duration::from_secs(3), || {
         hosted_by(&nodes_of(&a0), &a1).is_empty() && hosted_by(&nodes_of(&b0), &a1).is_empty()
     });
     assert!(
         !hosted_by(&nodes(&metadata(&a1.bootstrap(), "raw")), &a0).is_empty(),
-        "it still serves"
+        "it continues to serve"
     );
     a1.wait_success(Duration::from_secs(30));
     let acked = acks_in(&log);
@@ -62,6 +62,6 @@ fn idempotent_producer_survives_drain_and_crash() {
     check_log(producer, &on_topic);
     let produced = "odradek_requests_total{api=\"Produce\",endpoint=\"diskless\"}";
     assert!(metric(&a0, produced) > Some(0) && metric(&b0, produced).is_none());
-    assert!(crossed(&b0, "client_classic", "other") > 0, "of the start");
+    assert!(crossed(&b0, "client_classic", "other") > 0, "of the bootstrap");
     assert_eq!((records_crossed(&a0), records_crossed(&b0)), (0, 0));
 }

@@ -1,5 +1,5 @@
-//! One topic, and replicas that are restarted at random with YAML that disagrees about it: it is of
-//! one kind everywhere, and no write is ever accepted by both logs.
+//! One topic, and replicas that are restarted at random with conflicting rules: the topic has the
+//! same type everywhere, and no record is accepted by both logs.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,14 +26,14 @@ const SLOTS: [(&str, &str); 4] = [(A, "a-0"), (A, "a-1"), (B, "b-0"), (B, "b-1")
 const RESTARTS: usize = 4;
 const WRITERS: usize = 2;
 
-/// How the topic comes into being.
+/// How the topic is created.
 #[derive(Clone, Copy, Debug)]
 enum Creation {
-    /// At a broker, so that whichever replica sees it first decides; some list it.
+    /// At a broker, so that the replica that observes it first decides; some replicas list it.
     AtBroker,
     /// Through a replica, with the flag.
     WithFlag,
-    /// Listed by nobody, and made diskless while others write to it.
+    /// Listed by no replica, and made diskless while clients produce to it.
     Altered,
     /// Through a replica that does not list it, while others do.
     Unlisted,
@@ -41,7 +41,7 @@ enum Creation {
     Grown,
 }
 
-/// What was sent, and what of it was acknowledged.
+/// The records that were sent, and those that were acknowledged.
 #[derive(Debug, Default)]
 struct History {
     sent: Vec<String>,
@@ -52,7 +52,7 @@ struct Scenario {
     at: Installation,
     topic: String,
     choose: Mutex<Box<dyn FnMut(usize) -> usize + Send>>,
-    /// Where clients may start now.
+    /// The bootstrap addresses of live replicas.
     alive: Mutex<Vec<String>>,
     history: Mutex<History>,
 }
@@ -78,7 +78,7 @@ impl Scenario {
         *self.alive.lock() = alive;
     }
 
-    /// Sends records one by one with a stock idempotent producer, each from wherever it starts.
+    /// Sends records one by one with a stock idempotent producer, each through a random replica.
     fn write(&self, name: &str, ends: &AtomicBool) {
         let mut number = 0;
         while !ends.load(Ordering::Relaxed) {
@@ -108,8 +108,8 @@ impl Scenario {
             Creation::Unlisted => (by_replica, &[]),
             Creation::WithFlag => (by_replica, &[("diskless.enable", "true")]),
         };
-        // The old one of this name may not be gone everywhere.
-        wait_until("it is created", LIMIT, || {
+        // The deletion of the previous topic of this name may be incomplete.
+        wait_until("the topic is created", LIMIT, || {
             let request = requests::create(&self.topic, 1, configs);
             let made = Client::connect(at).call::<CreateTopicsRequest>(&request, 7);
             made.topics[0].error_code == 0
@@ -134,16 +134,16 @@ impl Scenario {
             DeleteTopicsRequest::default().with_topics(vec![state]).with_timeout_ms(10_000);
         let deleted = Client::connect(&at).call(&request, 6);
         assert_eq!(deleted.responses[0].error_code, 0, "{deleted:?}");
-        wait_until("it is gone everywhere", LIMIT, || {
+        wait_until("the topic is deleted everywhere", LIMIT, || {
             replicas.iter().flatten().all(|replica| self.observed_by(replica).is_none())
         });
         *self.history.lock() = History::default();
     }
 
-    /// Whether the topic is diskless as a replica shows it, and its partitions; `None` while that
-    /// one does not know it, or not yet all of it.
+    /// Returns whether the topic is diskless according to a replica, and its number of partitions;
+    /// `None` while the replica does not know all of it.
     fn observed_by(&self, replica: &Replica) -> Option<(bool, usize)> {
-        // Not the helper of topics, because that lets a broker create it.
+        // The helper for topics is not used because it lets a broker create the topic.
         let request = requests::metadata(&[&self.topic]).with_allow_auto_topic_creation(false);
         let mut client = Client::connect(&replica.bootstrap());
         let topic = client.call::<MetadataRequest>(&request, 12).topics.remove(0);
@@ -152,11 +152,11 @@ impl Scenario {
             return None;
         }
         let diskless = leaders.iter().filter(|leader| **leader >= NODE_0).count();
-        assert!(diskless == 0 || diskless == leaders.len(), "of two kinds at once: {leaders:?}");
+        assert!(diskless == 0 || diskless == leaders.len(), "two types at once: {leaders:?}");
         Some((diskless > 0, leaders.len()))
     }
 
-    /// Every record that a reader finds who starts there.
+    /// Reads all records through a bootstrap address, sorted.
     fn read(&self, bootstrap: &str) -> Vec<String> {
         let mut kcat = Command::new("timeout");
         kcat.args(["60", "kcat", "-b", bootstrap, "-t", &self.topic, "-C", "-q", "-e"]);
@@ -166,21 +166,23 @@ impl Scenario {
         records
     }
 
-    /// One kind for all, and every acknowledged record once, in the log of that kind.
+    /// Asserts that all replicas agree on the type, and that every acknowledged record is once in the
+    /// log of that type. Returns whether the topic is diskless.
     fn verify(&self, creation: Creation, replicas: &[Option<Replica>]) -> bool {
         let partitions = if matches!(creation, Creation::Grown) { 3 } else { 1 };
-        let mut kind = false;
-        wait_until("all agree", LIMIT, || {
+        let mut is_diskless = false;
+        wait_until("all replicas agree", LIMIT, || {
             let seen = replicas.iter().flatten().map(|replica| self.observed_by(replica));
             let seen: Option<Vec<_>> = seen.collect();
             seen.is_some_and(|seen| {
-                kind = seen[0].0;
-                seen.iter().all(|one| *one == (kind, partitions))
+                is_diskless = seen[0].0;
+                seen.iter().all(|one| *one == (is_diskless, partitions))
             })
         });
         let in_broker = self.read(Testbed::get().kafka().bootstrap());
         let history = self.history.lock();
-        let what = format!("{creation:?}, diskless: {kind}, {} acknowledged", history.acked.len());
+        let what =
+            format!("{creation:?}, diskless: {is_diskless}, {} acknowledged", history.acked.len());
         assert!(!history.acked.is_empty(), "{what}");
         for replica in replicas.iter().flatten() {
             let read = self.read(&replica.bootstrap());
@@ -191,10 +193,10 @@ impl Scenario {
                 read.windows(2).all(|two_zones| two_zones[0] != two_zones[1]),
                 "{what}; twice: {read:?}"
             );
-            let classic = if kind { vec![] } else { read };
+            let classic = if is_diskless { vec![] } else { read };
             assert_eq!(in_broker, classic, "{what}");
         }
-        kind
+        is_diskless
     }
 
     fn round(&self, number: usize, creation: Creation, replicas: &mut [Option<Replica>]) -> bool {
@@ -206,7 +208,7 @@ impl Scenario {
                 threads.spawn(move || self.write(&name, ends));
             }
             if matches!(creation, Creation::Altered) {
-                // Done or refused, as whoever came first.
+                // Succeeds or is rejected, depending on what came first.
                 enable_diskless_at(&self.bootstrap(), &self.topic);
             }
             for restart in 0..RESTARTS {
@@ -261,8 +263,11 @@ fn replicas_with_conflicting_rules_agree_on_topic_type() {
         Creation::Grown,
     ];
     for (number, creation) in creations.into_iter().enumerate() {
-        let kind = scenario.round(number, creation, &mut replicas);
-        assert!(kind || !matches!(creation, Creation::WithFlag), "a flag is an order");
+        let is_diskless = scenario.round(number, creation, &mut replicas);
+        assert!(
+            is_diskless || !matches!(creation, Creation::WithFlag),
+            "the flag makes the topic diskless"
+        );
         scenario.delete(&replicas);
     }
 }

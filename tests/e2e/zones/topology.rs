@@ -1,4 +1,4 @@
-//! Everybody hands out one map, and it changes by as little as it can.
+//! All replicas advertise the same topology, and its changes are minimal.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -10,14 +10,14 @@ use testbed::process::wait_until;
 use testbed::redis_proxy::Mode;
 use testbed::replica::{DISKLESS_PREFIX, Replica};
 
-/// In which everybody must have noticed a death.
+/// The time in which all replicas must have noticed a failure.
 const NOTICED: Duration = Duration::from_secs(15);
-/// Longer than any lease, so that in it everybody's has ended.
+/// Longer than any lease, so that all leases expire.
 const OUTAGE: Duration = Duration::from_secs(9);
 
 fn agree(replicas: &[&Replica], done: impl Fn(&NodeAddresses) -> bool) -> NodeAddresses {
     let mut seen = NodeAddresses::new();
-    wait_until("all hand out one map", NOTICED, || {
+    wait_until("all replicas advertise the same topology", NOTICED, || {
         seen = nodes_of(replicas[0]);
         done(&seen) && replicas[1..].iter().all(|replica| nodes_of(replica) == seen)
     });
@@ -41,7 +41,7 @@ fn all_replicas_agree_on_topology_and_changes_are_minimal() {
     let sidecar = at.sidecar(A, "pod-7");
     let mut all = vec![&a0, &a1, &b0, &b1, &sidecar];
 
-    // A zone has as many nodes as its greediest replica wanted, and each is where it is said.
+    // A zone has the maximum number of nodes that a replica requested, each at its advertised address.
     let map = agree(&all, |map| map.keys().copied().eq(ids(&[3, 4])));
     assert!(a1.log().contains("diskless.nodesPerZone is 2 here, but zone zone-a has 3 nodes"));
     for (id, (address, rack)) in &map {
@@ -53,24 +53,24 @@ fn all_replicas_agree_on_topology_and_changes_are_minimal() {
     assert!(hosts.iter().all(|hosted_by| !hosted_by.is_empty()), "{map:?}");
     zone_leads_its_own_clients(&a0, &b0, &sidecar);
 
-    // Who wants more raises it for all of them.
+    // A replica that requests more nodes raises the number for all of its zone.
     let b2 = at.replica(B, "b-2", 6, "");
     all.push(&b2);
     let map = agree(&all, |map| map.keys().copied().eq(ids(&[3, 6])));
     for k in 0..6 {
-        TcpStream::connect(b0.node(k)).expect("opened when it was heard of");
+        TcpStream::connect(b0.node(k)).expect("the port is opened for the new node");
     }
     topology_survives_redis_outage(&at, &all, &map);
     only_nodes_of_failed_replica_move(at, [a0, a1, sidecar], [b0, b1, b2], &map);
 }
 
-/// Leaders are the zone's own; replicas are the same in all zones.
+/// Asserts that leaders are nodes of the own zone, and that replicas are the same in all zones.
 fn zone_leads_its_own_clients(a: &Replica, b: &Replica, sidecar: &Replica) {
     let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}zones"));
     Topic::create(a, &name, 12, &[]);
     Topic::look_up(b, &name);
     let seen = |replica: &Replica| partitions(&replica.bootstrap(), "raw", &name);
-    assert_eq!(seen(sidecar), seen(a), "a sidecar says what its zone says");
+    assert_eq!(seen(sidecar), seen(a), "a sidecar advertises the leaders of its zone");
     for ((in_a, replicas_a, isr_a), (in_b, replicas_b, isr_b)) in seen(a).into_iter().zip(seen(b)) {
         assert_eq!((zone_of(in_a), zone_of(in_b)), (0, 1));
         assert_eq!((&replicas_a, &replicas_b), (&vec![in_a, in_b], &vec![in_b, in_a]));
@@ -109,7 +109,7 @@ fn only_nodes_of_failed_replica_move(
     }
     assert!(after.keys().eq(map.keys()));
 
-    // The others as well: the zone keeps its nodes, at the last one, also for who comes later.
+    // After the other failures the zone keeps its nodes at the last member, also for a later replica.
     b0.kill9();
     b2.kill9();
     let left = [&a0, &a1, &sidecar];
