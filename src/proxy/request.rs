@@ -111,7 +111,7 @@ impl Request {
         vec![Bytes::copy_from_slice(&prefix), self.frame]
     }
 
-    pub(super) fn relay(self) -> Action {
+    pub(super) fn forward_unread(self) -> Action {
         Action::Forward { frames: self.frames(), response: ResponseHandling::Forward }
     }
 
@@ -159,24 +159,24 @@ impl Request {
     }
 
     /// Responds immediately.
-    pub(super) fn answer<T: Encodable + HeaderVersion>(
+    pub(super) fn respond<T: Encodable + HeaderVersion>(
         &self,
         response: &T,
     ) -> Result<Action, CloseReason> {
-        let reply = response::encode(self.header.correlation_id, self.version(), response)?;
-        Ok(Action::Respond(std::future::ready(Ok(Some(reply))).boxed()))
+        let frame = response::encode(self.header.correlation_id, self.version(), response)?;
+        Ok(Action::Respond(std::future::ready(Ok(Some(frame))).boxed()))
     }
 
     /// Responds when the future completes.
-    pub(super) fn answer_later<T, F>(&self, response: F) -> Action
+    pub(super) fn respond_later<T, F>(&self, response: F) -> Action
     where
         T: Encodable + HeaderVersion,
         F: Future<Output = T> + Send + 'static,
     {
         let (correlation_id, version) = (self.header.correlation_id, self.version());
-        let answer =
+        let response =
             async move { response::encode(correlation_id, version, &response.await).map(Some) };
-        Action::Respond(answer.boxed())
+        Action::Respond(response.boxed())
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) async fn guard(
     let topics = &requested.v3_and_below_topics;
     let named: Vec<_> = topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
     let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
-        return Ok(request.relay());
+        return Ok(request.forward_unread());
     };
     let refuse = |(topic, permit): (&AddPartitionsToTxnTopic, TopicPermissions)| {
         let cached = request.proxy.topics.registry.by_name(topic.name.as_str());
@@ -45,5 +45,5 @@ pub(super) async fn guard(
     };
     let results = topics.iter().zip(permits).map(refuse).collect();
     request
-        .answer(&AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(results))
+        .respond(&AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(results))
 }

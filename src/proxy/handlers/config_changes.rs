@@ -146,7 +146,7 @@ fn forward<A: AlterRequest>(
     if alter.resources().is_empty() && !decided.is_empty() {
         let mut response = A::Response::default();
         A::add_results(&mut response, decided, &order);
-        return request.answer(&response);
+        return request.respond(&response);
     }
     let set = if *alter.validate_only() { Vec::new() } else { configs_set(alter.resources()) };
     request.forward_as(&alter, request.version(), move |proxy, mut response| async move {

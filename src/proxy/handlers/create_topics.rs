@@ -58,7 +58,7 @@ pub(super) async fn edit(
         }
     });
     if create.topics.is_empty() && !rejected.is_empty() {
-        return request.answer(&CreateTopicsResponse::default().with_topics(rejected));
+        return request.respond(&CreateTopicsResponse::default().with_topics(rejected));
     }
     request.forward_as(&create, WITH_TOPIC_IDS, move |proxy, mut response| async move {
         for topic in response.topics.iter_mut().filter(|topic| topic.error_code == 0) {

@@ -31,7 +31,7 @@ pub(super) async fn guard(
     let named: Vec<_> =
         requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
     let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
-        return Ok(request.relay());
+        return Ok(request.forward_unread());
     };
     let refuse = |(topic, permit): (&DeleteRecordsTopic, TopicPermissions)| {
         let code = not_leader_error(permit, Operation::Delete);
@@ -41,7 +41,7 @@ pub(super) async fn guard(
             .with_partitions(rows.collect())
     };
     let topics = requested.topics.iter().zip(permits).map(refuse).collect();
-    request.answer(&DeleteRecordsResponse::default().with_topics(topics))
+    request.respond(&DeleteRecordsResponse::default().with_topics(topics))
 }
 
 pub(super) async fn serve(
@@ -53,7 +53,7 @@ pub(super) async fn serve(
     let named = requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
     let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
-    Ok(request.answer_later(async move {
+    Ok(request.respond_later(async move {
         let mut topics = Vec::with_capacity(requested.topics.len());
         for (topic, permit) in requested.topics.into_iter().zip(permits) {
             let indexes = topic.partitions.iter().map(|p| p.partition_index);

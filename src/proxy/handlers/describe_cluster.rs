@@ -13,7 +13,7 @@ const CONTROLLERS: i8 = 2;
 pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
     let requested: DescribeClusterRequest = request.decode()?;
     if requested.endpoint_type == CONTROLLERS {
-        return Ok(request.relay());
+        return Ok(request.forward_unread());
     }
     let to = request.router();
     Ok(request.forward::<DescribeClusterRequest, _>(move |_, mut response| async move {

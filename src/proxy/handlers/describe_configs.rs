@@ -56,7 +56,8 @@ pub(super) async fn edit(
     };
     describe.resources.retain(|resource| !is_own(resource));
     if let (Some(own), true) = (&own, describe.resources.is_empty()) {
-        return request.answer(&DescribeConfigsResponse::default().with_results(vec![own.clone()]));
+        return request
+            .respond(&DescribeConfigsResponse::default().with_results(vec![own.clone()]));
     }
     request.forward_as(&describe, request.version(), move |proxy, mut response| async move {
         response.results.extend(own);

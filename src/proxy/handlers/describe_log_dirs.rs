@@ -44,7 +44,7 @@ pub(super) async fn serve(
             true => ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
             false => ErrorCode::NONE,
         };
-        return request.answer(&DescribeLogDirsResponse::default().with_error_code(code.0));
+        return request.respond(&DescribeLogDirsResponse::default().with_error_code(code.0));
     }
     let node = match request.endpoint {
         Endpoint::Node(k) => node_id(request.proxy.topology.zone(), k),
@@ -55,7 +55,7 @@ pub(super) async fn serve(
         }
     };
     let proxy = Arc::clone(&request.proxy);
-    Ok(request.answer_later(async move {
+    Ok(request.respond_later(async move {
         let led = led_partitions(&proxy, &requested, node);
         let partitions: Vec<_> = led.iter().map(|(_, partition)| *partition).collect();
         let dir = DescribeLogDirsResult::default()

@@ -28,7 +28,7 @@ pub(super) async fn guard(
     let named: Vec<_> =
         requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
     let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
-        return Ok(request.relay());
+        return Ok(request.forward_unread());
     };
     let refuse = |(topic, permit): (&TopicRequest, TopicPermissions)| {
         let code = not_leader_error(permit, Operation::Read);
@@ -36,7 +36,7 @@ pub(super) async fn guard(
         TopicResponse::default().with_name(topic.name.clone()).with_partitions(rows.collect())
     };
     let topics = requested.topics.iter().zip(permits).map(refuse).collect();
-    request.answer(&DescribeProducersResponse::default().with_topics(topics))
+    request.respond(&DescribeProducersResponse::default().with_topics(topics))
 }
 
 pub(super) async fn serve(
@@ -47,7 +47,7 @@ pub(super) async fn serve(
     let named = requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
     let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
-    Ok(request.answer_later(async move {
+    Ok(request.respond_later(async move {
         let mut topics = Vec::with_capacity(requested.topics.len());
         for (topic, permit) in requested.topics.into_iter().zip(permits) {
             let indexes = topic.partition_indexes.iter().copied();

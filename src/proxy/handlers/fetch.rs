@@ -41,12 +41,14 @@ pub(super) async fn guard(
     let migrations = request.proxy.topics.registry.migrations();
     if fetch.session_epoch > 0 && session.migrations != migrations {
         let code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
-        return request.answer(&FetchResponse::default().with_error_code(code.0));
+        return request.respond(&FetchResponse::default().with_error_code(code.0));
     }
     session.migrations = migrations;
     let named = named(&fetch);
     match classify_topics(&request.proxy, named.iter().copied()).await {
-        RequestTopics::ClassicOnly if request.version() <= WITHOUT_ADDRESSES => Ok(request.relay()),
+        RequestTopics::ClassicOnly if request.version() <= WITHOUT_ADDRESSES => {
+            Ok(request.forward_unread())
+        }
         RequestTopics::ClassicOnly => {
             let to = request.router();
             Ok(request.forward::<FetchRequest, _>(move |_, mut response| async move {
@@ -59,7 +61,7 @@ pub(super) async fn guard(
         RequestTopics::Diskless => {
             let permits = broker.topic_permissions(&named).await?;
             let codes = permits.into_iter().map(|permit| not_leader_error(permit, Operation::Read));
-            request.answer(&error_response(&fetch, codes))
+            request.respond(&error_response(&fetch, codes))
         }
     }
 }
@@ -100,10 +102,10 @@ pub(super) async fn serve(
     let is_follower = fetch.replica_id.0 >= 0 || fetch.replica_state.replica_id.0 >= 0;
     if is_follower && !broker.cluster_allows(Operation::ClusterAction).await? {
         let code = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
-        return request.answer(&error_response(&fetch, std::iter::repeat(code)));
+        return request.respond(&error_response(&fetch, std::iter::repeat(code)));
     }
     if !matches!(fetch.isolation_level, 0 | 1) {
-        return request.answer(&request_error_response(&fetch, request.version()));
+        return request.respond(&request_error_response(&fetch, request.version()));
     }
     let naming = if request.version() >= WITH_TOPIC_IDS { Naming::Ids } else { Naming::Names };
     let (requested, removed) = requested_partitions(&fetch);
@@ -122,7 +124,7 @@ pub(super) async fn serve(
                 SessionError::InvalidEpoch => ErrorCode::INVALID_FETCH_SESSION_EPOCH,
                 SessionError::Naming => ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR,
             };
-            return request.answer(&FetchResponse::default().with_error_code(code.0));
+            return request.respond(&FetchResponse::default().with_error_code(code.0));
         }
     };
     // Permissions are checked for the whole session: it may be older than the permission, or have

@@ -9,5 +9,5 @@ use crate::proxy::response::CloseReason;
 /// coordinates no group.
 pub(super) fn serve(request: &Request) -> Result<Action, CloseReason> {
     let _checked: ListGroupsRequest = request.decode()?;
-    request.answer(&ListGroupsResponse::default())
+    request.respond(&ListGroupsResponse::default())
 }

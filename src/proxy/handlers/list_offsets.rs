@@ -41,7 +41,7 @@ pub(super) async fn guard(
     let named: Vec<_> =
         requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
     let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
-        return Ok(request.relay());
+        return Ok(request.forward_unread());
     };
     let refuse = |(topic, permit): (&ListOffsetsTopic, TopicPermissions)| {
         let code = not_leader_error(permit, Operation::Describe);
@@ -51,7 +51,7 @@ pub(super) async fn guard(
             .with_partitions(rows.collect())
     };
     let topics = requested.topics.iter().zip(permits).map(refuse).collect();
-    request.answer(&ListOffsetsResponse::default().with_topics(topics))
+    request.respond(&ListOffsetsResponse::default().with_topics(topics))
 }
 
 pub(super) async fn serve(
@@ -63,12 +63,12 @@ pub(super) async fn serve(
     let named = requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
     let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
     if !matches!(requested.isolation_level, 0 | 1) {
-        return request.answer(&request_error_response(&requested));
+        return request.respond(&request_error_response(&requested));
     }
     let proxy = Arc::clone(&request.proxy);
     let version = request.version();
     let with_epochs = version >= WITH_LEADER_EPOCHS;
-    Ok(request.answer_later(async move {
+    Ok(request.respond_later(async move {
         let topics = join_all(
             requested
                 .topics

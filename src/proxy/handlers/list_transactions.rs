@@ -9,5 +9,5 @@ use crate::proxy::response::CloseReason;
 /// coordinates no transaction.
 pub(super) fn serve(request: &Request) -> Result<Action, CloseReason> {
     let _checked: ListTransactionsRequest = request.decode()?;
-    request.answer(&ListTransactionsResponse::default())
+    request.respond(&ListTransactionsResponse::default())
 }

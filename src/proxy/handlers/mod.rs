@@ -79,7 +79,7 @@ pub(crate) async fn dispatch(
         broker.ensure_accepted().await?;
     }
     match (handling, named) {
-        (Handling::Forward, _) => Ok(request.relay()),
+        (Handling::Forward, _) => Ok(request.forward_unread()),
         (Handling::Reject, _) => {
             Err(CloseReason::Client(format!("{} is not supported here", api.name)))
         }

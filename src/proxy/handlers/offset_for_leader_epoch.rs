@@ -29,7 +29,7 @@ pub(super) async fn guard(
     let named: Vec<_> =
         requested.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str())).collect();
     let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
-        return Ok(request.relay());
+        return Ok(request.forward_unread());
     };
     let refuse = |(topic, permit): (&OffsetForLeaderTopic, TopicPermissions)| {
         let code = not_leader_error(permit, Operation::Describe);
@@ -39,7 +39,7 @@ pub(super) async fn guard(
             .with_partitions(rows.collect())
     };
     let topics = requested.topics.iter().zip(permits).map(refuse).collect();
-    request.answer(&OffsetForLeaderEpochResponse::default().with_topics(topics))
+    request.respond(&OffsetForLeaderEpochResponse::default().with_topics(topics))
 }
 
 /// Returns the high watermark as the end of every epoch: a diskless log is never truncated, so that
@@ -53,7 +53,7 @@ pub(super) async fn serve(
     let named = requested.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str()));
     let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
-    Ok(request.answer_later(async move {
+    Ok(request.respond_later(async move {
         let mut topics = Vec::with_capacity(requested.topics.len());
         for (topic, permit) in requested.topics.into_iter().zip(permits) {
             let indexes = topic.partitions.iter().map(|p| p.partition);

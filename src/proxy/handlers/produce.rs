@@ -57,7 +57,7 @@ pub(super) async fn guard(
             frames: request.frames(),
             response: ResponseHandling::NotExpected,
         }),
-        (RequestTopics::ClassicOnly, _) if request.version() < 10 => Ok(request.relay()),
+        (RequestTopics::ClassicOnly, _) if request.version() < 10 => Ok(request.forward_unread()),
         (RequestTopics::ClassicOnly, _) => {
             let to = request.router();
             Ok(request.forward::<ProduceRequest, _>(move |_, mut response| async move {
@@ -72,7 +72,7 @@ pub(super) async fn guard(
             let permits = broker.topic_permissions(&named).await?;
             let code =
                 |permit: &TopicPermissions| not_leader_error(*permit, Operation::Write).into();
-            request.answer(&error_response(&produce, permits.iter().map(code)))
+            request.respond(&error_response(&produce, permits.iter().map(code)))
         }
     }
 }
@@ -118,7 +118,7 @@ pub(super) async fn serve(
     match (produce_validation::check_request_batches(&produce, request.version()), produce.acks) {
         (Some(_), 0) => return Err(CloseReason::UnacknowledgedFailure),
         (Some(error), _) => {
-            return request.answer(&error_response(&produce, std::iter::repeat(error)));
+            return request.respond(&error_response(&produce, std::iter::repeat(error)));
         }
         (None, _) => {}
     }

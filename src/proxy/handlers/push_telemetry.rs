@@ -46,7 +46,7 @@ fn subscriptions(request: &Request, telemetry: &ClientTelemetry) -> Result<Actio
         .with_telemetry_max_bytes(i32::try_from(PUSH_BYTES_MAX).unwrap_or(i32::MAX))
         .with_delta_temporality(true)
         .with_requested_metrics(REQUESTED_METRICS.map(StrBytes::from_static_str).to_vec());
-    request.answer(&response)
+    request.respond(&response)
 }
 
 /// Returns an instance id that no connected client has.
@@ -79,5 +79,5 @@ fn push(request: &Request, telemetry: &ClientTelemetry) -> Result<Action, CloseR
     if pushed.terminating {
         telemetry.remove(instance);
     }
-    request.answer(&PushTelemetryResponse::default().with_error_code(code.0))
+    request.respond(&PushTelemetryResponse::default().with_error_code(code.0))
 }

@@ -21,11 +21,11 @@ pub(super) async fn guard(
     let topics = requested.subscribed_topic_names.unwrap_or_default();
     let named: Vec<_> = topics.iter().map(|name| (TopicId::ZERO, name.as_str())).collect();
     let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
-        return Ok(request.relay());
+        return Ok(request.forward_unread());
     };
     if permits.iter().any(|permit| permit.check(Operation::Describe).is_err()) {
         // The broker rejects the request for the same reason.
-        return Ok(request.relay());
+        return Ok(request.forward_unread());
     }
     let is_classic = |name: &&str| {
         request.proxy.topics.registry.by_name(name).is_some_and(|topic| !topic.is_diskless())
@@ -34,7 +34,7 @@ pub(super) async fn guard(
     let names: Vec<&str> = names.collect();
     let message =
         format!("diskless topics do not support share groups; subscribed: {}", names.join(", "));
-    request.answer(
+    request.respond(
         &ShareGroupHeartbeatResponse::default()
             .with_error_code(ErrorCode::INVALID_REQUEST.0)
             .with_error_message(Some(StrBytes::from_string(message))),

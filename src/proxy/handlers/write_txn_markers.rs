@@ -42,5 +42,5 @@ pub(super) async fn serve(
         }
         response.markers.push(result);
     }
-    request.answer(&response)
+    request.respond(&response)
 }
