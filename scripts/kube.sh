@@ -79,7 +79,7 @@ status:
   capacity: {cpu: "16", memory: 64Gi, pods: "110"}
 YAML
 done
-# Nobody looks after the life of nodes here.
+# Nothing manages the life of nodes here.
 untainted() {
   kubectl taint nodes --all node.kubernetes.io/not-ready- || true
   [ "$(kubectl get nodes -o jsonpath='{range .items[*]}{.metadata.name}:{.spec.taints}{"\n"}{end}')" = "$(printf 'node-%s:\n' a b c)" ]
@@ -169,7 +169,7 @@ gone() {
   [ "$(kubectl get clusterroles,clusterrolebindings -o name | grep -c odradek)" = 0 ] || return 1
   [ "$(kubectl get configmaps -n "$namespace" -o name | grep -vc kube-root-ca)" = 0 ]
 }
-# Nobody ends these processes, so that each pod lasts for its whole grace period.
+# Nothing ends these processes, so that each pod lasts for its whole grace period.
 until_ok "nothing is left" 180 gone
 kubectl apply --namespace "$namespace" -f deploy/manifests/odradek.yaml --dry-run=server >"$work/manifests.log" 2>&1 || die "the manifests are refused: $(cat "$work/manifests.log")"
 ! grep -qi warning "$work/manifests.log" || die "the manifests are warned of: $(cat "$work/manifests.log")"

@@ -1,10 +1,12 @@
-//! The house rules that no compiler checks: who may import whom, how long a file may be, and
-//! what must not be committed.
+//! The house rules that no compiler checks: the order of layers, the length of files, the words of
+//! texts, and what must not be committed.
 
 #[path = "tidy/cycles.rs"]
 mod cycles;
 #[path = "tidy/modules.rs"]
 mod modules;
+#[path = "tidy/words.rs"]
+mod words;
 
 use std::fmt::Write as _;
 use std::fs;

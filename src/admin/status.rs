@@ -111,7 +111,7 @@ pub struct StageLatency {
 pub struct BackendStatus {
     /// The URL, without secrets.
     pub url: String,
-    /// Whether the metadata is lost.
+    /// True if the metadata is lost.
     pub metadata_lost: bool,
     /// Seconds since the last successful call.
     pub last_success_age_seconds: Option<f64>,

@@ -18,11 +18,11 @@ use crate::topic_rules::TopicPattern;
 pub(super) struct Format {
     /// The name, as `format` in the model and in messages.
     pub(super) name: &'static str,
-    /// What a message says is expected, unless the key has a range.
+    /// Expected value in messages, unless the key has a range.
     pub(super) expected: &'static str,
     /// An approximation of the format in the JSON schemas.
     pub(super) pattern: Option<&'static str>,
-    /// Whether a number without quotes is valid too.
+    /// True if a number without quotes is valid too.
     pub(super) is_number_valid: bool,
     /// Converts a text to the value that serde reads.
     ///

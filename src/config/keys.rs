@@ -13,7 +13,7 @@ use super::model::Settings;
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     pub(super) name: String,
-    /// What the key does.
+    /// Description of the key.
     pub(super) doc: String,
     /// The default as Markdown; `None` if there is none.
     pub(super) default: Option<String>,

@@ -51,7 +51,7 @@ pub struct Settings {
     #[schemars(extend("format" = "name", "x-default" = "`HOSTNAME`, else the host's name, else `odradek-0`"))]
     pub replica: String,
 
-    /// Whether this replica hosts diskless nodes and writes objects. With `false` it is a sidecar:
+    /// Makes this replica host diskless nodes and write objects. With `false` it is a sidecar:
     /// it forwards classic traffic and names the zone's diskless nodes as leaders, so any number of
     /// sidecars cost no PUTs. A sidecar needs the `coordinator` and the `diskless.topics` of the
     /// other replicas; it ignores `store`, `flush` and `listeners.nodePorts`.
@@ -108,7 +108,7 @@ pub struct KafkaSettings {
     pub sasl: Option<SaslSettings>,
 }
 
-/// How Odradek's own connections to the brokers authenticate; without this section they do not.
+/// Authentication of Odradek's own connections to the brokers; without this section they do not.
 /// Clients authenticate themselves, with any mechanism that the broker's listener offers.
 #[derive(Clone, Debug, PartialEq, Eq, SmartDefault, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
@@ -171,17 +171,17 @@ pub struct ListenerSettings {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ClientSettings {
-    /// How to recognise the clients of some zones.
+    /// Rules that assign clients to zones.
     pub zones: Vec<ClientZoneSettings>,
 
-    /// How often clients that support it (KIP-714) are asked to push their own metrics to this
+    /// Interval at which clients that support it (KIP-714) push their own metrics to this
     /// replica. It exports series by client (`odradek_client_*`) for tiny batches and for clients
     /// of other zones. Without this key, such requests are forwarded to the brokers.
     #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1h"))]
     pub telemetry: Option<Interval>,
 }
 
-/// How to recognise the clients of one zone. At least one of `port` and `cidrs` is required.
+/// Rule that assigns clients to one zone. At least one of `port` and `cidrs` is required.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ClientZoneSettings {
@@ -250,7 +250,7 @@ pub struct S3Settings {
     #[schemars(extend("format" = "name", "x-default" = "`AWS_REGION`, else `AWS_DEFAULT_REGION`, else `us-east-1`"))]
     pub region: String,
 
-    /// Whether the bucket is part of the path (MinIO, Ceph) or of the host name (AWS).
+    /// Makes the bucket a part of the path (MinIO, Ceph) or of the host name (AWS).
     #[schemars(extend("x-default" = "`true` with an `endpoint`, else `false`"))]
     pub path_style: Option<bool>,
 
@@ -360,7 +360,7 @@ pub struct AdminSettings {
     pub bind: SocketAddr,
 }
 
-/// What is logged to standard error, and where traces are sent.
+/// Logs on standard error, and the destination of traces.
 #[derive(Clone, Debug, PartialEq, Eq, SmartDefault, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct LogSettings {
@@ -368,7 +368,7 @@ pub struct LogSettings {
     /// precedence.
     pub format: Format,
 
-    /// What is logged: a level such as `info` or `debug`, or levels by module, such as
+    /// Log level: a level such as `info` or `debug`, or levels by module, such as
     /// `info,odradek::proxy=debug`. The variable `ODRADEK_LOG` takes precedence. `PUT /log` at the
     /// admin port changes the level while the replica runs.
     #[default = "info"]
@@ -385,11 +385,11 @@ pub struct LogSettings {
     pub traces: Option<String>,
 }
 
-/// What `/metrics` exports.
+/// Metrics exported at `/metrics`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct MetricsSettings {
-    /// Whether series by topic (`odradek_topic_*`) are exported, for the 200 busiest topics. The
+    /// Exports series by topic (`odradek_topic_*`), for the 200 busiest topics. The
     /// console shows all topics in any case.
     pub per_topic: bool,
 }

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Problem {
     /// The path of the key, such as `diskless.topics[1].match`; empty for the whole file.
     pub path: String,
-    /// What is wrong, with the value and the valid values.
+    /// The mistake, with the value and the valid values.
     pub message: String,
 }
 

@@ -54,11 +54,11 @@ pub struct Pricing {
     #[schemars(range(min = 1, max = 9))]
     pub replication_factor: u32,
 
-    /// Whether replication between zones is charged. With Amazon MSK, for example, it is not.
+    /// True if replication between zones is charged. With Amazon MSK, for example, it is not.
     #[default = true]
     pub replication_is_charged: bool,
 
-    /// Whether consumers of that Kafka read from replicas in their own zone (KIP-392); with
+    /// True if consumers of that Kafka read from replicas in their own zone (KIP-392); with
     /// `false`, they read from leaders in other zones.
     #[default = true]
     pub fetch_from_follower: bool,

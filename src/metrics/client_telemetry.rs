@@ -28,7 +28,7 @@ pub struct ClientSeries {
     pub record_queue_seconds: Option<f64>,
     /// Average latency of requests, in seconds.
     pub request_latency_seconds: Option<f64>,
-    /// Whether the client is known to be in another zone than this replica.
+    /// True if the client is known to be in another zone than this replica.
     pub cross_zone: bool,
 }
 

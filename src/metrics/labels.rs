@@ -34,7 +34,7 @@ label! {
     }
 }
 label! {
-    /// How a client's zone was resolved.
+    /// Method by which a client's zone was resolved.
     ZoneResolutionOutcome {
         /// By the client or by the configuration.
         resolved,
@@ -205,7 +205,7 @@ label! {
     }
 }
 label! {
-    /// Where a block of an object was found.
+    /// Location in which a block of an object was found.
     CacheOutcome {
         /// In an object that this replica wrote.
         own,
@@ -218,7 +218,7 @@ label! {
     }
 }
 label! {
-    /// How a wait for more records ended.
+    /// Outcome of a wait for more records.
     WakeupOutcome {
         /// Records were committed.
         notified,

@@ -9,7 +9,7 @@ use kafka_protocol::messages::{ApiKey, ApiVersionsResponse};
 
 use super::differences::DIFFERENCES;
 
-/// What happens to a request.
+/// Handling of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handling {
     /// Forwarded undecoded, and so is the response.
@@ -37,9 +37,9 @@ pub struct Api {
     pub max: i16,
     /// The highest supported version; clients may send it although it is not advertised.
     pub accepted: i16,
-    /// What happens on classic endpoints and on the bootstrap port.
+    /// Handling on classic endpoints and on the bootstrap port.
     pub classic: Handling,
-    /// What happens on diskless nodes.
+    /// Handling on diskless nodes.
     pub node: Handling,
     /// Remarks for readers of the table.
     pub note: &'static str,

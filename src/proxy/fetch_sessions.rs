@@ -27,7 +27,7 @@ pub struct SessionPartition {
     pub partition: i32,
 }
 
-/// How a request names topics. It cannot change within a session.
+/// Form in which a request names topics. It cannot change within a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
     /// Before Fetch 13.
@@ -36,7 +36,7 @@ pub enum Naming {
     Ids,
 }
 
-/// What the client last requested of a partition.
+/// The client's last request of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FetchPosition {
     /// The first offset to fetch.
@@ -47,7 +47,7 @@ pub struct FetchPosition {
     pub current_leader_epoch: i32,
 }
 
-/// What was last reported to the client of a partition.
+/// State of a partition that was last reported to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReportedState {
     /// The error code.
@@ -67,7 +67,7 @@ struct FetchSession {
     partitions: Vec<(SessionPartition, FetchPosition, Option<ReportedState>)>,
 }
 
-/// Why a session cannot continue. The client then opens a new one.
+/// Reason that a session cannot continue. The client then opens a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionError {
     /// The session does not exist: it was evicted, or it belongs to another replica.
@@ -83,9 +83,9 @@ pub enum SessionError {
 pub struct SessionPlan {
     /// The session id of the response; 0 without a session.
     pub session_id: i32,
-    /// What to fetch, in this order.
+    /// Partitions to fetch, in this order.
     pub partitions: Vec<(SessionPartition, FetchPosition)>,
-    /// Whether the response omits unchanged partitions.
+    /// True if the response omits unchanged partitions.
     pub incremental: bool,
 }
 

@@ -62,7 +62,7 @@ impl OwnedRequestHeader {
     }
 }
 
-/// What happens to the broker's response.
+/// Handling of the broker's response.
 pub(crate) enum ResponseHandling {
     /// The broker sends none.
     NotExpected,
@@ -72,7 +72,7 @@ pub(crate) enum ResponseHandling {
     Edit(ResponseEdit),
 }
 
-/// What happens to a request.
+/// Handling of a request.
 pub(crate) enum Action {
     /// These frames are sent to the broker.
     Forward { frames: Vec<Bytes>, response: ResponseHandling },

@@ -8,7 +8,7 @@ use kafka_protocol::protocol::{Encodable, HeaderVersion};
 use crate::engine::memory::MemoryPermit;
 use crate::wire::frame;
 
-/// Why a connection is closed. Like a broker, the proxy closes without a response.
+/// Reason that a connection is closed. Like a broker, the proxy closes without a response.
 #[derive(Debug, thiserror::Error)]
 pub enum CloseReason {
     /// The client sent a request that no broker would respond to.

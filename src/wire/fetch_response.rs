@@ -26,7 +26,7 @@ pub struct ResponsePartition {
     pub log_start_offset: i64,
     /// The replica that the consumer should read from (KIP-392); −1 for none.
     pub preferred_read_replica: i32,
-    /// Whether the list of aborted transactions is empty rather than null.
+    /// True if the list of aborted transactions is empty rather than null.
     pub lists_aborted: bool,
     /// Whole batches, written one after the other. No records are written as length 0, never as
     /// null.
@@ -60,7 +60,7 @@ pub struct ResponseBody {
 pub struct FrameSlice {
     /// The bytes.
     pub bytes: Bytes,
-    /// Whether it is one of [`ResponsePartition::records`]. All of those are present, in the order
+    /// True if it is one of [`ResponsePartition::records`]. All of those are present, in the order
     /// of the partitions.
     pub is_records: bool,
 }

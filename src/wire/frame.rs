@@ -7,7 +7,7 @@ const READ_BYTES: usize = 64 << 10;
 /// The length of the prefix that announces a frame's length.
 pub const PREFIX_BYTES: usize = 4;
 
-/// Why a frame cannot be written: its length does not fit the prefix, an `i32`.
+/// Reason that a frame cannot be written: its length does not fit the prefix, an `i32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("frame of {0} bytes is too long: expected at most {max}", max = i32::MAX)]
 pub struct FrameTooLong(pub usize);
@@ -49,7 +49,7 @@ pub struct FrameReader {
     frame_bytes_max: usize,
 }
 
-/// Why a stream cannot be cut into further frames. The connection has to close.
+/// Reason that a stream cannot be cut into further frames. The connection has to close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// A TLS handshake.

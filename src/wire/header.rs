@@ -31,7 +31,7 @@ pub struct ResponseHeader {
     pub bytes: usize,
 }
 
-/// Why a header cannot be parsed. A broker closes the connection for each of these errors.
+/// Reason that a header cannot be parsed. A broker closes the connection for each of these errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// The frame ends within the header.

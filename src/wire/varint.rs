@@ -54,7 +54,7 @@ pub fn zigzag_32(pattern: u64) -> i32 {
     zigzag(pattern & u64::from(u32::MAX)) as i32
 }
 
-/// Why a varint cannot be taken off a slice.
+/// Reason that a varint cannot be decoded from a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VarintError {
     /// The slice ends within the varint.

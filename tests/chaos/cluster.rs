@@ -117,7 +117,7 @@ impl Cluster {
         fs::write(self.dir.join("clock"), format!("{by}\n")).expect("the directory is writable");
     }
 
-    /// How often a replica has become ready.
+    /// Number of times that a replica has become ready.
     pub(crate) fn times_ready(&self, name: &str) -> usize {
         let log = fs::read_to_string(self.dir.join(format!("{name}.log"))).unwrap_or_default();
         log.lines().filter(|line| line.contains(" ready ")).count()

@@ -92,7 +92,7 @@ fn parse(line: &str) -> Option<Line> {
     }
 }
 
-/// Whether the high watermark that a reader sees may decrease.
+/// True if the high watermark that a reader sees may decrease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Watermarks {
     NeverGoBack,

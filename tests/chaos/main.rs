@@ -26,7 +26,7 @@ use testbed::{cache, repository, target_tmp};
 /// The faults of the short round, which `make test` runs.
 const SHORT: [&str; 3] = ["kill-replica", "cut-redis", "fail-redis-over"];
 const PARTITIONS: &str = "6";
-/// How long clients may take to make progress after a fault has ended.
+/// Time in which clients have to make progress after a fault has ended.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
 /// Progress of a client: this many more acks or polls.
 const PROGRESS: usize = 50;

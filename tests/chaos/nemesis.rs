@@ -18,7 +18,7 @@ pub(crate) enum Nemesis {
     Freeze(&'static str),
     Cut(&'static str, Vec<&'static str>, Direction),
     Lossy(&'static str, u32),
-    /// What a replica sends is throttled to this many kilobits per second.
+    /// Throttles a replica's outgoing traffic to this many kilobits per second.
     SlowLink(&'static str, u32),
     SlowStore,
     /// The wall clock of one replica jumps by this many seconds, and back.

@@ -1,4 +1,4 @@
-//! What a task needs before it can run.
+//! Builds and installs what a task needs before it can run.
 
 use std::fs;
 use std::path::PathBuf;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::proxy::error_code::ErrorCode;
 
-/// How long a decision of a broker is used, counted from the request. A revoked permission takes
+/// Time for which a decision of a broker is used, counted from the request. A revoked permission takes
 /// effect on live connections within this time.
 pub(crate) const DECISION_TTL: Duration = Duration::from_secs(30);
 /// The age at which decisions in use are requested again while they are still valid, so that no
@@ -58,7 +58,7 @@ impl Operations {
     }
 }
 
-/// What a client may do with one topic of a request.
+/// Operations that a client may perform on one topic of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TopicPermissions(Result<Operations, ErrorCode>);
 
@@ -90,7 +90,7 @@ struct CachedDecision {
     operations: Operations,
     /// When the broker was asked. The decision is at least as recent.
     requested_at: Instant,
-    /// Whether the decision was used.
+    /// True if the decision was used.
     used: bool,
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct BrokerLink {
     connection: ConnectionId,
     responses: ResponseQueue,
     broker: Option<BrokerWriteHalf>,
-    /// Whether the client sent SASL requests. A new connection would not be authenticated as the
+    /// True if the client sent SASL requests. A new connection would not be authenticated as the
     /// client, and the proxy could not authenticate it. Shared with the write loop.
     authenticated: Arc<AtomicBool>,
 }

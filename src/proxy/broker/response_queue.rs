@@ -18,7 +18,7 @@ const PENDING_MAX: usize = 64;
 /// A response that the proxy computes; `None` if the client expects none.
 pub(crate) type LocalResponse = BoxFuture<'static, Result<Option<ResponseFrame>, CloseReason>>;
 
-/// What the write loop does next.
+/// Next step of the write loop.
 pub(crate) enum PendingResponse {
     /// Reads responses of the broker from this connection from here on.
     BrokerConnected(BrokerReadHalf),

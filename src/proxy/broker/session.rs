@@ -1,4 +1,4 @@
-//! What a client may do, according to the broker to which it is connected.
+//! Permissions of a client, according to the broker to which it is connected.
 
 use std::sync::Arc;
 

@@ -32,7 +32,7 @@ const UNACCOUNTED_BYTES: usize = 64 << 10;
 /// a client that announces much and sends little would keep others from producing.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How the read loop ended.
+/// Reason that the read loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadEnd {
     /// The client closed the connection, or it broke.

@@ -23,7 +23,7 @@ pub(super) struct WriteLoop {
     outbound: OutboundBuffer,
     responses: mpsc::Receiver<PendingResponse>,
     broker: Option<BrokerReader>,
-    /// Whether the client sent SASL requests to the broker.
+    /// True if the client sent SASL requests to the broker.
     authenticated: Arc<AtomicBool>,
 }
 

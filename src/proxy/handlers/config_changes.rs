@@ -35,7 +35,7 @@ impl Change<'_> {
     }
 }
 
-/// Why a topic is left unchanged: a code and a message, of the proxy or of the broker.
+/// Reason that a topic is left unchanged: a code and a message, of the proxy or of the broker.
 type ConfigError = (ErrorCode, Option<StrBytes>);
 
 fn config_error(code: ErrorCode, message: String) -> ConfigError {

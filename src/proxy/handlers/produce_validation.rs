@@ -17,7 +17,7 @@ use crate::wire::record_batch::{
 };
 use crate::wire::records::{InvalidRecords, RecordsError};
 
-/// Why the records of a partition are rejected.
+/// Reason that the records of a partition are rejected.
 #[derive(Clone, Debug)]
 pub(super) struct ProduceError {
     pub(super) code: ErrorCode,

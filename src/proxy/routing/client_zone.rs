@@ -53,7 +53,7 @@ impl ZoneNetworks {
     }
 }
 
-/// Where a connection comes from.
+/// Origin of a connection.
 #[derive(Clone, Debug)]
 pub struct ClientOrigin {
     /// The address of the client.

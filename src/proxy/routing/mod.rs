@@ -1,4 +1,4 @@
-//! Where clients are sent: the diskless nodes of all zones, and the way to brokers.
+//! Routing of clients: the diskless nodes of all zones, and the way to brokers.
 
 pub mod client_zone;
 pub mod node_ids;

@@ -1,4 +1,4 @@
-//! What is known of classic topics to which records are forwarded.
+//! Cached state of classic topics to which records are forwarded.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use crate::log::ids::TopicId;
 
-/// How long the coordinator's response that an empty topic is classic is used, counted from the
+/// Time for which the coordinator's response that an empty topic is classic is used, counted from the
 /// request.
 pub(super) const CONFIRMATION_TTL: Duration = Duration::from_secs(3);
 
-/// Why records may be forwarded to a classic topic.
+/// Reason that records may be forwarded to a classic topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClassicStatus {
     /// The topic has, or had, records. It stays classic forever.

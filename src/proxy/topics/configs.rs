@@ -9,7 +9,7 @@ use super::registry::TopicRegistry;
 use super::topic::{Topic, TopicConfig};
 use crate::proxy::upstream::cluster::KafkaCluster;
 
-/// How often a broker is asked that does not show a topic or a change yet.
+/// Maximum number of queries to a broker that does not show a topic or a change yet.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 

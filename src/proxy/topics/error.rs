@@ -1,4 +1,4 @@
-//! Why a topic cannot become diskless.
+//! Reasons that a topic cannot become diskless.
 
 use crate::coordinator::CoordinatorError;
 use crate::proxy::upstream::error::UpstreamError;

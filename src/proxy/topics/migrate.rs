@@ -32,7 +32,7 @@ const SINGLE_REPLICA_DELAY: Duration = Duration::from_millis(500);
 /// After this time the replica that began a migration is assumed to have failed.
 const ABANDONED_AFTER: Duration = Duration::from_secs(20);
 
-/// What [`TopicMigrator::make_diskless`] does.
+/// Action of [`TopicMigrator::make_diskless`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MigrationMode {
     /// Only checks that it would succeed (`validateOnly`).

@@ -18,7 +18,7 @@ use crate::proxy::upstream::error::UpstreamError;
 const RESOURCE_TOPIC: i8 = 2;
 /// The timestamp that stands for the log end offset.
 const LATEST: i64 = -1;
-/// How often a topic is asked about that has no leaders yet, because it is seconds old.
+/// Maximum number of queries for a topic that has no leaders yet because it was just created.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
 

@@ -51,7 +51,7 @@ pub fn id_of(topic: &MetadataResponseTopic) -> TopicId {
 pub struct TopicConfig {
     /// `max.message.bytes`: the largest batch.
     pub max_message_bytes: usize,
-    /// Whether `message.timestamp.type` is `LogAppendTime`.
+    /// True if `message.timestamp.type` is `LogAppendTime`.
     pub log_append_time: bool,
     /// `message.timestamp.before.max.ms`: how far a record's timestamp may be in the past.
     before_max_ms: i64,
@@ -63,7 +63,7 @@ pub struct TopicConfig {
     gzip_level: Option<u32>,
     /// `compression.zstd.level`.
     zstd_level: i32,
-    /// Whether `cleanup.policy` contains `compact`.
+    /// True if `cleanup.policy` contains `compact`.
     pub compacted: bool,
 }
 

@@ -14,9 +14,9 @@ use super::error::{SaslError, UpstreamError};
 use super::sasl::SaslCredentials;
 use crate::wire::frame::FrameReader;
 
-/// How long a broker may take to respond.
+/// Time in which a broker has to respond.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a broker may take to accept a connection.
+/// Time in which a broker has to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RESPONSE_BYTES_MAX: usize = 256 << 20;
 

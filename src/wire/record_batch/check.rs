@@ -22,7 +22,7 @@ pub struct ProduceLimits {
 /// A batch that may be appended.
 #[derive(Clone, Debug)]
 pub struct ProduceBatch {
-    /// What the header of the batch states.
+    /// Metadata that the header of the batch states.
     pub metadata: BatchMetadata,
     /// The attributes. The caller handles transactional batches and append times.
     pub attributes: Attributes,

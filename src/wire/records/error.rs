@@ -58,6 +58,6 @@ pub enum InvalidRecord {
 pub struct InvalidRecords {
     /// The first [`INVALID_RECORDS_MAX`]: their index in the batch, and the reason.
     pub rows: Vec<(i32, InvalidRecord)>,
-    /// Whether any reason is a timestamp.
+    /// Returns whether any reason is a timestamp.
     pub timestamps: bool,
 }

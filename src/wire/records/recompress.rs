@@ -23,7 +23,7 @@ pub(super) struct Recompressor {
     length: Vec<u8>,
     base_timestamp: Option<i64>,
     count: i32,
-    /// Whether there was a timestamp that a new batch cannot hold.
+    /// True if there was a timestamp that a new batch cannot hold.
     pub(super) is_negative: bool,
 }
 

@@ -24,7 +24,7 @@ pub struct RecordRules {
     pub before_max_ms: i64,
     /// `message.timestamp.after.max.ms`.
     pub after_max_ms: i64,
-    /// Whether every record must have a key, as on a compacted topic.
+    /// True if every record must have a key, as on a compacted topic.
     pub keys_required: bool,
     /// `max.message.bytes`, checked again for a recompressed batch.
     pub batch_bytes_max: usize,

@@ -32,7 +32,7 @@ done
 for acks in 1 0; do
   for kind in $kinds; do
     numbered 1 5 "$kind acks=$acks" | kc -P -t "$(name $kind)" -p 0 -K: -X acks=$acks
-    # acks=0 is answered by nobody: the end offset tells when it has arrived.
+    # acks=0 gets no response: the end offset tells when it has arrived.
     want=$((acks ? 105 : 110))
     for _ in $(seq 50); do end=$(end_of "$(name $kind)" 0); [ "$end" -ge $want ] && break; sleep 0.1; done
     echo "produce acks=$acks $kind p0 end $end"

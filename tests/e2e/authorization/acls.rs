@@ -140,7 +140,7 @@ fn idempotent_producer_needs_only_write() {
     assert_eq!(fetched(&denied).error_code, 29, "Write does not imply Read");
 }
 
-/// What a diskless node says of itself, a broker would say of itself, to the same people.
+/// Checks that a diskless node requires the same permissions to describe itself as a broker.
 #[test]
 fn node_describes_itself_to_the_same_users_as_a_broker() {
     let topic = Topic::diskless("itself");

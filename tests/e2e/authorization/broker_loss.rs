@@ -15,7 +15,7 @@ use testbed::process::wait_until;
 use testbed::replica::{Backends, Replica};
 
 const AT: Target<'_> = Target { name: "diskless-lost", id: Uuid::nil(), partition: 0 };
-/// How long permissions are cached.
+/// Time for which permissions are cached.
 const VALID: Duration = Duration::from_secs(30);
 const FLUSH: &str = "flush: {interval: 20ms}\n";
 

@@ -13,7 +13,7 @@ use odradek::wire::header::ResponseHeader;
 /// The maximum wait for a response.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What arrives from a peer.
+/// Input from a peer.
 #[derive(Debug)]
 pub(crate) enum Received {
     /// A frame without its length prefix.

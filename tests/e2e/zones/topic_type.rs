@@ -26,7 +26,7 @@ const SLOTS: [(&str, &str); 4] = [(A, "a-0"), (A, "a-1"), (B, "b-0"), (B, "b-1")
 const RESTARTS: usize = 4;
 const WRITERS: usize = 2;
 
-/// How the topic is created.
+/// Method by which the topic is created.
 #[derive(Clone, Copy, Debug)]
 enum Creation {
     /// At a broker, so that the replica that observes it first decides; some replicas list it.

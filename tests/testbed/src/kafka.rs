@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::process::{Process, run};
 use crate::script;
 
-/// What a cluster is started with.
+/// Settings with which a cluster is started.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KafkaConfig<'a> {
     pub brokers: usize,

@@ -64,7 +64,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Whether it is still running.
+    /// Returns whether it is still running.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }

@@ -14,11 +14,11 @@ use crate::{Testbed, program};
 /// Topics with this prefix are diskless on every replica that a test starts.
 pub const DISKLESS_PREFIX: &str = "diskless-";
 
-/// How many consecutive ports a replica takes: bootstrap, admin, up to seven diskless nodes, up to
+/// Number of consecutive ports that a replica uses: bootstrap, admin, up to seven diskless nodes, up to
 /// ten brokers, and one for its peers.
 pub const PORTS: u16 = 21;
 
-/// Where a replica keeps its data.
+/// Storage of a replica's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backends {
     /// The coordinator in the process and objects in a directory, as in the quick start.
@@ -42,13 +42,13 @@ pub struct InZone<'a> {
     pub zone: &'a str,
     /// The replica's name within the cluster, by which nodes are assigned.
     pub replica: &'a str,
-    /// How many diskless nodes it asks for, up to 7.
+    /// Number of diskless nodes that it requests, up to 7.
     pub nodes: u16,
     /// Topics that its configuration lists besides those of [`DISKLESS_PREFIX`].
     pub topics: &'a [&'a str],
 }
 
-/// What a replica is started with.
+/// Settings with which a replica is started.
 #[derive(Debug, Clone)]
 pub struct ReplicaConfig {
     /// The executable.
@@ -131,7 +131,7 @@ impl Replica {
         Self { config, port, process }
     }
 
-    /// Where clients start, as `host:port`.
+    /// Bootstrap address, as `host:port`.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -161,7 +161,7 @@ impl Replica {
         &self.config.dir
     }
 
-    /// What it has logged so far.
+    /// Returns its log so far.
     pub fn log(&self) -> String {
         self.process.log()
     }

@@ -52,7 +52,7 @@ impl ThreeZones {
         zones
     }
 
-    /// Whether the replica of a zone is running.
+    /// Returns whether the replica of a zone is running.
     pub fn is_running(&self, zone: &str) -> bool {
         self.replicas.contains_key(zone)
     }
@@ -89,7 +89,7 @@ impl ThreeZones {
         self.replicas.remove(zone);
     }
 
-    /// Where clients start, as `host:port` of each zone.
+    /// Bootstrap addresses, as `host:port` of each zone.
     pub fn bootstrap(&self) -> String {
         let port = |zone| self.first_port + PORTS * zone;
         let all: Vec<_> =
@@ -134,12 +134,12 @@ impl ThreeZones {
 }
 
 impl Clients {
-    /// What they have printed so far.
+    /// Returns their output so far.
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// Whether they are running.
+    /// Returns whether they are running.
     pub fn is_alive(&mut self) -> bool {
         self.process.is_alive()
     }
@@ -174,7 +174,7 @@ impl Clients {
     }
 }
 
-/// How many records were acknowledged, and how many received.
+/// Returns the numbers of acknowledged and of received records.
 fn progress(status: &Path) -> [u64; 2] {
     let text = fs::read_to_string(status).unwrap_or_default();
     let mut counts = text.split_whitespace().map(|count| count.parse().unwrap_or(0));

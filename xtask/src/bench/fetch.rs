@@ -1,4 +1,4 @@
-//! What reading a diskless topic costs and how late its readers are, on a store of known latency, and
+//! Measures the cost of reading a diskless topic and the delay of its readers, on a store of known latency, and
 //! a classic topic and a stock broker beside it, all in one run: two replicas in each of two zones on
 //! Redis and slow-s3, one Kafka broker, stock clients with default settings, 1 KiB records.
 //!
@@ -35,7 +35,7 @@ const ALL: [&str; 4] = ["a1", "a2", "b1", "b2"];
 struct FetchBench {
     bench: Bench,
     binary: PathBuf,
-    /// How much history is replayed.
+    /// Bytes of history that are replayed.
     mib: u64,
     kafka: Kafka,
     redis: Redis,

@@ -1,4 +1,4 @@
-//! What the benchmarks have in common: builds, backends, clients and rows.
+//! Common parts of the benchmarks: builds, backends, clients and rows.
 
 pub(crate) mod fetch;
 pub(crate) mod paths;
@@ -25,7 +25,7 @@ const FAST_GET: &str = "3/10";
 /// The state of one benchmark run.
 struct Bench {
     dir: PathBuf,
-    /// How long each row is measured.
+    /// Duration of the measurement of each row.
     seconds: u64,
     /// Rows without figures.
     failed: usize,

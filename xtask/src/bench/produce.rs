@@ -1,4 +1,4 @@
-//! What a diskless produce costs and how long its ack takes on a store of known latency, and a stock
+//! Measures the cost and the latency of diskless produce on a store of known latency, and a stock
 //! broker beside it, all in one run: a replica on Redis and slow-s3, one Kafka broker, stock producers
 //! with default settings, and records of 1 KiB that do not compress.
 //!
@@ -241,7 +241,7 @@ impl ProduceBench {
         println!("{figures}{}   {aim}", cost(&row, path));
     }
 
-    /// How full a client's pipeline is. All factors are the client's own statistics of one window:
+    /// Utilisation of a client's pipeline. All factors are the client's own statistics of one window:
     ///
     /// ```text
     /// bound = min(requests it may have in flight × bytes of a request, bytes its queue holds)

@@ -51,7 +51,7 @@ pub struct Arguments {
     /// The seed of the generator that draws the latencies.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many bytes of objects are kept, such as 512MiB; without it, all. Of the oldest objects
+    /// Bytes of objects that are kept, such as 512MiB; without it, all. Of the oldest objects
     /// beyond that only key and size are kept, and a GET of one is answered with 404.
     #[arg(long, value_parser = parse_size)]
     keep_bytes: Option<u64>,
@@ -136,7 +136,7 @@ impl SlowS3 {
         Self { address, secret_file: write_secret(dir), process: Some(process) }
     }
 
-    /// Where it listens.
+    /// Address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -13,7 +13,7 @@ const WAIT_MS: i32 = 1_500;
 /// Long enough that a slow machine does not confuse the two.
 const LONG_MS: i32 = 6_000;
 
-/// How a wait is expected to end.
+/// Expected end of a wait.
 enum End {
     /// At once.
     Now,

@@ -11,7 +11,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::{Response, StatusCode};
 use tokio::time::Sleep;
 
-/// How long the first half of a response may take to be sent before the connection is closed.
+/// Time in which the first half of a response has to be sent before the connection is closed.
 const CUT_PAUSE: Duration = Duration::from_millis(20);
 
 /// The connection is closed without a response.

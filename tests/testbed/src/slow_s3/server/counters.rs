@@ -69,7 +69,7 @@ impl Counters {
     }
 }
 
-/// Where a call is delayed.
+/// Point at which a call is delayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hang {
     Before,

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::call::{Call, Operation};
 
-/// How a call ends other than by its normal response.
+/// End of a call other than its normal response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The connection is closed at once; the call has no effect.
@@ -49,9 +49,9 @@ pub(crate) struct Rule {
     pub(crate) prefix: String,
     /// A part of the key; empty matches all.
     pub(crate) contains: String,
-    /// How many matching calls are left alone first.
+    /// Number of matching calls that are unaffected first.
     pub(crate) skip: Cell<u64>,
-    /// How many calls it still applies to; `u64::MAX` has no limit.
+    /// Number of calls to which it still applies; `u64::MAX` has no limit.
     pub(crate) left: Cell<u64>,
     pub(crate) effect: Effect,
     hits: Cell<u64>,

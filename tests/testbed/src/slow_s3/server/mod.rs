@@ -37,7 +37,7 @@ use objects::Objects;
 /// The settings of a server.
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// How many bytes of objects are kept; `None`: all.
+    /// Bytes of objects that are kept; `None`: all.
     pub(crate) keep_bytes: Option<u64>,
     latencies: [Latency; 5],
     seed: u64,
