@@ -160,7 +160,7 @@ fn the_layers_are_in_order() {
 fn imports_follow_the_layers() {
     let mut wrong = String::new();
     for file in rust_files("src") {
-        let name = file.strip_prefix("src/").expect("it lies there").with_extension("");
+        let name = file.strip_prefix("src/").expect("it is below it").with_extension("");
         let name = name.to_string_lossy().into_owned();
         if is_test_code(&name) {
             continue;
