@@ -110,7 +110,7 @@ fn walk(modules: &Modules, at: &str, path: &[String], depth: usize) -> Option<St
     }
     // Chains of re-exports are short; a bound keeps two globs from following each other.
     if depth < 8 {
-        for import in module.imports.iter().filter(|import| import.name == *next) {
+        if let Some(import) = module.imports.iter().find(|import| import.name == *next) {
             let further = import.path.iter().chain(rest).cloned().collect::<Vec<_>>();
             return resolve(modules, at, &further, depth + 1);
         }
@@ -185,7 +185,8 @@ fn bind(tree: &str, prefix: &mut Vec<String>, is_public: bool, found: &mut Vec<I
         if last == "*" || last == "self" && depth > 0 {
             path.pop();
         }
-        let name = alias.unwrap_or(if last == "*" { "*" } else { path.last().map_or("", |s| s) });
+        let own = if last == "*" { "*" } else { path.last().map_or("", |s| s) };
+        let name = alias.unwrap_or(own);
         found.push(Import { name: name.to_owned(), path, is_public });
     }
     prefix.truncate(depth);

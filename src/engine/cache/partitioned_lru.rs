@@ -117,7 +117,7 @@ impl PartitionedLru {
 
     /// Returns the size of the cached blocks, in bytes.
     pub(super) fn used_bytes(&self) -> u64 {
-        used_bytes(&*self.partitions.lock())
+        used_bytes(&self.partitions.lock())
     }
 
     /// Returns a block from the first of the given partitions that holds it, and marks it as most
@@ -145,7 +145,7 @@ impl PartitionedLru {
         let partitions = self.partitions.lock();
         let catch_up = &partitions[CachePartition::CatchUp as usize];
         let mean_bytes = catch_up.used_bytes / catch_up.blocks.len().max(1) as u64;
-        let required = used_bytes(&*partitions) + count as u64 * mean_bytes;
+        let required = used_bytes(&partitions) + count as u64 * mean_bytes;
         let Some(excess) = required.checked_sub(self.capacity_bytes) else { return true };
         let evictions = excess.div_ceil(mean_bytes.max(1)) as usize;
         // Within its share, this partition evicts blocks of partitions that are above theirs.
@@ -164,7 +164,7 @@ impl PartitionedLru {
         }
         let mut partitions = self.partitions.lock();
         partitions[partition as usize].insert(id, block);
-        while used_bytes(&*partitions) > self.capacity_bytes {
+        while used_bytes(&partitions) > self.capacity_bytes {
             // The shares add up to the capacity at most, so some partition is above its share.
             let above =
                 EVICTION_ORDER.into_iter().find(|p| partitions[*p as usize].is_above_share());
