@@ -108,7 +108,8 @@ pub struct KafkaSettings {
     pub sasl: Option<SaslSettings>,
 }
 
-/// Authentication of Odradek's own connections to the brokers; without this section they do not.
+/// Authentication of Odradek's own connections to the brokers; without this section they do not
+/// authenticate.
 /// Clients authenticate themselves, with any mechanism that the broker's listener offers.
 #[derive(Clone, Debug, PartialEq, Eq, SmartDefault, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
