@@ -79,7 +79,7 @@ impl LeaseRenewer {
         while !self.renew().await {
             delays.wait().await;
         }
-        let end = CancellationToken::new();
+        let (end, updates) = (CancellationToken::new(), self.subscribe());
         let ended = end.clone();
         let renewer = tasks::spawn("lease", async move {
             loop {
@@ -96,7 +96,7 @@ impl LeaseRenewer {
                 tracing::warn!("cannot release the lease; it expires by itself");
             }
         });
-        Lease { end, renewer }
+        Lease { end, renewer, updates }
     }
 
     async fn renew(&mut self) -> bool {
@@ -139,14 +139,24 @@ impl LeaseRenewer {
 pub(super) struct Lease {
     end: CancellationToken,
     renewer: JoinHandle<()>,
+    updates: watch::Receiver<Option<MembershipUpdate>>,
 }
 
 impl Lease {
     /// Releases the lease, so that the other replicas no longer count this one as a member. It
-    /// still serves.
-    pub(super) async fn end(&mut self) {
+    /// still serves. Returns the latest effective members, which are those of the release unless
+    /// it failed.
+    pub(super) async fn end(&mut self) -> Option<Membership> {
         self.end.cancel();
         let _expires_by_itself = timeout(LEAVE_TIMEOUT, &mut self.renewer).await;
+        self.updates.borrow().as_ref().map(|update| update.effective.clone())
+    }
+}
+
+/// A lease that cannot be released any more is not renewed either.
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.end.cancel();
     }
 }
 

@@ -50,7 +50,10 @@ impl Replica {
     pub(crate) async fn drain(&mut self) {
         if self.is_writer {
             self.proxy.topology.leave();
-            self.lease.end().await;
+            // Applied here, because the subscriber may be later than the decision that follows.
+            if let Some(members) = self.lease.end().await {
+                self.proxy.topology.update(members);
+            }
             if self.proxy.topology.has_successor() {
                 tokio::time::sleep(LEAVE_PROPAGATION).await;
             }

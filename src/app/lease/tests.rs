@@ -97,7 +97,9 @@ async fn crashed_member_is_removed_within_a_lease_and_a_renewal() {
 #[tokio::test(start_paused = true)]
 async fn departed_member_is_removed_when_the_others_have_renewed() {
     let mut harness = Harness::start().await;
-    harness.leases[2].end().await;
+    let members = harness.leases[2].end().await.unwrap().members;
+    let names: Vec<&str> = members.iter().map(|member| member.replica.as_str()).collect();
+    assert_eq!(names, ["a", "b"], "the response to the release, before any other renewal");
     tokio::time::sleep(LEAVE_PROPAGATION).await;
     harness.assert_members(&["a", "b"]);
 }
