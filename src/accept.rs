@@ -72,7 +72,10 @@ impl Connections {
                 () = self.shutdown.cancelled() => return None,
                 accepted = self.accept_one(listener) => match accepted {
                     Ok(connection) => return Some(connection),
-                    Err(error) => tracing::warn!(%error, port = name, "cannot accept a connection"),
+                    Err(error) => {
+                        let address = listener.local_addr().ok();
+                        tracing::warn!(%error, port = name, ?address, "cannot accept a connection");
+                    }
                 },
             }
             tokio::time::sleep(RETRY_DELAY).await;
