@@ -24,7 +24,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub enum LogFormat {
     /// Text.
     #[default]
     Text,
@@ -77,14 +77,14 @@ pub fn parse_filter(text: &str) -> Result<EnvFilter, String> {
 
 /// Starts logging to standard error. `ODRADEK_LOG` and `ODRADEK_LOG_FORMAT` override the
 /// arguments.
-pub fn start(format: Format, level: &str, traces: Option<TraceExport<'_>>) -> Logging {
+pub fn start(format: LogFormat, level: &str, traces: Option<TraceExport<'_>>) -> Logging {
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let from_env = env("ODRADEK_LOG").filter(|text| parse_filter(text).is_ok());
     let level = from_env.clone().unwrap_or_else(|| level.to_owned());
     let filter = parse_filter(&level).unwrap_or_else(|_| EnvFilter::new("info"));
     let named = env("ODRADEK_LOG_FORMAT").and_then(|name| {
         let name = IntoDeserializer::<ValueError>::into_deserializer(name);
-        Format::deserialize(name).ok()
+        LogFormat::deserialize(name).ok()
     });
     let format = named.unwrap_or(format);
     let (filter, handle) = reload::Layer::new(filter);
@@ -98,8 +98,8 @@ pub fn start(format: Format, level: &str, traces: Option<TraceExport<'_>>) -> Lo
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
-        Format::Text => Box::new(lines.with_ansi(is_terminal)),
-        Format::Json => Box::new(
+        LogFormat::Text => Box::new(lines.with_ansi(is_terminal)),
+        LogFormat::Json => Box::new(
             lines.json().flatten_event(true).with_current_span(false).with_span_list(false),
         ),
     };

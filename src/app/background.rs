@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::coordinator::{Coordinator, Event};
+use crate::coordinator::{Coordinator, CoordinatorEvent};
 use crate::engine::fetch::LongPolls;
 use crate::metrics::MonitoredOperation;
 use crate::proxy::Proxy;
@@ -27,9 +27,9 @@ pub(super) async fn subscribe(
     let events = retry_until_ok("the batch coordinator", || coordinator.subscribe()).await;
     let (wakeups, topics) = (Arc::clone(wakeups), Arc::clone(topics));
     tasks::spawn_critical("events", async move {
-        let also = |event: &Event| {
+        let also = |event: &CoordinatorEvent| {
             topics.registry.apply_event(event);
-            if *event == Event::Gap {
+            if *event == CoordinatorEvent::Gap {
                 let topics = Arc::clone(&topics);
                 tasks::spawn("reload", async move {
                     if let Err(error) = topics.classifier.load().await {

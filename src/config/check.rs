@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::formats::Format;
+use super::formats::ValueFormat;
 use super::interpolate::{Env, interpolate};
 use super::keys::{Key, Kind, quoted, section_of};
 use super::problems::{Problems, element, join, nearest, shown};
@@ -187,7 +187,7 @@ fn parse(text: &str, kind: &Kind) -> Result<Value, String> {
     value.ok_or_else(String::new)
 }
 
-fn is_in_range(value: &Value, format: &Format, range: Option<&[String; 2]>) -> bool {
+fn is_in_range(value: &Value, format: &ValueFormat, range: Option<&[String; 2]>) -> bool {
     let Some(bounds) = range else { return true };
     let [min, max] = bounds.each_ref().map(|bound| (format.parse)(bound).ok()?.as_u64());
     let value = value.as_u64();

@@ -15,7 +15,7 @@ use crate::topic_rules::TopicPattern;
 
 /// A format of a text.
 #[derive(Debug)]
-pub(super) struct Format {
+pub(super) struct ValueFormat {
     /// The name, as `format` in the model and in messages.
     pub(super) name: &'static str,
     /// Expected value in messages, unless the key has a range.
@@ -31,7 +31,7 @@ pub(super) struct Format {
     pub(super) parse: fn(&str) -> Result<Value, String>,
 }
 
-impl Format {
+impl ValueFormat {
     /// Returns the format of a name.
     pub(super) fn named(name: &str) -> Option<&'static Self> {
         FORMATS.iter().find(|format| format.name == name)
@@ -47,65 +47,67 @@ impl Format {
 }
 
 /// All formats.
-pub(super) const FORMATS: &[Format] = &[
-    Format {
+pub(super) const FORMATS: &[ValueFormat] = &[
+    ValueFormat {
         pattern: Some("^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$"),
-        ..Format::new(
+        ..ValueFormat::new(
             "name",
             "1–128 characters of A–Z, a–z, 0–9, `.`, `_` and `-`, without `..` or a leading `.`",
             |text| if_valid(text, is_name(text)),
         )
     },
-    Format {
+    ValueFormat {
         is_number_valid: true,
         pattern: Some("^[0-9]+ *(B|KiB|MiB|GiB|KB|MB|GB)?$"),
-        ..Format::new("byte size", "such as `8MiB`", |text| {
+        ..ValueFormat::new("byte size", "such as `8MiB`", |text| {
             Ok(Value::from(parsed::<ByteSize>(text)?.bytes()))
         })
     },
-    Format {
+    ValueFormat {
         pattern: Some("^[0-9]+ *(ms|s|m|h)$"),
-        ..Format::new("duration", "such as `250ms`", |text| {
+        ..ValueFormat::new("duration", "such as `250ms`", |text| {
             Ok(Value::from(parsed::<Interval>(text)?.millis()))
         })
     },
-    Format::new("text", "at least one character", |text| {
+    ValueFormat::new("text", "at least one character", |text| {
         if_valid(text, !text.is_empty() && !text.contains('\0'))
     }),
-    Format::new("broker address", "`host:port`, such as `kafka-1:9092`", |text| {
+    ValueFormat::new("broker address", "`host:port`, such as `kafka-1:9092`", |text| {
         if_valid(text, HostPort::parse(text).is_some())
     }),
-    Format::new("IP address", "`0.0.0.0` or the address of one interface", |text| {
+    ValueFormat::new("IP address", "`0.0.0.0` or the address of one interface", |text| {
         parsed::<IpAddr>(text).map(|_| Value::from(text))
     }),
-    Format::new("socket address", "`address:port`, such as `127.0.0.1:9180`", |text| {
+    ValueFormat::new("socket address", "`address:port`, such as `127.0.0.1:9180`", |text| {
         parsed::<SocketAddr>(text).map(|_| Value::from(text))
     }),
-    Format::new("host", "a host name or an IP address, without a port", |text| {
+    ValueFormat::new("host", "a host name or an IP address, without a port", |text| {
         if_valid(text, is_host(text))
     }),
-    Format::new("network", "CIDR notation, such as `10.2.0.0/16` or `fd00:2::/32`", network),
-    Format::new("topic pattern", "a topic name or a pattern, such as `logs.*`", |text| {
+    ValueFormat::new("network", "CIDR notation, such as `10.2.0.0/16` or `fd00:2::/32`", network),
+    ValueFormat::new("topic pattern", "a topic name or a pattern, such as `logs.*`", |text| {
         text.parse::<TopicPattern>().map(|_| Value::from(text))
     }),
-    Format::new("store URL", "`s3://bucket/prefix`, `file:///path` or `memory:`", |text| {
+    ValueFormat::new("store URL", "`s3://bucket/prefix`, `file:///path` or `memory:`", |text| {
         text.parse::<StoreUrl>().map(|_| Value::from(text)).map_err(|error| error.to_string())
     }),
-    Format::new("endpoint", "`http://host:port` or `https://host`, without a path", |text| {
+    ValueFormat::new("endpoint", "`http://host:port` or `https://host`, without a path", |text| {
         endpoint(text, &["http://", "https://"])
     }),
-    Format::new("collector URL", "`http://host:port`, such as `http://collector:4318`", |text| {
-        endpoint(text, &["http://"])
-    }),
-    Format::new("secret file", "the path of a file", |text| {
+    ValueFormat::new(
+        "collector URL",
+        "`http://host:port`, such as `http://collector:4318`",
+        |text| endpoint(text, &["http://"]),
+    ),
+    ValueFormat::new("secret file", "the path of a file", |text| {
         text.parse::<SecretFile>().map(|_| Value::from(text))
     }),
-    Format::new(
+    ValueFormat::new(
         "log filter",
         "`info`, `debug`, or levels such as `info,odradek::proxy=debug`",
         |text| parse_filter(text).map(|_| Value::from(text)),
     ),
-    Format::new(
+    ValueFormat::new(
         "coordinator URL",
         "`redis://host:6379/0` (or `rediss://`, `redis-sentinel://`, `redis-cluster://`), or `embedded`",
         |text| if_valid(text, is_coordinator(text)),

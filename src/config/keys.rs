@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use super::formats::Format;
+use super::formats::ValueFormat;
 use super::model::Settings;
 
 /// A key, or an element of a list.
@@ -42,11 +42,11 @@ pub(super) enum Kind {
     },
     /// A text, with the least and the greatest value where there is a range.
     Text {
-        format: &'static Format,
+        format: &'static ValueFormat,
         range: Option<[String; 2]>,
     },
     /// A text, or a section instead of it.
-    TextOrSection(&'static Format, Vec<Key>),
+    TextOrSection(&'static ValueFormat, Vec<Key>),
 }
 
 /// The keys at the top of the file.
@@ -80,7 +80,7 @@ fn key(name: &str, schema: &Value) -> Key {
 
 fn kind(schema: &Value) -> Kind {
     let format = schema["format"].as_str().unwrap_or_default();
-    if let Some(format) = Format::named(format) {
+    if let Some(format) = ValueFormat::named(format) {
         let bound = |name: &str| schema[name].as_str().map(str::to_owned);
         let range = bound("x-minimum").zip(bound("x-maximum")).map(|(min, max)| [min, max]);
         return Kind::Text { format, range };

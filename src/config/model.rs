@@ -24,7 +24,7 @@ use super::units::{ByteSize, HostPort, Interval};
 use super::written::Written;
 use crate::cost::Pricing;
 use crate::engine::produce::FlushProfile;
-use crate::logging::Format;
+use crate::logging::LogFormat;
 use crate::sasl::SaslMechanism;
 use crate::store::open::StoreUrl;
 use crate::topic_rules::TopicPattern;
@@ -367,7 +367,7 @@ pub struct AdminSettings {
 pub struct LogSettings {
     /// `text` for people, or `json`: one object a line. The variable `ODRADEK_LOG_FORMAT` takes
     /// precedence.
-    pub format: Format,
+    pub format: LogFormat,
 
     /// Log level: a level such as `info` or `debug`, or levels by module, such as
     /// `info,odradek::proxy=debug`. The variable `ODRADEK_LOG` takes precedence. `PUT /log` at the

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::formats::Format;
+use super::formats::ValueFormat;
 use super::keys::{KEYS, Key, Kind};
 
 /// Returns the schema of the file, as JSON.
@@ -83,7 +83,7 @@ fn value(kind: &Kind) -> Value {
     }
 }
 
-fn text(format: &Format) -> Value {
+fn text(format: &ValueFormat) -> Value {
     match format.pattern {
         None => json!({ "type": "string" }),
         Some(pattern) if format.is_number_valid => or_variable(&json!({

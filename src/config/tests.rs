@@ -1,7 +1,7 @@
 use super::keys::{KEYS, Key, Kind};
 use super::*;
 use crate::engine::produce::FlushProfile;
-use crate::logging::Format;
+use crate::logging::LogFormat;
 use crate::store::open::StoreUrl;
 use crate::topic_rules::TopicRules;
 

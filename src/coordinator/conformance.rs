@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc::Receiver;
 
 use super::memory::MemoryCoordinator;
-use super::{Attachment, Commit, Coordinator, Event, FindFrom, FindRequest};
+use super::{Attachment, Commit, Coordinator, CoordinatorEvent, FindFrom, FindRequest};
 use crate::log::batch::{BatchMetadata, Part, ProducerSequence};
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
 
@@ -108,19 +108,21 @@ fn find_all(partition: TopicPartition) -> FindRequest {
 }
 
 /// Returns the subject of an event: events of one subject are ordered, those of two are not.
-fn subject_of(event: &Event) -> (TopicId, i32) {
+fn subject_of(event: &CoordinatorEvent) -> (TopicId, i32) {
     match event {
-        Event::Committed { partition, .. } | Event::Trimmed { partition, .. } => {
-            (partition.topic, partition.partition)
-        }
-        Event::Bound(binding) => (binding.topic, -1),
-        Event::TopicDeleted(topic) => (*topic, -1),
-        Event::Gap => (TopicId::ZERO, -2),
+        CoordinatorEvent::Committed { partition, .. }
+        | CoordinatorEvent::Trimmed { partition, .. } => (partition.topic, partition.partition),
+        CoordinatorEvent::Bound(binding) => (binding.topic, -1),
+        CoordinatorEvent::TopicDeleted(topic) => (*topic, -1),
+        CoordinatorEvent::Gap => (TopicId::ZERO, -2),
     }
 }
 
 /// Returns the next `count` events, ordered by subject.
-async fn next_events(receiver: &mut Receiver<Event>, count: usize) -> Vec<Event> {
+async fn next_events(
+    receiver: &mut Receiver<CoordinatorEvent>,
+    count: usize,
+) -> Vec<CoordinatorEvent> {
     let mut events = Vec::with_capacity(count);
     for _ in 0..count {
         let event = tokio::time::timeout(EVENT_TIMEOUT, receiver.recv()).await;
@@ -131,7 +133,7 @@ async fn next_events(receiver: &mut Receiver<Event>, count: usize) -> Vec<Event>
     events
 }
 
-fn assert_no_event(receiver: &mut Receiver<Event>) {
+fn assert_no_event(receiver: &mut Receiver<CoordinatorEvent>) {
     if let Ok(event) = receiver.try_recv() {
         panic!("an event that the model does not have: {event:?}");
     }

@@ -17,8 +17,9 @@ use tokio::sync::mpsc;
 use super::membership::Leases;
 use super::memory::state::MetadataState;
 use super::{
-    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, Event, FindRequest, Found,
-    Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding, Watermarks,
+    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent, FindRequest,
+    Found, Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding,
+    Watermarks,
 };
 use crate::clock::WallClock;
 use crate::entropy::Entropy;
@@ -28,7 +29,7 @@ use crate::store::Store;
 mod records;
 mod replay;
 
-use records::{CONCURRENCY, ClusterRecord, LogPosition, Records, TopicRecord, TrimRecord};
+use records::{CONCURRENCY, ClusterRecord, EmbeddedRecords, LogPosition, TopicRecord, TrimRecord};
 
 /// The batch coordinator of a single replica.
 ///
@@ -37,7 +38,7 @@ use records::{CONCURRENCY, ClusterRecord, LogPosition, Records, TopicRecord, Tri
 /// is PUT under [`crate::log::object_format::wal_key`] before it is committed.
 #[derive(Debug)]
 pub struct EmbeddedCoordinator {
-    records: Records,
+    records: EmbeddedRecords,
     metadata_id: String,
     /// The id of this process's first object.
     first: ObjectId,
@@ -68,7 +69,7 @@ impl EmbeddedCoordinator {
         entropy: &Entropy,
         store: Arc<dyn Store>,
     ) -> Result<Self, CoordinatorError> {
-        let records = Records::new(store);
+        let records = EmbeddedRecords::new(store);
         let cluster = match records.cluster().await? {
             Some(cluster) => cluster,
             None => ClusterRecord::new(format!("{:016x}", entropy.next_u64())),
@@ -257,7 +258,7 @@ impl Coordinator for EmbeddedCoordinator {
         Ok(self.state().metadata.producers(partition))
     }
 
-    async fn subscribe(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
+    async fn subscribe(&self) -> Result<mpsc::Receiver<CoordinatorEvent>, CoordinatorError> {
         Ok(self.state().metadata.subscribe())
     }
 

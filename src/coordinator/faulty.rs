@@ -2,7 +2,7 @@
 //!
 //! # Fault model
 //! As that of the faulty store: whether a call is *applied* and what is *reported* vary
-//! independently ([`Effect`] × [`Report`]).
+//! independently ([`Effect`] × [`ReportedOutcome`]).
 //!
 //! | | reports success | reports an error |
 //! |---|---|---|
@@ -22,8 +22,9 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
 use super::{
-    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, Event, FindRequest, Found,
-    Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding, Watermarks,
+    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent, FindRequest,
+    Found, Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding,
+    Watermarks,
 };
 use crate::log::ids::{TopicId, TopicPartition};
 
@@ -66,7 +67,7 @@ pub enum Effect {
 
 /// The result that the caller gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Report {
+pub enum ReportedOutcome {
     /// The result of the coordinator; [`CoordinatorError::Unavailable`] for a call that was not
     /// applied.
     Accurate,
@@ -86,7 +87,7 @@ pub struct Fault {
     /// The effect on the coordinator.
     pub effect: Effect,
     /// The result that the caller gets.
-    pub report: Report,
+    pub report: ReportedOutcome,
     /// The delay before it is applied.
     pub before: Duration,
     /// The delay of the result after that.
@@ -97,22 +98,22 @@ impl Fault {
     /// No fault.
     pub const NONE: Self = Self {
         effect: Effect::Applied,
-        report: Report::Accurate,
+        report: ReportedOutcome::Accurate,
         before: Duration::ZERO,
         after: Duration::ZERO,
     };
     /// Not applied, and the error says so.
     pub const REFUSED: Self =
-        Self { effect: Effect::NotApplied, report: Report::Unavailable, ..Self::NONE };
+        Self { effect: Effect::NotApplied, report: ReportedOutcome::Unavailable, ..Self::NONE };
     /// Applied, and the reply is lost.
-    pub const REPLY_LOST: Self = Self { report: Report::Unknown, ..Self::NONE };
+    pub const REPLY_LOST: Self = Self { report: ReportedOutcome::Unknown, ..Self::NONE };
     /// Not applied, and the outcome is unknown to the caller.
     pub const TIMED_OUT: Self = Self { effect: Effect::NotApplied, ..Self::REPLY_LOST };
     /// Not applied, because the metadata is lost.
     pub const METADATA_LOST: Self =
-        Self { effect: Effect::NotApplied, report: Report::MetadataLost, ..Self::NONE };
+        Self { effect: Effect::NotApplied, report: ReportedOutcome::MetadataLost, ..Self::NONE };
     /// Applied, and the call never returns.
-    pub const HANG: Self = Self { report: Report::Hang, ..Self::NONE };
+    pub const HANG: Self = Self { report: ReportedOutcome::Hang, ..Self::NONE };
 
     /// Applied for the first half of a commit's parts, and the outcome is unknown to the caller.
     pub const PARTIALLY_APPLIED: Self =
@@ -128,11 +129,11 @@ impl Fault {
 #[derive(Debug)]
 pub struct FaultyCoordinator {
     inner: Arc<dyn Coordinator>,
-    scripts: Mutex<BTreeMap<Operation, Script>>,
+    scripts: Mutex<BTreeMap<Operation, FaultScript>>,
 }
 
 #[derive(Debug, Default)]
-struct Script {
+struct FaultScript {
     scripted: VecDeque<Fault>,
     persistent: Option<Fault>,
     calls: u64,
@@ -159,7 +160,7 @@ impl FaultyCoordinator {
         self.scripts().get(&operation).map_or(0, |script| script.calls)
     }
 
-    fn scripts(&self) -> MutexGuard<'_, BTreeMap<Operation, Script>> {
+    fn scripts(&self) -> MutexGuard<'_, BTreeMap<Operation, FaultScript>> {
         self.scripts.lock()
     }
 
@@ -192,11 +193,11 @@ impl FaultyCoordinator {
         };
         sleep(fault.after).await;
         match fault.report {
-            Report::Accurate => result,
-            Report::Unavailable => Err(CoordinatorError::Unavailable(detail())),
-            Report::Unknown => Err(CoordinatorError::Unknown(detail())),
-            Report::MetadataLost => Err(CoordinatorError::MetadataLost(detail())),
-            Report::Hang => std::future::pending().await,
+            ReportedOutcome::Accurate => result,
+            ReportedOutcome::Unavailable => Err(CoordinatorError::Unavailable(detail())),
+            ReportedOutcome::Unknown => Err(CoordinatorError::Unknown(detail())),
+            ReportedOutcome::MetadataLost => Err(CoordinatorError::MetadataLost(detail())),
+            ReportedOutcome::Hang => std::future::pending().await,
         }
     }
 }
@@ -260,7 +261,7 @@ impl Coordinator for FaultyCoordinator {
         self.with_next_fault(Operation::Producers, self.inner.producers(partition)).await
     }
 
-    async fn subscribe(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
+    async fn subscribe(&self) -> Result<mpsc::Receiver<CoordinatorEvent>, CoordinatorError> {
         self.with_next_fault(Operation::Subscribe, self.inner.subscribe()).await
     }
 

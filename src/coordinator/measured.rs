@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{
-    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, Event, FindRequest, Found,
-    Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding, Watermarks,
+    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent, FindRequest,
+    Found, Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding,
+    Watermarks,
 };
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::metrics::{CoordinatorOperation, CoordinatorOutcome, Metrics, MonitoredOperation};
@@ -128,7 +129,7 @@ impl Coordinator for MeasuredCoordinator {
         self.call(CoordinatorOperation::producers, self.inner.producers(partition)).await
     }
 
-    async fn subscribe(&self) -> CoordinatorResult<mpsc::Receiver<Event>> {
+    async fn subscribe(&self) -> CoordinatorResult<mpsc::Receiver<CoordinatorEvent>> {
         self.call(CoordinatorOperation::subscribe, self.inner.subscribe()).await
     }
 

@@ -11,8 +11,9 @@ use tokio::sync::mpsc;
 
 use super::membership::Leases;
 use super::{
-    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, Event, FindRequest, Found,
-    Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding, Watermarks,
+    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent, FindRequest,
+    Found, Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding,
+    Watermarks,
 };
 use crate::entropy::Entropy;
 use crate::log::ids::{TopicId, TopicPartition};
@@ -101,7 +102,7 @@ impl Coordinator for MemoryCoordinator {
         Ok(self.state().producers(partition))
     }
 
-    async fn subscribe(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
+    async fn subscribe(&self) -> Result<mpsc::Receiver<CoordinatorEvent>, CoordinatorError> {
         Ok(self.state().subscribe())
     }
 

@@ -152,7 +152,7 @@ pub struct ProducerSnapshot {
 
 /// A change of the metadata, for subscribers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum CoordinatorEvent {
     /// Batches were appended and are readable.
     Committed {
         /// The partition.
@@ -272,8 +272,8 @@ pub trait Coordinator: Send + Sync + Debug {
     /// Subscribes to changes from now on. The events of one partition arrive in the order in which
     /// they happened; the events of different partitions, or of a topic and its partitions, in any
     /// order. The channel is bounded: a subscriber that is too slow for it, or whose connection was
-    /// lost, gets [`Event::Gap`]. The channel stays open as long as the coordinator exists.
-    async fn subscribe(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError>;
+    /// lost, gets [`CoordinatorEvent::Gap`]. The channel stays open as long as the coordinator exists.
+    async fn subscribe(&self) -> Result<mpsc::Receiver<CoordinatorEvent>, CoordinatorError>;
 
     /// Takes or renews the lease of a replica for `ttl` (at most [`LEASE_MAX`]), or ends it if `ttl`
     /// is zero; returns all members with a valid lease, and all zones. Taking a lease raises the

@@ -14,7 +14,7 @@ mod layout;
 mod reader;
 mod writer;
 
-pub use error::{Field, FormatError};
+pub use error::{FooterField, FormatError};
 pub use footer::{Footer, JournalEntry, JournalOutcome};
 use layout::TRAILER_MAGIC;
 pub use layout::{HEADER, TAIL_BYTES, TRAILER_BYTES, WAL_PREFIX, parse_wal_key, wal_key};

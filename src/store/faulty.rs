@@ -2,7 +2,7 @@
 //!
 //! # Fault model
 //! A call to a store has two independent sides: whether it was *applied*, and what was *reported*
-//! ([`Effect`] × [`Report`]):
+//! ([`Effect`] × [`ReportedOutcome`]):
 //!
 //! | | success reported | error reported |
 //! |---|---|---|
@@ -37,7 +37,7 @@ pub enum Effect {
 
 /// The result that the caller gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Report {
+pub enum ReportedOutcome {
     /// The store's result. For a call that is not applied: success of a write, and unavailability
     /// for a read.
     Accurate,
@@ -53,7 +53,7 @@ pub struct Fault {
     /// The effect on the store.
     pub effect: Effect,
     /// The result that the caller gets.
-    pub report: Report,
+    pub report: ReportedOutcome,
     /// The time until the call reaches the store.
     pub before: Duration,
     /// The time from there until the result is returned.
@@ -64,13 +64,13 @@ impl Fault {
     /// No fault.
     pub const NONE: Self = Self {
         effect: Effect::Applied,
-        report: Report::Accurate,
+        report: ReportedOutcome::Accurate,
         before: Duration::ZERO,
         after: Duration::ZERO,
     };
     /// The call is applied and its reply is lost.
     pub const REPLY_LOST: Self = Self {
-        report: Report::Error(StoreErrorKind::Unavailable, Certainty::Indeterminate),
+        report: ReportedOutcome::Error(StoreErrorKind::Unavailable, Certainty::Indeterminate),
         ..Self::NONE
     };
     /// The call is not applied, and the error is indeterminate.
@@ -78,13 +78,13 @@ impl Fault {
     /// The call is not applied, and the error is determinate.
     pub const REFUSED: Self = Self {
         effect: Effect::NotApplied,
-        report: Report::Error(StoreErrorKind::Unavailable, Certainty::Determinate),
+        report: ReportedOutcome::Error(StoreErrorKind::Unavailable, Certainty::Determinate),
         ..Self::NONE
     };
     /// The call is not applied, and success is reported. This violates the port.
     pub const FALSE_SUCCESS: Self = Self { effect: Effect::NotApplied, ..Self::NONE };
     /// The call is applied and never returns.
-    pub const HANG: Self = Self { report: Report::Hang, ..Self::NONE };
+    pub const HANG: Self = Self { report: ReportedOutcome::Hang, ..Self::NONE };
 
     /// The call is applied after `latency`.
     pub fn slow(latency: Duration) -> Self {
@@ -96,11 +96,11 @@ impl Fault {
 #[derive(Debug)]
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
-    script: Mutex<BTreeMap<StoreOperation, Script>>,
+    script: Mutex<BTreeMap<StoreOperation, FaultScript>>,
 }
 
 #[derive(Debug, Default)]
-struct Script {
+struct FaultScript {
     scripted: VecDeque<Fault>,
     persistent: Option<Fault>,
     calls: u64,
@@ -127,7 +127,7 @@ impl FaultyStore {
         self.scripts().get(&operation).map_or(0, |script| script.calls)
     }
 
-    fn scripts(&self) -> MutexGuard<'_, BTreeMap<StoreOperation, Script>> {
+    fn scripts(&self) -> MutexGuard<'_, BTreeMap<StoreOperation, FaultScript>> {
         self.script.lock()
     }
 
@@ -153,9 +153,9 @@ impl FaultyStore {
         };
         sleep(fault.after).await;
         match fault.report {
-            Report::Accurate => result,
-            Report::Hang => std::future::pending().await,
-            Report::Error(kind, certainty) => {
+            ReportedOutcome::Accurate => result,
+            ReportedOutcome::Hang => std::future::pending().await,
+            ReportedOutcome::Error(kind, certainty) => {
                 let (operation, detail) = (operation.name(), "a fault was injected".to_owned());
                 Err(StoreError { kind, certainty, operation, key: key.to_owned(), detail })
             }

@@ -68,7 +68,7 @@ pub fn response_header_version(api_key: i16, api_version: i16) -> Option<i16> {
 impl<'a> RequestHeader<'a> {
     /// Parses the header of a request from a frame without its length prefix.
     pub fn parse(frame: &'a [u8]) -> Result<Self, HeaderError> {
-        let mut reader = Reader { bytes: frame, at: 0 };
+        let mut reader = HeaderReader { bytes: frame, at: 0 };
         let api_key = i16::from_be_bytes(reader.take()?);
         let api_version = i16::from_be_bytes(reader.take()?);
         let correlation_id = i32::from_be_bytes(reader.take()?);
@@ -93,7 +93,7 @@ impl ResponseHeader {
     pub fn parse(frame: &[u8], api_key: i16, api_version: i16) -> Result<Self, HeaderError> {
         let version = response_header_version(api_key, api_version)
             .ok_or(HeaderError::UnknownApi(api_key))?;
-        let mut reader = Reader { bytes: frame, at: 0 };
+        let mut reader = HeaderReader { bytes: frame, at: 0 };
         let correlation_id = i32::from_be_bytes(reader.take()?);
         if version >= 1 {
             reader.skip_tags()?;
@@ -121,12 +121,12 @@ fn first_flexible(api_key: i16) -> Option<(i16, i16)> {
     FIRST_FLEXIBLE.get(at).map(|&(_, request, response)| (request, response))
 }
 
-struct Reader<'a> {
+struct HeaderReader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> HeaderReader<'a> {
     fn slice(&mut self, length: usize) -> Result<&'a [u8], HeaderError> {
         let end = self.at.checked_add(length).ok_or(HeaderError::Truncated)?;
         let slice = self.bytes.get(self.at..end).ok_or(HeaderError::Truncated)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use odradek::coordinator::redis::RedisCoordinator;
-use odradek::coordinator::{CommitOutcome, Coordinator, CoordinatorError, Event};
+use odradek::coordinator::{CommitOutcome, Coordinator, CoordinatorError, CoordinatorEvent};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::metadata_loss::{assert_lost, one_batch};
@@ -124,7 +124,7 @@ async fn commits_are_acknowledged_and_visible_only_once_replicated() {
     b.attach("cluster", "a").await.unwrap();
     let mut events = b.subscribe().await.unwrap();
     assert_eq!(commit(&a, 0).await.unwrap(), 0);
-    assert!(matches!(events.recv().await, Some(Event::Committed { .. })));
+    assert!(matches!(events.recv().await, Some(CoordinatorEvent::Committed { .. })));
     // The Sentinel takes a master with an unknown password for down: prevent a failover.
     let patience = ["SENTINEL", "SET", "main", "down-after-milliseconds", "600000"];
     setup.sentinel.query::<String>(&patience);
@@ -139,7 +139,7 @@ async fn commits_are_acknowledged_and_visible_only_once_replicated() {
     assert!(matches!(find().await, Err(CoordinatorError::Unknown(_))));
     let shown = timeout(Duration::from_millis(500), async {
         while let Some(event) = events.recv().await {
-            assert_eq!(event, Event::Gap);
+            assert_eq!(event, CoordinatorEvent::Gap);
         }
     });
     shown.await.unwrap_err();
@@ -151,7 +151,7 @@ async fn commits_are_acknowledged_and_visible_only_once_replicated() {
     loop {
         commit_until_known(&a, sequence).await.unwrap();
         sequence += 1;
-        if let Ok(Some(Event::Committed { .. })) =
+        if let Ok(Some(CoordinatorEvent::Committed { .. })) =
             timeout(Duration::from_millis(200), events.recv()).await
         {
             break;

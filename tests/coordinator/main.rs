@@ -15,7 +15,7 @@ use metadata_loss::one_batch;
 use odradek::coordinator::conformance::{PlainHarness, check_cases, check_random};
 use odradek::coordinator::memory::MemoryCoordinator;
 use odradek::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
-use odradek::coordinator::{CommitOutcome, Coordinator, Event};
+use odradek::coordinator::{CommitOutcome, Coordinator, CoordinatorEvent};
 use odradek::entropy::Entropy;
 use redis_server::RedisServer;
 
@@ -75,7 +75,7 @@ async fn two_replicas_share_one_order() {
         let base_offset = i64::from(sequence);
         assert_eq!(outcome, CommitOutcome::Committed { base_offset });
         let event = events.recv().await;
-        let Some(Event::Committed { runs, .. }) = event else { panic!("{event:?}") };
+        let Some(CoordinatorEvent::Committed { runs, .. }) = event else { panic!("{event:?}") };
         assert_eq!(runs[0].base_offset, base_offset);
         // A repeated commit returns the stored outcome, also from another replica.
         let again = b.commit(&one_batch(sequence, 0)).await.unwrap()[0].batches[0];

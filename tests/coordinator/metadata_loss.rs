@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use odradek::coordinator::{
-    Commit, CommitOutcome, Coordinator, CoordinatorError, Event, FindFrom, FindRequest,
+    Commit, CommitOutcome, Coordinator, CoordinatorError, CoordinatorEvent, FindFrom, FindRequest,
 };
 use odradek::log::batch::{BatchMetadata, Part};
 use odradek::log::ids::{ObjectId, TopicId, TopicPartition};
@@ -107,16 +107,16 @@ async fn subscriber_gets_a_gap_after_a_lost_connection() {
     coordinator.attach("cluster", "a").await.unwrap();
     let mut events = coordinator.subscribe().await.unwrap();
     coordinator.commit(&one_batch(0, 0)).await.unwrap();
-    assert!(matches!(events.recv().await, Some(Event::Committed { .. })));
+    assert!(matches!(events.recv().await, Some(CoordinatorEvent::Committed { .. })));
     server.query::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
-    assert_eq!(events.recv().await, Some(Event::Gap));
+    assert_eq!(events.recv().await, Some(CoordinatorEvent::Gap));
     // The connection for the registry's stream was lost too.
-    assert_eq!(events.recv().await, Some(Event::Gap));
+    assert_eq!(events.recv().await, Some(CoordinatorEvent::Gap));
     let mut committed = coordinator.commit(&one_batch(1, 0)).await;
     while committed.is_err() {
         committed = coordinator.commit(&one_batch(1, 0)).await;
     }
-    assert!(matches!(events.recv().await, Some(Event::Committed { .. })));
+    assert!(matches!(events.recv().await, Some(CoordinatorEvent::Committed { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,8 +128,8 @@ async fn subscriber_gets_a_gap_after_missed_entries() {
     // As if entries were added and trimmed.
     server.query::<i64>(&["HINCRBY", "odradek:{c:0}:meta", "sequence", "3"]);
     coordinator.commit(&one_batch(0, 0)).await.unwrap();
-    assert_eq!(events.recv().await, Some(Event::Gap));
-    assert!(matches!(events.recv().await, Some(Event::Committed { .. })));
+    assert_eq!(events.recv().await, Some(CoordinatorEvent::Gap));
+    assert!(matches!(events.recv().await, Some(CoordinatorEvent::Committed { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use odradek::coordinator::faulty::{self, Operation as Call};
 use odradek::engine::produce::FlushProfile;
-use odradek::store::faulty::{Effect, Fault, Report, StoreOperation};
+use odradek::store::faulty::{Effect, Fault, ReportedOutcome, StoreOperation};
 use odradek::store::memory::MemoryStore;
 use odradek::store::{PutMode, Store};
 use tokio::time::Duration;
@@ -136,7 +136,7 @@ fn acknowledged_records_survive_every_crash() {
     for generation in 0..6_u64 {
         let written = in_process(async {
             let replica = Replica::embedded(&memory).await;
-            let in_doubt = Report::Error(
+            let in_doubt = ReportedOutcome::Error(
                 odradek::store::StoreErrorKind::Unavailable,
                 odradek::store::Certainty::Indeterminate,
             );

@@ -132,8 +132,10 @@ async fn store(name: &str, allowed: &[Reported], fault: Fault) {
 async fn every_store_failure_has_one_outcome() {
     use Reported::{Offset, Timeout};
     let late = |fault: Fault| Fault { after: 40 * SECOND, ..fault };
-    let slow_down =
-        odradek::store::faulty::Report::Error(StoreErrorKind::SlowDown, Certainty::Determinate);
+    let slow_down = odradek::store::faulty::ReportedOutcome::Error(
+        StoreErrorKind::SlowDown,
+        Certainty::Determinate,
+    );
     store("refused", &[Timeout, Offset], Fault::REFUSED).await;
     store("throttled", &[Timeout, Offset], Fault { report: slow_down, ..Fault::REFUSED }).await;
     store("timed out but happened", &[Timeout, Offset], late(Fault::REPLY_LOST)).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use odradek::engine::produce::{FlushProfile, ProduceSettings, UploadSettings};
-use odradek::store::faulty::{Effect, Fault, Report, StoreOperation};
+use odradek::store::faulty::{Effect, Fault, ReportedOutcome, StoreOperation};
 use odradek::store::{Certainty, StoreErrorKind};
 use odradek::tasks;
 use tokio::time::Instant;
@@ -166,7 +166,7 @@ async fn batch_after_a_late_put_waits_for_the_median_latency() {
 }
 
 fn slow_down() -> Fault {
-    let report = Report::Error(StoreErrorKind::SlowDown, Certainty::Determinate);
+    let report = ReportedOutcome::Error(StoreErrorKind::SlowDown, Certainty::Determinate);
     Fault { effect: Effect::NotApplied, report, ..Fault::NONE }
 }
 

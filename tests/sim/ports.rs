@@ -11,8 +11,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use odradek::coordinator::memory::MemoryCoordinator;
 use odradek::coordinator::{
-    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, Event, FindRequest, Found,
-    Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding, Watermarks,
+    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent, FindRequest,
+    Found, Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding,
+    Watermarks,
 };
 use odradek::entropy::Entropy;
 use odradek::log::ids::{TopicId, TopicPartition};
@@ -140,7 +141,7 @@ pub(crate) struct Model {
 /// Serves calls and subscriptions to the model.
 pub(crate) struct CoordinatorServer {
     pub(crate) calls: Arc<RpcServer<Model>>,
-    events: Mailbox<Event>,
+    events: Mailbox<CoordinatorEvent>,
 }
 
 impl CoordinatorServer {
@@ -161,7 +162,7 @@ impl CoordinatorServer {
     async fn publish_to(&self, mut stream: TcpStream, model: &Model) -> io::Result<()> {
         let Ok(mut events) = model.memory.subscribe().await else { return Ok(()) };
         // Earlier events were missed.
-        stream.write_u64(self.events.put(Event::Gap)).await?;
+        stream.write_u64(self.events.put(CoordinatorEvent::Gap)).await?;
         loop {
             match timeout(HEARTBEAT, events.recv()).await {
                 Ok(Some(event)) => stream.write_u64(self.events.put(event)).await?,
@@ -171,7 +172,7 @@ impl CoordinatorServer {
         }
     }
 
-    async fn subscribe_once(&self, sender: &mpsc::Sender<Event>) -> io::Result<()> {
+    async fn subscribe_once(&self, sender: &mpsc::Sender<CoordinatorEvent>) -> io::Result<()> {
         let connect = TcpStream::connect((self.calls.host(), SUBSCRIBE_PORT));
         let mut stream = timeout(3 * HEARTBEAT, connect).await??;
         loop {
@@ -271,13 +272,13 @@ impl Coordinator for RemoteCoordinator {
         self.call(move |model| async move { model.memory.producers(partition).await }).await
     }
 
-    async fn subscribe(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
+    async fn subscribe(&self) -> Result<mpsc::Receiver<CoordinatorEvent>, CoordinatorError> {
         let (sender, receiver) = mpsc::channel(1024);
         let server = Arc::clone(&self.0);
         tasks::spawn("subscribe", async move {
             while !sender.is_closed() {
                 let _broken = server.subscribe_once(&sender).await;
-                let _gone = sender.send(Event::Gap).await;
+                let _gone = sender.send(CoordinatorEvent::Gap).await;
                 tokio::time::sleep(HEARTBEAT).await;
             }
         });

@@ -7,7 +7,7 @@ use crate::cost::Pricing;
 fn metrics_costs_and_log_have_defaults_and_ranges() {
     let settings = parse("").unwrap();
     assert_eq!((settings.costs, settings.metrics.per_topic), (Pricing::default(), false));
-    assert_eq!((settings.log.format, settings.log.level.as_str()), (Format::Text, "info"));
+    assert_eq!((settings.log.format, settings.log.level.as_str()), (LogFormat::Text, "info"));
     let costs = parse("costs: {putsPer1000: 0, zones: 2, fetchFromFollower: false}").unwrap().costs;
     assert_eq!((costs.put_per_1000, costs.zones, costs.fetch_from_follower), (0.0, Some(2), false));
     check(

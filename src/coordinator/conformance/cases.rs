@@ -267,8 +267,10 @@ async fn subscribers(harness: &mut dyn Harness) {
     subject.trim(vec![(partition(17, 1), 1)]).await.expect("trim");
     let events = next_events(&mut a, 3).await;
     assert_eq!(events, next_events(&mut b, 3).await);
-    assert!(matches!(&events[0], Event::Committed { partition, .. } if partition.partition == 0));
-    assert!(matches!(&events[1], Event::Committed { runs, .. } if runs[0].bytes == 6));
-    assert!(matches!(&events[2], Event::Trimmed { log_start_offset: 1, .. }));
+    assert!(
+        matches!(&events[0], CoordinatorEvent::Committed { partition, .. } if partition.partition == 0)
+    );
+    assert!(matches!(&events[1], CoordinatorEvent::Committed { runs, .. } if runs[0].bytes == 6));
+    assert!(matches!(&events[2], CoordinatorEvent::Trimmed { log_start_offset: 1, .. }));
     assert_no_event(&mut a);
 }

@@ -149,11 +149,11 @@ pub(super) struct IncarnationRecord {
 
 /// Reads and writes the records.
 #[derive(Debug)]
-pub(super) struct Records {
+pub(super) struct EmbeddedRecords {
     store: Arc<dyn Store>,
 }
 
-impl Records {
+impl EmbeddedRecords {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         Self { store }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::records::{
-    CONCURRENCY, ClusterRecord, InheritedIncarnation, LogPosition, Records, TopicRecord,
+    CONCURRENCY, ClusterRecord, EmbeddedRecords, InheritedIncarnation, LogPosition, TopicRecord,
     store_error,
 };
 use crate::coordinator::memory::state::MetadataState;
@@ -26,7 +26,7 @@ pub(super) struct Replayed {
 }
 
 pub(super) async fn replay(
-    records: &Records,
+    records: &EmbeddedRecords,
     cluster: &ClusterRecord,
 ) -> Result<Replayed, CoordinatorError> {
     let incarnations = records.incarnations().await?;
@@ -61,7 +61,7 @@ pub(super) async fn replay(
 
 /// Returns the sizes of the WAL objects by id. Every object must belong to a known incarnation.
 async fn list_objects(
-    records: &Records,
+    records: &EmbeddedRecords,
     incarnations: &[u64],
 ) -> Result<BTreeMap<ObjectId, u64>, CoordinatorError> {
     let mut objects = BTreeMap::new();
@@ -85,7 +85,7 @@ async fn list_objects(
 /// successor inherited, as listed in the record of the newest; of the newest all before the first
 /// gap.
 async fn plan_inheritance(
-    records: &Records,
+    records: &EmbeddedRecords,
     incarnations: &[u64],
     objects: &BTreeMap<ObjectId, u64>,
 ) -> Result<Vec<InheritedIncarnation>, CoordinatorError> {
@@ -106,7 +106,7 @@ async fn plan_inheritance(
 }
 
 async fn read_topics(
-    records: &Records,
+    records: &EmbeddedRecords,
 ) -> Result<BTreeMap<TopicId, TopicRecord>, CoordinatorError> {
     let topics = stream::iter(records.topics_recorded().await?).map(|topic| async move {
         let record = records.topic(topic).await?;
@@ -117,7 +117,7 @@ async fn read_topics(
 }
 
 async fn read_footer(
-    records: &Records,
+    records: &EmbeddedRecords,
     object: ObjectId,
     size: u64,
 ) -> Result<Footer, CoordinatorError> {
@@ -191,7 +191,7 @@ fn replay_topics(state: &mut MetadataState, topics: &BTreeMap<TopicId, TopicReco
 }
 
 async fn replay_trims(
-    records: &Records,
+    records: &EmbeddedRecords,
     state: &mut MetadataState,
 ) -> Result<(), CoordinatorError> {
     let topics: BTreeSet<TopicId> = records.topics_trimmed().await?.into_iter().collect();

@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use super::outcomes::Outcomes;
 use super::subscribers::Subscribers;
 use crate::coordinator::{
-    BindRule, Commit, CommitOutcome, CoordinatorError, Event, FindRequest, Found, PartOutcome,
-    ProducerSnapshot, Refusal, Registration, TopicBinding, TopicType, Watermarks,
+    BindRule, Commit, CommitOutcome, CoordinatorError, CoordinatorEvent, FindRequest, Found,
+    PartOutcome, ProducerSnapshot, Refusal, Registration, TopicBinding, TopicType, Watermarks,
 };
 use crate::log::batch::Part;
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
@@ -99,7 +99,7 @@ impl MetadataState {
         for partition in deleted {
             self.partitions.remove(&partition);
         }
-        self.subscribers.publish(&Event::TopicDeleted(topic));
+        self.subscribers.publish(&CoordinatorEvent::TopicDeleted(topic));
     }
 
     pub(in crate::coordinator) fn commit(&mut self, commit: &Commit) -> Vec<PartOutcome> {
@@ -134,7 +134,7 @@ impl MetadataState {
         let Some(log) = self.partitions.get_mut(&partition) else { return Watermarks::default() };
         if log.trim(start) {
             let log_start_offset = log.log_start_offset();
-            self.subscribers.publish(&Event::Trimmed { partition, log_start_offset });
+            self.subscribers.publish(&CoordinatorEvent::Trimmed { partition, log_start_offset });
         }
         self.watermarks(partition)
     }
@@ -156,7 +156,7 @@ impl MetadataState {
         snapshots.collect()
     }
 
-    pub(in crate::coordinator) fn subscribe(&mut self) -> mpsc::Receiver<Event> {
+    pub(in crate::coordinator) fn subscribe(&mut self) -> mpsc::Receiver<CoordinatorEvent> {
         self.subscribers.subscribe()
     }
 
@@ -170,7 +170,7 @@ impl MetadataState {
             return Some(bound.cloned().unwrap_or(registration.binding));
         };
         self.bindings.insert(binding.topic, binding.clone());
-        self.subscribers.publish(&Event::Bound(binding.clone()));
+        self.subscribers.publish(&CoordinatorEvent::Bound(binding.clone()));
         Some(binding)
     }
 
@@ -194,7 +194,8 @@ impl MetadataState {
         let (batches, runs) = log.commit(object, sealed_ms, part);
         let log_start_offset = log.log_start_offset();
         if !runs.is_empty() {
-            self.subscribers.publish(&Event::Committed { partition: part.partition, runs });
+            self.subscribers
+                .publish(&CoordinatorEvent::Committed { partition: part.partition, runs });
         }
         PartOutcome { index: part.index, batches, log_start_offset }
     }

@@ -7,7 +7,7 @@ use crate::log::ids::ObjectId;
 fn slow_subscriber_gets_a_gap_and_later_events() {
     let mut subscribers = Subscribers::default();
     let mut slow = subscribers.subscribe();
-    let event = |n: usize| Event::Trimmed {
+    let event = |n: usize| CoordinatorEvent::Trimmed {
         partition: TopicPartition { topic: TopicId([1; 16]), partition: 0 },
         log_start_offset: i64::try_from(n).unwrap(),
     };
@@ -17,7 +17,7 @@ fn slow_subscriber_gets_a_gap_and_later_events() {
     for n in 0..SUBSCRIBER_EVENTS_MAX {
         assert_eq!(slow.try_recv(), Ok(event(n)));
     }
-    assert_eq!(slow.try_recv(), Ok(Event::Gap));
+    assert_eq!(slow.try_recv(), Ok(CoordinatorEvent::Gap));
     subscribers.publish(&event(7));
     assert_eq!(slow.try_recv(), Ok(event(7)));
     assert!(slow.try_recv().is_err());

@@ -15,7 +15,7 @@ use redis::{
     IntoConnectionInfo as _, Pipeline, RedisError, RedisResult, Value,
 };
 
-use super::scripts::Script;
+use super::scripts::LuaScript;
 use crate::coordinator::CoordinatorError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -113,7 +113,7 @@ impl RedisClient {
 
     /// Returns whether a reply of this script implies that enough replicas of Redis have what this
     /// script and all earlier ones wrote.
-    pub(super) fn must_wait(&self, script: &Script) -> bool {
+    pub(super) fn must_wait(&self, script: &LuaScript) -> bool {
         self.waits_for_replicas() && script.awaits_replicas
     }
 
@@ -123,7 +123,7 @@ impl RedisClient {
     /// [`CoordinatorError::Unknown`] after the timeout; see [`redis_error`] for other failures.
     pub(super) async fn run(
         &self,
-        script: &Script,
+        script: &LuaScript,
         key: &str,
         args: &[Vec<u8>],
     ) -> Result<Value, CoordinatorError> {

@@ -4,8 +4,8 @@ use bytes::{Buf, BufMut};
 
 use crate::coordinator::ProducerSnapshot;
 use crate::coordinator::{
-    CommitOutcome, CoordinatorError, Event, Found, Member, PartOutcome, Refusal, TopicBinding,
-    TopicType, Watermarks,
+    CommitOutcome, CoordinatorError, CoordinatorEvent, Found, Member, PartOutcome, Refusal,
+    TopicBinding, TopicType, Watermarks,
 };
 use crate::log::batch::{Part, Run};
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
@@ -130,7 +130,7 @@ impl<'a> PackedReader<'a> {
         Ok(watermarks)
     }
 
-    pub(super) fn events(mut self) -> Result<Vec<Event>, CoordinatorError> {
+    pub(super) fn events(mut self) -> Result<Vec<CoordinatorEvent>, CoordinatorError> {
         let mut events = Vec::new();
         while !self.rest.is_empty() {
             events.push(self.event()?);
@@ -211,25 +211,25 @@ impl<'a> PackedReader<'a> {
         Ok(TopicBinding { topic, name, topic_type })
     }
 
-    fn event(&mut self) -> Result<Event, CoordinatorError> {
+    fn event(&mut self) -> Result<CoordinatorEvent, CoordinatorError> {
         match self.u8()? {
             1 => {
                 let partition = self.partition()?;
                 let count = self.count(RUN_BYTES)?;
                 let runs = (0..count).map(|_| self.run()).collect::<Result<_, _>>()?;
-                Ok(Event::Committed { partition, runs })
+                Ok(CoordinatorEvent::Committed { partition, runs })
             }
             2 => {
                 let partition = self.partition()?;
-                Ok(Event::Trimmed { partition, log_start_offset: self.i64()? })
+                Ok(CoordinatorEvent::Trimmed { partition, log_start_offset: self.i64()? })
             }
             3 => {
                 let topic = TopicId(self.array()?);
                 let length = self.count(1)?;
                 let bytes = self.take(length)?;
-                Ok(Event::Bound(PackedReader::new(self.what, bytes).binding(topic)?))
+                Ok(CoordinatorEvent::Bound(PackedReader::new(self.what, bytes).binding(topic)?))
             }
-            4 => Ok(Event::TopicDeleted(TopicId(self.array()?))),
+            4 => Ok(CoordinatorEvent::TopicDeleted(TopicId(self.array()?))),
             _ => Err(self.corrupt()),
         }
     }

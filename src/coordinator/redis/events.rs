@@ -10,12 +10,12 @@ use super::client::{BLOCK_MS, DedicatedConnection};
 use super::codec::PackedReader;
 use super::keys::HashTag;
 use super::shards::{Attached, ShardClient};
-use crate::coordinator::{CoordinatorError, Event};
+use crate::coordinator::{CoordinatorError, CoordinatorEvent};
 use crate::retry::RetryPolicy;
 use crate::tasks;
 
 /// The capacity of a subscription's channel. When it is full, the stream in Redis is not read; if
-/// Redis trims unread entries, the subscriber gets [`Event::Gap`].
+/// Redis trims unread entries, the subscriber gets [`CoordinatorEvent::Gap`].
 const EVENTS_MAX: usize = 4096;
 
 const ENTRIES_PER_READ: usize = 128;
@@ -30,7 +30,7 @@ struct ReceiverClosed;
 pub(super) async fn subscribe(
     shards: Arc<ShardClient>,
     attached: Arc<Attached>,
-) -> Result<Receiver<Event>, CoordinatorError> {
+) -> Result<Receiver<CoordinatorEvent>, CoordinatorError> {
     let (sender, receiver) = mpsc::channel(EVENTS_MAX);
     let mut subscriptions = Vec::new();
     for hash_tag in attached.hash_tags() {
@@ -48,7 +48,7 @@ pub(super) async fn subscribe(
 struct StreamSubscription {
     shards: Arc<ShardClient>,
     attached: Arc<Attached>,
-    sender: Sender<Event>,
+    sender: Sender<CoordinatorEvent>,
     hash_tag: HashTag,
     /// The sequence of the last entry that was published.
     sequence: u64,
@@ -90,7 +90,7 @@ impl StreamSubscription {
             return Ok(false);
         };
         self.sequence = sequence;
-        self.publish(Event::Gap).await?;
+        self.publish(CoordinatorEvent::Gap).await?;
         Ok(true)
     }
 
@@ -146,7 +146,7 @@ impl StreamSubscription {
             self.attached.tracker(self.hash_tag).observe(&replication_id, self.sequence);
         }
         if self.sequence != expected {
-            self.publish(Event::Gap).await?;
+            self.publish(CoordinatorEvent::Gap).await?;
         }
         match events {
             Ok(events) => {
@@ -160,13 +160,13 @@ impl StreamSubscription {
                     %error,
                     "cannot decode an entry of the event stream"
                 );
-                self.publish(Event::Gap).await?;
+                self.publish(CoordinatorEvent::Gap).await?;
             }
         }
         Ok(())
     }
 
-    async fn publish(&self, event: Event) -> Result<(), ReceiverClosed> {
+    async fn publish(&self, event: CoordinatorEvent) -> Result<(), ReceiverClosed> {
         self.sender.send(event).await.map_err(|_| ReceiverClosed)
     }
 }

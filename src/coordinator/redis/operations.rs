@@ -16,9 +16,9 @@ use super::keys::{HashTag, shard_of};
 use super::reply::ScriptReply;
 use super::shards::merge_results;
 use crate::coordinator::{
-    Attachment, BindRule, Commit, CommitOrder, Coordinator, CoordinatorError, Event, FindFrom,
-    FindRequest, Found, LEASE_MAX, Member, Membership, PartOutcome, ProducerSnapshot, Registration,
-    TopicBinding, Watermarks, ZoneRecord,
+    Attachment, BindRule, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent,
+    FindFrom, FindRequest, Found, LEASE_MAX, Member, Membership, PartOutcome, ProducerSnapshot,
+    Registration, TopicBinding, Watermarks, ZoneRecord,
 };
 use crate::log::batch::Part;
 use crate::log::ids::{TopicId, TopicPartition};
@@ -175,7 +175,7 @@ impl Coordinator for RedisCoordinator {
         Ok(producers)
     }
 
-    async fn subscribe(&self) -> Result<mpsc::Receiver<Event>, CoordinatorError> {
+    async fn subscribe(&self) -> Result<mpsc::Receiver<CoordinatorEvent>, CoordinatorError> {
         events::subscribe(Arc::clone(&self.shards), self.attached()?).await
     }
 

@@ -2,7 +2,7 @@
 
 /// A script.
 #[derive(Debug)]
-pub(super) struct Script {
+pub(super) struct LuaScript {
     pub(super) code: &'static str,
     /// Has the hash by which the server identifies the script.
     pub(super) script: redis::Script,
@@ -11,7 +11,7 @@ pub(super) struct Script {
     pub(super) awaits_replicas: bool,
 }
 
-impl Script {
+impl LuaScript {
     fn new(code: &'static str) -> Self {
         Self { code, script: redis::Script::new(code), awaits_replicas: true }
     }
@@ -24,26 +24,26 @@ impl Script {
 /// All scripts.
 #[derive(Debug)]
 pub(super) struct Scripts {
-    pub(super) attach: Script,
-    pub(super) mark_shard: Script,
-    pub(super) verify: Script,
-    pub(super) set_ready: Script,
-    pub(super) check: Script,
-    pub(super) register: Script,
-    pub(super) topics: Script,
-    pub(super) delete_topic: Script,
-    pub(super) delete_partitions: Script,
-    pub(super) commit: Script,
-    pub(super) find: Script,
-    pub(super) trim: Script,
-    pub(super) producers: Script,
-    pub(super) renew: Script,
+    pub(super) attach: LuaScript,
+    pub(super) mark_shard: LuaScript,
+    pub(super) verify: LuaScript,
+    pub(super) set_ready: LuaScript,
+    pub(super) check: LuaScript,
+    pub(super) register: LuaScript,
+    pub(super) topics: LuaScript,
+    pub(super) delete_topic: LuaScript,
+    pub(super) delete_partitions: LuaScript,
+    pub(super) commit: LuaScript,
+    pub(super) find: LuaScript,
+    pub(super) trim: LuaScript,
+    pub(super) producers: LuaScript,
+    pub(super) renew: LuaScript,
 }
 
 /// A script behind the checks of metadata id, replication id and sequence.
 macro_rules! checked {
     ($($file:literal),+) => {
-        Script::new(concat!(
+        LuaScript::new(concat!(
             include_str!("loss_detection/replication_id.lua"),
             include_str!("scripts/prelude.lua"),
             $(include_str!($file)),+
@@ -55,12 +55,12 @@ impl Scripts {
     pub(super) fn new() -> Self {
         Self {
             // These three run before there is a metadata id or a verified replication id.
-            attach: Script::new(concat!(
+            attach: LuaScript::new(concat!(
                 include_str!("loss_detection/replication_id.lua"),
                 include_str!("scripts/attach.lua")
             )),
-            mark_shard: Script::new(include_str!("scripts/mark_shard.lua")),
-            verify: Script::new(concat!(
+            mark_shard: LuaScript::new(include_str!("scripts/mark_shard.lua")),
+            verify: LuaScript::new(concat!(
                 include_str!("loss_detection/replication_id.lua"),
                 include_str!("loss_detection/verify.lua")
             )),

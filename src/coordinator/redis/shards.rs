@@ -12,7 +12,7 @@ use super::loss_detection::observed_position::{
     LastSaved, ObservedPositionStore, ObservedPositions, PositionTracker,
 };
 use super::reply::ScriptReply;
-use super::scripts::{Script, Scripts};
+use super::scripts::{LuaScript, Scripts};
 use crate::coordinator::CoordinatorError;
 use crate::log::ids::TopicPartition;
 
@@ -49,7 +49,7 @@ impl ShardClient {
         &self,
         attached: &Attached,
         hash_tag: HashTag,
-        script: &Script,
+        script: &LuaScript,
         args: Vec<Vec<u8>>,
     ) -> Result<ScriptReply, CoordinatorError> {
         if let Some(reply) = self.call_verified(attached, hash_tag, script, &args).await? {
@@ -69,7 +69,7 @@ impl ShardClient {
         &self,
         attached: &Attached,
         hash_tag: HashTag,
-        script: &Script,
+        script: &LuaScript,
         args: &[Vec<u8>],
     ) -> Result<Option<ScriptReply>, CoordinatorError> {
         let tracker = attached.tracker(hash_tag);
@@ -106,7 +106,7 @@ impl ShardClient {
     pub(super) async fn call_shards<'a, T, R>(
         &self,
         attached: &Attached,
-        script: &Script,
+        script: &LuaScript,
         items: &'a [T],
         partition: impl Fn(&T) -> TopicPartition,
         arguments: impl Fn(Vec<&'a T>) -> Vec<Vec<u8>>,

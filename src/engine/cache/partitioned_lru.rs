@@ -76,12 +76,12 @@ pub(super) struct PartitionedLru {
 struct Partition {
     share_bytes: u64,
     used_bytes: u64,
-    blocks: LruCache<BlockId, Entry>,
+    blocks: LruCache<BlockId, LruEntry>,
     evicted: EvictedProgress,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct LruEntry {
     block: Block,
     last_used: Instant,
 }
@@ -194,7 +194,7 @@ impl Partition {
 
     fn insert(&mut self, id: BlockId, block: Block) {
         self.used_bytes += weight(&block);
-        if let Some(before) = self.blocks.put(id, Entry { block, last_used: Instant::now() }) {
+        if let Some(before) = self.blocks.put(id, LruEntry { block, last_used: Instant::now() }) {
             self.used_bytes -= weight(&before.block);
         }
     }
@@ -215,7 +215,7 @@ impl Partition {
     /// Returns the blocks that no reader still needs, least recently used first.
     fn unneeded(&self) -> impl Iterator<Item = BlockId> {
         let readers = self.estimated_readers();
-        let is_unneeded = move |entry: &Entry| {
+        let is_unneeded = move |entry: &LruEntry| {
             entry.block.progress.readers() >= readers || entry.last_used.elapsed() >= IDLE
         };
         self.blocks.iter().rev().filter(move |(_, entry)| is_unneeded(entry)).map(|(id, _)| *id)

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::tail_index::TailIndex;
-use crate::coordinator::Event;
+use crate::coordinator::CoordinatorEvent;
 use crate::log::ids::TopicPartition;
 use crate::metrics::Metrics;
 
@@ -76,24 +76,29 @@ impl LongPolls {
     }
 
     /// Applies an event to the tail index, then wakes the fetches that it concerns.
-    pub fn apply(&self, event: &Event) {
+    pub fn apply(&self, event: &CoordinatorEvent) {
         self.tail.apply(event);
-        if let Event::Committed { runs, .. } = event {
+        if let CoordinatorEvent::Committed { runs, .. } = event {
             runs.iter().for_each(|run| self.metrics.coordinator.event_received(run.object));
         }
         match event {
-            Event::Committed { partition, .. } | Event::Trimmed { partition, .. } => {
+            CoordinatorEvent::Committed { partition, .. }
+            | CoordinatorEvent::Trimmed { partition, .. } => {
                 if let Some(polls) = self.waiting.lock().get(partition) {
                     wake(polls);
                 }
             }
-            Event::Gap => self.waiting.lock().values().for_each(|polls| wake(polls)),
-            Event::Bound(_) | Event::TopicDeleted(_) => {}
+            CoordinatorEvent::Gap => self.waiting.lock().values().for_each(|polls| wake(polls)),
+            CoordinatorEvent::Bound(_) | CoordinatorEvent::TopicDeleted(_) => {}
         }
     }
 
     /// Applies events until the subscription ends, and passes each of them to `also`.
-    pub async fn apply_events(&self, mut events: mpsc::Receiver<Event>, also: impl Fn(&Event)) {
+    pub async fn apply_events(
+        &self,
+        mut events: mpsc::Receiver<CoordinatorEvent>,
+        also: impl Fn(&CoordinatorEvent),
+    ) {
         self.tail.set_subscribed(true);
         while let Some(event) = events.recv().await {
             self.apply(&event);

@@ -12,7 +12,7 @@ use std::collections::{HashMap, VecDeque};
 
 use parking_lot::Mutex;
 
-use crate::coordinator::{Event, FindFrom, FindRequest, Found, Watermarks};
+use crate::coordinator::{CoordinatorEvent, FindFrom, FindRequest, Found, Watermarks};
 use crate::log::batch::Run;
 use crate::log::ids::TopicPartition;
 
@@ -30,7 +30,7 @@ struct CachedTail {
 }
 
 #[derive(Debug)]
-enum Entry {
+enum TailEntry {
     /// Queries to the coordinator are in flight. Their results are stale if an event has arrived
     /// since.
     Querying {
@@ -43,7 +43,7 @@ enum Entry {
 #[derive(Debug, Default)]
 struct IndexState {
     is_subscribed: bool,
-    partitions: HashMap<TopicPartition, Entry>,
+    partitions: HashMap<TopicPartition, TailEntry>,
 }
 
 /// The index, shared by all fetches of a replica.
@@ -61,7 +61,7 @@ impl Drop for PendingQuery<'_> {
     fn drop(&mut self) {
         let mut state = self.index.0.lock();
         for partition in &self.partitions {
-            if let Some(Entry::Querying { queries, .. }) = state.partitions.get_mut(partition) {
+            if let Some(TailEntry::Querying { queries, .. }) = state.partitions.get_mut(partition) {
                 *queries -= 1;
                 if *queries == 0 {
                     state.partitions.remove(partition);
@@ -76,7 +76,7 @@ impl TailIndex {
     pub(super) fn find(&self, request: &FindRequest) -> Option<Found> {
         let FindFrom::Offset(offset) = request.from else { return None };
         match self.0.lock().partitions.get(&request.partition) {
-            Some(Entry::Cached(tail)) => {
+            Some(TailEntry::Cached(tail)) => {
                 tail.find(offset, request.bytes_max, request.runs_max as usize)
             }
             _ => None,
@@ -86,7 +86,7 @@ impl TailIndex {
     /// Returns the high watermark of a partition if it is cached.
     pub(super) fn high_watermark(&self, partition: TopicPartition) -> Option<i64> {
         match self.0.lock().partitions.get(&partition) {
-            Some(Entry::Cached(tail)) => Some(tail.watermarks.high_watermark),
+            Some(TailEntry::Cached(tail)) => Some(tail.watermarks.high_watermark),
             _ => None,
         }
     }
@@ -100,8 +100,8 @@ impl TailIndex {
         let mut state = self.0.lock();
         let mut queried = Vec::new();
         for partition in partitions {
-            let new = Entry::Querying { queries: 0, is_stale: !state.is_subscribed };
-            if let Entry::Querying { queries, .. } =
+            let new = TailEntry::Querying { queries: 0, is_stale: !state.is_subscribed };
+            if let TailEntry::Querying { queries, .. } =
                 state.partitions.entry(partition).or_insert(new)
             {
                 *queries += 1;
@@ -120,29 +120,29 @@ impl TailIndex {
     }
 
     /// Applies an event of the coordinator.
-    pub(super) fn apply(&self, event: &Event) {
+    pub(super) fn apply(&self, event: &CoordinatorEvent) {
         let mut state = self.0.lock();
         match event {
-            Event::Committed { partition, runs } => {
+            CoordinatorEvent::Committed { partition, runs } => {
                 state.update(*partition, |tail| runs.iter().all(|run| tail.append(*run)));
             }
-            Event::Trimmed { partition, log_start_offset } => {
+            CoordinatorEvent::Trimmed { partition, log_start_offset } => {
                 state.update(*partition, |tail| {
                     tail.trim(*log_start_offset);
                     true
                 });
             }
-            Event::TopicDeleted(topic) => {
+            CoordinatorEvent::TopicDeleted(topic) => {
                 state.partitions.retain(|partition, entry| match entry {
-                    Entry::Cached(_) => partition.topic != *topic,
-                    Entry::Querying { is_stale, .. } => {
+                    TailEntry::Cached(_) => partition.topic != *topic,
+                    TailEntry::Querying { is_stale, .. } => {
                         *is_stale |= partition.topic == *topic;
                         true
                     }
                 });
             }
-            Event::Gap => state.invalidate_all(),
-            Event::Bound(_) => {}
+            CoordinatorEvent::Gap => state.invalidate_all(),
+            CoordinatorEvent::Bound(_) => {}
         }
     }
 }
@@ -154,8 +154,8 @@ impl PendingQuery<'_> {
         let mut state = self.index.0.lock();
         for (partition, found) in results {
             let is_newer = match state.partitions.get(&partition) {
-                Some(Entry::Querying { is_stale, .. }) => !is_stale,
-                Some(Entry::Cached(tail)) => {
+                Some(TailEntry::Querying { is_stale, .. }) => !is_stale,
+                Some(TailEntry::Cached(tail)) => {
                     tail.watermarks.high_watermark < found.watermarks.high_watermark
                 }
                 None => false,
@@ -166,7 +166,7 @@ impl PendingQuery<'_> {
             if state.partitions.len() > PARTITIONS_MAX {
                 state.evict_one();
             }
-            state.partitions.insert(partition, Entry::Cached(CachedTail::new(found)));
+            state.partitions.insert(partition, TailEntry::Cached(CachedTail::new(found)));
         }
     }
 }
@@ -177,8 +177,8 @@ impl IndexState {
     fn update(&mut self, partition: TopicPartition, update: impl FnOnce(&mut CachedTail) -> bool) {
         match self.partitions.get_mut(&partition) {
             None => {}
-            Some(Entry::Querying { is_stale, .. }) => *is_stale = true,
-            Some(Entry::Cached(tail)) => {
+            Some(TailEntry::Querying { is_stale, .. }) => *is_stale = true,
+            Some(TailEntry::Cached(tail)) => {
                 let is_continuous = update(tail);
                 if !is_continuous {
                     self.partitions.remove(&partition);
@@ -189,8 +189,8 @@ impl IndexState {
 
     fn invalidate_all(&mut self) {
         self.partitions.retain(|_, entry| match entry {
-            Entry::Cached(_) => false,
-            Entry::Querying { is_stale, .. } => {
+            TailEntry::Cached(_) => false,
+            TailEntry::Querying { is_stale, .. } => {
                 *is_stale = true;
                 true
             }
@@ -198,7 +198,8 @@ impl IndexState {
     }
 
     fn evict_one(&mut self) {
-        let is_cached = |(_, entry): &(&TopicPartition, &Entry)| matches!(entry, Entry::Cached(_));
+        let is_cached =
+            |(_, entry): &(&TopicPartition, &TailEntry)| matches!(entry, TailEntry::Cached(_));
         if let Some(any) = self.partitions.iter().find(is_cached).map(|(partition, _)| *partition) {
             self.partitions.remove(&any);
         }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use self::pipeline::{Event, Pipeline};
+use self::pipeline::{Pipeline, PipelineEvent};
 use self::request::AppendRequest;
 pub use self::request::{AppendOutcome, AppendResult, ConnectionId, FlushProfile, ProducedBatch};
 pub use self::settings::{FlushTuning, ProduceSettings, UploadSettings};
@@ -35,7 +35,7 @@ const EVENTS_MAX: usize = 1024;
 /// Handle to the produce pipeline; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Producer {
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<PipelineEvent>,
     memory: Arc<MemoryLimiter>,
 }
 
@@ -79,26 +79,26 @@ impl Producer {
         }
         let span = tracing::Span::current();
         let request = AppendRequest { connection, batches, reply, permit, span };
-        self.events.send(Event::Append(request)).await.map_err(|_| ShuttingDown)?;
+        self.events.send(PipelineEvent::Append(request)).await.map_err(|_| ShuttingDown)?;
         Ok(result)
     }
 
     /// Replaces the flush settings.
     pub async fn reconfigure(&self, tuning: FlushTuning) {
-        let _closed = self.events.send(Event::Reconfigure(tuning)).await;
+        let _closed = self.events.send(PipelineEvent::Reconfigure(tuning)).await;
     }
 
     /// Seals without linger and without rate limit from now on, because the replica is about to
     /// stop.
     pub async fn flush_now(&self) {
-        let _closed = self.events.send(Event::FlushNow).await;
+        let _closed = self.events.send(PipelineEvent::FlushNow).await;
     }
 
     /// Closes the memory limiter, and returns once every append accepted before has its outcomes.
     pub async fn drain(&self) {
         self.memory.close();
         let (done, drained) = oneshot::channel();
-        if self.events.send(Event::Drain(done)).await.is_ok() {
+        if self.events.send(PipelineEvent::Drain(done)).await.is_ok() {
             // An error means that the pipeline has ended, with nothing outstanding.
             let _closed = drained.await;
         }

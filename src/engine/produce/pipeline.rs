@@ -39,7 +39,7 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Input of the pipeline.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum PipelineEvent {
     /// A request was admitted.
     Append(AppendRequest),
     /// The object with this sequence is durable.
@@ -61,8 +61,8 @@ pub(super) struct Pipeline {
     settings: ProduceSettings,
     cache: Arc<ObjectCache>,
     metrics: Arc<Metrics>,
-    events: mpsc::Sender<Event>,
-    receiver: mpsc::Receiver<Event>,
+    events: mpsc::Sender<PipelineEvent>,
+    receiver: mpsc::Receiver<PipelineEvent>,
     open: OpenObject,
     sealed: BTreeMap<u32, SealedObject>,
     sequencer: CommitSequencer,
@@ -87,8 +87,8 @@ impl Pipeline {
         settings: ProduceSettings,
         cache: Arc<ObjectCache>,
         metrics: Arc<Metrics>,
-        events: mpsc::Sender<Event>,
-        receiver: mpsc::Receiver<Event>,
+        events: mpsc::Sender<PipelineEvent>,
+        receiver: mpsc::Receiver<PipelineEvent>,
     ) -> Self {
         let sequencer = CommitSequencer::new(components.coordinator.commit_order());
         let uploader = Uploader::new(
@@ -153,26 +153,32 @@ impl Pipeline {
         }
     }
 
-    fn apply(&mut self, event: Event) {
+    fn apply(&mut self, event: PipelineEvent) {
         match event {
-            Event::Append(request) => {
+            PipelineEvent::Append(request) => {
                 self.open.push(request, Instant::now());
                 if self.is_halted {
                     self.open.abort(|_| true);
                 }
             }
-            Event::Uploaded(sequence) => self.complete_upload(sequence),
-            Event::Decided { sequence, parts, outcomes: Some(outcomes) } => {
+            PipelineEvent::Uploaded(sequence) => self.complete_upload(sequence),
+            PipelineEvent::Decided { sequence, parts, outcomes: Some(outcomes) } => {
                 self.sequencer.complete(sequence, &parts);
                 self.complete(sequence, &parts, &outcomes);
             }
-            Event::Decided { sequence, parts, outcomes: None } => self.abort(sequence, &parts),
-            Event::Reconfigure(FlushTuning { interval, object_bytes, puts_per_second_max }) => {
+            PipelineEvent::Decided { sequence, parts, outcomes: None } => {
+                self.abort(sequence, &parts)
+            }
+            PipelineEvent::Reconfigure(FlushTuning {
+                interval,
+                object_bytes,
+                puts_per_second_max,
+            }) => {
                 (self.settings.interval, self.settings.object_bytes) = (interval, object_bytes);
                 self.uploader.set_put_rate(puts_per_second_max);
             }
-            Event::FlushNow => self.flush_now = true,
-            Event::Drain(done) => {
+            PipelineEvent::FlushNow => self.flush_now = true,
+            PipelineEvent::Drain(done) => {
                 self.flush_now = true;
                 self.drains.push(done);
             }
@@ -261,7 +267,7 @@ impl Pipeline {
         let upload = async move {
             uploader.upload(id, &bytes).await;
             // The pipeline ends only with the process.
-            let _closed = events.send(Event::Uploaded(id.sequence)).await;
+            let _closed = events.send(PipelineEvent::Uploaded(id.sequence)).await;
         };
         tasks::spawn_critical("upload", upload.instrument(span));
     }
@@ -284,7 +290,8 @@ impl Pipeline {
             let span = trace_span!(target: SPAN_TARGET, parent: &object.span, "commit");
             let committing = async move {
                 let outcomes = commit_until_decided(&components, &commit, &metrics).await;
-                let _closed = events.send(Event::Decided { sequence, parts, outcomes }).await;
+                let _closed =
+                    events.send(PipelineEvent::Decided { sequence, parts, outcomes }).await;
             };
             tasks::spawn_critical("commit", committing.instrument(span));
         }

@@ -16,12 +16,12 @@ pub enum FormatError {
     Checksum,
     /// A field has an invalid value.
     #[error("the footer's {0} is invalid")]
-    Invalid(Field),
+    Invalid(FooterField),
 }
 
 /// A field of the footer, for [`FormatError::Invalid`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
+pub enum FooterField {
     /// A variable-length number.
     Varint,
     /// A count of items.
@@ -42,7 +42,7 @@ pub enum Field {
     End,
 }
 
-impl fmt::Display for Field {
+impl fmt::Display for FooterField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Varint => "variable-length number",

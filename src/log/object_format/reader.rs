@@ -1,7 +1,7 @@
 //! Decodes the fields of a footer. Every count is checked against the remaining bytes before memory
 //! is allocated for it.
 
-use super::error::{Field, FormatError};
+use super::error::{FooterField, FormatError};
 use super::footer::{Footer, JournalEntry, JournalOutcome};
 use super::layout::HEADER;
 use crate::log::batch::{BatchMetadata, Part, ProducerSequence};
@@ -16,34 +16,34 @@ const OUTCOME_BYTES_MIN: usize = 1;
 
 /// Decodes a footer of an object whose batches are in `HEADER.len()..data_end`.
 pub(super) fn read(body: &[u8], data_end: u64) -> Result<Footer, FormatError> {
-    let mut reader = Reader { rest: body };
+    let mut reader = FooterReader { rest: body };
     let object = ObjectId::from_bytes(reader.array()?);
     let length = reader.count(1)?;
     let replica = std::str::from_utf8(reader.take(length)?)
-        .map_err(|_| FormatError::Invalid(Field::Replica))?
+        .map_err(|_| FormatError::Invalid(FooterField::Replica))?
         .to_owned();
     let sealed_ms = i64::from_be_bytes(reader.array()?);
     let topics = reader.topics()?;
     let parts = reader.parts(&topics, sealed_ms, data_end)?;
     let journal = reader.journal()?;
     if !reader.rest.is_empty() {
-        return Err(FormatError::Invalid(Field::End));
+        return Err(FormatError::Invalid(FooterField::End));
     }
     Ok(Footer { object, replica, sealed_ms, parts, journal })
 }
 
-struct Reader<'a> {
+struct FooterReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> FooterReader<'a> {
     fn topics(&mut self) -> Result<Vec<TopicId>, FormatError> {
         let count = self.count(TOPIC_BYTES_MIN)?;
         let mut topics: Vec<TopicId> = Vec::with_capacity(count);
         for _ in 0..count {
             let topic = TopicId(self.array()?);
             if topics.last().is_some_and(|last| *last >= topic) {
-                return Err(FormatError::Invalid(Field::Topic));
+                return Err(FormatError::Invalid(FooterField::Topic));
             }
             topics.push(topic);
         }
@@ -60,16 +60,17 @@ impl<'a> Reader<'a> {
         let mut parts = Vec::with_capacity(count);
         let mut free = HEADER.len() as u64;
         for position in 0..count {
-            let topic = self.number(u64::MAX, Field::Topic)?;
+            let topic = self.number(u64::MAX, FooterField::Topic)?;
             let topic = usize::try_from(topic).ok().and_then(|t| topics.get(t));
-            let topic = *topic.ok_or(FormatError::Invalid(Field::Topic))?;
-            let partition = self.positive_i32(Field::Partition)?;
+            let topic = *topic.ok_or(FormatError::Invalid(FooterField::Topic))?;
+            let partition = self.positive_i32(FooterField::Partition)?;
             let start = self.varint()?;
             let batches = self.batches(sealed_ms)?;
             let bytes = batches.iter().map(|b| u64::from(b.bytes)).sum::<u64>();
             let end = start.checked_add(bytes).filter(|end| start >= free && *end <= data_end);
-            free = end.ok_or(FormatError::Invalid(Field::Extent))?;
-            let index = u32::try_from(position).map_err(|_| FormatError::Invalid(Field::Count))?;
+            free = end.ok_or(FormatError::Invalid(FooterField::Extent))?;
+            let index =
+                u32::try_from(position).map_err(|_| FormatError::Invalid(FooterField::Count))?;
             let partition = TopicPartition { topic, partition };
             parts.push(Part { index, partition, start, batches });
         }
@@ -79,7 +80,7 @@ impl<'a> Reader<'a> {
     fn batches(&mut self, sealed_ms: i64) -> Result<Vec<BatchMetadata>, FormatError> {
         let count = self.count(BATCH_BYTES_MIN)?;
         if count == 0 {
-            return Err(FormatError::Invalid(Field::Count));
+            return Err(FormatError::Invalid(FooterField::Count));
         }
         let mut batches = Vec::with_capacity(count);
         for _ in 0..count {
@@ -89,9 +90,9 @@ impl<'a> Reader<'a> {
     }
 
     fn batch(&mut self, sealed_ms: i64) -> Result<BatchMetadata, FormatError> {
-        let invalid = FormatError::Invalid(Field::Batch);
+        let invalid = FormatError::Invalid(FooterField::Batch);
         let bytes = u32::try_from(self.varint()?).map_err(|_| invalid)?;
-        let offset_count = self.positive_i32(Field::Batch)?;
+        let offset_count = self.positive_i32(FooterField::Batch)?;
         let max_timestamp = sealed_ms.wrapping_add(unzigzag(self.varint()?));
         let [flag] = self.array()?;
         let producer = match flag {
@@ -99,7 +100,7 @@ impl<'a> Reader<'a> {
             1 => Some(ProducerSequence {
                 id: i64::try_from(self.varint()?).map_err(|_| invalid)?,
                 epoch: i16::try_from(self.varint()?).map_err(|_| invalid)?,
-                base_sequence: self.positive_i32(Field::Batch)?,
+                base_sequence: self.positive_i32(FooterField::Batch)?,
             }),
             _ => return Err(invalid),
         };
@@ -110,7 +111,7 @@ impl<'a> Reader<'a> {
     }
 
     fn journal(&mut self) -> Result<Vec<JournalEntry>, FormatError> {
-        let invalid = FormatError::Invalid(Field::Journal);
+        let invalid = FormatError::Invalid(FooterField::Journal);
         let count = self.count(ENTRY_BYTES_MIN)?;
         let mut journal = Vec::with_capacity(count);
         for _ in 0..count {
@@ -150,17 +151,17 @@ impl<'a> Reader<'a> {
         let count = self.varint()?;
         let most = (self.rest.len() / bytes_min) as u64;
         if count > most {
-            return Err(FormatError::Invalid(Field::Count));
+            return Err(FormatError::Invalid(FooterField::Count));
         }
-        usize::try_from(count).map_err(|_| FormatError::Invalid(Field::Count))
+        usize::try_from(count).map_err(|_| FormatError::Invalid(FooterField::Count))
     }
 
-    fn positive_i32(&mut self, field: Field) -> Result<i32, FormatError> {
+    fn positive_i32(&mut self, field: FooterField) -> Result<i32, FormatError> {
         let value = self.number(u64::from(i32::MAX.unsigned_abs()), field)?;
         i32::try_from(value).map_err(|_| FormatError::Invalid(field))
     }
 
-    fn number(&mut self, most: u64, field: Field) -> Result<u64, FormatError> {
+    fn number(&mut self, most: u64, field: FooterField) -> Result<u64, FormatError> {
         let value = self.varint()?;
         if value > most { Err(FormatError::Invalid(field)) } else { Ok(value) }
     }
@@ -172,14 +173,14 @@ impl<'a> Reader<'a> {
             let [byte] = self.array()?;
             let group = u64::from(byte & 0x7f);
             if shift == 63 && group > 1 || (byte == 0 && shift > 0) {
-                return Err(FormatError::Invalid(Field::Varint));
+                return Err(FormatError::Invalid(FooterField::Varint));
             }
             value |= group << shift;
             if byte & 0x80 == 0 {
                 return Ok(value);
             }
         }
-        Err(FormatError::Invalid(Field::Varint))
+        Err(FormatError::Invalid(FooterField::Varint))
     }
 }
 

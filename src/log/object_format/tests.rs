@@ -74,7 +74,7 @@ fn parts_outside_the_data_area_or_overlapping_are_invalid() {
     let footer = example();
     let encoded = encode_footer(&footer);
     let size = object_bytes(&footer, &encoded);
-    let extent = Err(FormatError::Invalid(Field::Extent));
+    let extent = Err(FormatError::Invalid(FooterField::Extent));
     assert_eq!(decode_footer(size - 1, &encoded), extent, "beyond the data area");
     assert!(decode_footer(size + 10, &encoded).is_ok());
     for start in [307, 7, u64::MAX] {
@@ -94,7 +94,7 @@ fn counts_are_bounded_by_the_remaining_bytes() {
     let crc = crc32_iscsi(&body);
     body.put_u32(crc);
     body.put_slice(&TRAILER_MAGIC);
-    assert_eq!(decode_footer(1 << 20, &body), Err(FormatError::Invalid(Field::Count)));
+    assert_eq!(decode_footer(1 << 20, &body), Err(FormatError::Invalid(FooterField::Count)));
 }
 
 fn batch() -> impl Strategy<Value = BatchMetadata> {

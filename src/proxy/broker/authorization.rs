@@ -21,7 +21,7 @@ const TOPICS_MAX: usize = 10_000;
 
 /// An operation, with the code of `AclOperation` in Kafka.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
+pub(crate) enum AclOperation {
     /// Read records.
     Read = 3,
     /// Write records.
@@ -53,7 +53,7 @@ impl Operations {
     }
 
     /// Returns whether the operation is among them.
-    pub(crate) fn allow(self, operation: Operation) -> bool {
+    pub(crate) fn allow(self, operation: AclOperation) -> bool {
         self.0 & (1 << operation as i32) != 0
     }
 }
@@ -77,7 +77,7 @@ impl TopicPermissions {
     ///
     /// # Errors
     /// The error code for the topic's row in the response.
-    pub(crate) fn check(self, operation: Operation) -> Result<(), ErrorCode> {
+    pub(crate) fn check(self, operation: AclOperation) -> Result<(), ErrorCode> {
         match self.0?.allow(operation) {
             true => Ok(()),
             false => Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
@@ -180,24 +180,28 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn only(operation: Operation) -> Operations {
+    fn only(operation: AclOperation) -> Operations {
         Operations::from_bits(1 << operation as i32)
     }
 
     fn decisions(name: &str) -> [(String, Operations); 1] {
-        [(name.to_owned(), only(Operation::Read))]
+        [(name.to_owned(), only(AclOperation::Read))]
     }
 
     #[test]
     fn operation_bits_match_kafka() {
         // As for a user with Read and Write, which imply Describe.
         let some = Operations::from_bits(0b1_0001_1000);
-        assert!(some.allow(Operation::Read) && some.allow(Operation::Write));
-        assert!(some.allow(Operation::Describe) && !some.allow(Operation::Delete));
+        assert!(some.allow(AclOperation::Read) && some.allow(AclOperation::Write));
+        assert!(some.allow(AclOperation::Describe) && !some.allow(AclOperation::Delete));
         let all = Operations::from_bits(3576);
-        assert!([Operation::Read, Operation::Delete, Operation::Alter].map(|o| all.allow(o))[1]);
+        assert!(
+            [AclOperation::Read, AclOperation::Delete, AclOperation::Alter].map(|o| all.allow(o))
+                [1]
+        );
         let unasked = Operations::from_bits(i32::MIN);
-        let every = [Operation::Read, Operation::Write, Operation::Delete, Operation::Describe];
+        let every =
+            [AclOperation::Read, AclOperation::Write, AclOperation::Delete, AclOperation::Describe];
         assert!(!every.iter().any(|&operation| unasked.allow(operation)));
     }
 
@@ -208,9 +212,9 @@ mod tests {
         assert!(!cache.is_accepted(requested_at), "no response yet");
         assert_eq!(cache.topic("t", requested_at), None);
         cache.record_topics(requested_at, decisions("t"));
-        cache.record_cluster(requested_at, only(Operation::Describe));
+        cache.record_cluster(requested_at, only(AclOperation::Describe));
         let last = requested_at + DECISION_TTL - Duration::from_millis(1);
-        assert_eq!(cache.topic("t", last), Some(only(Operation::Read)));
+        assert_eq!(cache.topic("t", last), Some(only(AclOperation::Read)));
         assert!(cache.is_accepted(last) && cache.cluster(last).is_some());
         assert_eq!(cache.topic("t", requested_at + DECISION_TTL), None);
         assert!(!cache.is_accepted(requested_at + DECISION_TTL));

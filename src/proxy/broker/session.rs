@@ -9,7 +9,7 @@ use kafka_protocol::protocol::{Request as ApiRequest, StrBytes};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
-use super::authorization::{AuthorizationCache, Operation, Operations, TopicPermissions};
+use super::authorization::{AclOperation, AuthorizationCache, Operations, TopicPermissions};
 use super::link::BrokerLink;
 use super::response_queue::ResponseQueue;
 use super::rpc::{BrokerRpc, decode, rejected};
@@ -88,7 +88,7 @@ impl BrokerSession {
     /// Returns whether the client may perform an operation on the cluster.
     pub(crate) async fn cluster_allows(
         &mut self,
-        operation: Operation,
+        operation: AclOperation,
     ) -> Result<bool, CloseReason> {
         let operations = match self.authorization.cluster(Instant::now()) {
             Some(operations) => operations,

@@ -8,7 +8,7 @@ use kafka_protocol::messages::{AddPartitionsToTxnRequest, AddPartitionsToTxnResp
 
 use super::requested_topics::permits_unless_classic;
 use crate::log::ids::TopicId;
-use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::authorization::TopicPermissions;
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::error_code::ErrorCode;
@@ -33,7 +33,7 @@ pub(super) async fn guard(
             true => ErrorCode::INVALID_TXN_STATE,
             false => ErrorCode::OPERATION_NOT_ATTEMPTED,
         };
-        let code = permit.check(Operation::Write).err().unwrap_or(code);
+        let code = permit.check(AclOperation::Write).err().unwrap_or(code);
         let row = |&index: &i32| {
             AddPartitionsToTxnPartitionResult::default()
                 .with_partition_index(index)

@@ -12,7 +12,7 @@ use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use super::requested_topics::{authorize_and_resolve, not_leader_error, permits_unless_classic};
 use crate::engine::list_offsets::OffsetSpec;
 use crate::log::ids::{TopicId, TopicPartition};
-use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::authorization::TopicPermissions;
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::context::Proxy;
@@ -34,7 +34,7 @@ pub(super) async fn guard(
         return Ok(request.forward_unread());
     };
     let refuse = |(topic, permit): (&DeleteRecordsTopic, TopicPermissions)| {
-        let code = not_leader_error(permit, Operation::Delete);
+        let code = not_leader_error(permit, AclOperation::Delete);
         let rows = topic.partitions.iter().map(|p| row(p.partition_index, Err(code)));
         DeleteRecordsTopicResult::default()
             .with_name(topic.name.clone())
@@ -58,7 +58,7 @@ pub(super) async fn serve(
         for (topic, permit) in requested.topics.into_iter().zip(permits) {
             let indexes = topic.partitions.iter().map(|p| p.partition_index);
             let resolved =
-                authorize_and_resolve(&proxy, permit, Operation::Delete, &topic.name, indexes)
+                authorize_and_resolve(&proxy, permit, AclOperation::Delete, &topic.name, indexes)
                     .await;
             let mut rows = Vec::with_capacity(topic.partitions.len());
             for requested in &topic.partitions {

@@ -8,7 +8,7 @@ use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::topic_configs::{DISKLESS_ENABLE, RESOURCE_TOPIC, SOURCE_TOPIC};
-use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::context::Proxy;
 use crate::proxy::endpoint::Endpoint;
@@ -40,7 +40,7 @@ pub(super) async fn edit(
             && own_id.as_deref() == Some(resource.resource_name.as_str())
     };
     let own = match describe.resources.iter().find(|r| is_own(r)) {
-        Some(r) if broker.cluster_allows(Operation::DescribeConfigs).await? => {
+        Some(r) if broker.cluster_allows(AclOperation::DescribeConfigs).await? => {
             Some(own_configs(&request.proxy, r))
         }
         Some(r) => Some(

@@ -9,7 +9,7 @@ use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse, 
 use kafka_protocol::protocol::StrBytes;
 
 use crate::log::ids::TopicPartition;
-use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::context::Proxy;
 use crate::proxy::endpoint::Endpoint;
@@ -39,7 +39,7 @@ pub(super) async fn serve(
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
     let requested: DescribeLogDirsRequest = request.decode()?;
-    if !broker.cluster_allows(Operation::Describe).await? {
+    if !broker.cluster_allows(AclOperation::Describe).await? {
         let code = match request.version() >= WITH_ERROR_CODE {
             true => ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
             false => ErrorCode::NONE,

@@ -13,7 +13,7 @@ use super::requested_topics::{
 };
 use crate::coordinator::ProducerSnapshot;
 use crate::log::ids::TopicId;
-use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::authorization::TopicPermissions;
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::error_code::{self, ErrorCode};
@@ -31,7 +31,7 @@ pub(super) async fn guard(
         return Ok(request.forward_unread());
     };
     let refuse = |(topic, permit): (&TopicRequest, TopicPermissions)| {
-        let code = not_leader_error(permit, Operation::Read);
+        let code = not_leader_error(permit, AclOperation::Read);
         let rows = topic.partition_indexes.iter().map(|&index| row(index, Err(code)));
         TopicResponse::default().with_name(topic.name.clone()).with_partitions(rows.collect())
     };
@@ -52,7 +52,8 @@ pub(super) async fn serve(
         for (topic, permit) in requested.topics.into_iter().zip(permits) {
             let indexes = topic.partition_indexes.iter().copied();
             let resolved =
-                authorize_and_resolve(&proxy, permit, Operation::Read, &topic.name, indexes).await;
+                authorize_and_resolve(&proxy, permit, AclOperation::Read, &topic.name, indexes)
+                    .await;
             let mut rows = Vec::with_capacity(topic.partition_indexes.len());
             for &index in &topic.partition_indexes {
                 let producers = async {

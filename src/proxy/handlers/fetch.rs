@@ -13,7 +13,7 @@ use crate::engine::fetch::FetchPlan;
 use crate::engine::memory::ConnectionQuota;
 use crate::log::ids::TopicId;
 use crate::metrics::ApiKind;
-use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::context::Proxy;
 use crate::proxy::error_code::ErrorCode;
@@ -60,7 +60,8 @@ pub(super) async fn guard(
         }
         RequestTopics::Diskless => {
             let permits = broker.topic_permissions(&named).await?;
-            let codes = permits.into_iter().map(|permit| not_leader_error(permit, Operation::Read));
+            let codes =
+                permits.into_iter().map(|permit| not_leader_error(permit, AclOperation::Read));
             request.respond(&error_response(&fetch, codes))
         }
     }
@@ -100,7 +101,7 @@ pub(super) async fn serve(
 ) -> Result<Action, CloseReason> {
     let fetch: FetchRequest = request.decode()?;
     let is_follower = fetch.replica_id.0 >= 0 || fetch.replica_state.replica_id.0 >= 0;
-    if is_follower && !broker.cluster_allows(Operation::ClusterAction).await? {
+    if is_follower && !broker.cluster_allows(AclOperation::ClusterAction).await? {
         let code = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
         return request.respond(&error_response(&fetch, std::iter::repeat(code)));
     }

@@ -12,7 +12,7 @@ use crate::coordinator::Watermarks;
 use crate::engine::fetch as engine;
 use crate::engine::memory::{ConnectionQuota, MemoryPermit};
 use crate::log::ids::TopicPartition;
-use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::authorization::TopicPermissions;
 use crate::proxy::context::Proxy;
 use crate::proxy::error_code::{self, ErrorCode};
@@ -142,7 +142,7 @@ pub(super) async fn fetch_partitions(
     let mut planned = Vec::with_capacity(plan.partitions.len());
     let mut requested = Vec::new();
     for ((partition, position), permit) in plan.partitions.iter().zip(permits) {
-        let checked = match permit.check(Operation::Read) {
+        let checked = match permit.check(AclOperation::Read) {
             Ok(()) => plan_partition(proxy, context, partition, *position).await,
             Err(code) => Err(code),
         };

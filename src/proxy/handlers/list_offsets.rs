@@ -13,7 +13,7 @@ use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicNam
 use super::requested_topics::{authorize_and_resolve, not_leader_error, permits_unless_classic};
 use crate::engine::list_offsets::{OffsetSpec, TimestampAndOffset};
 use crate::log::ids::TopicId;
-use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::authorization::TopicPermissions;
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::context::Proxy;
@@ -44,7 +44,7 @@ pub(super) async fn guard(
         return Ok(request.forward_unread());
     };
     let refuse = |(topic, permit): (&ListOffsetsTopic, TopicPermissions)| {
-        let code = not_leader_error(permit, Operation::Describe);
+        let code = not_leader_error(permit, AclOperation::Describe);
         let rows = topic.partitions.iter().map(|p| offset_row(p.partition_index, Err(code)));
         ListOffsetsTopicResponse::default()
             .with_name(topic.name.clone())
@@ -135,7 +135,7 @@ async fn list_topic(
 ) -> ListOffsetsTopicResponse {
     let indexes = topic.partitions.iter().map(|p| p.partition_index);
     let resolved =
-        authorize_and_resolve(proxy, permit, Operation::Describe, &topic.name, indexes).await;
+        authorize_and_resolve(proxy, permit, AclOperation::Describe, &topic.name, indexes).await;
     let locate = async |requested: &ListOffsetsPartition| {
         let index = requested.partition_index;
         if !is_supported(requested.timestamp, version) {

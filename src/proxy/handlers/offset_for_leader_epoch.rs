@@ -11,7 +11,7 @@ use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpoch
 use super::requested_topics::{authorize_and_resolve, not_leader_error, permits_unless_classic};
 use crate::engine::list_offsets::OffsetSpec;
 use crate::log::ids::TopicId;
-use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::authorization::TopicPermissions;
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::error_code::{self, ErrorCode};
@@ -32,7 +32,7 @@ pub(super) async fn guard(
         return Ok(request.forward_unread());
     };
     let refuse = |(topic, permit): (&OffsetForLeaderTopic, TopicPermissions)| {
-        let code = not_leader_error(permit, Operation::Describe);
+        let code = not_leader_error(permit, AclOperation::Describe);
         let rows = topic.partitions.iter().map(|p| epoch_row(p.partition, Err(code)));
         OffsetForLeaderTopicResult::default()
             .with_topic(topic.topic.clone())
@@ -57,9 +57,14 @@ pub(super) async fn serve(
         let mut topics = Vec::with_capacity(requested.topics.len());
         for (topic, permit) in requested.topics.into_iter().zip(permits) {
             let indexes = topic.partitions.iter().map(|p| p.partition);
-            let resolved =
-                authorize_and_resolve(&proxy, permit, Operation::Describe, &topic.topic, indexes)
-                    .await;
+            let resolved = authorize_and_resolve(
+                &proxy,
+                permit,
+                AclOperation::Describe,
+                &topic.topic,
+                indexes,
+            )
+            .await;
             let mut rows = Vec::with_capacity(topic.partitions.len());
             for requested in &topic.partitions {
                 let end = async {

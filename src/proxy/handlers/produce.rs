@@ -18,7 +18,7 @@ use crate::engine::produce::{AppendOutcome, ProducedBatch};
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::logging::SPAN_TARGET;
 use crate::metrics::{ApiKind, Metrics, ProduceStage};
-use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::authorization::TopicPermissions;
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::context::Proxy;
@@ -71,7 +71,7 @@ pub(super) async fn guard(
         (RequestTopics::Diskless, _) => {
             let permits = broker.topic_permissions(&named).await?;
             let code =
-                |permit: &TopicPermissions| not_leader_error(*permit, Operation::Write).into();
+                |permit: &TopicPermissions| not_leader_error(*permit, AclOperation::Write).into();
             request.respond(&error_response(&produce, permits.iter().map(code)))
         }
     }
@@ -202,7 +202,7 @@ async fn check_topic(
     let partitions = data.partition_data.iter().map(|p| p.index);
     let id = topic_id(&data.topic_id);
     // The ACLs come first: a client that may not write learns nothing else.
-    let topic = match permit.check(Operation::Write) {
+    let topic = match permit.check(AclOperation::Write) {
         Ok(()) => resolve_diskless_topic(&request.proxy, id, data.name.as_str(), partitions).await,
         Err(code) => Err(code),
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::log::ids::TopicId;
-use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::authorization::TopicPermissions;
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::context::Proxy;
@@ -102,7 +102,7 @@ pub(super) fn is_legal_name(name: &str) -> bool {
 pub(super) async fn authorize_and_resolve(
     proxy: &Proxy,
     permit: TopicPermissions,
-    operation: Operation,
+    operation: AclOperation,
     name: &str,
     partitions: impl Iterator<Item = i32> + Clone,
 ) -> Result<Arc<Topic>, ErrorCode> {
@@ -112,7 +112,7 @@ pub(super) async fn authorize_and_resolve(
 
 /// Returns the error of a topic that a classic endpoint does not lead: the authorization error if
 /// the client has no permission, otherwise NOT_LEADER_OR_FOLLOWER.
-pub(super) fn not_leader_error(permit: TopicPermissions, operation: Operation) -> ErrorCode {
+pub(super) fn not_leader_error(permit: TopicPermissions, operation: AclOperation) -> ErrorCode {
     permit.check(operation).err().unwrap_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)
 }
 

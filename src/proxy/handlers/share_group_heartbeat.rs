@@ -5,7 +5,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::requested_topics::permits_unless_classic;
 use crate::log::ids::TopicId;
-use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::error_code::ErrorCode;
 use crate::proxy::request::{Action, Request};
@@ -23,7 +23,7 @@ pub(super) async fn guard(
     let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
         return Ok(request.forward_unread());
     };
-    if permits.iter().any(|permit| permit.check(Operation::Describe).is_err()) {
+    if permits.iter().any(|permit| permit.check(AclOperation::Describe).is_err()) {
         // The broker rejects the request for the same reason.
         return Ok(request.forward_unread());
     }

@@ -5,7 +5,7 @@ use kafka_protocol::messages::write_txn_markers_response::{
 };
 use kafka_protocol::messages::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
 
-use crate::proxy::broker::authorization::Operation;
+use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::error_code::ErrorCode;
 use crate::proxy::request::{Action, Request};
@@ -19,8 +19,8 @@ pub(super) async fn serve(
 ) -> Result<Action, CloseReason> {
     let requested: WriteTxnMarkersRequest = request.decode()?;
     // Like a broker, requires one of the two operations.
-    let may = broker.cluster_allows(Operation::Alter).await?
-        || broker.cluster_allows(Operation::ClusterAction).await?;
+    let may = broker.cluster_allows(AclOperation::Alter).await?
+        || broker.cluster_allows(AclOperation::ClusterAction).await?;
     let code = match may {
         true => ErrorCode::INVALID_TXN_STATE,
         false => ErrorCode::CLUSTER_AUTHORIZATION_FAILED,

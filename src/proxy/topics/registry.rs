@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::classic_status::ClassicStatusCache;
 use super::topic::{Topic, TopicConfig, id_of};
-use crate::coordinator::{Event, TopicBinding, TopicType};
+use crate::coordinator::{CoordinatorEvent, TopicBinding, TopicType};
 use crate::log::ids::TopicId;
 
 /// The topics that this replica knows. Does no I/O.
@@ -66,11 +66,13 @@ impl TopicRegistry {
     }
 
     /// Applies what other replicas did.
-    pub fn apply_event(&self, event: &Event) {
+    pub fn apply_event(&self, event: &CoordinatorEvent) {
         match event {
-            Event::Bound(binding) => self.bind(binding),
-            Event::TopicDeleted(id) => self.remove(*id),
-            Event::Committed { .. } | Event::Trimmed { .. } | Event::Gap => {}
+            CoordinatorEvent::Bound(binding) => self.bind(binding),
+            CoordinatorEvent::TopicDeleted(id) => self.remove(*id),
+            CoordinatorEvent::Committed { .. }
+            | CoordinatorEvent::Trimmed { .. }
+            | CoordinatorEvent::Gap => {}
         }
     }
 

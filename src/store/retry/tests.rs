@@ -1,6 +1,6 @@
 use super::*;
 use crate::store::conformance;
-use crate::store::faulty::{Fault, FaultyStore, Report, StoreOperation};
+use crate::store::faulty::{Fault, FaultyStore, ReportedOutcome, StoreOperation};
 use crate::store::memory::MemoryStore;
 
 const KEY: &str = "a/b";
@@ -80,7 +80,7 @@ async fn an_exhausted_call_remains_indeterminate_after_an_indeterminate_attempt(
 #[tokio::test(start_paused = true)]
 async fn permanent_errors_are_not_retried() {
     let Harness { faulty, store, .. } = harness();
-    let denied = Report::Error(StoreErrorKind::Denied, Certainty::Determinate);
+    let denied = ReportedOutcome::Error(StoreErrorKind::Denied, Certainty::Determinate);
     faulty.script(StoreOperation::put, [Fault { report: denied, ..Fault::REFUSED }]);
     store.put(KEY, body("one"), PutMode::Overwrite).await.unwrap_err();
     assert_eq!(faulty.calls(StoreOperation::put), 1);
@@ -91,7 +91,7 @@ async fn permanent_errors_are_not_retried() {
 #[tokio::test(start_paused = true)]
 async fn a_denial_after_an_indeterminate_attempt_is_indeterminate() {
     let Harness { faulty, store, .. } = harness();
-    let denied = Report::Error(StoreErrorKind::Denied, Certainty::Determinate);
+    let denied = ReportedOutcome::Error(StoreErrorKind::Denied, Certainty::Determinate);
     faulty.script(
         StoreOperation::put,
         [Fault::REPLY_LOST, Fault { report: denied, ..Fault::REFUSED }],

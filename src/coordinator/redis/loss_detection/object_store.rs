@@ -27,7 +27,7 @@ pub struct ObservedPositionObjects {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Record {
+struct StoredPositions {
     format: u32,
     metadata_id: String,
     written_ms: i64,
@@ -62,7 +62,7 @@ impl ObservedPositionObjects {
         Ok(())
     }
 
-    async fn records(&self) -> Result<Vec<(String, Record)>, StoreError> {
+    async fn records(&self) -> Result<Vec<(String, StoredPositions)>, StoreError> {
         let mut metas: Vec<ObjectMeta> = Vec::new();
         loop {
             let after = metas.last().map(|meta| meta.key.clone());
@@ -80,7 +80,7 @@ impl ObservedPositionObjects {
                 Err(error) if error.kind == StoreErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
-            let record = serde_json::from_slice::<Record>(&bytes);
+            let record = serde_json::from_slice::<StoredPositions>(&bytes);
             match record {
                 Ok(record) if record.format == FORMAT => records.push((meta.key, record)),
                 // Skipping it could verify a Redis that lacks a position in it.
@@ -95,7 +95,7 @@ impl ObservedPositionObjects {
     }
 }
 
-impl Record {
+impl StoredPositions {
     /// Returns whether `later` has a position of every shard of which this record has one.
     fn is_covered_by(&self, later: &Self) -> bool {
         let mut present =
@@ -111,7 +111,7 @@ impl ObservedPositionStore for ObservedPositionObjects {
         let pair = |position: &Option<ObservedPosition>| {
             position.as_ref().map(|p| (p.replication_id.clone(), p.sequence))
         };
-        let record = Record {
+        let record = StoredPositions {
             format: FORMAT,
             metadata_id: positions.metadata_id.clone(),
             written_ms: self.clock.now_ms(),
@@ -125,7 +125,7 @@ impl ObservedPositionStore for ObservedPositionObjects {
     async fn load_all(&self) -> Result<Vec<ObservedPositions>, String> {
         let records = self.records().await.map_err(|error| error.to_string())?;
         let position = |(replication_id, sequence)| ObservedPosition { replication_id, sequence };
-        let positions = |(_, record): (String, Record)| ObservedPositions {
+        let positions = |(_, record): (String, StoredPositions)| ObservedPositions {
             metadata_id: record.metadata_id,
             positions: record.positions.into_iter().map(|pair| pair.map(position)).collect(),
         };

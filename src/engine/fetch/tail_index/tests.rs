@@ -19,8 +19,8 @@ fn found(log_start_offset: i64, runs: &[Run]) -> Found {
     Found { watermarks, runs: runs.to_vec() }
 }
 
-fn committed(runs: &[Run]) -> Event {
-    Event::Committed { partition: partition(0), runs: runs.to_vec() }
+fn committed(runs: &[Run]) -> CoordinatorEvent {
+    CoordinatorEvent::Committed { partition: partition(0), runs: runs.to_vec() }
 }
 
 fn request(offset: i64) -> FindRequest {
@@ -59,14 +59,18 @@ fn events_continue_a_cached_result() {
     assert_eq!(find(&index, 12), Some((vec![], 12)));
     // The index never reports an offset as out of range.
     assert_eq!((find(&index, 2), find(&index, 13)), (None, None));
-    index.apply(&Event::Trimmed { partition: partition(0), log_start_offset: 6 });
+    index.apply(&CoordinatorEvent::Trimmed { partition: partition(0), log_start_offset: 6 });
     assert_eq!((find(&index, 4), find(&index, 6)), (None, Some((vec![5, 10, 11], 12))));
 }
 
 #[test]
 fn missed_events_remove_the_partition() {
     let index = subscribed();
-    for event in [committed(&[run(11, 1)]), Event::Gap, Event::TopicDeleted(TopicId([1; 16]))] {
+    for event in [
+        committed(&[run(11, 1)]),
+        CoordinatorEvent::Gap,
+        CoordinatorEvent::TopicDeleted(TopicId([1; 16])),
+    ] {
         insert(&index, &found(0, &[run(0, 10)]));
         assert!(find(&index, 10).is_some());
         index.apply(&event);
@@ -143,7 +147,7 @@ proptest! {
         let index = subscribed();
         let mut log: Vec<Run> = Vec::new();
         let mut start = 0;
-        let mut undelivered: VecDeque<Event> = VecDeque::new();
+        let mut undelivered: VecDeque<CoordinatorEvent> = VecDeque::new();
         for (step, n) in steps {
             let end = log.last().map_or(0, Run::end_offset);
             match step {
@@ -153,7 +157,7 @@ proptest! {
                 }
                 2 => {
                     start = (start + n).min(end);
-                    let event = Event::Trimmed { partition: partition(0), log_start_offset: start };
+                    let event = CoordinatorEvent::Trimmed { partition: partition(0), log_start_offset: start };
                     undelivered.push_back(event);
                 }
                 3 => undelivered.drain(..).for_each(|event| index.apply(&event)),
