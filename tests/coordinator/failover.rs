@@ -18,15 +18,21 @@ struct SentinelSetup {
     sentinel: RedisServer,
 }
 
+/// The time without a response after which the Sentinel takes a master for down.
+const FAILOVER: &str = "2000";
+/// Also a busy machine, or a master whose password the Sentinel does not know, is not failed over.
+const NO_FAILOVER: &str = "600000";
+
 impl SentinelSetup {
-    fn start() -> Option<Self> {
+    fn start(down_after_ms: &str) -> Option<Self> {
         let master = RedisServer::start()?;
         let of_master = ["--replicaof", "127.0.0.1", &master.port().to_string()];
         let replica = RedisServer::start_with(&of_master)?;
         let sentinel = RedisServer::start_with(&["--sentinel"])?;
         let port = master.port().to_string();
         sentinel.query::<String>(&["SENTINEL", "MONITOR", "main", "127.0.0.1", &port, "1"]);
-        sentinel.query::<String>(&["SENTINEL", "SET", "main", "down-after-milliseconds", "2000"]);
+        let down_after = ["SENTINEL", "SET", "main", "down-after-milliseconds", down_after_ms];
+        sentinel.query::<String>(&down_after);
         let setup = Self { master, replica, sentinel };
         setup.wait_until_in_sync();
         let knows = || setup.sentinel.query::<String>(&["INFO", "sentinel"]).contains("slaves=1");
@@ -92,7 +98,7 @@ async fn commit_until_known(of: &RedisCoordinator, sequence: u32) -> Result<i64,
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failover_is_rejected_only_if_it_lost_commits() {
     for loses in [true, false] {
-        let Some(mut setup) = SentinelSetup::start() else { return };
+        let Some(mut setup) = SentinelSetup::start(FAILOVER) else { return };
         let coordinator = setup.connect("a", 0);
         coordinator.attach("cluster", "a").await.unwrap();
         assert_eq!(commit(&coordinator, 0).await.unwrap(), 0);
@@ -118,16 +124,13 @@ async fn failover_is_rejected_only_if_it_lost_commits() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commits_are_acknowledged_and_visible_only_once_replicated() {
-    let Some(setup) = SentinelSetup::start() else { return };
+    let Some(setup) = SentinelSetup::start(NO_FAILOVER) else { return };
     let (a, b) = (setup.connect("a", 1), setup.connect("b", 1));
     a.attach("cluster", "a").await.unwrap();
     b.attach("cluster", "a").await.unwrap();
     let mut events = b.subscribe().await.unwrap();
     assert_eq!(commit(&a, 0).await.unwrap(), 0);
     assert!(matches!(events.recv().await, Some(CoordinatorEvent::Committed { .. })));
-    // The Sentinel takes a master with an unknown password for down: prevent a failover.
-    let patience = ["SENTINEL", "SET", "main", "down-after-milliseconds", "600000"];
-    setup.sentinel.query::<String>(&patience);
     setup.disconnect_replica();
     for _ in 0..2 {
         // Also when the call is repeated, although nothing is written then.
@@ -162,7 +165,7 @@ async fn commits_are_acknowledged_and_visible_only_once_replicated() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failover_to_an_up_to_date_replica_loses_nothing() {
-    let Some(mut setup) = SentinelSetup::start() else { return };
+    let Some(mut setup) = SentinelSetup::start(FAILOVER) else { return };
     let a = setup.connect("a", 1);
     a.attach("cluster", "a").await.unwrap();
     for sequence in 0..5 {
