@@ -35,6 +35,9 @@ impl Checker<'_> {
             match (keys.iter().find(|key| key.name == name), names.contains(&name)) {
                 (_, true) => self.duplicate(place, &name, &names),
                 (None, false) => self.problems.push(place, unknown_key(&name, keys)),
+                // A section whose keys are commented out is absent.
+                (Some(Key { is_required: false, kind: Kind::Section(_), .. }), false)
+                    if matches!(node, Node::Null) => {}
                 (Some(key), false) => {
                     if let Some(value) = self.value(&place, node, &key.kind) {
                         valid.insert(name.clone(), value);

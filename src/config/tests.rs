@@ -372,3 +372,23 @@ fn unsuitable_settings_cause_warnings() {
     assert_eq!(warned("coordinator: redis://r"), 1);
     assert_eq!(warned("admin: {bind: \"0.0.0.0:9180\"}"), 1);
 }
+
+#[test]
+fn section_without_keys_is_absent() {
+    assert!(parse("peers:\nlog:\n").unwrap().peers.is_none());
+}
+
+#[test]
+fn unknown_key_of_a_list_element_names_the_known_ones() {
+    check(
+        "diskless: {topics: [{match: a, foo: 1}]}",
+        &["diskless.topics[0].foo: unknown key: expected `match`, `profile` or `exclude`"],
+    );
+}
+
+#[test]
+fn invalid_store_is_the_only_problem_of_its_section() {
+    let problems = parse("store: \"s3:/bucket\"\ns3: {region: eu-west-1}").unwrap_err();
+    let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["store"], "{problems}");
+}

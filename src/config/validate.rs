@@ -22,8 +22,10 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     check_s3(settings, &mut found);
     check_coordinator(settings, &mut found);
     check_ports(settings, &mut found);
-    let found: Vec<_> =
-        found.iter().filter(|problem| !problems.is_reported(&problem.path)).collect();
+    // An invalid `store` was replaced by the default, which says nothing of `s3`.
+    let is_known =
+        |path: &str| problems.is_reported(path) || path == "s3" && problems.is_reported("store");
+    let found: Vec<_> = found.iter().filter(|problem| !is_known(&problem.path)).collect();
     found.into_iter().for_each(|problem| problems.push(&problem.path, &problem.message));
 }
 
@@ -103,7 +105,8 @@ fn check_s3(settings: &Settings, problems: &mut Problems) {
         problems.push(secret, message);
     }
     let secret_value = settings.s3.secret_access_key.as_ref().map(|secret| secret.expose().trim());
-    if secret_value.is_some_and(|secret| secret.contains(char::is_whitespace)) {
+    let is_one_word = |secret: &str| !secret.is_empty() && !secret.contains(char::is_whitespace);
+    if secret_value.is_some_and(|secret| !is_one_word(secret)) {
         problems.push(secret, "invalid secret: expected a file with one word");
     }
     if has("s3") && !matches!(settings.store, StoreUrl::S3 { .. }) {

@@ -19,6 +19,12 @@ fn s3_credentials_are_read_from_a_file() {
     assert_eq!((access_key_id.as_str(), secret_access_key.as_str()), ("me", "hush"));
     assert!(!format!("{settings:?}").contains("hush"));
 
+    std::fs::write(file.path(), "  \n").unwrap();
+    check(
+        &s3(&format!("accessKeyId: me, secretAccessKeyFile: {path}")),
+        &["s3.secretAccessKeyFile: invalid secret: expected a file with one word"],
+    );
+    std::fs::write(file.path(), "hush\n").unwrap();
     check(
         &s3("accessKeyId: me"),
         &[
