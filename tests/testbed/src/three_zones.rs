@@ -41,7 +41,7 @@ impl ThreeZones {
     /// Starts the servers, a replica in each zone, and creates the diskless topic `clicks`; `dir` is
     /// emptied first and gets all data and logs.
     pub fn start(dir: &Path, binary: PathBuf) -> Self {
-        empty(dir);
+        remove_earlier_run(dir);
         let kafka = Kafka::start(&dir.join("kafka"), 1);
         let (redis, minio) = (Redis::start(dir), Minio::start(dir));
         let first_port = free_ports(PORTS * ZONES.len() as u16);
@@ -181,15 +181,18 @@ fn progress(status: &Path) -> [u64; 2] {
     [counts.next().unwrap_or(0), counts.next().unwrap_or(0)]
 }
 
-/// Removes what an earlier run left.
-fn empty(dir: &Path) {
+/// Removes the files of an earlier run, and no other: the directory may be anything.
+fn remove_earlier_run(dir: &Path) {
+    // What cannot be removed makes the start of its owner fail, with a better message.
+    for name in ["kafka", "minio", "zone-a", "zone-b", "zone-c"] {
+        let _ = fs::remove_dir_all(dir.join(name));
+    }
+    for name in ["status", "redis.conf", "s3-secret", "dump.rdb"] {
+        let _ = fs::remove_file(dir.join(name));
+    }
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            // What cannot be removed makes the start of its owner fail, with a better message.
-            let _ = fs::remove_dir_all(path);
-        } else if path.file_name().is_some_and(|name| name != "lock") {
-            let _ = fs::remove_file(path);
+        if entry.path().extension().is_some_and(|extension| extension == "log") {
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
