@@ -63,7 +63,7 @@ fn logs_are_json_and_their_level_changes_at_run_time() {
     let replica = Replica::start(Backends::Embedded, extra);
     let shown = || zone_cache::get(admin(&replica), "/log");
     assert!(shown().ends_with("\r\n\r\ninfo,odradek=info\n"), "{}", shown());
-    let sealed = || replica.log().contains("\"message\":\"sealed\"");
+    let sealed = || replica.log().contains("\"message\":\"sealed object\"");
     let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}logged"));
     let topic = Topic::create(&replica, &name, 1, &[]);
     let mut client = Client::connect(&topic.address(&replica, 0));

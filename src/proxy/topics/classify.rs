@@ -220,6 +220,11 @@ impl TopicClassifier {
     }
 
     #[cfg(test)]
+    pub(super) fn pending_count(&self) -> usize {
+        self.pending_creations.lock().len()
+    }
+
+    #[cfg(test)]
     pub(super) fn pending_type(&self, name: &str) -> Option<TopicType> {
         self.pending_creations.lock().get(name).map(|(_, topic_type)| *topic_type)
     }

@@ -79,7 +79,7 @@ fn alone(findings: &mut Findings, sides: &mut SideBySide, version: i16) {
     at("an unknown one", End::Now, &[(TopicRef::Main, 77, 0)], 1, max);
     at("an unknown one beside an empty one", End::Time, &[empty, (TopicRef::Main, 77, 0)], 1, max);
     at(
-        "an unknown one beside an empty one",
+        "an unknown topic beside an empty one",
         End::Time,
         &[(TopicRef::Unknown, 0, 0), empty],
         1,
