@@ -7,7 +7,7 @@ pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// Replaces every reference in `text`.
 ///
 /// # Errors
-/// What is wrong, and the remedy.
+/// A message that names the mistake and the remedy.
 pub(super) fn interpolate(text: &str, env: Env<'_>) -> Result<String, String> {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
