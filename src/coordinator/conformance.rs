@@ -99,7 +99,7 @@ fn commit_of(
         start += part.batches.iter().map(|b| u64::from(b.bytes)).sum::<u64>();
         part
     });
-    Commit { object, sealed_ms, parts: parts.collect() }
+    Commit { object, sealed_ms, lowest_undecided: 0, parts: parts.collect() }
 }
 
 fn find_all(partition: TopicPartition) -> FindRequest {

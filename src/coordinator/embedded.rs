@@ -17,9 +17,9 @@ use tokio::sync::mpsc;
 use super::membership::Leases;
 use super::memory::state::MetadataState;
 use super::{
-    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent, FindRequest,
-    Found, Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding,
-    Watermarks,
+    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent,
+    CoordinatorResult, FindRequest, Found, Member, Membership, PartOutcome, ProducerSnapshot,
+    Registration, TopicBinding, Watermarks,
 };
 use crate::clock::WallClock;
 use crate::entropy::Entropy;
@@ -131,6 +131,34 @@ impl EmbeddedCoordinator {
         Ok(record.zones)
     }
 
+    /// Saves raised log start offsets, then applies them.
+    async fn save_trims(
+        &self,
+        starts: Vec<(TopicPartition, i64)>,
+    ) -> CoordinatorResult<Vec<Watermarks>> {
+        let _guard = self.records_lock.lock().await;
+        let mut raised: BTreeMap<TopicId, BTreeMap<i32, i64>> = BTreeMap::new();
+        let mut limited = Vec::with_capacity(starts.len());
+        for (partition, start) in starts {
+            let bounds = self.state().metadata.watermarks(partition);
+            // Limited here, so that exactly what was written is applied below.
+            let start = start.min(bounds.high_watermark);
+            limited.push((partition, start));
+            if start > bounds.log_start_offset {
+                let of_topic = raised.entry(partition.topic).or_default();
+                let current = of_topic.entry(partition.partition).or_insert(start);
+                *current = start.max(*current);
+            }
+        }
+        for (topic, starts) in raised {
+            let mut record = self.records.trims(topic).await?.unwrap_or_else(TrimRecord::new);
+            record.raise(starts);
+            self.records.save_trims(topic, &record).await?;
+        }
+        let state = &mut self.state().metadata;
+        Ok(limited.into_iter().map(|(partition, start)| state.trim(partition, start)).collect())
+    }
+
     async fn save_bindings(
         &self,
         changed: BTreeMap<TopicId, TopicBinding>,
@@ -144,6 +172,14 @@ impl EmbeddedCoordinator {
         });
         let saves: Vec<_> = saves.collect();
         stream::iter(saves).buffer_unordered(CONCURRENCY).try_collect::<()>().await
+    }
+}
+
+/// Returns one result for each item from the result of the whole call.
+fn each<T>(result: CoordinatorResult<Vec<T>>, count: usize) -> Vec<CoordinatorResult<T>> {
+    match result {
+        Ok(values) => values.into_iter().map(Ok).collect(),
+        Err(error) => (0..count).map(|_| Err(error.clone())).collect(),
     }
 }
 
@@ -179,6 +215,10 @@ impl EmbeddedState {
 
 #[async_trait]
 impl Coordinator for EmbeddedCoordinator {
+    fn shard(&self, _partition: TopicPartition) -> u16 {
+        0
+    }
+
     fn commit_order(&self) -> CommitOrder {
         CommitOrder::ByObject
     }
@@ -215,40 +255,18 @@ impl Coordinator for EmbeddedCoordinator {
         Ok(())
     }
 
-    async fn commit(&self, commit: &Commit) -> Result<Vec<PartOutcome>, CoordinatorError> {
-        self.state().commit(self.first, commit)
+    async fn commit(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>> {
+        each(self.state().commit(self.first, commit), commit.parts.len())
     }
 
-    async fn find(&self, requests: Vec<FindRequest>) -> Result<Vec<Found>, CoordinatorError> {
+    async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>> {
         let state = self.state();
-        Ok(requests.iter().map(|request| state.metadata.find(request)).collect())
+        requests.iter().map(|request| Ok(state.metadata.find(request))).collect()
     }
 
-    async fn trim(
-        &self,
-        starts: Vec<(TopicPartition, i64)>,
-    ) -> Result<Vec<Watermarks>, CoordinatorError> {
-        let _guard = self.records_lock.lock().await;
-        let mut raised: BTreeMap<TopicId, BTreeMap<i32, i64>> = BTreeMap::new();
-        let mut limited = Vec::with_capacity(starts.len());
-        for (partition, start) in starts {
-            let bounds = self.state().metadata.watermarks(partition);
-            // Limited here, so that exactly what was written is applied below.
-            let start = start.min(bounds.high_watermark);
-            limited.push((partition, start));
-            if start > bounds.log_start_offset {
-                let of_topic = raised.entry(partition.topic).or_default();
-                let current = of_topic.entry(partition.partition).or_insert(start);
-                *current = start.max(*current);
-            }
-        }
-        for (topic, starts) in raised {
-            let mut record = self.records.trims(topic).await?.unwrap_or_else(TrimRecord::new);
-            record.raise(starts);
-            self.records.save_trims(topic, &record).await?;
-        }
-        let state = &mut self.state().metadata;
-        Ok(limited.into_iter().map(|(partition, start)| state.trim(partition, start)).collect())
+    async fn trim(&self, starts: Vec<(TopicPartition, i64)>) -> Vec<CoordinatorResult<Watermarks>> {
+        let count = starts.len();
+        each(self.save_trims(starts).await, count)
     }
 
     async fn producers(

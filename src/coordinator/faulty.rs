@@ -22,9 +22,9 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
 use super::{
-    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent, FindRequest,
-    Found, Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding,
-    Watermarks,
+    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent,
+    CoordinatorResult, FindRequest, Found, Member, Membership, PartOutcome, ProducerSnapshot,
+    Registration, TopicBinding, Watermarks,
 };
 use crate::log::ids::{TopicId, TopicPartition};
 
@@ -200,6 +200,19 @@ impl FaultyCoordinator {
             ReportedOutcome::Hang => std::future::pending().await,
         }
     }
+
+    /// As [`FaultyCoordinator::with_fault`], for a call with `count` results.
+    async fn with_fault_each<T>(
+        fault: Fault,
+        operation: Operation,
+        count: usize,
+        call: impl Future<Output = Vec<CoordinatorResult<T>>>,
+    ) -> Vec<CoordinatorResult<T>> {
+        match Self::with_fault(fault, operation, async { Ok(call.await) }).await {
+            Ok(results) => results,
+            Err(error) => (0..count).map(|_| Err(error.clone())).collect(),
+        }
+    }
 }
 
 /// Sleeps; does not even yield if `duration` is zero.
@@ -211,6 +224,10 @@ async fn sleep(duration: Duration) {
 
 #[async_trait]
 impl Coordinator for FaultyCoordinator {
+    fn shard(&self, partition: TopicPartition) -> u16 {
+        self.inner.shard(partition)
+    }
+
     fn commit_order(&self) -> CommitOrder {
         self.inner.commit_order()
     }
@@ -234,24 +251,24 @@ impl Coordinator for FaultyCoordinator {
         self.with_next_fault(Operation::DeleteTopic, self.inner.delete_topic(topic)).await
     }
 
-    async fn commit(&self, commit: &Commit) -> Result<Vec<PartOutcome>, CoordinatorError> {
+    async fn commit(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>> {
         let fault = self.next_fault(Operation::Commit);
         let mut applied = commit.clone();
         if fault.effect == Effect::PartiallyApplied {
             applied.parts.truncate(commit.parts.len().div_ceil(2));
         }
-        Self::with_fault(fault, Operation::Commit, self.inner.commit(&applied)).await
+        let (count, call) = (commit.parts.len(), self.inner.commit(&applied));
+        Self::with_fault_each(fault, Operation::Commit, count, call).await
     }
 
-    async fn find(&self, requests: Vec<FindRequest>) -> Result<Vec<Found>, CoordinatorError> {
-        self.with_next_fault(Operation::Find, self.inner.find(requests)).await
+    async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>> {
+        let (fault, count) = (self.next_fault(Operation::Find), requests.len());
+        Self::with_fault_each(fault, Operation::Find, count, self.inner.find(requests)).await
     }
 
-    async fn trim(
-        &self,
-        starts: Vec<(TopicPartition, i64)>,
-    ) -> Result<Vec<Watermarks>, CoordinatorError> {
-        self.with_next_fault(Operation::Trim, self.inner.trim(starts)).await
+    async fn trim(&self, starts: Vec<(TopicPartition, i64)>) -> Vec<CoordinatorResult<Watermarks>> {
+        let (fault, count) = (self.next_fault(Operation::Trim), starts.len());
+        Self::with_fault_each(fault, Operation::Trim, count, self.inner.trim(starts)).await
     }
 
     async fn producers(

@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{
-    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent, FindRequest,
-    Found, Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding,
-    Watermarks,
+    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent,
+    CoordinatorResult, FindRequest, Found, Member, Membership, PartOutcome, ProducerSnapshot,
+    Registration, TopicBinding, Watermarks,
 };
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::metrics::{CoordinatorOperation, CoordinatorOutcome, Metrics, MonitoredOperation};
@@ -21,8 +21,6 @@ pub struct MeasuredCoordinator {
     inner: Arc<dyn Coordinator>,
     metrics: Arc<Metrics>,
 }
-
-type CoordinatorResult<T> = Result<T, CoordinatorError>;
 
 impl MeasuredCoordinator {
     /// Counts the calls of `inner`.
@@ -35,22 +33,38 @@ impl MeasuredCoordinator {
         operation: CoordinatorOperation,
         call: impl Future<Output = CoordinatorResult<T>>,
     ) -> CoordinatorResult<T> {
-        let mut measured_call = MeasuredCall {
-            metrics: &self.metrics,
-            operation,
-            started: Instant::now(),
-            outcome: None,
-        };
+        let mut measured_call = self.begin(operation);
         let result = call.await;
-        measured_call.outcome =
-            Some(result.as_ref().map_or_else(outcome_of, |_| CoordinatorOutcome::ok));
-        if result.is_ok() {
+        self.end(&mut measured_call, result.as_ref().err());
+        result
+    }
+
+    /// As [`MeasuredCoordinator::call`], for a call with one result for each item. A call of which
+    /// an item failed is counted by the first error.
+    async fn call_many<T>(
+        &self,
+        operation: CoordinatorOperation,
+        call: impl Future<Output = Vec<CoordinatorResult<T>>>,
+    ) -> Vec<CoordinatorResult<T>> {
+        let mut measured_call = self.begin(operation);
+        let results = call.await;
+        self.end(&mut measured_call, results.iter().find_map(|result| result.as_ref().err()));
+        results
+    }
+
+    fn begin(&self, operation: CoordinatorOperation) -> MeasuredCall<'_> {
+        MeasuredCall { metrics: &self.metrics, operation, started: Instant::now(), outcome: None }
+    }
+
+    fn end(&self, call: &mut MeasuredCall<'_>, error: Option<&CoordinatorError>) {
+        call.outcome = Some(error.map_or(CoordinatorOutcome::ok, outcome_of));
+        if error.is_none() {
+            let operation = call.operation;
             self.metrics.last_successes.record(MonitoredOperation::coordinator_request);
             if operation == CoordinatorOperation::commit {
                 self.metrics.last_successes.record(MonitoredOperation::commit);
             }
         }
-        result
     }
 }
 
@@ -59,9 +73,9 @@ fn outcome_of(error: &CoordinatorError) -> CoordinatorOutcome {
         CoordinatorError::Unavailable(_) => CoordinatorOutcome::unavailable,
         CoordinatorError::Unknown(_) => CoordinatorOutcome::indeterminate,
         CoordinatorError::MetadataLost(_) => CoordinatorOutcome::metadata_lost,
-        CoordinatorError::OtherCluster { .. } | CoordinatorError::Corrupt(_) => {
-            CoordinatorOutcome::rejected
-        }
+        CoordinatorError::OtherCluster { .. }
+        | CoordinatorError::Corrupt(_)
+        | CoordinatorError::Fenced(_) => CoordinatorOutcome::rejected,
     }
 }
 
@@ -83,6 +97,10 @@ impl Drop for MeasuredCall<'_> {
 
 #[async_trait]
 impl Coordinator for MeasuredCoordinator {
+    fn shard(&self, partition: TopicPartition) -> u16 {
+        self.inner.shard(partition)
+    }
+
     fn commit_order(&self) -> CommitOrder {
         self.inner.commit_order()
     }
@@ -106,20 +124,21 @@ impl Coordinator for MeasuredCoordinator {
         self.call(CoordinatorOperation::delete_topic, self.inner.delete_topic(topic)).await
     }
 
-    async fn commit(&self, commit: &Commit) -> CoordinatorResult<Vec<PartOutcome>> {
-        let result = self.call(CoordinatorOperation::commit, self.inner.commit(commit)).await;
-        if result.is_ok() {
+    async fn commit(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>> {
+        let committing = self.inner.commit(commit);
+        let results = self.call_many(CoordinatorOperation::commit, committing).await;
+        if results.iter().any(Result::is_ok) {
             self.metrics.coordinator.commit_acknowledged(commit.object);
         }
-        result
+        results
     }
 
-    async fn find(&self, requests: Vec<FindRequest>) -> CoordinatorResult<Vec<Found>> {
-        self.call(CoordinatorOperation::find, self.inner.find(requests)).await
+    async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>> {
+        self.call_many(CoordinatorOperation::find, self.inner.find(requests)).await
     }
 
-    async fn trim(&self, starts: Vec<(TopicPartition, i64)>) -> CoordinatorResult<Vec<Watermarks>> {
-        self.call(CoordinatorOperation::trim, self.inner.trim(starts)).await
+    async fn trim(&self, starts: Vec<(TopicPartition, i64)>) -> Vec<CoordinatorResult<Watermarks>> {
+        self.call_many(CoordinatorOperation::trim, self.inner.trim(starts)).await
     }
 
     async fn producers(

@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 
 use super::membership::Leases;
 use super::{
-    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent, FindRequest,
-    Found, Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding,
-    Watermarks,
+    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent,
+    CoordinatorResult, FindRequest, Found, Member, Membership, PartOutcome, ProducerSnapshot,
+    Registration, TopicBinding, Watermarks,
 };
 use crate::entropy::Entropy;
 use crate::log::ids::{TopicId, TopicPartition};
@@ -51,6 +51,10 @@ impl MemoryCoordinator {
 
 #[async_trait]
 impl Coordinator for MemoryCoordinator {
+    fn shard(&self, _partition: TopicPartition) -> u16 {
+        0
+    }
+
     fn commit_order(&self) -> CommitOrder {
         CommitOrder::Independent
     }
@@ -78,21 +82,18 @@ impl Coordinator for MemoryCoordinator {
         Ok(())
     }
 
-    async fn commit(&self, commit: &Commit) -> Result<Vec<PartOutcome>, CoordinatorError> {
-        Ok(self.state().commit(commit))
+    async fn commit(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>> {
+        self.state().commit(commit).into_iter().map(Ok).collect()
     }
 
-    async fn find(&self, requests: Vec<FindRequest>) -> Result<Vec<Found>, CoordinatorError> {
+    async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>> {
         let state = self.state();
-        Ok(requests.iter().map(|request| state.find(request)).collect())
+        requests.iter().map(|request| Ok(state.find(request))).collect()
     }
 
-    async fn trim(
-        &self,
-        starts: Vec<(TopicPartition, i64)>,
-    ) -> Result<Vec<Watermarks>, CoordinatorError> {
+    async fn trim(&self, starts: Vec<(TopicPartition, i64)>) -> Vec<CoordinatorResult<Watermarks>> {
         let mut state = self.state();
-        Ok(starts.into_iter().map(|(partition, start)| state.trim(partition, start)).collect())
+        starts.into_iter().map(|(partition, start)| Ok(state.trim(partition, start))).collect()
     }
 
     async fn producers(

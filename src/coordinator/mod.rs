@@ -88,6 +88,10 @@ pub struct Commit {
     /// The seal time of the object in milliseconds since the Unix epoch. It is the only clock of
     /// producer expiry, so that a replay has the same outcomes.
     pub sealed_ms: i64,
+    /// The lowest sequence of the process whose commit in the same shard is not decided yet; at
+    /// most the sequence of `object`. The coordinator may forget the outcomes of lower sequences,
+    /// and refuses their commits from now on.
+    pub lowest_undecided: u32,
     /// The parts in the order of their index; never empty.
     pub parts: Vec<Part>,
 }
@@ -175,8 +179,11 @@ pub enum CoordinatorEvent {
     Gap,
 }
 
-/// A failed call of the coordinator.
-#[derive(Debug, thiserror::Error)]
+/// A result of the coordinator.
+pub type CoordinatorResult<T> = Result<T, CoordinatorError>;
+
+/// A failed call of the coordinator, or a failed item of a call.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CoordinatorError {
     /// The call had no effect: it was not sent, or was rejected.
     #[error("the batch coordinator is unavailable: {0}")]
@@ -192,6 +199,10 @@ pub enum CoordinatorError {
         /// The cluster id of the caller.
         requested: String,
     },
+    /// The commit is below the fence of its process: another process has taken over its objects,
+    /// or it was decided before. It had no effect.
+    #[error("the object is below the fence of its process: {0}")]
+    Fenced(String),
     /// The metadata is missing, or lacks acknowledged changes: it must not be served.
     #[error("the batch coordinator lost metadata: {0}")]
     MetadataLost(String),
@@ -217,7 +228,9 @@ pub enum CommitOrder {
 /// The batch coordinator.
 ///
 /// # Guarantees
-/// Every operation is one atomic transition per partition. Offsets are dense and never assigned
+/// Every operation is one atomic transition per partition. Partitions belong to shards, which
+/// fail independently: [`Coordinator::commit`], [`Coordinator::find`] and [`Coordinator::trim`]
+/// return one result for each item. Offsets are dense and never assigned
 /// twice. [`Coordinator::commit`] repeated with the same object and part returns the stored outcome
 /// and appends nothing, for at least an hour. Idempotence (KIP-98) is decided inside the commit.
 ///
@@ -231,6 +244,10 @@ pub enum CommitOrder {
 pub trait Coordinator: Send + Sync + Debug {
     /// Returns the order in which the caller must commit.
     fn commit_order(&self) -> CommitOrder;
+
+    /// Returns the shard of a partition. Partitions of one shard fail together; a call with
+    /// partitions of several shards is as slow as the slowest of them.
+    fn shard(&self, partition: TopicPartition) -> u16;
 
     /// Binds new metadata to the Kafka cluster, checks the cluster otherwise, and assigns the zone
     /// its permanent index. Precedes every other operation, and may be repeated.
@@ -250,18 +267,16 @@ pub trait Coordinator: Send + Sync + Debug {
     /// Deletes a topic with its index and its producers; later commits to it are refused.
     async fn delete_topic(&self, topic: TopicId) -> Result<(), CoordinatorError>;
 
-    /// Assigns offsets to parts of a durable object; returns one outcome for each part, in order.
-    async fn commit(&self, commit: &Commit) -> Result<Vec<PartOutcome>, CoordinatorError>;
+    /// Assigns offsets to parts of a durable object; returns one result for each part, in order.
+    async fn commit(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>>;
 
     /// Finds runs; returns one result for each request, in order.
-    async fn find(&self, requests: Vec<FindRequest>) -> Result<Vec<Found>, CoordinatorError>;
+    async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>>;
 
     /// Raises log start offsets, at most to the high watermark, and never lowers them; returns the
-    /// resulting watermarks, in order. Runs that end at or below the new start leave the index.
-    async fn trim(
-        &self,
-        starts: Vec<(TopicPartition, i64)>,
-    ) -> Result<Vec<Watermarks>, CoordinatorError>;
+    /// resulting watermarks, one result for each partition, in order. Runs that end at or below
+    /// the new start leave the index.
+    async fn trim(&self, starts: Vec<(TopicPartition, i64)>) -> Vec<CoordinatorResult<Watermarks>>;
 
     /// Returns the producers of a partition, by producer id.
     async fn producers(
@@ -283,3 +298,33 @@ pub trait Coordinator: Send + Sync + Debug {
     /// lease.
     async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError>;
 }
+
+/// Calls that need every item, or a single one.
+#[async_trait]
+pub trait CoordinatorExt: Coordinator {
+    /// Commits parts; returns all outcomes, or the first error.
+    async fn commit_all(&self, commit: &Commit) -> CoordinatorResult<Vec<PartOutcome>> {
+        self.commit(commit).await.into_iter().collect()
+    }
+
+    /// Finds runs; returns all results, or the first error.
+    async fn find_all(&self, requests: Vec<FindRequest>) -> CoordinatorResult<Vec<Found>> {
+        self.find(requests).await.into_iter().collect()
+    }
+
+    /// Finds runs of one partition.
+    async fn find_one(&self, request: FindRequest) -> CoordinatorResult<Found> {
+        let missing = || CoordinatorError::Corrupt("a result is missing".to_owned());
+        self.find(vec![request]).await.pop().ok_or_else(missing)?
+    }
+
+    /// Raises log start offsets; returns all watermarks, or the first error.
+    async fn trim_all(
+        &self,
+        starts: Vec<(TopicPartition, i64)>,
+    ) -> CoordinatorResult<Vec<Watermarks>> {
+        self.trim(starts).await.into_iter().collect()
+    }
+}
+
+impl<C: Coordinator + ?Sized> CoordinatorExt for C {}

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::Components;
 use super::cache::{ObjectCache, ReadClass};
-use crate::coordinator::{CoordinatorError, FindFrom, FindRequest, Found, Watermarks};
+use crate::coordinator::{
+    CoordinatorError, CoordinatorExt as _, FindFrom, FindRequest, Found, Watermarks,
+};
 use crate::log::batch::Run;
 use crate::log::ids::TopicPartition;
 use crate::store::StoreError;
@@ -110,7 +112,7 @@ impl OffsetLookup {
             bytes_max: 1,
             runs_max: 0,
         };
-        let found = self.components.coordinator.find(partitions.iter().map(request).collect());
+        let found = self.components.coordinator.find_all(partitions.iter().map(request).collect());
         Ok(found.await?.into_iter().map(|found| found.watermarks).collect())
     }
 
@@ -187,7 +189,7 @@ impl OffsetLookup {
         runs_max: u32,
     ) -> Result<Found, ListOffsetsError> {
         let request = FindRequest { partition, from, bytes_max: u64::MAX, runs_max };
-        let mut found = self.components.coordinator.find(vec![request]).await?;
+        let mut found = self.components.coordinator.find_all(vec![request]).await?;
         found.pop().ok_or(ListOffsetsError::Corrupt("the coordinator returned no result"))
     }
 

@@ -72,6 +72,7 @@ pub fn for_coordinator(error: &CoordinatorError) -> ErrorCode {
         CoordinatorError::Unknown(_) => ErrorCode::REQUEST_TIMED_OUT,
         CoordinatorError::Unavailable(_)
         | CoordinatorError::OtherCluster { .. }
+        | CoordinatorError::Fenced(_)
         | CoordinatorError::MetadataLost(_)
         | CoordinatorError::Corrupt(_) => ErrorCode::KAFKA_STORAGE_ERROR,
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use odradek::coordinator::CoordinatorExt as _;
 use odradek::coordinator::redis::RedisCoordinator;
 use odradek::coordinator::{CommitOutcome, Coordinator, CoordinatorError, CoordinatorEvent};
 use tokio::time::{Instant, sleep, timeout};
@@ -76,7 +77,7 @@ impl SentinelSetup {
 }
 
 async fn commit(of: &RedisCoordinator, sequence: u32) -> Result<i64, CoordinatorError> {
-    match of.commit(&one_batch(sequence, 0)).await?[0].batches[0] {
+    match of.commit_all(&one_batch(sequence, 0)).await?[0].batches[0] {
         CommitOutcome::Committed { base_offset } => Ok(base_offset),
         other => panic!("{other:?}"),
     }

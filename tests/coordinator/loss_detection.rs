@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use odradek::coordinator::CoordinatorExt as _;
 use odradek::coordinator::redis::RedisCoordinator;
 use odradek::coordinator::redis::loss_detection::observed_position::{
     ObservedPositionStore, ObservedPositions,
@@ -93,7 +94,7 @@ fn member(replica: &str) -> Member {
 }
 
 async fn commit(of: &RedisCoordinator, sequence: u32) -> Result<i64, CoordinatorError> {
-    match of.commit(&one_batch(sequence, 0)).await?[0].batches[0] {
+    match of.commit_all(&one_batch(sequence, 0)).await?[0].batches[0] {
         CommitOutcome::Committed { base_offset } => Ok(base_offset),
         other => panic!("{other:?}"),
     }

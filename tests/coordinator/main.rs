@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metadata_loss::one_batch;
+use odradek::coordinator::CoordinatorExt as _;
 use odradek::coordinator::conformance::{PlainHarness, check_cases, check_random};
 use odradek::coordinator::memory::MemoryCoordinator;
 use odradek::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
@@ -71,14 +72,14 @@ async fn two_replicas_share_one_order() {
     let mut events = b.subscribe().await.unwrap();
     for sequence in 0..10 {
         let replica = if sequence % 2 == 0 { &a } else { &b };
-        let outcome = replica.commit(&one_batch(sequence, 0)).await.unwrap()[0].batches[0];
+        let outcome = replica.commit_all(&one_batch(sequence, 0)).await.unwrap()[0].batches[0];
         let base_offset = i64::from(sequence);
         assert_eq!(outcome, CommitOutcome::Committed { base_offset });
         let event = events.recv().await;
         let Some(CoordinatorEvent::Committed { runs, .. }) = event else { panic!("{event:?}") };
         assert_eq!(runs[0].base_offset, base_offset);
         // A repeated commit returns the stored outcome, also from another replica.
-        let again = b.commit(&one_batch(sequence, 0)).await.unwrap()[0].batches[0];
+        let again = b.commit_all(&one_batch(sequence, 0)).await.unwrap()[0].batches[0];
         assert_eq!(again, outcome);
     }
 }

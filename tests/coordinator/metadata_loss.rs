@@ -1,5 +1,6 @@
 //! Metadata that is missing, older or of another metadata id is never served.
 
+use odradek::coordinator::CoordinatorExt as _;
 use std::time::Duration;
 
 use odradek::coordinator::{
@@ -16,7 +17,7 @@ pub(crate) fn one_batch(sequence: u32, partition: i32) -> Commit {
     let batch = BatchMetadata { bytes: 10, offset_count: 1, max_timestamp: 1, producer: None };
     let part = Part { index: 0, partition, start: 8, batches: vec![batch] };
     let object = ObjectId { incarnation: 1, process_id: 1, sequence };
-    Commit { object, sealed_ms: 1_000, parts: vec![part] }
+    Commit { object, sealed_ms: 1_000, lowest_undecided: 0, parts: vec![part] }
 }
 
 pub(crate) fn assert_lost<T: std::fmt::Debug>(result: Result<T, CoordinatorError>) {
@@ -28,15 +29,15 @@ async fn flushed_redis_is_rejected() {
     let Some(server) = RedisServer::start() else { return };
     let coordinator = connect(settings(&server.url(), "c"));
     let metadata_id = coordinator.attach("cluster", "a").await.unwrap().metadata_id;
-    coordinator.commit(&one_batch(0, 0)).await.unwrap();
+    coordinator.commit_all(&one_batch(0, 0)).await.unwrap();
     server.query::<String>(&["FLUSHALL"]);
-    assert_lost(coordinator.commit(&one_batch(1, 0)).await);
-    assert_lost(coordinator.commit(&one_batch(0, 0)).await);
+    assert_lost(coordinator.commit_all(&one_batch(1, 0)).await);
+    assert_lost(coordinator.commit_all(&one_batch(0, 0)).await);
     assert_lost(coordinator.topics().await);
     let partition = TopicPartition { topic: TopicId([9; 16]), partition: 0 };
     let request = FindRequest { partition, from: FindFrom::Offset(0), bytes_max: 1, runs_max: 1 };
-    assert_lost(coordinator.find(vec![request]).await);
-    assert_lost(coordinator.trim(vec![(partition, 1)]).await);
+    assert_lost(coordinator.find_all(vec![request]).await);
+    assert_lost(coordinator.trim_all(vec![(partition, 1)]).await);
     assert_lost(coordinator.delete_topic(partition.topic).await);
     assert_lost(coordinator.attach("cluster", "a").await);
     let with_id = RedisSettings { metadata_id: Some(metadata_id), ..settings(&server.url(), "c") };
@@ -51,7 +52,7 @@ async fn lost_shard_is_not_created_again() {
     coordinator.attach("cluster", "a").await.unwrap();
     for partition in 0..16 {
         let sequence = u32::try_from(partition).unwrap();
-        coordinator.commit(&one_batch(sequence, partition)).await.unwrap();
+        coordinator.commit_all(&one_batch(sequence, partition)).await.unwrap();
     }
     server.query::<i64>(&["DEL", "odradek:{c:2}:meta"]);
     assert_lost(coordinator.attach("cluster", "a").await);
@@ -65,10 +66,10 @@ async fn decreased_sequence_is_rejected() {
     let coordinator = connect(one_shard);
     coordinator.attach("cluster", "a").await.unwrap();
     for sequence in 0..3 {
-        coordinator.commit(&one_batch(sequence, 0)).await.unwrap();
+        coordinator.commit_all(&one_batch(sequence, 0)).await.unwrap();
     }
     server.query::<i64>(&["HSET", "odradek:{c:0}:meta", "sequence", "2"]);
-    assert_lost(coordinator.commit(&one_batch(3, 0)).await);
+    assert_lost(coordinator.commit_all(&one_batch(3, 0)).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,17 +80,17 @@ async fn commit_with_lost_reply_can_be_repeated() {
     let coordinator = connect(short_timeout);
     coordinator.attach("cluster", "a").await.unwrap();
     server.query::<String>(&["CLIENT", "PAUSE", "900", "ALL"]);
-    let first = coordinator.commit(&one_batch(0, 0)).await;
+    let first = coordinator.commit_all(&one_batch(0, 0)).await;
     assert!(matches!(first, Err(CoordinatorError::Unknown(_))), "{first:?}");
     let outcome = loop {
-        match coordinator.commit(&one_batch(0, 0)).await {
+        match coordinator.commit_all(&one_batch(0, 0)).await {
             Ok(outcomes) => break outcomes[0].batches[0],
             Err(CoordinatorError::Unknown(_)) => {}
             Err(error) => panic!("{error}"),
         }
     };
     assert_eq!(outcome, CommitOutcome::Committed { base_offset: 0 });
-    let next = coordinator.commit(&one_batch(1, 0)).await.unwrap()[0].batches[0];
+    let next = coordinator.commit_all(&one_batch(1, 0)).await.unwrap()[0].batches[0];
     assert_eq!(next, CommitOutcome::Committed { base_offset: 1 }, "it was committed once");
 }
 
@@ -106,15 +107,15 @@ async fn subscriber_gets_a_gap_after_a_lost_connection() {
     let coordinator = connect(RedisSettings { shards: 1, ..settings(&server.url(), "c") });
     coordinator.attach("cluster", "a").await.unwrap();
     let mut events = coordinator.subscribe().await.unwrap();
-    coordinator.commit(&one_batch(0, 0)).await.unwrap();
+    coordinator.commit_all(&one_batch(0, 0)).await.unwrap();
     assert!(matches!(events.recv().await, Some(CoordinatorEvent::Committed { .. })));
     server.query::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     assert_eq!(events.recv().await, Some(CoordinatorEvent::Gap));
     // The connection for the registry's stream was lost too.
     assert_eq!(events.recv().await, Some(CoordinatorEvent::Gap));
-    let mut committed = coordinator.commit(&one_batch(1, 0)).await;
+    let mut committed = coordinator.commit_all(&one_batch(1, 0)).await;
     while committed.is_err() {
-        committed = coordinator.commit(&one_batch(1, 0)).await;
+        committed = coordinator.commit_all(&one_batch(1, 0)).await;
     }
     assert!(matches!(events.recv().await, Some(CoordinatorEvent::Committed { .. })));
 }
@@ -127,7 +128,7 @@ async fn subscriber_gets_a_gap_after_missed_entries() {
     let mut events = coordinator.subscribe().await.unwrap();
     // As if entries were added and trimmed.
     server.query::<i64>(&["HINCRBY", "odradek:{c:0}:meta", "sequence", "3"]);
-    coordinator.commit(&one_batch(0, 0)).await.unwrap();
+    coordinator.commit_all(&one_batch(0, 0)).await.unwrap();
     assert_eq!(events.recv().await, Some(CoordinatorEvent::Gap));
     assert!(matches!(events.recv().await, Some(CoordinatorEvent::Committed { .. })));
 }
@@ -145,8 +146,8 @@ async fn topic_with_many_partitions_is_deleted_completely() {
         batches: vec![batch],
     });
     let object = ObjectId { incarnation: 1, process_id: 1, sequence: 0 };
-    let commit = Commit { object, sealed_ms: 1_000, parts: parts.collect() };
-    coordinator.commit(&commit).await.unwrap();
+    let commit = Commit { object, sealed_ms: 1_000, lowest_undecided: 0, parts: parts.collect() };
+    coordinator.commit_all(&commit).await.unwrap();
     coordinator.delete_topic(TopicId([9; 16])).await.unwrap();
     let left: Vec<String> = server.query(&["KEYS", "odradek:{c:*}:[pitdk]:*"]);
     assert_eq!(left, [""; 0]);

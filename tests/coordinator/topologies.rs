@@ -1,5 +1,6 @@
 //! The coordinator behind Sentinels and on a Redis Cluster.
 
+use odradek::coordinator::CoordinatorExt as _;
 use std::net::TcpListener;
 
 use odradek::coordinator::conformance::{PlainHarness, check_cases, check_random};
@@ -27,7 +28,7 @@ async fn sentinel_names_the_new_master_after_a_failover() {
     let url = format!("redis-sentinel://127.0.0.1:{}/main/0", sentinel.port());
     let coordinator = connect(settings(&url, "c"));
     coordinator.attach("cluster", "a").await.unwrap();
-    coordinator.commit(&one_batch(0, 0)).await.unwrap();
+    coordinator.commit_all(&one_batch(0, 0)).await.unwrap();
     // WAIT would wait for the writes of its own connection only.
     let has_it = || {
         (0..4).any(|shard| {
@@ -37,7 +38,7 @@ async fn sentinel_names_the_new_master_after_a_failover() {
     wait_until("the replica has the commit", has_it);
     drop(master);
     let outcome = loop {
-        match coordinator.commit(&one_batch(1, 0)).await {
+        match coordinator.commit_all(&one_batch(1, 0)).await {
             Ok(outcomes) => break outcomes[0].batches[0],
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
         }

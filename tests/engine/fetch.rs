@@ -1,8 +1,9 @@
 //! Fetches: waits, byte limits, corrupt objects, and the number of calls to the store.
 
 use bytes::{Bytes, BytesMut};
+use odradek::coordinator::Commit;
+use odradek::coordinator::CoordinatorExt as _;
 use odradek::coordinator::faulty::{Fault as CallFault, Operation as Call};
-use odradek::coordinator::{Commit, Coordinator};
 use odradek::engine::fetch::{FetchError, FetchedPartition};
 use odradek::engine::produce::FlushProfile;
 use odradek::log::batch::Part;
@@ -231,7 +232,7 @@ async fn run_of_another_partition_is_rejected() {
     let metadata = fast(0, "a").metadata;
     let commit_part = |index, to, start, batches| {
         let parts = vec![Part { index, partition: partition(to), start, batches }];
-        Commit { object, sealed_ms: NOW, parts }
+        Commit { object, sealed_ms: NOW, lowest_undecided: 0, parts }
     };
     let (first, bytes) = (HEADER.len() as u64, u64::from(metadata.bytes));
     for commit in [
@@ -239,7 +240,7 @@ async fn run_of_another_partition_is_rejected() {
         commit_part(11, 3, first + bytes, vec![metadata]),
         commit_part(12, 4, first, vec![metadata, metadata]),
     ] {
-        writer.coordinator.commit(&commit).await.unwrap();
+        writer.coordinator.commit_all(&commit).await.unwrap();
     }
     for replica in [&writer, &writer.beside(Events::Delivered).await] {
         let requested: Vec<(i32, i64)> = (0..5).map(|to| (to, 0)).collect();
@@ -301,7 +302,7 @@ async fn trimmed_run_starts_with_the_batch_of_the_log_start_offset() {
     let replica = Replica::new().await;
     let rows = vec![fast(0, "a"), Batch::of(&["b", "c"]).to(0, FlushProfile::Fast), fast(0, "d")];
     replica.send(1, rows).await.await.unwrap();
-    replica.coordinator.trim(vec![(partition(0), 2)]).await.unwrap();
+    replica.coordinator.trim_all(vec![(partition(0), 2)]).await.unwrap();
     let expected = [(1, "b"), (2, "c"), (3, "d")].map(|(at, value)| (at, value.to_owned()));
     assert_eq!(replica.read(0, 2).await, expected);
     let below = replica.fetch(fetch(&[(0, 1)], SECOND)).await;

@@ -1,6 +1,6 @@
 //! Offsets by timestamp.
 
-use odradek::coordinator::Coordinator;
+use odradek::coordinator::CoordinatorExt as _;
 use odradek::coordinator::faulty::{Fault as CallFault, Operation as Call};
 use odradek::engine::list_offsets::{ListOffsetsError, OffsetSpec, TimestampAndOffset};
 use odradek::engine::produce::FlushProfile;
@@ -32,7 +32,7 @@ impl Replica {
     }
 
     async fn trim(&self, log_start_offset: i64) {
-        self.coordinator.trim(vec![(partition(0), log_start_offset)]).await.expect("a trim");
+        self.coordinator.trim_all(vec![(partition(0), log_start_offset)]).await.expect("a trim");
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use odradek::coordinator::{CommitOutcome, Coordinator as _, FindFrom, FindRequest};
+use odradek::coordinator::CoordinatorExt as _;
+use odradek::coordinator::{CommitOutcome, FindFrom, FindRequest};
 use odradek::engine::fetch::{FetchError, FetchSpec, FetchedPartition, PartitionFetch};
 use odradek::engine::produce::{AppendOutcome, FlushProfile};
 use odradek::entropy::Entropy;
@@ -245,7 +246,7 @@ impl Consumer {
             bytes_max: 0,
             runs_max: 0,
         };
-        let found = self.world.model.memory.find((0..PARTITIONS).map(of).collect()).await;
+        let found = self.world.model.memory.find_all((0..PARTITIONS).map(of).collect()).await;
         let found = found.expect("the model never fails");
         found.iter().zip(self.positions).all(|(f, at)| f.watermarks.high_watermark == at)
     }

@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use odradek::coordinator::memory::MemoryCoordinator;
 use odradek::coordinator::{
-    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent, FindRequest,
-    Found, Member, Membership, PartOutcome, ProducerSnapshot, Registration, TopicBinding,
-    Watermarks,
+    Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent,
+    CoordinatorResult, FindRequest, Found, Member, Membership, PartOutcome, ProducerSnapshot,
+    Registration, TopicBinding, Watermarks,
 };
 use odradek::entropy::Entropy;
 use odradek::log::ids::{TopicId, TopicPartition};
@@ -223,8 +223,20 @@ impl RemoteCoordinator {
     }
 }
 
+/// Returns one result for each item from the result of the whole call.
+fn each<T>(
+    result: CoordinatorResult<Vec<CoordinatorResult<T>>>,
+    count: usize,
+) -> Vec<CoordinatorResult<T>> {
+    result.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect())
+}
+
 #[async_trait]
 impl Coordinator for RemoteCoordinator {
+    fn shard(&self, _partition: TopicPartition) -> u16 {
+        0
+    }
+
     fn commit_order(&self) -> CommitOrder {
         CommitOrder::Independent
     }
@@ -249,20 +261,20 @@ impl Coordinator for RemoteCoordinator {
         self.call(move |model| async move { model.memory.delete_topic(topic).await }).await
     }
 
-    async fn commit(&self, commit: &Commit) -> Result<Vec<PartOutcome>, CoordinatorError> {
-        let commit = commit.clone();
-        self.call(|model| async move { model.memory.commit(&commit).await }).await
+    async fn commit(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>> {
+        let (count, commit) = (commit.parts.len(), commit.clone());
+        let call = self.call(|model| async move { Ok(model.memory.commit(&commit).await) });
+        each(call.await, count)
     }
 
-    async fn find(&self, requests: Vec<FindRequest>) -> Result<Vec<Found>, CoordinatorError> {
-        self.call(|model| async move { model.memory.find(requests).await }).await
+    async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>> {
+        let count = requests.len();
+        each(self.call(|model| async move { Ok(model.memory.find(requests).await) }).await, count)
     }
 
-    async fn trim(
-        &self,
-        starts: Vec<(TopicPartition, i64)>,
-    ) -> Result<Vec<Watermarks>, CoordinatorError> {
-        self.call(|model| async move { model.memory.trim(starts).await }).await
+    async fn trim(&self, starts: Vec<(TopicPartition, i64)>) -> Vec<CoordinatorResult<Watermarks>> {
+        let count = starts.len();
+        each(self.call(|model| async move { Ok(model.memory.trim(starts).await) }).await, count)
     }
 
     async fn producers(

@@ -1,6 +1,7 @@
 //! Hand-written cases of the basic guarantees.
 
 use super::*;
+use crate::coordinator::CoordinatorExt as _;
 use crate::coordinator::{
     BindRule, CommitOutcome, CoordinatorError, PartOutcome, Refusal, Registration, TopicBinding,
     TopicType, Watermarks,
@@ -31,7 +32,7 @@ async fn commit(
 ) -> (Commit, Vec<PartOutcome>) {
     let commit = commit_of(harness.next_object(), sealed_ms, parts);
     harness.put(&commit).await;
-    let outcomes = harness.subject().commit(&commit).await.expect("a commit");
+    let outcomes = harness.subject().commit_all(&commit).await.expect("a commit");
     (commit, outcomes)
 }
 
@@ -99,9 +100,9 @@ async fn repeated_commit(harness: &mut dyn Harness) {
     let to: Vec<_> = (0..6).map(|p| (partition(11, p), vec![plain(10, 3, 1)])).collect();
     let (commit, first) = commit(harness, EPOCH_MS, to).await;
     assert!(first.iter().all(|part| part.batches == [at(0)]));
-    let again = harness.subject().commit(&commit).await.expect("a repeated call");
+    let again = harness.subject().commit_all(&commit).await.expect("a repeated call");
     assert_eq!(again, first);
-    let found = harness.subject().find(vec![find_all(partition(11, 5))]).await.expect("find");
+    let found = harness.subject().find_all(vec![find_all(partition(11, 5))]).await.expect("find");
     let bounds = Watermarks { log_start_offset: 0, high_watermark: 3, bytes: 10 };
     assert_eq!((found[0].watermarks, found[0].runs.len()), (bounds, 1));
 }
@@ -162,7 +163,7 @@ async fn runs_and_trims(harness: &mut dyn Harness) {
     let subject = harness.subject();
     let find = async |from| {
         let request = FindRequest { from, ..find_all(to) };
-        let found = subject.find(vec![request]).await.expect("find").remove(0);
+        let found = subject.find_all(vec![request]).await.expect("find").remove(0);
         let ends: Vec<_> = found.runs.iter().map(|r| (r.base_offset, r.start, r.bytes)).collect();
         (found.watermarks, ends)
     };
@@ -170,14 +171,14 @@ async fn runs_and_trims(harness: &mut dyn Harness) {
     assert_eq!((bounds.high_watermark, bounds.bytes), (8, 200));
     assert_eq!(runs, [(0, 8, 130), (6, 8, 30), (7, 138, 40)]);
     assert_eq!(find(FindFrom::MaxTimestamp).await.1[0].0, 0);
-    let bounds = subject.trim(vec![(to, 6), (partition(14, 9), 3)]).await.expect("trim");
+    let bounds = subject.trim_all(vec![(to, 6), (partition(14, 9), 3)]).await.expect("trim");
     assert_eq!((bounds[0].log_start_offset, bounds[0].bytes), (6, 70));
     assert_eq!(bounds[1], Watermarks::default());
     assert_eq!(find(FindFrom::MaxTimestamp).await.1[0].0, 6);
     assert_eq!(find(FindFrom::Timestamp(3)).await.1, []);
     assert_eq!(find(FindFrom::Offset(i64::MIN)).await.1.len(), 2);
     assert_eq!(find(FindFrom::Offset(i64::MAX)).await.1, []);
-    let bounds = subject.trim(vec![(to, i64::MAX), (to, 2)]).await.expect("trim");
+    let bounds = subject.trim_all(vec![(to, i64::MAX), (to, 2)]).await.expect("trim");
     assert!(bounds.iter().all(|b| (b.log_start_offset, b.high_watermark, b.bytes) == (8, 8, 0)));
     assert_eq!(commit_one(harness, EPOCH_MS, to, idempotent(8, 0, 4, 1)).await, at(8));
 }
@@ -193,7 +194,7 @@ async fn rising_times(harness: &mut dyn Harness) {
         runs_max: 1,
         ..find_all(to)
     });
-    let found = harness.subject().find(requests.collect()).await.expect("find");
+    let found = harness.subject().find_all(requests.collect()).await.expect("find");
     let bases: Vec<_> = found.iter().map(|f| f.runs[0].base_offset).collect();
     assert_eq!(bases, (0..200).collect::<Vec<_>>());
 }
@@ -208,13 +209,13 @@ async fn time_index(harness: &mut dyn Harness) {
     let subject = harness.subject();
     let first = async |from| {
         let request = FindRequest { runs_max: 1, from, ..find_all(to) };
-        let found = subject.find(vec![request]).await.expect("find").remove(0);
+        let found = subject.find_all(vec![request]).await.expect("find").remove(0);
         found.runs.first().map(|r| r.base_offset)
     };
     assert_eq!(first(FindFrom::Timestamp(150)).await, Some(15));
     assert_eq!(first(FindFrom::Timestamp(1_490)).await, Some(20));
     assert_eq!(first(FindFrom::MaxTimestamp).await, Some(20));
-    subject.trim(vec![(to, 21)]).await.expect("trim");
+    subject.trim_all(vec![(to, 21)]).await.expect("trim");
     assert_eq!(first(FindFrom::Timestamp(150)).await, Some(21));
     assert_eq!(first(FindFrom::Timestamp(1_401)).await, Some(141));
     assert_eq!(first(FindFrom::MaxTimestamp).await, Some(149));
@@ -235,8 +236,8 @@ async fn deleted_topic(harness: &mut dyn Harness) {
     let (_, late) = commit(harness, EPOCH_MS, parts()).await;
     let deleted = CommitOutcome::Refused(Refusal::TopicDeleted);
     assert!(late.iter().all(|part| part.batches == [deleted] && part.log_start_offset == 0));
-    assert_eq!(subject.commit(&before).await.expect("a repeated call"), outcomes);
-    let found = subject.find(vec![find_all(partition(16, 7))]).await.expect("find");
+    assert_eq!(subject.commit_all(&before).await.expect("a repeated call"), outcomes);
+    let found = subject.find_all(vec![find_all(partition(16, 7))]).await.expect("find");
     assert_eq!((found[0].watermarks, found[0].runs.len()), (Watermarks::default(), 0));
     assert_eq!(subject.producers(partition(16, 7)).await.expect("producers"), []);
     // A deleted id stays deleted under every rule, and other ids are bound in the same call.
@@ -263,8 +264,8 @@ async fn subscribers(harness: &mut dyn Harness) {
     let to =
         vec![(partition(17, 0), vec![plain(5, 1, 0)]), (partition(17, 1), vec![plain(6, 1, 0)])];
     let (commit, _) = commit(harness, EPOCH_MS, to).await;
-    subject.commit(&commit).await.expect("a repeated commit");
-    subject.trim(vec![(partition(17, 1), 1)]).await.expect("trim");
+    subject.commit_all(&commit).await.expect("a repeated commit");
+    subject.trim_all(vec![(partition(17, 1), 1)]).await.expect("trim");
     let events = next_events(&mut a, 3).await;
     assert_eq!(events, next_events(&mut b, 3).await);
     assert!(

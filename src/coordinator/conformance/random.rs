@@ -1,5 +1,6 @@
 //! Random command sequences, run step by step on the model and on the coordinator under test.
 
+use crate::coordinator::CoordinatorExt as _;
 use std::collections::BTreeMap;
 
 use super::*;
@@ -87,7 +88,7 @@ impl Workload {
             0..50 => {
                 let commit = self.commit(harness.next_object());
                 harness.put(&commit).await;
-                let results = (model.commit(&commit).await, subject.commit(&commit).await);
+                let results = (model.commit_all(&commit).await, subject.commit_all(&commit).await);
                 assert_same(results, context);
                 self.recent.push(commit);
                 if self.recent.len() > REPEATED_COMMITS {
@@ -96,20 +97,23 @@ impl Workload {
             }
             50..58 => {
                 if let Some(commit) = self.recent.first() {
-                    let results = (model.commit(commit).await, subject.commit(commit).await);
+                    let results =
+                        (model.commit_all(commit).await, subject.commit_all(commit).await);
                     assert_same(results, context);
                 }
             }
             58..80 => {
                 let requests: Vec<_> = (0..=self.rng.below(4)).map(|_| self.request()).collect();
-                let results = (model.find(requests.clone()).await, subject.find(requests).await);
+                let results =
+                    (model.find_all(requests.clone()).await, subject.find_all(requests).await);
                 assert_same(results, context);
             }
             80..87 => {
                 let starts: Vec<_> = (0..=self.rng.below(2))
                     .map(|_| (self.partition(), self.rng.below(60).cast_signed() - 2))
                     .collect();
-                let results = (model.trim(starts.clone()).await, subject.trim(starts).await);
+                let results =
+                    (model.trim_all(starts.clone()).await, subject.trim_all(starts).await);
                 assert_same(results, context);
             }
             87..91 => {
@@ -248,7 +252,7 @@ async fn assert_equal_everywhere(
         for index in 0..i32::try_from(PARTITIONS).expect("a small number") {
             let partition = partition(topic, index);
             let all = vec![find_all(partition)];
-            assert_same((model.find(all.clone()).await, subject.find(all).await), context);
+            assert_same((model.find_all(all.clone()).await, subject.find_all(all).await), context);
             assert_same(
                 (model.producers(partition).await, subject.producers(partition).await),
                 context,

@@ -175,7 +175,7 @@ fn replay_object(
         None => true,
         Some(record) => record.binding(part.partition.topic).is_some() && record.since <= here,
     });
-    state.commit(&Commit { object, sealed_ms: footer.sealed_ms, parts });
+    state.commit(&Commit { object, sealed_ms: footer.sealed_ms, lowest_undecided: 0, parts });
 }
 
 fn replay_topics(state: &mut MetadataState, topics: &BTreeMap<TopicId, TopicRecord>) {

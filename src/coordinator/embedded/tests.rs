@@ -1,3 +1,4 @@
+use crate::coordinator::CoordinatorExt as _;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -155,14 +156,14 @@ fn object(coordinator: &EmbeddedCoordinator, sequence: u32, position: i32) -> Co
     let part = Part { index: 0, partition: topic_partition(), start: 8, batches: vec![batch] };
     let (incarnation, process_id) = (coordinator.incarnation(), coordinator.process_id());
     let object = ObjectId { incarnation, process_id, sequence };
-    Commit { object, sealed_ms: 5_000, parts: vec![part] }
+    Commit { object, sealed_ms: 5_000, lowest_undecided: 0, parts: vec![part] }
 }
 
 async fn high_watermark(coordinator: &EmbeddedCoordinator) -> i64 {
     let from = FindFrom::Offset(0);
     let request =
         FindRequest { partition: topic_partition(), from, bytes_max: u64::MAX, runs_max: u32::MAX };
-    coordinator.find(vec![request]).await.unwrap()[0].watermarks.high_watermark
+    coordinator.find_all(vec![request]).await.unwrap()[0].watermarks.high_watermark
 }
 
 #[tokio::test]
@@ -189,7 +190,7 @@ async fn objects_written_after_a_restart_are_never_replayed() {
         }
         let next = object(&second, 0, written.cast_signed());
         put_object(&store, &next).await;
-        let outcome = second.commit(&next).await.unwrap()[0].batches[0];
+        let outcome = second.commit_all(&next).await.unwrap()[0].batches[0];
         assert_eq!(outcome, CommitOutcome::Committed { base_offset: i64::from(written) * 2 });
         for _ in 0..2 {
             let later = open(&store).await.unwrap();
@@ -205,16 +206,16 @@ async fn objects_must_be_committed_whole_and_in_order() {
     let refused = |result: Result<_, CoordinatorError>| {
         assert!(matches!(result, Err(CoordinatorError::Unavailable(_))), "{result:?}");
     };
-    refused(coordinator.commit(&object(&coordinator, 1, 0)).await);
+    refused(coordinator.commit_all(&object(&coordinator, 1, 0)).await);
     let mut part = object(&coordinator, 0, 0);
     part.parts[0].index = 1;
-    refused(coordinator.commit(&part).await);
+    refused(coordinator.commit_all(&part).await);
     let mut of_other_process = object(&coordinator, 0, 0);
     of_other_process.object.process_id ^= 1;
-    refused(coordinator.commit(&of_other_process).await);
-    coordinator.commit(&object(&coordinator, 0, 0)).await.unwrap();
-    refused(coordinator.commit(&object(&coordinator, 2, 1)).await);
-    coordinator.commit(&object(&coordinator, 1, 1)).await.unwrap();
+    refused(coordinator.commit_all(&of_other_process).await);
+    coordinator.commit_all(&object(&coordinator, 0, 0)).await.unwrap();
+    refused(coordinator.commit_all(&object(&coordinator, 2, 1)).await);
+    coordinator.commit_all(&object(&coordinator, 1, 1)).await.unwrap();
     assert_eq!(high_watermark(&coordinator).await, 4);
 }
 
@@ -308,7 +309,7 @@ async fn thousands_of_objects_are_replayed() {
     for sequence in 0..3_000 {
         let commit = object(&first, sequence, sequence.cast_signed());
         put_object(&store, &commit).await;
-        model.commit(&commit).await.unwrap();
+        model.commit_all(&commit).await.unwrap();
     }
     let second = open(&store).await.unwrap();
     assert_eq!(high_watermark(&second).await, 6_000);

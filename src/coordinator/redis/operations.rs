@@ -14,11 +14,12 @@ use super::coordinator::RedisCoordinator;
 use super::events;
 use super::keys::{HashTag, shard_of};
 use super::reply::ScriptReply;
+use super::scripts::LuaScript;
 use super::shards::merge_results;
 use crate::coordinator::{
     Attachment, BindRule, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent,
-    FindFrom, FindRequest, Found, LEASE_MAX, Member, Membership, PartOutcome, ProducerSnapshot,
-    Registration, TopicBinding, Watermarks, ZoneRecord,
+    CoordinatorResult, FindFrom, FindRequest, Found, LEASE_MAX, Member, Membership, PartOutcome,
+    ProducerSnapshot, Registration, TopicBinding, Watermarks, ZoneRecord,
 };
 use crate::log::batch::Part;
 use crate::log::ids::{TopicId, TopicPartition};
@@ -32,6 +33,11 @@ const EXACT_MAX: u64 = 1 << 53;
 
 #[async_trait]
 impl Coordinator for RedisCoordinator {
+    fn shard(&self, partition: TopicPartition) -> u16 {
+        // Before the first attach every call fails, whatever the shard.
+        self.attached().map_or(0, |attached| shard_of(partition, attached.shards))
+    }
+
     fn commit_order(&self) -> CommitOrder {
         CommitOrder::Independent
     }
@@ -101,8 +107,7 @@ impl Coordinator for RedisCoordinator {
         Ok(())
     }
 
-    async fn commit(&self, commit: &Commit) -> Result<Vec<PartOutcome>, CoordinatorError> {
-        let attached = self.attached()?;
+    async fn commit(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>> {
         let arguments = |parts: Vec<&Part>| {
             let object = commit.object;
             let mut args =
@@ -115,31 +120,21 @@ impl Coordinator for RedisCoordinator {
             }
             args
         };
-        let shards = &self.shards;
-        let script = &shards.scripts.commit;
+        let script = &self.shards.scripts.commit;
         let decode =
             |part: &Part, bytes: &[u8]| PackedReader::new("an outcome", bytes).outcome(part.index);
-        shards
-            .call_shards(&attached, script, &commit.parts, |p| p.partition, arguments, decode)
-            .await
+        self.call_shards(script, &commit.parts, |p| p.partition, arguments, decode).await
     }
 
-    async fn find(&self, requests: Vec<FindRequest>) -> Result<Vec<Found>, CoordinatorError> {
-        let attached = self.attached()?;
-        let shards = &self.shards;
+    async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>> {
         let arguments =
             |requests: Vec<&FindRequest>| requests.into_iter().flat_map(find_args).collect();
         let decode = |_: &FindRequest, bytes: &[u8]| PackedReader::new("runs", bytes).found();
-        let script = &shards.scripts.find;
-        shards.call_shards(&attached, script, &requests, |r| r.partition, arguments, decode).await
+        let script = &self.shards.scripts.find;
+        self.call_shards(script, &requests, |r| r.partition, arguments, decode).await
     }
 
-    async fn trim(
-        &self,
-        starts: Vec<(TopicPartition, i64)>,
-    ) -> Result<Vec<Watermarks>, CoordinatorError> {
-        let attached = self.attached()?;
-        let shards = &self.shards;
+    async fn trim(&self, starts: Vec<(TopicPartition, i64)>) -> Vec<CoordinatorResult<Watermarks>> {
         let arguments = |starts: Vec<&(TopicPartition, i64)>| {
             let args = starts.into_iter().map(|(partition, start)| {
                 [argument(partition), partition_bytes(*partition), argument(exact(*start))]
@@ -149,8 +144,8 @@ impl Coordinator for RedisCoordinator {
         let decode = |_: &(TopicPartition, i64), bytes: &[u8]| {
             PackedReader::new("watermarks", bytes).watermarks()
         };
-        let script = &shards.scripts.trim;
-        shards.call_shards(&attached, script, &starts, |s| s.0, arguments, decode).await
+        let script = &self.shards.scripts.trim;
+        self.call_shards(script, &starts, |s| s.0, arguments, decode).await
     }
 
     async fn producers(
@@ -204,6 +199,29 @@ impl Coordinator for RedisCoordinator {
         members.sort_unstable_by(|a, b| a.replica.cmp(&b.replica));
         let zones = reply.next()?.rest().map(zone_record).collect::<Result<_, _>>()?;
         Ok(Membership { members, zones, secret })
+    }
+}
+
+impl RedisCoordinator {
+    /// Calls a script as [`ShardClient::call_shards`] does; fails for each item before the first
+    /// attach.
+    ///
+    /// [`ShardClient::call_shards`]: super::shards::ShardClient::call_shards
+    async fn call_shards<'a, T, R>(
+        &self,
+        script: &LuaScript,
+        items: &'a [T],
+        partition: impl Fn(&T) -> TopicPartition,
+        arguments: impl Fn(Vec<&'a T>) -> Vec<Vec<u8>>,
+        decode: impl Fn(&'a T, &[u8]) -> CoordinatorResult<R>,
+    ) -> Vec<CoordinatorResult<R>> {
+        match self.attached() {
+            Ok(attached) => {
+                let shards = &self.shards;
+                shards.call_shards(&attached, script, items, partition, arguments, decode).await
+            }
+            Err(error) => items.iter().map(|_| Err(error.clone())).collect(),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::loss_detection::observed_position::{
 };
 use super::reply::ScriptReply;
 use super::scripts::{LuaScript, Scripts};
-use crate::coordinator::CoordinatorError;
+use crate::coordinator::{CoordinatorError, CoordinatorResult};
 use crate::log::ids::TopicPartition;
 
 /// Runs scripts on the registry and on shards. Shared with the subscriptions.
@@ -102,7 +102,7 @@ impl ShardClient {
     }
 
     /// Runs a script once for each shard that has items, in parallel; returns one result for each
-    /// item, in the order of the items.
+    /// item, in the order of the items. A shard that fails fails only its own items.
     pub(super) async fn call_shards<'a, T, R>(
         &self,
         attached: &Attached,
@@ -110,8 +110,8 @@ impl ShardClient {
         items: &'a [T],
         partition: impl Fn(&T) -> TopicPartition,
         arguments: impl Fn(Vec<&'a T>) -> Vec<Vec<u8>>,
-        decode: impl Fn(&'a T, &[u8]) -> Result<R, CoordinatorError>,
-    ) -> Result<Vec<R>, CoordinatorError> {
+        decode: impl Fn(&'a T, &[u8]) -> CoordinatorResult<R>,
+    ) -> Vec<CoordinatorResult<R>> {
         let mut by_shard: Vec<Vec<usize>> = vec![Vec::new(); usize::from(attached.shards)];
         for (index, item) in items.iter().enumerate() {
             by_shard[usize::from(shard_of(partition(item), attached.shards))].push(index);
@@ -120,15 +120,27 @@ impl ShardClient {
         let calls = calls.map(|(shard, indexes)| {
             let args = arguments(indexes.iter().map(|index| &items[*index]).collect());
             async move {
-                let mut reply = self.call(attached, HashTag::Shard(shard), script, args).await?;
-                reply.next()?.items(indexes.len())
+                let call = async {
+                    let mut reply =
+                        self.call(attached, HashTag::Shard(shard), script, args).await?;
+                    reply.next()?.items(indexes.len())
+                };
+                (indexes, call.await)
             }
         });
-        let replies = merge_results(join_all(calls).await)?;
-        let indexes = by_shard.iter().flatten();
-        let mut results: Vec<_> = indexes.copied().zip(replies.into_iter().flatten()).collect();
+        let mut results: Vec<(usize, CoordinatorResult<R>)> = Vec::with_capacity(items.len());
+        for (indexes, replies) in join_all(calls).await {
+            match replies {
+                Ok(replies) => results.extend(indexes.iter().zip(replies).map(|(index, reply)| {
+                    (*index, reply.bytes().and_then(|bytes| decode(&items[*index], &bytes)))
+                })),
+                Err(error) => {
+                    results.extend(indexes.iter().map(|index| (*index, Err(error.clone()))));
+                }
+            }
+        }
         results.sort_unstable_by_key(|(index, _)| *index);
-        results.into_iter().map(|(index, reply)| decode(&items[index], &reply.bytes()?)).collect()
+        results.into_iter().map(|(_, result)| result).collect()
     }
 }
 

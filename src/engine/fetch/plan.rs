@@ -3,7 +3,9 @@
 
 use super::spec::{FetchSpec, PartitionFetch};
 use super::tail_index::TailIndex;
-use crate::coordinator::{Coordinator, CoordinatorError, FindFrom, FindRequest, Found};
+use crate::coordinator::{
+    Coordinator, CoordinatorError, CoordinatorExt as _, FindFrom, FindRequest, Found,
+};
 use crate::engine::cache::ReadClass;
 use crate::log::batch::Run;
 
@@ -192,7 +194,7 @@ async fn query(
             ..*request
         });
     }
-    let results = match coordinator.find(extended).await {
+    let results = match coordinator.find_all(extended).await {
         Ok(results) if results.len() == requests.len() => results,
         Ok(results) => {
             let (expected, actual) = (requests.len(), results.len());

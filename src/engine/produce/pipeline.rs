@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tracing::{Instrument as _, trace_span};
+use tracing::{Instrument as _, Span, trace_span};
 
 use super::buffer::{OpenObject, SealedObject};
 use super::request::{AppendOutcome, AppendRequest};
@@ -14,9 +14,10 @@ use super::sequencer::CommitSequencer;
 use super::settings::{FlushTuning, ProduceSettings};
 use super::statistics::{record_completed, record_sealed};
 use super::uploader::Uploader;
-use crate::coordinator::{Commit, CommitOrder, CoordinatorError, PartOutcome};
+use crate::coordinator::{Commit, CommitOrder, CoordinatorError, CoordinatorResult, PartOutcome};
 use crate::engine::Components;
 use crate::engine::cache::ObjectCache;
+use crate::log::batch::Part;
 use crate::log::ids::ObjectId;
 use crate::log::object_format::{JournalEntry, JournalOutcome};
 use crate::logging::SPAN_TARGET;
@@ -44,8 +45,10 @@ pub(super) enum PipelineEvent {
     Append(AppendRequest),
     /// The object with this sequence is durable.
     Uploaded(u32),
-    /// The coordinator has decided parts of an object; no outcomes if its metadata is lost.
-    Decided { sequence: u32, parts: Vec<u32>, outcomes: Option<Vec<PartOutcome>> },
+    /// The coordinator has decided parts of an object.
+    Decided { sequence: u32, outcomes: Vec<PartOutcome> },
+    /// The coordinator cannot commit these parts of an object, because their metadata is lost.
+    Lost { sequence: u32, parts: Vec<u32> },
     /// The flush settings have changed.
     Reconfigure(FlushTuning),
     /// Seal without linger and without rate limit from now on.
@@ -162,13 +165,12 @@ impl Pipeline {
                 }
             }
             PipelineEvent::Uploaded(sequence) => self.complete_upload(sequence),
-            PipelineEvent::Decided { sequence, parts, outcomes: Some(outcomes) } => {
+            PipelineEvent::Decided { sequence, outcomes } => {
+                let parts: Vec<_> = outcomes.iter().map(|outcome| outcome.index).collect();
                 self.sequencer.complete(sequence, &parts);
                 self.complete(sequence, &parts, &outcomes);
             }
-            PipelineEvent::Decided { sequence, parts, outcomes: None } => {
-                self.abort(sequence, &parts)
-            }
+            PipelineEvent::Lost { sequence, parts } => self.abort(sequence, &parts),
             PipelineEvent::Reconfigure(FlushTuning {
                 interval,
                 object_bytes,
@@ -275,26 +277,27 @@ impl Pipeline {
     fn commit_ready(&mut self) {
         for (sequence, parts) in self.sequencer.take_ready() {
             let Some(object) = self.sealed.get(&sequence) else { continue };
-            let commit = Commit {
-                object: object.id,
-                sealed_ms: object.sealed_ms,
-                parts: object
-                    .parts
-                    .iter()
-                    .filter(|sealed| parts.contains(&sealed.part.index))
-                    .map(|sealed| sealed.part.clone())
-                    .collect(),
-            };
-            let (components, events) = (self.components.clone(), self.events.clone());
-            let metrics = Arc::clone(&self.metrics);
-            let span = trace_span!(target: SPAN_TARGET, parent: &object.span, "commit");
-            let committing = async move {
-                let outcomes = commit_until_decided(&components, &commit, &metrics).await;
-                let _closed =
-                    events.send(PipelineEvent::Decided { sequence, parts, outcomes }).await;
-            };
-            tasks::spawn_critical("commit", committing.instrument(span));
+            // One call for each shard, so that none waits for another.
+            let mut by_shard: BTreeMap<u16, Vec<Part>> = BTreeMap::new();
+            for sealed in object.parts.iter().filter(|p| parts.contains(&p.part.index)) {
+                let shard = self.components.coordinator.shard(sealed.part.partition);
+                by_shard.entry(shard).or_default().push(sealed.part.clone());
+            }
+            for parts in by_shard.into_values() {
+                let (object, sealed_ms) = (object.id, object.sealed_ms);
+                self.start_commit(Commit { object, sealed_ms, lowest_undecided: 0, parts });
+            }
         }
+    }
+
+    fn start_commit(&self, commit: Commit) {
+        let (components, events) = (self.components.clone(), self.events.clone());
+        let metrics = Arc::clone(&self.metrics);
+        let span = self.sealed.get(&commit.object.sequence).map(|object| &object.span);
+        let span = trace_span!(target: SPAN_TARGET, parent: span.and_then(Span::id), "commit");
+        let committing =
+            async move { commit_until_decided(&components, commit, &metrics, &events).await };
+        tasks::spawn_critical("commit", committing.instrument(span));
     }
 
     /// Completes the batches of parts. Parts without an outcome are aborted.
@@ -353,36 +356,72 @@ fn journal_entry(object: ObjectId, outcome: &PartOutcome) -> JournalEntry {
     JournalEntry { object, part: outcome.index, outcomes }
 }
 
-/// Repeats a commit with the same ids until its outcome is known. Returns `None` if the
-/// coordinator's metadata is lost or unreadable.
+/// Repeats a commit with the same ids until every part is decided or lost, and sends the results
+/// as they arrive.
 async fn commit_until_decided(
     components: &Components,
-    commit: &Commit,
+    mut commit: Commit,
     metrics: &Metrics,
-) -> Option<Vec<PartOutcome>> {
+    events: &mpsc::Sender<PipelineEvent>,
+) {
+    let sequence = commit.object.sequence;
     let mut delays = components.retry_delays();
     for attempt in 0_u32.. {
-        let call = tokio::time::timeout(COMMIT_TIMEOUT, components.coordinator.commit(commit));
-        let outcomes = call.await.unwrap_or_else(|_| {
-            Err(CoordinatorError::Unknown(format!("no response within {COMMIT_TIMEOUT:?}")))
-        });
-        match outcomes {
-            Ok(outcomes) => return Some(outcomes),
-            Err(error @ (CoordinatorError::Unavailable(_) | CoordinatorError::Unknown(_))) => {
-                metrics.produce.commit_retries.inc();
-                tracing::warn!(object = %commit.object, attempt, %error, "commit failed or indeterminate; retrying");
-                delays.wait().await;
-            }
-            // Reported once, by the monitor of the metadata's health.
-            Err(CoordinatorError::MetadataLost(detail)) => {
-                tracing::debug!(object = %commit.object, detail, "commit rejected: metadata lost");
-                return None;
-            }
-            Err(error @ (CoordinatorError::OtherCluster { .. } | CoordinatorError::Corrupt(_))) => {
-                tracing::error!(object = %commit.object, %error, "commit failed permanently");
-                return None;
+        let results = commit_once(components, &commit).await;
+        let (mut outcomes, mut lost, mut undecided) = (Vec::new(), Vec::new(), Vec::new());
+        let mut retried = None;
+        for (part, result) in std::mem::take(&mut commit.parts).into_iter().zip(results) {
+            match result {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(error) if is_retriable(&error) => {
+                    undecided.push(part);
+                    retried = Some(error);
+                }
+                Err(error) => {
+                    log_lost_part(&commit, &part, &error);
+                    lost.push(part.index);
+                }
             }
         }
+        // The pipeline ends only with the process.
+        if !outcomes.is_empty() {
+            let _closed = events.send(PipelineEvent::Decided { sequence, outcomes }).await;
+        }
+        if !lost.is_empty() {
+            let _closed = events.send(PipelineEvent::Lost { sequence, parts: lost }).await;
+        }
+        let Some(error) = retried else { return };
+        metrics.produce.commit_retries.inc();
+        tracing::warn!(object = %commit.object, attempt, %error, "commit failed or indeterminate; retrying");
+        commit.parts = undecided;
+        delays.wait().await;
     }
-    None
+}
+
+/// Makes one call; returns one result for each part.
+async fn commit_once(
+    components: &Components,
+    commit: &Commit,
+) -> Vec<CoordinatorResult<PartOutcome>> {
+    let call = components.coordinator.commit(commit);
+    let error = match tokio::time::timeout(COMMIT_TIMEOUT, call).await {
+        Ok(results) if results.len() == commit.parts.len() => return results,
+        Ok(results) => CoordinatorError::Unknown(format!("{} results", results.len())),
+        Err(_) => CoordinatorError::Unknown(format!("no response within {COMMIT_TIMEOUT:?}")),
+    };
+    commit.parts.iter().map(|_| Err(error.clone())).collect()
+}
+
+fn is_retriable(error: &CoordinatorError) -> bool {
+    matches!(error, CoordinatorError::Unavailable(_) | CoordinatorError::Unknown(_))
+}
+
+fn log_lost_part(commit: &Commit, part: &Part, error: &CoordinatorError) {
+    if matches!(error, CoordinatorError::MetadataLost(_)) {
+        // Reported once, by the monitor of the metadata's health.
+        tracing::debug!(object = %commit.object, %error, "commit rejected");
+    } else {
+        let partition = part.partition;
+        tracing::error!(object = %commit.object, %partition, %error, "commit failed permanently");
+    }
 }

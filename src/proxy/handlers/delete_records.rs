@@ -1,5 +1,6 @@
 //! DeleteRecords (21).
 
+use crate::coordinator::CoordinatorExt as _;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -98,7 +99,7 @@ async fn trim(proxy: &Proxy, partition: TopicPartition, offset: i64) -> Result<i
     if start < 0 || start > end {
         return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
     }
-    match proxy.coordinator.trim(vec![(partition, start)]).await.as_deref() {
+    match proxy.coordinator.trim_all(vec![(partition, start)]).await.as_deref() {
         Ok([watermarks]) => Ok(watermarks.log_start_offset),
         Ok(_) => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
         Err(error) => Err(error_code::for_coordinator(error)),
