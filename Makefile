@@ -2,7 +2,7 @@
 SHELL := bash
 CACHE := $(or $(ODRADEK_CACHE),$(HOME)/.cache/odradek)
 .DEFAULT_GOAL := help
-.PHONY: help setup build fmt lint docs dashboards test test-unit test-engine test-redis test-s3 test-kafka test-clients test-e2e test-chart test-image test-kube manifests chart-readme demo demo-zones bench bench-produce bench-fetch fuzz sim chaos clean-demo clean-cache
+.PHONY: help setup build fmt lint docs dashboards test test-unit test-engine test-redis test-s3 test-kafka test-clients test-e2e test-chart test-image test-kube manifests chart-readme demo demo-zones bench bench-produce bench-pipeline bench-fetch fuzz sim chaos clean-demo clean-cache
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ bench: ## Produce throughput and latency: classic direct, classic and diskless t
 
 bench-produce: ## Latency, PUTs and CPU of diskless produce on a store of known latency (10 minutes)
 	@cargo xtask bench produce
+
+bench-pipeline: ## CPU time of the produce pipeline for each part, at 1,000 to 30,000 parts per object
+	cargo bench --locked --bench produce_pipeline
 
 bench-fetch: ## End-to-end latency, GETs and replay of diskless topics on a store of known latency (8 minutes)
 	@cargo xtask bench fetch

@@ -5,21 +5,27 @@
 //! alone decides what may be committed when.
 
 mod buffer;
+mod commit;
+mod event;
 mod latency;
+mod pending;
 mod pipeline;
 mod rate_limit;
 mod request;
+mod sealed;
 mod sequencer;
 mod settings;
 mod statistics;
 mod uploader;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use self::pipeline::{Pipeline, PipelineEvent};
+use self::event::PipelineEvent;
+use self::pipeline::Pipeline;
 use self::request::AppendRequest;
 pub use self::request::{AppendOutcome, AppendResult, ConnectionId, FlushProfile, ProducedBatch};
 pub use self::settings::{FlushTuning, ProduceSettings, UploadSettings};
@@ -37,6 +43,7 @@ const EVENTS_MAX: usize = 1024;
 pub struct Producer {
     events: mpsc::Sender<PipelineEvent>,
     memory: Arc<MemoryLimiter>,
+    lowest_undecided: Arc<AtomicU32>,
 }
 
 impl Producer {
@@ -50,10 +57,12 @@ impl Producer {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
-        let pipeline =
-            Pipeline::new(components, settings, cache, metrics, events.clone(), receiver);
+        let lowest_undecided = Arc::new(AtomicU32::new(0));
+        let lowest = Arc::clone(&lowest_undecided);
+        let channel = (events.clone(), receiver);
+        let pipeline = Pipeline::new(components, settings, cache, metrics, lowest, channel);
         tasks::spawn_critical("produce", pipeline.run());
-        Self { events, memory }
+        Self { events, memory, lowest_undecided }
     }
 
     /// Appends batches in the order of the calls, and returns a receiver for their outcomes. The
@@ -81,6 +90,12 @@ impl Producer {
         let request = AppendRequest { connection, batches, reply, permit, span };
         self.events.send(PipelineEvent::Append(request)).await.map_err(|_| ShuttingDown)?;
         Ok(result)
+    }
+
+    /// Returns the lowest sequence of an object of this process whose commit may not be decided
+    /// yet. It never decreases: no lower sequence will be committed from now on.
+    pub fn lowest_undecided(&self) -> u32 {
+        self.lowest_undecided.load(Ordering::Acquire)
     }
 
     /// Replaces the flush settings.

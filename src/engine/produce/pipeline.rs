@@ -2,22 +2,26 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tracing::{Instrument as _, Span, trace_span};
+use tracing::{Instrument as _, trace_span};
 
-use super::buffer::{OpenObject, SealedObject};
-use super::request::{AppendOutcome, AppendRequest};
+use super::buffer::OpenObject;
+use super::commit::commit_until_decided;
+use super::event::PipelineEvent;
+use super::pending::PendingAppends;
+use super::request::AppendOutcome;
+use super::sealed::{ObjectLabel, SealedObject};
 use super::sequencer::CommitSequencer;
 use super::settings::{FlushTuning, ProduceSettings};
 use super::statistics::{record_completed, record_sealed};
 use super::uploader::Uploader;
-use crate::coordinator::{Commit, CommitOrder, CoordinatorError, CoordinatorResult, PartOutcome};
+use crate::coordinator::{Commit, CommitOrder, PartOutcome};
 use crate::engine::Components;
 use crate::engine::cache::ObjectCache;
-use crate::log::batch::Part;
 use crate::log::ids::ObjectId;
 use crate::log::object_format::{JournalEntry, JournalOutcome};
 use crate::logging::SPAN_TARGET;
@@ -34,28 +38,6 @@ const LINGER_DIVISOR: u32 = 16;
 const LINGERS_MAX: u32 = 2;
 /// … and immediately where the linger is below the resolution of timers.
 const LINGER_MIN: Duration = Duration::from_millis(1);
-/// Deadline of a commit, after which it is repeated. Adapters have shorter deadlines for their own
-/// calls; this one covers whatever they do not.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Input of the pipeline.
-#[derive(Debug)]
-pub(super) enum PipelineEvent {
-    /// A request was admitted.
-    Append(AppendRequest),
-    /// The object with this sequence is durable.
-    Uploaded(u32),
-    /// The coordinator has decided parts of an object.
-    Decided { sequence: u32, outcomes: Vec<PartOutcome> },
-    /// The coordinator cannot commit these parts of an object, because their metadata is lost.
-    Lost { sequence: u32, parts: Vec<u32> },
-    /// The flush settings have changed.
-    Reconfigure(FlushTuning),
-    /// Seal without linger and without rate limit from now on.
-    FlushNow,
-    /// Reply when nothing is outstanding.
-    Drain(oneshot::Sender<()>),
-}
 
 /// The state of the produce path.
 #[derive(Debug)]
@@ -66,11 +48,15 @@ pub(super) struct Pipeline {
     metrics: Arc<Metrics>,
     events: mpsc::Sender<PipelineEvent>,
     receiver: mpsc::Receiver<PipelineEvent>,
+    /// The appends without a result, whose batches are in the open object or in sealed ones.
+    appends: PendingAppends,
     open: OpenObject,
     sealed: BTreeMap<u32, SealedObject>,
     sequencer: CommitSequencer,
     uploader: Arc<Uploader>,
     next_sequence: u32,
+    /// See [`super::Producer::lowest_undecided`].
+    lowest_undecided: Arc<AtomicU32>,
     uploads_in_flight: usize,
     last_sealed_at: Option<Instant>,
     /// Sequence and start of the latest upload, until it completes.
@@ -90,8 +76,8 @@ impl Pipeline {
         settings: ProduceSettings,
         cache: Arc<ObjectCache>,
         metrics: Arc<Metrics>,
-        events: mpsc::Sender<PipelineEvent>,
-        receiver: mpsc::Receiver<PipelineEvent>,
+        lowest_undecided: Arc<AtomicU32>,
+        (events, receiver): (mpsc::Sender<PipelineEvent>, mpsc::Receiver<PipelineEvent>),
     ) -> Self {
         let sequencer = CommitSequencer::new(components.coordinator.commit_order());
         let uploader = Uploader::new(
@@ -107,11 +93,13 @@ impl Pipeline {
             metrics,
             events,
             receiver,
+            appends: PendingAppends::default(),
             open: OpenObject::default(),
             sealed: BTreeMap::new(),
             sequencer,
             uploader: Arc::new(uploader),
             next_sequence: 0,
+            lowest_undecided,
             uploads_in_flight: 0,
             last_sealed_at: None,
             latest_upload: None,
@@ -148,6 +136,8 @@ impl Pipeline {
                 self.seal();
             }
             self.commit_ready();
+            let lowest = self.sequencer.lowest_undecided_of_all().unwrap_or(self.next_sequence);
+            self.lowest_undecided.store(lowest, Ordering::Release);
             if self.sealed.is_empty() && self.open.is_empty() {
                 for drain in self.drains.drain(..) {
                     let _closed = drain.send(());
@@ -159,18 +149,23 @@ impl Pipeline {
     fn apply(&mut self, event: PipelineEvent) {
         match event {
             PipelineEvent::Append(request) => {
-                self.open.push(request, Instant::now());
+                self.open.push(request, &mut self.appends, Instant::now());
                 if self.is_halted {
-                    self.open.abort(|_| true);
+                    self.open.abort_all(AppendOutcome::MetadataLost, &mut self.appends);
                 }
             }
             PipelineEvent::Uploaded(sequence) => self.complete_upload(sequence),
             PipelineEvent::Decided { sequence, outcomes } => {
-                let parts: Vec<_> = outcomes.iter().map(|outcome| outcome.index).collect();
-                self.sequencer.complete(sequence, &parts);
-                self.complete(sequence, &parts, &outcomes);
+                for outcome in &outcomes {
+                    self.sequencer.complete(sequence, outcome.index);
+                    self.complete(sequence, outcome);
+                }
             }
-            PipelineEvent::Lost { sequence, parts } => self.abort(sequence, &parts),
+            PipelineEvent::Lost { sequence, parts } => {
+                for index in parts {
+                    self.abort(sequence, index);
+                }
+            }
             PipelineEvent::Reconfigure(FlushTuning {
                 interval,
                 object_bytes,
@@ -241,19 +236,17 @@ impl Pipeline {
     }
 
     fn seal(&mut self) {
-        let id = ObjectId {
-            incarnation: self.settings.incarnation,
-            process_id: self.settings.process_id,
-            sequence: self.next_sequence,
-        };
+        let id = self.object_id(self.next_sequence);
         self.next_sequence += 1;
         let journal = self.journal.drain(..).collect();
         let sealed_ms = self.components.clock.now_ms();
-        let object =
-            std::mem::take(&mut self.open).seal(id, &self.settings.replica, sealed_ms, journal);
-        let parts = object.parts.iter().map(|sealed| (sealed.part.index, sealed.lane));
-        self.sequencer.add_sealed(id.sequence, parts);
-        tracing::debug!(object = %id, bytes = object.bytes.len(), parts = object.parts.len(), "sealed object");
+        let label = ObjectLabel { id, replica: &self.settings.replica, sealed_ms, journal };
+        let object = {
+            let shard_of = |partition| self.components.coordinator.shard(partition);
+            SealedObject::seal(self.open.take(), label, shard_of, &self.appends)
+        };
+        self.sequencer.add_sealed(id.sequence, object.sequenced());
+        tracing::debug!(object = %id, bytes = object.bytes.len(), parts = object.parts().count(), "sealed object");
         record_sealed(&self.metrics, &object);
         self.start_upload(&object);
         self.sealed.insert(id.sequence, object);
@@ -275,153 +268,86 @@ impl Pipeline {
     }
 
     fn commit_ready(&mut self) {
-        for (sequence, parts) in self.sequencer.take_ready() {
-            let Some(object) = self.sealed.get(&sequence) else { continue };
-            // One call for each shard, so that none waits for another.
-            let mut by_shard: BTreeMap<u16, Vec<Part>> = BTreeMap::new();
-            for sealed in object.parts.iter().filter(|p| parts.contains(&p.part.index)) {
-                let shard = self.components.coordinator.shard(sealed.part.partition);
-                by_shard.entry(shard).or_default().push(sealed.part.clone());
-            }
-            for parts in by_shard.into_values() {
-                let (object, sealed_ms) = (object.id, object.sealed_ms);
-                self.start_commit(Commit { object, sealed_ms, lowest_undecided: 0, parts });
-            }
-        }
-    }
-
-    fn start_commit(&self, commit: Commit) {
-        let (components, events) = (self.components.clone(), self.events.clone());
-        let metrics = Arc::clone(&self.metrics);
-        let span = self.sealed.get(&commit.object.sequence).map(|object| &object.span);
-        let span = trace_span!(target: SPAN_TARGET, parent: span.and_then(Span::id), "commit");
-        let committing =
-            async move { commit_until_decided(&components, commit, &metrics, &events).await };
-        tasks::spawn_critical("commit", committing.instrument(span));
-    }
-
-    /// Completes the batches of parts. Parts without an outcome are aborted.
-    fn complete(&mut self, sequence: u32, parts: &[u32], outcomes: &[PartOutcome]) {
-        let Some(object) = self.sealed.get_mut(&sequence) else { return };
-        for index in parts {
-            let Some(sealed) = object.parts.iter().find(|p| p.part.index == *index) else {
-                continue;
+        for ready in self.sequencer.take_ready() {
+            let Some(object) = self.sealed.get(&ready.sequence) else { continue };
+            let parts = ready.parts.iter().filter_map(|index| object.part(*index));
+            let lowest = self.sequencer.lowest_undecided(ready.shard);
+            let commit = Commit {
+                object: object.id,
+                sealed_ms: object.sealed_ms,
+                lowest_undecided: lowest.unwrap_or(ready.sequence),
+                parts: parts.map(|sealed| sealed.part.clone()).collect(),
             };
-            let part_outcome = outcomes.iter().find(|outcome| outcome.index == *index);
-            for (batch, at) in sealed.batches.iter().enumerate() {
-                let decided = part_outcome.and_then(|part| {
-                    let log_start_offset = part.log_start_offset;
-                    let outcome = *part.batches.get(batch)?;
-                    Some(AppendOutcome::Decided { outcome, log_start_offset })
-                });
-                let append = &mut object.appends[at.append];
-                if append.complete(at.batch, decided.unwrap_or(AppendOutcome::MetadataLost)) {
-                    let (sealed_at, durable_at) = (object.sealed_at, object.durable_at);
-                    record_completed(&self.metrics, append.received_at(), sealed_at, durable_at);
-                }
-            }
-            if let Some(outcome) = part_outcome {
-                self.journal.push_back(journal_entry(object.id, outcome));
-            }
+            let span = trace_span!(target: SPAN_TARGET, parent: &object.span, "commit");
+            let (components, metrics) = (self.components.clone(), Arc::clone(&self.metrics));
+            let events = self.events.clone();
+            let committing =
+                async move { commit_until_decided(&components, commit, &metrics, &events).await };
+            tasks::spawn_critical("commit", committing.instrument(span));
         }
-        object.parts.retain(|sealed| !parts.contains(&sealed.part.index));
-        if object.parts.is_empty() {
-            self.sealed.remove(&sequence);
-        }
-        while self.journal.len() > JOURNAL_MAX {
+    }
+
+    /// Completes the batches of a part that the coordinator has decided.
+    fn complete(&mut self, sequence: u32, outcome: &PartOutcome) {
+        let log_start_offset = outcome.log_start_offset;
+        self.complete_part(sequence, outcome.index, |batch| match outcome.batches.get(batch) {
+            Some(outcome) => AppendOutcome::Decided { outcome: *outcome, log_start_offset },
+            None => AppendOutcome::MetadataLost,
+        });
+        let object = self.object_id(sequence);
+        self.journal.push_back(journal_entry(object, outcome));
+        if self.journal.len() > JOURNAL_MAX {
             self.journal.pop_front();
         }
     }
 
-    /// Aborts parts that the coordinator could not commit, and all that must not be committed
-    /// without them: see [`CommitSequencer::abort`].
-    fn abort(&mut self, sequence: u32, parts: &[u32]) {
+    /// Completes each batch of a part with its outcome, by its index in the part.
+    fn complete_part(
+        &mut self,
+        sequence: u32,
+        index: u32,
+        outcome: impl Fn(usize) -> AppendOutcome,
+    ) {
+        let Some(object) = self.sealed.get_mut(&sequence) else { return };
+        let Some(sealed) = object.take_part(index) else { return };
+        for (batch, at) in sealed.batches.iter().enumerate() {
+            if let Some(received_at) = self.appends.complete(*at, outcome(batch)) {
+                let (sealed_at, durable_at) = (object.sealed_at, object.durable_at);
+                record_completed(&self.metrics, received_at, sealed_at, durable_at);
+            }
+        }
+        if object.is_complete() {
+            self.sealed.remove(&sequence);
+        }
+    }
+
+    /// Aborts a part that the coordinator could not commit, and all that must not be committed
+    /// without it: see [`CommitSequencer::abort`].
+    fn abort(&mut self, sequence: u32, index: u32) {
+        let outcome = AppendOutcome::MetadataLost;
         if self.components.coordinator.commit_order() == CommitOrder::ByObject {
-            tracing::error!("an object could not be committed in its order; commits are halted");
+            if !self.is_halted {
+                tracing::error!(
+                    "an object could not be committed in its order; commits are halted"
+                );
+            }
             self.is_halted = true;
-            self.open.abort(|_| true);
-        } else if let Some(object) = self.sealed.get(&sequence) {
-            let lost = object.parts.iter().filter(|p| parts.contains(&p.part.index));
-            let lanes: Vec<_> = lost.map(|sealed| sealed.lane).collect();
-            self.open.abort(|lane| lanes.contains(lane));
+            self.open.abort_all(outcome, &mut self.appends);
+        } else if let Some(sealed) = self.sealed.get(&sequence).and_then(|o| o.part(index)) {
+            self.open.abort(&sealed.lane, outcome, &mut self.appends);
         }
-        for (sequence, parts) in self.sequencer.abort(sequence, parts) {
-            self.complete(sequence, &parts, &[]);
+        for (sequence, index) in self.sequencer.abort(sequence, index) {
+            self.complete_part(sequence, index, |_| outcome);
         }
+    }
+
+    fn object_id(&self, sequence: u32) -> ObjectId {
+        let ProduceSettings { incarnation, process_id, .. } = self.settings;
+        ObjectId { incarnation, process_id, sequence }
     }
 }
 
 fn journal_entry(object: ObjectId, outcome: &PartOutcome) -> JournalEntry {
     let outcomes = outcome.batches.iter().map(|batch| JournalOutcome::from(*batch)).collect();
     JournalEntry { object, part: outcome.index, outcomes }
-}
-
-/// Repeats a commit with the same ids until every part is decided or lost, and sends the results
-/// as they arrive.
-async fn commit_until_decided(
-    components: &Components,
-    mut commit: Commit,
-    metrics: &Metrics,
-    events: &mpsc::Sender<PipelineEvent>,
-) {
-    let sequence = commit.object.sequence;
-    let mut delays = components.retry_delays();
-    for attempt in 0_u32.. {
-        let results = commit_once(components, &commit).await;
-        let (mut outcomes, mut lost, mut undecided) = (Vec::new(), Vec::new(), Vec::new());
-        let mut retried = None;
-        for (part, result) in std::mem::take(&mut commit.parts).into_iter().zip(results) {
-            match result {
-                Ok(outcome) => outcomes.push(outcome),
-                Err(error) if is_retriable(&error) => {
-                    undecided.push(part);
-                    retried = Some(error);
-                }
-                Err(error) => {
-                    log_lost_part(&commit, &part, &error);
-                    lost.push(part.index);
-                }
-            }
-        }
-        // The pipeline ends only with the process.
-        if !outcomes.is_empty() {
-            let _closed = events.send(PipelineEvent::Decided { sequence, outcomes }).await;
-        }
-        if !lost.is_empty() {
-            let _closed = events.send(PipelineEvent::Lost { sequence, parts: lost }).await;
-        }
-        let Some(error) = retried else { return };
-        metrics.produce.commit_retries.inc();
-        tracing::warn!(object = %commit.object, attempt, %error, "commit failed or indeterminate; retrying");
-        commit.parts = undecided;
-        delays.wait().await;
-    }
-}
-
-/// Makes one call; returns one result for each part.
-async fn commit_once(
-    components: &Components,
-    commit: &Commit,
-) -> Vec<CoordinatorResult<PartOutcome>> {
-    let call = components.coordinator.commit(commit);
-    let error = match tokio::time::timeout(COMMIT_TIMEOUT, call).await {
-        Ok(results) if results.len() == commit.parts.len() => return results,
-        Ok(results) => CoordinatorError::Unknown(format!("{} results", results.len())),
-        Err(_) => CoordinatorError::Unknown(format!("no response within {COMMIT_TIMEOUT:?}")),
-    };
-    commit.parts.iter().map(|_| Err(error.clone())).collect()
-}
-
-fn is_retriable(error: &CoordinatorError) -> bool {
-    matches!(error, CoordinatorError::Unavailable(_) | CoordinatorError::Unknown(_))
-}
-
-fn log_lost_part(commit: &Commit, part: &Part, error: &CoordinatorError) {
-    if matches!(error, CoordinatorError::MetadataLost(_)) {
-        // Reported once, by the monitor of the metadata's health.
-        tracing::debug!(object = %commit.object, %error, "commit rejected");
-    } else {
-        let partition = part.partition;
-        tracing::error!(object = %commit.object, %partition, %error, "commit failed permanently");
-    }
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use super::buffer::SealedObject;
+use super::sealed::SealedObject;
 use crate::log::ids::TopicId;
 use crate::metrics::{Metrics, ProduceStage};
 
 /// Records the size of a sealed object and each topic's share of it.
 pub(super) fn record_sealed(metrics: &Metrics, object: &SealedObject) {
     let mut topics: BTreeMap<TopicId, (u64, u64)> = BTreeMap::new();
-    for sealed in &object.parts {
+    for sealed in object.parts() {
         let (bytes, batches) = topics.entry(sealed.part.partition.topic).or_default();
         *bytes += sealed.part.batches.iter().map(|batch| u64::from(batch.bytes)).sum::<u64>();
         *batches += sealed.part.batches.len() as u64;
@@ -23,7 +23,7 @@ pub(super) fn record_sealed(metrics: &Metrics, object: &SealedObject) {
     }
     metrics.produce.object_size.observe(object.bytes.len() as f64);
     metrics.produce.object_batches.observe(total_batches as f64);
-    metrics.produce.object_partitions.observe(object.parts.len() as f64);
+    metrics.produce.object_partitions.observe(object.parts().count() as f64);
 }
 
 /// Records the duration of each stage of an append that has completed. An append whose object is

@@ -1,0 +1,26 @@
+//! The input of the pipeline.
+
+use tokio::sync::oneshot;
+
+use super::request::AppendRequest;
+use super::settings::FlushTuning;
+use crate::coordinator::PartOutcome;
+
+/// Input of the pipeline.
+#[derive(Debug)]
+pub(super) enum PipelineEvent {
+    /// A request was admitted.
+    Append(AppendRequest),
+    /// The object with this sequence is durable.
+    Uploaded(u32),
+    /// The coordinator has decided parts of an object.
+    Decided { sequence: u32, outcomes: Vec<PartOutcome> },
+    /// The coordinator cannot commit these parts of an object, because their metadata is lost.
+    Lost { sequence: u32, parts: Vec<u32> },
+    /// The flush settings have changed.
+    Reconfigure(FlushTuning),
+    /// Seal without linger and without rate limit from now on.
+    FlushNow,
+    /// Reply when nothing is outstanding.
+    Drain(oneshot::Sender<()>),
+}
