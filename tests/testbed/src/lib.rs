@@ -6,6 +6,7 @@
 //! a directory of the caller's choice.
 #![expect(clippy::disallowed_methods, reason = "real processes live in real time")]
 
+pub mod cluster_proxy;
 pub mod history_checker;
 pub mod kafka;
 pub mod minio;

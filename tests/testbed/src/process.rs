@@ -78,7 +78,12 @@ impl Process {
 
     /// Sends SIGTERM.
     pub fn send_sigterm(&self) {
-        run(Command::new("kill").arg(self.child.id().to_string()));
+        self.send_signal("TERM");
+    }
+
+    /// Sends a signal, by its name without `SIG`.
+    pub fn send_signal(&self, signal: &str) {
+        run(Command::new("kill").args(["-s", signal]).arg(self.child.id().to_string()));
     }
 
     /// Waits for its end.

@@ -42,6 +42,16 @@ impl Redis {
         self.process.kill9();
     }
 
+    /// Stops the server with SIGSTOP: its connections stay open and nothing is answered.
+    pub fn pause(&self) {
+        self.process.send_signal("STOP");
+    }
+
+    /// Continues a server that was stopped.
+    pub fn resume(&self) {
+        self.process.send_signal("CONT");
+    }
+
     /// Kills the server and starts it again at the same port, with the dump that is on its disk.
     pub fn restart(&mut self) {
         self.kill9();

@@ -57,6 +57,11 @@ impl RedisProxy {
         Self { port, shared }
     }
 
+    /// The port at which it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Returns the `coordinator` key of a configuration that reaches Redis through the proxy.
     pub fn yaml(&self) -> String {
         format!("coordinator: redis://127.0.0.1:{}/0\n", self.port)
