@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::coordinator::{Coordinator, CoordinatorEvent};
+use crate::coordinator::{Coordinator, CoordinatorEvent, EventScope};
 use crate::engine::fetch::LongPolls;
 use crate::metrics::MonitoredOperation;
 use crate::proxy::Proxy;
@@ -29,7 +29,7 @@ pub(super) async fn subscribe(
     tasks::spawn_critical("events", async move {
         let also = |event: &CoordinatorEvent| {
             topics.registry.apply_event(event);
-            if *event == CoordinatorEvent::Gap {
+            if let CoordinatorEvent::Gap(EventScope::All | EventScope::Topics) = event {
                 let topics = Arc::clone(&topics);
                 tasks::spawn("reload", async move {
                     if let Err(error) = topics.classifier.load().await {

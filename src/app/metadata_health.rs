@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::Readiness;
-use crate::coordinator::CoordinatorError;
 use crate::coordinator::redis::RedisCoordinator;
 use crate::coordinator::redis::loss_detection::object_store::ObservedPositionObjects;
+use crate::coordinator::{CoordinatorError, CoordinatorResult};
 use crate::metrics::Metrics;
 use crate::tasks;
 
@@ -46,22 +46,60 @@ pub(super) fn note(readiness: &Readiness, error: Option<&CoordinatorError>) {
     }
 }
 
+/// Returns why this replica cannot serve at all: the registry is lost, or every shard. A replica
+/// that serves some shards stays ready, because its clients have no better one.
+fn serving_problem(checked: &[CoordinatorResult<()>]) -> Option<&CoordinatorError> {
+    let (registry, shards) = checked.split_first()?;
+    let serves = shards.is_empty() || shards.iter().any(Result::is_ok);
+    let is_lost = |error: &&CoordinatorError| matches!(error, CoordinatorError::MetadataLost(_));
+    let failures = || shards.iter().filter_map(|shard| shard.as_ref().err());
+    match registry {
+        Err(error) => Some(error),
+        Ok(()) if serves => None,
+        // One that is away tells nothing about the loss of all.
+        Ok(()) => failures().find(|error| !is_lost(error)).or_else(|| failures().next()),
+    }
+}
+
+fn lost_shards(checked: &[CoordinatorResult<()>]) -> Vec<String> {
+    let detail = |result: &CoordinatorResult<()>| match result {
+        Err(CoordinatorError::MetadataLost(detail)) => Some(detail.clone()),
+        _ => None,
+    };
+    checked.iter().filter_map(detail).collect()
+}
+
+fn report_lost_shards(lost: &[String]) {
+    match lost {
+        [] => tracing::info!("no shard lacks metadata any longer"),
+        lost => {
+            tracing::error!(?lost, "shards of the metadata are lost, others are served: {REMEDY}")
+        }
+    }
+}
+
 /// Monitors the metadata for the lifetime of the process.
 pub(super) fn watch(monitored: &MonitoredRedis, readiness: Arc<Readiness>, metrics: Arc<Metrics>) {
     let (coordinator, positions) =
         (Arc::clone(&monitored.coordinator), Arc::clone(&monitored.positions));
     tasks::spawn_critical("metadata", async move {
-        let (mut counted, mut is_swept) = (0, false);
+        let (mut counted, mut is_swept, mut known_lost) = (0, false, Vec::new());
         loop {
-            let checked = coordinator.check().await;
-            let was_lost = readiness.is_metadata_lost();
-            note(&readiness, checked.as_ref().err());
-            metrics.coordinator.metadata_lost.set(i64::from(readiness.is_metadata_lost()));
+            let checked = coordinator.check_each().await.unwrap_or_default();
+            let (was_lost, lost) = (readiness.is_metadata_lost(), lost_shards(&checked));
+            note(&readiness, serving_problem(&checked));
+            if lost != known_lost {
+                report_lost_shards(&lost);
+            }
+            let is_lost = !lost.is_empty() || readiness.is_metadata_lost();
+            metrics.coordinator.metadata_lost.set(i64::from(is_lost));
+            let is_new = lost.len() > known_lost.len();
+            known_lost = lost;
             let verified = coordinator.verifications();
             metrics.coordinator.verifications.inc_by(verified.saturating_sub(counted));
             counted = verified;
             // A loss is saved at once: this replica may be the only one that observed it.
-            let is_urgent = readiness.is_metadata_lost() && !was_lost;
+            let is_urgent = is_new || (readiness.is_metadata_lost() && !was_lost);
             match coordinator.save_observed_positions(is_urgent).await {
                 Ok(()) if !is_swept => {
                     is_swept = true;
@@ -84,5 +122,28 @@ pub(super) async fn save(monitored: &MonitoredRedis) {
             .await;
     if !matches!(saved, Ok(Ok(()))) {
         tracing::warn!("the observed positions were not saved at shutdown");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replica_is_ready_while_it_serves_a_shard() {
+        let lost = || Err(CoordinatorError::MetadataLost("x".to_owned()));
+        let away = || Err(CoordinatorError::Unavailable("x".to_owned()));
+        let is_lost = |checked: &[CoordinatorResult<()>]| {
+            let readiness = Readiness::default();
+            note(&readiness, serving_problem(checked));
+            readiness.is_metadata_lost()
+        };
+        assert!(!is_lost(&[Ok(()), Ok(()), lost()]));
+        assert!(!is_lost(&[Ok(()), away(), lost()]));
+        assert!(is_lost(&[lost(), Ok(()), Ok(())]), "the registry");
+        assert!(is_lost(&[Ok(()), lost(), lost()]), "every shard");
+        assert!(!is_lost(&[away(), Ok(()), Ok(())]));
+        assert!(!is_lost(&[]));
+        assert_eq!(lost_shards(&[Ok(()), away(), lost()]), ["x"]);
     }
 }

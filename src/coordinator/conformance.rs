@@ -114,7 +114,7 @@ fn subject_of(event: &CoordinatorEvent) -> (TopicId, i32) {
         | CoordinatorEvent::Trimmed { partition, .. } => (partition.topic, partition.partition),
         CoordinatorEvent::Bound(binding) => (binding.topic, -1),
         CoordinatorEvent::TopicDeleted(topic) => (*topic, -1),
-        CoordinatorEvent::Gap => (TopicId::ZERO, -2),
+        CoordinatorEvent::Disconnected(_) | CoordinatorEvent::Gap(_) => (TopicId::ZERO, -2),
     }
 }
 

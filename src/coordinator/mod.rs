@@ -154,6 +154,17 @@ pub struct ProducerSnapshot {
     pub last_timestamp: i64,
 }
 
+/// The part of the events that an interruption concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventScope {
+    /// Every event.
+    All,
+    /// Bindings and deletions of topics.
+    Topics,
+    /// Commits and trims of the partitions of a shard, as [`Coordinator::shard`] numbers them.
+    Shard(u16),
+}
+
 /// A change of the metadata, for subscribers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CoordinatorEvent {
@@ -175,8 +186,12 @@ pub enum CoordinatorEvent {
     Bound(TopicBinding),
     /// A topic was deleted.
     TopicDeleted(TopicId),
-    /// Events may have been missed: state derived from events must be queried again.
-    Gap,
+    /// The events of a scope no longer arrive: until its [`CoordinatorEvent::Gap`], state derived
+    /// from them may be out of date, and a query tells whether the coordinator can be reached.
+    Disconnected(EventScope),
+    /// Events of a scope may have been missed, and arrive from now on: state derived from them
+    /// must be queried again.
+    Gap(EventScope),
 }
 
 /// A result of the coordinator.
@@ -286,8 +301,11 @@ pub trait Coordinator: Send + Sync + Debug {
 
     /// Subscribes to changes from now on. The events of one partition arrive in the order in which
     /// they happened; the events of different partitions, or of a topic and its partitions, in any
-    /// order. The channel is bounded: a subscriber that is too slow for it, or whose connection was
-    /// lost, gets [`CoordinatorEvent::Gap`]. The channel stays open as long as the coordinator exists.
+    /// order. The channel is bounded: a subscriber that is too slow for it gets
+    /// [`CoordinatorEvent::Gap`]. When the connection to a shard breaks, or cannot be made at the
+    /// beginning, it gets [`CoordinatorEvent::Disconnected`] and, once the events arrive again,
+    /// `Gap`; the other shards are not affected. The channel stays open as long as the coordinator
+    /// exists.
     async fn subscribe(&self) -> Result<mpsc::Receiver<CoordinatorEvent>, CoordinatorError>;
 
     /// Takes or renews the lease of a replica for `ttl` (at most [`LEASE_MAX`]), or ends it if `ttl`

@@ -8,6 +8,7 @@ use odradek::coordinator::redis::RedisCoordinator;
 use odradek::coordinator::{CommitOutcome, Coordinator, CoordinatorError, CoordinatorEvent};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::load::Load;
 use crate::metadata_loss::{assert_lost, one_batch};
 use crate::redis_server::{RedisServer, wait_until};
 use crate::{RedisSettings, connect, settings};
@@ -70,9 +71,12 @@ impl SentinelSetup {
     }
 
     fn connect(&self, replica: &str, replicas: u8) -> Arc<RedisCoordinator> {
-        let url = format!("redis-sentinel://127.0.0.1:{}/main/0", self.sentinel.port());
         let replica = replica.to_owned();
-        connect(RedisSettings { replica, replicas, shards: 1, ..settings(&url, "c") })
+        connect(RedisSettings { replica, replicas, shards: 1, ..settings(&self.url(), "c") })
+    }
+
+    fn url(&self) -> String {
+        format!("redis-sentinel://127.0.0.1:{}/main/0", self.sentinel.port())
     }
 }
 
@@ -143,7 +147,9 @@ async fn commits_are_acknowledged_and_visible_only_once_replicated() {
     assert!(matches!(find().await, Err(CoordinatorError::Unknown(_))));
     let shown = timeout(Duration::from_millis(500), async {
         while let Some(event) = events.recv().await {
-            assert_eq!(event, CoordinatorEvent::Gap);
+            let is_interruption =
+                matches!(event, CoordinatorEvent::Disconnected(_) | CoordinatorEvent::Gap(_));
+            assert!(is_interruption, "{event:?}");
         }
     });
     shown.await.unwrap_err();
@@ -187,6 +193,46 @@ async fn failover_to_an_up_to_date_replica_loses_nothing() {
     };
     timeout(Duration::from_secs(20), attached).await.expect("it is verified");
     assert_eq!(commit_until_known(&without_wait, 6).await.unwrap(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failover_by_hand_under_load_loses_nothing_acknowledged() {
+    let Some(setup) = SentinelSetup::start(NO_FAILOVER) else { return };
+    let coordinator = setup.connect("a", 1);
+    coordinator.attach("cluster", "a").await.unwrap();
+    let load = Load::start(&coordinator, &[0]);
+    load.wait_for(20).await;
+    // The old master stays alive and accepts writes until it follows the new one.
+    let failover = || setup.sentinel.try_query::<String>(&["SENTINEL", "FAILOVER", "main"]);
+    wait_until("the failover began", || failover().is_ok());
+    let has_role = |server: &RedisServer, role: &str| {
+        server.query::<String>(&["INFO", "replication"]).contains(&format!("role:{role}"))
+    };
+    wait_until("the replica is the master", || has_role(&setup.replica, "master"));
+    load.wait_for(20).await;
+    wait_until("the old master follows", || has_role(&setup.master, "slave"));
+    load.wait_for(20).await;
+    load.end().await;
+}
+
+/// The volume of the master is lost and it is back before the Sentinel notices: its replicas copy
+/// the emptiness.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn master_that_returns_empty_is_rejected_although_replicas_follow_it() {
+    let Some(mut setup) = SentinelSetup::start(NO_FAILOVER) else { return };
+    let coordinator = setup.connect("a", 1);
+    let attached = coordinator.attach("cluster", "a").await.unwrap();
+    assert_eq!(commit(&coordinator, 0).await.unwrap(), 0);
+    setup.master.restart_empty();
+    let is_empty = || setup.replica.query::<i64>(&["DBSIZE"]) == 0;
+    wait_until("the replica has copied it", is_empty);
+    setup.wait_until_in_sync();
+    assert_lost(commit_until_known(&coordinator, 1).await);
+    assert_lost(commit_until_known(&coordinator, 0).await);
+    let mut later = settings(&setup.url(), "c");
+    later.metadata_id = Some(attached.metadata_id);
+    assert_lost(connect(later).attach("cluster", "a").await);
+    assert_eq!(setup.master.query::<i64>(&["DBSIZE"]), 0, "no new metadata was created");
 }
 
 fn assert_not_lost(result: Result<(), CoordinatorError>) {

@@ -2,10 +2,16 @@
 //!
 //! The tests fail if Redis is not installed; `ODRADEK_SKIP_REDIS=1` skips them.
 
+mod cluster;
+mod cluster_changes;
+mod events;
 mod failover;
+mod isolation;
+mod load;
 mod loss_detection;
 mod metadata_loss;
 mod redis_server;
+mod setup;
 mod topologies;
 
 use std::sync::Arc;

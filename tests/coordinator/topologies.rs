@@ -1,11 +1,9 @@
 //! The coordinator behind Sentinels and on a Redis Cluster.
 
-use odradek::coordinator::CoordinatorExt as _;
-use std::net::TcpListener;
-
 use odradek::coordinator::conformance::{PlainHarness, check_cases, check_random};
-use odradek::coordinator::{CommitOutcome, Coordinator};
+use odradek::coordinator::{CommitOutcome, Coordinator as _, CoordinatorExt as _};
 
+use crate::cluster::RedisCluster;
 use crate::metadata_loss::one_batch;
 use crate::redis_server::{RedisServer, wait_until};
 use crate::{connect, settings};
@@ -48,42 +46,10 @@ async fn sentinel_names_the_new_master_after_a_failover() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_equals_the_model() {
-    let Some(nodes) = cluster_of_three() else { return };
-    let hosts: Vec<_> = nodes.iter().map(|n| format!("127.0.0.1:{}", n.port())).collect();
-    let url = format!("redis-cluster://{}", hosts.join(","));
+    let Some(cluster) = RedisCluster::start(0) else { return };
+    let url = cluster.url();
     check_cases(&mut PlainHarness::new(connect(settings(&url, "cases")))).await;
     check_random(&mut PlainHarness::new(connect(settings(&url, "random"))), 99, 500).await;
-    let sizes: Vec<i64> = nodes.iter().map(|node| node.query(&["DBSIZE"])).collect();
+    let sizes: Vec<i64> = cluster.nodes.iter().map(|node| node.query(&["DBSIZE"])).collect();
     assert!(sizes.iter().filter(|size| **size > 0).count() > 1, "one node has it all: {sizes:?}");
-}
-
-/// Three masters that share the slots.
-fn cluster_of_three() -> Option<Vec<RedisServer>> {
-    let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "5000"];
-    let mut nodes = Vec::new();
-    for (first, last) in [(0, 5_460), (5_461, 10_922), (10_923, 16_383)] {
-        let node = RedisServer::start_on(port_with_a_bus(), &options)?;
-        node.query::<String>(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
-        nodes.push(node);
-    }
-    for node in &nodes[1..] {
-        nodes[0].query::<String>(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string()]);
-    }
-    let is_whole = |node: &RedisServer| {
-        let info: String = node.query(&["CLUSTER", "INFO"]);
-        info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
-    };
-    wait_until("every node knows every slot", || nodes.iter().all(is_whole));
-    Some(nodes)
-}
-
-/// A node also listens on its port plus 10,000.
-fn port_with_a_bus() -> u16 {
-    (0..1_000)
-        .map(|_| crate::redis_server::free_port())
-        .find(|port| {
-            port.checked_add(10_000)
-                .is_some_and(|bus| TcpListener::bind(("127.0.0.1", bus)).is_ok())
-        })
-        .expect("a port whose bus port is free")
 }

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use odradek::coordinator::memory::MemoryCoordinator;
 use odradek::coordinator::{
     Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent,
-    CoordinatorResult, FindRequest, Found, Member, Membership, PartOutcome, ProducerSnapshot,
-    Registration, TopicBinding, Watermarks,
+    CoordinatorResult, EventScope, FindRequest, Found, Member, Membership, PartOutcome,
+    ProducerSnapshot, Registration, TopicBinding, Watermarks,
 };
 use odradek::entropy::Entropy;
 use odradek::log::ids::{TopicId, TopicPartition};
@@ -162,7 +162,7 @@ impl CoordinatorServer {
     async fn publish_to(&self, mut stream: TcpStream, model: &Model) -> io::Result<()> {
         let Ok(mut events) = model.memory.subscribe().await else { return Ok(()) };
         // Earlier events were missed.
-        stream.write_u64(self.events.put(CoordinatorEvent::Gap)).await?;
+        stream.write_u64(self.events.put(CoordinatorEvent::Gap(EventScope::All))).await?;
         loop {
             match timeout(HEARTBEAT, events.recv()).await {
                 Ok(Some(event)) => stream.write_u64(self.events.put(event)).await?,
@@ -290,7 +290,7 @@ impl Coordinator for RemoteCoordinator {
         tasks::spawn("subscribe", async move {
             while !sender.is_closed() {
                 let _broken = server.subscribe_once(&sender).await;
-                let _gone = sender.send(CoordinatorEvent::Gap).await;
+                let _gone = sender.send(CoordinatorEvent::Gap(EventScope::All)).await;
                 tokio::time::sleep(HEARTBEAT).await;
             }
         });

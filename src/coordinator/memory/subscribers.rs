@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use crate::coordinator::CoordinatorEvent;
+use crate::coordinator::{CoordinatorEvent, EventScope};
 
 /// The number of unread events after which a subscriber gets [`CoordinatorEvent::Gap`].
 pub(in crate::coordinator) const SUBSCRIBER_EVENTS_MAX: usize = 4096;
@@ -42,7 +42,11 @@ impl Subscriber {
             self.has_unread_gap = false;
         }
         self.has_unread_gap = self.sender.capacity() == 1;
-        let event = if self.has_unread_gap { CoordinatorEvent::Gap } else { event.clone() };
+        let event = if self.has_unread_gap {
+            CoordinatorEvent::Gap(EventScope::All)
+        } else {
+            event.clone()
+        };
         // Only this sender fills the channel, so there is room for the event.
         self.sender.try_send(event).is_ok()
     }

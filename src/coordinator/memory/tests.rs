@@ -1,6 +1,7 @@
 use super::outcomes::{OUTCOME_RETENTION_MS, Outcomes};
 use super::subscribers::{SUBSCRIBER_EVENTS_MAX, Subscribers};
 use super::*;
+use crate::coordinator::EventScope;
 use crate::log::ids::ObjectId;
 
 #[test]
@@ -17,7 +18,7 @@ fn slow_subscriber_gets_a_gap_and_later_events() {
     for n in 0..SUBSCRIBER_EVENTS_MAX {
         assert_eq!(slow.try_recv(), Ok(event(n)));
     }
-    assert_eq!(slow.try_recv(), Ok(CoordinatorEvent::Gap));
+    assert_eq!(slow.try_recv(), Ok(CoordinatorEvent::Gap(EventScope::All)));
     subscribers.publish(&event(7));
     assert_eq!(slow.try_recv(), Ok(event(7)));
     assert!(slow.try_recv().is_err());

@@ -1,109 +1,69 @@
-//! Connections to one Redis, to the master that Sentinels name, or to a Redis Cluster.
+//! Runs scripts on the server that holds a hash tag, with deadlines and WAIT.
 
-use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::{
-    ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection,
-};
-use redis::cluster::ClusterClientBuilder;
-use redis::cluster_async::ClusterConnection;
-use redis::io::tcp::TcpSettings;
-use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
-    IntoConnectionInfo as _, Pipeline, RedisError, RedisResult, Value,
-};
+use futures::FutureExt as _;
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value};
+use tokio::time::{Instant, timeout_at};
 
+use super::deployment::Deployment;
+use super::keys::{HashTag, Keys};
+use super::lanes::{Lane, LaneKind, Lanes};
+use super::node::{Node, node_config};
 use super::scripts::LuaScript;
 use crate::coordinator::CoordinatorError;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::tasks;
 
 /// The time that a blocking read of a stream waits in the server, in milliseconds.
-pub(super) const BLOCK_MS: usize = 2_000;
+pub(super) const BLOCK_MS: usize = 500;
 
 /// The time limit of a blocking read; after it the connection is considered lost.
-const BLOCKING_READ_TIMEOUT: Duration = Duration::from_secs(6);
+const BLOCKING_READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The number of connections of a client that waits for replicas of Redis: the default number of
-/// shards.
-const SHARED_CONNECTIONS: usize = 4;
-
-const SENTINEL_PORT: u16 = 26379;
+/// The number of attempts of one call, all within its timeout: a connection that was closed, and a
+/// node that no longer owns the slot.
+const ATTEMPTS_MAX: u32 = 3;
 
 /// A client of one Redis deployment, with shared connections.
+#[derive(Debug)]
 pub(super) struct RedisClient {
-    target: Target,
-    /// One, or several with WAIT, which blocks later commands on its connection.
-    connections: Vec<SharedConnection>,
+    deployment: Arc<Deployment>,
+    keys: Keys,
+    lanes: Lanes,
     timeout: Duration,
     /// The number of replicas of Redis that must have what a script wrote.
     replicas: u8,
 }
 
-enum Target {
-    Single(Client),
-    Sentinel(tokio::sync::Mutex<SentinelClient>),
-    Cluster(redis::cluster::ClusterClient),
-}
-
-enum SharedConnection {
-    Single(ConnectionManager),
-    /// The master that the Sentinels named last; `None` after a call failed.
-    Sentinel(tokio::sync::Mutex<Option<MultiplexedConnection>>),
-    /// Connected at the first call; afterwards it follows changes of the cluster.
-    Cluster(tokio::sync::OnceCell<ClusterConnection>),
-}
-
 /// A connection of one subscription, for blocking reads.
-pub(super) enum DedicatedConnection {
-    Node(MultiplexedConnection),
-    Cluster(ClusterConnection),
+pub(super) struct DedicatedConnection {
+    connection: MultiplexedConnection,
+    /// The node's address in a Cluster.
+    pub(super) address: String,
 }
 
-impl fmt::Debug for RedisClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The client's own Debug prints passwords.
-        let target = match self.target {
-            Target::Single(_) => "single",
-            Target::Sentinel(_) => "sentinel",
-            Target::Cluster(_) => "cluster",
-        };
-        f.debug_struct("RedisClient")
-            .field("target", &target)
-            .field("timeout", &self.timeout)
-            .finish()
-    }
+/// One run of a script.
+struct ScriptRun {
+    code: &'static str,
+    hash: String,
+    key: String,
+    args: Vec<Vec<u8>>,
+    /// The number of replicas of Redis to wait for, and the time limit; `None` without WAIT.
+    wait: Option<(u8, Duration)>,
+    timeout: Duration,
 }
 
 impl RedisClient {
     /// Parses a URL with the scheme `redis`, `rediss`, `redis-sentinel` or `redis-cluster`;
     /// connects at the first call.
-    pub(super) fn new(url: &str, timeout: Duration, replicas: u8) -> RedisResult<Self> {
-        let count = if replicas == 0 { 1 } else { SHARED_CONNECTIONS };
-        let (target, connections) = if let Some(rest) = url.strip_prefix("redis-sentinel://") {
-            let client = tokio::sync::Mutex::new(sentinel_client(rest)?);
-            let connection = |_| SharedConnection::Sentinel(tokio::sync::Mutex::new(None));
-            (Target::Sentinel(client), (0..count).map(connection).collect())
-        } else if let Some(rest) = url.strip_prefix("redis-cluster://") {
-            let connection = |_| SharedConnection::Cluster(tokio::sync::OnceCell::new());
-            (Target::Cluster(cluster_client(rest)?), (0..count).map(connection).collect())
-        } else {
-            let client = Client::open(without_delay(url.into_connection_info()?))?;
-            // One retry here; the caller has its own deadline and retries.
-            let config = ConnectionManagerConfig::new()
-                .set_number_of_retries(1)
-                .set_max_delay(Duration::from_millis(100))
-                .set_connection_timeout(Some(CONNECT_TIMEOUT))
-                .set_response_timeout(Some(response_timeout(timeout)));
-            let connection = |_| {
-                client.get_connection_manager_lazy(config.clone()).map(SharedConnection::Single)
-            };
-            let connections = (0..count).map(connection).collect::<RedisResult<_>>()?;
-            (Target::Single(client), connections)
-        };
-        Ok(Self { target, connections, timeout, replicas })
+    ///
+    /// # Errors
+    /// When the URL is invalid.
+    pub(super) fn new(url: &str, keys: Keys, timeout: Duration, replicas: u8) -> RedisResult<Self> {
+        let deployment = Arc::new(Deployment::new(url)?);
+        Ok(Self { deployment, keys, lanes: Lanes::default(), timeout, replicas })
     }
 
     /// Returns whether replicas of Redis must have a change before it is acknowledged.
@@ -114,227 +74,172 @@ impl RedisClient {
     /// Returns whether a reply of this script implies that enough replicas of Redis have what this
     /// script and all earlier ones wrote.
     pub(super) fn must_wait(&self, script: &LuaScript) -> bool {
-        self.waits_for_replicas() && script.awaits_replicas
+        self.waits_for_replicas() && script.lane != LaneKind::Unreplicated
     }
 
-    /// Runs a script on one meta key.
+    /// Runs a script on the meta key of a hash tag.
     ///
     /// # Errors
     /// [`CoordinatorError::Unknown`] after the timeout; see [`redis_error`] for other failures.
     pub(super) async fn run(
         &self,
         script: &LuaScript,
-        key: &str,
-        args: &[Vec<u8>],
+        hash_tag: HashTag,
+        args: Vec<Vec<u8>>,
     ) -> Result<Value, CoordinatorError> {
-        let call = async {
-            let mut evalsha = redis::cmd("EVALSHA");
-            evalsha.arg(script.script.get_hash()).arg(1).arg(key).arg(args);
-            let must_wait = self.must_wait(script);
-            match self.query(&evalsha, key, must_wait).await {
-                // It did not run: the server has not cached it yet.
-                Err(error) if error.code() == Some("NOSCRIPT") => {
-                    let mut eval = redis::cmd("EVAL");
-                    eval.arg(script.code).arg(1).arg(key).arg(args);
-                    self.query(&eval, key, must_wait).await
-                }
-                reply => reply,
-            }
+        let deadline = Instant::now() + self.timeout;
+        let lane = self.lane(hash_tag, script.lane);
+        let Ok(permit) = timeout_at(deadline, lane.permit()).await else {
+            let detail =
+                format!("too many queries of {hash_tag:?}: not sent for {:?}", self.timeout);
+            return Err(CoordinatorError::Unavailable(detail));
         };
-        match tokio::time::timeout(self.timeout, call).await {
-            Ok(reply) => reply.map_err(|e| redis_error(&e)),
+        let run = ScriptRun {
+            code: script.code,
+            hash: script.script.get_hash().to_owned(),
+            key: self.keys.meta(hash_tag),
+            args,
+            wait: self.must_wait(script).then_some((self.replicas, self.timeout / 4)),
+            timeout: self.timeout,
+        };
+        let deployment = Arc::clone(&self.deployment);
+        let is_bounded = permit.is_some();
+        let sending = async move {
+            let _until_the_reply = permit;
+            run.send(&lane, &deployment).await
+        };
+        let sending = sending.boxed();
+        let reply = if is_bounded {
+            let sent = tasks::spawn("query", sending);
+            timeout_at(deadline, sent)
+                .await
+                .map(|sent| sent.unwrap_or_else(|_| Err(redis_error(&ended()))))
+        } else {
+            timeout_at(deadline, sending).await
+        };
+        match reply {
+            Ok(reply) => reply,
             Err(_) => Err(CoordinatorError::Unknown(format!("no reply within {:?}", self.timeout))),
         }
     }
 
-    /// Opens a connection for blocking reads.
-    pub(super) async fn dedicated(&self) -> RedisResult<DedicatedConnection> {
-        let client = match &self.target {
-            Target::Single(client) => client.clone(),
-            Target::Sentinel(client) => client.lock().await.async_get_client().await?,
-            Target::Cluster(client) => {
-                return Ok(DedicatedConnection::Cluster(client.get_async_connection().await?));
-            }
-        };
-        let config = node_config(BLOCKING_READ_TIMEOUT);
-        Ok(DedicatedConnection::Node(
-            client.get_multiplexed_async_connection_with_config(&config).await?,
-        ))
+    /// Opens a connection for blocking reads of the stream of a hash tag. `failed` is the address
+    /// of the last one.
+    ///
+    /// # Errors
+    /// When the server cannot be found or does not answer in time.
+    pub(super) async fn dedicated(
+        &self,
+        hash_tag: HashTag,
+        failed: Option<&str>,
+    ) -> RedisResult<DedicatedConnection> {
+        let node = self.deployment.master(self.keys.slot(hash_tag), failed).await?;
+        DedicatedConnection::open(node).await
     }
 
-    /// Sends a command and, if `must_wait`, WAIT after it on the same connection: on another
-    /// connection WAIT would wait for the writes of that connection.
-    async fn query(&self, cmd: &Cmd, key: &str, must_wait: bool) -> RedisResult<Value> {
-        let mut pipeline = Pipeline::new();
-        pipeline.add_command(cmd.clone());
-        if must_wait {
-            pipeline.cmd("WAIT").arg(self.replicas).arg((self.timeout / 4).as_millis() as u64);
+    /// Opens a connection to every master.
+    ///
+    /// # Errors
+    /// When the masters cannot be found; of each one that does not answer.
+    pub(super) async fn masters(
+        &self,
+    ) -> RedisResult<Vec<(String, RedisResult<DedicatedConnection>)>> {
+        let nodes = self.deployment.masters().await?;
+        let opened = nodes
+            .into_iter()
+            .map(|node| async { (node.address.clone(), DedicatedConnection::open(node).await) });
+        Ok(futures::future::join_all(opened).await)
+    }
+
+    /// Returns the lane of a hash tag. Shards have different ones wherever one of them may wait:
+    /// for replicas of Redis, or for a server of its own.
+    fn lane(&self, hash_tag: HashTag, kind: LaneKind) -> Arc<Lane> {
+        let is_alone = self.waits_for_replicas() || self.deployment.is_cluster();
+        self.lanes.get(is_alone.then_some(hash_tag), kind, self.keys.slot(hash_tag))
+    }
+}
+
+impl ScriptRun {
+    /// Runs the script; repeats it at once if the connection turned out to be closed, as after an
+    /// idle time or a restart, or if another node owns the slot. Every script may be repeated.
+    async fn send(&self, lane: &Lane, deployment: &Deployment) -> Result<Value, CoordinatorError> {
+        let mut may_have_run = None;
+        for attempt in 1.. {
+            let error = match self.attempt(lane, deployment).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            let is_closed = error.is_connection_dropped() && !error.is_connection_refusal();
+            let classified = redis_error(&error);
+            if attempt == ATTEMPTS_MAX || !(is_closed || error.code() == Some("MOVED")) {
+                return Err(match (classified, may_have_run) {
+                    (CoordinatorError::Unavailable(_), Some(unknown)) => unknown,
+                    (classified, _) => classified,
+                });
+            }
+            if matches!(classified, CoordinatorError::Unknown(_)) {
+                may_have_run = Some(classified);
+            }
         }
-        let mut replies = self.send(&pipeline, self.connection_for(key)).await?.into_iter();
+        unreachable!("the last attempt returns")
+    }
+
+    async fn attempt(&self, lane: &Lane, deployment: &Deployment) -> RedisResult<Value> {
+        let mut evalsha = redis::cmd("EVALSHA");
+        evalsha.arg(&self.hash).arg(1).arg(&self.key).arg(&self.args);
+        match self.query(evalsha, lane, deployment).await {
+            // It did not run: the server has not cached it yet.
+            Err(error) if error.code() == Some("NOSCRIPT") => {
+                let mut eval = redis::cmd("EVAL");
+                eval.arg(self.code).arg(1).arg(&self.key).arg(&self.args);
+                self.query(eval, lane, deployment).await
+            }
+            reply => reply,
+        }
+    }
+
+    /// Sends a command and, if required, WAIT after it on the same connection: on another
+    /// connection WAIT would wait for the writes of that connection, and in a script it does not
+    /// wait at all.
+    async fn query(&self, cmd: Cmd, lane: &Lane, deployment: &Deployment) -> RedisResult<Value> {
+        let mut pipeline = Pipeline::new();
+        pipeline.add_command(cmd);
+        if let Some((replicas, limit)) = self.wait {
+            pipeline.cmd("WAIT").arg(replicas).arg(limit.as_millis() as u64);
+        }
+        let mut replies = lane.send(deployment, &pipeline, self.timeout).await?.into_iter();
         let missing = || RedisError::from((ErrorKind::UnexpectedReturnType, "a reply is missing"));
         let reply = replies.next().ok_or_else(missing)?.extract_error()?;
-        if must_wait {
+        if let Some((replicas, _)) = self.wait {
             let acknowledged = replies.next().ok_or_else(missing)?.extract_error()?;
             let Value::Int(acknowledged) = acknowledged else { return Err(missing()) };
-            if acknowledged < i64::from(self.replicas) {
-                let detail =
-                    format!("{acknowledged} of {} replicas of Redis have it", self.replicas);
-                return Err(RedisError::from((ErrorKind::Io, "not replicated yet", detail)));
+            if acknowledged < i64::from(replicas) {
+                let detail = format!("{acknowledged} of {replicas} replicas of Redis have it");
+                return Err(RedisError::from((
+                    ErrorKind::UnexpectedReturnType,
+                    "not replicated yet",
+                    detail,
+                )));
             }
         }
         Ok(reply)
     }
-
-    /// Returns the connection of a shard. Shards have different ones, so that they do not wait for
-    /// each other.
-    fn connection_for(&self, key: &str) -> &SharedConnection {
-        let hash = key.bytes().fold(0_usize, |hash, byte| hash * 31 % 8191 + usize::from(byte));
-        &self.connections[hash % self.connections.len()]
-    }
-
-    async fn send(
-        &self,
-        pipeline: &Pipeline,
-        connection: &SharedConnection,
-    ) -> RedisResult<Vec<Value>> {
-        let count = pipeline.len();
-        match (connection, &self.target) {
-            (SharedConnection::Single(manager), _) => {
-                manager.clone().req_packed_commands(pipeline, 0, count).await
-            }
-            (SharedConnection::Sentinel(current), Target::Sentinel(client)) => {
-                let mut connection = {
-                    let mut current = current.lock().await;
-                    match &*current {
-                        Some(connection) => connection.clone(),
-                        None => {
-                            let master = client.lock().await.async_get_client().await?;
-                            let config = node_config(response_timeout(self.timeout));
-                            let fresh =
-                                master.get_multiplexed_async_connection_with_config(&config);
-                            current.insert(fresh.await?).clone()
-                        }
-                    }
-                };
-                let replies = connection.req_packed_commands(pipeline, 0, count).await;
-                // After a failover the old master is unreachable or read-only.
-                let readonly = |value: &Value| match value {
-                    Value::ServerError(error) => error.code() == "READONLY",
-                    _ => false,
-                };
-                let moved = match &replies {
-                    Ok(values) => values.iter().any(readonly),
-                    Err(error) => error.is_io_error() || error.code() == Some("READONLY"),
-                };
-                if moved {
-                    *current.lock().await = None;
-                }
-                replies
-            }
-            (SharedConnection::Cluster(cell), Target::Cluster(client)) => {
-                let connection = cell.get_or_try_init(|| client.get_async_connection()).await?;
-                connection.clone().req_packed_commands(pipeline, 0, count).await
-            }
-            (SharedConnection::Sentinel(_) | SharedConnection::Cluster(_), _) => {
-                unreachable!("target and connections are created together")
-            }
-        }
-    }
 }
 
 impl DedicatedConnection {
+    async fn open(node: Node) -> RedisResult<Self> {
+        let config = node_config(BLOCKING_READ_TIMEOUT, BLOCKING_READ_TIMEOUT);
+        let connecting = node.client.get_multiplexed_async_connection_with_config(&config);
+        Ok(Self { connection: connecting.await?, address: node.address })
+    }
+
     pub(super) async fn query(&mut self, cmd: &Cmd) -> RedisResult<Value> {
-        match self {
-            Self::Node(connection) => cmd.query_async(connection).await,
-            Self::Cluster(connection) => {
-                // The cluster client does not apply its response timeout here.
-                let reply =
-                    tokio::time::timeout(BLOCKING_READ_TIMEOUT, cmd.query_async(connection));
-                reply.await.unwrap_or_else(|_| {
-                    Err(RedisError::from((ErrorKind::Io, "the blocking read timed out")))
-                })
-            }
-        }
+        cmd.query_async(&mut self.connection).await
     }
 }
 
-/// Returns the deadline of the connection, which is before the caller's: a cancelled call would
-/// not close the connection, and a connection to a server that hangs would be used again.
-fn response_timeout(timeout: Duration) -> Duration {
-    timeout.mul_f64(0.9)
-}
-
-fn node_config(response: Duration) -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(response))
-}
-
-fn without_delay(info: ConnectionInfo) -> ConnectionInfo {
-    info.set_tcp_settings(TcpSettings::default().set_nodelay(true))
-}
-
-/// `[user:password@]host:port,host:port/master[/db]`.
-fn sentinel_client(rest: &str) -> RedisResult<SentinelClient> {
-    let invalid = || {
-        RedisError::from((
-            ErrorKind::InvalidClientConfig,
-            "redis-sentinel://host:port,…/master[/db]",
-        ))
-    };
-    let (login, rest) = split_login(rest);
-    let mut fields = rest.split('/');
-    let hosts = fields.next().filter(|h| !h.is_empty()).ok_or_else(invalid)?;
-    let master = fields.next().filter(|m| !m.is_empty()).ok_or_else(invalid)?;
-    let sentinels: Option<Vec<_>> = hosts.split(',').map(|h| host_port(h, SENTINEL_PORT)).collect();
-    let tcp = || TcpSettings::default().set_nodelay(true);
-    let sentinels = sentinels.ok_or_else(invalid)?;
-    let mut builder = SentinelClientBuilder::new(sentinels, master, SentinelServerType::Master)?
-        .set_client_to_redis_tcp_settings(tcp())
-        .set_client_to_sentinel_tcp_settings(tcp());
-    if let Some(db) = fields.next() {
-        builder = builder.set_client_to_redis_db(db.parse().map_err(|_| invalid())?);
-    }
-    if let Some((user, password)) = login {
-        builder = builder.set_client_to_redis_password(password);
-        if !user.is_empty() {
-            builder = builder.set_client_to_redis_username(user);
-        }
-    }
-    builder.build()
-}
-
-/// `[user:password@]host:port,host:port`.
-fn cluster_client(rest: &str) -> RedisResult<redis::cluster::ClusterClient> {
-    let (login, hosts) = split_login(rest);
-    let nodes = hosts.trim_end_matches('/').split(',').map(|host| format!("redis://{host}"));
-    // With retries the client would silently run a script again whose reply it lost.
-    let mut builder = ClusterClientBuilder::new(nodes)
-        .retries(0)
-        .connection_timeout(CONNECT_TIMEOUT)
-        .response_timeout(BLOCKING_READ_TIMEOUT)
-        .tcp_settings(TcpSettings::default().set_nodelay(true));
-    if let Some((user, password)) = login {
-        builder = builder.password(password);
-        if !user.is_empty() {
-            builder = builder.username(user);
-        }
-    }
-    builder.build()
-}
-
-fn split_login(rest: &str) -> (Option<(&str, &str)>, &str) {
-    match rest.rsplit_once('@') {
-        Some((login, rest)) => (Some(login.split_once(':').unwrap_or(("", login))), rest),
-        None => (None, rest),
-    }
-}
-
-fn host_port(text: &str, default_port: u16) -> Option<ConnectionAddr> {
-    match text.rsplit_once(':') {
-        Some((host, port)) => Some(ConnectionAddr::Tcp(host.to_owned(), port.parse().ok()?)),
-        None => Some(ConnectionAddr::Tcp(text.to_owned(), default_port)),
-    }
+fn ended() -> RedisError {
+    RedisError::from((ErrorKind::Client, "the process is ending"))
 }
 
 /// Classifies an error by whether the call may have taken effect: a call that the server rejected
@@ -367,29 +272,33 @@ pub(super) fn redis_error(error: &RedisError) -> CoordinatorError {
 mod tests {
     use super::*;
 
+    fn client(url: &str, cluster: &str, replicas: u8) -> RedisClient {
+        RedisClient::new(url, Keys::new(cluster), Duration::from_secs(1), replicas).unwrap()
+    }
+
+    /// Returns the number of different lanes of the registry and four shards.
+    fn count_lanes(client: &RedisClient, kinds: &[LaneKind]) -> usize {
+        let hash_tags = || std::iter::once(HashTag::Registry).chain((0..4).map(HashTag::Shard));
+        let lanes = kinds.iter().flat_map(|kind| hash_tags().map(|tag| client.lane(tag, *kind)));
+        let addresses: Vec<_> = lanes.map(|lane| Arc::as_ptr(&lane)).collect();
+        addresses.iter().collect::<std::collections::HashSet<_>>().len()
+    }
+
+    const ALL: [LaneKind; 3] = [LaneKind::Changes, LaneKind::Queries, LaneKind::Unreplicated];
+
     #[tokio::test]
-    async fn every_url_scheme_is_parsed() {
-        for url in [
-            "redis://localhost:6379/2",
-            "redis://user:secret@localhost",
-            "redis-sentinel://a:26379,b/main",
-            "redis-sentinel://user:secret@a,b:1/main/3",
-            "redis-cluster://a:7000,b:7001",
-            "redis-cluster://user:secret@a:7000/",
-        ] {
-            let client = RedisClient::new(url, Duration::from_secs(1), 0);
-            assert!(client.is_ok(), "{url}: {client:?}");
-            assert!(!format!("{client:?}").contains("secret"));
+    async fn shards_that_wait_for_replicas_have_a_lane_each() {
+        for cluster in ["odradek", "prod", "c", "a-longer-name-0"] {
+            let client = client("redis://localhost", cluster, 1);
+            assert_eq!(count_lanes(&client, &[LaneKind::Changes]), 5, "{cluster}");
+            assert_eq!(count_lanes(&client, &ALL), 15, "{cluster}");
         }
     }
 
     #[tokio::test]
-    async fn incomplete_urls_are_rejected() {
-        for url in
-            ["http://a", "redis-sentinel://a:1", "redis-sentinel:///main", "redis-sentinel://a/m/x"]
-        {
-            assert!(RedisClient::new(url, Duration::from_secs(1), 0).is_err(), "{url}");
-        }
+    async fn shards_of_a_cluster_have_a_lane_each() {
+        assert_eq!(count_lanes(&client("redis-cluster://a:1,b:1", "odradek", 0), &ALL), 15);
+        assert_eq!(count_lanes(&client("redis://localhost", "odradek", 0), &ALL), 3);
     }
 
     #[test]

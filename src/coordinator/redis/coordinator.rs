@@ -19,8 +19,7 @@ use crate::entropy::Entropy;
 /// The batch coordinator in Redis.
 ///
 /// Every operation but [`Coordinator::attach`] fails with [`CoordinatorError::Unavailable`] until
-/// the first attach succeeded. Operations over several partitions are atomic for each shard; when
-/// only some shards answered, the outcome of the whole is [`CoordinatorError::Unknown`].
+/// the first attach succeeded. Operations over several partitions are atomic for each shard.
 ///
 /// [`Coordinator::attach`]: crate::coordinator::Coordinator::attach
 pub struct RedisCoordinator {
@@ -51,11 +50,13 @@ impl RedisCoordinator {
         let invalid = |error: redis::RedisError| {
             CoordinatorError::Unavailable(format!("invalid Redis URL: {:?}", error.kind()))
         };
-        let client = RedisClient::new(&settings.url, settings.timeout, settings.replicas)
-            .map_err(invalid)?;
+        let keys = Keys::new(&settings.cluster);
+        let client =
+            RedisClient::new(&settings.url, keys.clone(), settings.timeout, settings.replicas)
+                .map_err(invalid)?;
         let shards = Arc::new(ShardClient {
             client,
-            keys: Keys::new(&settings.cluster),
+            keys,
             scripts: Scripts::new(),
             replica: settings.replica.clone(),
             may_verify: settings.may_verify,
@@ -69,6 +70,11 @@ impl RedisCoordinator {
             proposed_secret: entropy.secret().to_vec(),
             attached: RwLock::new(None),
         })
+    }
+
+    /// Returns the stored number of shards; `None` before the first attach.
+    pub fn shards(&self) -> Option<u16> {
+        self.attached().ok().map(|attached| attached.shards)
     }
 
     pub(super) fn attached(&self) -> Result<Arc<Attached>, CoordinatorError> {
@@ -92,7 +98,7 @@ impl RedisCoordinator {
         if result == "unverified" {
             let attached = Attached::new(reply.next()?.text()?, reply.next()?.number()?);
             let attached = current.unwrap_or_else(|| Arc::new(attached));
-            self.shards.verify(&attached).await?;
+            self.shards.verify(&attached, HashTag::Registry).await?;
             reply = self.run_attach(cluster_id, zone, expected_id).await?;
             result = reply.next()?.text()?;
             current = Some(attached);
@@ -115,7 +121,10 @@ impl RedisCoordinator {
         let zones = reply.rest().map(ScriptReply::text).collect::<Result<_, _>>()?;
         let new = || Arc::new(Attached::new(metadata_id.clone(), shards));
         let attached = current.unwrap_or_else(new);
-        self.mark_shards(&attached, is_ready).await?;
+        if !is_ready {
+            self.mark_shards(&attached).await?;
+        }
+        self.check_shards(&attached).await?;
         // The first one stays: it has the observed positions.
         self.attached.write().get_or_insert(attached);
         Ok(Attachment { zone_index, zones, metadata_id })
@@ -127,7 +136,7 @@ impl RedisCoordinator {
         zone: &str,
         expected_id: Option<String>,
     ) -> Result<ScriptReply, CoordinatorError> {
-        let args = [
+        let args = vec![
             self.proposed_metadata_id.clone().into_bytes(),
             expected_id.unwrap_or_default().into_bytes(),
             argument(cluster_id),
@@ -135,40 +144,47 @@ impl RedisCoordinator {
             argument(self.settings.shards.max(1)),
         ];
         let shards = &self.shards;
-        let key = shards.keys.meta(HashTag::Registry);
-        Ok(ScriptReply::new(shards.client.run(&shards.scripts.attach, &key, &args).await?))
+        let attach = &shards.scripts.attach;
+        Ok(ScriptReply::new(shards.client.run(attach, HashTag::Registry, args).await?))
     }
 
-    /// Writes the metadata id into every shard of new metadata; checks it in every shard of
-    /// metadata that is ready.
-    async fn mark_shards(
-        &self,
-        attached: &Attached,
-        is_ready: bool,
-    ) -> Result<(), CoordinatorError> {
+    /// Checks the registry and every shard, and so observes their positions. The registry and one
+    /// shard suffice: the calls to a shard that is away or lost fail by themselves.
+    async fn check_shards(&self, attached: &Attached) -> Result<(), CoordinatorError> {
+        let shards = &self.shards;
+        let check = &shards.scripts.check;
+        let calls = attached.hash_tags();
+        let calls = calls.map(|hash_tag| shards.call(attached, hash_tag, check, Vec::new()));
+        let mut results = join_all(calls).await;
+        let failures: Vec<_> = results.split_off(1).into_iter().filter_map(Result::err).collect();
+        merge_results(results)?;
+        for error in &failures {
+            tracing::warn!(%error, "attached, and a shard cannot be used");
+        }
+        if failures.len() < usize::from(attached.shards) {
+            return Ok(());
+        }
+        merge_results::<()>(failures.into_iter().map(Err).collect()).map(drop)
+    }
+
+    /// Writes the metadata id into every shard of new metadata, which needs all of them.
+    async fn mark_shards(&self, attached: &Attached) -> Result<(), CoordinatorError> {
         let shards = &self.shards;
         let metadata_id = &attached.metadata_id;
         let calls = (0..attached.shards).map(|shard| async move {
             let hash_tag = HashTag::Shard(shard);
-            if is_ready {
-                let check = shards.call(attached, hash_tag, &shards.scripts.check, Vec::new());
-                return check.await.map(drop);
-            }
-            let key = shards.keys.meta(hash_tag);
-            let args = [metadata_id.clone().into_bytes()];
-            let found = shards.client.run(&shards.scripts.mark_shard, &key, &args).await?;
+            let args = vec![metadata_id.clone().into_bytes()];
+            let found = shards.client.run(&shards.scripts.mark_shard, hash_tag, args).await?;
             if ScriptReply::new(found).text()? == *metadata_id {
                 Ok(())
             } else {
-                let detail = format!("{key} has another metadata id");
+                let detail = format!("{} has another metadata id", shards.keys.meta(hash_tag));
                 Err(CoordinatorError::MetadataLost(detail))
             }
         });
         merge_results(join_all(calls).await)?;
-        if !is_ready {
-            let set_ready = &shards.scripts.set_ready;
-            shards.call(attached, HashTag::Registry, set_ready, Vec::new()).await?;
-        }
+        let set_ready = &shards.scripts.set_ready;
+        shards.call(attached, HashTag::Registry, set_ready, Vec::new()).await?;
         Ok(())
     }
 }

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use redis::{RedisResult, Value, cmd, from_redis_value};
+use redis::{RedisResult, cmd, from_redis_value};
 use tokio::time::{Instant, timeout};
 
 use super::client::{DedicatedConnection, RedisClient, redis_error};
 use super::codec::PackedReader;
-use super::keys::Keys;
+use super::eviction::{EvictionPolicy, eviction_policies};
+use super::keys::{HashTag, Keys};
+use super::reply::info_text;
 use crate::coordinator::{CoordinatorError, Member};
 
 /// The time limit of all commands together.
@@ -20,8 +22,8 @@ const PINGS: u32 = 10;
 pub struct RedisDiagnostics {
     /// Its version, such as `8.0.3`.
     pub version: Option<String>,
-    /// Its eviction policy, such as `noeviction`.
-    pub eviction: Option<String>,
+    /// The eviction policies of all masters.
+    pub eviction: Vec<EvictionPolicy>,
     /// True if it writes an append-only file.
     pub append_only: Option<bool>,
     /// True if it is a master.
@@ -47,8 +49,12 @@ pub struct RedisDiagnostics {
 /// When it does not respond within 5 seconds, rejects the login, or does not run scripts.
 pub async fn diagnose(url: &str, cluster: &str) -> Result<RedisDiagnostics, CoordinatorError> {
     let reading = async {
-        let client = RedisClient::new(url, TIMEOUT, 0)?;
-        read_diagnostics(client.dedicated().await?, &Keys::new(cluster)).await
+        let keys = Keys::new(cluster);
+        let client = RedisClient::new(url, keys.clone(), TIMEOUT, 0)?;
+        let connection = client.dedicated(HashTag::Registry, None).await?;
+        let eviction = eviction_policies(&client).await?;
+        let diagnostics = read_diagnostics(connection, &keys).await?;
+        Ok(RedisDiagnostics { eviction, ..diagnostics })
     };
     match timeout(TIMEOUT, reading).await {
         Ok(result) => result.map_err(|error| redis_error(&error)),
@@ -61,11 +67,7 @@ async fn read_diagnostics(
     keys: &Keys,
 ) -> RedisResult<RedisDiagnostics> {
     redis.query(cmd("EVAL").arg("return 1").arg(0)).await?;
-    let info = match redis.query(&cmd("INFO")).await? {
-        Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Value::VerbatimString { text, .. } => text,
-        _ => String::new(),
-    };
+    let info = info_text(redis.query(&cmd("INFO")).await?);
     let start = Instant::now();
     for _ in 0..PINGS {
         redis.query(&cmd("PING")).await?;
@@ -94,7 +96,6 @@ fn parse_info(info: &str) -> RedisDiagnostics {
     let text = |key: &str| rows.get(key).map(|value| (*value).to_owned());
     RedisDiagnostics {
         version: text("valkey_version").or_else(|| text("redis_version")),
-        eviction: text("maxmemory_policy"),
         append_only: text("aof_enabled").map(|value| value == "1"),
         is_master: text("role").map(|value| value == "master"),
         replicas: text("connected_slaves").and_then(|value| value.parse().ok()),
@@ -109,10 +110,9 @@ mod tests {
     #[test]
     fn info_is_parsed_with_fields_missing() {
         let info = "# Server\r\nredis_version:7.2.4\r\nvalkey_version:8.0.3\r\nrole:slave\r\n\
-                    aof_enabled:1\r\nconnected_slaves:2\r\nmaxmemory_policy:noeviction\r\n";
+                    aof_enabled:1\r\nconnected_slaves:2\r\n";
         let expected = RedisDiagnostics {
             version: Some("8.0.3".to_owned()),
-            eviction: Some("noeviction".to_owned()),
             append_only: Some(true),
             is_master: Some(false),
             replicas: Some(2),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::future::join_all;
 use redis::streams::{StreamId, StreamReadReply};
 use redis::{ErrorKind, FromRedisValue as _, RedisError, RedisResult, Value};
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -10,7 +11,7 @@ use super::client::{BLOCK_MS, DedicatedConnection};
 use super::codec::PackedReader;
 use super::keys::HashTag;
 use super::shards::{Attached, ShardClient};
-use crate::coordinator::{CoordinatorError, CoordinatorEvent};
+use crate::coordinator::{CoordinatorError, CoordinatorEvent, EventScope};
 use crate::retry::RetryPolicy;
 use crate::tasks;
 
@@ -23,26 +24,27 @@ const ENTRIES_PER_READ: usize = 128;
 /// The subscriber dropped its receiver.
 struct ReceiverClosed;
 
-/// Subscribes to all streams, from the current sequence on.
-///
-/// # Errors
-/// When the sequence of a stream cannot be read.
+/// Subscribes to all streams, from the current sequence on. A stream that cannot be read yet
+/// begins with [`CoordinatorEvent::Disconnected`].
 pub(super) async fn subscribe(
     shards: Arc<ShardClient>,
     attached: Arc<Attached>,
-) -> Result<Receiver<CoordinatorEvent>, CoordinatorError> {
+) -> Receiver<CoordinatorEvent> {
     let (sender, receiver) = mpsc::channel(EVENTS_MAX);
-    let mut subscriptions = Vec::new();
-    for hash_tag in attached.hash_tags() {
-        let sequence = shards.sequence(&attached, hash_tag).await?;
-        let (shards, attached) = (Arc::clone(&shards), Arc::clone(&attached));
-        let sender = sender.clone();
-        subscriptions.push(StreamSubscription { shards, attached, sender, hash_tag, sequence });
-    }
-    for subscription in subscriptions {
+    let sequences = attached.hash_tags().map(|hash_tag| shards.sequence(&attached, hash_tag));
+    let sequences = join_all(sequences).await;
+    for (hash_tag, sequence) in attached.hash_tags().zip(sequences) {
+        let subscription = StreamSubscription {
+            shards: Arc::clone(&shards),
+            attached: Arc::clone(&attached),
+            sender: sender.clone(),
+            hash_tag,
+            is_connected: sequence.is_ok(),
+            sequence: sequence.unwrap_or_default(),
+        };
         tasks::spawn_critical("events", subscription.run());
     }
-    Ok(receiver)
+    receiver
 }
 
 struct StreamSubscription {
@@ -50,6 +52,8 @@ struct StreamSubscription {
     attached: Arc<Attached>,
     sender: Sender<CoordinatorEvent>,
     hash_tag: HashTag,
+    /// False from [`CoordinatorEvent::Disconnected`] to [`CoordinatorEvent::Gap`].
+    is_connected: bool,
     /// The sequence of the last entry that was published.
     sequence: u64,
 }
@@ -65,22 +69,47 @@ impl StreamSubscription {
 
     async fn publish_until_closed(&mut self) -> Result<(), ReceiverClosed> {
         let mut delays = RetryPolicy::SUBSCRIPTION.delays_without_jitter();
-        let mut is_first = true;
+        let mut last_address = None;
+        if !self.is_connected {
+            self.publish(CoordinatorEvent::Disconnected(self.scope())).await?;
+        }
         loop {
-            if let Ok(mut connection) = self.shards.client.dedicated().await
-                && (is_first || self.resume().await?)
-            {
-                is_first = false;
-                delays = RetryPolicy::SUBSCRIPTION.delays_without_jitter();
-                let error = self.read(&mut connection).await?;
+            let client = &self.shards.client;
+            let opened = client.dedicated(self.hash_tag, last_address.as_deref()).await;
+            let error = match opened {
+                Ok(mut connection) => {
+                    last_address = Some(connection.address.clone());
+                    if self.is_connected || self.resume().await? {
+                        delays = RetryPolicy::SUBSCRIPTION.delays_without_jitter();
+                        Some(self.read(&mut connection).await?)
+                    } else {
+                        None
+                    }
+                }
+                Err(error) => Some(error),
+            };
+            if let (Some(error), true) = (error, self.is_connected) {
                 tracing::warn!(
                     hash_tag = ?self.hash_tag,
                     %error,
                     "lost the connection to the event stream; reconnecting"
                 );
+                self.is_connected = false;
+                self.publish(CoordinatorEvent::Disconnected(self.scope())).await?;
             }
             delays.wait().await;
         }
+    }
+
+    fn scope(&self) -> EventScope {
+        match self.hash_tag {
+            HashTag::Registry => EventScope::Topics,
+            HashTag::Shard(shard) => EventScope::Shard(shard),
+        }
+    }
+
+    async fn publish_gap(&self) -> Result<(), ReceiverClosed> {
+        self.publish(CoordinatorEvent::Gap(self.scope())).await
     }
 
     /// Continues after a lost connection; returns `false` if the sequence cannot be read. The
@@ -90,7 +119,8 @@ impl StreamSubscription {
             return Ok(false);
         };
         self.sequence = sequence;
-        self.publish(CoordinatorEvent::Gap).await?;
+        self.is_connected = true;
+        self.publish_gap().await?;
         Ok(true)
     }
 
@@ -146,7 +176,7 @@ impl StreamSubscription {
             self.attached.tracker(self.hash_tag).observe(&replication_id, self.sequence);
         }
         if self.sequence != expected {
-            self.publish(CoordinatorEvent::Gap).await?;
+            self.publish_gap().await?;
         }
         match events {
             Ok(events) => {
@@ -160,7 +190,7 @@ impl StreamSubscription {
                     %error,
                     "cannot decode an entry of the event stream"
                 );
-                self.publish(CoordinatorEvent::Gap).await?;
+                self.publish_gap().await?;
             }
         }
         Ok(())

@@ -39,7 +39,7 @@ pub(super) struct Keys {
 }
 
 /// A hash tag: the registry or a shard, with a meta key, a sequence and a stream of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum HashTag {
     Registry,
     Shard(u16),
@@ -64,6 +64,16 @@ impl Keys {
     /// Returns the key of the event stream.
     pub(super) fn events(&self, hash_tag: HashTag) -> String {
         format!("{}events", self.prefix(hash_tag))
+    }
+
+    /// Returns the slot of a Redis Cluster that the keys of a hash tag have.
+    pub(super) fn slot(&self, hash_tag: HashTag) -> u16 {
+        let cluster = &self.cluster;
+        let tag = match hash_tag {
+            HashTag::Registry => format!("{cluster}:registry"),
+            HashTag::Shard(shard) => format!("{cluster}:{shard}"),
+        };
+        (crc_fast::checksum(crc_fast::CrcAlgorithm::Crc16Xmodem, tag.as_bytes()) % 16_384) as u16
     }
 
     fn prefix(&self, hash_tag: HashTag) -> String {
@@ -100,6 +110,15 @@ mod tests {
         let keys = Keys::new("prod");
         assert_eq!(keys.meta(HashTag::Registry), "odradek:{prod:registry}:meta");
         assert_eq!(keys.events(HashTag::Shard(3)), "odradek:{prod:3}:events");
+    }
+
+    /// Compared with `CLUSTER KEYSLOT`.
+    #[test]
+    fn slots_are_those_of_redis() {
+        let keys = Keys::new("c");
+        assert_eq!(keys.slot(HashTag::Registry), 11_848);
+        let slots: Vec<_> = (0..4).map(|shard| keys.slot(HashTag::Shard(shard))).collect();
+        assert_eq!(slots, [7_734, 3_607, 15_988, 11_861]);
     }
 
     #[test]

@@ -171,7 +171,7 @@ impl Coordinator for RedisCoordinator {
     }
 
     async fn subscribe(&self) -> Result<mpsc::Receiver<CoordinatorEvent>, CoordinatorError> {
-        events::subscribe(Arc::clone(&self.shards), self.attached()?).await
+        Ok(events::subscribe(Arc::clone(&self.shards), self.attached()?).await)
     }
 
     async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError> {

@@ -70,6 +70,15 @@ impl ScriptReply {
     }
 }
 
+/// Returns the text of a reply to INFO; empty if it has another type.
+pub(super) fn info_text(reply: Value) -> String {
+    match reply {
+        Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Value::VerbatimString { text, .. } => text,
+        _ => String::new(),
+    }
+}
+
 fn unexpected() -> CoordinatorError {
     CoordinatorError::Corrupt("the reply of a script has an unexpected shape".to_owned())
 }

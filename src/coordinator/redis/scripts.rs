@@ -1,23 +1,24 @@
 //! The Lua scripts: each is one atomic transition of one shard or of the registry.
 
+use super::lanes::LaneKind;
+
 /// A script.
 #[derive(Debug)]
 pub(super) struct LuaScript {
     pub(super) code: &'static str,
     /// Has the hash by which the server identifies the script.
     pub(super) script: redis::Script,
-    /// True if the caller waits until replicas of Redis have the change, in case
-    /// `coordinator.replicas` is set.
-    pub(super) awaits_replicas: bool,
+    /// The lane of its calls.
+    pub(super) lane: LaneKind,
 }
 
 impl LuaScript {
     fn new(code: &'static str) -> Self {
-        Self { code, script: redis::Script::new(code), awaits_replicas: true }
+        Self { code, script: redis::Script::new(code), lane: LaneKind::Changes }
     }
 
-    fn without_wait(self) -> Self {
-        Self { awaits_replicas: false, ..self }
+    fn in_lane(self, lane: LaneKind) -> Self {
+        Self { lane, ..self }
     }
 }
 
@@ -65,17 +66,18 @@ impl Scripts {
                 include_str!("loss_detection/verify.lua")
             )),
             set_ready: checked!("scripts/set_ready.lua"),
-            check: checked!("scripts/check.lua"),
+            check: checked!("scripts/check.lua").in_lane(LaneKind::Queries),
             register: checked!("scripts/register.lua"),
-            topics: checked!("scripts/topics.lua"),
+            topics: checked!("scripts/topics.lua").in_lane(LaneKind::Queries),
             delete_topic: checked!("scripts/delete_topic.lua"),
             delete_partitions: checked!("scripts/delete_partitions.lua"),
             commit: checked!("scripts/partition.lua", "scripts/commit.lua"),
-            find: checked!("scripts/partition.lua", "scripts/find.lua"),
+            find: checked!("scripts/partition.lua", "scripts/find.lua").in_lane(LaneKind::Queries),
             trim: checked!("scripts/partition.lua", "scripts/trim.lua"),
-            producers: checked!("scripts/partition.lua", "scripts/producers.lua"),
+            producers: checked!("scripts/partition.lua", "scripts/producers.lua")
+                .in_lane(LaneKind::Queries),
             // A lost lease is taken again within seconds.
-            renew: checked!("scripts/renew.lua").without_wait(),
+            renew: checked!("scripts/renew.lua").in_lane(LaneKind::Unreplicated),
         }
     }
 }

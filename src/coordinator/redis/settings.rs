@@ -6,8 +6,18 @@ use std::time::Duration;
 
 use super::loss_detection::observed_position::ObservedPositionStore;
 
-/// The number of shards of new metadata.
+/// The default number of shards of new metadata in one Redis, whose core they share.
 pub const SHARDS_DEFAULT: u16 = 4;
+/// The default number of shards of new metadata in a Redis Cluster, which distributes them over its
+/// masters.
+pub const SHARDS_CLUSTER: u16 = 16;
+/// The greatest number of shards.
+pub const SHARDS_MAX: u16 = 256;
+
+/// Returns the default number of shards of new metadata at a URL.
+pub fn default_shards(url: &str) -> u16 {
+    if url.starts_with("redis-cluster://") { SHARDS_CLUSTER } else { SHARDS_DEFAULT }
+}
 
 /// The address of a Redis, and how it is used.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! Calls of scripts on the registry and the shards, with the checks that every call makes.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -9,7 +9,8 @@ use futures::future::join_all;
 use super::client::RedisClient;
 use super::keys::{HashTag, Keys, shard_of};
 use super::loss_detection::observed_position::{
-    LastSaved, ObservedPositionStore, ObservedPositions, PositionTracker,
+    LastSaved, ObservedPositionStore, ObservedPositions, PositionTracker, StoredPositions,
+    Verification,
 };
 use super::reply::ScriptReply;
 use super::scripts::{LuaScript, Scripts};
@@ -35,16 +36,17 @@ pub(super) struct Attached {
     pub(super) shards: u16,
     /// The registry's, then each shard's.
     trackers: Vec<PositionTracker>,
-    /// The number of completed verifications of all shards.
-    pub(super) verifications: AtomicU64,
-    /// Held by the task that verifies.
-    pub(super) verifying: tokio::sync::Mutex<()>,
+    /// The registry's, then each shard's.
+    verifications: Vec<Verification>,
+    /// The positions that were read last from their store.
+    pub(super) stored_positions: tokio::sync::Mutex<Option<StoredPositions>>,
     pub(super) last_saved: tokio::sync::Mutex<LastSaved>,
 }
 
 impl ShardClient {
     /// Runs a script behind the checks of metadata id, replication id and sequence; returns what
-    /// follows the sequence in its reply. Verifies the Redis first if its replication id changed.
+    /// follows the sequence in its reply. Verifies the shard first if the replication
+    /// id of its Redis changed.
     pub(super) async fn call(
         &self,
         attached: &Attached,
@@ -55,7 +57,7 @@ impl ShardClient {
         if let Some(reply) = self.call_verified(attached, hash_tag, script, &args).await? {
             return Ok(reply);
         }
-        self.verify(attached).await?;
+        self.verify(attached, hash_tag).await?;
         let unverified = || {
             let detail = "the replication id of Redis changed again after its verification";
             CoordinatorError::Unavailable(detail.to_owned())
@@ -78,7 +80,7 @@ impl ShardClient {
         let observed = format!("{sequence} {replication_id} {wait_marker}");
         let mut all = vec![attached.metadata_id.clone().into_bytes(), observed.into_bytes()];
         all.extend_from_slice(args);
-        let reply = self.client.run(script, &self.keys.meta(hash_tag), &all).await?;
+        let reply = self.client.run(script, hash_tag, all).await?;
         let mut reply = ScriptReply::new(reply);
         let first = reply.next()?.text()?;
         if first == "unverified" {
@@ -150,8 +152,8 @@ impl Attached {
             metadata_id,
             shards,
             trackers: (0..=shards).map(|_| PositionTracker::default()).collect(),
-            verifications: AtomicU64::new(0),
-            verifying: tokio::sync::Mutex::default(),
+            verifications: (0..=shards).map(|_| Verification::default()).collect(),
+            stored_positions: tokio::sync::Mutex::default(),
             last_saved: tokio::sync::Mutex::default(),
         }
     }
@@ -166,6 +168,16 @@ impl Attached {
 
     pub(super) fn tracker(&self, hash_tag: HashTag) -> &PositionTracker {
         &self.trackers[Self::index(hash_tag)]
+    }
+
+    pub(super) fn verification(&self, hash_tag: HashTag) -> &Verification {
+        &self.verifications[Self::index(hash_tag)]
+    }
+
+    /// Returns the number of completed verifications, of the registry and of all shards.
+    pub(super) fn completed_verifications(&self) -> u64 {
+        let counts = self.verifications.iter().map(|v| v.completed.load(Ordering::Acquire));
+        counts.sum()
     }
 
     /// Returns the positions that this process reports and saves.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::tail_index::TailIndex;
-use crate::coordinator::CoordinatorEvent;
+use crate::coordinator::{CoordinatorEvent, EventScope};
 use crate::log::ids::TopicPartition;
 use crate::metrics::Metrics;
 
@@ -88,7 +88,11 @@ impl LongPolls {
                     wake(polls);
                 }
             }
-            CoordinatorEvent::Gap => self.waiting.lock().values().for_each(|polls| wake(polls)),
+            CoordinatorEvent::Disconnected(EventScope::Topics)
+            | CoordinatorEvent::Gap(EventScope::Topics) => {}
+            CoordinatorEvent::Disconnected(_) | CoordinatorEvent::Gap(_) => {
+                self.waiting.lock().values().for_each(|polls| wake(polls))
+            }
             CoordinatorEvent::Bound(_) | CoordinatorEvent::TopicDeleted(_) => {}
         }
     }

@@ -8,11 +8,11 @@
 //! The index lags behind the coordinator by the propagation delay of events. It therefore never
 //! reports an offset as out of range; it returns nothing, and the coordinator is queried.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use parking_lot::Mutex;
 
-use crate::coordinator::{CoordinatorEvent, FindFrom, FindRequest, Found, Watermarks};
+use crate::coordinator::{CoordinatorEvent, EventScope, FindFrom, FindRequest, Found, Watermarks};
 use crate::log::batch::Run;
 use crate::log::ids::TopicPartition;
 
@@ -43,6 +43,8 @@ enum TailEntry {
 #[derive(Debug, Default)]
 struct IndexState {
     is_subscribed: bool,
+    /// Nothing enters the index while events do not arrive.
+    disconnected: HashSet<EventScope>,
     partitions: HashMap<TopicPartition, TailEntry>,
 }
 
@@ -100,7 +102,7 @@ impl TailIndex {
         let mut state = self.0.lock();
         let mut queried = Vec::new();
         for partition in partitions {
-            let new = TailEntry::Querying { queries: 0, is_stale: !state.is_subscribed };
+            let new = TailEntry::Querying { queries: 0, is_stale: !state.is_complete() };
             if let TailEntry::Querying { queries, .. } =
                 state.partitions.entry(partition).or_insert(new)
             {
@@ -116,6 +118,7 @@ impl TailIndex {
     pub(super) fn set_subscribed(&self, is_subscribed: bool) {
         let mut state = self.0.lock();
         state.is_subscribed = is_subscribed;
+        state.disconnected.clear();
         state.invalidate_all();
     }
 
@@ -141,7 +144,16 @@ impl TailIndex {
                     }
                 });
             }
-            CoordinatorEvent::Gap => state.invalidate_all(),
+            CoordinatorEvent::Disconnected(EventScope::Topics)
+            | CoordinatorEvent::Gap(EventScope::Topics) => {}
+            CoordinatorEvent::Disconnected(scope) => {
+                state.disconnected.insert(*scope);
+                state.invalidate_all();
+            }
+            CoordinatorEvent::Gap(scope) => {
+                state.disconnected.remove(scope);
+                state.invalidate_all();
+            }
             CoordinatorEvent::Bound(_) => {}
         }
     }
@@ -172,6 +184,11 @@ impl PendingQuery<'_> {
 }
 
 impl IndexState {
+    /// Returns whether all events arrive.
+    fn is_complete(&self) -> bool {
+        self.is_subscribed && self.disconnected.is_empty()
+    }
+
     /// Updates a cached partition. `update` returns whether the event continues the cached runs; the
     /// partition is removed if not.
     fn update(&mut self, partition: TopicPartition, update: impl FnOnce(&mut CachedTail) -> bool) {

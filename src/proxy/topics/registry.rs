@@ -72,7 +72,8 @@ impl TopicRegistry {
             CoordinatorEvent::TopicDeleted(id) => self.remove(*id),
             CoordinatorEvent::Committed { .. }
             | CoordinatorEvent::Trimmed { .. }
-            | CoordinatorEvent::Gap => {}
+            | CoordinatorEvent::Disconnected(_)
+            | CoordinatorEvent::Gap(_) => {}
         }
     }
 

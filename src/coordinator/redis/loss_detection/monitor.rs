@@ -1,6 +1,5 @@
 //! Periodic checks for lost data, and the saving of observed positions.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -8,7 +7,7 @@ use tokio::time::Instant;
 
 use super::super::coordinator::RedisCoordinator;
 use super::super::shards::merge_results;
-use crate::coordinator::CoordinatorError;
+use crate::coordinator::{CoordinatorError, CoordinatorResult};
 
 /// The least time between two saves that are not urgent. Positions observed in between are lost
 /// with the process.
@@ -22,17 +21,27 @@ impl RedisCoordinator {
     /// [`CoordinatorError::MetadataLost`] until a Redis that has the data is back; any other error
     /// says nothing about the metadata.
     pub async fn check(&self) -> Result<(), CoordinatorError> {
-        let attached = self.attached()?;
-        let shards = &self.shards;
-        let calls = attached
-            .hash_tags()
-            .map(|hash_tag| shards.call(&attached, hash_tag, &shards.scripts.check, Vec::new()));
-        merge_results(join_all(calls).await).map(drop)
+        merge_results(self.check_each().await?).map(drop)
     }
 
-    /// Returns how many verifications this process completed.
+    /// As [`RedisCoordinator::check`], with one result for the registry and then one for each
+    /// shard: a lost shard affects only its own partitions.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Unavailable`] before the first attach.
+    pub async fn check_each(&self) -> CoordinatorResult<Vec<CoordinatorResult<()>>> {
+        let attached = self.attached()?;
+        let shards = &self.shards;
+        let calls = attached.hash_tags().map(|hash_tag| async move {
+            let attached = &*self.attached()?;
+            shards.call(attached, hash_tag, &shards.scripts.check, Vec::new()).await.map(drop)
+        });
+        Ok(join_all(calls).await)
+    }
+
+    /// Returns how many verifications this process completed, of the registry and of shards.
     pub fn verifications(&self) -> u64 {
-        self.attached().map_or(0, |attached| attached.verifications.load(Ordering::Acquire))
+        self.attached().map_or(0, |attached| attached.completed_verifications())
     }
 
     /// Saves the observed positions outside of Redis if they changed; at most every 10 seconds,

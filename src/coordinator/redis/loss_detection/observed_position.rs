@@ -1,6 +1,9 @@
 //! Observed positions: the greatest sequence that a replica saw of each shard, and the port that
 //! stores them outside of Redis.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -44,6 +47,23 @@ pub trait ObservedPositionStore: Send + Sync + std::fmt::Debug {
 /// The positions that were saved last, and when.
 #[derive(Debug, Default)]
 pub(in crate::coordinator::redis) struct LastSaved(pub(super) Option<(ObservedPositions, Instant)>);
+
+/// The verifications of one shard in this process.
+#[derive(Debug, Default)]
+pub(in crate::coordinator::redis) struct Verification {
+    /// The number of completed ones.
+    pub(in crate::coordinator::redis) completed: AtomicU64,
+    /// Held by the task that verifies.
+    pub(super) running: tokio::sync::Mutex<()>,
+}
+
+/// The positions of all replicas, as they were read from their store.
+#[derive(Debug)]
+pub(in crate::coordinator::redis) struct StoredPositions {
+    /// When the reading began.
+    pub(super) since: Instant,
+    pub(super) all: Arc<Vec<ObservedPositions>>,
+}
 
 /// Tracks the positions that this process observed of one shard.
 #[derive(Debug, Default)]

@@ -1,17 +1,17 @@
-//! Verification: reports the observed positions of this replica, and waits until the other
-//! replicas reported theirs (`verify.lua`).
+//! Verification of one shard: reports the observed positions of this replica, and waits until the
+//! other replicas reported theirs (`verify.lua`).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::super::keys::HashTag;
 use super::super::reply::ScriptReply;
-use super::super::shards::{Attached, ShardClient, merge_results};
-use super::observed_position::{ObservedPosition, ObservedPositions};
+use super::super::shards::{Attached, ShardClient};
+use super::observed_position::{ObservedPosition, ObservedPositions, StoredPositions};
 use crate::coordinator::CoordinatorError;
 
 /// The time that one call waits for the reports of other replicas. A later call continues the wait.
@@ -29,35 +29,40 @@ struct VerifyReply {
 }
 
 impl ShardClient {
-    /// Reports to every shard what this replica, and all earlier ones, observed, and waits until
-    /// each shard is verified.
+    /// Reports to a shard what this replica, and all earlier ones, observed of it, and waits until
+    /// it is verified. Shards are verified one by one, so that one that is away holds up no other.
     ///
     /// # Errors
     /// [`CoordinatorError::Unavailable`] while reports of other replicas are missing, or while the
-    /// stored positions cannot be read; [`CoordinatorError::MetadataLost`] when a shard lacks an
+    /// stored positions cannot be read; [`CoordinatorError::MetadataLost`] when the shard lacks an
     /// observed position.
     pub(in crate::coordinator::redis) async fn verify(
         &self,
         attached: &Attached,
+        hash_tag: HashTag,
     ) -> Result<(), CoordinatorError> {
-        let before = attached.verifications.load(Ordering::Acquire);
-        let _one_at_a_time = attached.verifying.lock().await;
-        if attached.verifications.load(Ordering::Acquire) != before {
+        let since = Instant::now();
+        let verification = attached.verification(hash_tag);
+        let before = verification.completed.load(Ordering::Acquire);
+        let _one_at_a_time = verification.running.lock().await;
+        if verification.completed.load(Ordering::Acquire) != before {
             // Another task completed it while this one waited for the lock.
             return Ok(());
         }
-        let positions = self.all_positions(attached).await?;
+        let mut positions = vec![attached.positions()];
+        positions.extend(self.stored_positions(attached, since).await?.iter().cloned());
         let deadline = Instant::now() + TIMEOUT;
         loop {
-            let missing = self.report_to_all(attached, &positions).await?;
-            if missing.is_empty() {
-                attached.verifications.fetch_add(1, Ordering::AcqRel);
+            let reply = self.report(attached, hash_tag, &positions).await?;
+            if reply.is_verified {
+                verification.completed.fetch_add(1, Ordering::AcqRel);
                 return Ok(());
             }
             if Instant::now() >= deadline {
                 return Err(CoordinatorError::Unavailable(format!(
-                    "Redis has a new replication id and is being verified: waiting for the \
-                     observed positions of {missing:?}"
+                    "Redis has a new replication id and {hash_tag:?} is being verified: waiting \
+                     for the observed positions of {:?}",
+                    reply.missing
                 )));
             }
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -65,41 +70,45 @@ impl ShardClient {
     }
 
     /// Saves the positions of this replica, so that others find them if it ends now, and returns
-    /// those of all replicas.
-    async fn all_positions(
+    /// those of all replicas. Verifications of several shards share what was read after `since`,
+    /// when the caller learned of the new replication id.
+    async fn stored_positions(
         &self,
         attached: &Attached,
-    ) -> Result<Vec<ObservedPositions>, CoordinatorError> {
-        let own = attached.positions();
-        let mut all = vec![own.clone()];
-        if let Some(store) = &self.position_store {
-            let failed =
-                |detail| CoordinatorError::Unavailable(format!("observed positions: {detail}"));
-            if own.positions.iter().any(Option::is_some) {
-                store.save(&own).await.map_err(failed)?;
-            }
-            let stored = store.load_all().await.map_err(failed)?;
-            all.extend(stored.into_iter().filter(|stored| stored.metadata_id == own.metadata_id));
+        since: Instant,
+    ) -> Result<Arc<Vec<ObservedPositions>>, CoordinatorError> {
+        let Some(store) = &self.position_store else { return Ok(Arc::default()) };
+        let mut last = attached.stored_positions.lock().await;
+        if let Some(stored) = &*last
+            && stored.since >= since
+        {
+            return Ok(Arc::clone(&stored.all));
         }
+        let failed =
+            |detail| CoordinatorError::Unavailable(format!("observed positions: {detail}"));
+        let (since, own) = (Instant::now(), attached.positions());
+        if own.positions.iter().any(Option::is_some) {
+            store.save(&own).await.map_err(failed)?;
+        }
+        let mut all = store.load_all().await.map_err(failed)?;
+        all.retain(|stored| stored.metadata_id == own.metadata_id);
+        let all = Arc::new(all);
+        *last = Some(StoredPositions { since, all: Arc::clone(&all) });
         Ok(all)
     }
 
-    /// Reports once to the registry and to every shard; returns the replicas whose reports are
-    /// missing.
-    async fn report_to_all(
+    /// Reports once to a shard, and before it to the registry, which alone knows the members.
+    async fn report(
         &self,
         attached: &Attached,
+        hash_tag: HashTag,
         positions: &[ObservedPositions],
-    ) -> Result<BTreeSet<String>, CoordinatorError> {
-        // Only the registry knows the members.
+    ) -> Result<VerifyReply, CoordinatorError> {
         let registry = self.report_to(attached, HashTag::Registry, positions, &[]).await?;
-        let shards = (0..attached.shards).map(|shard| {
-            self.report_to(attached, HashTag::Shard(shard), positions, &registry.expected)
-        });
-        let mut replies = merge_results(join_all(shards).await)?;
-        replies.push(registry);
-        let unverified = replies.into_iter().filter(|reply| !reply.is_verified);
-        Ok(unverified.flat_map(|reply| reply.missing).collect())
+        if hash_tag == HashTag::Registry {
+            return Ok(registry);
+        }
+        self.report_to(attached, hash_tag, positions, &registry.expected).await
     }
 
     async fn report_to(
@@ -131,8 +140,7 @@ impl ShardClient {
             args.push(sequence.to_string().into_bytes());
         }
         args.extend(members.iter().map(|name| name.clone().into_bytes()));
-        let key = self.keys.meta(hash_tag);
-        let reply = self.client.run(&self.scripts.verify, &key, &args).await?;
+        let reply = self.client.run(&self.scripts.verify, hash_tag, args).await?;
         let mut reply = ScriptReply::new(reply);
         let is_verified = reply.next()?.text()? == "verified";
         let replication_id = reply.next()?.text()?;

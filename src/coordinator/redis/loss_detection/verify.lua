@@ -24,6 +24,15 @@ end
 if stored[4] then
   return redis.error_reply('METADATALOST ' .. meta .. ' ' .. stored[4])
 end
+-- While its slot of a Redis Cluster moves here, the shard lacks keys that are not lost. A client, or
+-- a proxy, that follows ASK gets here before they do.
+local nodes = redis.pcall('CLUSTER', 'NODES')
+if type(nodes) == 'string' then
+  local slot = string.format('%d', redis.call('CLUSTER', 'KEYSLOT', meta))
+  if string.find(nodes, '[' .. slot .. '-<-', 1, true) then
+    return redis.error_reply('TRYAGAIN the slot of ' .. meta .. ' is moving here')
+  end
+end
 local current_id, sequence, verified_id = current_replication_id(), tonumber(stored[2] or '0'), stored[3]
 
 -- The replication ids under which this shard was verified, oldest first, each with the sequence at

@@ -14,6 +14,11 @@ local function num(n)
   return string.format('%.0f', n)
 end
 
+-- In a slot of a Redis Cluster that moves away, an access to a missing key fails, and it would fail
+-- between the writes of a script: nothing runs until the slot has moved.
+if type(redis.pcall('EXISTS', prefix .. 'moving')) == 'table' then
+  return redis.error_reply('TRYAGAIN the slot of ' .. meta .. ' is moving')
+end
 local observed, verified_id, wait_marker = string.match(ARGV[2], '^(%d+) (%w*) ([01])$')
 local stored = redis.call('HMGET', meta, 'metadata_id', 'sequence', 'replication_id', 'quarantined')
 if stored[1] ~= ARGV[1] then

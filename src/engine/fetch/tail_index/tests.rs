@@ -64,11 +64,26 @@ fn events_continue_a_cached_result() {
 }
 
 #[test]
+fn nothing_is_cached_while_events_do_not_arrive() {
+    let index = subscribed();
+    insert(&index, &found(0, &[run(0, 10)]));
+    index.apply(&CoordinatorEvent::Disconnected(EventScope::Topics));
+    assert!(find(&index, 10).is_some(), "it concerns no partition");
+    index.apply(&CoordinatorEvent::Disconnected(EventScope::Shard(3)));
+    assert_eq!(find(&index, 10), None);
+    insert(&index, &found(0, &[run(0, 10)]));
+    assert_eq!(find(&index, 10), None);
+    index.apply(&CoordinatorEvent::Gap(EventScope::Shard(3)));
+    insert(&index, &found(0, &[run(0, 10)]));
+    assert!(find(&index, 10).is_some());
+}
+
+#[test]
 fn missed_events_remove_the_partition() {
     let index = subscribed();
     for event in [
         committed(&[run(11, 1)]),
-        CoordinatorEvent::Gap,
+        CoordinatorEvent::Gap(EventScope::All),
         CoordinatorEvent::TopicDeleted(TopicId([1; 16])),
     ] {
         insert(&index, &found(0, &[run(0, 10)]));
