@@ -14,7 +14,7 @@ use crate::coordinator::embedded::EmbeddedCoordinator;
 use crate::coordinator::measured::MeasuredCoordinator;
 use crate::coordinator::redis::loss_detection::object_store::ObservedPositionObjects;
 use crate::coordinator::redis::loss_detection::observed_position::ObservedPositionStore;
-use crate::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
+use crate::coordinator::redis::{RedisCoordinator, RedisSettings, default_shards};
 use crate::coordinator::{Attachment, Coordinator, CoordinatorError};
 use crate::entropy::Entropy;
 use crate::metrics::Metrics;
@@ -55,7 +55,7 @@ pub(super) async fn open_coordinator(
             let coordinator = measured(Arc::new(coordinator));
             Ok(OpenedCoordinator { coordinator, incarnation, process_id, redis: None })
         }
-        CoordinatorSettings::Redis { url, replicas } => {
+        CoordinatorSettings::Redis { url, replicas, shards } => {
             if retry_until_ok("the object store", || exists(&**store, EMBEDDED_KEY)).await {
                 bail!(
                     "{} belongs to an embedded coordinator, whose offsets are not in Redis; choose \
@@ -70,7 +70,7 @@ pub(super) async fn open_coordinator(
                 url: url.expose().to_owned(),
                 cluster: settings.cluster.clone(),
                 metadata_id: retry_until_ok("the object store", || metadata_id(&**store)).await,
-                shards: SHARDS_DEFAULT,
+                shards: shards.unwrap_or_else(|| default_shards(url.expose())),
                 timeout: REDIS_TIMEOUT,
                 replica: settings.replica.clone(),
                 may_verify: settings.writer,
@@ -116,6 +116,23 @@ pub(super) async fn attach(
             Err(error) => tracing::error!(%error, "waiting for the batch coordinator"),
         }
         delays.wait().await;
+    }
+}
+
+/// Warns of a number of shards that differs from the stored one, which is used.
+pub(super) fn compare_shards(settings: &Settings, redis: &RedisCoordinator) {
+    let CoordinatorSettings::Redis { shards: Some(configured), .. } = &settings.coordinator else {
+        return;
+    };
+    if let Some(stored) = redis.shards()
+        && stored != *configured
+    {
+        tracing::warn!(
+            configured,
+            stored,
+            "coordinator.shards differs from the number with which the cluster was set up, which is \
+             used: live keys are never moved to another number of shards"
+        );
     }
 }
 

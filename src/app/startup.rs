@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicU64;
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use super::coordinator::{attach, open_coordinator, store_metadata_id};
+use super::coordinator::{attach, compare_shards, open_coordinator, store_metadata_id};
+use super::eviction;
 use super::lease::{Lease, LeaseRenewer};
 use super::membership::{self, LEAVE_PROPAGATION, MembershipSubscriber};
 use super::metadata_health::{self, MonitoredRedis};
@@ -91,10 +92,15 @@ pub(crate) async fn start(
     let metadata = retry_until_ok("Kafka", || cluster.refresh()).await;
     metrics.last_successes.record(MonitoredOperation::kafka_metadata);
     let cluster_id = cluster.view().cluster_id.clone();
+    if let Some(redis) = &opened.redis {
+        eviction::require_no_eviction(redis).await?;
+    }
     let attachment = attach(settings, &*coordinator, &cluster_id, readiness).await?;
     store_metadata_id(settings, &*store, &attachment).await?;
     if let Some(redis) = &opened.redis {
+        compare_shards(settings, &redis.coordinator);
         metadata_health::watch(redis, Arc::clone(readiness), Arc::clone(&metrics));
+        eviction::watch(redis, Arc::clone(&metrics));
     }
 
     let topics = Arc::new(Topics::new(

@@ -41,8 +41,8 @@ fn summary(settings: &Settings) -> String {
         settings.kafka.bootstrap_servers.iter().map(ToString::to_string).collect();
     let coordinator = match &settings.coordinator {
         CoordinatorSettings::Embedded => "embedded".to_owned(),
-        CoordinatorSettings::Redis { url, replicas: 0 } => url.to_string(),
-        CoordinatorSettings::Redis { url, replicas } => {
+        CoordinatorSettings::Redis { url, replicas: 0, .. } => url.to_string(),
+        CoordinatorSettings::Redis { url, replicas, .. } => {
             format!("{url}, acknowledged by {replicas} of its replicas")
         }
     };

@@ -18,6 +18,8 @@ pub enum CoordinatorSettings {
         url: RedisUrl,
         /// The number of its replicas that must have a commit before it is acknowledged.
         replicas: u8,
+        /// The number of shards of new metadata, if it is configured.
+        shards: Option<u16>,
     },
 }
 
@@ -43,17 +45,25 @@ pub(super) struct CoordinatorSection {
     /// never lost. While fewer replicas are connected, nothing is acknowledged.
     #[schemars(range(min = 0, max = 5))]
     replicas: u8,
+
+    /// The number of shards that partitions are distributed over when the cluster is first set up.
+    /// Each is in one slot of a Redis Cluster and fails for itself. An object costs one script call
+    /// for each shard of which it has partitions, so more shards mean more calls: choose about four
+    /// for each master. Later replicas use the stored number, and warn when this one differs.
+    #[schemars(range(min = 1, max = 256), extend("x-default" = "16 with `redis-cluster://`, else 4"))]
+    shards: Option<u16>,
 }
 
 impl From<CoordinatorForm> for CoordinatorSettings {
     fn from(form: CoordinatorForm) -> Self {
-        let (url, replicas) = match form {
-            CoordinatorForm::Url(url) => (url, 0),
-            CoordinatorForm::Section(section) => (section.url, section.replicas),
+        let section = match form {
+            CoordinatorForm::Url(url) => CoordinatorSection { url, ..Default::default() },
+            CoordinatorForm::Section(section) => section,
         };
+        let CoordinatorSection { url, replicas, shards } = section;
         match url.as_str() {
             "" | EMBEDDED => Self::Embedded,
-            _ => Self::Redis { url: RedisUrl::new(url), replicas },
+            _ => Self::Redis { url: RedisUrl::new(url), replicas, shards },
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::clock::{SystemClock, WallClock};
 use crate::config::{CoordinatorSettings, Settings};
 use crate::coordinator::Member;
 use crate::coordinator::redis::diagnostics::{RedisDiagnostics, diagnose};
+use crate::coordinator::redis::eviction::{EvictionPolicy, NO_EVICTION};
 
 const SUBJECT: &str = "coordinator";
 /// The response time above which a Redis is too slow: every acknowledgement waits for it once.
@@ -18,7 +19,7 @@ const ZONES: &str = "zones";
 const MAX_CLOCK_SKEW_MS: u64 = 2_000;
 
 pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
-    let CoordinatorSettings::Redis { url, replicas } = &settings.coordinator else {
+    let CoordinatorSettings::Redis { url, replicas, .. } = &settings.coordinator else {
         // The configuration warns if more than one replica would use it.
         return vec![Finding::ok(SUBJECT, "embedded coordinator, for a single replica")];
     };
@@ -53,15 +54,7 @@ fn check_server(redis: &RedisDiagnostics, replicas: u8) -> Vec<Finding> {
                 .remedy("upgrade Redis"),
         );
     }
-    if eviction.as_deref().is_some_and(|policy| policy != "noeviction") {
-        let policy = eviction.as_deref().unwrap_or_default();
-        let impact =
-            "when its memory is full, it evicts offsets and the index instead of refusing writes";
-        let summary = format!("maxmemory-policy is {policy}");
-        findings.push(
-            Finding::fail(SUBJECT, summary, impact).remedy("set maxmemory-policy noeviction"),
-        );
-    }
+    findings.extend(eviction.iter().filter_map(check_eviction));
     if *append_only == Some(false) {
         let impact =
             "a restart loses all offsets; diskless topics are not served until they are restored";
@@ -83,6 +76,26 @@ fn check_server(redis: &RedisDiagnostics, replicas: u8) -> Vec<Finding> {
     }
     findings.extend(redis.replicas.and_then(|connected| check_replicas(connected, replicas)));
     findings
+}
+
+/// Reports what `serve` refuses, and what it warns of.
+fn check_eviction(server: &EvictionPolicy) -> Option<Finding> {
+    let impact =
+        "when its memory is full, it evicts offsets and the index instead of refusing writes";
+    let remedy = "set maxmemory-policy noeviction";
+    let (policy, name) = (server.policy.as_deref(), server.name());
+    match policy {
+        Some(NO_EVICTION) => None,
+        Some(policy) => {
+            let summary = format!("maxmemory-policy of {name} is {policy}");
+            Some(Finding::fail(SUBJECT, summary, impact).remedy(remedy))
+        }
+        None => {
+            let summary = format!("{name} does not tell its maxmemory-policy");
+            let impact = format!("unless it is {NO_EVICTION}: {impact}");
+            Some(Finding::warn(SUBJECT, summary, impact).remedy(remedy))
+        }
+    }
 }
 
 /// Compares the clock of Redis with the time `now_ms` of this machine.
@@ -179,11 +192,15 @@ mod tests {
     use crate::doctor::Level;
     use crate::doctor::Level::{Fail, Ok, Warn};
 
+    fn eviction(policy: Option<&str>) -> EvictionPolicy {
+        EvictionPolicy { server: "a:1".to_owned(), policy: policy.map(str::to_owned) }
+    }
+
     #[test]
     fn levels_follow_the_settings_of_redis() {
         let good = RedisDiagnostics {
             version: Some("8.0.3".to_owned()),
-            eviction: Some("noeviction".to_owned()),
+            eviction: vec![eviction(Some(NO_EVICTION)), eviction(Some(NO_EVICTION))],
             append_only: Some(true),
             is_master: Some(true),
             replicas: Some(1),
@@ -200,14 +217,14 @@ mod tests {
         assert_eq!(levels(&two, 1), [Ok, Warn]);
         let bad = RedisDiagnostics {
             version: Some("5.0.1".to_owned()),
-            eviction: Some("allkeys-lru".to_owned()),
+            eviction: vec![eviction(Some("allkeys-lru")), eviction(None)],
             append_only: Some(false),
             is_master: Some(false),
             replicas: None,
             latency: Duration::from_millis(20),
             ..RedisDiagnostics::default()
         };
-        assert_eq!(levels(&bad, 0), [Ok, Warn, Fail, Warn, Fail, Warn]);
+        assert_eq!(levels(&bad, 0), [Ok, Warn, Fail, Warn, Warn, Fail, Warn]);
     }
 
     fn settings(text: &str) -> Settings {

@@ -25,6 +25,10 @@ pub struct CoordinatorMetrics {
     duration: Vec<Timer>,
     /// 1 while the metadata is lost.
     pub metadata_lost: Gauge<i64, AtomicI64>,
+    /// The masters whose eviction policy is not `noeviction`.
+    pub evicting_servers: Gauge<i64, AtomicI64>,
+    /// Changes of an eviction policy away from `noeviction` while this replica ran.
+    pub eviction_changes: Counter,
     /// Verifications of a Redis after a start, restart or failover.
     pub verifications: Counter,
     /// Lease renewals; each also returns the membership.
@@ -65,6 +69,14 @@ impl CoordinatorMetrics {
             metadata_lost: registry.gauge(
                 "coordinator_metadata_lost",
                 "1 while the metadata in Redis is lost",
+            ),
+            evicting_servers: registry.gauge(
+                "coordinator_evicting_servers",
+                "Redis masters whose maxmemory-policy is not noeviction",
+            ),
+            eviction_changes: registry.counter(
+                "coordinator_eviction_changes",
+                "Times that a Redis master changed to a maxmemory-policy other than noeviction",
             ),
             verifications: registry.counter(
                 "coordinator_verifications",

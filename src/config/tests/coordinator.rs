@@ -5,13 +5,16 @@ use super::*;
 #[test]
 fn coordinator_is_a_url_or_a_section() {
     let read = |text: &str| match parse(text).unwrap().coordinator {
-        CoordinatorSettings::Redis { url, replicas } => (url.to_string(), replicas),
+        CoordinatorSettings::Redis { url, replicas, shards } => (url.to_string(), replicas, shards),
         CoordinatorSettings::Embedded => panic!("{text}"),
     };
     let url = "redis://r:6379/0".to_owned();
-    assert_eq!(read("coordinator: redis://r:6379/0"), (url.clone(), 0));
-    assert_eq!(read("coordinator: {url: \"redis://r:6379/0\"}"), (url.clone(), 0));
-    assert_eq!(read("coordinator: {url: \"redis://r:6379/0\", replicas: 2}"), (url, 2));
+    assert_eq!(read("coordinator: redis://r:6379/0"), (url.clone(), 0, None));
+    assert_eq!(read("coordinator: {url: \"redis://r:6379/0\"}"), (url.clone(), 0, None));
+    assert_eq!(
+        read("coordinator: {url: \"redis://r:6379/0\", replicas: 2, shards: 8}"),
+        (url, 2, Some(8))
+    );
 }
 
 #[test]
@@ -24,6 +27,10 @@ fn problems_of_the_section_are_reported() {
         (
             "coordinator: {url: \"redis://r\", replicas: 6}",
             "coordinator.replicas: invalid number `6`: expected 0–5",
+        ),
+        (
+            "coordinator: {url: \"redis://r\", shards: 0}",
+            "coordinator.shards: invalid number `0`: expected 1–256",
         ),
         (
             "coordinator: {url: embedded, replicas: 1}",
