@@ -52,6 +52,11 @@ enum Benchmark {
     /// of history are replayed; `BENCH_ONLY="latency fanout catchup backfill"`; `ODRADEK_BIN` and
     /// `SLOW_S3_BIN` are binaries to run instead of release builds.
     Fetch,
+    /// Part-commits, finds, memory and the longest script of the batch coordinator on one Redis and
+    /// on a Redis Cluster of three masters, with 1, 4 and 16 shards: `make bench-coordinator`.
+    ///
+    /// `BENCH_SECONDS=3` measured for each row.
+    Coordinator,
 }
 
 fn main() -> ExitCode {
@@ -59,6 +64,7 @@ fn main() -> ExitCode {
         Task::Bench(Benchmark::Paths) => bench::paths::run(),
         Task::Bench(Benchmark::Produce) => bench::produce::run(),
         Task::Bench(Benchmark::Fetch) => bench::fetch::run(),
+        Task::Bench(Benchmark::Coordinator) => bench::coordinator::run(),
         Task::DemoZones => zones::run(),
     };
     match done {
