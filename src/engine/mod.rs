@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod fetch;
+pub(crate) mod latency;
 pub mod list_offsets;
 pub mod memory;
 pub mod produce;

@@ -7,7 +7,6 @@
 mod buffer;
 mod commit;
 mod event;
-mod latency;
 mod pending;
 mod pipeline;
 mod rate_limit;

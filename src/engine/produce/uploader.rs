@@ -13,10 +13,10 @@ use futures::future::{Either, select};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::latency::PutLatency;
 use super::rate_limit::{PutRateLimiter, UploadWindow};
 use super::settings::UploadSettings;
 use crate::engine::Components;
+use crate::engine::latency::Latency;
 use crate::log::ids::ObjectId;
 use crate::log::object_format::wal_key;
 use crate::metrics::Metrics;
@@ -37,7 +37,7 @@ const HEDGES_PER_UPLOAD: f64 = 0.05;
 
 #[derive(Debug)]
 struct UploadState {
-    latency: PutLatency,
+    latency: Latency,
     window: UploadWindow,
     rate_limit: PutRateLimiter,
     /// Token bucket of hedges.
@@ -61,7 +61,7 @@ impl Uploader {
         metrics: Arc<Metrics>,
     ) -> Self {
         let state = UploadState {
-            latency: PutLatency::default(),
+            latency: Latency::default(),
             window: UploadWindow::new(settings.parallel_max),
             rate_limit: PutRateLimiter::new(puts_per_second_max, Instant::now()),
             hedges: settings.hedges_burst.into(),

@@ -1,18 +1,18 @@
-//! Percentiles of recent PUT latencies.
+//! Percentiles of the latencies of recent requests.
 
 use std::time::Duration;
 
-/// Number of PUTs over which percentiles are computed.
+/// Number of requests over which percentiles are computed.
 const SAMPLES_MAX: usize = 512;
-/// Number of PUTs below which there are no percentiles.
+/// Number of requests below which there are no percentiles.
 const SAMPLES_MIN: usize = 20;
-/// Number of PUTs after which percentiles are computed again: sorting after each one would cost
+/// Number of requests after which percentiles are computed again: sorting after each one would cost
 /// more than it gains.
 const RECOMPUTE_EVERY: usize = 16;
 
-/// Latencies of the most recent PUTs.
+/// Latencies of the most recent requests.
 #[derive(Debug, Default)]
-pub(super) struct PutLatency {
+pub(crate) struct Latency {
     /// A ring buffer once it is full.
     samples: Vec<Duration>,
     next: usize,
@@ -20,9 +20,9 @@ pub(super) struct PutLatency {
     p99: Option<Duration>,
 }
 
-impl PutLatency {
-    /// Adds the latency of a PUT.
-    pub(super) fn record(&mut self, elapsed: Duration) {
+impl Latency {
+    /// Adds the latency of a request.
+    pub(crate) fn record(&mut self, elapsed: Duration) {
         if self.samples.len() < SAMPLES_MAX {
             self.samples.push(elapsed);
         } else {
@@ -38,13 +38,13 @@ impl PutLatency {
         }
     }
 
-    /// Returns the median; `None` after too few PUTs.
-    pub(super) fn median(&self) -> Option<Duration> {
+    /// Returns the median; `None` after too few requests.
+    pub(crate) fn median(&self) -> Option<Duration> {
         self.median
     }
 
-    /// Returns the 99th percentile; `None` after too few PUTs.
-    pub(super) fn p99(&self) -> Option<Duration> {
+    /// Returns the 99th percentile; `None` after too few requests.
+    pub(crate) fn p99(&self) -> Option<Duration> {
         self.p99
     }
 }
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn percentiles_follow_recent_samples() {
-        let mut latency = PutLatency::default();
+        let mut latency = Latency::default();
         let ms = Duration::from_millis;
         (1..20).for_each(|n| latency.record(ms(n)));
         assert_eq!((latency.median(), latency.p99()), (None, None), "too few samples");
