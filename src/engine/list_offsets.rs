@@ -201,7 +201,7 @@ impl OffsetLookup {
         watermarks: &Watermarks,
         query: RecordQuery,
     ) -> Result<Option<TimestampAndOffset>, ListOffsetsError> {
-        let bytes = self.cache.read(partition, run, ReadClass::CatchUp).await?;
+        let bytes = self.cache.read(partition, run, ReadClass::CatchUp, None).await?.bytes;
         let (base_offset, log_start_offset) = (run.base_offset, watermarks.log_start_offset);
         tasks::run_blocking(move || search_run(&bytes, base_offset, log_start_offset, query)).await
     }

@@ -5,6 +5,7 @@
 //! connections that need memory wait, in FIFO order. A waiting connection does not read its socket.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
@@ -20,10 +21,15 @@ const REQUEST_OVERHEAD_BYTES: usize = 1 << 10;
 #[error("the replica is shutting down and accepts no more requests")]
 pub struct ShuttingDown;
 
+/// Identifies the reader to which a [`ConnectionQuota`] belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReaderId(u64);
+
 /// Limits the bytes of requests that a replica holds.
 #[derive(Debug)]
 pub struct MemoryLimiter {
     bytes: usize,
+    quotas: AtomicU64,
     semaphore: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
@@ -32,14 +38,16 @@ impl MemoryLimiter {
     /// Creates a limiter of `bytes` bytes, at most 4 GiB.
     pub fn new(bytes: usize, metrics: Arc<Metrics>) -> Arc<Self> {
         let bytes = bytes.min(u32::MAX as usize);
-        Arc::new(Self { bytes, semaphore: Arc::new(Semaphore::new(bytes)), metrics })
+        let (quotas, semaphore) = (AtomicU64::new(0), Arc::new(Semaphore::new(bytes)));
+        Arc::new(Self { bytes, quotas, semaphore, metrics })
     }
 
     /// Creates a connection's quota: it never holds more than `bytes` bytes at once.
     pub fn quota(self: &Arc<Self>, bytes: usize) -> ConnectionQuota {
         let bytes = bytes.min(self.bytes);
         let semaphore = Arc::new(Semaphore::new(bytes));
-        ConnectionQuota { limiter: Arc::clone(self), bytes, semaphore }
+        let reader = ReaderId(self.quotas.fetch_add(1, Ordering::Relaxed));
+        ConnectionQuota { limiter: Arc::clone(self), reader, bytes, semaphore }
     }
 
     /// Returns the limit, in bytes.
@@ -62,6 +70,7 @@ impl MemoryLimiter {
 #[derive(Debug)]
 pub struct ConnectionQuota {
     limiter: Arc<MemoryLimiter>,
+    reader: ReaderId,
     bytes: usize,
     semaphore: Arc<Semaphore>,
 }
@@ -69,13 +78,36 @@ pub struct ConnectionQuota {
 /// Bytes that are held until the permit is dropped.
 #[derive(Debug)]
 pub struct MemoryPermit {
-    _of_quota: OwnedSemaphorePermit,
-    _of_limiter: OwnedSemaphorePermit,
+    of_quota: OwnedSemaphorePermit,
+    of_limiter: OwnedSemaphorePermit,
     /// Time spent waiting for it.
     pub waited: Duration,
 }
 
+impl MemoryPermit {
+    /// Adds `bytes` bytes to the permit if they are free, and returns whether they were. Never
+    /// waits: a holder that waited for more could wait for itself.
+    pub fn try_extend(&mut self, bytes: u64) -> bool {
+        let Ok(bytes) = u32::try_from(bytes) else { return false };
+        let more = |permit: &OwnedSemaphorePermit| {
+            Arc::clone(permit.semaphore()).try_acquire_many_owned(bytes).ok()
+        };
+        let (Some(of_quota), Some(of_limiter)) = (more(&self.of_quota), more(&self.of_limiter))
+        else {
+            return false;
+        };
+        self.of_quota.merge(of_quota);
+        self.of_limiter.merge(of_limiter);
+        true
+    }
+}
+
 impl ConnectionQuota {
+    /// Returns the id of the reader, which is unique among the quotas of a limiter.
+    pub fn reader(&self) -> ReaderId {
+        self.reader
+    }
+
     /// Acquires a permit for a request of `request_bytes` bytes. A request larger than the quota or
     /// the limiter acquires all of it, and so proceeds alone instead of never.
     ///
@@ -95,7 +127,7 @@ impl ConnectionQuota {
         if !waited.is_zero() {
             limiter.metrics.clients.memory_pool_waits.inc();
         }
-        Ok(MemoryPermit { _of_quota: of_quota, _of_limiter: of_limiter, waited })
+        Ok(MemoryPermit { of_quota, of_limiter, waited })
     }
 }
 
@@ -154,6 +186,20 @@ mod tests {
         assert!(second.is_err());
         drop(alone);
         assert!(quota.acquire(0).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn permit_is_extended_by_what_is_free() {
+        let limiter = limiter(100);
+        let (small, large) = (limiter.quota(40 * KIB), limiter.quota(80 * KIB));
+        let mut first = small.acquire(9 * KIB).await.unwrap();
+        assert!(first.try_extend(20 << 10) && !first.try_extend(20 << 10), "30 of its 40 are held");
+        let mut second = large.acquire(59 * KIB).await.unwrap();
+        assert!(!second.try_extend(11 << 10), "90 of 100 are held");
+        drop(first);
+        assert!(second.try_extend(11 << 10));
+        drop(second);
+        assert_eq!(limiter.available(), 100 * KIB);
     }
 
     #[tokio::test]

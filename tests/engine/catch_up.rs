@@ -27,11 +27,12 @@ async fn written() -> Replica {
 
 /// Reads a partition from start to end, in small fetches.
 async fn replay(replica: &Replica, from: i32) {
+    let quota = replica.limiter.quota(usize::MAX);
     let mut next = 0;
     while next < OBJECTS as i64 {
         let mut request = fetch(&[(from, next)], SECOND);
         request.partitions[0].bytes_max = 300;
-        let result = replica.fetch(request).await.remove(0);
+        let result = replica.fetcher.fetch(&request, &quota).await.partitions.remove(0);
         assert_eq!(result.error, None);
         for (offset, value) in records(&result.records) {
             assert_eq!((offset, value), (next, format!("{next:04}")));
@@ -62,11 +63,11 @@ async fn catch_up_reads_are_read_ahead() {
     let reader = writer.beside(Events::Delivered).await;
     let latency = Duration::from_millis(100);
     reader.store.set_persistent(StoreOperation::get, Some(Fault::slow(latency)));
-    let start = Instant::now();
+    let (start, quota) = (Instant::now(), reader.limiter.quota(usize::MAX));
     for next in 0..LARGE as i64 {
         let mut request = fetch(&[(0, next)], SECOND);
         request.bytes_max = 1;
-        let result = reader.fetch(request).await.remove(0);
+        let result = reader.fetcher.fetch(&request, &quota).await.partitions.remove(0);
         assert_eq!(records(&result.records).len(), 1);
     }
     assert!(start.elapsed() < latency * LARGE as u32 * 2 / 3, "{:?}", start.elapsed());

@@ -2,12 +2,15 @@
 
 mod batches;
 mod catch_up;
+mod cold_reads;
 mod crash;
 mod failure_modes;
 mod fetch;
 mod harness;
+mod history;
 mod indeterminate;
 mod list_offsets;
+mod memory_bounds;
 mod ordering;
 mod produce;
 mod uploads;

@@ -97,7 +97,8 @@ impl Replica {
     }
 
     pub(crate) async fn read(&self, written: &Written) -> Result<Bytes, StoreError> {
-        self.objects.read(partition(0), &written.run, ReadClass::Tailing).await
+        let read = self.objects.read(partition(0), &written.run, ReadClass::Tailing, None).await;
+        read.map(|run| run.bytes)
     }
 
     /// Returns the number of peer requests with this outcome.

@@ -1,249 +1,385 @@
 //! Memory-bounded LRU cache of blocks, partitioned by the reason why a block is cached.
 //!
 //! # Partitions
-//! The capacity C, in bytes, is divided into guaranteed shares: C/2 for [`CachePartition::Written`],
-//! C/4 each for [`CachePartition::Tailing`] and [`CachePartition::CatchUp`]. A partition may use
-//! capacity that the others leave free. When the cache is full, a partition that is above its share
-//! gives up a block: `CatchUp` first, then `Tailing`, then `Written`.
+//! The capacity C, in bytes, is divided into guaranteed shares: 3/8 C for
+//! [`CachePartition::Written`], C/4 each for [`CachePartition::Tailing`] and
+//! [`CachePartition::CatchUp`], C/8 for [`CachePartition::Peers`]. A partition may use capacity that
+//! the others leave free. When the cache is full, a partition that is above its share gives up a
+//! block: `CatchUp` first, then `Peers`, `Tailing`, `Written`.
+//!
+//! # Blocks in flight
+//! A read reserves the expected size of its block before it starts ([`PartitionedLru::reserve`]),
+//! and the block takes the place of the reservation. Cached blocks and blocks in flight together
+//! therefore never exceed C by more than the difference between expected and actual sizes.
 //!
 //! # Eviction
-//! `Written` and `Tailing` evict the least recently used block. Recency serves log readers better
-//! than frequency: a block is read often for a short time and then never again, so a cache that
-//! prefers frequently used blocks keeps the past and drops what was just read ahead.
+//! `Written`, `Tailing` and `Peers` evict the least recently used block. Recency serves log readers
+//! better than frequency: a block is read often for a short time and then never again, so a cache
+//! that prefers frequently used blocks keeps the past and drops what was just read ahead.
 //!
-//! `CatchUp` serves several readers of the same objects that drift apart (ADR 15). Plain LRU evicts
-//! the blocks that the slower readers need next, and each of these is read from the store again.
-//! The cache therefore evicts first, in LRU order, a block *b* that no reader still needs:
-//!
-//! ```text
-//! progress(b) ≥ R   or   idle(b) ≥ IDLE
-//! R = max(1, round(progress(x)) for each cached x, round(progress(e)))
-//! ```
-//!
-//! - progress(b), in readers: the mean number of readers over the runs of *b* that were read to
-//!   their end at least once ([`ReaderProgress`](super::block::ReaderProgress));
-//! - e: the block with the greatest progress that was evicted within [`PROGRESS_RETENTION`];
-//! - R, in readers: the estimated number of readers near this position;
-//! - idle(b), in seconds: the time since *b* was last read.
-//!
-//! If there is no such block, the least recently used one is evicted.
-//!
-//! # Admission
-//! n further blocks of mean size s fit ([`PartitionedLru::has_catch_up_capacity`]) if the cache
-//! stays within C, or if `CatchUp` is within its share, or if at least ⌈(used + n·s − C) / s⌉ blocks
-//! satisfy the condition above. Read-ahead is skipped, and the fastest of several readers waits,
-//! while they do not fit.
+//! `CatchUp` serves readers that walk through the same objects at a distance from each other: the
+//! partitions of one consumer, and several groups (ADR 15). It evicts, in LRU order, the blocks that
+//! no reader still needs ([`CatchUpReaders`]). If there are none, read-ahead is refused, and another
+//! read first waits (see `reader.rs`) and then evicts the block that was read most recently: its
+//! reader has it, and the others need the ones behind it first. Least recently used blocks would be
+//! the very ones that they need next.
 
-use std::time::Duration;
+use std::future::Future;
+use std::sync::Arc;
 
 use lru::LruCache;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::sync::Notify;
 
 use super::block::{Block, BlockId};
+use super::catch_up::{CatchUpReaders, PositionReport};
+use crate::engine::memory::ReaderId;
 
 /// Reason why a block is cached. Each has a guaranteed share of the capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CachePartition {
-    /// Whole objects that this replica wrote, as block 0: half of the capacity.
+    /// Whole objects that this replica wrote, as block 0.
     Written,
-    /// Blocks read near the high watermark: a quarter.
+    /// Blocks read near the high watermark.
     Tailing,
-    /// Blocks of older data: a quarter.
+    /// Blocks of older data.
     CatchUp,
+    /// Blocks read for other replicas of the zone.
+    Peers,
 }
 
 /// Order in which partitions above their share give up blocks.
-const EVICTION_ORDER: [CachePartition; 3] =
-    [CachePartition::CatchUp, CachePartition::Tailing, CachePartition::Written];
-/// Time after which an unread block counts as no longer needed. A slow reader therefore delays the
-/// others by at most this long each time they fill the cache.
-const IDLE: Duration = Duration::from_millis(500);
-/// Time for which the progress of an evicted block contributes to the estimated number of readers.
-const PROGRESS_RETENTION: Duration = Duration::from_secs(2);
+const EVICTION_ORDER: [CachePartition; 4] = [
+    CachePartition::CatchUp,
+    CachePartition::Peers,
+    CachePartition::Tailing,
+    CachePartition::Written,
+];
+/// Shares of the partitions in eighths of the capacity, in the order of [`CachePartition`].
+const SHARES: [u64; 4] = [3, 2, 2, 1];
 /// Approximate overhead of an entry, in bytes.
 const ENTRY_BYTES: u64 = 256;
+/// Number of blocks among which the one read most recently is looked for.
+const RECENT_MAX: usize = 64;
+
+/// Blocks that a reservation may evict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Evict {
+    /// Those that no catch-up reader still needs.
+    Unneeded,
+    /// Any, within the shares of the partitions.
+    Any,
+}
 
 /// The cache. See the module's documentation for its policy.
 #[derive(Debug)]
 pub(super) struct PartitionedLru {
     capacity_bytes: u64,
-    partitions: Mutex<[Partition; 3]>,
+    state: Mutex<CacheState>,
+    /// Notified when capacity may have become available.
+    freed: Notify,
+}
+
+#[derive(Debug)]
+struct CacheState {
+    partitions: [Partition; 4],
+    readers: CatchUpReaders,
+    /// Bytes of all partitions.
+    used_bytes: u64,
+    /// Bytes that are reserved for others than peers.
+    reserved_bytes: u64,
 }
 
 /// The blocks of one [`CachePartition`].
 #[derive(Debug)]
 struct Partition {
     share_bytes: u64,
+    /// Bytes of the blocks and of the reservations.
     used_bytes: u64,
-    blocks: LruCache<BlockId, LruEntry>,
-    evicted: EvictedProgress,
+    /// Blocks that a catch-up reader still needs.
+    needed: LruCache<BlockId, LruEntry>,
+    unneeded: LruCache<BlockId, LruEntry>,
 }
 
 #[derive(Debug)]
 struct LruEntry {
     block: Block,
-    last_used: Instant,
+    weight: u64,
+    /// True if it was requested, and not only read ahead.
+    is_read: bool,
 }
 
-/// Progress of the most widely read block that was evicted recently.
-#[derive(Clone, Copy, Debug)]
-struct EvictedProgress {
-    /// Readers that had read the block.
-    readers: f64,
-    /// Time of the eviction.
-    at: Instant,
+/// Capacity for a block that is being read. It is returned when this is dropped.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    cache: Arc<PartitionedLru>,
+    partition: CachePartition,
+    bytes: u64,
 }
 
-impl EvictedProgress {
-    fn is_expired(self) -> bool {
-        self.at.elapsed() >= PROGRESS_RETENTION
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.cache.state.lock().unreserve(self.partition, self.bytes);
+        self.cache.freed.notify_waiters();
+    }
+}
+
+impl Reservation {
+    /// Caches the block in place of the reservation. `is_read` states whether it was requested, and
+    /// not only read ahead.
+    pub(super) fn fill(self, id: BlockId, block: Block, is_read: bool) {
+        let (cache, partition) = (Arc::clone(&self.cache), self.partition);
+        drop(self);
+        cache.insert(partition, id, block, is_read);
     }
 }
 
 impl PartitionedLru {
-    /// Creates an empty cache of `capacity_bytes` bytes.
+    /// Creates an empty cache of `capacity_bytes` bytes, a sixteenth of which is for what is known
+    /// about readers.
     pub(super) fn new(capacity_bytes: u64) -> Self {
-        let evicted = EvictedProgress { readers: 0.0, at: Instant::now() };
-        let partition = |share_bytes| Partition {
-            share_bytes,
+        let of_readers = capacity_bytes / 16;
+        let capacity_bytes = capacity_bytes - of_readers;
+        let partition = |eighths: u64| Partition {
+            share_bytes: capacity_bytes / 8 * eighths,
             used_bytes: 0,
-            blocks: LruCache::unbounded(),
-            evicted,
+            needed: LruCache::unbounded(),
+            unneeded: LruCache::unbounded(),
         };
-        let shares = [capacity_bytes / 2, capacity_bytes / 4, capacity_bytes / 4];
-        Self { capacity_bytes, partitions: Mutex::new(shares.map(partition)) }
+        let state = CacheState {
+            partitions: SHARES.map(partition),
+            readers: CatchUpReaders::new(of_readers),
+            used_bytes: 0,
+            reserved_bytes: 0,
+        };
+        Self { capacity_bytes, state: Mutex::new(state), freed: Notify::new() }
     }
 
-    /// Returns the size of the cached blocks, in bytes.
+    /// Returns the size of the cached blocks and of the reservations, in bytes.
     pub(super) fn used_bytes(&self) -> u64 {
-        used_bytes(&self.partitions.lock())
+        self.state.lock().used_bytes
+    }
+
+    /// Returns the guaranteed share of a partition, in bytes.
+    pub(super) fn share(&self, partition: CachePartition) -> u64 {
+        self.capacity_bytes / 8 * SHARES[partition as usize]
     }
 
     /// Returns a block from the first of the given partitions that holds it, and marks it as most
     /// recently used.
     pub(super) fn get(&self, candidates: &[CachePartition], id: BlockId) -> Option<Block> {
-        let mut partitions = self.partitions.lock();
-        candidates.iter().find_map(|candidate| {
-            let entry = partitions[*candidate as usize].blocks.get_mut(&id)?;
-            entry.last_used = Instant::now();
-            Some(entry.block.clone())
-        })
+        let mut state = self.state.lock();
+        candidates.iter().find_map(|candidate| state.partitions[*candidate as usize].get(id))
     }
 
-    /// Records that a reader has read the run at byte `run_start` of a catch-up block to its end.
-    pub(super) fn record_progress(&self, id: BlockId, run_start: u64) {
-        let partitions = self.partitions.lock();
-        if let Some(entry) = partitions[CachePartition::CatchUp as usize].blocks.peek(&id) {
-            entry.block.progress.record(run_start);
+    /// Returns whether one of the given partitions holds a block, without marking it as used.
+    pub(super) fn holds(&self, candidates: &[CachePartition], id: BlockId) -> bool {
+        let mut state = self.state.lock();
+        let mut holds = |candidate| state.partitions[candidate as usize].entry(id).is_some();
+        candidates.iter().any(|candidate| holds(*candidate))
+    }
+
+    /// Reports positions of a catch-up reader.
+    pub(super) fn report(&self, reader: ReaderId, positions: &[PositionReport]) {
+        let mut state = self.state.lock();
+        let mut changed = Vec::new();
+        for report in positions {
+            state.readers.report(reader, report, &mut changed);
+        }
+        state.apply(&changed);
+        drop(state);
+        if !changed.is_empty() {
+            self.freed.notify_waiters();
         }
     }
 
-    /// Returns whether `count` further catch-up blocks would evict only blocks that no reader
-    /// still needs.
-    pub(super) fn has_catch_up_capacity(&self, count: usize) -> bool {
-        let partitions = self.partitions.lock();
-        let catch_up = &partitions[CachePartition::CatchUp as usize];
-        let mean_bytes = catch_up.used_bytes / catch_up.blocks.len().max(1) as u64;
-        let required = used_bytes(&partitions) + count as u64 * mean_bytes;
-        let Some(excess) = required.checked_sub(self.capacity_bytes) else { return true };
-        let evictions = excess.div_ceil(mean_bytes.max(1)) as usize;
-        // Within its share, this partition evicts blocks of partitions that are above theirs.
-        !catch_up.is_above_share() || catch_up.unneeded().take(evictions).count() == evictions
+    /// Returns the number of active catch-up readers.
+    pub(super) fn active_readers(&self) -> usize {
+        let mut state = self.state.lock();
+        state.expire_readers();
+        state.readers.active()
     }
 
-    /// Returns whether several catch-up readers are near the same position.
-    pub(super) fn is_catch_up_shared(&self) -> bool {
-        self.partitions.lock()[CachePartition::CatchUp as usize].estimated_readers() >= 2.0
+    /// Returns a future that completes when capacity may have become available after this call.
+    pub(super) fn freed(&self) -> impl Future<Output = ()> {
+        self.freed.notified()
+    }
+
+    /// Reserves capacity for a block of about `bytes` bytes. Returns `None` if there is none without
+    /// evicting blocks that `evict` excludes, or because it is all reserved. A block above the
+    /// capacity is read alone.
+    pub(super) fn reserve(
+        self: &Arc<Self>,
+        partition: CachePartition,
+        bytes: u64,
+        evict: Evict,
+    ) -> Option<Reservation> {
+        let bytes = (bytes + ENTRY_BYTES).min(self.capacity_bytes);
+        let is_of_peers = partition == CachePartition::Peers;
+        let others_max = self.capacity_bytes - self.share(CachePartition::Peers);
+        let mut state = self.state.lock();
+        // Reads may wait for peers, so they must not take the memory in which peers are served.
+        if !is_of_peers && state.reserved_bytes > 0 && state.reserved_bytes + bytes > others_max {
+            return None;
+        }
+        state.add(partition, bytes);
+        if !is_of_peers {
+            state.reserved_bytes += bytes;
+        }
+        if !state.shrink(self.capacity_bytes, evict) {
+            state.unreserve(partition, bytes);
+            return None;
+        }
+        drop(state);
+        Some(Reservation { cache: Arc::clone(self), partition, bytes })
     }
 
     /// Caches a block, evicting others as necessary. A block larger than the capacity is ignored.
-    pub(super) fn insert(&self, partition: CachePartition, id: BlockId, block: Block) {
-        if weight(&block) > self.capacity_bytes {
+    pub(super) fn insert(
+        &self,
+        partition: CachePartition,
+        id: BlockId,
+        block: Block,
+        is_read: bool,
+    ) {
+        let weight = weight(&block);
+        if weight > self.capacity_bytes {
             return;
         }
-        let mut partitions = self.partitions.lock();
-        partitions[partition as usize].insert(id, block);
-        while used_bytes(&partitions) > self.capacity_bytes {
-            // The shares add up to the capacity at most, so some partition is above its share.
-            let above =
-                EVICTION_ORDER.into_iter().find(|p| partitions[*p as usize].is_above_share());
-            match above {
-                None => return,
-                Some(CachePartition::CatchUp) => {
-                    partitions[CachePartition::CatchUp as usize].evict_unneeded_first();
-                }
-                Some(other) => partitions[other as usize].evict_least_recent(),
-            }
+        let mut state = self.state.lock();
+        state.remove(partition, id);
+        state.add(partition, weight);
+        let is_needed = partition == CachePartition::CatchUp && state.readers.is_needed(id);
+        let entry = LruEntry { block, weight, is_read };
+        state.partitions[partition as usize].list(is_needed).put(id, entry);
+        if partition == CachePartition::CatchUp {
+            state.readers.cached(id);
+        }
+        // What remains above the capacity is reserved.
+        let _is_within = state.shrink(self.capacity_bytes, Evict::Any);
+    }
+
+    /// Weighs a block again whose layout has become known.
+    pub(super) fn reweigh(&self, candidates: &[CachePartition], id: BlockId) {
+        let mut state = self.state.lock();
+        for candidate in candidates {
+            let Some(entry) = state.partitions[*candidate as usize].entry(id) else { continue };
+            let (before, after) = (entry.weight, weight(&entry.block));
+            entry.weight = after;
+            state.release(*candidate, before);
+            state.add(*candidate, after);
+            let _is_within = state.shrink(self.capacity_bytes, Evict::Any);
+            return;
         }
     }
 
     /// Removes a block from the given partitions.
     pub(super) fn remove(&self, candidates: &[CachePartition], id: BlockId) {
-        let mut partitions = self.partitions.lock();
-        for candidate in candidates {
-            partitions[*candidate as usize].remove(id);
+        let mut state = self.state.lock();
+        candidates.iter().for_each(|candidate| state.remove(*candidate, id));
+    }
+
+    #[cfg(test)]
+    pub(super) fn reader_steps(&self) -> u64 {
+        self.state.lock().readers.steps
+    }
+}
+
+impl CacheState {
+    fn add(&mut self, partition: CachePartition, bytes: u64) {
+        self.partitions[partition as usize].used_bytes += bytes;
+        self.used_bytes += bytes;
+    }
+
+    fn release(&mut self, partition: CachePartition, bytes: u64) {
+        self.partitions[partition as usize].used_bytes -= bytes;
+        self.used_bytes -= bytes;
+    }
+
+    fn unreserve(&mut self, partition: CachePartition, bytes: u64) {
+        self.release(partition, bytes);
+        if partition != CachePartition::Peers {
+            self.reserved_bytes -= bytes;
+        }
+    }
+
+    fn remove(&mut self, partition: CachePartition, id: BlockId) {
+        let blocks = &mut self.partitions[partition as usize];
+        let Some(entry) = blocks.needed.pop(&id).or_else(|| blocks.unneeded.pop(&id)) else {
+            return;
+        };
+        self.release(partition, entry.weight);
+        if partition == CachePartition::CatchUp {
+            self.readers.evicted(id);
+        }
+    }
+
+    /// Evicts blocks until `capacity` is not exceeded; returns whether that was possible.
+    fn shrink(&mut self, capacity: u64, evict: Evict) -> bool {
+        while self.used_bytes > capacity {
+            let above = EVICTION_ORDER.into_iter().filter_map(|partition| {
+                let blocks = &self.partitions[partition as usize];
+                let victim = match evict {
+                    _ if blocks.used_bytes <= blocks.share_bytes => None,
+                    Evict::Unneeded => blocks.unneeded.peek_lru().map(|(id, _)| *id),
+                    Evict::Any => blocks.victim(),
+                };
+                Some((partition, victim?))
+            });
+            let Some((partition, victim)) = { above }.next() else { return false };
+            self.remove(partition, victim);
+        }
+        true
+    }
+
+    fn expire_readers(&mut self) {
+        let mut changed = Vec::new();
+        self.readers.expire(&mut changed);
+        self.apply(&changed);
+    }
+
+    /// Moves blocks to the list to which they now belong.
+    fn apply(&mut self, changed: &[BlockId]) {
+        let blocks = &mut self.partitions[CachePartition::CatchUp as usize];
+        for id in changed {
+            let is_needed = self.readers.is_needed(*id);
+            if let Some(entry) = blocks.list(!is_needed).pop(id) {
+                blocks.list(is_needed).put(*id, entry);
+            }
+            if blocks.entry(*id).is_some() {
+                self.readers.cached(*id);
+            }
         }
     }
 }
 
 impl Partition {
-    fn is_above_share(&self) -> bool {
-        self.used_bytes > self.share_bytes
+    fn list(&mut self, is_needed: bool) -> &mut LruCache<BlockId, LruEntry> {
+        if is_needed { &mut self.needed } else { &mut self.unneeded }
     }
 
-    fn insert(&mut self, id: BlockId, block: Block) {
-        self.used_bytes += weight(&block);
-        if let Some(before) = self.blocks.put(id, LruEntry { block, last_used: Instant::now() }) {
-            self.used_bytes -= weight(&before.block);
-        }
+    fn entry(&mut self, id: BlockId) -> Option<&mut LruEntry> {
+        self.needed.peek_mut(&id).or_else(|| self.unneeded.peek_mut(&id))
     }
 
-    fn remove(&mut self, id: BlockId) {
-        if let Some(entry) = self.blocks.pop(&id) {
-            self.used_bytes -= weight(&entry.block);
-        }
+    fn get(&mut self, id: BlockId) -> Option<Block> {
+        let entry = self.needed.get_mut(&id).or_else(|| self.unneeded.get_mut(&id))?;
+        entry.is_read = true;
+        Some(entry.block.clone())
     }
 
-    /// Returns R of the module's documentation, in readers.
-    fn estimated_readers(&self) -> f64 {
-        let evicted = if self.evicted.is_expired() { 1.0 } else { self.evicted.readers };
-        let cached = self.blocks.iter().map(|(_, entry)| entry.block.progress.readers().round());
-        cached.fold(evicted.max(1.0), f64::max)
+    /// Returns the block to be evicted next.
+    fn victim(&self) -> Option<BlockId> {
+        let unneeded = self.unneeded.peek_lru().map(|(id, _)| *id);
+        unneeded.or_else(|| {
+            let mut recent = self.needed.iter().take(RECENT_MAX);
+            let read = recent.find(|(_, entry)| entry.is_read).map(|(id, _)| *id);
+            read.or_else(|| self.needed.peek_lru().map(|(id, _)| *id))
+        })
     }
-
-    /// Returns the blocks that no reader still needs, least recently used first.
-    fn unneeded(&self) -> impl Iterator<Item = BlockId> {
-        let readers = self.estimated_readers();
-        let is_unneeded = move |entry: &LruEntry| {
-            entry.block.progress.readers() >= readers || entry.last_used.elapsed() >= IDLE
-        };
-        self.blocks.iter().rev().filter(move |(_, entry)| is_unneeded(entry)).map(|(id, _)| *id)
-    }
-
-    fn evict_least_recent(&mut self) {
-        if let Some((_, entry)) = self.blocks.pop_lru() {
-            self.used_bytes -= weight(&entry.block);
-        }
-    }
-
-    /// Evicts a block that no reader still needs, else the least recently used one.
-    fn evict_unneeded_first(&mut self) {
-        let Some(id) = self.unneeded().next() else { return self.evict_least_recent() };
-        let progress = self.blocks.peek(&id).map(|entry| entry.block.progress.readers().round());
-        let readers = progress.unwrap_or_default();
-        if readers >= self.evicted.readers || self.evicted.is_expired() {
-            self.evicted = EvictedProgress { readers, at: Instant::now() };
-        }
-        self.remove(id);
-    }
-}
-
-fn used_bytes(partitions: &[Partition; 3]) -> u64 {
-    partitions.iter().map(|partition| partition.used_bytes).sum()
 }
 
 /// Returns what a block counts against the capacity, in bytes.
 fn weight(block: &Block) -> u64 {
-    block.bytes.len() as u64 + ENTRY_BYTES
+    block.memory() + ENTRY_BYTES
 }

@@ -3,48 +3,25 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::admission::{Admission, Purpose};
 use super::block::{Block, BlockId};
-use super::partitioned_lru::{CachePartition, PartitionedLru};
+use super::partitioned_lru::{CachePartition, PartitionedLru, Reservation};
 use super::source::{ObjectSource, read_error};
 use crate::metrics::{CacheOutcome, Metrics};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::tasks;
 
-/// Catch-up reads that may run at once. Tailing reads never wait for them.
-const CATCH_UP_READS_MAX: usize = 8;
-/// Longest wait of a catch-up reader for the readers behind it.
-const CATCH_UP_WAIT_MAX: Duration = Duration::from_secs(1);
-/// Interval at which it checks whether they have caught up.
-const CATCH_UP_POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Catch-up reads that may run at once. Other reads never wait for them.
+const CATCH_UP_READS_MAX: usize = 16;
 /// Partitions that hold blocks read from a source.
-const READ_PARTITIONS: [CachePartition; 2] = [CachePartition::Tailing, CachePartition::CatchUp];
-
-/// Class of a read. Each class has its own share of memory and of concurrent reads, so that
-/// catching up neither evicts nor delays what tailing readers need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ReadClass {
-    /// Reads near the high watermark.
-    Tailing,
-    /// Reads of older data.
-    CatchUp,
-}
-
-impl From<ReadClass> for CachePartition {
-    fn from(class: ReadClass) -> Self {
-        match class {
-            ReadClass::Tailing => Self::Tailing,
-            ReadClass::CatchUp => Self::CatchUp,
-        }
-    }
-}
+pub(super) const READ_PARTITIONS: [CachePartition; 3] =
+    [CachePartition::Tailing, CachePartition::CatchUp, CachePartition::Peers];
 
 /// Route by which a block is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +36,9 @@ pub(super) enum ReadPath {
 type ReadKey = (BlockId, ReadPath);
 type InFlightRead = Shared<BoxFuture<'static, Result<Block, StoreError>>>;
 
+/// Capacity and permit of a read that may start at once.
+type Admitted = (Reservation, OwnedSemaphorePermit);
+
 /// Reads blocks. Concurrent reads of a block share one request to its source.
 #[derive(Debug)]
 pub(super) struct BlockReader {
@@ -68,6 +48,7 @@ pub(super) struct BlockReader {
     cache: Arc<PartitionedLru>,
     in_flight: Arc<Mutex<HashMap<ReadKey, InFlightRead>>>,
     catch_up_reads: Arc<Semaphore>,
+    admission: Arc<Admission>,
     metrics: Arc<Metrics>,
 }
 
@@ -77,6 +58,7 @@ impl BlockReader {
         Self {
             zone: Arc::clone(&source),
             store: source,
+            admission: Arc::new(Admission::new(Arc::clone(&cache))),
             cache,
             in_flight: Arc::default(),
             catch_up_reads: Arc::new(Semaphore::new(CATCH_UP_READS_MAX)),
@@ -84,9 +66,10 @@ impl BlockReader {
         }
     }
 
-    /// Sets the source of [`ReadPath::Store`].
-    pub(super) fn set_store(&mut self, store: Arc<dyn ObjectSource>) {
-        self.store = store;
+    /// Returns a reader above another cache, with `store` as the source of [`ReadPath::Store`].
+    pub(super) fn rebuild(self, store: Arc<dyn ObjectSource>, cache: Arc<PartitionedLru>) -> Self {
+        let metrics = self.metrics;
+        Self { store, metrics, ..Self::new(self.zone, cache) }
     }
 
     pub(super) fn set_metrics(&mut self, metrics: Arc<Metrics>) {
@@ -96,6 +79,17 @@ impl BlockReader {
     /// Counts the outcome of a cache lookup.
     pub(super) fn count_lookup(&self, outcome: CacheOutcome) {
         self.metrics.fetch.cache_lookup(outcome);
+    }
+
+    /// Returns the size that a block is expected to have, in bytes.
+    pub(super) fn expected_bytes(&self) -> u64 {
+        self.admission.expected_bytes()
+    }
+
+    /// Expects blocks of 1 MiB.
+    #[cfg(test)]
+    pub(super) fn shrink_expected_bytes(&self) {
+        (0..40).for_each(|_| self.admission.record_size(1 << 20));
     }
 
     /// Returns a block that is cached.
@@ -108,35 +102,44 @@ impl BlockReader {
         self.cache.remove(&READ_PARTITIONS, id);
     }
 
-    /// Records that a reader has read the run at byte `run_start` of the object to its end.
-    pub(super) fn record_progress(&self, id: BlockId, run_start: u64) {
-        self.cache.record_progress(id, run_start);
-    }
-
-    /// Returns whether one more block can be read ahead without evicting one that is still needed.
-    pub(super) fn may_read_ahead(&self) -> bool {
-        self.cache.has_catch_up_capacity(reads_in_flight(&self.catch_up_reads) + 1)
+    /// Starts to read a block that will be requested next, unless it is cached or being read.
+    /// Returns false if caching it would evict blocks that are still needed, or if too many
+    /// catch-up reads are running.
+    pub(super) fn read_ahead(&self, id: BlockId) -> bool {
+        let path = self.path(id, ReadPath::Zone);
+        let mut in_flight = self.in_flight.lock();
+        let Entry::Vacant(slot) = in_flight.entry((id, path)) else { return true };
+        if self.cache.holds(&READ_PARTITIONS, id) {
+            return true;
+        }
+        let Ok(permit) = Arc::clone(&self.catch_up_reads).try_acquire_owned() else { return false };
+        let Some(reservation) = self.admission.reserve_unneeded(CachePartition::CatchUp) else {
+            return false;
+        };
+        let purpose = Purpose::CatchUp(None);
+        slot.insert(self.start_read(id, purpose, path, Some((reservation, permit))));
+        true
     }
 
     /// Reads a block, from the cache or its source. Concurrent callers share the read, and its
     /// error.
     ///
     /// # Errors
-    /// The source's error.
+    /// The source's error, or [`StoreErrorKind::Unavailable`] if there is no memory for the block.
     ///
     /// # Cancel safety
     /// May be dropped at any point; the read continues for other callers and fills the cache.
     pub(super) async fn read(
         &self,
         id: BlockId,
-        class: ReadClass,
+        purpose: Purpose,
         path: ReadPath,
     ) -> Result<Block, StoreError> {
         if let Some(block) = self.cached(id) {
             self.count_lookup(CacheOutcome::hit);
             return Ok(block);
         }
-        let path = if self.zone.is_local_owner(id.object) { ReadPath::Store } else { path };
+        let path = self.path(id, path);
         let read = match self.in_flight.lock().entry((id, path)) {
             Entry::Occupied(read) => {
                 self.count_lookup(CacheOutcome::coalesced);
@@ -149,36 +152,53 @@ impl BlockReader {
                     return Ok(block);
                 }
                 self.count_lookup(CacheOutcome::miss);
-                slot.insert(self.start_read(id, class, path)).clone()
+                slot.insert(self.start_read(id, purpose, path, None)).clone()
             }
         };
         read.await
     }
 
-    fn start_read(&self, id: BlockId, class: ReadClass, path: ReadPath) -> InFlightRead {
+    fn path(&self, id: BlockId, path: ReadPath) -> ReadPath {
+        if self.zone.is_local_owner(id.object) { ReadPath::Store } else { path }
+    }
+
+    /// Starts a read. A read ahead is `admitted` already.
+    fn start_read(
+        &self,
+        id: BlockId,
+        purpose: Purpose,
+        path: ReadPath,
+        admitted: Option<Admitted>,
+    ) -> InFlightRead {
         let source = match path {
             ReadPath::Zone => Arc::clone(&self.zone),
             ReadPath::Store => Arc::clone(&self.store),
         };
-        let (cache, catch_up_reads) = (Arc::clone(&self.cache), Arc::clone(&self.catch_up_reads));
+        let (admission, catch_up_reads) =
+            (Arc::clone(&self.admission), Arc::clone(&self.catch_up_reads));
         let guard = InFlightGuard { in_flight: Arc::clone(&self.in_flight), key: (id, path) };
         let read = async move {
             // Dropped last, so that at any time the block is either in flight or cached.
             let _guard = guard;
-            let _permit = match class {
-                ReadClass::Tailing => None,
-                ReadClass::CatchUp => {
-                    let permit = Arc::clone(&catch_up_reads).acquire_owned().await.ok();
-                    let slower = wait_for_slower_readers(&cache, &catch_up_reads);
-                    let _timed_out = timeout(CATCH_UP_WAIT_MAX, slower).await;
-                    permit
+            let is_requested = admitted.is_none();
+            let (reservation, _permit) = match (admitted, purpose) {
+                (Some((reservation, permit)), _) => (Some(reservation), Some(permit)),
+                (None, Purpose::CatchUp(_)) => {
+                    // Memory first: a read that waits for it does not take a place from others.
+                    let reservation = admission.reserve(purpose, admission.expected_bytes()).await;
+                    (reservation, catch_up_reads.acquire_owned().await.ok())
                 }
+                (None, _) => (admission.reserve(purpose, admission.expected_bytes()).await, None),
             };
-            let block = source.read(id.object, id.range()).await.map(Block::new);
-            if let Ok(block) = &block {
-                cache.insert(class.into(), id, block.clone());
-            }
-            block
+            let Some(reservation) = reservation else {
+                let detail = "no memory for the block".to_owned();
+                return Err(read_error(StoreErrorKind::Unavailable, id.object, detail));
+            };
+            let bytes = source.read(id.object, id.range()).await?;
+            admission.record_size(bytes.len() as u64);
+            let block = Block::new(bytes);
+            reservation.fill(id, block.clone(), is_requested);
+            Ok(block)
         };
         // A task of its own: a caller that is cancelled neither aborts the read nor leaks a permit.
         let task = tasks::spawn("read block", read);
@@ -188,17 +208,6 @@ impl BlockReader {
         };
         task.map(move |read| read.unwrap_or_else(aborted)).boxed().shared()
     }
-}
-
-/// Waits until the next block evicts none that slower readers still need.
-async fn wait_for_slower_readers(cache: &PartitionedLru, reads: &Semaphore) {
-    while cache.is_catch_up_shared() && !cache.has_catch_up_capacity(reads_in_flight(reads)) {
-        tokio::time::sleep(CATCH_UP_POLL_INTERVAL).await;
-    }
-}
-
-fn reads_in_flight(reads: &Semaphore) -> usize {
-    CATCH_UP_READS_MAX - reads.available_permits()
 }
 
 /// Removes a read from the in-flight map when it ends, also by a panic.

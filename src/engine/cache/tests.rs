@@ -4,6 +4,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::engine::memory::{ConnectionQuota, MemoryLimiter};
 use crate::log::batch::{BatchMetadata, Part};
 use crate::log::ids::TopicId;
 use crate::log::object_format::{Footer, HEADER, encode_footer};
@@ -57,14 +58,14 @@ fn cache(source: &Arc<CountingSource>, cache_bytes: u64) -> ObjectCache {
 }
 
 impl ObjectCache {
-    async fn read_block(&self, sequence: u32, class: ReadClass) {
-        self.reader.read(block(sequence), class, ReadPath::Zone).await.unwrap();
+    async fn read_block(&self, sequence: u32, purpose: Purpose) {
+        self.reader.read(block(sequence), purpose, ReadPath::Zone).await.unwrap();
     }
 
     async fn read_range(&self, range: Range<u64>) -> Bytes {
-        let class = ReadClass::Tailing;
-        let blocks = self.read_blocks(object(0), &range, class, ReadPath::Zone).await.unwrap();
-        slice_blocks(&blocks, &range)
+        let purpose = Purpose::Tailing;
+        let blocks = self.read_blocks(object(0), &range, purpose, ReadPath::Zone).await.unwrap();
+        slice_blocks(&blocks, &range).bytes
     }
 
     fn write_mebibyte(&self, sequence: u32) {
@@ -106,14 +107,14 @@ async fn catch_up_reads_do_not_evict_tailing_blocks() {
     let cache = cache(&source, 64 << 20);
     (0..4).for_each(|written| cache.write_mebibyte(1_000 + written));
     for sequence in 0..4 {
-        cache.read_block(sequence, ReadClass::Tailing).await;
+        cache.read_block(sequence, Purpose::Tailing).await;
     }
     for sequence in 100..300 {
-        cache.read_block(sequence, ReadClass::CatchUp).await;
+        cache.read_block(sequence, Purpose::CatchUp(None)).await;
     }
     let before = source.requests();
     for sequence in 0..4 {
-        cache.read_block(sequence, ReadClass::Tailing).await;
+        cache.read_block(sequence, Purpose::Tailing).await;
         assert!(cache.written(object(1_000 + sequence)).is_some());
     }
     assert_eq!(source.requests(), before);
@@ -123,9 +124,9 @@ async fn catch_up_reads_do_not_evict_tailing_blocks() {
 async fn cancelled_readers_release_their_read_permits() {
     let source = CountingSource::new(100);
     let cache = cache(&source, 1 << 30);
-    let cancelled = join_all((0..50).map(|n| cache.read_block(n, ReadClass::CatchUp)));
+    let cancelled = join_all((0..50).map(|n| cache.read_block(n, Purpose::CatchUp(None))));
     assert!(tokio::time::timeout(Duration::from_millis(1), cancelled).await.is_err());
-    let read = cache.reader.read(block(100), ReadClass::CatchUp, ReadPath::Zone);
+    let read = cache.reader.read(block(100), Purpose::CatchUp(None), ReadPath::Zone);
     let read = tokio::time::timeout(Duration::from_secs(1), read);
     assert!(read.await.expect("a permit is available").is_ok());
 }
@@ -175,9 +176,9 @@ async fn owner_is_verified_wherever_the_footer_is_stored() {
         let whole = [vec![0; (first + 100 + second) as usize], footer(second).to_vec()].concat();
         assert_eq!(whole.len() as u64, object_bytes);
         let cache = ObjectCache::new(Arc::new(SingleObject(Bytes::from(whole))), 1 << 30);
-        let (class, path) = (ReadClass::Tailing, ReadPath::Zone);
-        let block = cache.reader.read(block(0), class, path).await.unwrap();
-        let layout = cache.read_layout(object(0), &[block], 1, class, path).await.unwrap();
+        let (purpose, path) = (Purpose::Tailing, ReadPath::Zone);
+        let block = cache.reader.read(block(0), purpose, path).await.unwrap();
+        let layout = cache.read_layout(object(0), &[block], 1, purpose, path).await.unwrap();
         let contained = [(1, 0..100), (2, 100..100 + second)].map(|(to, range)| {
             layout.contains(partition(to), &(first + range.start..first + range.end))
         });
@@ -195,8 +196,8 @@ async fn sequential_reader_with_read_ahead_reads_each_block_once() {
     (0..16).for_each(|written| cache.write_mebibyte(1_000 + written));
     for sequence in 0..64 {
         // Twelve partitions of the object, then four objects of read-ahead.
-        join_all((0..12).map(|_| cache.read_block(sequence, ReadClass::CatchUp))).await;
-        join_all((1..=4).map(|n| cache.read_block(sequence + n, ReadClass::CatchUp))).await;
+        join_all((0..12).map(|_| cache.read_block(sequence, Purpose::CatchUp(None)))).await;
+        join_all((1..=4).map(|n| cache.read_block(sequence + n, Purpose::CatchUp(None)))).await;
     }
     assert_eq!(source.requests(), 68, "one request per object");
 }
@@ -204,25 +205,27 @@ async fn sequential_reader_with_read_ahead_reads_each_block_once() {
 #[tokio::test(start_paused = true)]
 async fn free_capacity_is_lent_to_other_partitions_and_reclaimed() {
     let source = CountingSource::new(1 << 20);
-    let cache = cache(&source, 32 << 20);
+    let cache = cache(&source, 36 << 20);
+    // The expected size of blocks is not known yet.
+    cache.reader.shrink_expected_bytes();
     for _ in 0..3 {
         for sequence in 0..30 {
-            cache.read_block(sequence, ReadClass::CatchUp).await;
+            cache.read_block(sequence, Purpose::CatchUp(None)).await;
         }
     }
     assert_eq!(source.requests(), 30, "catch-up reads use the whole cache while it is free");
     for sequence in 100..104 {
-        cache.read_block(sequence, ReadClass::Tailing).await;
+        cache.read_block(sequence, Purpose::Tailing).await;
     }
-    (0..15).for_each(|written| cache.write_mebibyte(1_000 + written));
+    (0..11).for_each(|written| cache.write_mebibyte(1_000 + written));
     let before = source.requests();
     for sequence in 100..104 {
-        cache.read_block(sequence, ReadClass::Tailing).await;
+        cache.read_block(sequence, Purpose::Tailing).await;
     }
     assert_eq!(source.requests(), before, "the other partitions have their shares");
-    assert!((0..15).all(|written| cache.written(object(1_000 + written)).is_some()));
-    assert!(cache.cached_bytes() <= 32 << 20);
-    cache.insert_written(object(2_000), Bytes::from(vec![0; 33 << 20]));
+    assert!((0..11).all(|written| cache.written(object(1_000 + written)).is_some()));
+    assert!(cache.cached_bytes() <= 36 << 20);
+    cache.insert_written(object(2_000), Bytes::from(vec![0; 37 << 20]));
     assert!(cache.written(object(2_000)).is_none(), "objects above the capacity are not cached");
 }
 
@@ -238,20 +241,81 @@ const REPLAYED: u32 = 300;
 /// Pause of each reader after an object, in milliseconds. The cache holds a tenth of the objects.
 const READER_PAUSES_MS: [u64; 5] = [0, 1, 2, 5, 14];
 
+/// Objects ahead of its position that a reader reports.
+const REPORTED: u32 = 16;
+
+impl ObjectCache {
+    /// Reports that a reader continues with the run of this object.
+    fn report(&self, reader: &ConnectionQuota, sequence: u32) {
+        let runs: Vec<Run> = (sequence..REPLAYED.min(sequence + REPORTED)).map(whole_run).collect();
+        let partition = TopicPartition { topic: TopicId([7; 16]), partition: 0 };
+        let offset = Some(sequence.into());
+        self.report_positions(reader.reader(), [(partition, offset, [&runs[..], &[]])].into_iter());
+    }
+
+    async fn replay(&self, reader: &ConnectionQuota, pause_ms: u64) {
+        for sequence in 0..REPLAYED {
+            self.report(reader, sequence);
+            self.read_block(sequence, Purpose::CatchUp(Some(reader.reader()))).await;
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn catch_up_readers_near_the_same_position_share_reads() {
     let source = CountingSource::new(1 << 20);
     let cache = &cache(&source, 32 << 20);
-    let reader = |pause_ms| async move {
-        for sequence in 0..REPLAYED {
-            cache.read_block(sequence, ReadClass::CatchUp).await;
-            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-            cache.record_progress(&whole_run(sequence));
-        }
-    };
-    join_all(READER_PAUSES_MS.map(reader)).await;
+    let limiter = MemoryLimiter::new(1 << 20, Arc::default());
+    let readers = READER_PAUSES_MS.map(|pause| (limiter.quota(1), pause));
+    join_all(readers.iter().map(|(reader, pause)| cache.replay(reader, *pause))).await;
     let requests = source.requests();
     assert!(requests < REPLAYED as usize * 11 / 10, "{requests} GETs");
+    assert!(cache.cached_bytes() <= 32 << 20);
+}
+
+/// A reader that stops does not hold up the others for longer than it counts as active.
+#[tokio::test(start_paused = true)]
+async fn stopped_reader_does_not_hold_up_others() {
+    let source = CountingSource::new(1 << 20);
+    let cache = &cache(&source, 32 << 20);
+    let limiter = MemoryLimiter::new(1 << 20, Arc::default());
+    let (stopped, reader) = (limiter.quota(1), limiter.quota(1));
+    cache.report(&stopped, 0);
+    let started = tokio::time::Instant::now();
+    cache.replay(&reader, 0).await;
+    let elapsed = started.elapsed();
+    assert!(elapsed < Duration::from_secs(2 + 4), "{elapsed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lookups_and_admission_visit_no_runs() {
+    let source = CountingSource::new(1 << 20);
+    let cache = &cache(&source, 32 << 20);
+    let limiter = MemoryLimiter::new(1 << 20, Arc::default());
+    let reader = limiter.quota(1);
+    // Ten thousand partitions with a run in each of three blocks.
+    for index in 0..10_000 {
+        let partition = TopicPartition { topic: TopicId([7; 16]), partition: index };
+        let run = |sequence| Run { start: index as u64 * 100, bytes: 100, ..whole_run(sequence) };
+        let runs = [0, 1, 2].map(run);
+        let report = (partition, Some(0), [&runs[..], &[]]);
+        cache.report_positions(reader.reader(), [report].into_iter());
+    }
+    let before = cache.cache.reader_steps();
+    let purpose = Purpose::CatchUp(Some(reader.reader()));
+    for sequence in (0..3).cycle().take(1_000) {
+        cache.read_block(sequence, purpose).await;
+    }
+    for sequence in 100..150 {
+        cache.read_block(sequence, purpose).await;
+        cache.read_ahead(&whole_run(sequence + 100));
+    }
+    assert_eq!(cache.cache.reader_steps(), before);
+    // A position that advances visits the runs that it passes.
+    let partition = TopicPartition { topic: TopicId([7; 16]), partition: 0 };
+    cache.report_positions(reader.reader(), [(partition, Some(2), [&[][..], &[]])].into_iter());
+    assert_eq!(cache.cache.reader_steps(), before + 2);
 }
 
 /// The same readers above a plain LRU cache of the same capacity. The slowest falls behind what the
@@ -279,20 +343,81 @@ async fn plain_lru_reads_objects_again_for_the_slowest_reader() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn blocks_without_readers_admit_read_ahead() {
+async fn only_blocks_that_no_reader_needs_admit_read_ahead() {
     let source = CountingSource::new(1 << 20);
-    let cache = cache(&source, 8 << 20);
-    let may_read_ahead = || cache.reader.may_read_ahead();
-    for sequence in 0..7 {
-        assert!(may_read_ahead(), "{sequence}");
-        cache.read_block(sequence, ReadClass::CatchUp).await;
+    let cache = &cache(&source, 10 << 20);
+    cache.reader.shrink_expected_bytes();
+    let limiter = MemoryLimiter::new(1 << 20, Arc::default());
+    let reader = limiter.quota(1);
+    let read_ahead = |sequence| cache.read_ahead(&whole_run(sequence));
+    cache.report(&reader, 0);
+    assert!((0..8).all(read_ahead), "eight blocks may be in flight");
+    assert!(!read_ahead(8), "the rest of the memory is for peers");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(read_ahead(8), "the cache holds nine blocks");
+    assert!(!read_ahead(9), "all of them are needed");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    cache.report(&reader, 2);
+    assert!(read_ahead(9) && read_ahead(10), "the reader has passed two blocks");
+    assert!(cache.reader.cached(block(0)).is_none());
+    assert!(!read_ahead(11));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let _expired = cache.cache.active_readers();
+    assert!(read_ahead(11), "the reader is no longer active");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(source.requests(), 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn blocks_in_flight_are_within_the_capacity() {
+    let source = CountingSource::new(1 << 20);
+    let cache = &cache(&source, 16 << 20);
+    cache.reader.shrink_expected_bytes();
+    let reads = join_all((0..500).map(|n| cache.read_block(n, Purpose::Tailing)));
+    let watch = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert!(cache.cached_bytes() <= 16 << 20, "{}", cache.cached_bytes());
+        }
+    };
+    tokio::select! { _ = reads => {}, () = watch => {} }
+    assert_eq!(source.requests(), 500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn serving_peers_is_bounded_and_leaves_tailing_blocks() {
+    let source = CountingSource::new(1 << 20);
+    let origin = Arc::clone(&source) as Arc<dyn ObjectSource>;
+    let cache = &cache(&source, 32 << 20).with_peer_source(origin);
+    cache.reader.shrink_expected_bytes();
+    for sequence in 0..6 {
+        cache.read_block(sequence, Purpose::Tailing).await;
     }
-    assert!(!may_read_ahead(), "every block may still be needed");
-    cache.record_progress(&whole_run(3));
-    assert!(may_read_ahead(), "every reader has passed this block");
-    cache.read_block(7, ReadClass::CatchUp).await;
-    assert!(cache.reader.cached(block(3)).is_none());
-    assert!(!may_read_ahead());
-    tokio::time::sleep(Duration::from_millis(600)).await;
-    assert!(may_read_ahead(), "the blocks are idle");
+    let mut held = Vec::new();
+    for sequence in 100..200 {
+        match cache.read_for_peer(object(sequence), 0..BLOCK_BYTES).await {
+            Ok(bytes) => held.push(bytes),
+            Err(error) => assert_eq!(error.kind, StoreErrorKind::Unavailable),
+        }
+    }
+    assert_eq!(held.len(), 4, "an eighth of the memory");
+    drop(held);
+    for sequence in 100..200 {
+        cache.read_for_peer(object(sequence), 0..BLOCK_BYTES).await.expect("memory");
+    }
+    let read = source.requests();
+    for sequence in 0..6 {
+        cache.read_block(sequence, Purpose::Tailing).await;
+    }
+    assert_eq!(source.requests(), read, "tailing blocks are still cached");
+}
+
+#[test]
+fn small_runs_are_copied_out_of_their_block() {
+    let block = Block::new(Bytes::from(vec![7; 8_000]));
+    let blocks = std::slice::from_ref(&block);
+    let (small, large) = (slice_blocks(blocks, &(0..999)), slice_blocks(blocks, &(0..1_000)));
+    assert_eq!((small.bytes.len(), small.retained), (999, 999));
+    assert_eq!((large.bytes.len(), large.retained), (1_000, 8_000));
+    assert_eq!(large.buffer, block.bytes.as_ptr().addr());
 }

@@ -12,18 +12,23 @@ use crate::log::ids::{ObjectId, TopicPartition};
 use crate::log::object_format::{Footer, decode_footer};
 use crate::wire::record_batch;
 
-/// The runs of one block that were verified.
+/// Approximate memory of a part of the layout and of the verified runs within it, in bytes.
+const PART_BYTES: u64 = 112;
+
+/// The runs of one block that were verified, and the layout of its object.
 #[derive(Debug, Default)]
 pub(super) struct VerifiedRuns {
-    /// By partition, first byte and end.
-    runs: Mutex<HashSet<(TopicPartition, u64, u64)>>,
+    /// By first byte and end. A run belongs to the partition that the layout names.
+    runs: Mutex<HashSet<(u64, u64)>>,
     layout: OnceCell<ObjectLayout>,
 }
 
 impl VerifiedRuns {
     /// Returns whether the run was verified before.
     pub(super) fn contains(&self, partition: TopicPartition, range: &Range<u64>) -> bool {
-        self.runs.lock().contains(&(partition, range.start, range.end))
+        let layout = self.layout.get();
+        layout.is_some_and(|layout| layout.contains(partition, range))
+            && self.runs.lock().contains(&(range.start, range.end))
     }
 
     /// Returns whether the object's footer assigns the run to the partition, and remembers a run
@@ -43,9 +48,19 @@ impl VerifiedRuns {
         let layout = self.layout.get_or_try_init(read_layout).await?;
         let is_owner = layout.contains(partition, range);
         if is_owner {
-            self.runs.lock().insert((partition, range.start, range.end));
+            let mut runs = self.runs.lock();
+            // Usually one run per part. More would only be remembered at the cost of memory.
+            if runs.len() < 2 * layout.parts.len() {
+                runs.insert((range.start, range.end));
+            }
         }
         Ok(is_owner)
+    }
+
+    /// Returns the memory of the layout and of the verified runs, in bytes; 0 until the layout is
+    /// known.
+    pub(super) fn memory(&self) -> u64 {
+        self.layout.get().map_or(0, |layout| PART_BYTES * layout.parts.len() as u64)
     }
 }
 

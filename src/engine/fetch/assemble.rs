@@ -5,7 +5,6 @@ use bytes::Bytes;
 use super::plan::PartitionPlan;
 use super::slices::{ByteLimit, SliceOutcome, slice_run};
 use super::spec::{FetchError, FetchedPartition, PartitionFetch};
-use crate::engine::cache::ObjectCache;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Slices the runs of a partition within `limit`. `runs` holds the bytes of the first runs of the
@@ -15,7 +14,6 @@ pub(super) fn assemble_partition(
     plan: &PartitionPlan,
     runs: Vec<Result<Bytes, StoreError>>,
     limit: &mut ByteLimit,
-    cache: &ObjectCache,
 ) -> FetchedPartition {
     let watermarks = plan.found.watermarks;
     let mut fetched = FetchedPartition { watermarks: Some(watermarks), ..Default::default() };
@@ -40,10 +38,7 @@ pub(super) fn assemble_partition(
         };
         let (epoch, records) = (partition.leader_epoch, &mut fetched.records);
         match slice_run(run, &bytes, next_offset, epoch, limit, records) {
-            Ok(SliceOutcome::RunComplete) => {
-                cache.record_progress(run);
-                next_offset = run.end_offset();
-            }
+            Ok(SliceOutcome::RunComplete) => next_offset = run.end_offset(),
             Ok(SliceOutcome::LimitReached) => break,
             Err(error) => {
                 tracing::error!(object = %run.object, start = run.start, %error,

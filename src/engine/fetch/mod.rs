@@ -2,7 +2,9 @@
 
 mod assemble;
 mod long_poll;
+mod object_window;
 mod plan;
+mod response_memory;
 mod slices;
 mod spec;
 mod tail_index;
@@ -11,17 +13,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use futures::future::join_all;
+use futures::stream::FuturesOrdered;
 use tokio::time::Instant;
 
 use self::assemble::assemble_partition;
 pub use self::long_poll::LongPolls;
 pub use self::plan::FetchPlan;
+use self::response_memory::ResponseMemory;
 use self::slices::ByteLimit;
 pub use self::spec::{FetchError, FetchSpec, FetchedPartition, PartitionFetch};
 use super::Components;
-use super::cache::ObjectCache;
-use super::memory::{ConnectionQuota, MemoryPermit};
+use super::cache::{ObjectCache, ReadClass};
+use super::memory::{ConnectionQuota, MemoryPermit, ReaderId};
 use crate::log::ids::TopicPartition;
 use crate::metrics::{FetchStage, Metrics, WakeupOutcome};
 use crate::store::StoreError;
@@ -97,15 +102,18 @@ impl Fetcher {
                 self.long_polls.tail(),
                 &*self.components.coordinator,
             );
-            let Some(plan) = stages.measure(FetchStage::plan, planning).await else {
+            let Some(mut plan) = stages.measure(FetchStage::plan, planning).await else {
                 return Fetched::storage_error(spec);
             };
             if plan.ends_wait() || Instant::now() >= deadline {
+                plan.limit_objects(self.cache.window_objects());
+                self.report_positions(&plan, quota.reader());
                 let acquiring = quota.acquire(plan.bytes_to_read());
                 let Ok(permit) = stages.measure(FetchStage::memory, acquiring).await else {
                     return Fetched::storage_error(spec);
                 };
-                let partitions = stages.measure(FetchStage::read, self.read(&plan)).await;
+                let reading = self.read(&plan, quota.reader(), permit);
+                let (partitions, permit) = stages.measure(FetchStage::read, reading).await;
                 stages.record(&self.metrics, started);
                 self.count(spec, &partitions);
                 return Fetched { partitions, permit: Some(permit), plan: Some(plan) };
@@ -145,27 +153,58 @@ impl Fetcher {
         quota: &ConnectionQuota,
     ) -> Option<(Vec<FetchedPartition>, MemoryPermit)> {
         let permit = quota.acquire(plan.bytes_to_read()).await.ok()?;
-        Some((self.read(plan).await, permit))
+        Some(self.read(plan, quota.reader(), permit).await)
+    }
+
+    /// Reports to the cache what a catch-up reader will read.
+    fn report_positions(&self, plan: &FetchPlan, reader: ReaderId) {
+        let rows = plan.spec.partitions.iter().zip(&plan.partitions);
+        let positions = rows.map(|(requested, planned)| match planned.class {
+            ReadClass::Tailing => (requested.partition, None, [&[][..]; 2]),
+            ReadClass::CatchUp => {
+                let runs = [planned.found.runs.as_slice(), planned.next.as_slice()];
+                (requested.partition, Some(requested.offset), runs)
+            }
+        });
+        self.cache.report_positions(reader, positions);
     }
 
     /// Reads in parallel the runs that fit the byte limit by their sizes, then consumes the limit in
     /// request order. Runs yield fewer bytes than their sizes if they start below the requested
     /// offset or cannot be read; the remaining partitions then get what is left.
-    async fn read(&self, plan: &FetchPlan) -> Vec<FetchedPartition> {
+    async fn read(
+        &self,
+        plan: &FetchPlan,
+        reader: ReaderId,
+        permit: MemoryPermit,
+    ) -> (Vec<FetchedPartition>, MemoryPermit) {
+        let memory = ResponseMemory::new(permit);
+        let reading = self.read_waves(plan, reader, &memory);
+        let reading_ahead = async {
+            // The reads that the response waits for start first.
+            tokio::task::yield_now().await;
+            let _refused = plan.read_ahead.iter().all(|run| self.cache.read_ahead(run));
+        };
+        let (fetched, ()) = tokio::join!(reading, reading_ahead);
+        (fetched, memory.into_permit())
+    }
+
+    async fn read_waves(
+        &self,
+        plan: &FetchPlan,
+        reader: ReaderId,
+        memory: &ResponseMemory,
+    ) -> Vec<FetchedPartition> {
         let (requested, plans) = (&plan.spec.partitions, &plan.partitions);
-        for (partition, plan) in requested.iter().zip(plans) {
-            for run in &plan.read_ahead {
-                self.cache.read_ahead(partition.partition, *run);
-            }
-        }
         let mut limit = ByteLimit::new(plan.spec.bytes_max);
         let mut fetched = Vec::with_capacity(plans.len());
         for _wave in 0..WAVES_MAX {
             let wave = fetched.len()..plan.end_of_wave(fetched.len(), limit.remaining());
-            let reads = join_all(wave.clone().map(|index| self.read_runs(plan, index))).await;
+            let read = |index| self.read_runs(plan, index, reader, memory);
+            let reads = join_all(wave.clone().map(read)).await;
             for (index, runs) in wave.zip(reads) {
                 let (partition, plan) = (&requested[index], &plans[index]);
-                fetched.push(assemble_partition(partition, plan, runs, &mut limit, &self.cache));
+                fetched.push(assemble_partition(partition, plan, runs, &mut limit));
             }
             if fetched.len() == plans.len() || limit.remaining() == 0 {
                 break;
@@ -174,17 +213,35 @@ impl Fetcher {
         // The limit is reached before these.
         for index in fetched.len()..plans.len() {
             let (partition, plan) = (&requested[index], &plans[index]);
-            fetched.push(assemble_partition(partition, plan, Vec::new(), &mut limit, &self.cache));
+            fetched.push(assemble_partition(partition, plan, Vec::new(), &mut limit));
         }
         fetched
     }
 
-    /// Reads the runs of the partition with this index in parallel.
-    async fn read_runs(&self, plan: &FetchPlan, index: usize) -> Vec<Result<Bytes, StoreError>> {
+    /// Reads the runs of the partition with this index in parallel, up to the first that fails.
+    async fn read_runs(
+        &self,
+        plan: &FetchPlan,
+        index: usize,
+        reader: ReaderId,
+        memory: &ResponseMemory,
+    ) -> Vec<Result<Bytes, StoreError>> {
         let partition = plan.spec.partitions[index].partition;
         let class = plan.partitions[index].class;
-        let runs = plan.readable_runs(index).iter();
-        join_all(runs.map(|run| self.cache.read(partition, run, class))).await
+        let read = async |run| {
+            let run = self.cache.read(partition, run, class, Some(reader)).await?;
+            Ok(memory.hold(run))
+        };
+        let mut reads: FuturesOrdered<_> = plan.readable_runs(index).iter().map(read).collect();
+        let mut runs = Vec::with_capacity(reads.len());
+        while let Some(run) = reads.next().await {
+            let is_last = run.is_err();
+            runs.push(run);
+            if is_last {
+                break;
+            }
+        }
+        runs
     }
 }
 

@@ -1,6 +1,9 @@
 //! Plans a fetch: finds the runs to read in the tail index or, where it does not hold them, in the
 //! coordinator.
 
+use std::collections::{HashMap, HashSet};
+
+use super::object_window::{TAILING_OBJECTS_MAX, object_order, runs_within, window};
 use super::spec::{FetchSpec, PartitionFetch};
 use super::tail_index::TailIndex;
 use crate::coordinator::{
@@ -12,10 +15,14 @@ use crate::log::batch::Run;
 /// Runs per partition that one fetch reads at most.
 const RUNS_MAX: u32 = 64;
 /// Distance from the high watermark beyond which a read is a catch-up read, in bytes after the
-/// requested ones. Runs within this distance may be read ahead …
-const READ_AHEAD_BYTES: u64 = 8 << 20;
-/// … from at most this many objects.
-const READ_AHEAD_OBJECTS: usize = 4;
+/// requested ones.
+const TAIL_BYTES: u64 = 8 << 20;
+/// Bytes of a partition after the requested ones that a catch-up reader is expected to read next …
+const READ_AHEAD_BYTES: u64 = 32 << 20;
+/// … in at most this many further runs.
+const READ_AHEAD_RUNS: u32 = 16;
+/// Objects of a fetch that are ordered: those to be read now and next.
+const ORDERED_OBJECTS_MAX: usize = 128;
 
 /// The runs to be read for a fetch. Objects are immutable, so a plan can be read repeatedly with
 /// the same result.
@@ -24,6 +31,8 @@ pub struct FetchPlan {
     pub(super) spec: FetchSpec,
     /// In the order of [`FetchSpec::partitions`].
     pub(super) partitions: Vec<PartitionPlan>,
+    /// A run in each of the objects to be read ahead, in the order in which they will be needed.
+    pub(super) read_ahead: Vec<Run>,
 }
 
 /// The runs to be read of one partition.
@@ -31,14 +40,14 @@ pub struct FetchPlan {
 pub(super) struct PartitionPlan {
     pub(super) found: Found,
     pub(super) class: ReadClass,
-    /// The first run in each of the objects to be read ahead.
-    pub(super) read_ahead: Vec<Run>,
+    /// Runs after those to be read that a catch-up reader will request next.
+    pub(super) next: Vec<Run>,
 }
 
 /// Result of the lookup of a partition in the tail index.
 enum Lookup {
     /// The tail index holds the runs.
-    Cached(Found),
+    Cached(FindRequest, Found),
     /// The coordinator has to be queried: index into the queries.
     Query(usize),
 }
@@ -57,8 +66,8 @@ impl FetchPlan {
         for partition in &spec.partitions {
             let request = find_request(spec, partition);
             let use_index = allow_cached || !partition.fresh;
-            match use_index.then(|| tail.find(&request)).flatten() {
-                Some(found) => lookups.push(Lookup::Cached(found)),
+            match use_index.then(|| tail.find(&extended(&request))).flatten() {
+                Some(found) => lookups.push(Lookup::Cached(request, found)),
                 None => {
                     lookups.push(Lookup::Query(queries.len()));
                     queries.push(request);
@@ -69,13 +78,11 @@ impl FetchPlan {
         let mut partitions = Vec::with_capacity(lookups.len());
         for lookup in lookups {
             partitions.push(match lookup {
-                Lookup::Cached(found) => PartitionPlan::tailing(found),
-                Lookup::Query(index) => {
-                    PartitionPlan::from_query(&queries[index], results[index].take()?)
-                }
+                Lookup::Cached(request, found) => PartitionPlan::new(&request, found),
+                Lookup::Query(index) => PartitionPlan::new(&queries[index], results[index].take()?),
             });
         }
-        Some(Self { spec: spec.clone(), partitions })
+        Some(Self { spec: spec.clone(), partitions, read_ahead: Vec::new() })
     }
 
     /// Returns whether the fetch must not wait for more records: enough bytes are available, a
@@ -92,6 +99,52 @@ impl FetchPlan {
         }
         // A fetch never returns more than `bytes_max`, so waiting for more would be futile.
         available >= self.spec.bytes_min.min(self.spec.bytes_max.max(1)) as u64
+    }
+
+    /// Limits the objects to be read, in an order in which the partitions pass them together: to
+    /// `objects_max` if there are catch-up reads, and to [`TAILING_OBJECTS_MAX`] otherwise. The runs
+    /// in further objects are left to the next fetch, and are read ahead. A partition whose runs
+    /// are in more than `objects_max` objects is not read at its tail, however few bytes they have.
+    pub(super) fn limit_objects(&mut self, objects_max: usize) {
+        let bytes_max = self.spec.bytes_max as u64;
+        let is_catch_up = |plan: &PartitionPlan| plan.class == ReadClass::CatchUp;
+        let objects_to_read = match self.partitions.iter().any(is_catch_up) {
+            true => objects_max,
+            false => TAILING_OBJECTS_MAX,
+        };
+        let mut tailing = HashSet::new();
+        for plan in &mut self.partitions {
+            let runs = plan.found.runs.iter().chain(&plan.next);
+            let objects: HashSet<_> = runs.map(|run| run.object).collect();
+            if objects.len() > objects_max {
+                plan.class = ReadClass::CatchUp;
+            } else if plan.class == ReadClass::Tailing {
+                let is_within = |run: &&Run| {
+                    tailing.contains(&run.object)
+                        || tailing.len() < TAILING_OBJECTS_MAX && tailing.insert(run.object)
+                };
+                let within = plan.found.runs.iter().take_while(is_within).count();
+                plan.found.runs.truncate(within);
+            }
+        }
+        let catch_up = || self.partitions.iter().filter(|plan| is_catch_up(plan));
+        let known: Vec<Vec<Run>> =
+            catch_up().map(|p| [p.found.runs.as_slice(), &p.next].concat()).collect();
+        let known = || known.iter().map(Vec::as_slice);
+        let order = object_order(known(), ORDERED_OBJECTS_MAX);
+        let read = || catch_up().map(|plan| plan.found.runs.as_slice());
+        let within = window(&order, read(), objects_to_read, bytes_max);
+        let ahead = order.iter().filter(|object| !within.contains(object));
+        let mut run_of = HashMap::new();
+        known().flatten().for_each(|run| _ = run_of.entry(run.object).or_insert(*run));
+        let read_ahead = ahead.filter_map(|object| run_of.get(object).copied()).collect();
+        for plan in &mut self.partitions {
+            if plan.class == ReadClass::CatchUp {
+                let later = plan.found.runs.split_off(runs_within(&plan.found.runs, &within));
+                plan.next.splice(0..0, later);
+            }
+        }
+        self.read_ahead = read_ahead;
     }
 
     /// Returns the memory that the result needs, in bytes: the limit of the fetch, or the size of
@@ -132,13 +185,9 @@ impl FetchPlan {
 }
 
 impl PartitionPlan {
-    fn tailing(found: Found) -> Self {
-        Self { found, class: ReadClass::Tailing, read_ahead: Vec::new() }
-    }
-
-    /// Splits the result of a query for more than `requested` into the runs to be read and the
-    /// objects to be read ahead.
-    fn from_query(requested: &FindRequest, mut found: Found) -> Self {
+    /// Splits a result that holds more than was `requested` into the runs to be read and those
+    /// that will be requested next.
+    fn new(requested: &FindRequest, mut found: Found) -> Self {
         let end = found.watermarks.high_watermark;
         let reaches_end = found.runs.last().is_none_or(|run| run.end_offset() >= end);
         let (mut runs, mut bytes) = (0, 0);
@@ -148,21 +197,12 @@ impl PartitionPlan {
             bytes += found.runs[runs].bytes;
             runs += 1;
         }
-        let further = found.runs.split_off(runs);
-        if reaches_end {
-            return Self::tailing(found);
-        }
-        let last_object = found.runs.last().map(|run| run.object);
-        let mut read_ahead: Vec<Run> = Vec::new();
-        for run in further {
-            let is_read_already = Some(run.object) == last_object
-                || read_ahead.last().is_some_and(|last| last.object == run.object);
-            if !is_read_already {
-                read_ahead.push(run);
-            }
-        }
-        read_ahead.truncate(READ_AHEAD_OBJECTS);
-        Self { found, class: ReadClass::CatchUp, read_ahead }
+        let next = found.runs.split_off(runs);
+        let class = match reaches_end && total_bytes(&next) <= TAIL_BYTES {
+            true => ReadClass::Tailing,
+            false => ReadClass::CatchUp,
+        };
+        Self { found, class, next }
     }
 }
 
@@ -172,6 +212,15 @@ fn find_request(spec: &FetchSpec, partition: &PartitionFetch) -> FindRequest {
         from: FindFrom::Offset(partition.offset),
         bytes_max: partition.bytes_max.min(spec.bytes_max).max(1) as u64,
         runs_max: RUNS_MAX,
+    }
+}
+
+/// Returns a request for the requested runs and those that a catch-up reader will request next.
+fn extended(request: &FindRequest) -> FindRequest {
+    FindRequest {
+        bytes_max: request.bytes_max.saturating_add(READ_AHEAD_BYTES),
+        runs_max: RUNS_MAX + READ_AHEAD_RUNS,
+        ..*request
     }
 }
 
@@ -186,14 +235,7 @@ async fn query(
         return Some(Vec::new());
     }
     let pending = tail.begin_query(requests.iter().map(|request| request.partition));
-    let mut extended = Vec::with_capacity(requests.len());
-    for request in requests {
-        extended.push(FindRequest {
-            bytes_max: request.bytes_max + READ_AHEAD_BYTES,
-            runs_max: RUNS_MAX + READ_AHEAD_OBJECTS as u32,
-            ..*request
-        });
-    }
+    let extended: Vec<_> = requests.iter().map(extended).collect();
     let results = match coordinator.find_all(extended).await {
         Ok(results) if results.len() == requests.len() => results,
         Ok(results) => {

@@ -1,0 +1,73 @@
+//! The memory that objects take on the read path stays within the configured limits.
+//!
+//! Objects have 1 MiB, an eighth of the usual size, and the limits are small as well.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::timeout;
+
+use crate::history::{ColdReplica, Consumer, Shape};
+
+const CACHE_BYTES: u64 = 24 << 20;
+const RESPONSE_BYTES: usize = 8 << 20;
+/// Memory of the reads that complete at the same moment.
+const SLACK_BYTES: u64 = 8 << 20;
+
+/// Objects with 100 parts of 10 KiB, as those of a replica with many sparse partitions.
+async fn sparse() -> ColdReplica {
+    let (part_bytes, parts): (_, fn(u32) -> Vec<i32>) = (10 << 10, |_| (0..100).collect());
+    let shape = Shape { objects: 1_000, part_bytes, partitions: 50, parts };
+    ColdReplica::new(shape, CACHE_BYTES, RESPONSE_BYTES).await
+}
+
+#[track_caller]
+fn assert_bounded(replica: &ColdReplica) {
+    let (most, limit) = (replica.store.most_live(), CACHE_BYTES + RESPONSE_BYTES as u64);
+    println!("{} MiB of objects were alive, limit {} MiB", most >> 20, limit >> 20);
+    assert!(most <= limit + SLACK_BYTES, "{most} bytes of objects were alive");
+}
+
+#[tokio::test(start_paused = true)]
+async fn response_of_a_sparse_partition_keeps_no_objects_alive() {
+    let replica = sparse().await;
+    let mut consumer = Consumer::new(&replica, 0..1);
+    for _ in 0..20 {
+        assert!(consumer.poll(&replica).await > 0);
+    }
+    assert_bounded(&replica);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fifty_sparse_partitions_at_different_places_stay_within_the_limits() {
+    let replica = sparse().await;
+    let mut consumer = Consumer::new(&replica, 0..50);
+    consumer.spread(19);
+    let mut served = 0;
+    while served < 16 << 20 {
+        let bytes = consumer.poll(&replica).await;
+        assert!(bytes > 0, "each fetch makes progress");
+        served += bytes;
+    }
+    assert!(consumer.offsets().all(|(start, offset)| offset > start), "every partition progresses");
+    assert_bounded(&replica);
+}
+
+/// Responses keep the blocks alive of which they are slices.
+#[tokio::test(start_paused = true)]
+async fn responses_that_are_held_stay_within_the_limits() {
+    let parts = |_| (0..4).collect();
+    let shape = Shape { objects: 1_000, part_bytes: 250 << 10, partitions: 4, parts };
+    let replica = &ColdReplica::new(shape, CACHE_BYTES, RESPONSE_BYTES).await;
+    let held = (0..40).map(|n| async move {
+        let mut consumer = Consumer::new(replica, n % 4..n % 4 + 1);
+        consumer.start_at(20 * i64::from(n));
+        consumer.response_bytes = 1 << 20;
+        consumer.bytes_per_second = 1 << 20;
+        for _ in 0..10 {
+            consumer.poll(replica).await;
+        }
+    });
+    let _unfinished = timeout(Duration::from_secs(20), join_all(held)).await;
+    assert_bounded(replica);
+}
