@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use crate::config::Settings;
 use crate::engine::Components;
-use crate::engine::cache::{ObjectCache, ObjectSource, StoreSource};
+use crate::engine::cache::{HedgedSource, ObjectCache, ObjectSource, StoreSource};
 use crate::metrics::Metrics;
 use crate::zone_cache::{PeerRing, PeerServer, ZoneSource};
 
@@ -21,7 +21,8 @@ pub(super) async fn objects(
     zone: &Arc<PeerRing>,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Arc<ObjectCache>> {
-    let store: Arc<dyn ObjectSource> = Arc::new(StoreSource(Arc::clone(&components.store)));
+    let store = Arc::new(StoreSource(Arc::clone(&components.store)));
+    let store: Arc<dyn ObjectSource> = Arc::new(HedgedSource::new(store));
     let cache_bytes = settings.memory.cache.bytes();
     let Some(peers) = &settings.peers else {
         return Ok(Arc::new(

@@ -9,6 +9,7 @@
 mod admission;
 mod block;
 mod catch_up;
+mod hedged_source;
 mod partitioned_lru;
 mod reader;
 mod serving;
@@ -27,6 +28,7 @@ pub use self::admission::ReadClass;
 pub use self::block::RunBytes;
 use self::block::{BLOCK_BYTES, Block, BlockId, block_indices, slice_blocks};
 use self::catch_up::{ExpectedRun, PositionReport};
+pub use self::hedged_source::HedgedSource;
 use self::partitioned_lru::{CachePartition, PartitionedLru};
 use self::reader::{BlockReader, READ_PARTITIONS, ReadPath};
 use self::serving::{ServingMemory, with_permit};
