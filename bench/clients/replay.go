@@ -53,10 +53,11 @@ func fill(arguments []string) {
 		float64(records)*recordBytes/1e6/took.Seconds(), objects, float64(*mib)*1024/objects)
 }
 
-// readAll reads a topic of so many records from its beginning, with defaults but for the group, if
-// any; a record too many or too few is an error.
-func readAll(bootstrap, topic, group string, records int, limit time.Duration) error {
-	options := []kgo.Opt{kgo.SeedBrokers(bootstrap), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}
+// readAll reads a topic of so many records from its beginning, so many bytes per partition and fetch
+// and with defaults but for the group, if any; a record too many or too few is an error.
+func readAll(bootstrap, topic, group string, partitionBytes int32, records int, limit time.Duration) error {
+	options := []kgo.Opt{kgo.SeedBrokers(bootstrap), kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxPartitionBytes(partitionBytes)}
 	if group != "" {
 		options = append(options, kgo.ConsumerGroup(group))
 	}
@@ -86,15 +87,15 @@ func readAll(bootstrap, topic, group string, records int, limit time.Duration) e
 
 // readers lets several groups (or, without groups, one consumer) read everything at once; gives
 // what failed, if anything did.
-func readers(bootstrap, topic string, groups, records int) error {
+func readers(bootstrap, topic string, groups int, partitionBytes int32, records int) error {
 	if groups == 0 {
-		return readAll(bootstrap, topic, "", records, time.Minute)
+		return readAll(bootstrap, topic, "", partitionBytes, records, time.Minute)
 	}
 	failures := make([]error, groups)
 	var done sync.WaitGroup
 	for i := range failures {
 		group := fmt.Sprintf("replay-%x-%d", time.Now().UnixNano(), i)
-		done.Go(func() { failures[i] = readAll(bootstrap, topic, group, records, 90*time.Second) })
+		done.Go(func() { failures[i] = readAll(bootstrap, topic, group, partitionBytes, records, 90*time.Second) })
 	}
 	done.Wait()
 	at := slices.IndexFunc(failures, func(err error) bool { return err != nil })
@@ -108,6 +109,7 @@ func readers(bootstrap, topic string, groups, records int) error {
 func replay(arguments []string) {
 	flags := flag.NewFlagSet("replay", flag.ExitOnError)
 	groups := flags.Int("groups", 0, "how many read it at once; 0: one consumer without a group")
+	partitionMib := flags.Int("partition-mib", 1, "how much of a partition a fetch may get")
 	records := flags.Int("records", 0, "how many there are")
 	pid := flags.Int("pid", os.Getpid(), "the replica whose CPU time is taken")
 	broker := flags.Int("broker-pid", os.Getpid(), "the broker whose CPU time is taken")
@@ -116,7 +118,7 @@ func replay(arguments []string) {
 	flags.Parse(arguments)
 
 	begin, before, brokerBefore := time.Now(), measure(*pid, *s3), processSeconds(*broker)
-	if err := readers(flags.Arg(0), flags.Arg(1), *groups, *records); err != nil {
+	if err := readers(flags.Arg(0), flags.Arg(1), *groups, int32(*partitionMib<<20), *records); err != nil {
 		fail("%v", err)
 	}
 	took, spent, broke := time.Since(begin), measure(*pid, *s3).since(before), processSeconds(*broker)-brokerBefore
@@ -127,7 +129,7 @@ func replay(arguments []string) {
 func replayed(records int, took time.Duration, spent meters, broker, objects float64) string {
 	bytes := float64(records) * recordBytes
 	gib := bytes / (1 << 30)
-	return fmt.Sprintf("seconds=%.1f mbs=%.1f cpu_per_gib=%.2f broker_cpu_per_gib=%.2f gets=%.0f gets_per_object=%.2f get_kib=%.0f box=%.0f",
+	return fmt.Sprintf("seconds=%.1f mbs=%.1f cpu_per_gib=%.2f broker_cpu_per_gib=%.2f gets=%.0f gets_per_object=%.2f get_kib=%.0f store_per_byte=%.2f box=%.0f",
 		took.Seconds(), bytes/1e6/took.Seconds(), spent.cpu/gib, broker/gib, spent.gets, spent.gets/objects,
-		spent.getBytes/spent.gets/1024, 100*spent.busy/spent.total)
+		spent.getBytes/spent.gets/1024, spent.getBytes/bytes, 100*spent.busy/spent.total)
 }

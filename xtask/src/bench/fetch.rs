@@ -11,6 +11,8 @@
 //! is how busy all cores of the machine were: near 100 % the row measures the machine. An `aim` is a goal
 //! and is not asserted.
 
+mod catch_up;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -307,75 +309,6 @@ impl FetchBench {
         let sizes = ["records", "objects"].map(|name| row.text(name).to_owned());
         self.histories.insert(topic.clone(), sizes);
         Some(topic)
-    }
-
-    fn catchup(&mut self) {
-        println!();
-        say(&format!(
-            "Catch-up: one franz-go consumer reads {} MiB from the beginning; replicas are cold, the broker's page cache is not",
-            self.mib
-        ));
-        self.run_replicas(&["a1"]);
-        for partitions in [1, 12] {
-            for topic_type in ["diskless", "classic"] {
-                if self.fill(topic_type, partitions).is_none() {
-                    return;
-                }
-            }
-        }
-        // The broker's JVM compiles what it runs while it is first under load.
-        let records = self.histories["classic-history-12"][0].clone();
-        let words = ["-records", &records, &self.direct(), "classic-history-12"];
-        self.bench.run_client(90, &with(franz_go("replay"), &words));
-        println!(
-            "{:<11} {:<17} {:>8} {:>7} {:>9} {:>12} {:>14} {:>6} {:>11} {:>8} {:>6}   aim",
-            "partitions",
-            "path",
-            "seconds",
-            "MB/s",
-            "÷ classic",
-            "CPU s/GiB",
-            "broker s/GiB",
-            "GETs",
-            "GETs/object",
-            "KiB/GET",
-            "box"
-        );
-        for partitions in [1, 12] {
-            let mut classic = None;
-            self.catchup_row(partitions, "classic-through", "", &mut classic);
-            self.catchup_row(partitions, "diskless", "÷ classic >= 1", &mut classic);
-            self.catchup_row(partitions, "classic-direct", "", &mut classic);
-        }
-    }
-
-    fn catchup_row(&mut self, partitions: u32, path: &str, aim: &str, classic: &mut Option<f64>) {
-        self.run_cold("a1");
-        let topic = match path {
-            "diskless" => format!("diskless-history-{partitions}"),
-            _ => format!("classic-history-{partitions}"),
-        };
-        let bootstrap = if path == "classic-direct" { self.direct() } else { self.at("a1") };
-        begin_row(&format!("{partitions:<11} {path:<17}"));
-        let command = self.reader("replay", &topic, &[]);
-        let Some(rows) = self.bench.run_client(90, &with(command, &[&bootstrap, &topic])) else {
-            return;
-        };
-        let row = rows.into_iter().next().unwrap_or_default();
-        let of_store = |name| if path == "diskless" { row.text(name) } else { "-" };
-        let cpu = if path == "classic-direct" { "-" } else { row.text("cpu_per_gib") };
-        let classic = *classic.get_or_insert(row.number("mbs"));
-        println!(
-            " {:>8} {:>7} {:>9.2} {cpu:>12} {:>14} {:>6} {:>11} {:>8} {:>6}   {aim}",
-            row.text("seconds"),
-            row.text("mbs"),
-            row.number("mbs") / classic,
-            row.text("broker_cpu_per_gib"),
-            of_store("gets"),
-            of_store("gets_per_object"),
-            of_store("get_kib"),
-            row.percent("box"),
-        );
     }
 
     /// The command of a franz-go client that reads a history.
