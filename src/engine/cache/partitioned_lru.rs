@@ -59,6 +59,8 @@ const EVICTION_ORDER: [CachePartition; 4] = [
 const SHARES: [u64; 4] = [3, 2, 2, 1];
 /// Approximate overhead of an entry, in bytes.
 const ENTRY_BYTES: u64 = 256;
+/// Number of partitions whose positions are reported under one lock.
+const REPORTS_AT_ONCE: usize = 32;
 /// Number of blocks among which the one read most recently is looked for.
 const RECENT_MAX: usize = 64;
 
@@ -86,8 +88,8 @@ struct CacheState {
     readers: CatchUpReaders,
     /// Bytes of all partitions.
     used_bytes: u64,
-    /// Bytes that are reserved for others than peers.
-    reserved_bytes: u64,
+    /// Reserved bytes by partition.
+    reserved: [u64; 4],
 }
 
 /// The blocks of one [`CachePartition`].
@@ -150,7 +152,7 @@ impl PartitionedLru {
             partitions: SHARES.map(partition),
             readers: CatchUpReaders::new(of_readers),
             used_bytes: 0,
-            reserved_bytes: 0,
+            reserved: [0; 4],
         };
         Self { capacity_bytes, state: Mutex::new(state), freed: Notify::new() }
     }
@@ -181,15 +183,19 @@ impl PartitionedLru {
 
     /// Reports positions of a catch-up reader.
     pub(super) fn report(&self, reader: ReaderId, positions: &[PositionReport]) {
-        let mut state = self.state.lock();
         let mut changed = Vec::new();
-        for report in positions {
-            state.readers.report(reader, report, &mut changed);
-        }
-        state.apply(&changed);
-        drop(state);
-        if !changed.is_empty() {
-            self.freed.notify_waiters();
+        // Look-ups of others need not wait for all partitions of a large fetch.
+        for reports in positions.chunks(REPORTS_AT_ONCE) {
+            changed.clear();
+            let mut state = self.state.lock();
+            for report in reports {
+                state.readers.report(reader, report, &mut changed);
+            }
+            state.apply(&changed);
+            drop(state);
+            if !changed.is_empty() {
+                self.freed.notify_waiters();
+            }
         }
     }
 
@@ -206,26 +212,22 @@ impl PartitionedLru {
     }
 
     /// Reserves capacity for a block of about `bytes` bytes. Returns `None` if there is none without
-    /// evicting blocks that `evict` excludes, or because it is all reserved. A block above the
-    /// capacity is read alone.
+    /// evicting blocks that `evict` excludes, or because too much is reserved. A block larger than
+    /// the partition's share reserves the share.
     pub(super) fn reserve(
         self: &Arc<Self>,
         partition: CachePartition,
         bytes: u64,
         evict: Evict,
     ) -> Option<Reservation> {
-        let bytes = (bytes + ENTRY_BYTES).min(self.capacity_bytes);
-        let is_of_peers = partition == CachePartition::Peers;
-        let others_max = self.capacity_bytes - self.share(CachePartition::Peers);
+        // More than its share could not be had while the other partitions use theirs.
+        let bytes = (bytes + ENTRY_BYTES).min(self.share(partition));
         let mut state = self.state.lock();
-        // Reads may wait for peers, so they must not take the memory in which peers are served.
-        if !is_of_peers && state.reserved_bytes > 0 && state.reserved_bytes + bytes > others_max {
+        if !state.may_reserve(partition, bytes, self.capacity_bytes) {
             return None;
         }
         state.add(partition, bytes);
-        if !is_of_peers {
-            state.reserved_bytes += bytes;
-        }
+        state.reserved[partition as usize] += bytes;
         if !state.shrink(self.capacity_bytes, evict) {
             state.unreserve(partition, bytes);
             return None;
@@ -296,11 +298,23 @@ impl CacheState {
         self.used_bytes -= bytes;
     }
 
+    /// Returns whether reservations leave enough to others: catch-up reads take at most half of the
+    /// capacity, and no reader takes the share of peers, because this replica may wait for a peer
+    /// that waits for this replica.
+    fn may_reserve(&self, partition: CachePartition, bytes: u64, capacity: u64) -> bool {
+        let of = |partition| self.reserved[partition as usize];
+        let of_readers = of(CachePartition::Tailing) + of(CachePartition::CatchUp);
+        match partition {
+            CachePartition::Written | CachePartition::Peers => true,
+            _ if of(partition) == 0 => true,
+            CachePartition::CatchUp => of(partition) + bytes <= capacity / 2,
+            CachePartition::Tailing => of_readers + bytes <= capacity / 8 * 7,
+        }
+    }
+
     fn unreserve(&mut self, partition: CachePartition, bytes: u64) {
         self.release(partition, bytes);
-        if partition != CachePartition::Peers {
-            self.reserved_bytes -= bytes;
-        }
+        self.reserved[partition as usize] -= bytes;
     }
 
     fn remove(&mut self, partition: CachePartition, id: BlockId) {
