@@ -317,6 +317,35 @@ async fn lost_zone_index_is_not_assigned_again() {
     assert_eq!(zones, ["a"], "no index was assigned");
 }
 
+/// Review D3: a process that observes no change keeps what its predecessor observed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_process_keeps_the_position_of_its_predecessor() {
+    for was_saved in [true, false] {
+        let Some(mut cluster) = Cluster::start(LONG) else { return };
+        let a = cluster.member("a").await;
+        committed(&a, 0).await;
+        let older = cluster.server.snapshot();
+        committed(&a, 1).await;
+        if was_saved {
+            a.save_observed_positions(true).await.unwrap();
+        }
+        // The whole Redis restarts, and then the replica.
+        let whole = cluster.server.snapshot();
+        cluster.server.restore(&whole);
+        if was_saved {
+            checked(&a).await.unwrap();
+        }
+        drop(a);
+        let a = cluster.member("a").await;
+        a.save_observed_positions(true).await.unwrap();
+        let saved = cluster.saved.lock()["a"].positions.clone();
+        assert_eq!(saved[1].as_ref().map(|position| position.sequence), Some(2));
+        cluster.server.restore(&older);
+        assert_lost(checked(&a).await);
+        assert_lost(commit(&a, 2).await);
+    }
+}
+
 /// It has no store, so it does not know the positions of stopped replicas.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replica_without_writer_waits_for_another_to_verify() {

@@ -99,13 +99,24 @@ impl PositionTracker {
     }
 
     /// Records that the shard is verified under a replication id that began at `start_sequence`.
-    pub(super) fn set_verified(&self, replication_id: String, start_sequence: u64, sequence: u64) {
+    /// `earlier` is a position that the shard has; it is reported and saved until this process has
+    /// observed a change, so that what earlier processes observed is never forgotten.
+    pub(super) fn set_verified(
+        &self,
+        replication_id: String,
+        start_sequence: u64,
+        sequence: u64,
+        earlier: Option<ObservedPosition>,
+    ) {
         let mut tracked = self.0.lock();
         if tracked.replication_id == replication_id {
             tracked.sequence = tracked.sequence.max(sequence);
         } else {
             let previous = tracked.position();
             *tracked = TrackedPosition { replication_id, start_sequence, sequence, previous };
+        }
+        if tracked.position().is_none() {
+            tracked.previous = earlier;
         }
     }
 
@@ -142,10 +153,19 @@ mod tests {
     fn replication_id_without_changes_keeps_the_previous_position() {
         let tracker = PositionTracker::default();
         assert_eq!(tracker.position(), None);
-        tracker.set_verified("a1".to_owned(), 0, 0);
+        tracker.set_verified("a1".to_owned(), 0, 0, None);
         assert_eq!(tracker.position(), None);
         tracker.observe("a1", 7);
-        tracker.set_verified("b2".to_owned(), 7, 7);
+        tracker.set_verified("b2".to_owned(), 7, 7, Some(position("x", 9)));
+        assert_eq!(tracker.position(), Some(position("a1", 7)));
+        tracker.observe("b2", 8);
+        assert_eq!(tracker.position(), Some(position("b2", 8)));
+    }
+
+    #[test]
+    fn new_process_takes_an_earlier_position_until_it_observes_a_change() {
+        let tracker = PositionTracker::default();
+        tracker.set_verified("b2".to_owned(), 7, 7, Some(position("a1", 7)));
         assert_eq!(tracker.position(), Some(position("a1", 7)));
         tracker.observe("b2", 8);
         assert_eq!(tracker.position(), Some(position("b2", 8)));
@@ -155,7 +175,7 @@ mod tests {
     fn sequences_of_other_replication_ids_are_ignored() {
         let tracker = PositionTracker::default();
         tracker.observe("", 5);
-        tracker.set_verified("a1".to_owned(), 0, 3);
+        tracker.set_verified("a1".to_owned(), 0, 3, None);
         tracker.observe("b", 9);
         tracker.observe("", 9);
         assert_eq!(tracker.current(), ("a1".to_owned(), 3));

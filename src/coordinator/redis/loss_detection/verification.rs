@@ -127,6 +127,11 @@ impl ShardClient {
                 (replication_id.as_str(), *sequence)
             })
             .collect();
+        let newest = positions.iter().max_by_key(|(_, sequence)| *sequence);
+        let newest = newest.map(|(replication_id, sequence)| ObservedPosition {
+            replication_id: (*replication_id).to_owned(),
+            sequence: *sequence,
+        });
         let mut args = vec![
             attached.metadata_id.clone().into_bytes(),
             verified_id.into_bytes(),
@@ -156,7 +161,12 @@ impl ShardClient {
                     "verified without the observed positions of replicas that did not report"
                 );
             }
-            tracker.set_verified(replication_id, start_sequence, sequence);
+            let (earlier_id, sequence_of_it) = (reply.next()?.text()?, reply.next()?.number()?);
+            let earlier =
+                ObservedPosition { replication_id: earlier_id, sequence: sequence_of_it };
+            // The shard has the reported positions too: it was verified against them.
+            let earlier = if earlier.replication_id.is_empty() { newest } else { Some(earlier) };
+            tracker.set_verified(replication_id, start_sequence, sequence, earlier);
         }
         Ok(VerifyReply { is_verified, expected, missing })
     }

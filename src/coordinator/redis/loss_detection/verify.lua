@@ -7,7 +7,8 @@
 -- ARGV[6]: the number of observed positions, followed by each of them: a replication id, and the
 -- greatest sequence observed under it; then the names of replicas that the caller expects.
 -- Replies with 'verified' or 'waiting', the replication id, the sequence at which it began, the
--- current sequence, the expected replicas, and those of them that did not report yet.
+-- current sequence, the expected replicas, those of them that did not report yet, and the newest
+-- earlier replication id under which a change was made ('' if none is known) with its last sequence.
 local HISTORY_MAX = 64
 local meta = KEYS[1]
 local prefix = string.sub(meta, 1, -5)
@@ -54,6 +55,16 @@ local function end_of(id)
   return #history == HISTORY_MAX and history[1].start or nil
 end
 
+-- A process that starts takes this as its position until it observes a change.
+local function earlier_than(id)
+  for i = (index_of[id] or #history + 1) - 1, 1, -1 do
+    if end_of(history[i].id) > history[i].start then
+      return history[i].id, num(end_of(history[i].id))
+    end
+  end
+  return '', '0'
+end
+
 local positions = tonumber(ARGV[6])
 if verified_id ~= current_id or ARGV[2] ~= current_id then
   for i = 7, 6 + 2 * positions, 2 do
@@ -70,6 +81,8 @@ end
 if verified_id ~= current_id and ARGV[4] ~= '1' then
   return {'waiting', current_id, num(sequence), num(sequence), {}, {'a replica with a writer'}}
 end
+-- Redis compares its memory with the limit at the first write, unless that command cannot take it.
+redis.call('HDEL', meta, 'none')
 local expected, missing = {}, {}
 local function expect(name)
   expected[#expected + 1] = name
@@ -109,12 +122,17 @@ if verified_id ~= current_id then
   if #missing > 0 and waited >= 0 and waited < tonumber(ARGV[5]) then
     return {'waiting', current_id, num(sequence), num(sequence), expected, missing}
   end
+  local earlier_id, earlier_sequence = earlier_than(current_id)
   redis.call('HSET', meta, 'replication_id', current_id)
   redis.call('RPUSH', history_key, current_id .. ' ' .. num(sequence))
   redis.call('LTRIM', history_key, -HISTORY_MAX, -1)
   redis.call('DEL', verifying_key)
-  return {'verified', current_id, num(sequence), num(sequence), expected, missing}
+  return {'verified', current_id, num(sequence), num(sequence), expected, missing, earlier_id, earlier_sequence}
 end
 -- A write for WAIT, which waits for all earlier writes too.
 redis.call('HSET', meta, 'wait_marker', '')
-return {'verified', current_id, num(history[index_of[current_id]].start), num(sequence), expected, missing}
+local index = index_of[current_id]
+if not index then
+  return redis.error_reply('METADATALOST ' .. history_key .. ' lacks the current replication id')
+end
+return {'verified', current_id, num(history[index].start), num(sequence), expected, missing, earlier_than(current_id)}
