@@ -82,7 +82,8 @@ pub(super) fn verify_batches(run: &[u8]) -> Result<(), String> {
 /// Byte ranges of an object's parts and their partitions, from its footer.
 #[derive(Debug)]
 pub(super) struct ObjectLayout {
-    /// In byte order; ranges do not overlap.
+    /// In byte order; ranges do not overlap. Adjacent parts of one partition are one range, as they
+    /// may be one run.
     parts: Vec<(Range<u64>, TopicPartition)>,
 }
 
@@ -100,11 +101,17 @@ impl ObjectLayout {
     }
 
     fn from_footer(footer: &Footer) -> Self {
-        let parts = footer.parts.iter().map(|part| {
+        let mut parts: Vec<(Range<u64>, TopicPartition)> = Vec::new();
+        for part in &footer.parts {
             let bytes = part.batches.iter().map(|batch| u64::from(batch.bytes)).sum::<u64>();
-            (part.start..part.start + bytes, part.partition)
-        });
-        Self { parts: parts.collect() }
+            match parts.last_mut() {
+                Some((range, owner)) if range.end == part.start && *owner == part.partition => {
+                    range.end += bytes;
+                }
+                _ => parts.push((part.start..part.start + bytes, part.partition)),
+            }
+        }
+        Self { parts }
     }
 
     /// Returns whether a part of the partition contains the whole range.
