@@ -24,7 +24,7 @@ use odradek::engine::produce::{
 };
 use odradek::entropy::Entropy;
 use odradek::log::batch::BatchMetadata;
-use odradek::log::ids::{TopicId, TopicPartition};
+use odradek::log::ids::{ProcessIdentity, TopicId, TopicPartition};
 use odradek::metrics::Metrics;
 use odradek::store::Store;
 use odradek::store::memory::MemoryStore;
@@ -138,6 +138,7 @@ impl Coordinator for InstantCoordinator {
                 index: part.index,
                 batches: vec![CommitOutcome::Committed { base_offset: 0 }; part.batches.len()],
                 log_start_offset: 0,
+                sealed_ms: commit.sealed_ms,
             })
         };
         commit.parts.iter().map(outcome).collect()
@@ -159,6 +160,10 @@ impl Coordinator for InstantCoordinator {
     }
 
     async fn delete_topic(&self, _: TopicId) -> Result<(), CoordinatorError> {
+        unused()
+    }
+
+    async fn raise_fence(&self, _: ProcessIdentity, _: u32) -> Result<(), CoordinatorError> {
         unused()
     }
 

@@ -65,6 +65,7 @@ async fn attach(servers: &Servers, name: &str, shards: u16) -> Arc<RedisCoordina
         lease: Duration::from_secs(10),
         replicas: 0,
         position_store: None,
+        clock: None,
     };
     let coordinator = RedisCoordinator::new(&Entropy::from_os(), settings).expect("a good URL");
     coordinator.attach("bench", "a").await.expect("Redis answers");

@@ -77,6 +77,7 @@ pub(super) async fn open_coordinator(
                 lease: LEASE_DURATION,
                 replicas: *replicas,
                 position_store: Some(Arc::clone(&positions) as Arc<dyn ObservedPositionStore>),
+                clock: None,
             };
             let coordinator = Arc::new(RedisCoordinator::new(entropy, redis)?);
             Ok(OpenedCoordinator {

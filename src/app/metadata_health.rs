@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::Readiness;
-use crate::coordinator::redis::RedisCoordinator;
 use crate::coordinator::redis::loss_detection::object_store::ObservedPositionObjects;
+use crate::coordinator::redis::{RedisCoordinator, SweepPosition};
 use crate::coordinator::{CoordinatorError, CoordinatorResult};
 use crate::metrics::Metrics;
 use crate::tasks;
@@ -84,6 +84,7 @@ pub(super) fn watch(monitored: &MonitoredRedis, readiness: Arc<Readiness>, metri
         (Arc::clone(&monitored.coordinator), Arc::clone(&monitored.positions));
     tasks::spawn_critical("metadata", async move {
         let (mut counted, mut is_swept, mut known_lost) = (0, false, Vec::new());
+        let mut expired = SweepPosition::default();
         loop {
             let checked = coordinator.check_each().await.unwrap_or_default();
             let (was_lost, lost) = (readiness.is_metadata_lost(), lost_shards(&checked));
@@ -109,6 +110,10 @@ pub(super) fn watch(monitored: &MonitoredRedis, readiness: Arc<Readiness>, metri
                 }
                 Ok(()) => {}
                 Err(error) => tracing::warn!(%error, "cannot save the observed positions"),
+            }
+            // One short script a second, so that producers of idle partitions expire.
+            if let Err(error) = coordinator.sweep_producers(&mut expired).await {
+                tracing::debug!(%error, "expired producers were not deleted");
             }
             tokio::time::sleep(INTERVAL).await;
         }

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::Receiver;
 
 use super::memory::MemoryCoordinator;
 use super::{Attachment, Commit, Coordinator, CoordinatorEvent, FindFrom, FindRequest};
+use crate::clock::ManualClock;
 use crate::log::batch::{BatchMetadata, Part, ProducerSequence};
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
 
@@ -37,6 +38,9 @@ pub trait Harness: Send + Sync {
     /// Makes an object durable before it is committed.
     async fn put(&mut self, commit: &Commit);
 
+    /// Returns the coordinator's clock if it bounds seal times.
+    fn clock(&self) -> Option<Arc<ManualClock>>;
+
     /// Drops the coordinator and opens it again; returns `false` if its state is not durable.
     async fn restart(&mut self) -> bool;
 }
@@ -45,13 +49,19 @@ pub trait Harness: Send + Sync {
 #[derive(Debug)]
 pub struct PlainHarness {
     subject: Arc<dyn Coordinator>,
+    clock: Option<Arc<ManualClock>>,
     next: u32,
 }
 
 impl PlainHarness {
-    /// Returns a harness for a coordinator without metadata.
+    /// Returns a harness for a coordinator without metadata and without a clock.
     pub fn new(subject: Arc<dyn Coordinator>) -> Self {
-        Self { subject, next: 0 }
+        Self { subject, clock: None, next: 0 }
+    }
+
+    /// Returns a harness for a coordinator without metadata, and its clock.
+    pub fn with_clock(subject: Arc<dyn Coordinator>, clock: Arc<ManualClock>) -> Self {
+        Self { clock: Some(clock), ..Self::new(subject) }
     }
 }
 
@@ -64,6 +74,10 @@ impl Harness for PlainHarness {
     fn next_object(&mut self) -> ObjectId {
         self.next += 1;
         ObjectId { incarnation: 1 << 40, process_id: 0xabcd, sequence: self.next }
+    }
+
+    fn clock(&self) -> Option<Arc<ManualClock>> {
+        self.clock.clone()
     }
 
     async fn put(&mut self, _commit: &Commit) {}
@@ -145,9 +159,12 @@ fn assert_attached(attachment: &Attachment, zone_index: u16, zones: &[&str]) {
     assert!(!attachment.metadata_id.is_empty());
 }
 
-/// Returns the model for random command sequences.
-async fn model() -> MemoryCoordinator {
-    let model = MemoryCoordinator::new("model");
+/// Returns the model for random command sequences, with the shards and the clock of the subject.
+async fn model(harness: &dyn Harness) -> MemoryCoordinator {
+    let mut model = MemoryCoordinator::new("model").with_shards_of(harness.subject());
+    if let Some(clock) = harness.clock() {
+        model = model.with_clock(clock);
+    }
     model.attach("cluster", "zone-a").await.expect("the model never fails");
     model
 }

@@ -23,7 +23,8 @@ use super::{
 };
 use crate::clock::WallClock;
 use crate::entropy::Entropy;
-use crate::log::ids::{ObjectId, TopicId, TopicPartition};
+use crate::log::batch::Part;
+use crate::log::ids::{ObjectId, ProcessIdentity, TopicId, TopicPartition};
 use crate::store::Store;
 
 mod records;
@@ -188,10 +189,10 @@ impl EmbeddedState {
         &mut self,
         first: ObjectId,
         commit: &Commit,
-    ) -> Result<Vec<PartOutcome>, CoordinatorError> {
-        let stored = commit.parts.iter().map(|p| self.metadata.stored(commit.object, p.index));
-        if let Some(stored) = stored.collect::<Option<Vec<_>>>() {
-            return Ok(stored);
+    ) -> CoordinatorResult<Vec<CoordinatorResult<PartOutcome>>> {
+        let is_decided = |part: &Part| self.metadata.is_decided(commit.object, 0, part.index);
+        if commit.parts.iter().all(is_decided) {
+            return Ok(self.metadata.commit(commit, None, &|_| 0));
         }
         let next = ObjectId { sequence: self.next_sequence, ..first };
         if commit.object != next {
@@ -209,7 +210,7 @@ impl EmbeddedState {
             return Err(CoordinatorError::Unavailable(detail));
         };
         self.next_sequence = following;
-        Ok(self.metadata.commit(commit))
+        Ok(self.metadata.commit(commit, None, &|_| 0))
     }
 }
 
@@ -256,7 +257,20 @@ impl Coordinator for EmbeddedCoordinator {
     }
 
     async fn commit(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>> {
-        each(self.state().commit(self.first, commit), commit.parts.len())
+        match self.state().commit(self.first, commit) {
+            Ok(results) => results,
+            Err(error) => each(Err(error), commit.parts.len()),
+        }
+    }
+
+    async fn raise_fence(
+        &self,
+        process: ProcessIdentity,
+        lowest: u32,
+    ) -> Result<(), CoordinatorError> {
+        // Not durable: objects of earlier processes are only replayed, never committed.
+        self.state().metadata.raise_fence(process, lowest);
+        Ok(())
     }
 
     async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>> {
@@ -273,7 +287,7 @@ impl Coordinator for EmbeddedCoordinator {
         &self,
         partition: TopicPartition,
     ) -> Result<Vec<ProducerSnapshot>, CoordinatorError> {
-        Ok(self.state().metadata.producers(partition))
+        Ok(self.state().metadata.producers(partition, None))
     }
 
     async fn subscribe(&self) -> Result<mpsc::Receiver<CoordinatorEvent>, CoordinatorError> {

@@ -26,7 +26,7 @@ use super::{
     CoordinatorResult, FindRequest, Found, Member, Membership, PartOutcome, ProducerSnapshot,
     Registration, TopicBinding, Watermarks,
 };
-use crate::log::ids::{TopicId, TopicPartition};
+use crate::log::ids::{ProcessIdentity, TopicId, TopicPartition};
 
 /// An operation of the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +41,8 @@ pub enum Operation {
     DeleteTopic,
     /// [`Coordinator::commit`].
     Commit,
+    /// [`Coordinator::raise_fence`].
+    RaiseFence,
     /// [`Coordinator::find`].
     Find,
     /// [`Coordinator::trim`].
@@ -259,6 +261,15 @@ impl Coordinator for FaultyCoordinator {
         }
         let (count, call) = (commit.parts.len(), self.inner.commit(&applied));
         Self::with_fault_each(fault, Operation::Commit, count, call).await
+    }
+
+    async fn raise_fence(
+        &self,
+        process: ProcessIdentity,
+        lowest: u32,
+    ) -> Result<(), CoordinatorError> {
+        let call = self.inner.raise_fence(process, lowest);
+        self.with_next_fault(Operation::RaiseFence, call).await
     }
 
     async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>> {

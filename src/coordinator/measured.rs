@@ -12,7 +12,7 @@ use super::{
     CoordinatorResult, FindRequest, Found, Member, Membership, PartOutcome, ProducerSnapshot,
     Registration, TopicBinding, Watermarks,
 };
-use crate::log::ids::{TopicId, TopicPartition};
+use crate::log::ids::{ProcessIdentity, TopicId, TopicPartition};
 use crate::metrics::{CoordinatorOperation, CoordinatorOutcome, Metrics, MonitoredOperation};
 
 /// A coordinator whose calls are counted.
@@ -131,6 +131,11 @@ impl Coordinator for MeasuredCoordinator {
             self.metrics.coordinator.commit_acknowledged(commit.object);
         }
         results
+    }
+
+    async fn raise_fence(&self, process: ProcessIdentity, lowest: u32) -> CoordinatorResult<()> {
+        let call = self.inner.raise_fence(process, lowest);
+        self.call(CoordinatorOperation::raise_fence, call).await
     }
 
     async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>> {

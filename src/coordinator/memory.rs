@@ -3,6 +3,7 @@
 //! Other implementations must be equal to it under `conformance`. Its state ends with the process,
 //! so it is for tests; `embedded` makes it durable.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,8 +16,9 @@ use super::{
     CoordinatorResult, FindRequest, Found, Member, Membership, PartOutcome, ProducerSnapshot,
     Registration, TopicBinding, Watermarks,
 };
+use crate::clock::WallClock;
 use crate::entropy::Entropy;
-use crate::log::ids::{TopicId, TopicPartition};
+use crate::log::ids::{ProcessIdentity, TopicId, TopicPartition};
 
 pub(super) mod outcomes;
 pub(super) mod state;
@@ -31,6 +33,9 @@ pub struct MemoryCoordinator {
     // Never held across an await.
     state: Mutex<MetadataState>,
     leases: Mutex<Leases>,
+    clock: Option<Arc<dyn WallClock>>,
+    /// The coordinator whose shards it has.
+    layout: Option<Arc<dyn Coordinator>>,
 }
 
 impl MemoryCoordinator {
@@ -41,7 +46,23 @@ impl MemoryCoordinator {
             metadata_id: metadata_id.into(),
             state: Mutex::new(MetadataState::default()),
             leases,
+            clock: None,
+            layout: None,
         }
+    }
+
+    /// Sets the coordinator's clock, which bounds the seal times. Without it they are not bounded.
+    pub fn with_clock(self, clock: Arc<dyn WallClock>) -> Self {
+        Self { clock: Some(clock), ..self }
+    }
+
+    /// Divides the partitions into shards as another coordinator does.
+    pub fn with_shards_of(self, layout: Arc<dyn Coordinator>) -> Self {
+        Self { layout: Some(layout), ..self }
+    }
+
+    fn now_ms(&self) -> Option<i64> {
+        self.clock.as_ref().map(|clock| clock.now_ms())
     }
 
     fn state(&self) -> MutexGuard<'_, MetadataState> {
@@ -51,8 +72,8 @@ impl MemoryCoordinator {
 
 #[async_trait]
 impl Coordinator for MemoryCoordinator {
-    fn shard(&self, _partition: TopicPartition) -> u16 {
-        0
+    fn shard(&self, partition: TopicPartition) -> u16 {
+        self.layout.as_ref().map_or(0, |layout| layout.shard(partition))
     }
 
     fn commit_order(&self) -> CommitOrder {
@@ -83,7 +104,16 @@ impl Coordinator for MemoryCoordinator {
     }
 
     async fn commit(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>> {
-        self.state().commit(commit).into_iter().map(Ok).collect()
+        self.state().commit(commit, self.now_ms(), &|partition| self.shard(partition))
+    }
+
+    async fn raise_fence(
+        &self,
+        process: ProcessIdentity,
+        lowest: u32,
+    ) -> Result<(), CoordinatorError> {
+        self.state().raise_fence(process, lowest);
+        Ok(())
     }
 
     async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>> {
@@ -100,7 +130,7 @@ impl Coordinator for MemoryCoordinator {
         &self,
         partition: TopicPartition,
     ) -> Result<Vec<ProducerSnapshot>, CoordinatorError> {
-        Ok(self.state().producers(partition))
+        Ok(self.state().producers(partition, self.now_ms()))
     }
 
     async fn subscribe(&self) -> Result<mpsc::Receiver<CoordinatorEvent>, CoordinatorError> {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use crate::log::batch::{Part, Run};
-use crate::log::ids::{ObjectId, TopicId, TopicPartition};
+use crate::log::ids::{ObjectId, ProcessIdentity, TopicId, TopicPartition};
 
 #[cfg(any(test, feature = "test-util"))]
 pub mod conformance;
@@ -105,6 +105,9 @@ pub struct PartOutcome {
     pub batches: Vec<CommitOutcome>,
     /// The partition's log start offset after the commit.
     pub log_start_offset: i64,
+    /// The seal time that counted, in milliseconds: that of the commit, moved to within
+    /// [`CLOCK_TOLERANCE_MS`] of the coordinator's clock. A replay uses it.
+    pub sealed_ms: i64,
 }
 
 /// A request for runs of one partition.
@@ -226,6 +229,11 @@ pub enum CoordinatorError {
     Corrupt(String),
 }
 
+/// The greatest distance, in milliseconds, of a seal time from the coordinator's clock; a greater
+/// one is shortened, so that the clock of no replica ends the idempotence of producers. The embedded
+/// coordinator has no clock besides that of its only replica.
+pub const CLOCK_TOLERANCE_MS: i64 = 300_000;
+
 /// The order in which a coordinator accepts commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitOrder {
@@ -247,7 +255,8 @@ pub enum CommitOrder {
 /// fail independently: [`Coordinator::commit`], [`Coordinator::find`] and [`Coordinator::trim`]
 /// return one result for each item. Offsets are dense and never assigned
 /// twice. [`Coordinator::commit`] repeated with the same object and part returns the stored outcome
-/// and appends nothing, for at least an hour. Idempotence (KIP-98) is decided inside the commit.
+/// and appends nothing, whenever that is: outcomes are stored until the fence of the process passes
+/// them ([`Commit::lowest_undecided`]), and below the fence nothing is appended. Idempotence (KIP-98) is decided inside the commit.
 ///
 /// # Errors
 /// Every operation returns [`CoordinatorError`]: [`CoordinatorError::Unavailable`] when it had no
@@ -284,6 +293,15 @@ pub trait Coordinator: Send + Sync + Debug {
 
     /// Assigns offsets to parts of a durable object; returns one result for each part, in order.
     async fn commit(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>>;
+
+    /// Raises the fence of a process in all shards, on behalf of another process: objects with
+    /// sequences below `lowest` can no longer be committed ([`CoordinatorError::Fenced`]), and their
+    /// outcomes are forgotten. [`u32::MAX`] lets it commit nothing from now on. Never lowers it.
+    async fn raise_fence(
+        &self,
+        process: ProcessIdentity,
+        lowest: u32,
+    ) -> Result<(), CoordinatorError>;
 
     /// Finds runs; returns one result for each request, in order.
     async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>>;

@@ -74,6 +74,11 @@ pub struct ObjectId {
 }
 
 impl ObjectId {
+    /// Returns the process that sealed the object.
+    pub fn process(self) -> ProcessIdentity {
+        ProcessIdentity { incarnation: self.incarnation, process_id: self.process_id }
+    }
+
     /// Encodes the id, big-endian, so that the bytes sort as the id does.
     pub fn to_bytes(self) -> [u8; 16] {
         let mut out = [0; 16];
@@ -107,6 +112,32 @@ impl ObjectId {
             process_id: u32::from_str_radix(process_id, 16).ok()?,
             sequence: u32::from_str_radix(sequence, 16).ok()?,
         })
+    }
+}
+
+/// One run of a replica: the first parts of the ids of its objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessIdentity {
+    /// See [`ObjectId::incarnation`].
+    pub incarnation: u64,
+    /// See [`ObjectId::process_id`].
+    pub process_id: u32,
+}
+
+impl ProcessIdentity {
+    /// Encodes the identity, big-endian: the first bytes of its objects' ids.
+    pub fn to_bytes(self) -> [u8; 12] {
+        let mut out = [0; 12];
+        out[..8].copy_from_slice(&self.incarnation.to_be_bytes());
+        out[8..].copy_from_slice(&self.process_id.to_be_bytes());
+        out
+    }
+}
+
+/// Formats the identity in fixed-width hexadecimal, as the ids of its objects begin.
+impl fmt::Display for ProcessIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{:08x}", self.incarnation, self.process_id)
     }
 }
 

@@ -32,43 +32,29 @@ pub struct PartitionLog {
 }
 
 impl PartitionLog {
-    /// Appends the batches of a part that may be appended. Returns one outcome for each batch, in
-    /// order, and the runs that were added to the index. A batch that is not appended splits the
-    /// part into two runs.
-    pub fn commit(
+    /// Appends the batches of the parts of one object that may be appended. Returns for each part
+    /// one outcome for each batch, in order, and the runs that were added to the index. Adjacent
+    /// bytes are one run, across parts too; a batch that is not appended separates two runs.
+    pub fn commit<'a>(
         &mut self,
         object: ObjectId,
         sealed_ms: i64,
-        part: &Part,
-    ) -> (Vec<CommitOutcome>, Vec<Run>) {
+        parts: impl IntoIterator<Item = &'a Part>,
+    ) -> (Vec<Vec<CommitOutcome>>, Vec<Run>) {
         self.producers.advance(sealed_ms);
-        let (mut outcomes, mut runs) = (Vec::with_capacity(part.batches.len()), Vec::new());
-        let mut open: Option<Run> = None;
-        let mut position = part.start;
-        for batch in &part.batches {
-            let outcome = self.append(batch);
-            match (outcome, &mut open) {
-                (CommitOutcome::Committed { .. }, Some(run)) => {
-                    run.offset_count += i64::from(batch.offset_count);
-                    run.bytes += u64::from(batch.bytes);
-                    run.max_timestamp = run.max_timestamp.max(batch.max_timestamp);
+        let (mut outcomes, mut runs) = (Vec::new(), Vec::new());
+        for part in parts {
+            let mut position = part.start;
+            let batches = part.batches.iter().map(|batch| {
+                let outcome = self.append(batch);
+                if let CommitOutcome::Committed { base_offset } = outcome {
+                    extend_runs(&mut runs, object, position, base_offset, batch);
                 }
-                (CommitOutcome::Committed { base_offset }, None) => {
-                    open = Some(Run {
-                        base_offset,
-                        offset_count: i64::from(batch.offset_count),
-                        object,
-                        start: position,
-                        bytes: u64::from(batch.bytes),
-                        max_timestamp: batch.max_timestamp,
-                    });
-                }
-                _ => runs.extend(open.take()),
-            }
-            position = position.saturating_add(u64::from(batch.bytes));
-            outcomes.push(outcome);
+                position = position.saturating_add(u64::from(batch.bytes));
+                outcome
+            });
+            outcomes.push(batches.collect());
         }
-        runs.extend(open);
         for run in &runs {
             self.bytes = self.bytes.saturating_add(run.bytes);
             self.index.insert(run.base_offset, *run);
@@ -163,6 +149,31 @@ impl PartitionLog {
                 at_least(greatest).map(|r| r.base_offset)
             }
         }
+    }
+}
+
+/// Adds an appended batch to the last run if it is adjacent to it, else as a new run.
+fn extend_runs(
+    runs: &mut Vec<Run>,
+    object: ObjectId,
+    position: u64,
+    base_offset: i64,
+    batch: &BatchMetadata,
+) {
+    match runs.last_mut() {
+        Some(run) if run.start.saturating_add(run.bytes) == position => {
+            run.offset_count += i64::from(batch.offset_count);
+            run.bytes += u64::from(batch.bytes);
+            run.max_timestamp = run.max_timestamp.max(batch.max_timestamp);
+        }
+        _ => runs.push(Run {
+            base_offset,
+            offset_count: i64::from(batch.offset_count),
+            object,
+            start: position,
+            bytes: u64::from(batch.bytes),
+            max_timestamp: batch.max_timestamp,
+        }),
     }
 }
 

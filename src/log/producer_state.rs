@@ -112,9 +112,10 @@ impl Producers {
         entry.batches.push_back(batch);
     }
 
-    /// Returns the producers that did not expire, by id.
-    pub fn iter(&self) -> impl Iterator<Item = (i64, &ProducerEntry)> {
-        let now = self.clock_ms.unwrap_or(i64::MIN);
+    /// Returns the producers that did not expire, by id. `now_ms` is a time that the clock may not
+    /// have reached, because nothing was committed since.
+    pub fn iter(&self, now_ms: i64) -> impl Iterator<Item = (i64, &ProducerEntry)> {
+        let now = self.clock_ms.unwrap_or(i64::MIN).max(now_ms);
         self.entries.iter().filter(move |(_, e)| !is_expired(e, now)).map(|(id, e)| (*id, e))
     }
 

@@ -173,6 +173,8 @@ label! {
         topics,
         /// Deleting a topic.
         delete_topic,
+        /// Raising the fence of a process.
+        raise_fence,
         /// Assigning offsets.
         commit,
         /// Finding runs.

@@ -9,7 +9,9 @@ mod failover;
 mod isolation;
 mod load;
 mod loss_detection;
+mod memory_limit;
 mod metadata_loss;
+mod missing_keys;
 mod redis_server;
 mod setup;
 mod topologies;
@@ -19,6 +21,7 @@ use std::time::Duration;
 
 use metadata_loss::one_batch;
 use odradek::coordinator::CoordinatorExt as _;
+use odradek::clock::ManualClock;
 use odradek::coordinator::conformance::{PlainHarness, check_cases, check_random};
 use odradek::coordinator::memory::MemoryCoordinator;
 use odradek::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};
@@ -38,6 +41,7 @@ fn settings(url: &str, cluster: &str) -> RedisSettings {
         lease: Duration::from_secs(10),
         replicas: 0,
         position_store: None,
+        clock: None,
     }
 }
 
@@ -45,9 +49,18 @@ fn connect(settings: RedisSettings) -> Arc<RedisCoordinator> {
     Arc::new(RedisCoordinator::new(&Entropy::from_os(), settings).expect("a good URL"))
 }
 
+/// Returns the harness of a coordinator whose clock the suite sets.
+fn harness_of(settings: RedisSettings) -> PlainHarness {
+    let clock = Arc::new(ManualClock::default());
+    let settings = RedisSettings { clock: Some(Arc::clone(&clock) as _), ..settings };
+    PlainHarness::with_clock(connect(settings), clock)
+}
+
 #[tokio::test]
 async fn model_passes_the_conformance_cases() {
-    check_cases(&mut PlainHarness::new(Arc::new(MemoryCoordinator::new("model")))).await;
+    let clock = Arc::new(ManualClock::default());
+    let model = MemoryCoordinator::new("model").with_clock(Arc::clone(&clock) as _);
+    check_cases(&mut PlainHarness::with_clock(Arc::new(model), clock)).await;
 }
 
 #[tokio::test]
@@ -55,7 +68,7 @@ async fn redis_passes_the_conformance_cases() {
     let Some(server) = RedisServer::start() else { return };
     for shards in [1, SHARDS_DEFAULT] {
         let settings = RedisSettings { shards, ..settings(&server.url(), &format!("c{shards}")) };
-        check_cases(&mut PlainHarness::new(connect(settings))).await;
+        check_cases(&mut harness_of(settings)).await;
     }
 }
 
@@ -63,8 +76,8 @@ async fn redis_passes_the_conformance_cases() {
 async fn redis_equals_the_model() {
     let Some(server) = RedisServer::start() else { return };
     for seed in 0..8 {
-        let coordinator = connect(settings(&server.url(), &format!("seed-{seed}")));
-        check_random(&mut PlainHarness::new(coordinator), seed, 600).await;
+        let settings = settings(&server.url(), &format!("seed-{seed}"));
+        check_random(&mut harness_of(settings), seed, 600).await;
     }
 }
 

@@ -1,12 +1,12 @@
 //! The coordinator behind Sentinels and on a Redis Cluster.
 
-use odradek::coordinator::conformance::{PlainHarness, check_cases, check_random};
+use odradek::coordinator::conformance::{check_cases, check_random};
 use odradek::coordinator::{CommitOutcome, Coordinator as _, CoordinatorExt as _};
 
 use crate::cluster::RedisCluster;
 use crate::metadata_loss::one_batch;
 use crate::redis_server::{RedisServer, wait_until};
-use crate::{connect, settings};
+use crate::{connect, harness_of, settings};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sentinel_names_the_new_master_after_a_failover() {
@@ -48,8 +48,8 @@ async fn sentinel_names_the_new_master_after_a_failover() {
 async fn cluster_equals_the_model() {
     let Some(cluster) = RedisCluster::start(0) else { return };
     let url = cluster.url();
-    check_cases(&mut PlainHarness::new(connect(settings(&url, "cases")))).await;
-    check_random(&mut PlainHarness::new(connect(settings(&url, "random"))), 99, 500).await;
+    check_cases(&mut harness_of(settings(&url, "cases"))).await;
+    check_random(&mut harness_of(settings(&url, "random")), 99, 500).await;
     let sizes: Vec<i64> = cluster.nodes.iter().map(|node| node.query(&["DBSIZE"])).collect();
     assert!(sizes.iter().filter(|size| **size > 0).count() > 1, "one node has it all: {sizes:?}");
 }

@@ -16,7 +16,7 @@ use odradek::coordinator::{
     ProducerSnapshot, Registration, TopicBinding, Watermarks,
 };
 use odradek::entropy::Entropy;
-use odradek::log::ids::{TopicId, TopicPartition};
+use odradek::log::ids::{ProcessIdentity, TopicId, TopicPartition};
 use odradek::store::memory::MemoryStore;
 use odradek::store::{ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
 use odradek::tasks;
@@ -265,6 +265,14 @@ impl Coordinator for RemoteCoordinator {
         let (count, commit) = (commit.parts.len(), commit.clone());
         let call = self.call(|model| async move { Ok(model.memory.commit(&commit).await) });
         each(call.await, count)
+    }
+
+    async fn raise_fence(
+        &self,
+        process: ProcessIdentity,
+        lowest: u32,
+    ) -> Result<(), CoordinatorError> {
+        self.call(move |model| async move { model.memory.raise_fence(process, lowest).await }).await
     }
 
     async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>> {

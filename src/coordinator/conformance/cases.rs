@@ -3,9 +3,10 @@
 use super::*;
 use crate::coordinator::CoordinatorExt as _;
 use crate::coordinator::{
-    BindRule, CommitOutcome, CoordinatorError, PartOutcome, Refusal, Registration, TopicBinding,
+    BindRule, CLOCK_TOLERANCE_MS, CommitOutcome, CoordinatorError, PartOutcome, Refusal, Registration, TopicBinding,
     TopicType, Watermarks,
 };
+use crate::log::ids::ProcessIdentity;
 
 /// Runs every case against a coordinator without metadata.
 ///
@@ -17,6 +18,9 @@ pub async fn check_cases(harness: &mut dyn Harness) {
     repeated_commit(harness).await;
     idempotence(harness).await;
     expiry(harness).await;
+    clocks_of_replicas(harness).await;
+    fence(harness).await;
+    adjacent_parts(harness).await;
     runs_and_trims(harness).await;
     rising_times(harness).await;
     time_index(harness).await;
@@ -31,6 +35,9 @@ async fn commit(
     parts: Vec<(TopicPartition, Vec<BatchMetadata>)>,
 ) -> (Commit, Vec<PartOutcome>) {
     let commit = commit_of(harness.next_object(), sealed_ms, parts);
+    if let Some(clock) = harness.clock() {
+        clock.set(sealed_ms);
+    }
     harness.put(&commit).await;
     let outcomes = harness.subject().commit_all(&commit).await.expect("a commit");
     (commit, outcomes)
@@ -151,6 +158,87 @@ async fn expiry(harness: &mut dyn Harness) {
     assert_eq!(commit_one(harness, EPOCH_MS, to, idempotent(5, 0, 9, 1)).await, at(2));
 }
 
+/// Neither a replica's clock that is ahead nor one that is behind ends the idempotence of producers.
+async fn clocks_of_replicas(harness: &mut dyn Harness) {
+    const DAY_MS: i64 = 86_400_000;
+    let Some(clock) = harness.clock() else { return };
+    let (to, new) = (partition(21, 0), partition(21, 1));
+    let commit = |harness: &mut dyn Harness, sealed_ms, parts| {
+        let commit = commit_of(harness.next_object(), sealed_ms, parts);
+        let subject = harness.subject();
+        async move { subject.commit_all(&commit).await.expect("a commit") }
+    };
+    clock.set(EPOCH_MS);
+    let first = commit(harness, EPOCH_MS, vec![(to, vec![idempotent(5, 0, 0, 3)])]).await;
+    assert_eq!((first[0].batches[0], first[0].sealed_ms), (at(0), EPOCH_MS));
+    let ahead = commit(harness, EPOCH_MS + DAY_MS + 1, vec![(to, vec![plain(1, 1, 0)])]).await;
+    assert_eq!(ahead[0].sealed_ms, EPOCH_MS + CLOCK_TOLERANCE_MS);
+    let behind = EPOCH_MS - DAY_MS - 1;
+    let late = commit(harness, behind, vec![(new, vec![idempotent(6, 0, 0, 3)])]).await;
+    assert_eq!(late[0].sealed_ms, EPOCH_MS - CLOCK_TOLERANCE_MS);
+    let parts = vec![(to, vec![idempotent(5, 0, 0, 3)]), (new, vec![idempotent(6, 0, 0, 3)])];
+    let again = commit(harness, EPOCH_MS, parts).await;
+    let repeated = CommitOutcome::Duplicate { base_offset: 0, max_timestamp: EPOCH_MS };
+    assert!(again.iter().all(|part| part.batches == [repeated]), "{again:?}");
+    // Producers of a partition that is no longer written expire too.
+    clock.set(EPOCH_MS + DAY_MS + 2 * CLOCK_TOLERANCE_MS);
+    assert_eq!(harness.subject().producers(to).await.expect("producers"), []);
+}
+
+/// Outcomes are stored until the fence passes them; nothing is committed below it.
+async fn fence(harness: &mut dyn Harness) {
+    let to = partition(22, 0);
+    let one = || vec![(to, vec![plain(1, 1, 0)])];
+    let (first, outcomes) = commit(harness, EPOCH_MS, one()).await;
+    // A long time later, as nothing but the fence ends it.
+    if let Some(clock) = harness.clock() {
+        clock.set(EPOCH_MS + (1 << 40));
+    }
+    let subject = harness.subject();
+    assert_eq!(subject.commit_all(&first).await.expect("a repeated call"), outcomes);
+    let object = harness.next_object();
+    let second = Commit { lowest_undecided: object.sequence, ..commit_of(object, EPOCH_MS, one()) };
+    harness.put(&second).await;
+    let decided = subject.commit_all(&second).await.expect("a commit");
+    assert_eq!(decided[0].batches, [at(1)]);
+    let fenced = |result: Result<Vec<PartOutcome>, CoordinatorError>| {
+        assert!(matches!(result, Err(CoordinatorError::Fenced(_))), "{result:?}");
+    };
+    fenced(subject.commit_all(&first).await);
+    let lower = Commit { lowest_undecided: 0, ..second.clone() };
+    assert_eq!(subject.commit_all(&lower).await.expect("it is stored"), decided);
+    // Another process has taken over.
+    let process = ProcessIdentity { incarnation: 5, process_id: 6 };
+    let late = |sequence| {
+        let ProcessIdentity { incarnation, process_id } = process;
+        commit_of(ObjectId { incarnation, process_id, sequence }, EPOCH_MS, one())
+    };
+    subject.raise_fence(process, 7).await.expect("raise_fence");
+    subject.raise_fence(process, 3).await.expect("a lower fence changes nothing");
+    fenced(subject.commit_all(&late(6)).await);
+    subject.raise_fence(process, u32::MAX).await.expect("raise_fence");
+    fenced(subject.commit_all(&late(7)).await);
+    fenced(subject.commit_all(&late(u32::MAX)).await);
+    let found = subject.find_all(vec![find_all(to)]).await.expect("find");
+    assert_eq!(found[0].watermarks.high_watermark, 2);
+}
+
+/// Adjacent parts of one partition, written by several connections, are one run.
+async fn adjacent_parts(harness: &mut dyn Harness) {
+    let (to, other) = (partition(23, 0), partition(23, 1));
+    let part = |partition, bytes| (partition, vec![plain(bytes, 2, 1)]);
+    let parts = vec![part(to, 10), part(to, 20), part(other, 5), part(to, 40)];
+    let mut events = harness.subject().subscribe().await.expect("subscribe");
+    let (_, outcomes) = commit(harness, EPOCH_MS, parts).await;
+    let offsets: Vec<_> = outcomes.iter().map(|part| part.batches[0]).collect();
+    assert_eq!(offsets, [at(0), at(2), at(0), at(4)]);
+    let found = harness.subject().find_all(vec![find_all(to)]).await.expect("find").remove(0);
+    let runs: Vec<_> = found.runs.iter().map(|r| (r.base_offset, r.start, r.bytes)).collect();
+    assert_eq!(runs, [(0, 8, 30), (4, 43, 40)]);
+    let events = next_events(&mut events, 2).await;
+    assert_eq!(events[0], CoordinatorEvent::Committed { partition: to, runs: found.runs });
+}
+
 async fn runs_and_trims(harness: &mut dyn Harness) {
     let to = partition(14, 0);
     let batches = vec![plain(10, 2, 7), plain(20, 3, i64::MAX), idempotent(8, 0, 3, 1)];
@@ -186,24 +274,24 @@ async fn runs_and_trims(harness: &mut dyn Harness) {
 /// Finds every run by its own timestamp, also next to a boundary of an index.
 async fn rising_times(harness: &mut dyn Harness) {
     let to = partition(18, 0);
-    for i in 0..200_i64 {
+    for i in 0..600_i64 {
         commit(harness, EPOCH_MS, vec![(to, vec![plain(1, 1, i * 10)])]).await;
     }
-    let requests = (0..200_i64).map(|i| FindRequest {
+    let requests = (0..600_i64).map(|i| FindRequest {
         from: FindFrom::Timestamp(i * 10 - 5),
         runs_max: 1,
         ..find_all(to)
     });
     let found = harness.subject().find_all(requests.collect()).await.expect("find");
     let bases: Vec<_> = found.iter().map(|f| f.runs[0].base_offset).collect();
-    assert_eq!(bases, (0..200).collect::<Vec<_>>());
+    assert_eq!(bases, (0..600).collect::<Vec<_>>());
 }
 
-/// Finds runs among more than one window of any index, with a timestamp out of order.
+/// Finds runs among more than one block of any index, with a timestamp out of order.
 async fn time_index(harness: &mut dyn Harness) {
     let to = partition(15, 0);
-    for i in 0..150_i64 {
-        let timestamp = if i == 20 { 5_000 } else { i * 10 };
+    for i in 0..550_i64 {
+        let timestamp = if i == 20 { 50_000 } else { i * 10 };
         commit(harness, EPOCH_MS, vec![(to, vec![plain(1, 1, timestamp)])]).await;
     }
     let subject = harness.subject();
@@ -213,13 +301,21 @@ async fn time_index(harness: &mut dyn Harness) {
         found.runs.first().map(|r| r.base_offset)
     };
     assert_eq!(first(FindFrom::Timestamp(150)).await, Some(15));
-    assert_eq!(first(FindFrom::Timestamp(1_490)).await, Some(20));
+    assert_eq!(first(FindFrom::Timestamp(5_490)).await, Some(20));
     assert_eq!(first(FindFrom::MaxTimestamp).await, Some(20));
     subject.trim_all(vec![(to, 21)]).await.expect("trim");
     assert_eq!(first(FindFrom::Timestamp(150)).await, Some(21));
-    assert_eq!(first(FindFrom::Timestamp(1_401)).await, Some(141));
-    assert_eq!(first(FindFrom::MaxTimestamp).await, Some(149));
-    assert_eq!(first(FindFrom::Timestamp(1_491)).await, None);
+    assert_eq!(first(FindFrom::Timestamp(2_551)).await, Some(256));
+    assert_eq!(first(FindFrom::Timestamp(5_401)).await, Some(541));
+    assert_eq!(first(FindFrom::MaxTimestamp).await, Some(549));
+    assert_eq!(first(FindFrom::Timestamp(5_491)).await, None);
+    subject.trim_all(vec![(to, 300)]).await.expect("trim");
+    assert_eq!(first(FindFrom::Timestamp(0)).await, Some(300));
+    assert_eq!(first(FindFrom::MaxTimestamp).await, Some(549));
+    subject.trim_all(vec![(to, 550)]).await.expect("trim");
+    assert_eq!(first(FindFrom::MaxTimestamp).await, None);
+    assert_eq!(commit_one(harness, EPOCH_MS, to, plain(1, 1, 7)).await, at(550));
+    assert_eq!(first(FindFrom::MaxTimestamp).await, Some(550));
 }
 
 async fn deleted_topic(harness: &mut dyn Harness) {

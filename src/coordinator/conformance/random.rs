@@ -4,14 +4,17 @@ use crate::coordinator::CoordinatorExt as _;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::coordinator::{BindRule, Registration, TopicBinding, TopicType};
+use crate::clock::ManualClock;
+use crate::coordinator::{
+    BindRule, CoordinatorError, PartOutcome, Registration, TopicBinding, TopicType,
+};
 use crate::entropy::Entropy;
 use crate::log::batch::add_sequence;
 
 /// The number of topics in use at once. Deleted ones are replaced, because they stay deleted.
 const TOPICS: u64 = 3;
 const PARTITIONS: u64 = 3;
-/// The number of recent commits that are repeated; the outcomes of older ones may have expired.
+/// The number of recent commits that are repeated; older ones may be below the fence.
 const REPEATED_COMMITS: usize = 8;
 
 /// Runs `steps` random commands, reproducible by `seed`, against a coordinator without metadata.
@@ -19,8 +22,8 @@ const REPEATED_COMMITS: usize = 8;
 /// # Panics
 /// When a result or an event differs from the model's.
 pub async fn check_random(harness: &mut dyn Harness, seed: u64, steps: usize) {
-    let model = model().await;
     harness.subject().attach("cluster", "zone-a").await.expect("attach");
+    let model = model(harness).await;
     let mut workload = Workload::new(seed);
     let mut expected = model.subscribe().await.expect("the model never fails");
     let mut received = harness.subject().subscribe().await.expect("subscribe");
@@ -86,7 +89,7 @@ impl Workload {
         let subject = harness.subject();
         match self.rng.below(100) {
             0..50 => {
-                let commit = self.commit(harness.next_object());
+                let commit = self.commit(harness.next_object(), harness.clock().as_deref());
                 harness.put(&commit).await;
                 let results = (model.commit_all(&commit).await, subject.commit_all(&commit).await);
                 assert_same(results, context);
@@ -96,10 +99,10 @@ impl Workload {
                 }
             }
             50..58 => {
-                if let Some(commit) = self.recent.first() {
-                    let results =
-                        (model.commit_all(commit).await, subject.commit_all(commit).await);
-                    assert_same(results, context);
+                if !self.recent.is_empty() {
+                    let back = usize::try_from(self.rng.below(self.recent.len() as u64));
+                    let commit = &self.recent[back.expect("a small number")];
+                    assert_same_each(model.commit(commit).await, subject.commit(commit).await, context);
                 }
             }
             58..80 => {
@@ -122,7 +125,7 @@ impl Workload {
                     (model.producers(partition).await, subject.producers(partition).await);
                 assert_same(results, context);
             }
-            91..97 => {
+            91..96 => {
                 let registrations: Vec<_> =
                     (0..=self.rng.below(2)).map(|_| self.registration()).collect();
                 let results = (
@@ -130,6 +133,16 @@ impl Workload {
                     subject.register(registrations).await,
                 );
                 assert_same(results, context);
+            }
+            96 => {
+                if let Some(commit) = self.recent.first() {
+                    let (process, lowest) = (commit.object.process(), commit.object.sequence);
+                    let results = (
+                        model.raise_fence(process, lowest).await,
+                        subject.raise_fence(process, lowest).await,
+                    );
+                    assert_same(results, context);
+                }
             }
             97 => {
                 let topic = self.partition().topic;
@@ -149,21 +162,33 @@ impl Workload {
         partition(topic, i32::try_from(self.rng.below(PARTITIONS)).expect("a small number"))
     }
 
-    fn commit(&mut self, object: ObjectId) -> Commit {
+    fn commit(&mut self, object: ObjectId, clock: Option<&ManualClock>) -> Commit {
         self.sealed_ms += match self.rng.below(40) {
             0 => 25 * 3_600_000,
             1 => -500,
             _ => self.rng.below(2_000).cast_signed(),
         };
+        let mut sealed_ms = self.sealed_ms;
+        if let Some(clock) = clock {
+            clock.set(self.sealed_ms);
+            sealed_ms += match self.rng.below(10) {
+                0 => 25 * 3_600_000,
+                1 => -25 * 3_600_000,
+                2 => 290_000,
+                3 => -290_000,
+                _ => 0,
+            };
+        }
         let parts = (0..=self.rng.below(4)).map(|_| {
             let partition = self.partition();
             (partition, (0..=self.rng.below(3)).map(|_| self.batch(partition)).collect())
         });
         let parts = parts.collect::<Vec<_>>();
-        if self.recent.last().is_some_and(|last| self.sealed_ms - last.sealed_ms > 3_600_000) {
-            self.recent.clear();
-        }
-        commit_of(object, self.sealed_ms, parts)
+        // Undecided are the object itself, and perhaps some recent ones.
+        let recent = self.recent.iter().map(|commit| commit.object.sequence);
+        let choices: Vec<_> = recent.chain([0, 0, 0, object.sequence]).collect();
+        let lowest_undecided = self.rng.pick(&choices);
+        Commit { lowest_undecided, ..commit_of(object, sealed_ms, parts) }
     }
 
     fn batch(&mut self, to: TopicPartition) -> BatchMetadata {
@@ -223,6 +248,21 @@ impl Workload {
         let rule = self.rng.pick(&[BindRule::FirstWins, BindRule::Migrate]);
         let name = format!("topic {}", self.rng.below(1_000));
         Registration { binding: TopicBinding { topic, name, topic_type }, rule }
+    }
+}
+
+/// Compares the results of each part: outcomes, or that it is below the fence.
+fn assert_same_each(
+    model: Vec<Result<PartOutcome, CoordinatorError>>,
+    subject: Vec<Result<PartOutcome, CoordinatorError>>,
+    context: &str,
+) {
+    assert_eq!(model.len(), subject.len(), "{context}");
+    for results in model.into_iter().zip(subject) {
+        match results {
+            (Err(CoordinatorError::Fenced(_)), Err(CoordinatorError::Fenced(_))) => {}
+            results => assert_same(results, context),
+        }
     }
 }
 

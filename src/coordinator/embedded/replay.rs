@@ -175,7 +175,9 @@ fn replay_object(
         None => true,
         Some(record) => record.binding(part.partition.topic).is_some() && record.since <= here,
     });
-    state.commit(&Commit { object, sealed_ms: footer.sealed_ms, lowest_undecided: 0, parts });
+    // The outcomes of earlier objects are no longer needed.
+    let (sealed_ms, lowest_undecided) = (footer.sealed_ms, object.sequence);
+    state.commit(&Commit { object, sealed_ms, lowest_undecided, parts }, None, &|_| 0);
 }
 
 fn replay_topics(state: &mut MetadataState, topics: &BTreeMap<TopicId, TopicRecord>) {

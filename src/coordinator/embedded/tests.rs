@@ -122,6 +122,10 @@ impl Harness for EmbeddedHarness {
         ObjectId { incarnation, process_id, sequence }
     }
 
+    fn clock(&self) -> Option<Arc<ManualClock>> {
+        None
+    }
+
     async fn put(&mut self, commit: &Commit) {
         put_object(&self.store, commit).await;
     }

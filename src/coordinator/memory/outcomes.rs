@@ -1,25 +1,17 @@
-//! Stored outcomes of commits, for callers that did not receive the response.
+//! Fences of processes, and the stored outcomes of the commits that they have not passed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::coordinator::PartOutcome;
-use crate::log::ids::ObjectId;
+use crate::log::ids::{ObjectId, ProcessIdentity};
 
-/// The retention time of an outcome, in milliseconds of seal time.
-pub(in crate::coordinator) const OUTCOME_RETENTION_MS: i64 = 3_600_000;
-
-/// Outcomes by object and part, stored for an hour of seal time.
+/// Outcomes by object and part, for callers that did not receive the response, until the fence of
+/// the object's process passes it.
 #[derive(Debug, Default)]
 pub(in crate::coordinator) struct Outcomes {
-    by_object: BTreeMap<ObjectId, ObjectOutcomes>,
-    by_age: BTreeSet<(i64, ObjectId)>,
-    clock_ms: i64,
-}
-
-#[derive(Debug)]
-struct ObjectOutcomes {
-    since_ms: i64,
-    parts: BTreeMap<u32, PartOutcome>,
+    by_object: BTreeMap<ObjectId, BTreeMap<u32, PartOutcome>>,
+    /// The lowest sequence that may still be committed.
+    fences: BTreeMap<ProcessIdentity, u32>,
 }
 
 impl Outcomes {
@@ -28,32 +20,28 @@ impl Outcomes {
         object: ObjectId,
         part: u32,
     ) -> Option<&PartOutcome> {
-        self.by_object.get(&object)?.parts.get(&part)
+        self.by_object.get(&object)?.get(&part)
     }
 
-    pub(in crate::coordinator) fn store(
-        &mut self,
-        object: ObjectId,
-        sealed_ms: i64,
-        outcome: PartOutcome,
-    ) {
-        self.clock_ms = self.clock_ms.max(sealed_ms);
-        // The clock, not the object's seal time: an object that was sealed by a slow clock is stored
-        // for the same time.
-        let since_ms = self.clock_ms;
-        let stored = self.by_object.entry(object).or_insert_with(|| {
-            self.by_age.insert((since_ms, object));
-            ObjectOutcomes { since_ms, parts: BTreeMap::new() }
-        });
-        stored.parts.insert(outcome.index, outcome);
-        let cutoff = self.clock_ms.saturating_sub(OUTCOME_RETENTION_MS);
-        while let Some(&(since_ms, oldest)) = self.by_age.first() {
-            if since_ms >= cutoff {
-                break;
-            }
-            self.by_age.pop_first();
-            let removed = self.by_object.remove(&oldest);
-            debug_assert!(removed.is_some_and(|stored| stored.since_ms == since_ms));
+    pub(in crate::coordinator) fn store(&mut self, object: ObjectId, outcome: PartOutcome) {
+        self.by_object.entry(object).or_default().insert(outcome.index, outcome);
+    }
+
+    /// Returns whether the object may no longer be committed.
+    pub(in crate::coordinator) fn is_fenced(&self, object: ObjectId) -> bool {
+        let fence = self.fences.get(&object.process()).copied().unwrap_or(0);
+        object.sequence < fence || fence == u32::MAX
+    }
+
+    /// Raises the fence of a process, and removes the outcomes below it.
+    pub(in crate::coordinator) fn raise_fence(&mut self, process: ProcessIdentity, lowest: u32) {
+        let fence = self.fences.entry(process).or_default();
+        *fence = lowest.max(*fence);
+        let ProcessIdentity { incarnation, process_id } = process;
+        let object = |sequence| ObjectId { incarnation, process_id, sequence };
+        let last = if *fence == u32::MAX { u32::MAX } else { fence.saturating_sub(1) };
+        if *fence > 0 {
+            self.by_object.extract_if(object(0)..=object(last), |_, _| true).for_each(drop);
         }
     }
 }

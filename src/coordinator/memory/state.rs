@@ -7,11 +7,12 @@ use tokio::sync::mpsc;
 use super::outcomes::Outcomes;
 use super::subscribers::Subscribers;
 use crate::coordinator::{
-    BindRule, Commit, CommitOutcome, CoordinatorError, CoordinatorEvent, FindRequest, Found,
-    PartOutcome, ProducerSnapshot, Refusal, Registration, TopicBinding, TopicType, Watermarks,
+    BindRule, CLOCK_TOLERANCE_MS, Commit, CommitOutcome, CoordinatorError, CoordinatorEvent,
+    CoordinatorResult, FindRequest, Found, PartOutcome, ProducerSnapshot, Refusal, Registration,
+    TopicBinding, TopicType, Watermarks,
 };
 use crate::log::batch::Part;
-use crate::log::ids::{ObjectId, TopicId, TopicPartition};
+use crate::log::ids::{ObjectId, ProcessIdentity, TopicId, TopicPartition};
 use crate::log::partition_log::PartitionLog;
 
 #[derive(Debug, Default)]
@@ -21,7 +22,10 @@ pub(in crate::coordinator) struct MetadataState {
     bindings: BTreeMap<TopicId, TopicBinding>,
     deleted: BTreeSet<TopicId>,
     partitions: BTreeMap<TopicPartition, PartitionLog>,
-    outcomes: Outcomes,
+    /// By shard.
+    outcomes: BTreeMap<u16, Outcomes>,
+    /// The fences that were raised in all shards.
+    everywhere: Outcomes,
     subscribers: Subscribers,
 }
 
@@ -102,16 +106,66 @@ impl MetadataState {
         self.subscribers.publish(&CoordinatorEvent::TopicDeleted(topic));
     }
 
-    pub(in crate::coordinator) fn commit(&mut self, commit: &Commit) -> Vec<PartOutcome> {
-        commit.parts.iter().map(|p| self.commit_part(commit.object, commit.sealed_ms, p)).collect()
+    /// Commits parts; `shard` returns the shard of a partition, each of which has fences and
+    /// outcomes of its own. With `now_ms`, the time of the coordinator's clock, the seal time is
+    /// moved to within [`CLOCK_TOLERANCE_MS`] of it.
+    pub(in crate::coordinator) fn commit(
+        &mut self,
+        commit: &Commit,
+        now_ms: Option<i64>,
+        shard: &dyn Fn(TopicPartition) -> u16,
+    ) -> Vec<CoordinatorResult<PartOutcome>> {
+        let object = commit.object;
+        let sealed_ms = now_ms.map_or(commit.sealed_ms, |now| {
+            commit.sealed_ms.clamp(now - CLOCK_TOLERANCE_MS, now + CLOCK_TOLERANCE_MS)
+        });
+        let stored = commit.parts.iter().map(|part| {
+            let outcomes = self.outcomes.get(&shard(part.partition));
+            outcomes.and_then(|of| of.stored(object, part.index)).cloned()
+        });
+        let stored: Vec<_> = stored.collect();
+        let shards: BTreeSet<u16> = commit.parts.iter().map(|p| shard(p.partition)).collect();
+        for shard in shards {
+            let outcomes = self.outcomes.entry(shard).or_default();
+            outcomes.raise_fence(object.process(), commit.lowest_undecided);
+        }
+        let is_fenced = |part: &&Part| self.is_fenced(object, shard(part.partition));
+        let unknown = commit.parts.iter().zip(&stored).filter(|(_, stored)| stored.is_none());
+        let undecided: Vec<_> =
+            unknown.map(|(part, _)| part).filter(|part| !is_fenced(part)).collect();
+        let mut decided = self.commit_parts(object, sealed_ms, &undecided);
+        for part in &undecided {
+            if let Some(outcome) = decided.get(&part.index) {
+                let outcomes = self.outcomes.entry(shard(part.partition)).or_default();
+                outcomes.store(object, outcome.clone());
+            }
+        }
+        let fenced = || CoordinatorError::Fenced(format!("object {object}"));
+        let results = commit.parts.iter().zip(stored);
+        results
+            .map(|(part, stored)| {
+                stored.or_else(|| decided.remove(&part.index)).ok_or_else(fenced)
+            })
+            .collect()
     }
 
-    pub(in crate::coordinator) fn stored(
+    /// Returns whether the coordinator has decided a part, or refuses to.
+    pub(in crate::coordinator) fn is_decided(
         &self,
         object: ObjectId,
+        shard: u16,
         part: u32,
-    ) -> Option<PartOutcome> {
-        self.outcomes.stored(object, part).cloned()
+    ) -> bool {
+        let of_shard = self.outcomes.get(&shard);
+        of_shard.is_some_and(|of| of.stored(object, part).is_some())
+            || self.is_fenced(object, shard)
+    }
+
+    /// Raises the fence of a process in all shards.
+    pub(in crate::coordinator) fn raise_fence(&mut self, process: ProcessIdentity, lowest: u32) {
+        for outcomes in self.outcomes.values_mut().chain([&mut self.everywhere]) {
+            outcomes.raise_fence(process, lowest);
+        }
     }
 
     pub(in crate::coordinator) fn find(&self, request: &FindRequest) -> Found {
@@ -142,9 +196,11 @@ impl MetadataState {
     pub(in crate::coordinator) fn producers(
         &self,
         partition: TopicPartition,
+        now_ms: Option<i64>,
     ) -> Vec<ProducerSnapshot> {
         let Some(log) = self.partitions.get(&partition) else { return Vec::new() };
-        let snapshots = log.producers().iter().filter_map(|(id, entry)| {
+        let reached_ms = now_ms.map_or(i64::MIN, |now| now - CLOCK_TOLERANCE_MS);
+        let snapshots = log.producers().iter(reached_ms).filter_map(|(id, entry)| {
             let last = entry.batches.back()?;
             Some(ProducerSnapshot {
                 id,
@@ -158,6 +214,11 @@ impl MetadataState {
 
     pub(in crate::coordinator) fn subscribe(&mut self) -> mpsc::Receiver<CoordinatorEvent> {
         self.subscribers.subscribe()
+    }
+
+    fn is_fenced(&self, object: ObjectId, shard: u16) -> bool {
+        let of_shard = self.outcomes.get(&shard);
+        self.everywhere.is_fenced(object) || of_shard.is_some_and(|of| of.is_fenced(object))
     }
 
     /// Returns `None` for a deleted topic.
@@ -174,30 +235,48 @@ impl MetadataState {
         Some(binding)
     }
 
-    fn commit_part(&mut self, object: ObjectId, sealed_ms: i64, part: &Part) -> PartOutcome {
-        if let Some(stored) = self.outcomes.stored(object, part.index) {
-            return stored.clone();
+    /// Commits parts without a stored outcome; returns their outcomes by index. The parts of one
+    /// partition are one event.
+    fn commit_parts(
+        &mut self,
+        object: ObjectId,
+        sealed_ms: i64,
+        parts: &[&Part],
+    ) -> BTreeMap<u32, PartOutcome> {
+        let mut by_partition: BTreeMap<TopicPartition, Vec<&Part>> = BTreeMap::new();
+        for part in parts {
+            by_partition.entry(part.partition).or_default().push(part);
         }
-        let outcome = if self.is_deleted(part.partition.topic) {
-            let refused = CommitOutcome::Refused(Refusal::TopicDeleted);
-            let batches = vec![refused; part.batches.len()];
-            PartOutcome { index: part.index, batches, log_start_offset: 0 }
-        } else {
-            self.append(object, sealed_ms, part)
-        };
-        self.outcomes.store(object, sealed_ms, outcome.clone());
-        outcome
+        let mut outcomes = BTreeMap::new();
+        for (partition, parts) in by_partition {
+            let (batches, log_start_offset) = if self.is_deleted(partition.topic) {
+                let refused = CommitOutcome::Refused(Refusal::TopicDeleted);
+                (parts.iter().map(|part| vec![refused; part.batches.len()]).collect(), 0)
+            } else {
+                self.append(object, sealed_ms, partition, &parts)
+            };
+            for (part, batches) in parts.into_iter().zip(batches) {
+                let index = part.index;
+                outcomes.insert(index, PartOutcome { index, batches, log_start_offset, sealed_ms });
+            }
+        }
+        outcomes
     }
 
-    fn append(&mut self, object: ObjectId, sealed_ms: i64, part: &Part) -> PartOutcome {
-        let log = self.partitions.entry(part.partition).or_default();
-        let (batches, runs) = log.commit(object, sealed_ms, part);
+    fn append(
+        &mut self,
+        object: ObjectId,
+        sealed_ms: i64,
+        partition: TopicPartition,
+        parts: &[&Part],
+    ) -> (Vec<Vec<CommitOutcome>>, i64) {
+        let log = self.partitions.entry(partition).or_default();
+        let (batches, runs) = log.commit(object, sealed_ms, parts.iter().copied());
         let log_start_offset = log.log_start_offset();
         if !runs.is_empty() {
-            self.subscribers
-                .publish(&CoordinatorEvent::Committed { partition: part.partition, runs });
+            self.subscribers.publish(&CoordinatorEvent::Committed { partition, runs });
         }
-        PartOutcome { index: part.index, batches, log_start_offset }
+        (batches, log_start_offset)
     }
 }
 

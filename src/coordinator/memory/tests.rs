@@ -1,4 +1,4 @@
-use super::outcomes::{OUTCOME_RETENTION_MS, Outcomes};
+use super::outcomes::Outcomes;
 use super::subscribers::{SUBSCRIBER_EVENTS_MAX, Subscribers};
 use super::*;
 use crate::coordinator::EventScope;
@@ -25,15 +25,24 @@ fn slow_subscriber_gets_a_gap_and_later_events() {
 }
 
 #[test]
-fn outcomes_are_stored_for_an_hour_of_seal_time() {
+fn outcomes_are_stored_until_the_fence_passes_them() {
     let mut outcomes = Outcomes::default();
     let object = |sequence| ObjectId { incarnation: 1, process_id: 1, sequence };
-    let outcome = PartOutcome { index: 3, batches: Vec::new(), log_start_offset: 0 };
-    outcomes.store(object(0), 1_000, outcome.clone());
-    outcomes.store(object(1), 1_000 + OUTCOME_RETENTION_MS, outcome.clone());
-    assert_eq!(outcomes.stored(object(0), 3), Some(&outcome));
-    assert_eq!(outcomes.stored(object(0), 4), None);
-    outcomes.store(object(2), 1_001 + OUTCOME_RETENTION_MS, outcome.clone());
-    assert_eq!(outcomes.stored(object(0), 3), None);
-    assert_eq!(outcomes.stored(object(1), 3), Some(&outcome));
+    let outcome =
+        PartOutcome { index: 3, batches: Vec::new(), log_start_offset: 0, sealed_ms: 0 };
+    for sequence in 0..3 {
+        outcomes.store(object(sequence), outcome.clone());
+    }
+    let other = ObjectId { process_id: 2, ..object(0) };
+    outcomes.store(other, outcome.clone());
+    outcomes.raise_fence(object(0).process(), 2);
+    outcomes.raise_fence(object(0).process(), 1);
+    assert_eq!(outcomes.stored(object(1), 3), None);
+    assert_eq!(outcomes.stored(object(2), 3), Some(&outcome));
+    assert_eq!(outcomes.stored(object(2), 4), None);
+    assert!(outcomes.is_fenced(object(1)) && !outcomes.is_fenced(object(2)));
+    outcomes.raise_fence(object(0).process(), u32::MAX);
+    assert!(outcomes.is_fenced(object(u32::MAX)) && !outcomes.is_fenced(other));
+    assert_eq!(outcomes.stored(object(2), 3), None);
+    assert_eq!(outcomes.stored(other, 3), Some(&outcome));
 }

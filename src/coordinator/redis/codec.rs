@@ -95,7 +95,8 @@ impl<'a> PackedReader<'a> {
     }
 
     pub(super) fn outcome(mut self, index: u32) -> Result<PartOutcome, CoordinatorError> {
-        let log_start_offset = self.i64()?;
+        self.status()?;
+        let (log_start_offset, sealed_ms) = (self.i64()?, self.i64()?);
         let count = self.count(17)?;
         let mut batches = Vec::with_capacity(count);
         for _ in 0..count {
@@ -112,10 +113,11 @@ impl<'a> PackedReader<'a> {
             });
         }
         self.end()?;
-        Ok(PartOutcome { index, batches, log_start_offset })
+        Ok(PartOutcome { index, batches, log_start_offset, sealed_ms })
     }
 
     pub(super) fn found(mut self) -> Result<Found, CoordinatorError> {
+        self.status()?;
         let watermarks = self.bounds()?;
         let mut runs = Vec::with_capacity(self.rest.len() / RUN_BYTES);
         while !self.rest.is_empty() {
@@ -124,10 +126,25 @@ impl<'a> PackedReader<'a> {
         Ok(Found { watermarks, runs })
     }
 
-    pub(super) fn watermarks(mut self) -> Result<Watermarks, CoordinatorError> {
+    /// Decodes watermarks, and whether the trim is finished.
+    pub(super) fn trimmed(mut self) -> Result<(Watermarks, bool), CoordinatorError> {
+        let is_finished = self.status()?;
         let watermarks = self.bounds()?;
         self.end()?;
-        Ok(watermarks)
+        Ok((watermarks, is_finished))
+    }
+
+    /// Decodes the first byte of the result of a part or partition; returns whether it is finished.
+    pub(super) fn status(&mut self) -> Result<bool, CoordinatorError> {
+        let status = self.u8()?;
+        let detail = || String::from_utf8_lossy(self.rest).into_owned();
+        match status {
+            0 => Ok(true),
+            1 => Err(CoordinatorError::MetadataLost(detail())),
+            2 => Err(CoordinatorError::Fenced(detail())),
+            3 => Ok(false),
+            _ => Err(self.corrupt()),
+        }
     }
 
     pub(super) fn events(mut self) -> Result<Vec<CoordinatorEvent>, CoordinatorError> {

@@ -62,6 +62,7 @@ impl RedisCoordinator {
             may_verify: settings.may_verify,
             lease: settings.lease,
             position_store: settings.position_store.clone(),
+            clock: settings.clock.clone(),
         });
         Ok(Self {
             shards,

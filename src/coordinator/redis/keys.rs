@@ -6,21 +6,21 @@
 //!
 //! | Key: after `odradek:{<cluster>:<shard>}:` | Value |
 //! |---|---|
-//! | `meta` | hash: `metadata_id`, `sequence`, `replication_id`, `quarantined`, `wait_marker` |
+//! | `meta` | hash: `metadata_id`, `sequence`, `stream_half`, `replication_id`, `quarantined`, `wait_marker`; numbers of elements: `partitions`, `fence`, `deleted_topics` |
 //! | `replication_history` | list: each replication id under which it was verified, and the sequence at which that began |
 //! | `verifying` | hash: the replication id that is being verified, since when, and which replicas reported |
-//! | `p:<partition>` | string: its counters, packed (`scripts/partition.lua`) |
+//! | `partitions` | hash: partition to its counters, packed (`scripts/partition.lua`) |
 //! | `i:<partition>` | sorted set: runs, packed, by base offset |
-//! | `t:<partition>` | sorted set: every 64th boundary with the greatest timestamp below it, by offset |
+//! | `t:<partition>` | sorted set: the end of each block of 256 runs and its greatest timestamp, by offset |
 //! | `d:<partition>` | hash: producer id (8 bytes) to epoch, last append (ms), last five batches |
-//! | `k:<topic>` | set: the topic's partitions in this shard |
-//! | `o:<object>` | hash: part index to its outcomes; expires after two hours |
+//! | `fence` | hash: process (12 bytes) to the lowest sequence that it may still commit, and the number of its outcomes |
+//! | `o:<process>` | hash: sequence of an object (4 bytes) to the outcomes of its parts, packed |
 //! | `deleted_topics` | set: deleted topics |
 //! | `events` | stream: changes, one entry for each increment of `sequence`, which is its id |
 //!
 //! | Key: after `odradek:{<cluster>:registry}:` | Value |
 //! |---|---|
-//! | `meta` | hash: `metadata_id`, `sequence`, `cluster`, `shards`, `ready`, `secret`; `replication_id`, `quarantined`, `wait_marker` |
+//! | `meta` | hash: `metadata_id`, `sequence`, `cluster`, `shards`, `ready`, `secret`; `stream_half`, `replication_id`, `quarantined`, `wait_marker`; numbers of elements: `topics`, `deleted_topics`, `zones`, `zone_nodes`, `last_members` |
 //! | `replication_history`, `verifying` | as a shard's |
 //! | `zones` | list: zones by index |
 //! | `topics` | hash: topic id to topic type (`c` classic, `d` diskless, `m` migrating) and name |

@@ -14,6 +14,7 @@
 //! | `scripts.rs`, `scripts/*.lua` | the transitions |
 //! | `keys.rs`, `codec.rs`, `reply.rs` | keys, packed values, replies |
 //! | `events.rs` | subscriptions to the streams |
+//! | `sweep.rs` | deletes expired producers |
 //! | [`loss_detection`] | detects a Redis that lost data |
 //! | [`eviction`] | eviction policies, which must be `noeviction` |
 //! | [`diagnostics`] | for `odradek doctor` |
@@ -35,6 +36,8 @@ mod reply;
 mod scripts;
 mod settings;
 mod shards;
+mod sweep;
 
 pub use coordinator::RedisCoordinator;
 pub use settings::{RedisSettings, SHARDS_CLUSTER, SHARDS_DEFAULT, SHARDS_MAX, default_shards};
+pub use sweep::SweepPosition;

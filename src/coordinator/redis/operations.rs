@@ -1,5 +1,6 @@
 //! The operations of the port: each is one call of a script, or one for each shard.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +23,14 @@ use crate::coordinator::{
     ProducerSnapshot, Registration, TopicBinding, Watermarks, ZoneRecord,
 };
 use crate::log::batch::Part;
-use crate::log::ids::{TopicId, TopicPartition};
+use crate::log::ids::{ProcessIdentity, TopicId, TopicPartition};
 
-/// The number of partitions that one run of `delete_partitions.lua` deletes: about a millisecond
-/// of the server's time.
-const PARTITIONS_PER_DELETE: u32 = 500;
+/// The number of elements that one call scans, where a script scans a whole key: about a
+/// millisecond of the server's time.
+const ELEMENTS_PER_SCAN: u32 = 500;
+
+/// The cursor of the first call of a scan, and that after the last one.
+const FIRST_CURSOR: &str = "0";
 
 /// The greatest number that a double represents exactly; Lua and sorted sets have only doubles.
 const EXACT_MAX: u64 = 1 << 53;
@@ -52,10 +56,13 @@ impl Coordinator for RedisCoordinator {
     ) -> Result<Vec<Option<TopicBinding>>, CoordinatorError> {
         let attached = self.attached()?;
         let shards = &self.shards;
-        let args = registrations.iter().flat_map(registration_args).collect();
         let register = &shards.scripts.register;
-        let mut reply = shards.call(&attached, HashTag::Registry, register, args).await?;
-        let bound = reply.next()?.items(registrations.len())?;
+        let mut bound = Vec::with_capacity(registrations.len());
+        for some in registrations.chunks(register.items_max) {
+            let args = some.iter().flat_map(registration_args).collect();
+            let mut reply = shards.call(&attached, HashTag::Registry, register, args).await?;
+            bound.extend(reply.next()?.items(some.len())?);
+        }
         let pairs = registrations.iter().zip(bound);
         let binding = |(registration, bound): (&Registration, ScriptReply)| {
             let bytes = bound.bytes()?;
@@ -71,17 +78,25 @@ impl Coordinator for RedisCoordinator {
     async fn topics(&self) -> Result<Vec<TopicBinding>, CoordinatorError> {
         let attached = self.attached()?;
         let shards = &self.shards;
-        let call = shards.call(&attached, HashTag::Registry, &shards.scripts.topics, Vec::new());
-        let mut reply = call.await?.next()?;
-        let mut topics = Vec::new();
-        while !reply.is_empty() {
-            let id = reply.next()?.text()?;
-            let corrupt = || CoordinatorError::Corrupt(format!("invalid topic id `{id}`"));
-            let topic = TopicId::parse(&id).ok_or_else(corrupt)?;
-            topics.push(PackedReader::new("a binding", &reply.next()?.bytes()?).binding(topic)?);
+        let (mut topics, mut cursor) = (BTreeMap::new(), FIRST_CURSOR.to_owned());
+        loop {
+            let args = vec![argument(&cursor), argument(ELEMENTS_PER_SCAN)];
+            let script = &shards.scripts.topics;
+            let mut reply = shards.call(&attached, HashTag::Registry, script, args).await?;
+            cursor = reply.next()?.text()?;
+            // A scan may return an element twice.
+            let mut pairs = reply.next()?;
+            while !pairs.is_empty() {
+                let id = pairs.next()?.text()?;
+                let corrupt = || CoordinatorError::Corrupt(format!("invalid topic id `{id}`"));
+                let topic = TopicId::parse(&id).ok_or_else(corrupt)?;
+                let binding = pairs.next()?.bytes()?;
+                topics.insert(topic, PackedReader::new("a binding", &binding).binding(topic)?);
+            }
+            if cursor == FIRST_CURSOR {
+                return Ok(topics.into_values().collect());
+            }
         }
-        topics.sort_unstable_by_key(|binding| binding.topic);
-        Ok(topics)
     }
 
     async fn delete_topic(&self, topic: TopicId) -> Result<(), CoordinatorError> {
@@ -90,11 +105,14 @@ impl Coordinator for RedisCoordinator {
         let calls = (0..attached.shards).map(|shard| {
             let attached = &attached;
             async move {
+                let mut cursor = FIRST_CURSOR.to_owned();
                 loop {
-                    let args = vec![argument(topic), argument(PARTITIONS_PER_DELETE)];
+                    let args =
+                        vec![argument(topic), argument(&cursor), argument(ELEMENTS_PER_SCAN)];
                     let script = &shards.scripts.delete_partitions;
                     let call = shards.call(attached, HashTag::Shard(shard), script, args);
-                    if call.await?.next()?.number::<u64>()? == 0 {
+                    cursor = call.await?.next()?.text()?;
+                    if cursor == FIRST_CURSOR {
                         return Ok(());
                     }
                 }
@@ -110,8 +128,12 @@ impl Coordinator for RedisCoordinator {
     async fn commit(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>> {
         let arguments = |parts: Vec<&Part>| {
             let object = commit.object;
-            let mut args =
-                vec![argument(object), object.to_bytes().to_vec(), argument(commit.sealed_ms)];
+            let mut args = vec![
+                argument(object.process()),
+                object.to_bytes().to_vec(),
+                argument(commit.sealed_ms),
+                argument(commit.lowest_undecided),
+            ];
             for part in parts {
                 args.push(argument(part.index));
                 args.push(argument(part.partition.topic));
@@ -124,6 +146,20 @@ impl Coordinator for RedisCoordinator {
         let decode =
             |part: &Part, bytes: &[u8]| PackedReader::new("an outcome", bytes).outcome(part.index);
         self.call_shards(script, &commit.parts, |p| p.partition, arguments, decode).await
+    }
+
+    async fn raise_fence(
+        &self,
+        process: ProcessIdentity,
+        lowest: u32,
+    ) -> Result<(), CoordinatorError> {
+        let attached = self.attached()?;
+        let shards = &self.shards;
+        let calls = (0..attached.shards).map(|shard| {
+            let args = vec![argument(process), process.to_bytes().to_vec(), argument(lowest)];
+            shards.call(&attached, HashTag::Shard(shard), &shards.scripts.raise_fence, args)
+        });
+        merge_results(join_all(calls).await).map(drop)
     }
 
     async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>> {
@@ -142,10 +178,24 @@ impl Coordinator for RedisCoordinator {
             args.flatten().collect()
         };
         let decode = |_: &(TopicPartition, i64), bytes: &[u8]| {
-            PackedReader::new("watermarks", bytes).watermarks()
+            PackedReader::new("watermarks", bytes).trimmed()
         };
         let script = &self.shards.scripts.trim;
-        self.call_shards(script, &starts, |s| s.0, arguments, decode).await
+        let mut results = self.call_shards(script, &starts, |s| s.0, arguments, decode).await;
+        // The starts are raised; the runs below them are removed a bounded number at a time.
+        loop {
+            let is_unfinished = |index: &usize| matches!(results[*index], Ok((_, false)));
+            let unfinished: Vec<_> = (0..starts.len()).filter(is_unfinished).collect();
+            if unfinished.is_empty() {
+                break;
+            }
+            let again: Vec<_> = unfinished.iter().map(|index| starts[*index]).collect();
+            let more = self.call_shards(script, &again, |s| s.0, arguments, decode).await;
+            for (index, result) in unfinished.into_iter().zip(more) {
+                results[index] = result;
+            }
+        }
+        results.into_iter().map(|result| result.map(|(watermarks, _)| watermarks)).collect()
     }
 
     async fn producers(
@@ -155,19 +205,27 @@ impl Coordinator for RedisCoordinator {
         let attached = self.attached()?;
         let shards = &self.shards;
         let hash_tag = HashTag::Shard(shard_of(partition, attached.shards));
-        let args = vec![argument(partition)];
-        let mut reply = shards.call(&attached, hash_tag, &shards.scripts.producers, args).await?;
-        let clock = reply.next()?.text()?;
-        let clock_ms = clock.parse().unwrap_or(i64::MIN);
-        let mut pairs = reply.next()?;
-        let mut producers = Vec::new();
-        while !pairs.is_empty() {
-            let id = PackedReader::new("a producer id", &pairs.next()?.bytes()?).id()?;
-            let state = pairs.next()?.bytes()?;
-            producers.extend(PackedReader::new("a producer", &state).producer(id, clock_ms)?);
+        let (mut producers, mut cursor) = (BTreeMap::new(), FIRST_CURSOR.to_owned());
+        loop {
+            let args =
+                vec![argument(partition), argument(&cursor), argument(ELEMENTS_PER_SCAN)];
+            let script = &shards.scripts.producers;
+            let mut reply = shards.call(&attached, hash_tag, script, args).await?;
+            PackedReader::new("producers", &reply.next()?.bytes()?).status()?;
+            let clock = reply.next()?.text()?;
+            let clock_ms = clock.parse().unwrap_or(i64::MIN);
+            cursor = reply.next()?.text()?;
+            let mut pairs = reply.next()?;
+            while !pairs.is_empty() {
+                let id = PackedReader::new("a producer id", &pairs.next()?.bytes()?).id()?;
+                let state = pairs.next()?.bytes()?;
+                let producer = PackedReader::new("a producer", &state).producer(id, clock_ms)?;
+                producers.insert(id, producer);
+            }
+            if cursor == FIRST_CURSOR {
+                return Ok(producers.into_values().flatten().collect());
+            }
         }
-        producers.sort_unstable_by_key(|producer| producer.id);
-        Ok(producers)
     }
 
     async fn subscribe(&self) -> Result<mpsc::Receiver<CoordinatorEvent>, CoordinatorError> {

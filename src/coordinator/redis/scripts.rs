@@ -10,15 +10,23 @@ pub(super) struct LuaScript {
     pub(super) script: redis::Script,
     /// The lane of its calls.
     pub(super) lane: LaneKind,
+    /// The greatest number of parts or partitions of one call, so that it takes the server less
+    /// than 10 ms.
+    pub(super) items_max: usize,
 }
 
 impl LuaScript {
     fn new(code: &'static str) -> Self {
-        Self { code, script: redis::Script::new(code), lane: LaneKind::Changes }
+        let (script, lane) = (redis::Script::new(code), LaneKind::Changes);
+        Self { code, script, lane, items_max: usize::MAX }
     }
 
     fn in_lane(self, lane: LaneKind) -> Self {
         Self { lane, ..self }
+    }
+
+    fn with_items_max(self, items_max: usize) -> Self {
+        Self { items_max, ..self }
     }
 }
 
@@ -38,13 +46,17 @@ pub(super) struct Scripts {
     pub(super) find: LuaScript,
     pub(super) trim: LuaScript,
     pub(super) producers: LuaScript,
+    pub(super) sweep: LuaScript,
+    pub(super) raise_fence: LuaScript,
     pub(super) renew: LuaScript,
 }
 
-/// A script behind the checks of metadata id, replication id and sequence.
+/// A script behind the checks of metadata id, replication id, sequence and numbers of elements.
+/// The first argument is what it does to a Redis at its memory limit (`scripts/prelude.lua`).
 macro_rules! checked {
-    ($($file:literal),+) => {
+    ($writes:literal, $($file:literal),+) => {
         LuaScript::new(concat!(
+            "local WRITES = '", $writes, "'\n",
             include_str!("loss_detection/replication_id.lua"),
             include_str!("scripts/prelude.lua"),
             $(include_str!($file)),+
@@ -65,19 +77,36 @@ impl Scripts {
                 include_str!("loss_detection/replication_id.lua"),
                 include_str!("loss_detection/verify.lua")
             )),
-            set_ready: checked!("scripts/set_ready.lua"),
-            check: checked!("scripts/check.lua").in_lane(LaneKind::Queries),
-            register: checked!("scripts/register.lua"),
-            topics: checked!("scripts/topics.lua").in_lane(LaneKind::Queries),
-            delete_topic: checked!("scripts/delete_topic.lua"),
-            delete_partitions: checked!("scripts/delete_partitions.lua"),
-            commit: checked!("scripts/partition.lua", "scripts/commit.lua"),
-            find: checked!("scripts/partition.lua", "scripts/find.lua").in_lane(LaneKind::Queries),
-            trim: checked!("scripts/partition.lua", "scripts/trim.lua"),
-            producers: checked!("scripts/partition.lua", "scripts/producers.lua")
+            set_ready: checked!("frees", "scripts/set_ready.lua"),
+            check: checked!("nothing", "scripts/check.lua").in_lane(LaneKind::Queries),
+            register: checked!("grows", "scripts/register.lua").with_items_max(500),
+            topics: checked!("nothing", "scripts/topics.lua").in_lane(LaneKind::Queries),
+            delete_topic: checked!("frees", "scripts/delete_topic.lua"),
+            delete_partitions: checked!("frees", "scripts/delete_partitions.lua"),
+            commit: checked!(
+                "grows",
+                "scripts/partition.lua",
+                "scripts/fence.lua",
+                "scripts/commit.lua"
+            )
+            .with_items_max(500),
+            find: checked!("nothing", "scripts/partition.lua", "scripts/find.lua")
+                .in_lane(LaneKind::Queries)
+                .with_items_max(128),
+            trim: checked!("frees", "scripts/partition.lua", "scripts/trim.lua")
+                .with_items_max(500),
+            producers: checked!("nothing", "scripts/partition.lua", "scripts/producers.lua")
                 .in_lane(LaneKind::Queries),
+            sweep: checked!("frees", "scripts/partition.lua", "scripts/sweep.lua")
+                .in_lane(LaneKind::Unreplicated),
+            raise_fence: checked!(
+                "frees",
+                "scripts/partition.lua",
+                "scripts/fence.lua",
+                "scripts/raise_fence.lua"
+            ),
             // A lost lease is taken again within seconds.
-            renew: checked!("scripts/renew.lua").in_lane(LaneKind::Unreplicated),
+            renew: checked!("frees", "scripts/renew.lua").in_lane(LaneKind::Unreplicated),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::loss_detection::observed_position::ObservedPositionStore;
+use crate::clock::WallClock;
 
 /// The default number of shards of new metadata in one Redis, whose core they share.
 pub const SHARDS_DEFAULT: u16 = 4;
@@ -49,6 +50,8 @@ pub struct RedisSettings {
     /// The store of the observed positions of all replicas; with `None` they are lost with the
     /// process.
     pub position_store: Option<Arc<dyn ObservedPositionStore>>,
+    /// A clock in place of Redis' own, for tests.
+    pub clock: Option<Arc<dyn WallClock>>,
 }
 
 impl fmt::Debug for RedisSettings {

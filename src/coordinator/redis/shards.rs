@@ -14,6 +14,7 @@ use super::loss_detection::observed_position::{
 };
 use super::reply::ScriptReply;
 use super::scripts::{LuaScript, Scripts};
+use crate::clock::WallClock;
 use crate::coordinator::{CoordinatorError, CoordinatorResult};
 use crate::log::ids::TopicPartition;
 
@@ -27,6 +28,8 @@ pub(super) struct ShardClient {
     pub(super) may_verify: bool,
     pub(super) lease: Duration,
     pub(super) position_store: Option<Arc<dyn ObservedPositionStore>>,
+    /// A clock in place of Redis' own, for tests.
+    pub(super) clock: Option<Arc<dyn WallClock>>,
 }
 
 /// The metadata that this process is attached to, and what it observed of it.
@@ -77,7 +80,9 @@ impl ShardClient {
         let tracker = attached.tracker(hash_tag);
         let (replication_id, sequence) = tracker.current();
         let wait_marker = u8::from(self.client.must_wait(script));
-        let observed = format!("{sequence} {replication_id} {wait_marker}");
+        let now_ms = self.clock.as_ref().map(|clock| clock.now_ms().to_string());
+        let now_ms = now_ms.unwrap_or_default();
+        let observed = format!("{sequence} {replication_id} {wait_marker} {now_ms}");
         let mut all = vec![attached.metadata_id.clone().into_bytes(), observed.into_bytes()];
         all.extend_from_slice(args);
         let reply = self.client.run(script, hash_tag, all).await?;
@@ -103,8 +108,9 @@ impl ShardClient {
         Ok(attached.tracker(hash_tag).current().1)
     }
 
-    /// Runs a script once for each shard that has items, in parallel; returns one result for each
-    /// item, in the order of the items. A shard that fails fails only its own items.
+    /// Runs a script for each shard that has items, in parallel, with at most the script's number of
+    /// items in one call; returns one result for each item, in the order of the items. A call that
+    /// fails fails only its own items.
     pub(super) async fn call_shards<'a, T, R>(
         &self,
         attached: &Attached,
@@ -118,7 +124,11 @@ impl ShardClient {
         for (index, item) in items.iter().enumerate() {
             by_shard[usize::from(shard_of(partition(item), attached.shards))].push(index);
         }
-        let calls = (0..).zip(&by_shard).filter(|(_, indexes)| !indexes.is_empty());
+        let partition_at = |index: &usize| partition(&items[*index]);
+        let calls = (0..).zip(&by_shard).flat_map(|(shard, indexes)| {
+            let chunks = split_items(indexes, script.items_max, partition_at);
+            chunks.into_iter().map(move |chunk| (shard, chunk))
+        });
         let calls = calls.map(|(shard, indexes)| {
             let args = arguments(indexes.iter().map(|index| &items[*index]).collect());
             async move {
@@ -192,6 +202,31 @@ impl Attached {
     }
 }
 
+/// Splits items into calls of at most `items_max`; adjacent items of one partition stay together
+/// unless there are more of them.
+fn split_items(
+    indexes: &[usize],
+    items_max: usize,
+    partition: impl Fn(&usize) -> TopicPartition,
+) -> Vec<&[usize]> {
+    let (mut calls, mut start, mut end) = (Vec::new(), 0, 0);
+    for group in indexes.chunk_by(|a, b| partition(a) == partition(b)) {
+        if end > start && end - start + group.len() > items_max {
+            calls.push(&indexes[start..end]);
+            start = end;
+        }
+        end += group.len();
+        while end - start > items_max {
+            calls.push(&indexes[start..start + items_max]);
+            start += items_max;
+        }
+    }
+    if end > start {
+        calls.push(&indexes[start..end]);
+    }
+    calls
+}
+
 /// Returns all values, or the error of the whole call: [`CoordinatorError::Unavailable`] only if
 /// no shard can have applied its part.
 pub(super) fn merge_results<T>(
@@ -211,5 +246,28 @@ pub(super) fn merge_results<T>(
         (None, None) => Ok(values),
         (Some(detail), None) if values.is_empty() => Err(CoordinatorError::Unavailable(detail)),
         (Some(detail), None) | (_, Some(detail)) => Err(CoordinatorError::Unknown(detail)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::ids::TopicId;
+
+    #[test]
+    fn items_of_one_partition_share_a_call_if_they_fit() {
+        // By index: the partition of the item.
+        let split = |partitions: &[i32], items_max| -> Vec<Vec<usize>> {
+            let indexes: Vec<usize> = (0..partitions.len()).collect();
+            let of = |index: &usize| TopicPartition {
+                topic: TopicId([1; 16]),
+                partition: partitions[*index],
+            };
+            split_items(&indexes, items_max, of).into_iter().map(<[usize]>::to_vec).collect()
+        };
+        assert_eq!(split(&[], 3), [[0; 0]; 0]);
+        assert_eq!(split(&[1, 1, 2, 2], 3), [[0, 1], [2, 3]]);
+        assert_eq!(split(&[1, 2, 3, 4], 3), [vec![0, 1, 2], vec![3]]);
+        assert_eq!(split(&[1, 2, 2, 2, 2, 3], 3), [vec![0], vec![1, 2, 3], vec![4, 5]]);
     }
 }

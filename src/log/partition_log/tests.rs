@@ -29,7 +29,7 @@ fn idempotent(base_sequence: i32) -> BatchMetadata {
 fn three_runs() -> PartitionLog {
     let mut log = PartitionLog::default();
     for (i, (bytes, count, ts)) in [(10, 3, 50), (20, 2, 20), (40, 4, 50)].into_iter().enumerate() {
-        log.commit(object(u32::try_from(i).unwrap()), 0, &part(8, vec![plain(bytes, count, ts)]));
+        log.commit(object(u32::try_from(i).unwrap()), 0, [&part(8, vec![plain(bytes, count, ts)])]);
     }
     log
 }
@@ -41,19 +41,19 @@ fn bases(runs: &[Run]) -> Vec<i64> {
 #[test]
 fn adjacent_batches_form_one_run_and_a_refused_batch_splits_it() {
     let mut log = PartitionLog::default();
-    log.commit(object(0), 0, &part(8, vec![idempotent(0)]));
+    log.commit(object(0), 0, [&part(8, vec![idempotent(0)])]);
     let batches =
         vec![plain(10, 2, 7), plain(20, 3, 3), idempotent(5), idempotent(0), idempotent(1)];
-    let (outcomes, runs) = log.commit(object(1), 0, &part(1000, batches));
+    let (outcomes, runs) = log.commit(object(1), 0, [&part(1000, batches)]);
     assert_eq!(
         outcomes,
-        [
+        [[
             at(1),
             at(3),
             CommitOutcome::Refused(Refusal::OutOfOrderSequence),
             CommitOutcome::Duplicate { base_offset: 0, max_timestamp: 5 },
             at(6)
-        ]
+        ]]
     );
     let first = Run {
         base_offset: 1,
@@ -73,6 +73,24 @@ fn adjacent_batches_form_one_run_and_a_refused_batch_splits_it() {
     };
     assert_eq!(runs, [first, second]);
     assert_eq!((log.high_watermark(), log.bytes()), (7, 230));
+}
+
+#[test]
+fn adjacent_parts_of_one_object_form_one_run() {
+    let mut log = PartitionLog::default();
+    let parts = [
+        part(8, vec![plain(10, 1, 5)]),
+        part(18, vec![plain(20, 2, 9)]),
+        // Bytes of another partition are in between.
+        part(40, vec![idempotent(0)]),
+        part(140, vec![idempotent(0), plain(7, 1, 1)]),
+    ];
+    let (outcomes, runs) = log.commit(object(0), 0, &parts);
+    let again = CommitOutcome::Duplicate { base_offset: 3, max_timestamp: 5 };
+    assert_eq!(outcomes, [vec![at(0)], vec![at(1)], vec![at(3)], vec![again, at(4)]]);
+    let ranges: Vec<_> = runs.iter().map(|run| (run.base_offset, run.start, run.bytes)).collect();
+    assert_eq!(ranges, [(0, 8, 30), (3, 40, 100), (4, 240, 7)]);
+    assert_eq!((runs[0].offset_count, runs[0].max_timestamp), (3, 9));
 }
 
 #[test]
@@ -124,6 +142,6 @@ fn trim_removes_whole_runs_and_stops_at_the_high_watermark() {
     assert!(!log.trim(3));
     assert!(log.trim(i64::MAX));
     assert_eq!((log.log_start_offset(), log.high_watermark(), log.bytes()), (9, 9, 0));
-    let (outcomes, _) = log.commit(object(9), 0, &part(8, vec![plain(1, 1, 0)]));
-    assert_eq!(outcomes, [at(9)]);
+    let (outcomes, _) = log.commit(object(9), 0, [&part(8, vec![plain(1, 1, 0)])]);
+    assert_eq!(outcomes, [[at(9)]]);
 }

@@ -8,6 +8,8 @@ end
 -- Quarantines this shard because it lacks an observed position. The mark is never removed: further
 -- commits would only hide the loss. A Redis that lost nothing does not have the mark.
 local function quarantine(meta, reason)
+  -- Its first write cannot take memory, so that it works when the memory limit is reached.
+  redis.call('HDEL', meta, 'none')
   redis.call('HSET', meta, 'quarantined', reason)
   return redis.error_reply('METADATALOST ' .. meta .. ' ' .. reason)
 end

@@ -22,11 +22,14 @@ local bound = redis.call('HMGET', meta, 'cluster', 'shards', 'ready')
 if bound[1] ~= ARGV[3] then
   return {'other_cluster', bound[1]}
 end
-local stored = redis.call('HMGET', meta, 'replication_id', 'quarantined')
+local stored = redis.call('HMGET', meta, 'replication_id', 'quarantined', 'zones')
 if stored[2] then
   return redis.error_reply('METADATALOST ' .. meta .. ' ' .. stored[2])
 end
 local zones = redis.call('LRANGE', zones_key, 0, -1)
+if #zones ~= tonumber(stored[3] or '0') then
+  return redis.error_reply('METADATALOST ' .. zones_key .. ' has ' .. #zones .. ' elements, expected ' .. stored[3])
+end
 local index
 for i, zone in ipairs(zones) do
   if zone == ARGV[4] then
@@ -42,8 +45,9 @@ if not index then
   redis.call('RPUSH', zones_key, ARGV[4])
   zones[#zones + 1] = ARGV[4]
   -- A change as any other, so that its loss is detected; subscribers need no event of it.
+  redis.call('HSET', meta, 'zones', #zones)
   local sequence = string.format('%.0f', redis.call('HINCRBY', meta, 'sequence', 1))
-  redis.call('XADD', prefix .. 'events', 'MAXLEN', '~', 16384, sequence .. '-0', 'e', '', 'r', string.sub(current_replication_id(), 1, 8))
+  redis.call('XADD', prefix .. 'events', sequence .. '-0', 'e', '', 'r', string.sub(current_replication_id(), 1, 8))
 end
 local reply = {'ok', metadata_id, bound[2], bound[3], string.format('%.0f', index)}
 for _, zone in ipairs(zones) do

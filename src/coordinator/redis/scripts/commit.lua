@@ -1,15 +1,19 @@
 -- Commits parts of one object to partitions of this shard: the rules of log/partition_log.rs and
 -- log/producer_state.rs, in the same order.
--- ARGV[3]: object id as text; ARGV[4]: as 16 bytes; ARGV[5]: seal time in milliseconds.
--- ARGV[6..]: part index, topic id as text, partition's name, part (redis/codec.rs).
-local object, sealed = ARGV[4], tonumber(ARGV[5])
-local outcomes_key = prefix .. 'o:' .. ARGV[3]
-local OUTCOMES_RETENTION_MS = 7200000
-local EXPIRATION_MS, SWEEP_INTERVAL_MS, BATCHES_REMEMBERED = 86400000, 3600000, 5
+-- ARGV[3]: process as text; ARGV[4]: object id as 16 bytes; ARGV[5]: seal time in milliseconds;
+-- ARGV[6]: the lowest sequence of the process that may still be committed here.
+-- ARGV[7..]: part index, topic id as text, partition's name, part (redis/codec.rs).
+local object = ARGV[4]
+local BATCHES_REMEMBERED = 5
 local SEQUENCES = 2147483648
 -- Even. Lua's stack has room for about 8,000 arguments.
 local UNPACK_MAX = 1000
 local COMMITTED, DUPLICATE, OUT_OF_ORDER, OLD_EPOCH, DELETED = 0, 1, 2, 3, 4
+
+-- No replica's clock ends the idempotence of producers: neither one ahead, by the clock of the
+-- partition, nor one behind, by the last append of a producer.
+local now = now_ms()
+local sealed = math.min(math.max(tonumber(ARGV[5]), now - CLOCK_TOLERANCE_MS), now + CLOCK_TOLERANCE_MS)
 
 local partitions, changed, deleted = {}, {}, {}
 
@@ -33,18 +37,6 @@ local function write_producer(producer)
   return struct.pack('>I2i8B', producer.epoch, producer.last_append, count) .. producer.batches
 end
 
--- Deletes expired producers. This has no visible effect: they count as unknown already.
-local function sweep(p)
-  local all = redis.call('HGETALL', prefix .. 'd:' .. p.name)
-  for i = 1, #all, 2 do
-    local _, last_append = struct.unpack('>I2i8', all[i + 1])
-    if p.clock - last_append >= EXPIRATION_MS then
-      redis.call('HDEL', prefix .. 'd:' .. p.name, all[i])
-    end
-  end
-  p.swept = p.clock
-end
-
 local function open_partition(topic, name)
   local p = partitions[name]
   if p then
@@ -52,21 +44,20 @@ local function open_partition(topic, name)
   end
   p = read_partition(name) or {
     name = name, is_new = true, start = 0, hw = 0, bytes = 0, clock = sealed, swept = sealed,
-    holder = 0, uncovered = 0,
+    runs = 0, times = 0, producer_count = 0, block_runs = 0,
   }
-  p.topic, p.clock, p.producers, p.written = topic, math.max(p.clock, sealed), {}, {}
-  if p.clock - p.swept >= SWEEP_INTERVAL_MS then
-    sweep(p)
-  end
   partitions[name] = p
-  changed[#changed + 1] = p
+  if not p.lost then
+    p.clock, p.producers, p.written, p.added = math.max(p.clock, sealed), {}, {}, {}
+    changed[#changed + 1] = p
+  end
   return p
 end
 
 local function producer_of(p, id)
   local producer = p.producers[id]
   if producer == nil then
-    local value = redis.call('HGET', prefix .. 'd:' .. p.name, id)
+    local value = p.producer_count > 0 and redis.call('HGET', prefix .. 'd:' .. p.name, id)
     producer = value and read_producer(value) or false
     p.producers[id] = producer
   end
@@ -114,20 +105,28 @@ local function remember(p, id, producer, epoch, batch)
   p.producers[id], p.written[id] = producer, true
 end
 
-local function close_run(p, runs, run)
+-- Adds the open run of a partition to its index.
+local function close_run(p)
+  local run = p.run
   if not run then
     return
   end
+  p.run = nil
   local member = struct.pack(RUN, run.base, run.count, object, run.start, run.bytes, run.time)
   redis.call('ZADD', prefix .. 'i:' .. p.name, num(run.base), member)
-  p.bytes = p.bytes + run.bytes
+  p.bytes, p.runs = p.bytes + run.bytes, p.runs + 1
   note_time(p, run.base, run.count, run.time)
-  runs[#runs + 1] = member
+  p.added[#p.added + 1] = member
 end
 
-local function commit_part(p, part, events)
+local function commit_part(p, part)
   local head, position, count, at = struct.unpack('>c20i8I4', part)
-  local outcomes, runs, run = {}, {}, nil
+  p.head = head
+  -- Adjacent parts are one run.
+  if p.run and p.run.start + p.run.bytes ~= position then
+    close_run(p)
+  end
+  local outcomes = {}
   for i = 1, count do
     local bytes, offsets, time, idempotent
     bytes, offsets, time, idempotent, at = struct.unpack('>I4I4c8B', part, at)
@@ -143,12 +142,13 @@ local function commit_part(p, part, events)
       end
     end
     if outcome then
-      close_run(p, runs, run)
-      run = nil
+      close_run(p)
     else
       outcome = struct.pack('>Bi8c8', COMMITTED, p.hw, NO_TIME)
+      local run = p.run
       if not run then
         run = {base = p.hw, count = 0, start = position, bytes = 0, time = time}
+        p.run = run
       end
       run.count, run.bytes = run.count + offsets, run.bytes + bytes
       if later(time, run.time) then
@@ -159,48 +159,95 @@ local function commit_part(p, part, events)
     position = position + bytes
     outcomes[i] = outcome
   end
-  close_run(p, runs, run)
-  if #runs > 0 then
-    events[#events + 1] = struct.pack('>Bc20I4', 1, head, #runs) .. table.concat(runs)
-  end
-  return struct.pack('>i8I4', p.start, count) .. table.concat(outcomes)
+  return struct.pack('>i8i8I4', p.start, sealed, count) .. table.concat(outcomes)
 end
 
 local function refuse_part(part)
   local _, _, count = struct.unpack('>c20i8I4', part)
-  return struct.pack('>i8I4', 0, count) .. string.rep(struct.pack('>Bi8c8', DELETED, 0, NO_TIME), count)
+  return struct.pack('>i8i8I4', 0, sealed, count) .. string.rep(struct.pack('>Bi8c8', DELETED, 0, NO_TIME), count)
 end
 
--- Most commits are the first of their object: one lookup instead of one for each part.
-local is_repeat = redis.call('EXISTS', outcomes_key) == 1
-local reply, events, fresh = {}, {}, {}
-for i = 6, #ARGV, 4 do
-  local index, topic, name, part = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local outcome = is_repeat and redis.call('HGET', outcomes_key, index)
+-- Returns the stored outcomes of this object, by part index: 'index, length, outcome' each.
+local function read_outcomes(packed)
+  local outcomes, at = {}, 1
+  while at <= #packed do
+    local index, length
+    index, length, at = struct.unpack('>I4I4', packed, at)
+    outcomes[index] = string.sub(packed, at, at + length - 1)
+    at = at + length
+  end
+  return outcomes
+end
+
+local function write_partitions()
+  local rows, new = {}, 0
+  for _, p in ipairs(changed) do
+    rows[#rows + 1], rows[#rows + 2] = p.name, pack_partition(p)
+    new = new + (p.is_new and 1 or 0)
+  end
+  for i = 1, #rows, UNPACK_MAX do
+    redis.call('HSET', prefix .. 'partitions', unpack(rows, i, math.min(i + UNPACK_MAX - 1, #rows)))
+  end
+  count_elements('partitions', new)
+end
+
+local fence = read_fence(string.sub(object, 1, 12), ARGV[3])
+local field = string.sub(object, 13, 16)
+local object_sequence = struct.unpack('>I4', field)
+local packed = fence.count > 0 and redis.call('HGET', fence.key, field) or ''
+local known = read_outcomes(packed)
+fence.lowest = math.max(fence.lowest, tonumber(ARGV[6]))
+local is_fenced = object_sequence < fence.lowest or fence.lowest == FENCED_FOR_EVER
+local fenced = FENCED .. 'object ' .. ARGV[3] .. ' ' .. num(object_sequence) .. ' is below the fence ' .. num(fence.lowest)
+
+local function commit_unknown(topic, name, part)
+  if fence.lost then
+    return fence.lost
+  end
+  if is_fenced then
+    return fenced
+  end
+  if is_deleted(topic) then
+    return nil, refuse_part(part)
+  end
+  local p = open_partition(topic, name)
+  if p.lost then
+    return p.lost
+  end
+  return nil, commit_part(p, part)
+end
+
+local reply, fresh = {}, {packed}
+for i = 7, #ARGV, 4 do
+  local index, topic, name, part = tonumber(ARGV[i]), ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local failure, outcome = nil, known[index]
   if not outcome then
-    if is_deleted(topic) then
-      outcome = refuse_part(part)
-    else
-      outcome = commit_part(open_partition(topic, name), part, events)
+    failure, outcome = commit_unknown(topic, name, part)
+    if outcome then
+      fresh[#fresh + 1] = struct.pack('>I4I4', index, #outcome) .. outcome
     end
-    fresh[#fresh + 1], fresh[#fresh + 2] = index, outcome
   end
-  reply[#reply + 1] = outcome
+  reply[#reply + 1] = failure or (OK .. outcome)
 end
+
+local events = {}
 for _, p in ipairs(changed) do
-  write_partition(p)
+  close_run(p)
   for id in pairs(p.written) do
-    redis.call('HSET', prefix .. 'd:' .. p.name, id, write_producer(p.producers[id]))
+    p.producer_count = p.producer_count
+      + redis.call('HSET', prefix .. 'd:' .. p.name, id, write_producer(p.producers[id]))
   end
-  if p.is_new then
-    redis.call('SADD', prefix .. 'k:' .. p.topic, p.name)
+  if #p.added > 0 then
+    events[#events + 1] = struct.pack('>Bc20I4', 1, p.head, #p.added) .. table.concat(p.added)
   end
 end
-if #fresh > 0 then
-  for i = 1, #fresh, UNPACK_MAX do
-    redis.call('HSET', outcomes_key, unpack(fresh, i, math.min(i + UNPACK_MAX - 1, #fresh)))
+write_partitions()
+if not fence.lost then
+  if #fresh > 1 then
+    fence.count = fence.count + redis.call('HSET', fence.key, field, table.concat(fresh))
   end
-  redis.call('PEXPIRE', outcomes_key, OUTCOMES_RETENTION_MS)
+  sweep_outcomes(fence)
+  write_fence(fence)
 end
 if #events > 0 then
   publish(table.concat(events))

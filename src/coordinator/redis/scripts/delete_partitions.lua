@@ -1,10 +1,13 @@
--- Refuses later commits to a topic and deletes its partitions, a bounded number at a time: the
--- caller repeats until none is left, and other scripts run in between.
--- ARGV[3]: topic id as text; ARGV[4]: the greatest number of partitions to delete.
-redis.call('SADD', prefix .. 'deleted_topics', ARGV[3])
-local partitions = prefix .. 'k:' .. ARGV[3]
-for _, name in ipairs(redis.call('SRANDMEMBER', partitions, ARGV[4])) do
-  redis.call('UNLINK', prefix .. 'p:' .. name, prefix .. 'i:' .. name, prefix .. 't:' .. name, prefix .. 'd:' .. name)
-  redis.call('SREM', partitions, name)
+-- Refuses later commits to a topic and deletes its partitions. It scans a bounded number of
+-- partitions: the caller repeats with the cursor until it is 0, and other scripts run in between.
+-- ARGV[3]: topic id as text; ARGV[4]: the cursor; ARGV[5]: the number of partitions to scan.
+count_elements('deleted_topics', redis.call('SADD', prefix .. 'deleted_topics', ARGV[3]))
+local scanned = redis.call('HSCAN', prefix .. 'partitions', ARGV[4], 'MATCH', ARGV[3] .. '-*', 'COUNT', ARGV[5])
+local deleted = 0
+for i = 1, #scanned[2], 2 do
+  local name = scanned[2][i]
+  redis.call('UNLINK', prefix .. 'i:' .. name, prefix .. 't:' .. name, prefix .. 'd:' .. name)
+  deleted = deleted + redis.call('HDEL', prefix .. 'partitions', name)
 end
-return {num(sequence), num(redis.call('SCARD', partitions))}
+count_elements('partitions', -deleted)
+return {num(sequence), scanned[1]}

@@ -1,45 +1,61 @@
 -- A partition's counters, and its sparse time index.
-local COUNTERS = '>i8i8i8i8i8i8i8c8'
+local COUNTERS = '>i8i8i8i8i8i8I4I4I4c8'
 local NO_TIME = string.rep('\0', 8)
+-- The distance of a seal time from this Redis' clock that is accepted, in milliseconds.
+local CLOCK_TOLERANCE_MS = 300000
+local EXPIRATION_MS, SWEEP_INTERVAL_MS = 86400000, 3600000
+-- The first byte of the result of one part or partition (codec.rs).
+local OK, LOST, FENCED, UNFINISHED = '\0', '\1', '\2', '\3'
 
--- Returns nil for a partition that was never written.
+-- Returns nil for a partition that was never written. 'lost' is set if it lacks keys: their numbers
+-- of elements are among the counters.
 local function read_partition(name)
-  local packed = redis.call('GET', prefix .. 'p:' .. name)
+  local packed = redis.call('HGET', prefix .. 'partitions', name)
   if not packed then
     return nil
   end
   local p = {name = name}
-  p.start, p.hw, p.bytes, p.clock, p.swept, p.holder, p.uncovered, p.latest = struct.unpack(COUNTERS, packed)
-  if p.holder < 0 then
-    p.latest = nil
+  p.start, p.hw, p.bytes, p.clock, p.swept, p.runs, p.times, p.producer_count, p.block_runs, p.block_latest =
+    struct.unpack(COUNTERS, packed)
+  local runs = p.runs > 0 and redis.call('ZCARD', prefix .. 'i:' .. name) or 0
+  local times = p.times > 0 and redis.call('ZCARD', prefix .. 't:' .. name) or 0
+  local producers = p.producer_count > 0 and redis.call('HLEN', prefix .. 'd:' .. name) or 0
+  if runs ~= p.runs or times ~= p.times or producers ~= p.producer_count then
+    p.lost = LOST .. prefix .. ' lacks keys of partition ' .. name .. ': it has ' .. num(runs) .. ' of '
+      .. num(p.runs) .. ' runs, ' .. num(times) .. ' of ' .. num(p.times) .. ' times, ' .. num(producers)
+      .. ' of ' .. num(p.producer_count) .. ' producers'
   end
   return p
 end
 
+local function pack_partition(p)
+  return struct.pack(COUNTERS, p.start, p.hw, p.bytes, p.clock, p.swept, p.runs, p.times,
+    p.producer_count, p.block_runs, p.block_runs > 0 and p.block_latest or NO_TIME)
+end
+
 local function write_partition(p)
-  local holder = p.latest and p.holder or -1
-  redis.call('SET', prefix .. 'p:' .. p.name, struct.pack(
-    COUNTERS, p.start, p.hw, p.bytes, p.clock, p.swept, holder, p.uncovered, p.latest or NO_TIME))
+  redis.call('HSET', prefix .. 'partitions', p.name, pack_partition(p))
 end
 
 local function bounds_of(p)
   return p and struct.pack('>i8i8i8', p.start, p.hw, p.bytes) or struct.pack('>i8i8i8', 0, 0, 0)
 end
 
--- Each partition keeps the greatest timestamp so far (latest), the base offset of the first run
--- that holds it (holder), and how many runs were added since the last entry of the time index
--- (uncovered). An entry (offset, timestamp) says: no run below the offset is later than that.
-local RUNS_PER_ENTRY = 64
+-- Every 256 runs of a partition are a block, which has an entry in the time index: the offset after
+-- its last run, and the greatest timestamp of its runs. block_runs and block_latest are those of
+-- the block that is not complete. Trims remove runs from the first block without changing its
+-- entry, so that its timestamp is an upper bound only.
+local RUNS_PER_BLOCK = 256
 
 -- Records the timestamp of a run that was added to a partition's index.
 local function note_time(p, base, count, timestamp)
-  if not p.latest or later(timestamp, p.latest) then
-    p.latest, p.holder = timestamp, base
+  if p.block_runs == 0 or later(timestamp, p.block_latest) then
+    p.block_latest = timestamp
   end
-  p.uncovered = p.uncovered + 1
-  if p.uncovered == RUNS_PER_ENTRY then
+  p.block_runs = p.block_runs + 1
+  if p.block_runs == RUNS_PER_BLOCK then
     local boundary = base + count
-    redis.call('ZADD', prefix .. 't:' .. p.name, num(boundary), struct.pack('>i8c8', boundary, p.latest))
-    p.uncovered = 0
+    redis.call('ZADD', prefix .. 't:' .. p.name, num(boundary), struct.pack('>i8c8', boundary, p.block_latest))
+    p.times, p.block_runs = p.times + 1, 0
   end
 end

@@ -2,13 +2,20 @@
 -- KEYS[1]: the meta key of a shard or of the registry. Every other key has the same hash tag, and
 --          so the same slot, and is derived from it.
 -- ARGV[1]: the metadata id of the caller.
--- ARGV[2]: 'sequence replication_id wait_marker': the greatest sequence that the caller observed
+-- ARGV[2]: 'sequence replication_id wait_marker now': the greatest sequence that the caller observed
 --          here, in decimal; the replication id under which it knows the shard to be verified, or
---          nothing; and 1 if something must be written for a WAIT.
+--          nothing; 1 if something must be written for a WAIT; and the time in milliseconds in
+--          place of the server's, but for leases, or nothing.
 -- Numbers are doubles: exact to 2^53, and formatted by num() only, because tostring() rounds.
+-- WRITES, declared before: 'grows' if the script must fail when the memory limit is reached, 'frees'
+-- if it must work then, 'nothing' if it only reads.
 local meta = KEYS[1]
 local prefix = string.sub(meta, 1, -5)
-local EVENTS_MAX = 16384
+-- Half the bytes to which the stream is bounded, and what an entry takes besides its events.
+local STREAM_HALF_BYTES, ENTRY_BYTES = 4194304, 64
+-- The keys whose number of elements is stored in a field of meta of the same name.
+local COUNTED = {'partitions', 'fence', 'deleted_topics', 'topics', 'zones', 'zone_nodes', 'last_members'}
+local LENGTH = {'HLEN', 'HLEN', 'SCARD', 'HLEN', 'LLEN', 'HLEN', 'HLEN'}
 
 local function num(n)
   return string.format('%.0f', n)
@@ -19,8 +26,8 @@ end
 if type(redis.pcall('EXISTS', prefix .. 'moving')) == 'table' then
   return redis.error_reply('TRYAGAIN the slot of ' .. meta .. ' is moving')
 end
-local observed, verified_id, wait_marker = string.match(ARGV[2], '^(%d+) (%w*) ([01])$')
-local stored = redis.call('HMGET', meta, 'metadata_id', 'sequence', 'replication_id', 'quarantined')
+local observed, verified_id, wait_marker, injected_now = string.match(ARGV[2], '^(%d+) (%w*) ([01]) (%d*)$')
+local stored = redis.call('HMGET', meta, 'metadata_id', 'sequence', 'replication_id', 'quarantined', 'stream_half', unpack(COUNTED))
 if stored[1] ~= ARGV[1] then
   return redis.error_reply('METADATALOST ' .. meta .. ' has another metadata id, or none')
 end
@@ -37,16 +44,60 @@ local sequence = tonumber(stored[2] or '0')
 if sequence < tonumber(observed) then
   return quarantine(meta, 'went back from sequence ' .. observed .. ' to ' .. num(sequence))
 end
+-- A missing key is never taken for an empty one. No mark is left: during the migration of a slot,
+-- keys are missing until they arrive.
+local counts = {}
+for i, name in ipairs(COUNTED) do
+  local count = tonumber(stored[5 + i] or '0')
+  counts[name] = count
+  if count > 0 then
+    local found = redis.call(LENGTH[i], prefix .. name)
+    if found ~= count then
+      return redis.error_reply('METADATALOST ' .. prefix .. name .. ' has ' .. num(found) .. ' elements, expected ' .. num(count))
+    end
+  end
+end
+-- Redis compares its memory with the limit at the first write of a script, unless that command
+-- cannot take memory.
+if WRITES == 'frees' or (WRITES == 'nothing' and wait_marker == '1') then
+  redis.call('HDEL', meta, 'none')
+end
 if wait_marker == '1' then
   redis.call('HSET', meta, 'wait_marker', '')
 end
 
+-- Adds to the number of elements that a key must have.
+local function count_elements(name, difference)
+  if difference ~= 0 then
+    counts[name] = counts[name] + difference
+    redis.call('HSET', meta, name, num(counts[name]))
+  end
+end
+
+-- Returns the time by which producers expire, in milliseconds.
+local function now_ms()
+  if injected_now ~= '' then
+    return tonumber(injected_now)
+  end
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
 -- Increments the sequence and publishes events. The id of a stream entry is the sequence, so that a
 -- subscriber detects missed entries; the replication id tells whether it may count the sequence.
+-- stream_half has the first sequence of the newer half of the stream, and that half's bytes: when
+-- it is full, the older half is removed.
 local function publish(events)
   sequence = sequence + 1
-  redis.call('HSET', meta, 'sequence', num(sequence))
-  redis.call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, num(sequence) .. '-0', 'e', events, 'r', string.sub(replication_id, 1, 8))
+  local first, bytes = string.match(stored[5] or '', '^(%d+) (%d+)$')
+  first, bytes = first or num(sequence), tonumber(bytes or '0') + #events + ENTRY_BYTES
+  redis.call('XADD', prefix .. 'events', num(sequence) .. '-0', 'e', events, 'r', string.sub(replication_id, 1, 8))
+  if bytes > STREAM_HALF_BYTES then
+    redis.call('XTRIM', prefix .. 'events', 'MINID', first .. '-0')
+    first, bytes = num(sequence + 1), 0
+  end
+  stored[5] = first .. ' ' .. num(bytes)
+  redis.call('HSET', meta, 'sequence', num(sequence), 'stream_half', stored[5])
 end
 
 -- Whether timestamp a is later than b. Timestamps are 8 opaque bytes that sort as numbers do:

@@ -19,7 +19,7 @@ for i = 3, #ARGV, 5 do
     end
   end
   if new then
-    redis.call('HSET', topics_key, text, new)
+    count_elements('topics', redis.call('HSET', topics_key, text, new))
     events[#events + 1] = struct.pack('>Bc16I4', 3, id, #new) .. new
     bound = new
   end

@@ -1,69 +1,65 @@
--- Raises log start offsets.
+-- Raises log start offsets, and removes the runs below them, a bounded number in one call: the
+-- caller repeats the partitions that are unfinished. Readers never see the remaining runs.
 -- ARGV[3..]: partition's name, its 20 bytes, new log start offset in decimal.
 -- Replies with start, high watermark and bytes of each partition, packed.
-local WINDOW = 128
+local WINDOW = 100
+local RUNS_PER_CALL = 2000
+local budget = RUNS_PER_CALL
 
--- Deletes the runs below the start; returns the base offset of the first remaining run, or nil.
-local function drop_below(index, p)
-  while true do
+-- Removes runs that end at or below the start. Returns whether none is left.
+local function drop_below(p)
+  local index = prefix .. 'i:' .. p.name
+  while p.runs > 0 do
+    if budget <= 0 then
+      return false
+    end
     local window = redis.call('ZRANGE', index, 0, WINDOW - 1)
-    local dropped = 0
+    local dropped, first = 0, nil
     for _, member in ipairs(window) do
       local base, count, _, _, bytes = struct.unpack(RUN, member)
       if base + count > p.start then
+        first = base
         break
       end
       dropped, p.bytes = dropped + 1, p.bytes - bytes
     end
     if dropped > 0 then
-      redis.call('ZREMRANGEBYRANK', index, 0, dropped - 1)
+      p.runs = p.runs - redis.call('ZREMRANGEBYRANK', index, 0, dropped - 1)
+      budget, p.is_changed = budget - dropped, true
     end
-    if dropped < WINDOW then
-      local first = window[dropped + 1]
-      return first and struct.unpack('>i8', first)
+    if first then
+      if p.times > 0 then
+        p.times = p.times - redis.call('ZREMRANGEBYSCORE', prefix .. 't:' .. p.name, '-inf', num(first))
+      end
+      return true
     end
   end
-end
-
--- Rebuilds the time index after the run with the greatest timestamp was deleted. This is rare:
--- timestamps mostly rise with the offsets, and then that run is among the last to be deleted.
-local function rebuild_times(index, p)
-  redis.call('DEL', prefix .. 't:' .. p.name)
-  p.latest, p.holder, p.uncovered = nil, 0, 0
-  local rank = 0
-  repeat
-    local window = redis.call('ZRANGE', index, rank, rank + WINDOW - 1)
-    for _, member in ipairs(window) do
-      local base, count, _, _, _, time = struct.unpack(RUN, member)
-      note_time(p, base, count, time)
-    end
-    rank = rank + WINDOW
-  until #window < WINDOW
-end
-
-local function trim(name, start)
-  local index, p = prefix .. 'i:' .. name, read_partition(name)
-  local target = p and math.min(start, p.hw)
-  if not p or target <= p.start then
-    return bounds_of(p), nil
+  if p.times > 0 then
+    redis.call('UNLINK', prefix .. 't:' .. p.name)
   end
-  p.start = target
-  local first = drop_below(index, p)
-  if not first or p.holder < first then
-    rebuild_times(index, p)
-  else
-    redis.call('ZREMRANGEBYSCORE', prefix .. 't:' .. name, '-inf', num(first))
-  end
-  write_partition(p)
-  return bounds_of(p), p.start
+  p.times, p.block_runs = 0, 0
+  return true
 end
 
 local reply, events = {}, {}
 for i = 3, #ARGV, 3 do
-  local bounds, risen = trim(ARGV[i], tonumber(ARGV[i + 2]))
-  reply[#reply + 1] = bounds
-  if risen then
-    events[#events + 1] = struct.pack('>Bc20i8', 2, ARGV[i + 1], risen)
+  local name, target = ARGV[i], tonumber(ARGV[i + 2])
+  local p = read_partition(name)
+  if not p then
+    reply[#reply + 1] = OK .. bounds_of(nil)
+  elseif p.lost then
+    reply[#reply + 1] = p.lost
+  else
+    target = math.min(target, p.hw)
+    if target > p.start then
+      p.start, p.is_changed = target, true
+      events[#events + 1] = struct.pack('>Bc20i8', 2, ARGV[i + 1], target)
+    end
+    local is_finished = drop_below(p)
+    if p.is_changed then
+      write_partition(p)
+    end
+    reply[#reply + 1] = (is_finished and OK or UNFINISHED) .. bounds_of(p)
   end
 end
 if #events > 0 then
