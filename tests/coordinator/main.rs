@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metadata_loss::one_batch;
-use odradek::coordinator::CoordinatorExt as _;
 use odradek::clock::ManualClock;
+use odradek::coordinator::CoordinatorExt as _;
 use odradek::coordinator::conformance::{PlainHarness, check_cases, check_random};
 use odradek::coordinator::memory::MemoryCoordinator;
 use odradek::coordinator::redis::{RedisCoordinator, RedisSettings, SHARDS_DEFAULT};

@@ -92,7 +92,8 @@ async fn assert_emptied(server: &RedisServer, coordinator: &RedisCoordinator) {
     let starts = (0..100).map(|index| (partition(index), i64::MAX)).collect();
     let trimmed = coordinator.trim_all(starts).await.unwrap();
     assert!(trimmed.iter().all(|watermarks| watermarks.bytes == 0));
-    let limit: i64 = server.query::<(String, String)>(&["CONFIG", "GET", "maxmemory"]).1.parse().unwrap();
+    let limit: i64 =
+        server.query::<(String, String)>(&["CONFIG", "GET", "maxmemory"]).1.parse().unwrap();
     wait_until("memory is free", || used_memory(server) < limit * 3 / 4);
     coordinator.commit_all(&object(sequence, 100, 100)).await.unwrap();
     sequence = fill(coordinator, sequence + 1).await;
@@ -107,13 +108,20 @@ async fn assert_emptied(server: &RedisServer, coordinator: &RedisCoordinator) {
 async fn full_redis_can_be_emptied() {
     let options = ["--maxmemory", "24mb", "--maxmemory-policy", "noeviction"];
     let Some(server) = RedisServer::start_with(&options) else { return };
-    assert_emptied(&server, &connect(RedisSettings { shards: 1, ..settings(&server.url(), "c") })).await;
+    assert_emptied(&server, &connect(RedisSettings { shards: 1, ..settings(&server.url(), "c") }))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_redis_with_replicas_can_be_emptied() {
-    let options =
-        ["--maxmemory", "26mb", "--maxmemory-policy", "noeviction", "--repl-diskless-sync-delay", "0"];
+    let options = [
+        "--maxmemory",
+        "26mb",
+        "--maxmemory-policy",
+        "noeviction",
+        "--repl-diskless-sync-delay",
+        "0",
+    ];
     let Some(server) = RedisServer::start_with(&options) else { return };
     let of_server = ["--replicaof", "127.0.0.1", &server.port().to_string()];
     let Some(replica) = RedisServer::start_with(&of_server) else { return };
@@ -139,9 +147,8 @@ async fn part_takes_a_bounded_number_of_bytes() {
     let bytes = (used_memory(&server) - before) / 100_000;
     let usage = |pattern: &str| -> i64 {
         let keys: Vec<String> = server.query(&["KEYS", pattern]);
-        let bytes = |key: &String| -> i64 {
-            server.query(&["MEMORY", "USAGE", key, "SAMPLES", "0"])
-        };
+        let bytes =
+            |key: &String| -> i64 { server.query(&["MEMORY", "USAGE", key, "SAMPLES", "0"]) };
         keys.iter().map(bytes).sum::<i64>() / 100_000
     };
     println!(

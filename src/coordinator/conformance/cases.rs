@@ -3,8 +3,8 @@
 use super::*;
 use crate::coordinator::CoordinatorExt as _;
 use crate::coordinator::{
-    BindRule, CLOCK_TOLERANCE_MS, CommitOutcome, CoordinatorError, PartOutcome, Refusal, Registration, TopicBinding,
-    TopicType, Watermarks,
+    BindRule, CLOCK_TOLERANCE_MS, CommitOutcome, CoordinatorError, PartOutcome, Refusal,
+    Registration, TopicBinding, TopicType, Watermarks,
 };
 use crate::log::ids::ProcessIdentity;
 

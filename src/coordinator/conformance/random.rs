@@ -102,7 +102,11 @@ impl Workload {
                 if !self.recent.is_empty() {
                     let back = usize::try_from(self.rng.below(self.recent.len() as u64));
                     let commit = &self.recent[back.expect("a small number")];
-                    assert_same_each(model.commit(commit).await, subject.commit(commit).await, context);
+                    assert_same_each(
+                        model.commit(commit).await,
+                        subject.commit(commit).await,
+                        context,
+                    );
                 }
             }
             58..80 => {

@@ -143,9 +143,7 @@ impl MetadataState {
         let fenced = || CoordinatorError::Fenced(format!("object {object}"));
         let results = commit.parts.iter().zip(stored);
         results
-            .map(|(part, stored)| {
-                stored.or_else(|| decided.remove(&part.index)).ok_or_else(fenced)
-            })
+            .map(|(part, stored)| stored.or_else(|| decided.remove(&part.index)).ok_or_else(fenced))
             .collect()
     }
 

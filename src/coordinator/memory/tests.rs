@@ -28,8 +28,7 @@ fn slow_subscriber_gets_a_gap_and_later_events() {
 fn outcomes_are_stored_until_the_fence_passes_them() {
     let mut outcomes = Outcomes::default();
     let object = |sequence| ObjectId { incarnation: 1, process_id: 1, sequence };
-    let outcome =
-        PartOutcome { index: 3, batches: Vec::new(), log_start_offset: 0, sealed_ms: 0 };
+    let outcome = PartOutcome { index: 3, batches: Vec::new(), log_start_offset: 0, sealed_ms: 0 };
     for sequence in 0..3 {
         outcomes.store(object(sequence), outcome.clone());
     }

@@ -207,8 +207,7 @@ impl Coordinator for RedisCoordinator {
         let hash_tag = HashTag::Shard(shard_of(partition, attached.shards));
         let (mut producers, mut cursor) = (BTreeMap::new(), FIRST_CURSOR.to_owned());
         loop {
-            let args =
-                vec![argument(partition), argument(&cursor), argument(ELEMENTS_PER_SCAN)];
+            let args = vec![argument(partition), argument(&cursor), argument(ELEMENTS_PER_SCAN)];
             let script = &shards.scripts.producers;
             let mut reply = shards.call(&attached, hash_tag, script, args).await?;
             PackedReader::new("producers", &reply.next()?.bytes()?).status()?;

@@ -89,7 +89,7 @@ impl Scripts {
                 "scripts/fence.lua",
                 "scripts/commit.lua"
             )
-            .with_items_max(500),
+            .with_items_max(300),
             find: checked!("nothing", "scripts/partition.lua", "scripts/find.lua")
                 .in_lane(LaneKind::Queries)
                 .with_items_max(128),

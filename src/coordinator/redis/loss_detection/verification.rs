@@ -162,8 +162,7 @@ impl ShardClient {
                 );
             }
             let (earlier_id, sequence_of_it) = (reply.next()?.text()?, reply.next()?.number()?);
-            let earlier =
-                ObservedPosition { replication_id: earlier_id, sequence: sequence_of_it };
+            let earlier = ObservedPosition { replication_id: earlier_id, sequence: sequence_of_it };
             // The shard has the reported positions too: it was verified against them.
             let earlier = if earlier.replication_id.is_empty() { newest } else { Some(earlier) };
             tracker.set_verified(replication_id, start_sequence, sequence, earlier);
