@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
 
 use super::membership::LEASE_DURATION;
 use super::metadata_health::{self, MonitoredRedis};
@@ -19,14 +20,23 @@ use crate::coordinator::{Attachment, Coordinator, CoordinatorError};
 use crate::entropy::Entropy;
 use crate::metrics::Metrics;
 use crate::retry::{RetryPolicy, retry_until_ok};
+use crate::store::record::RecordFormat;
 use crate::store::{PutMode, Store, StoreErrorKind};
 
 /// The timeout of a call to Redis, after which its outcome is unknown.
 const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 /// The key of the object that contains the metadata id of the store's objects.
 const METADATA_ID_KEY: &str = "meta/metadata-id";
+const METADATA_ID: RecordFormat =
+    RecordFormat { what: "the record of the metadata id", version: 1 };
 /// Exists if an embedded coordinator stores its records here.
 const EMBEDDED_KEY: &str = "embedded/cluster.json";
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MetadataIdRecord {
+    metadata_id: String,
+}
 
 /// The coordinator, and what the ids of new objects are made of.
 pub(super) struct OpenedCoordinator {
@@ -35,6 +45,8 @@ pub(super) struct OpenedCoordinator {
     pub(super) process_id: u32,
     /// The Redis that can lose the metadata; `None` if the metadata is stored with the objects.
     pub(super) redis: Option<MonitoredRedis>,
+    /// The embedded coordinator, which is to be maintained.
+    pub(super) embedded: Option<Arc<EmbeddedCoordinator>>,
 }
 
 pub(super) async fn open_coordinator(
@@ -52,8 +64,14 @@ pub(super) async fn open_coordinator(
             let opened = EmbeddedCoordinator::open(&**clock, entropy, Arc::clone(store)).await;
             let coordinator = opened.context("cannot start the embedded coordinator")?;
             let (incarnation, process_id) = (coordinator.incarnation(), coordinator.process_id());
-            let coordinator = measured(Arc::new(coordinator));
-            Ok(OpenedCoordinator { coordinator, incarnation, process_id, redis: None })
+            let embedded = Arc::new(coordinator);
+            Ok(OpenedCoordinator {
+                coordinator: measured(Arc::clone(&embedded) as Arc<dyn Coordinator>),
+                incarnation,
+                process_id,
+                redis: None,
+                embedded: Some(embedded),
+            })
         }
         CoordinatorSettings::Redis { url, replicas, shards } => {
             if retry_until_ok("the object store", || exists(&**store, EMBEDDED_KEY)).await {
@@ -85,6 +103,7 @@ pub(super) async fn open_coordinator(
                 incarnation: u64::try_from(clock.now_ms()).unwrap_or(0),
                 process_id: (entropy.next_u64() >> 32) as u32,
                 redis: Some(MonitoredRedis { coordinator, positions }),
+                embedded: None,
             })
         }
     }
@@ -93,7 +112,7 @@ pub(super) async fn open_coordinator(
 /// Attaches to the coordinator, retrying until it responds.
 ///
 /// # Errors
-/// The metadata belongs to another Kafka cluster.
+/// The metadata belongs to another Kafka cluster, or has an unknown format version.
 pub(super) async fn attach(
     settings: &Settings,
     coordinator: &dyn Coordinator,
@@ -111,6 +130,9 @@ pub(super) async fn attach(
                     "point kafka.bootstrapServers at the cluster that the metadata belongs to, or \
                      choose another `cluster` name",
                 );
+            }
+            Err(error @ CoordinatorError::UnsupportedVersion(_)) => {
+                return Err(error).context("cannot use the batch coordinator");
             }
             // `note` has logged it, with the remedy.
             Err(CoordinatorError::MetadataLost(_)) => {}
@@ -149,10 +171,10 @@ pub(super) async fn store_metadata_id(
     if settings.coordinator == CoordinatorSettings::Embedded || !settings.writer {
         return Ok(());
     }
-    let body = || vec![attachment.metadata_id.clone().into_bytes().into()];
+    let record = MetadataIdRecord { metadata_id: attachment.metadata_id.clone() };
     let mut delays = RetryPolicy::STARTUP.delays_without_jitter();
     loop {
-        match store.put(METADATA_ID_KEY, body(), PutMode::Create).await {
+        match METADATA_ID.save(store, METADATA_ID_KEY, &record, PutMode::Create).await {
             Ok(()) => return Ok(()),
             Err(error) if error.kind == StoreErrorKind::AlreadyExists => break,
             Err(error) => tracing::error!(%error, "waiting for the object store"),
@@ -171,11 +193,8 @@ pub(super) async fn store_metadata_id(
 }
 
 async fn metadata_id(store: &dyn Store) -> Result<Option<String>, crate::store::StoreError> {
-    match store.get(METADATA_ID_KEY, None).await {
-        Ok(body) => Ok(Some(String::from_utf8_lossy(&body).into_owned())),
-        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    let record: Option<MetadataIdRecord> = METADATA_ID.load(store, METADATA_ID_KEY).await?;
+    Ok(record.map(|record| record.metadata_id))
 }
 
 async fn exists(store: &dyn Store, key: &str) -> Result<bool, crate::store::StoreError> {

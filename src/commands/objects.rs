@@ -8,16 +8,19 @@ use anyhow::Context as _;
 
 use crate::log::object_format::{HEADER, decode_footer};
 
+/// The bytes of [`HEADER`] before the version, so that an object of another version is an error.
+const MAGIC_BYTES: usize = 7;
+
 /// Prints a line for each file that is a WAL object: its name, its records, its partitions and its
 /// size. Other files are skipped.
 ///
 /// # Errors
-/// A file cannot be read, or the footer of an object is corrupt.
+/// A file cannot be read, or the footer of an object is corrupt or of another version.
 pub(super) fn run(files: &[PathBuf]) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     for file in files {
         let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
-        if bytes.starts_with(&HEADER) {
+        if bytes.starts_with(&HEADER[..MAGIC_BYTES]) {
             let line = describe(&bytes).with_context(|| file.display().to_string())?;
             let name = file.file_name().map_or(file.as_path(), Path::new);
             writeln!(out, "{} {line}", name.to_string_lossy().trim_end_matches('~'))?;

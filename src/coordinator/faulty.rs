@@ -27,6 +27,7 @@ use super::{
     Registration, TopicBinding, Watermarks,
 };
 use crate::log::ids::{ProcessIdentity, TopicId, TopicPartition};
+use crate::log::object_format::ShardPosition;
 
 /// An operation of the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -228,6 +229,10 @@ async fn sleep(duration: Duration) {
 impl Coordinator for FaultyCoordinator {
     fn shard(&self, partition: TopicPartition) -> u16 {
         self.inner.shard(partition)
+    }
+
+    fn position(&self, partition: TopicPartition) -> ShardPosition {
+        self.inner.position(partition)
     }
 
     fn commit_order(&self) -> CommitOrder {

@@ -13,6 +13,7 @@ use super::{
     Registration, TopicBinding, Watermarks,
 };
 use crate::log::ids::{ProcessIdentity, TopicId, TopicPartition};
+use crate::log::object_format::ShardPosition;
 use crate::metrics::{CoordinatorOperation, CoordinatorOutcome, Metrics, MonitoredOperation};
 
 /// A coordinator whose calls are counted.
@@ -74,6 +75,7 @@ fn outcome_of(error: &CoordinatorError) -> CoordinatorOutcome {
         CoordinatorError::Unknown(_) => CoordinatorOutcome::indeterminate,
         CoordinatorError::MetadataLost(_) => CoordinatorOutcome::metadata_lost,
         CoordinatorError::OtherCluster { .. }
+        | CoordinatorError::UnsupportedVersion(_)
         | CoordinatorError::Corrupt(_)
         | CoordinatorError::Fenced(_) => CoordinatorOutcome::rejected,
     }
@@ -99,6 +101,10 @@ impl Drop for MeasuredCall<'_> {
 impl Coordinator for MeasuredCoordinator {
     fn shard(&self, partition: TopicPartition) -> u16 {
         self.inner.shard(partition)
+    }
+
+    fn position(&self, partition: TopicPartition) -> ShardPosition {
+        self.inner.position(partition)
     }
 
     fn commit_order(&self) -> CommitOrder {

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::log::batch::{Part, Run};
 use crate::log::ids::{ObjectId, ProcessIdentity, TopicId, TopicPartition};
+use crate::log::object_format::ShardPosition;
 
 #[cfg(any(test, feature = "test-util"))]
 pub mod conformance;
@@ -224,9 +225,12 @@ pub enum CoordinatorError {
     /// The metadata is missing, or lacks acknowledged changes: it must not be served.
     #[error("the batch coordinator lost metadata: {0}")]
     MetadataLost(String),
-    /// Stored bytes cannot be decoded by this version.
-    #[error("the batch coordinator has data that this version cannot decode: {0}")]
+    /// Stored bytes are damaged.
+    #[error("the batch coordinator has data that cannot be decoded: {0}")]
     Corrupt(String),
+    /// Stored data has a format version that this program does not know.
+    #[error("{0}")]
+    UnsupportedVersion(String),
 }
 
 /// The greatest distance, in milliseconds, of a seal time from the coordinator's clock; a greater
@@ -272,6 +276,12 @@ pub trait Coordinator: Send + Sync + Debug {
     /// Returns the shard of a partition. Partitions of one shard fail together; a call with
     /// partitions of several shards is as slow as the slowest of them.
     fn shard(&self, partition: TopicPartition) -> u16;
+
+    /// Returns a position of the partition's shard at or after every change of it that this process
+    /// made, for journals.
+    fn position(&self, partition: TopicPartition) -> ShardPosition {
+        ShardPosition { shard: u32::from(self.shard(partition)), ..ShardPosition::default() }
+    }
 
     /// Binds new metadata to the Kafka cluster, checks the cluster otherwise, and assigns the zone
     /// its permanent index. Precedes every other operation, and may be repeated.

@@ -8,7 +8,9 @@ pub mod fetch;
 pub(crate) mod latency;
 pub mod list_offsets;
 pub mod memory;
+pub mod processes;
 pub mod produce;
+pub mod recovery;
 
 use std::sync::Arc;
 

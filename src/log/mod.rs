@@ -4,7 +4,10 @@
 //! input makes it panic.
 
 pub mod batch;
+pub mod checkpoint;
 pub mod commit_outcome;
+pub mod encoding;
+pub mod format_version;
 pub mod hash;
 pub mod ids;
 pub mod object_format;

@@ -1,6 +1,6 @@
-//! The bytes of a WAL object, version 1; `docs/object-format.md` is the specification.
+//! The bytes of an object, version 2; `docs/object-format.md` is the specification.
 //!
-//! An object consists of [`HEADER`], the batches, and what [`encode_footer`] returns. The footer
+//! A WAL object consists of [`HEADER`], the batches, and what [`encode_footer`] returns. The footer
 //! describes the object completely: a rebuild reads nothing else.
 
 use std::ops::Range;
@@ -8,16 +8,23 @@ use std::ops::Range;
 use bytes::{BufMut, Bytes, BytesMut};
 use crc_fast::crc32_iscsi;
 
-mod error;
 mod footer;
+mod journal;
 mod layout;
 mod reader;
 mod writer;
 
-pub use error::{FooterField, FormatError};
-pub use footer::{Footer, JournalEntry, JournalOutcome};
+pub use crate::log::encoding::{FormatError, FormatField};
+use crate::log::format_version::check_version;
+pub use footer::{
+    Footer, JournalEntry, JournalOutcome, JournaledCommit, JournaledPart, JournaledTrim,
+    ObjectKind, Placement, ShardPosition, SourceRun,
+};
 use layout::TRAILER_MAGIC;
-pub use layout::{HEADER, TAIL_BYTES, TRAILER_BYTES, WAL_PREFIX, parse_wal_key, wal_key};
+pub use layout::{
+    HEADER, OBJECT_VERSION, TAIL_BYTES, TRAILER_BYTES, WAL_PREFIX, parse_wal_key, wal_key,
+    wal_process_prefix,
+};
 
 /// Encodes footer and trailer of an object: the bytes after its batches.
 ///
@@ -26,10 +33,16 @@ pub use layout::{HEADER, TAIL_BYTES, TRAILER_BYTES, WAL_PREFIX, parse_wal_key, w
 pub fn encode_footer(footer: &Footer) -> Bytes {
     let mut out = BytesMut::with_capacity(64 + footer.parts.len() * 64);
     writer::write(&mut out, footer);
+    finish(out)
+}
+
+/// Appends the trailer to a footer.
+fn finish(mut out: BytesMut) -> Bytes {
     let length = u32::try_from(out.len()).expect("a footer is far smaller than 4 GiB");
     out.put_u32(length);
     let crc = crc32_iscsi(&out);
     out.put_u32(crc);
+    out.put_u8(OBJECT_VERSION);
     out.put_slice(&TRAILER_MAGIC);
     out.freeze()
 }
@@ -38,14 +51,11 @@ pub fn encode_footer(footer: &Footer) -> Bytes {
 /// end of the object, at least [`TRAILER_BYTES`] long.
 ///
 /// # Errors
-/// [`FormatError::Truncated`] and [`FormatError::Magic`].
+/// [`FormatError::Truncated`], [`FormatError::Magic`] and [`FormatError::Version`].
 pub fn footer_range(object_bytes: u64, tail: &[u8]) -> Result<Range<u64>, FormatError> {
     let (length, _) = read_trailer(tail)?;
     let whole = u64::from(length) + TRAILER_BYTES as u64;
     let start = object_bytes.checked_sub(whole).ok_or(FormatError::Truncated)?;
-    if start < HEADER.len() as u64 {
-        return Err(FormatError::Truncated);
-    }
     Ok(start..object_bytes)
 }
 
@@ -69,12 +79,14 @@ pub fn decode_footer(object_bytes: u64, tail: &[u8]) -> Result<Footer, FormatErr
 
 fn read_trailer(tail: &[u8]) -> Result<(u32, u32), FormatError> {
     let at = tail.len().checked_sub(TRAILER_BYTES).ok_or(FormatError::Truncated)?;
-    let [l0, l1, l2, l3, c0, c1, c2, c3, magic @ ..] = &tail[at..] else {
+    let [l0, l1, l2, l3, c0, c1, c2, c3, version, magic @ ..] = &tail[at..] else {
         return Err(FormatError::Truncated);
     };
     if magic != TRAILER_MAGIC {
         return Err(FormatError::Magic);
     }
+    check_version("the object", u32::from(*version), u32::from(OBJECT_VERSION))
+        .map_err(FormatError::Version)?;
     Ok((u32::from_be_bytes([*l0, *l1, *l2, *l3]), u32::from_be_bytes([*c0, *c1, *c2, *c3])))
 }
 

@@ -7,6 +7,8 @@ use super::commit_outcome::CommitOutcome;
 use super::ids::ObjectId;
 use super::producer_state::{Producers, RetainedBatch};
 
+mod checkpoint;
+
 /// The start of a search for runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FindFrom {

@@ -57,6 +57,17 @@ pub struct Producers {
 }
 
 impl Producers {
+    /// Restores producers; `clock_ms` is `None` before the first commit.
+    pub(super) fn restore(clock_ms: Option<i64>, entries: Vec<(i64, ProducerEntry)>) -> Self {
+        let entries = entries.into_iter().collect();
+        Self { entries, clock_ms, swept_ms: clock_ms.unwrap_or_default() }
+    }
+
+    /// Returns the clock in milliseconds; `None` before the first commit.
+    pub fn clock_ms(&self) -> Option<i64> {
+        self.clock_ms
+    }
+
     /// Advances the clock to `sealed_ms` unless it is later already, and removes expired producers.
     pub fn advance(&mut self, sealed_ms: i64) {
         let now = match self.clock_ms {

@@ -74,6 +74,7 @@ pub fn for_coordinator(error: &CoordinatorError) -> ErrorCode {
         | CoordinatorError::OtherCluster { .. }
         | CoordinatorError::Fenced(_)
         | CoordinatorError::MetadataLost(_)
+        | CoordinatorError::UnsupportedVersion(_)
         | CoordinatorError::Corrupt(_) => ErrorCode::KAFKA_STORAGE_ERROR,
     }
 }

@@ -6,11 +6,13 @@ pub mod conformance;
 #[cfg(any(test, feature = "test-util"))]
 pub mod faulty;
 pub mod file;
+pub mod footer;
 mod key;
 pub mod measured;
 pub mod memory;
 pub mod open;
 pub mod probe;
+pub mod record;
 pub mod retry;
 pub mod s3;
 
@@ -51,6 +53,8 @@ pub enum StoreErrorKind {
     Denied,
     /// The bytes differ from those that were written.
     Corrupt,
+    /// The bytes have a format that this program does not know.
+    UnsupportedFormat,
     /// A transient fault: a retry may succeed.
     Unavailable,
     /// A transient fault, with a request to reduce the rate (S3's 503 and 429).

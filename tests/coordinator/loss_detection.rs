@@ -76,7 +76,7 @@ impl Cluster {
     }
 }
 
-fn member(replica: &str) -> Member {
+pub(crate) fn member(replica: &str) -> Member {
     Member {
         replica: replica.to_owned(),
         incarnation: 1,

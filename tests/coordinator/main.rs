@@ -15,6 +15,7 @@ mod missing_keys;
 mod redis_server;
 mod setup;
 mod topologies;
+mod versions;
 
 use std::sync::Arc;
 use std::time::Duration;

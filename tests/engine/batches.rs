@@ -123,7 +123,7 @@ pub(crate) fn whole_object(object: ObjectId, batches: &[(TopicPartition, Bytes)]
         whole.put_slice(batch);
     }
     let (replica, sealed_ms) = ("r".to_owned(), NOW);
-    let footer = Footer { object, replica, sealed_ms, parts, journal: Vec::new() };
+    let footer = Footer::wal(object, &replica, sealed_ms, parts);
     whole.put_slice(&encode_footer(&footer));
     whole.freeze()
 }

@@ -8,12 +8,14 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value};
 use tokio::time::{Instant, timeout_at};
 
+use super::codec::unsupported_version;
 use super::deployment::Deployment;
-use super::keys::{HashTag, Keys};
+use super::keys::{HashTag, KEYS_VERSION, Keys};
 use super::lanes::{Lane, LaneKind, Lanes};
 use super::node::{Node, node_config};
 use super::scripts::LuaScript;
 use crate::coordinator::CoordinatorError;
+use crate::log::format_version::UnsupportedVersion;
 use crate::tasks;
 
 /// The time that a blocking read of a stream waits in the server, in milliseconds.
@@ -250,6 +252,11 @@ pub(super) fn redis_error(error: &RedisError) -> CoordinatorError {
         Some("METADATALOST") => {
             CoordinatorError::MetadataLost(error.detail().unwrap_or(&detail).to_owned())
         }
+        Some("UNSUPPORTEDFORMAT") => {
+            let found = error.detail().and_then(|detail| detail.trim().parse().ok()).unwrap_or(0);
+            let what = "the metadata in Redis";
+            unsupported_version(UnsupportedVersion { what, found, known: KEYS_VERSION })
+        }
         Some("WRONGTYPE") => CoordinatorError::Corrupt(detail),
         Some(
             "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "READONLY" | "OOM" | "BUSY" | "TRYAGAIN"
@@ -309,6 +316,8 @@ mod tests {
         };
         assert!(matches!(error("-OOM no\r\n"), CoordinatorError::Unavailable(_)));
         assert!(matches!(error("-READONLY no\r\n"), CoordinatorError::Unavailable(_)));
+        let newer = error("-UNSUPPORTEDFORMAT 9\r\n").to_string();
+        assert!(newer.contains("the metadata in Redis has format version 9"), "{newer}");
         assert!(matches!(error("-METADATALOST gone\r\n"), CoordinatorError::MetadataLost(_)));
         assert!(matches!(error("-ERR something broke\r\n"), CoordinatorError::Unknown(_)));
     }

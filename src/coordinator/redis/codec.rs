@@ -8,6 +8,7 @@ use crate::coordinator::{
     TopicBinding, TopicType, Watermarks,
 };
 use crate::log::batch::{Part, Run};
+use crate::log::format_version::{UnsupportedVersion, check_version};
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
 use crate::log::producer_state::EXPIRATION_MS;
 
@@ -52,9 +53,12 @@ pub(super) fn encode_part(part: &Part) -> Vec<u8> {
     out
 }
 
-/// Encodes a member for `renew.lua`, which reads the first 12 bytes.
+/// The version of a member's record. The records of earlier programs begin with the byte 0.
+const MEMBER_VERSION: u8 = 1;
+
+/// Encodes a member for `renew.lua`, which reads the first 13 bytes.
 pub(super) fn encode_member(member: &Member) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = vec![MEMBER_VERSION];
     out.put_u64(member.incarnation);
     out.put_u32(member.process_id);
     out.put_u16(member.zone);
@@ -64,13 +68,18 @@ pub(super) fn encode_member(member: &Member) -> Vec<u8> {
         out.put_u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
         out.put_slice(text.as_bytes());
     }
-    // Added by a later version than the fields above; further fields are appended.
     out.put_u16(member.nodes);
     out.put_u16(member.broker_ports);
     out.put_u32(u32::try_from(member.version.len()).unwrap_or(u32::MAX));
     out.put_slice(member.version.as_bytes());
+    // Further fields are appended here.
     out.put_u64(member.settings);
     out
+}
+
+/// Returns the error for data of another version.
+pub(super) fn unsupported_version(error: UnsupportedVersion) -> CoordinatorError {
+    CoordinatorError::UnsupportedVersion(error.to_string())
 }
 
 /// Returns the byte that stores a topic type.
@@ -177,23 +186,25 @@ impl<'a> PackedReader<'a> {
         Ok((!expired).then_some(ProducerSnapshot { id, epoch, last_sequence, last_timestamp }))
     }
 
-    /// Decodes what [`encode_member`] wrote, of later versions with more fields and of earlier
-    /// versions with fewer.
+    /// Decodes what [`encode_member`] wrote. Fields that a later program appended are ignored.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::UnsupportedVersion`] for a record of another version.
     pub(super) fn member(mut self) -> Result<Member, CoordinatorError> {
+        let version = check_version(
+            "the record of another replica",
+            u32::from(self.u8()?),
+            u32::from(MEMBER_VERSION),
+        );
+        version.map_err(unsupported_version)?;
         let incarnation = u64::from_be_bytes(self.array()?);
         let process_id = u32::from_be_bytes(self.array()?);
         let (zone, node_ports) = (self.u16()?, self.u16()?);
         let (replica, zone_name) = (self.text()?, self.text()?);
         let (advertised_host, peer) = (self.text()?, self.text()?);
         let peer = (!peer.is_empty()).then_some(peer);
-        let (nodes, broker_ports, version) = match self.rest.is_empty() {
-            true => (0, 0, String::new()),
-            false => (self.u16()?, self.u16()?, self.text()?),
-        };
-        let settings = match self.rest.is_empty() {
-            true => 0,
-            false => u64::from_be_bytes(self.array()?),
-        };
+        let (nodes, broker_ports, version) = (self.u16()?, self.u16()?, self.text()?);
+        let settings = u64::from_be_bytes(self.array()?);
         Ok(Member {
             replica,
             incarnation,
@@ -358,24 +369,23 @@ mod tests {
         }
     }
 
-    /// A member as the first version wrote it.
-    const FIRST: &[u8] = b"\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\x09\0\x03\x24\x54\
-        \0\0\0\x03a-0\0\0\0\x01a\0\0\0\x01h\0\0\0\0";
+    const BYTES: &[u8] = b"\x01\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\x09\0\x03\x24\x54\
+        \0\0\0\x03a-0\0\0\0\x01a\0\0\0\x01h\0\0\0\0\
+        \0\x04\x23\x8c\0\0\0\x051.2.3\0\0\0\0\0\0\0\x07";
 
     #[test]
-    fn members_of_earlier_and_later_versions_are_read() {
-        let read = |bytes: &[u8]| PackedReader::new("a member", bytes).member().unwrap();
-        let bytes = encode_member(&member());
-        assert_eq!(bytes, [FIRST, b"\0\x04\x23\x8c\0\0\0\x051.2.3\0\0\0\0\0\0\0\x07"].concat());
-        assert_eq!(read(&bytes), member());
-        assert_eq!(read(&[&bytes[..], b"more"].concat()), member(), "a later version's");
-        let first =
-            Member { broker_ports: 0, nodes: 0, version: String::new(), settings: 0, ..member() };
-        let second = bytes.len() - 8;
-        assert_eq!(read(&bytes[..second]), Member { settings: 0, ..member() });
-        assert_eq!(read(FIRST), first, "it hosts no nodes");
-        for cut in (0..bytes.len()).filter(|cut| ![FIRST.len(), second].contains(cut)) {
-            assert!(PackedReader::new("a member", &bytes[..cut]).member().is_err(), "cut at {cut}");
+    fn members_are_read_with_further_fields_and_refused_by_version() {
+        let read = |bytes: &[u8]| PackedReader::new("a member", bytes).member();
+        assert_eq!(encode_member(&member()), BYTES);
+        assert_eq!(read(BYTES).unwrap(), member());
+        assert_eq!(read(&[BYTES, b"more"].concat()).unwrap(), member());
+        for cut in 0..BYTES.len() {
+            assert!(read(&BYTES[..cut]).is_err(), "cut at {cut}");
+        }
+        for version in [0, 2] {
+            let error = read(&[&[version], &BYTES[1..]].concat()).unwrap_err();
+            assert!(matches!(error, CoordinatorError::UnsupportedVersion(_)), "{error}");
+            assert!(error.to_string().contains(&format!("format version {version}")), "{error}");
         }
     }
 }

@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 
 use super::client::RedisClient;
 use super::codec::argument;
-use super::keys::{HashTag, Keys};
+use super::keys::{HashTag, KEYS_VERSION, Keys};
 use super::reply::ScriptReply;
 use super::scripts::Scripts;
 use super::settings::RedisSettings;
@@ -143,6 +143,7 @@ impl RedisCoordinator {
             argument(cluster_id),
             argument(zone),
             argument(self.settings.shards.max(1)),
+            argument(KEYS_VERSION),
         ];
         let shards = &self.shards;
         let attach = &shards.scripts.attach;

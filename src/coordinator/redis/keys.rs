@@ -20,7 +20,7 @@
 //!
 //! | Key: after `odradek:{<cluster>:registry}:` | Value |
 //! |---|---|
-//! | `meta` | hash: `metadata_id`, `sequence`, `cluster`, `shards`, `ready`, `secret`; `stream_half`, `replication_id`, `quarantined`, `wait_marker`; numbers of elements: `topics`, `deleted_topics`, `zones`, `zone_nodes`, `last_members` |
+//! | `meta` | hash: `format`, `metadata_id`, `sequence`, `cluster`, `shards`, `ready`, `secret`; `stream_half`, `replication_id`, `quarantined`, `wait_marker`; numbers of elements: `topics`, `deleted_topics`, `zones`, `zone_nodes`, `last_members` |
 //! | `replication_history`, `verifying` | as a shard's |
 //! | `zones` | list: zones by index |
 //! | `topics` | hash: topic id to topic type (`c` classic, `d` diskless, `m` migrating) and name |
@@ -31,6 +31,10 @@
 //! | `events` | stream: bindings and deletions of topics |
 
 use crate::log::ids::TopicPartition;
+
+/// The version of the keys and of the packed values, which the registry's `meta` names. Metadata
+/// without a version counts as version 1.
+pub(super) const KEYS_VERSION: u32 = 2;
 
 /// The keys of one cluster's metadata.
 #[derive(Clone, Debug)]

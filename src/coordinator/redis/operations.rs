@@ -24,6 +24,7 @@ use crate::coordinator::{
 };
 use crate::log::batch::Part;
 use crate::log::ids::{ProcessIdentity, TopicId, TopicPartition};
+use crate::log::object_format::ShardPosition;
 
 /// The number of elements that one call scans, where a script scans a whole key: about a
 /// millisecond of the server's time.
@@ -40,6 +41,13 @@ impl Coordinator for RedisCoordinator {
     fn shard(&self, partition: TopicPartition) -> u16 {
         // Before the first attach every call fails, whatever the shard.
         self.attached().map_or(0, |attached| shard_of(partition, attached.shards))
+    }
+
+    fn position(&self, partition: TopicPartition) -> ShardPosition {
+        let shard = self.shard(partition);
+        let Ok(attached) = self.attached() else { return ShardPosition::default() };
+        let (epoch, sequence) = attached.tracker(HashTag::Shard(shard)).current();
+        ShardPosition { shard: u32::from(shard), epoch, sequence }
     }
 
     fn commit_order(&self) -> CommitOrder {

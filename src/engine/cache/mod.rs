@@ -288,9 +288,7 @@ impl ObjectCache {
         let start = (next_index - tail.len() as u64) * BLOCK_BYTES;
         let bytes = slice_blocks(tail, &(start..next_index * BLOCK_BYTES)).bytes;
         let layout = ObjectLayout::decode(object, start + bytes.len() as u64, &bytes);
-        layout.map_err(|detail| {
-            read_error(StoreErrorKind::Corrupt, object, format!("invalid footer: {detail}"))
-        })
+        layout.map_err(|(kind, detail)| read_error(kind, object, detail))
     }
 }
 
@@ -314,7 +312,7 @@ impl RequestedRun {
         let slice = written.bytes.slice(self.range.start as usize..self.range.end as usize);
         let read_layout = async || {
             ObjectLayout::decode(self.object, written.bytes.len() as u64, &written.bytes)
-                .map_err(|detail| self.corrupt(&detail))
+                .map_err(|(kind, detail)| read_error(kind, self.object, detail))
         };
         let verified = &written.verified;
         if verified.contains(self.partition, &self.range)

@@ -168,8 +168,7 @@ async fn owner_is_verified_wherever_the_footer_is_stored() {
                 batches: vec![metadata(bytes)],
             };
             let parts = vec![part(0, 1, first, 100), part(1, 2, first + 100, second)];
-            let (replica, journal) = (String::new(), Vec::new());
-            encode_footer(&Footer { object: object(0), replica, sealed_ms: 0, parts, journal })
+            encode_footer(&Footer::wal(object(0), "", 0, parts))
         };
         // A length whose encoding takes as many bytes as that of the length to be found.
         let second = object_bytes - first - 100 - footer(object_bytes - 300).len() as u64;

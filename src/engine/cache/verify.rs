@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 
 use crate::log::ids::{ObjectId, TopicPartition};
 use crate::log::object_format::{Footer, decode_footer};
+use crate::store::StoreErrorKind;
 use crate::wire::record_batch;
 
 /// Approximate memory of a part of the layout and of the verified runs within it, in bytes.
@@ -91,11 +92,23 @@ impl ObjectLayout {
     /// Decodes the footer of `object` from its last bytes. `object_bytes` is the object's length.
     ///
     /// # Errors
-    /// A description of the fault.
-    pub(super) fn decode(object: ObjectId, object_bytes: u64, tail: &[u8]) -> Result<Self, String> {
-        let footer = decode_footer(object_bytes, tail).map_err(|error| error.to_string())?;
+    /// [`StoreErrorKind::UnsupportedFormat`] for an object of another version,
+    /// [`StoreErrorKind::Corrupt`] otherwise, with a description of the fault.
+    pub(super) fn decode(
+        object: ObjectId,
+        object_bytes: u64,
+        tail: &[u8],
+    ) -> Result<Self, (StoreErrorKind, String)> {
+        let footer = decode_footer(object_bytes, tail).map_err(|error| {
+            let kind = match error.is_unsupported() {
+                true => StoreErrorKind::UnsupportedFormat,
+                false => StoreErrorKind::Corrupt,
+            };
+            (kind, format!("footer: {error}"))
+        })?;
         if footer.object != object {
-            return Err(format!("the footer names another object, {}", footer.object));
+            let detail = format!("the footer names another object, {}", footer.object);
+            return Err((StoreErrorKind::Corrupt, detail));
         }
         Ok(Self::from_footer(&footer))
     }

@@ -27,10 +27,14 @@ pub(super) fn assemble_partition(
         let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(error) => {
-                if error.kind == StoreErrorKind::Corrupt {
-                    tracing::error!(%error, "object is corrupt; its records are not served");
-                } else {
-                    tracing::warn!(%error, "run cannot be read");
+                match error.kind {
+                    StoreErrorKind::Corrupt => {
+                        tracing::error!(%error, "object is corrupt; its records are not served");
+                    }
+                    StoreErrorKind::UnsupportedFormat => {
+                        tracing::error!(%error, "object has another format; its records are not served");
+                    }
+                    _ => tracing::warn!(%error, "run cannot be read"),
                 }
                 fetched.error = Some(FetchError::Storage);
                 break;

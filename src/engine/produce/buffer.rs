@@ -90,6 +90,11 @@ impl OpenObject {
         self.batches.is_empty()
     }
 
+    /// Returns the number of parts that the object would have.
+    pub(super) fn parts(&self) -> usize {
+        self.batches.len()
+    }
+
     /// Returns the size of the buffered batches, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes

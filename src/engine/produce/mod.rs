@@ -7,6 +7,7 @@
 mod buffer;
 mod commit;
 mod event;
+mod journal;
 mod pending;
 mod pipeline;
 mod rate_limit;

@@ -1,6 +1,6 @@
 //! The task that owns the state of the produce path.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tracing::{Instrument as _, trace_span};
 use super::buffer::OpenObject;
 use super::commit::commit_until_decided;
 use super::event::PipelineEvent;
+use super::journal::PendingJournal;
 use super::pending::PendingAppends;
 use super::request::AppendOutcome;
 use super::sealed::{ObjectLabel, SealedObject};
@@ -23,14 +24,10 @@ use crate::coordinator::{Commit, CommitOrder, PartOutcome};
 use crate::engine::Components;
 use crate::engine::cache::ObjectCache;
 use crate::log::ids::ObjectId;
-use crate::log::object_format::{JournalEntry, JournalOutcome};
 use crate::logging::SPAN_TARGET;
 use crate::metrics::Metrics;
 use crate::tasks;
 
-/// Commit outcomes that wait to be written to the journal of the next object. When there are more,
-/// the oldest are dropped.
-const JOURNAL_MAX: usize = 4096;
 /// Divisor of the median PUT latency that gives the linger: a fast object is complete when no batch
 /// has arrived for this long …
 const LINGER_DIVISOR: u32 = 16;
@@ -64,7 +61,7 @@ pub(super) struct Pipeline {
     /// Completion of the latest upload.
     last_durable_at: Option<Instant>,
     flush_now: bool,
-    journal: VecDeque<JournalEntry>,
+    journal: PendingJournal,
     drains: Vec<oneshot::Sender<()>>,
     /// Objects must be committed in order, and one could not be committed.
     is_halted: bool,
@@ -105,7 +102,7 @@ impl Pipeline {
             latest_upload: None,
             last_durable_at: None,
             flush_now: false,
-            journal: VecDeque::new(),
+            journal: PendingJournal::default(),
             drains: Vec::new(),
             is_halted: false,
         }
@@ -238,9 +235,13 @@ impl Pipeline {
     fn seal(&mut self) {
         let id = self.object_id(self.next_sequence);
         self.next_sequence += 1;
-        let journal = self.journal.drain(..).collect();
-        let sealed_ms = self.components.clock.now_ms();
-        let label = ObjectLabel { id, replica: &self.settings.replica, sealed_ms, journal };
+        let label = ObjectLabel {
+            id,
+            replica: &self.settings.replica,
+            sealed_ms: self.components.clock.now_ms(),
+            lowest_undecided: self.sequencer.lowest_undecided_of_all().unwrap_or(id.sequence),
+            journal: self.journal.take(self.open.parts()),
+        };
         let object = {
             let shard_of = |partition| self.components.coordinator.shard(partition);
             SealedObject::seal(self.open.take(), label, shard_of, &self.appends)
@@ -290,15 +291,16 @@ impl Pipeline {
     /// Completes the batches of a part that the coordinator has decided.
     fn complete(&mut self, sequence: u32, outcome: &PartOutcome) {
         let log_start_offset = outcome.log_start_offset;
+        if let Some(object) = self.sealed.get(&sequence)
+            && let Some(sealed) = object.part(outcome.index)
+        {
+            let position = self.components.coordinator.position(sealed.part.partition);
+            self.journal.push(object.id, object.sealed_ms, position, outcome);
+        }
         self.complete_part(sequence, outcome.index, |batch| match outcome.batches.get(batch) {
             Some(outcome) => AppendOutcome::Decided { outcome: *outcome, log_start_offset },
             None => AppendOutcome::MetadataLost,
         });
-        let object = self.object_id(sequence);
-        self.journal.push_back(journal_entry(object, outcome));
-        if self.journal.len() > JOURNAL_MAX {
-            self.journal.pop_front();
-        }
     }
 
     /// Completes each batch of a part with its outcome, by its index in the part.
@@ -345,9 +347,4 @@ impl Pipeline {
         let ProduceSettings { incarnation, process_id, .. } = self.settings;
         ObjectId { incarnation, process_id, sequence }
     }
-}
-
-fn journal_entry(object: ObjectId, outcome: &PartOutcome) -> JournalEntry {
-    let outcomes = outcome.batches.iter().map(|batch| JournalOutcome::from(*batch)).collect();
-    JournalEntry { object, part: outcome.index, outcomes }
 }

@@ -19,6 +19,8 @@ pub(super) struct ObjectLabel<'a> {
     /// The name of the replica.
     pub(super) replica: &'a str,
     pub(super) sealed_ms: i64,
+    /// The lowest sequence of the process with a part that is not decided.
+    pub(super) lowest_undecided: u32,
     pub(super) journal: Vec<JournalEntry>,
 }
 
@@ -62,12 +64,11 @@ impl SealedObject {
         let mut body = BytesMut::with_capacity(HEADER.len() + bytes + 256);
         body.extend_from_slice(&HEADER);
         let mut parts = Vec::with_capacity(batches.len());
+        let parts_of_footer = Vec::with_capacity(batches.len());
         let mut footer = Footer {
-            object: label.id,
-            replica: label.replica.to_owned(),
-            sealed_ms: label.sealed_ms,
-            parts: Vec::with_capacity(batches.len()),
+            lowest_undecided: label.lowest_undecided,
             journal: label.journal,
+            ..Footer::wal(label.id, label.replica, label.sealed_ms, parts_of_footer)
         };
         for (index, (lane, batches)) in (0..).zip(batches) {
             let mut part = Part {

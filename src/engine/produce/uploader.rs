@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::rate_limit::{PutRateLimiter, UploadWindow};
 use super::settings::UploadSettings;
+use crate::coordinator::CommitOrder;
 use crate::engine::Components;
 use crate::engine::latency::Latency;
 use crate::log::ids::ObjectId;
@@ -154,7 +155,35 @@ impl Uploader {
     async fn put(&self, key: &str, bytes: &Bytes) -> Result<(), StoreError> {
         self.state.lock().rate_limit.take(Instant::now());
         self.metrics.produce.puts.inc();
-        self.components.uploads.put(key, vec![bytes.clone()], PutMode::Overwrite).await
+        let uploads = &self.components.uploads;
+        match self.components.coordinator.commit_order() {
+            CommitOrder::Independent => {
+                uploads.put(key, vec![bytes.clone()], PutMode::Overwrite).await
+            }
+            CommitOrder::ByObject => {
+                let put = uploads.put(key, vec![bytes.clone()], PutMode::Create).await;
+                match put {
+                    Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
+                        self.compare(key, bytes, error).await
+                    }
+                    put => put,
+                }
+            }
+        }
+    }
+
+    /// Returns whether the object that exists under the key is this one, which an earlier PUT
+    /// created. Any other one is that of a process that took over the store: this process can
+    /// store and acknowledge nothing more.
+    async fn compare(&self, key: &str, bytes: &Bytes, error: StoreError) -> Result<(), StoreError> {
+        if self.components.store.get(key, None).await? == *bytes {
+            return Ok(());
+        }
+        tracing::error!(
+            key,
+            "another process has taken over the store; nothing more is acknowledged"
+        );
+        Err(error)
     }
 
     fn deadline(&self, p99: Duration, bytes: usize) -> Duration {

@@ -1,12 +1,15 @@
-//! Constants of the layout, and the keys of WAL objects.
+//! Constants of the layout, and the keys of objects.
 
 use crate::log::ids::ObjectId;
 
-/// The first bytes of every WAL object: magic and version.
-pub const HEADER: [u8; 8] = *b"ODRADEK\x01";
+/// The version of the format.
+pub const OBJECT_VERSION: u8 = 2;
 
-/// The last bytes of every WAL object: version and magic.
-pub(super) const TRAILER_MAGIC: [u8; 8] = *b"\x01KEDARDO";
+/// The first bytes of every WAL object: magic and version.
+pub const HEADER: [u8; 8] = *b"ODRADEK\x02";
+
+/// The last bytes of every object, after the version.
+pub(super) const TRAILER_MAGIC: [u8; 7] = *b"KEDARDO";
 
 /// The size of the trailer in bytes: footer length, CRC-32C, version and magic.
 pub const TRAILER_BYTES: usize = 16;
@@ -19,12 +22,34 @@ pub const WAL_PREFIX: &str = "wal/";
 
 const WAL_SUFFIX: &str = ".wal";
 
-/// Returns the key of a WAL object.
+/// The number of hexadecimal digits of a sequence that name its directory.
+const DIRECTORY_DIGITS: usize = 5;
+
+/// Returns the key of a WAL object. Keys sort as ids do; at most 4,096 share a directory, because a
+/// store in a file system reads whole directories.
 pub fn wal_key(object: ObjectId) -> String {
-    format!("{WAL_PREFIX}{object}{WAL_SUFFIX}")
+    let sequence = format!("{:08x}", object.sequence);
+    let directory = &sequence[..DIRECTORY_DIGITS];
+    format!("{}{directory}/{object}{WAL_SUFFIX}", wal_process_prefix(object))
+}
+
+/// Returns the prefix of the keys of all objects of the process that wrote this one.
+pub fn wal_process_prefix(object: ObjectId) -> String {
+    format!("{WAL_PREFIX}{:016x}-{:08x}/", object.incarnation, object.process_id)
 }
 
 /// Returns the object with this key; `None` if it is not the key of a WAL object.
 pub fn parse_wal_key(key: &str) -> Option<ObjectId> {
-    ObjectId::parse(key.strip_prefix(WAL_PREFIX)?.strip_suffix(WAL_SUFFIX)?)
+    let (_, name) = key.rsplit_once('/')?;
+    let object = ObjectId::parse(name.strip_suffix(WAL_SUFFIX)?)?;
+    (wal_key(object) == key).then_some(object)
+}
+
+/// The numbers of the footer's sections. A reader skips an unknown even number, and refuses an
+/// unknown odd one.
+pub(super) mod section_numbers {
+    pub(in crate::log::object_format) const IDENTITY: u64 = 1;
+    pub(in crate::log::object_format) const JOURNAL: u64 = 2;
+    pub(in crate::log::object_format) const PARTS: u64 = 3;
+    pub(in crate::log::object_format) const PLACEMENTS: u64 = 5;
 }

@@ -1,189 +1,166 @@
-//! Decodes the fields of a footer. Every count is checked against the remaining bytes before memory
-//! is allocated for it.
+//! Decodes the fields of a footer.
 
-use super::error::{FooterField, FormatError};
-use super::footer::{Footer, JournalEntry, JournalOutcome};
-use super::layout::HEADER;
+use super::footer::{Footer, ObjectKind, Placement, SourceRun};
+use super::journal;
+use super::layout::section_numbers;
 use crate::log::batch::{BatchMetadata, Part, ProducerSequence};
+use crate::log::encoding::{BytesReader, FormatError, FormatField};
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
 
-/// The least sizes of a topic, a part with one batch, a batch, a journal entry and an outcome.
+/// The least sizes of a topic, a part with one batch, a batch, a placement and a source.
 const TOPIC_BYTES_MIN: usize = 16;
 const PART_BYTES_MIN: usize = 8;
 const BATCH_BYTES_MIN: usize = 4;
-const ENTRY_BYTES_MIN: usize = 18;
-const OUTCOME_BYTES_MIN: usize = 1;
+const PLACEMENT_BYTES_MIN: usize = 2;
+const SOURCE_BYTES_MIN: usize = 24;
 
-/// Decodes a footer of an object whose batches are in `HEADER.len()..data_end`.
+/// Decodes a footer of an object whose batches end at `data_end` or before.
 pub(super) fn read(body: &[u8], data_end: u64) -> Result<Footer, FormatError> {
-    let mut reader = FooterReader { rest: body };
+    let (mut identity, mut parts, mut placements, mut journal) = (None, None, None, Vec::new());
+    for mut section in BytesReader::new(body).sections()? {
+        match section.number {
+            section_numbers::IDENTITY => identity = Some(read_identity(&mut section.body)?),
+            section_numbers::JOURNAL => journal = journal::read(&mut section.body)?,
+            section_numbers::PARTS => parts = Some(section.body),
+            section_numbers::PLACEMENTS => placements = Some(section.body),
+            _ => section.skip()?,
+        }
+    }
+    let missing = FormatError::Invalid(FormatField::Section);
+    let identity = identity.ok_or(missing)?;
+    let Identity { object, kind, replica, sealed_ms, lowest_undecided } = identity;
+    if data_end < kind.data_start() {
+        return Err(FormatError::Truncated);
+    }
+    let parts = read_parts(&mut parts.ok_or(missing)?, sealed_ms, kind.data_start()..data_end)?;
+    let placements = match (kind, placements) {
+        (ObjectKind::Segment, Some(mut body)) => read_placements(&mut body, parts.len())?,
+        (ObjectKind::Wal | ObjectKind::Journal, None) => Vec::new(),
+        _ => return Err(missing),
+    };
+    Ok(Footer { object, kind, replica, sealed_ms, lowest_undecided, parts, placements, journal })
+}
+
+struct Identity {
+    object: ObjectId,
+    kind: ObjectKind,
+    replica: String,
+    sealed_ms: i64,
+    lowest_undecided: u32,
+}
+
+fn read_identity(reader: &mut BytesReader<'_>) -> Result<Identity, FormatError> {
     let object = ObjectId::from_bytes(reader.array()?);
-    let length = reader.count(1)?;
-    let replica = std::str::from_utf8(reader.take(length)?)
-        .map_err(|_| FormatError::Invalid(FooterField::Replica))?
-        .to_owned();
+    let kind = match reader.array()? {
+        [0] => ObjectKind::Wal,
+        [1] => ObjectKind::Segment,
+        [2] => ObjectKind::Journal,
+        _ => return Err(FormatError::Invalid(FormatField::Kind)),
+    };
+    let replica = reader.text()?;
     let sealed_ms = i64::from_be_bytes(reader.array()?);
-    let topics = reader.topics()?;
-    let parts = reader.parts(&topics, sealed_ms, data_end)?;
-    let journal = reader.journal()?;
-    if !reader.rest.is_empty() {
-        return Err(FormatError::Invalid(FooterField::End));
-    }
-    Ok(Footer { object, replica, sealed_ms, parts, journal })
+    let lowest_undecided = u32::from_be_bytes(reader.array()?);
+    Ok(Identity { object, kind, replica, sealed_ms, lowest_undecided })
 }
 
-struct FooterReader<'a> {
-    rest: &'a [u8],
+fn read_parts(
+    reader: &mut BytesReader<'_>,
+    sealed_ms: i64,
+    data: std::ops::Range<u64>,
+) -> Result<Vec<Part>, FormatError> {
+    let topics = read_topics(reader)?;
+    let count = reader.count(PART_BYTES_MIN)?;
+    let mut parts = Vec::with_capacity(count);
+    let mut free = data.start;
+    for position in 0..count {
+        let topic = usize::try_from(reader.varint()?).ok().and_then(|t| topics.get(t));
+        let topic = *topic.ok_or(FormatError::Invalid(FormatField::Topic))?;
+        let partition = reader.positive_i32(FormatField::Partition)?;
+        let start = reader.varint()?;
+        let batches = read_batches(reader, sealed_ms)?;
+        let bytes = batches.iter().map(|b| u64::from(b.bytes)).sum::<u64>();
+        let end = start.checked_add(bytes).filter(|end| start >= free && *end <= data.end);
+        free = end.ok_or(FormatError::Invalid(FormatField::Extent))?;
+        let index =
+            u32::try_from(position).map_err(|_| FormatError::Invalid(FormatField::Count))?;
+        let partition = TopicPartition { topic, partition };
+        parts.push(Part { index, partition, start, batches });
+    }
+    Ok(parts)
 }
 
-impl<'a> FooterReader<'a> {
-    fn topics(&mut self) -> Result<Vec<TopicId>, FormatError> {
-        let count = self.count(TOPIC_BYTES_MIN)?;
-        let mut topics: Vec<TopicId> = Vec::with_capacity(count);
-        for _ in 0..count {
-            let topic = TopicId(self.array()?);
-            if topics.last().is_some_and(|last| *last >= topic) {
-                return Err(FormatError::Invalid(FooterField::Topic));
-            }
-            topics.push(topic);
+fn read_topics(reader: &mut BytesReader<'_>) -> Result<Vec<TopicId>, FormatError> {
+    let count = reader.count(TOPIC_BYTES_MIN)?;
+    let mut topics: Vec<TopicId> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let topic = TopicId(reader.array()?);
+        if topics.last().is_some_and(|last| *last >= topic) {
+            return Err(FormatError::Invalid(FormatField::Topic));
         }
-        Ok(topics)
+        topics.push(topic);
     }
-
-    fn parts(
-        &mut self,
-        topics: &[TopicId],
-        sealed_ms: i64,
-        data_end: u64,
-    ) -> Result<Vec<Part>, FormatError> {
-        let count = self.count(PART_BYTES_MIN)?;
-        let mut parts = Vec::with_capacity(count);
-        let mut free = HEADER.len() as u64;
-        for position in 0..count {
-            let topic = self.number(u64::MAX, FooterField::Topic)?;
-            let topic = usize::try_from(topic).ok().and_then(|t| topics.get(t));
-            let topic = *topic.ok_or(FormatError::Invalid(FooterField::Topic))?;
-            let partition = self.positive_i32(FooterField::Partition)?;
-            let start = self.varint()?;
-            let batches = self.batches(sealed_ms)?;
-            let bytes = batches.iter().map(|b| u64::from(b.bytes)).sum::<u64>();
-            let end = start.checked_add(bytes).filter(|end| start >= free && *end <= data_end);
-            free = end.ok_or(FormatError::Invalid(FooterField::Extent))?;
-            let index =
-                u32::try_from(position).map_err(|_| FormatError::Invalid(FooterField::Count))?;
-            let partition = TopicPartition { topic, partition };
-            parts.push(Part { index, partition, start, batches });
-        }
-        Ok(parts)
-    }
-
-    fn batches(&mut self, sealed_ms: i64) -> Result<Vec<BatchMetadata>, FormatError> {
-        let count = self.count(BATCH_BYTES_MIN)?;
-        if count == 0 {
-            return Err(FormatError::Invalid(FooterField::Count));
-        }
-        let mut batches = Vec::with_capacity(count);
-        for _ in 0..count {
-            batches.push(self.batch(sealed_ms)?);
-        }
-        Ok(batches)
-    }
-
-    fn batch(&mut self, sealed_ms: i64) -> Result<BatchMetadata, FormatError> {
-        let invalid = FormatError::Invalid(FooterField::Batch);
-        let bytes = u32::try_from(self.varint()?).map_err(|_| invalid)?;
-        let offset_count = self.positive_i32(FooterField::Batch)?;
-        let max_timestamp = sealed_ms.wrapping_add(unzigzag(self.varint()?));
-        let [flag] = self.array()?;
-        let producer = match flag {
-            0 => None,
-            1 => Some(ProducerSequence {
-                id: i64::try_from(self.varint()?).map_err(|_| invalid)?,
-                epoch: i16::try_from(self.varint()?).map_err(|_| invalid)?,
-                base_sequence: self.positive_i32(FooterField::Batch)?,
-            }),
-            _ => return Err(invalid),
-        };
-        if bytes == 0 || offset_count == 0 {
-            return Err(invalid);
-        }
-        Ok(BatchMetadata { bytes, offset_count, max_timestamp, producer })
-    }
-
-    fn journal(&mut self) -> Result<Vec<JournalEntry>, FormatError> {
-        let invalid = FormatError::Invalid(FooterField::Journal);
-        let count = self.count(ENTRY_BYTES_MIN)?;
-        let mut journal = Vec::with_capacity(count);
-        for _ in 0..count {
-            let object = ObjectId::from_bytes(self.array()?);
-            let part = u32::try_from(self.varint()?).map_err(|_| invalid)?;
-            let outcomes_count = self.count(OUTCOME_BYTES_MIN)?;
-            let mut outcomes = Vec::with_capacity(outcomes_count);
-            for _ in 0..outcomes_count {
-                let [code] = self.array()?;
-                let mut offset = || i64::try_from(self.varint()?).map_err(|_| invalid);
-                outcomes.push(match code {
-                    0 => JournalOutcome::Refused,
-                    1 => JournalOutcome::Committed(offset()?),
-                    2 => JournalOutcome::Duplicate(offset()?),
-                    _ => return Err(invalid),
-                });
-            }
-            journal.push(JournalEntry { object, part, outcomes });
-        }
-        Ok(journal)
-    }
-
-    fn take(&mut self, length: usize) -> Result<&'a [u8], FormatError> {
-        let (taken, rest) = self.rest.split_at_checked(length).ok_or(FormatError::Truncated)?;
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], FormatError> {
-        let (taken, rest) = self.rest.split_first_chunk().ok_or(FormatError::Truncated)?;
-        self.rest = rest;
-        Ok(*taken)
-    }
-
-    /// Decodes a count of items of at least `bytes_min` bytes each.
-    fn count(&mut self, bytes_min: usize) -> Result<usize, FormatError> {
-        let count = self.varint()?;
-        let most = (self.rest.len() / bytes_min) as u64;
-        if count > most {
-            return Err(FormatError::Invalid(FooterField::Count));
-        }
-        usize::try_from(count).map_err(|_| FormatError::Invalid(FooterField::Count))
-    }
-
-    fn positive_i32(&mut self, field: FooterField) -> Result<i32, FormatError> {
-        let value = self.number(u64::from(i32::MAX.unsigned_abs()), field)?;
-        i32::try_from(value).map_err(|_| FormatError::Invalid(field))
-    }
-
-    fn number(&mut self, most: u64, field: FooterField) -> Result<u64, FormatError> {
-        let value = self.varint()?;
-        if value > most { Err(FormatError::Invalid(field)) } else { Ok(value) }
-    }
-
-    /// Decodes an unsigned base-128 number, least significant group first, in its shortest form.
-    fn varint(&mut self) -> Result<u64, FormatError> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let [byte] = self.array()?;
-            let group = u64::from(byte & 0x7f);
-            if shift == 63 && group > 1 || (byte == 0 && shift > 0) {
-                return Err(FormatError::Invalid(FooterField::Varint));
-            }
-            value |= group << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(FormatError::Invalid(FooterField::Varint))
-    }
+    Ok(topics)
 }
 
-fn unzigzag(value: u64) -> i64 {
-    (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
+fn read_batches(
+    reader: &mut BytesReader<'_>,
+    sealed_ms: i64,
+) -> Result<Vec<BatchMetadata>, FormatError> {
+    let count = reader.count(BATCH_BYTES_MIN)?;
+    if count == 0 {
+        return Err(FormatError::Invalid(FormatField::Count));
+    }
+    let mut batches = Vec::with_capacity(count);
+    for _ in 0..count {
+        batches.push(read_batch(reader, sealed_ms)?);
+    }
+    Ok(batches)
+}
+
+fn read_batch(reader: &mut BytesReader<'_>, sealed_ms: i64) -> Result<BatchMetadata, FormatError> {
+    let field = FormatField::Batch;
+    let bytes = reader.u32(field)?;
+    let offset_count = reader.positive_i32(field)?;
+    let max_timestamp = sealed_ms.wrapping_add(reader.signed()?);
+    let producer = match reader.array()? {
+        [0] => None,
+        [1] => {
+            let id = reader.positive_i64(field)?;
+            let epoch = i16::try_from(reader.varint()?).map_err(|_| FormatError::Invalid(field))?;
+            let base_sequence = reader.positive_i32(field)?;
+            Some(ProducerSequence { id, epoch, base_sequence })
+        }
+        _ => return Err(FormatError::Invalid(field)),
+    };
+    if bytes == 0 || offset_count == 0 {
+        return Err(FormatError::Invalid(field));
+    }
+    Ok(BatchMetadata { bytes, offset_count, max_timestamp, producer })
+}
+
+fn read_placements(
+    reader: &mut BytesReader<'_>,
+    parts: usize,
+) -> Result<Vec<Placement>, FormatError> {
+    let field = FormatField::Placement;
+    let count = reader.count(PLACEMENT_BYTES_MIN)?;
+    if count != parts {
+        return Err(FormatError::Invalid(field));
+    }
+    let mut placements = Vec::with_capacity(count);
+    for _ in 0..count {
+        let base_offset = reader.positive_i64(field)?;
+        let sources_count = reader.count(SOURCE_BYTES_MIN)?;
+        let mut sources = Vec::with_capacity(sources_count);
+        for _ in 0..sources_count {
+            let object = ObjectId::from_bytes(reader.array()?);
+            let (start, bytes) = (reader.varint()?, reader.varint()?);
+            let offset_count = reader.positive_i64(field)?;
+            let records = reader.varint()?;
+            let checksum = u32::from_be_bytes(reader.array()?);
+            sources.push(SourceRun { object, start, bytes, offset_count, records, checksum });
+        }
+        placements.push(Placement { base_offset, sources });
+    }
+    Ok(placements)
 }

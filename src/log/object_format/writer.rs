@@ -2,22 +2,44 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::footer::{Footer, JournalOutcome};
+use super::footer::{Footer, ObjectKind, Placement};
+use super::journal;
+use super::layout::section_numbers;
 use crate::log::batch::{BatchMetadata, Part};
+use crate::log::encoding::{section, text, varint, zigzag};
 use crate::log::ids::TopicId;
 
 pub(super) fn write(out: &mut BytesMut, footer: &Footer) {
+    section(out, section_numbers::IDENTITY, |out| write_identity(out, footer));
+    if !footer.journal.is_empty() {
+        section(out, section_numbers::JOURNAL, |out| journal::write(out, &footer.journal));
+    }
+    section(out, section_numbers::PARTS, |out| write_parts(out, &footer.parts, footer.sealed_ms));
+    if footer.kind == ObjectKind::Segment {
+        section(out, section_numbers::PLACEMENTS, |out| write_placements(out, &footer.placements));
+    }
+}
+
+fn write_identity(out: &mut BytesMut, footer: &Footer) {
     out.put_slice(&footer.object.to_bytes());
-    varint(out, footer.replica.len() as u64);
-    out.put_slice(footer.replica.as_bytes());
+    out.put_u8(match footer.kind {
+        ObjectKind::Wal => 0,
+        ObjectKind::Segment => 1,
+        ObjectKind::Journal => 2,
+    });
+    text(out, &footer.replica);
     out.put_i64(footer.sealed_ms);
-    let topics = topics_of(&footer.parts);
+    out.put_u32(footer.lowest_undecided);
+}
+
+fn write_parts(out: &mut BytesMut, parts: &[Part], sealed_ms: i64) {
+    let topics = topics_of(parts);
     varint(out, topics.len() as u64);
     for topic in &topics {
         out.put_slice(&topic.0);
     }
-    varint(out, footer.parts.len() as u64);
-    for (position, part) in footer.parts.iter().enumerate() {
+    varint(out, parts.len() as u64);
+    for (position, part) in parts.iter().enumerate() {
         assert_eq!(part.index as usize, position, "part indexes count from 0");
         // Found: the table was made from these parts.
         let topic = topics.binary_search(&part.partition.topic).unwrap_or_default();
@@ -26,16 +48,7 @@ pub(super) fn write(out: &mut BytesMut, footer: &Footer) {
         varint(out, part.start);
         varint(out, part.batches.len() as u64);
         for batch in &part.batches {
-            write_batch(out, batch, footer.sealed_ms);
-        }
-    }
-    varint(out, footer.journal.len() as u64);
-    for entry in &footer.journal {
-        out.put_slice(&entry.object.to_bytes());
-        varint(out, u64::from(entry.part));
-        varint(out, entry.outcomes.len() as u64);
-        for outcome in &entry.outcomes {
-            write_outcome(out, *outcome);
+            write_batch(out, batch, sealed_ms);
         }
     }
 }
@@ -64,26 +77,18 @@ fn write_batch(out: &mut BytesMut, batch: &BatchMetadata, sealed_ms: i64) {
     }
 }
 
-fn write_outcome(out: &mut BytesMut, outcome: JournalOutcome) {
-    let (code, offset) = match outcome {
-        JournalOutcome::Refused => (0, None),
-        JournalOutcome::Committed(offset) => (1, Some(offset)),
-        JournalOutcome::Duplicate(offset) => (2, Some(offset)),
-    };
-    out.put_u8(code);
-    if let Some(offset) = offset {
-        varint(out, offset.unsigned_abs());
+fn write_placements(out: &mut BytesMut, placements: &[Placement]) {
+    varint(out, placements.len() as u64);
+    for placement in placements {
+        varint(out, placement.base_offset.unsigned_abs());
+        varint(out, placement.sources.len() as u64);
+        for source in &placement.sources {
+            out.put_slice(&source.object.to_bytes());
+            varint(out, source.start);
+            varint(out, source.bytes);
+            varint(out, source.offset_count.unsigned_abs());
+            varint(out, source.records);
+            out.put_u32(source.checksum);
+        }
     }
-}
-
-fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)).cast_unsigned()
-}
-
-fn varint(out: &mut BytesMut, mut value: u64) {
-    while value >= 0x80 {
-        out.put_u8((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(value as u8);
 }

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::observed_position::{ObservedPosition, ObservedPositionStore, ObservedPositions};
 use crate::clock::WallClock;
-use crate::store::{ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
+use crate::store::record::RecordFormat;
+use crate::store::{ObjectMeta, PutMode, Store, StoreError};
 
 /// The prefix of the objects; the replica's name and `.json` follow.
 const PREFIX: &str = "meta/observed/";
-const FORMAT: u32 = 1;
+const FORMAT: RecordFormat = RecordFormat { what: "a record of observed positions", version: 1 };
 const PAGE_KEYS: usize = 1_000;
 /// The age at which the object of a replica may be deleted.
 const MAX_AGE_MS: i64 = 24 * 3_600_000;
@@ -28,7 +29,6 @@ pub struct ObservedPositionObjects {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StoredPositions {
-    format: u32,
     metadata_id: String,
     written_ms: i64,
     /// The registry's, then each shard's: a replication id and the greatest sequence observed
@@ -75,20 +75,9 @@ impl ObservedPositionObjects {
         }
         let mut records = Vec::new();
         for meta in metas {
-            let bytes = match self.store.get(&meta.key, None).await {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind == StoreErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            let record = serde_json::from_slice::<StoredPositions>(&bytes);
-            match record {
-                Ok(record) if record.format == FORMAT => records.push((meta.key, record)),
-                // Skipping it could verify a Redis that lacks a position in it.
-                _ => {
-                    let detail = "not a record of observed positions";
-                    let kind = StoreErrorKind::Corrupt;
-                    return Err(StoreError::determinate(kind, "read", &meta.key, detail));
-                }
+            // Skipping one that cannot be decoded could verify a Redis that lacks a position in it.
+            if let Some(record) = FORMAT.load(&*self.store, &meta.key).await? {
+                records.push((meta.key, record));
             }
         }
         Ok(records)
@@ -112,13 +101,11 @@ impl ObservedPositionStore for ObservedPositionObjects {
             position.as_ref().map(|p| (p.replication_id.clone(), p.sequence))
         };
         let record = StoredPositions {
-            format: FORMAT,
             metadata_id: positions.metadata_id.clone(),
             written_ms: self.clock.now_ms(),
             positions: positions.positions.iter().map(pair).collect(),
         };
-        let json = serde_json::to_vec(&record).map_err(|error| error.to_string())?;
-        let put = self.store.put(&self.key, vec![json.into()], PutMode::Overwrite).await;
+        let put = FORMAT.save(&*self.store, &self.key, &record, PutMode::Overwrite).await;
         put.map_err(|error| error.to_string())
     }
 

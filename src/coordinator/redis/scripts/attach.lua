@@ -1,7 +1,8 @@
 -- Binds new metadata to the Kafka cluster, checks it otherwise, and assigns the zone's index.
 -- Follows replication_id.lua.
 -- KEYS[1]: the registry's meta key.
--- ARGV: metadata id of new metadata, expected metadata id or '', cluster id, zone, number of shards.
+-- ARGV: metadata id of new metadata, expected metadata id or '', cluster id, zone, number of shards,
+-- version of the keys. Metadata of any other version is left alone.
 -- Replies with 'ok', the metadata id, the number of shards, whether the shards are marked, the
 -- zone's index and all zones; or with 'other_cluster' and the bound cluster id; or with
 -- 'unverified', the metadata id and the number of shards.
@@ -9,12 +10,16 @@ local meta = KEYS[1]
 local prefix = string.sub(meta, 1, -5)
 local zones_key = prefix .. 'zones'
 local metadata_id = redis.call('HGET', meta, 'metadata_id')
+local format = redis.call('HGET', meta, 'format') or '1'
+if metadata_id and format ~= ARGV[6] then
+  return redis.error_reply('UNSUPPORTEDFORMAT ' .. format)
+end
 if not metadata_id then
   if ARGV[2] ~= '' then
     return redis.error_reply('METADATALOST ' .. meta .. ' is missing, expected metadata id ' .. ARGV[2])
   end
   metadata_id = ARGV[1]
-  redis.call('HSET', meta, 'metadata_id', metadata_id, 'cluster', ARGV[3], 'shards', ARGV[5], 'ready', '0')
+  redis.call('HSET', meta, 'metadata_id', metadata_id, 'cluster', ARGV[3], 'shards', ARGV[5], 'ready', '0', 'format', ARGV[6])
 elseif ARGV[2] ~= '' and ARGV[2] ~= metadata_id then
   return redis.error_reply('METADATALOST ' .. meta .. ' has metadata id ' .. metadata_id .. ', expected ' .. ARGV[2])
 end

@@ -1,7 +1,7 @@
 -- Takes, renews or ends one replica's lease, in the server's time. Replies with the secret, with
 -- every member that has a valid lease, and with every zone.
 -- ARGV[3]: the replica's name; ARGV[4]: the lease in milliseconds, '0' ends it;
--- ARGV[5]: the member, packed, beginning with its incarnation and process id (12 bytes);
+-- ARGV[5]: the member, packed, beginning with its incarnation and process id (after its version, 1 byte: 12 bytes);
 -- ARGV[6]: the secret of new metadata; ARGV[7]: the longest lease in milliseconds;
 -- ARGV[8]: the number of nodes that the replica requests for its zone, '0' if it hosts none and
 -- only reads; ARGV[9]: the index of its zone.
@@ -16,8 +16,8 @@ end
 
 -- Whether the process of member a started after that of member b, or is the same.
 local function not_before(a, b)
-  local a1, a2, a3 = struct.unpack('>I4I4I4', a)
-  local b1, b2, b3 = struct.unpack('>I4I4I4', b)
+  local _, a1, a2, a3 = struct.unpack('>BI4I4I4', a)
+  local _, b1, b2, b3 = struct.unpack('>BI4I4I4', b)
   if a1 ~= b1 then return a1 > b1 end
   if a2 ~= b2 then return a2 > b2 end
   return a3 >= b3

@@ -1,0 +1,51 @@
+//! Metadata of other format versions is refused by name.
+
+use std::time::Duration;
+
+use odradek::coordinator::{Coordinator, CoordinatorError};
+
+use crate::loss_detection::member;
+use crate::redis_server::RedisServer;
+use crate::{connect, settings};
+
+fn assert_unsupported<T: std::fmt::Debug>(result: Result<T, CoordinatorError>, what: &str) {
+    match result {
+        Err(CoordinatorError::UnsupportedVersion(detail)) => {
+            assert!(detail.contains(what), "{detail}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_other_versions_are_refused_and_left_alone() {
+    let Some(server) = RedisServer::start() else { return };
+    let registry = "odradek:{c:registry}:meta";
+    connect(settings(&server.url(), "c")).attach("cluster", "a").await.unwrap();
+    let before: Vec<String> = server.query(&["LRANGE", "odradek:{c:registry}:zones", "0", "-1"]);
+    server.query::<i64>(&["HSET", registry, "format", "9"]);
+    let newer = connect(settings(&server.url(), "c")).attach("cluster", "b").await;
+    assert_unsupported(newer, "format version 9, and this replica knows version 2");
+    server.query::<i64>(&["HDEL", registry, "format"]);
+    let older = connect(settings(&server.url(), "c")).attach("cluster", "b").await;
+    assert_unsupported(older, "before the first release");
+    let after: Vec<String> = server.query(&["LRANGE", "odradek:{c:registry}:zones", "0", "-1"]);
+    assert_eq!(after, before, "no zone was added");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn member_of_a_newer_version_is_refused_by_name() {
+    let Some(server) = RedisServer::start() else { return };
+    let coordinator = connect(settings(&server.url(), "c"));
+    coordinator.attach("cluster", "a").await.unwrap();
+    let lease = Duration::from_secs(10);
+    coordinator.renew(&member("old"), lease).await.unwrap();
+    let members = "odradek:{c:registry}:members";
+    let mut row: Vec<u8> = server.query(&["HGET", members, "old"]);
+    row[8] = 9;
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_connection().unwrap();
+    redis::cmd("HSET").arg(members).arg("new").arg(row).exec(&mut connection).unwrap();
+    let renewed = coordinator.renew(&member("old"), lease).await;
+    assert_unsupported(renewed, "the record of another replica has format version 9");
+}
