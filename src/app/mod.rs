@@ -6,6 +6,7 @@
 mod background;
 mod convert;
 mod coordinator;
+mod embedded;
 mod eviction;
 mod gauges;
 mod kafka_login;

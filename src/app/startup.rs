@@ -13,10 +13,11 @@ use super::membership::{self, LEAVE_PROPAGATION, MembershipSubscriber};
 use super::metadata_health::{self, MonitoredRedis};
 use super::object_store::open_store;
 use super::proxy::ProxyBuilder;
-use super::{background, kafka_login, zone_cache};
+use super::{background, embedded, kafka_login, zone_cache};
 use crate::admin::Readiness;
 use crate::clock::{SystemClock, WallClock};
 use crate::config::Settings;
+use crate::coordinator::embedded::EmbeddedCoordinator;
 use crate::engine::Components;
 use crate::engine::fetch::LongPolls;
 use crate::entropy::Entropy;
@@ -42,6 +43,7 @@ pub(crate) struct Replica {
     lease: Lease,
     is_writer: bool,
     redis: Option<MonitoredRedis>,
+    embedded: Option<Arc<EmbeddedCoordinator>>,
 }
 
 impl Replica {
@@ -67,6 +69,9 @@ impl Replica {
         if let Some(redis) = &self.redis {
             metadata_health::save(redis).await;
         }
+        if let Some(coordinator) = &self.embedded {
+            embedded::write_last_checkpoint(coordinator, &SystemClock).await;
+        }
     }
 }
 
@@ -86,6 +91,9 @@ pub(crate) async fn start(
     let (store, uploads) = open_store(settings, &entropy, &metrics).await?;
     let opened = open_coordinator(settings, &store, &clock, &entropy, &metrics).await?;
     let coordinator = Arc::clone(&opened.coordinator);
+    if let Some(coordinator) = &opened.embedded {
+        embedded::maintain(coordinator, &clock);
+    }
 
     let servers = settings.kafka.bootstrap_servers.iter().map(ToString::to_string).collect();
     let cluster = Arc::new(KafkaCluster::new(servers, kafka_login(settings, &entropy)));
@@ -139,7 +147,8 @@ pub(crate) async fn start(
     let proxy = builder.build(settings);
     topics.classifier.observe_all(&metadata.topics).await;
     topics.configs.refresh().await;
-    let replica = join(settings, proxy, peers, renewer, opened.redis).await?;
+    let mut replica = join(settings, proxy, peers, renewer, opened.redis).await?;
+    replica.embedded = opened.embedded;
     let (proxy, listeners) = (Arc::clone(&replica.proxy), Arc::clone(&replica.listeners));
     tasks::spawn_critical("brokers", background::refresh_brokers(proxy, listeners, cluster_id));
     log_ready(&replica.proxy);
@@ -187,7 +196,8 @@ async fn join(
     tasks::spawn_critical("membership", subscriber.run());
     listeners.open_bootstrap().await?;
     let is_writer = settings.writer;
-    Ok(Replica { proxy, settings_digest, listeners, shutdown, lease, is_writer, redis })
+    let embedded = None;
+    Ok(Replica { proxy, settings_digest, listeners, shutdown, lease, is_writer, redis, embedded })
 }
 
 fn log_ready(proxy: &Proxy) {

@@ -27,16 +27,20 @@ use crate::log::batch::Part;
 use crate::log::ids::{ObjectId, ProcessIdentity, TopicId, TopicPartition};
 use crate::store::Store;
 
+mod checkpoints;
 mod records;
 mod replay;
+mod takeover;
 
+use checkpoints::WrittenCheckpoint;
 use records::{CONCURRENCY, ClusterRecord, EmbeddedRecords, LogPosition, TopicRecord, TrimRecord};
 
 /// The batch coordinator of a single replica.
 ///
 /// # Guarantees
-/// Those of [`Coordinator`], if only one process at a time has the store open, and if every object
-/// is PUT under [`crate::log::object_format::wal_key`] before it is committed.
+/// Those of [`Coordinator`], if every object is created under
+/// [`crate::log::object_format::wal_key`], where none exists, before it is committed. When another
+/// process opens the store, this one cannot create its next object any more.
 #[derive(Debug)]
 pub struct EmbeddedCoordinator {
     records: EmbeddedRecords,
@@ -49,6 +53,20 @@ pub struct EmbeddedCoordinator {
     leases: Mutex<Leases>,
     /// Held while records change, so that none is overwritten by an older one.
     records_lock: tokio::sync::Mutex<()>,
+    /// Held while a checkpoint is written.
+    checkpoint: tokio::sync::Mutex<CheckpointProgress>,
+}
+
+/// The number of objects after which the next checkpoint is due.
+const CHECKPOINT_OBJECTS: u32 = 4_096;
+
+#[derive(Debug)]
+struct CheckpointProgress {
+    last: WrittenCheckpoint,
+    /// The number of objects of earlier processes that no checkpoint covers.
+    inherited: u32,
+    /// The number of objects of this process that a checkpoint covers.
+    covered: u32,
 }
 
 #[derive(Debug)]
@@ -71,26 +89,34 @@ impl EmbeddedCoordinator {
         store: Arc<dyn Store>,
     ) -> Result<Self, CoordinatorError> {
         let records = EmbeddedRecords::new(store);
-        let cluster = match records.cluster().await? {
-            Some(cluster) => cluster,
-            None => ClusterRecord::new(format!("{:016x}", entropy.next_u64())),
-        };
+        let stored = records.cluster().await?;
+        let is_new = stored.is_none();
+        let new = || ClusterRecord::new(format!("{:016x}", entropy.next_u64()));
+        let cluster = stored.unwrap_or_else(new);
         let replayed = replay::replay(&records, &cluster).await?;
-        records.save_cluster(&cluster).await?;
-        let now = u64::try_from(clock.now_ms()).unwrap_or(0);
-        let above = replayed.newest_incarnation.map_or(0, |newest| newest.saturating_add(1));
-        let first = ObjectId {
-            incarnation: now.max(above),
-            process_id: (entropy.next_u64() >> 32) as u32,
-            sequence: 0,
+        if is_new {
+            records.save_cluster(&cluster).await?;
+        }
+        // The number after the last one: of two processes that start at once, only one can begin it.
+        let incarnation = match replayed.newest_incarnation {
+            Some(newest) => newest.saturating_add(1),
+            None => u64::try_from(clock.now_ms()).unwrap_or(0),
         };
+        let first =
+            ObjectId { incarnation, process_id: (entropy.next_u64() >> 32) as u32, sequence: 0 };
         records.begin_incarnation(first, replayed.inherited).await?;
         let state = EmbeddedState { metadata: replayed.state, next_sequence: 0 };
         let mut leases = Leases::new(entropy.secret());
         for (zone, nodes) in (0..).zip(cluster.nodes) {
             leases.raise_nodes(zone, nodes);
         }
+        let progress = CheckpointProgress {
+            last: replayed.checkpoint,
+            inherited: u32::try_from(replayed.objects_read).unwrap_or(u32::MAX),
+            covered: 0,
+        };
         Ok(Self {
+            checkpoint: tokio::sync::Mutex::new(progress),
             records,
             metadata_id: cluster.metadata_id,
             first,
@@ -98,6 +124,44 @@ impl EmbeddedCoordinator {
             leases: Mutex::new(leases),
             records_lock: tokio::sync::Mutex::new(()),
         })
+    }
+
+    /// Checks that no newer process has taken over the store, and writes a checkpoint if one is due.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Fenced`] for a process that was replaced: it must end. Any other error is
+    /// one of the store.
+    pub async fn maintain(&self, clock: &dyn WallClock) -> Result<(), CoordinatorError> {
+        self.records.check_newest(self.first.incarnation).await?;
+        self.write_checkpoint(clock, CHECKPOINT_OBJECTS).await
+    }
+
+    /// Writes a checkpoint if at least `objects_min` objects were committed since the last one.
+    ///
+    /// # Errors
+    /// Those of the store. The next checkpoint then covers what this one does not.
+    pub async fn write_checkpoint(
+        &self,
+        clock: &dyn WallClock,
+        objects_min: u32,
+    ) -> Result<(), CoordinatorError> {
+        let mut progress = self.checkpoint.lock().await;
+        let (next, content) = {
+            let state = self.state();
+            let next = state.next_sequence;
+            let pending = progress.inherited.saturating_add(next - progress.covered);
+            if pending < objects_min.max(1) {
+                return Ok(());
+            }
+            (next, progress.last.content(&state.metadata))
+        };
+        let position = ObjectId { sequence: next, ..self.first };
+        let (id, before) = (&self.metadata_id, &progress.last);
+        let written =
+            checkpoints::write(&self.records, id, position, clock.now_ms(), before, content)
+                .await?;
+        *progress = CheckpointProgress { last: written, inherited: 0, covered: next };
+        Ok(())
     }
 
     /// Returns the incarnation of the objects that this process may commit.
@@ -120,6 +184,7 @@ impl EmbeddedCoordinator {
 
     /// Saves the cluster record and returns the zones. The caller holds `records_lock`.
     async fn save_cluster(&self) -> Result<Vec<String>, CoordinatorError> {
+        self.records.check_newest(self.first.incarnation).await?;
         let mut record = ClusterRecord::new(self.metadata_id.clone());
         {
             let state = &self.state().metadata;
@@ -138,6 +203,7 @@ impl EmbeddedCoordinator {
         starts: Vec<(TopicPartition, i64)>,
     ) -> CoordinatorResult<Vec<Watermarks>> {
         let _guard = self.records_lock.lock().await;
+        self.records.check_newest(self.first.incarnation).await?;
         let mut raised: BTreeMap<TopicId, BTreeMap<i32, i64>> = BTreeMap::new();
         let mut limited = Vec::with_capacity(starts.len());
         for (partition, start) in starts {
@@ -237,6 +303,7 @@ impl Coordinator for EmbeddedCoordinator {
         registrations: Vec<Registration>,
     ) -> Result<Vec<Option<TopicBinding>>, CoordinatorError> {
         let _guard = self.records_lock.lock().await;
+        self.records.check_newest(self.first.incarnation).await?;
         let changed = self.state().metadata.plan_register(&registrations);
         self.save_bindings(changed).await?;
         Ok(self.state().metadata.register(registrations))
@@ -251,6 +318,7 @@ impl Coordinator for EmbeddedCoordinator {
         if self.state().metadata.is_deleted(topic) {
             return Ok(());
         }
+        self.records.check_newest(self.first.incarnation).await?;
         self.records.save_topic(topic, &TopicRecord::deleted()).await?;
         self.state().metadata.delete_topic(topic);
         Ok(())

@@ -10,12 +10,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::coordinator::{CoordinatorError, TopicBinding, TopicType};
 use crate::log::ids::{ObjectId, TopicId};
+use crate::store::record::RecordFormat;
 use crate::store::{Certainty, ObjectMeta, PutMode, Store, StoreError, StoreErrorKind};
 
 const CLUSTER_KEY: &str = "embedded/cluster.json";
@@ -23,8 +23,8 @@ const TOPICS_PREFIX: &str = "embedded/topics/";
 const TRIMS_PREFIX: &str = "embedded/trims/";
 const INCARNATIONS_PREFIX: &str = "embedded/incarnations/";
 
-/// The version of the records; no other is accepted.
-const FORMAT: u32 = 1;
+const FORMAT: RecordFormat =
+    RecordFormat { what: "a record of the embedded coordinator", version: 2 };
 
 const PAGE_KEYS: usize = 1000;
 
@@ -45,7 +45,6 @@ impl LogPosition {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ClusterRecord {
-    format: u32,
     pub(super) metadata_id: String,
     pub(super) cluster_id: Option<String>,
     /// The zones by index.
@@ -57,7 +56,7 @@ pub(super) struct ClusterRecord {
 
 impl ClusterRecord {
     pub(super) fn new(metadata_id: String) -> Self {
-        Self { format: FORMAT, metadata_id, cluster_id: None, zones: Vec::new(), nodes: Vec::new() }
+        Self { metadata_id, cluster_id: None, zones: Vec::new(), nodes: Vec::new() }
     }
 }
 
@@ -73,7 +72,6 @@ enum TopicState {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TopicRecord {
-    format: u32,
     name: String,
     state: TopicState,
     /// Objects before this position have no records of the topic.
@@ -87,12 +85,12 @@ impl TopicRecord {
             TopicType::Diskless => TopicState::Diskless,
             TopicType::Migrating => TopicState::Migrating,
         };
-        Self { format: FORMAT, name: binding.name.clone(), state, since }
+        Self { name: binding.name.clone(), state, since }
     }
 
     pub(super) fn deleted() -> Self {
         let (name, state) = (String::new(), TopicState::Deleted);
-        Self { format: FORMAT, name, state, since: LogPosition::START }
+        Self { name, state, since: LogPosition::START }
     }
 
     /// Returns `None` for a deleted topic.
@@ -111,13 +109,12 @@ impl TopicRecord {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TrimRecord {
-    format: u32,
     pub(super) partitions: BTreeMap<i32, i64>,
 }
 
 impl TrimRecord {
     pub(super) fn new() -> Self {
-        Self { format: FORMAT, partitions: BTreeMap::new() }
+        Self { partitions: BTreeMap::new() }
     }
 
     pub(super) fn raise(&mut self, starts: BTreeMap<i32, i64>) {
@@ -141,7 +138,6 @@ pub(super) struct InheritedIncarnation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct IncarnationRecord {
-    format: u32,
     pub(super) process_id: u32,
     /// Earlier incarnations, ascending; no object of any other incarnation is inherited.
     pub(super) inherited: Vec<InheritedIncarnation>,
@@ -221,6 +217,18 @@ impl EmbeddedRecords {
         self.names_below(INCARNATIONS_PREFIX, parse).await
     }
 
+    /// Checks that no process began an incarnation after this one.
+    pub(super) async fn check_newest(&self, own: u64) -> Result<(), CoordinatorError> {
+        let later = self.store.list(INCARNATIONS_PREFIX, Some(&incarnation_key(own)), 1).await;
+        match later.map_err(store_error)?.first() {
+            None => Ok(()),
+            Some(meta) => {
+                let detail = format!("a newer process has taken over the store: {}", meta.key);
+                Err(CoordinatorError::Fenced(detail))
+            }
+        }
+    }
+
     pub(super) async fn incarnation(
         &self,
         incarnation: u64,
@@ -239,7 +247,7 @@ impl EmbeddedRecords {
         inherited: Vec<InheritedIncarnation>,
     ) -> Result<(), CoordinatorError> {
         let key = incarnation_key(first.incarnation);
-        let record = IncarnationRecord { format: FORMAT, process_id: first.process_id, inherited };
+        let record = IncarnationRecord { process_id: first.process_id, inherited };
         let Err(error) = self.save(&key, &record, PutMode::Create).await else { return Ok(()) };
         if error.kind != StoreErrorKind::AlreadyExists {
             return Err(store_error(error));
@@ -252,12 +260,16 @@ impl EmbeddedRecords {
         Err(CoordinatorError::Unavailable(detail))
     }
 
-    /// Returns every object with a prefix, in the order of the keys.
-    pub(super) async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, CoordinatorError> {
+    /// Returns every object with a prefix and a key after `after`, in the order of the keys.
+    pub(super) async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<Vec<ObjectMeta>, CoordinatorError> {
         let mut all: Vec<ObjectMeta> = Vec::new();
         loop {
-            let after = all.last().map(|meta| meta.key.clone());
-            let page = self.store.list(prefix, after.as_deref(), PAGE_KEYS).await;
+            let last = all.last().map(|meta| meta.key.clone());
+            let page = self.store.list(prefix, last.as_deref().or(after), PAGE_KEYS).await;
             let page = page.map_err(store_error)?;
             let is_last = page.len() < PAGE_KEYS;
             all.extend(page);
@@ -276,7 +288,7 @@ impl EmbeddedRecords {
         prefix: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Vec<T>, CoordinatorError> {
-        let metas = self.list(prefix).await?;
+        let metas = self.list(prefix, None).await?;
         let parsed = metas.iter().map(|meta| {
             let name = meta.key.strip_prefix(prefix);
             name.and_then(&parse).ok_or_else(|| CoordinatorError::Corrupt(meta.key.clone()))
@@ -285,23 +297,7 @@ impl EmbeddedRecords {
     }
 
     async fn load<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, CoordinatorError> {
-        #[derive(Deserialize)]
-        struct Version {
-            format: u32,
-        }
-        let bytes = match self.store.get(key, None).await {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(store_error(error)),
-        };
-        let corrupt =
-            |error: serde_json::Error| CoordinatorError::Corrupt(format!("{key}: {error}"));
-        let version: Version = serde_json::from_slice(&bytes).map_err(corrupt)?;
-        if version.format != FORMAT {
-            let detail = format!("{key} has format {}, expected {FORMAT}", version.format);
-            return Err(CoordinatorError::Corrupt(detail));
-        }
-        serde_json::from_slice(&bytes).map_err(corrupt).map(Some)
+        FORMAT.load(&*self.store, key).await.map_err(store_error)
     }
 
     async fn save<T: Serialize>(
@@ -310,13 +306,16 @@ impl EmbeddedRecords {
         record: &T,
         mode: PutMode,
     ) -> Result<(), StoreError> {
-        let json = serde_json::to_vec_pretty(record).expect("records have string keys only");
-        self.store.put(key, vec![Bytes::from(json)], mode).await
+        FORMAT.save(&*self.store, key, record, mode).await
     }
 }
 
 pub(super) fn store_error(error: StoreError) -> CoordinatorError {
     match error.certainty {
+        _ if error.kind == StoreErrorKind::UnsupportedFormat => {
+            CoordinatorError::UnsupportedVersion(error.to_string())
+        }
+        _ if error.kind == StoreErrorKind::Corrupt => CoordinatorError::Corrupt(error.to_string()),
         Certainty::Determinate => CoordinatorError::Unavailable(error.to_string()),
         Certainty::Indeterminate => CoordinatorError::Unknown(error.to_string()),
     }

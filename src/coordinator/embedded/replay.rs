@@ -4,18 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use super::checkpoints::{self, LoadedCheckpoint, WrittenCheckpoint};
 use super::records::{
     CONCURRENCY, ClusterRecord, EmbeddedRecords, InheritedIncarnation, LogPosition, TopicRecord,
     store_error,
 };
+use super::takeover;
 use crate::coordinator::memory::state::MetadataState;
 use crate::coordinator::{BindRule, Commit, CoordinatorError, Registration};
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
-use crate::log::object_format::{
-    Footer, HEADER, TAIL_BYTES, TRAILER_BYTES, WAL_PREFIX, decode_footer, footer_range,
-    parse_wal_key, wal_key,
-};
-use crate::store::StoreErrorKind;
+use crate::log::object_format::{Footer, WAL_PREFIX, parse_wal_key, wal_key, wal_process_prefix};
+use crate::store::{StoreErrorKind, footer};
 
 /// The state at the end of the last process.
 #[derive(Debug)]
@@ -23,24 +22,51 @@ pub(super) struct Replayed {
     pub(super) state: MetadataState,
     pub(super) newest_incarnation: Option<u64>,
     pub(super) inherited: Vec<InheritedIncarnation>,
+    /// The checkpoint that the replay began with.
+    pub(super) checkpoint: WrittenCheckpoint,
+    /// The number of objects that were read.
+    pub(super) objects_read: usize,
 }
 
+/// Ends the log of the last process, and replays it from the newest checkpoint on.
 pub(super) async fn replay(
     records: &EmbeddedRecords,
     cluster: &ClusterRecord,
 ) -> Result<Replayed, CoordinatorError> {
     let incarnations = records.incarnations().await?;
-    let objects = list_objects(records, &incarnations).await?;
-    let inherited = plan_inheritance(records, &incarnations, &objects).await?;
+    let newest_incarnation = incarnations.last().copied();
+    let newest = match newest_incarnation {
+        Some(incarnation) => Some((incarnation, records.incarnation(incarnation).await?)),
+        None => None,
+    };
+    let is_usable = |next: ObjectId| {
+        newest.as_ref().is_some_and(|(incarnation, record)| {
+            let of_newest =
+                (next.incarnation, next.process_id) == (*incarnation, record.process_id);
+            let inherited = |a: &InheritedIncarnation| {
+                (a.incarnation, a.process_id) == (next.incarnation, next.process_id)
+                    && a.sequences >= next.sequence
+            };
+            of_newest || record.inherited.iter().any(inherited)
+        })
+    };
+    let loaded = checkpoints::load_newest(records, &cluster.metadata_id, is_usable).await?;
+    let (from, mut state, checkpoint) = match loaded {
+        Some(LoadedCheckpoint { next, state, written }) => (Some(next), state, written),
+        None => (None, MetadataState::default(), WrittenCheckpoint::default()),
+    };
+    let mut objects = list_objects(records, &incarnations, from).await?;
+    let mut inherited = Vec::new();
+    if let Some((incarnation, record)) = newest {
+        inherited = record.inherited;
+        let first = ObjectId { incarnation, process_id: record.process_id, sequence: 0 };
+        inherited.extend(end_log(records, first, from, &mut objects).await?);
+    }
     let topics = read_topics(records).await?;
-    let mut state = MetadataState::default();
     replay_cluster(&mut state, cluster)?;
-    let in_order = inherited.iter().flat_map(|a| {
-        let id =
-            |sequence| ObjectId { incarnation: a.incarnation, process_id: a.process_id, sequence };
-        (0..a.sequences).map(id)
-    });
-    let reads: Vec<_> = in_order.map(|object| (object, objects.get(&object).copied())).collect();
+    let in_order: Vec<_> = inherited.iter().flat_map(|a| uncovered(a, from)).collect();
+    let objects_read = in_order.len();
+    let reads: Vec<_> = in_order.into_iter().map(|id| (id, objects.get(&id).copied())).collect();
     // In order, with at most `CONCURRENCY` footers in memory.
     let mut footers = stream::iter(reads)
         .map(|(object, size)| async move {
@@ -55,17 +81,37 @@ pub(super) async fn replay(
     drop(footers);
     replay_topics(&mut state, &topics);
     replay_trims(records, &mut state).await?;
-    let newest_incarnation = incarnations.last().copied();
-    Ok(Replayed { state, newest_incarnation, inherited })
+    Ok(Replayed { state, newest_incarnation, inherited, checkpoint, objects_read })
 }
 
-/// Returns the sizes of the WAL objects by id. Every object must belong to a known incarnation.
+/// Returns the inherited objects that a checkpoint up to `from` does not cover.
+fn uncovered(
+    inherited: &InheritedIncarnation,
+    from: Option<ObjectId>,
+) -> impl Iterator<Item = ObjectId> + use<> {
+    let InheritedIncarnation { incarnation, process_id, sequences } = *inherited;
+    let first = match from {
+        Some(next) if incarnation < next.incarnation => sequences,
+        Some(next) if incarnation == next.incarnation => next.sequence,
+        _ => 0,
+    };
+    (first..sequences).map(move |sequence| ObjectId { incarnation, process_id, sequence })
+}
+
+/// Returns the sizes of the WAL objects by id, from `from` on. Every object must belong to a known
+/// incarnation.
 async fn list_objects(
     records: &EmbeddedRecords,
     incarnations: &[u64],
+    from: Option<ObjectId>,
 ) -> Result<BTreeMap<ObjectId, u64>, CoordinatorError> {
+    let after = from.map(|next| match next.sequence.checked_sub(1) {
+        Some(sequence) => wal_key(ObjectId { sequence, ..next }),
+        // Sorts before the keys of the process.
+        None => wal_process_prefix(next).trim_end_matches('/').to_owned(),
+    });
     let mut objects = BTreeMap::new();
-    for meta in records.list(WAL_PREFIX).await? {
+    for meta in records.list(WAL_PREFIX, after.as_deref()).await? {
         let object = parse_wal_key(&meta.key).ok_or_else(|| {
             CoordinatorError::Corrupt(format!("{} is not the key of a WAL object", meta.key))
         })?;
@@ -81,28 +127,26 @@ async fn list_objects(
     Ok(objects)
 }
 
-/// Returns the objects that are part of the log: of every incarnation but the newest those that its
-/// successor inherited, as listed in the record of the newest; of the newest all before the first
-/// gap.
-async fn plan_inheritance(
+/// Ends the log of the last process, whose first object is `first`, before the first gap. Returns
+/// what is part of the log; `None` if that is no object.
+async fn end_log(
     records: &EmbeddedRecords,
-    incarnations: &[u64],
-    objects: &BTreeMap<ObjectId, u64>,
-) -> Result<Vec<InheritedIncarnation>, CoordinatorError> {
-    let Some(&newest) = incarnations.last() else { return Ok(Vec::new()) };
-    let record = records.incarnation(newest).await?;
-    let mut inherited = record.inherited;
-    let id = |sequence| ObjectId { incarnation: newest, process_id: record.process_id, sequence };
-    let sequences = (0..u32::MAX).take_while(|s| objects.contains_key(&id(*s))).count();
-    let sequences = u32::try_from(sequences).unwrap_or(u32::MAX);
-    if sequences > 0 {
-        inherited.push(InheritedIncarnation {
-            incarnation: newest,
-            process_id: record.process_id,
-            sequences,
-        });
+    first: ObjectId,
+    from: Option<ObjectId>,
+    objects: &mut BTreeMap<ObjectId, u64>,
+) -> Result<Option<InheritedIncarnation>, CoordinatorError> {
+    let ObjectId { incarnation, process_id, .. } = first;
+    let covered = from.filter(|next| next.incarnation == incarnation).map_or(0, |n| n.sequence);
+    let id = |sequence| ObjectId { sequence, ..first };
+    let gap = (covered..u32::MAX).find(|sequence| !objects.contains_key(&id(*sequence)));
+    let gap = gap.unwrap_or(u32::MAX);
+    let sequences = takeover::fence(records, id(gap)).await?;
+    // Written since the listing.
+    for object in (gap..sequences).map(id) {
+        let size = records.store().head(&wal_key(object)).await.map_err(store_error)?;
+        objects.insert(object, size);
     }
-    Ok(inherited)
+    Ok((sequences > 0).then_some(InheritedIncarnation { incarnation, process_id, sequences }))
 }
 
 async fn read_topics(
@@ -121,34 +165,13 @@ async fn read_footer(
     object: ObjectId,
     size: u64,
 ) -> Result<Footer, CoordinatorError> {
-    let key = wal_key(object);
-    let corrupt = |what: String| CoordinatorError::Corrupt(format!("{key}: {what}"));
-    if size < (HEADER.len() + TRAILER_BYTES) as u64 {
-        return Err(corrupt("truncated".to_owned()));
-    }
-    let read = |from: u64| {
-        let key = key.clone();
-        async move {
-            records.store().get(&key, Some(from..size)).await.map_err(|error| match error.kind {
-                StoreErrorKind::NotFound => {
-                    CoordinatorError::MetadataLost(format!("{key} is missing"))
-                }
-                _ => store_error(error),
-            })
+    let footer = footer::read_footer(records.store(), object, size).await;
+    footer.map_err(|error| match error.kind {
+        StoreErrorKind::NotFound => {
+            CoordinatorError::MetadataLost(format!("{} is missing", error.key))
         }
-    };
-    let mut from = size.saturating_sub(TAIL_BYTES);
-    let mut tail = read(from).await?;
-    let range = footer_range(size, &tail).map_err(|e| corrupt(e.to_string()))?;
-    if range.start < from {
-        from = range.start;
-        tail = read(from).await?;
-    }
-    let footer = decode_footer(size, &tail).map_err(|e| corrupt(e.to_string()))?;
-    if footer.object != object {
-        return Err(corrupt(format!("its footer has the id {}", footer.object)));
-    }
-    Ok(footer)
+        _ => store_error(error),
+    })
 }
 
 fn replay_cluster(

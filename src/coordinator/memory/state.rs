@@ -15,6 +15,8 @@ use crate::log::batch::Part;
 use crate::log::ids::{ObjectId, ProcessIdentity, TopicId, TopicPartition};
 use crate::log::partition_log::PartitionLog;
 
+mod checkpoint;
+
 #[derive(Debug, Default)]
 pub(in crate::coordinator) struct MetadataState {
     cluster_id: Option<String>,
