@@ -136,7 +136,7 @@ impl Store for FileStore {
             StoreError::determinate(StoreErrorKind::Unavailable, "list", "", detail)
         };
         let task = tokio::task::spawn_blocking(move || {
-            walk::Walk::new(&prefix, &after, limit).below(&tree.objects)
+            walk::Walk::new(&prefix, &after, limit).below(&tree.objects).map(|(rows, _)| rows)
         });
         task.await.map_err(|error| failed(error.to_string()))?.map_err(|e| failed(e.to_string()))
     }

@@ -14,6 +14,7 @@ use crate::log::object_format::{Footer, HEADER, encode_footer, wal_key};
 use crate::store::{Certainty, ObjectMeta, PutMode, StoreError, StoreErrorKind};
 
 mod checkpoints;
+mod many_objects;
 mod takeover;
 
 /// A minimal store, which counts the rows of its listings and its reads of objects.

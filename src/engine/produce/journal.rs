@@ -83,6 +83,6 @@ mod tests {
         assert_eq!(objects(journal.take(20_000)), [1, 2]);
         assert_eq!(objects(journal.take(0)), [3]);
         assert_eq!(objects(journal.take(0)), [4]);
-        assert_eq!(objects(journal.take(0)), []);
+        assert!(journal.take(0).is_empty());
     }
 }

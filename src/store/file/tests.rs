@@ -1,4 +1,6 @@
 use super::*;
+use crate::log::ids::ObjectId;
+use crate::log::object_format::wal_key;
 use crate::store::conformance;
 
 fn open(root: &Path) -> FileStore {
@@ -82,4 +84,33 @@ async fn an_object_and_a_directory_may_share_a_name() {
     store.delete("a/b").await.unwrap();
     assert_eq!(store.get("a/b/c", None).await.unwrap(), "a/b/c");
     assert_eq!(store.get("a", None).await.unwrap(), "a");
+}
+
+/// Returns how many directory entries it takes to list the objects of one process in pages.
+fn entries_to_list(objects: u32) -> usize {
+    let root = tempfile::tempdir().unwrap();
+    for sequence in 0..objects {
+        let object = ObjectId { incarnation: 1, process_id: 1, sequence };
+        let path = root.path().join(format!("{}~", wal_key(object)));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        File::create(path).unwrap();
+    }
+    let (mut after, mut listed, mut entries) = (String::new(), 0, 0);
+    loop {
+        let (rows, read) = walk::Walk::new("wal/", &after, 1_000).below(root.path()).unwrap();
+        (listed, entries) = (listed + rows.len(), entries + read);
+        match rows.last() {
+            Some(last) if rows.len() == 1_000 => after = last.key.clone(),
+            _ => break,
+        }
+    }
+    assert_eq!(listed, objects as usize);
+    entries
+}
+
+#[test]
+fn work_of_a_listing_is_linear_in_the_number_of_objects() {
+    let (few, many) = (entries_to_list(5_000), entries_to_list(20_000));
+    assert!(many < 5 * few, "{few} entries for 5,000 objects, {many} for 20,000");
+    assert!(many < 10 * 20_000, "{many}");
 }

@@ -17,17 +17,20 @@ pub(super) struct Walk<'a> {
     after: &'a str,
     limit: usize,
     rows: Vec<ObjectMeta>,
+    /// The number of directory entries that were read: the cost of the listing.
+    entries_read: usize,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(prefix: &'a str, after: &'a str, limit: usize) -> Self {
-        Self { prefix, after, limit, rows: Vec::new() }
+        Self { prefix, after, limit, rows: Vec::new(), entries_read: 0 }
     }
 
-    /// Returns the rows of the tree below `objects`.
-    pub(super) fn below(mut self, objects: &Path) -> io::Result<Vec<ObjectMeta>> {
+    /// Returns the rows of the tree below `objects`, and the number of directory entries that were
+    /// read.
+    pub(super) fn below(mut self, objects: &Path) -> io::Result<(Vec<ObjectMeta>, usize)> {
         self.visit(objects, "")?;
-        Ok(self.rows)
+        Ok((self.rows, self.entries_read))
     }
 
     /// Visits the directory of the keys that start with `base`. Its entries are sorted by the start
@@ -41,6 +44,7 @@ impl<'a> Walk<'a> {
         let mut children: Vec<String> = Vec::new();
         for entry in entries {
             let entry = entry?;
+            self.entries_read += 1;
             let Ok(name) = entry.file_name().into_string() else { continue };
             let child = match name.strip_suffix(OBJECT_SUFFIX) {
                 Some(name) => format!("{base}{name}"),
