@@ -59,7 +59,7 @@ struct RecoveredPart {
 /// Commits the objects of a process from `next` on, which ended or lost its lease.
 ///
 /// # Errors
-/// [`RecoveryError`]; what was committed until then stays.
+/// [`RecoveryError`]; the parts of other partitions are committed all the same.
 pub async fn recover(
     store: &dyn Store,
     coordinator: &dyn Coordinator,
@@ -75,10 +75,19 @@ pub async fn recover(
         Ok::<_, RecoveryError>(of_partition)
     });
     let mut results = partitions.buffer_unordered(CONCURRENCY);
-    while let Some(of_partition) = results.try_next().await? {
-        recovery.parts += of_partition.parts;
-        recovery.fenced += of_partition.fenced;
-        recovery.moved += of_partition.moved;
+    let mut failure = None;
+    while let Some(of_partition) = results.next().await {
+        match of_partition {
+            Ok(of_partition) => {
+                recovery.parts += of_partition.parts;
+                recovery.fenced += of_partition.fenced;
+                recovery.moved += of_partition.moved;
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error);
     }
     Ok(recovery)
 }
