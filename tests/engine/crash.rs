@@ -165,3 +165,26 @@ fn acknowledged_records_survive_every_crash() {
     let values: Vec<String> = log.into_iter().map(|(_, value)| value).collect();
     assert_eq!(values, acked);
 }
+
+/// A process that stood still while another one took over its store resumes: its producers get no
+/// acknowledgement of anything that the other one does not have.
+#[tokio::test(start_paused = true)]
+async fn replaced_process_that_resumes_acknowledges_nothing() {
+    let memory = Arc::new(MemoryStore::new());
+    let replaced = Replica::embedded(&memory).await;
+    assert_eq!(replaced.write(1, fast(0, "before")).await, 0);
+    // The request of the next object is on its way when the process stops.
+    replaced.store.script(StoreOperation::put, [Fault { before: 10 * SECOND, ..Fault::NONE }]);
+    let mut in_flight = replaced.send(1, vec![fast(0, "in flight")]).await;
+    assert!(!is_completed(&mut in_flight).await);
+    let successor = Replica::embedded(&memory).await;
+    assert_eq!(successor.write(1, fast(0, "after")).await, 1);
+    let mut resumed = replaced.send(2, vec![fast(0, "resumed")]).await;
+    tokio::time::sleep(600 * SECOND).await;
+    assert!(!is_completed(&mut in_flight).await, "its object cannot be created");
+    assert!(!is_completed(&mut resumed).await, "no later one is committed before it");
+    let expected = [(0, "before".to_owned()), (1, "after".to_owned())];
+    assert_eq!(successor.read(0, 0).await, expected);
+    drop(successor);
+    assert_eq!(Replica::embedded(&memory).await.read(0, 0).await, expected);
+}
