@@ -162,7 +162,7 @@ fn wal_objects(dir: &Path) -> Vec<Vec<u8>> {
         let path = entry.path();
         if path.is_dir() {
             objects.extend(wal_objects(&path));
-        } else if path.parent().is_some_and(|parent| parent.ends_with("wal")) {
+        } else if path.to_string_lossy().ends_with(".wal~") {
             objects.extend(fs::read(path));
         }
     }
