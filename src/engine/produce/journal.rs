@@ -22,10 +22,10 @@ impl PendingJournal {
     pub(super) fn push(
         &mut self,
         object: ObjectId,
-        sealed_ms: i64,
         position: ShardPosition,
         outcome: &PartOutcome,
     ) {
+        let sealed_ms = outcome.sealed_ms;
         let batches = outcome.batches.iter().map(|batch| JournalOutcome::from(*batch));
         let part = JournaledPart { part: outcome.index, outcomes: batches.collect() };
         match self.0.back_mut() {
@@ -68,9 +68,10 @@ mod tests {
             index,
             batches: vec![CommitOutcome::Committed { base_offset: 7 }],
             log_start_offset: 0,
+            sealed_ms: 0,
         };
         for (sequence, index) in (0..5).flat_map(|s| (0..20_000).map(move |i| (s, i))) {
-            journal.push(id(sequence), 0, ShardPosition::default(), &outcome(index));
+            journal.push(id(sequence), ShardPosition::default(), &outcome(index));
         }
         let objects = |taken: Vec<JournalEntry>| -> Vec<u32> {
             let sequence = |entry: &JournalEntry| match entry {

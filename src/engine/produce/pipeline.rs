@@ -295,7 +295,7 @@ impl Pipeline {
             && let Some(sealed) = object.part(outcome.index)
         {
             let position = self.components.coordinator.position(sealed.part.partition);
-            self.journal.push(object.id, object.sealed_ms, position, outcome);
+            self.journal.push(object.id, position, outcome);
         }
         self.complete_part(sequence, outcome.index, |batch| match outcome.batches.get(batch) {
             Some(outcome) => AppendOutcome::Decided { outcome: *outcome, log_start_offset },
