@@ -22,7 +22,7 @@ const PAGE_KEYS: usize = 1_000;
 /// The number of concurrent reads, and of partitions whose parts are committed at once.
 const CONCURRENCY: usize = 16;
 
-/// What a recovery found.
+/// The result of a recovery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
     /// The number of objects.

@@ -45,11 +45,15 @@ pub fn parse_wal_key(key: &str) -> Option<ObjectId> {
     (wal_key(object) == key).then_some(object)
 }
 
-/// The numbers of the footer's sections. A reader skips an unknown even number, and refuses an
-/// unknown odd one.
-pub(super) mod section_numbers {
-    pub(in crate::log::object_format) const IDENTITY: u64 = 1;
-    pub(in crate::log::object_format) const JOURNAL: u64 = 2;
-    pub(in crate::log::object_format) const PARTS: u64 = 3;
-    pub(in crate::log::object_format) const PLACEMENTS: u64 = 5;
-}
+/// The number of the section with id, kind and times. A reader skips a section with an unknown even
+/// number, and refuses an unknown odd one.
+pub(super) const IDENTITY_SECTION: u64 = 1;
+
+/// The number of the section with the journal.
+pub(super) const JOURNAL_SECTION: u64 = 2;
+
+/// The number of the section with the parts.
+pub(super) const PARTS_SECTION: u64 = 3;
+
+/// The number of the section with the places of a segment's parts.
+pub(super) const PLACEMENTS_SECTION: u64 = 5;

@@ -2,7 +2,7 @@
 
 use super::footer::{Footer, ObjectKind, Placement, SourceRun};
 use super::journal;
-use super::layout::section_numbers;
+use super::layout::{IDENTITY_SECTION, JOURNAL_SECTION, PARTS_SECTION, PLACEMENTS_SECTION};
 use crate::log::batch::{BatchMetadata, Part, ProducerSequence};
 use crate::log::encoding::{BytesReader, FormatError, FormatField};
 use crate::log::ids::{ObjectId, TopicId, TopicPartition};
@@ -19,10 +19,10 @@ pub(super) fn read(body: &[u8], data_end: u64) -> Result<Footer, FormatError> {
     let (mut identity, mut parts, mut placements, mut journal) = (None, None, None, Vec::new());
     for mut section in BytesReader::new(body).sections()? {
         match section.number {
-            section_numbers::IDENTITY => identity = Some(read_identity(&mut section.body)?),
-            section_numbers::JOURNAL => journal = journal::read(&mut section.body)?,
-            section_numbers::PARTS => parts = Some(section.body),
-            section_numbers::PLACEMENTS => placements = Some(section.body),
+            IDENTITY_SECTION => identity = Some(read_identity(&mut section.body)?),
+            JOURNAL_SECTION => journal = journal::read(&mut section.body)?,
+            PARTS_SECTION => parts = Some(section.body),
+            PLACEMENTS_SECTION => placements = Some(section.body),
             _ => section.skip()?,
         }
     }

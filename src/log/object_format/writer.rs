@@ -4,19 +4,19 @@ use bytes::{BufMut, BytesMut};
 
 use super::footer::{Footer, ObjectKind, Placement};
 use super::journal;
-use super::layout::section_numbers;
+use super::layout::{IDENTITY_SECTION, JOURNAL_SECTION, PARTS_SECTION, PLACEMENTS_SECTION};
 use crate::log::batch::{BatchMetadata, Part};
 use crate::log::encoding::{section, text, varint, zigzag};
 use crate::log::ids::TopicId;
 
 pub(super) fn write(out: &mut BytesMut, footer: &Footer) {
-    section(out, section_numbers::IDENTITY, |out| write_identity(out, footer));
+    section(out, IDENTITY_SECTION, |out| write_identity(out, footer));
     if !footer.journal.is_empty() {
-        section(out, section_numbers::JOURNAL, |out| journal::write(out, &footer.journal));
+        section(out, JOURNAL_SECTION, |out| journal::write(out, &footer.journal));
     }
-    section(out, section_numbers::PARTS, |out| write_parts(out, &footer.parts, footer.sealed_ms));
+    section(out, PARTS_SECTION, |out| write_parts(out, &footer.parts, footer.sealed_ms));
     if footer.kind == ObjectKind::Segment {
-        section(out, section_numbers::PLACEMENTS, |out| write_placements(out, &footer.placements));
+        section(out, PLACEMENTS_SECTION, |out| write_placements(out, &footer.placements));
     }
 }
 

@@ -16,7 +16,11 @@ impl PartitionLog {
             log_start_offset: self.log_start_offset,
             high_watermark: self.high_watermark,
             clock_ms: self.producers.clock_ms(),
-            producers: self.producers.iter(i64::MIN).map(|(id, entry)| (id, entry.clone())).collect(),
+            producers: self
+                .producers
+                .iter(i64::MIN)
+                .map(|(id, entry)| (id, entry.clone()))
+                .collect(),
         }
     }
 
