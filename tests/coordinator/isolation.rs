@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use odradek::coordinator::redis::RedisCoordinator;
 use odradek::coordinator::{
-    CommitOutcome, Coordinator as _, CoordinatorError, CoordinatorEvent, CoordinatorExt as _,
-    FindFrom, FindRequest, Member,
+    Commit, CommitOutcome, Coordinator as _, CoordinatorError, CoordinatorEvent,
+    CoordinatorExt as _, FindFrom, FindRequest, Member,
 };
+use odradek::log::batch::{BatchMetadata, Part};
+use odradek::log::ids::{TopicId, TopicPartition};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::RedisCluster;
@@ -217,4 +219,51 @@ async fn queries_that_were_given_up_do_not_accumulate() {
     while find(&coordinator, 0).await.is_err() {}
     let ran = calls() - before;
     assert!(ran < 20, "the server ran {ran} of 150 queries that were given up");
+}
+
+/// Parts of partition 0, 1, 2, …
+fn parts(count: u32) -> Vec<Part> {
+    let batch = BatchMetadata { bytes: 10, offset_count: 1, max_timestamp: 1, producer: None };
+    let part = |index: u32| Part {
+        index,
+        partition: TopicPartition { topic: TopicId([9; 16]), partition: index.cast_signed() },
+        start: 8 + u64::from(index) * 10,
+        batches: vec![batch],
+    };
+    (0..count).map(part).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_calls_are_split_so_that_others_come_between() {
+    let Some(server) = RedisServer::start() else { return };
+    let coordinator = connect(RedisSettings { shards: 1, ..settings(&server.url(), "c") });
+    coordinator.attach("cluster", "a").await.unwrap();
+    let calls = || {
+        let stats: String = server.query(&["INFO", "commandstats"]);
+        let calls = |line: &str| line.split(',').next()?.parse::<u32>().ok();
+        let of = |command: &str| {
+            let prefix = format!("cmdstat_{command}:calls=");
+            stats.lines().find_map(|line| line.strip_prefix(&prefix).and_then(calls)).unwrap_or(0)
+        };
+        of("evalsha") + of("eval")
+    };
+    let commit = Commit { parts: parts(3_000), ..one_batch(0, 0) };
+    let before = calls();
+    let outcomes = coordinator.commit_all(&commit).await.unwrap();
+    assert!(calls() - before >= 6, "{} calls for 3,000 parts", calls() - before);
+    let indexes: Vec<_> = outcomes.iter().map(|outcome| outcome.index).collect();
+    assert_eq!(indexes, (0..3_000).collect::<Vec<_>>());
+    assert_eq!(coordinator.commit_all(&commit).await.unwrap(), outcomes, "committed once");
+    let request = |part: &Part| FindRequest {
+        partition: part.partition,
+        from: FindFrom::Offset(0),
+        bytes_max: 1,
+        runs_max: 1,
+    };
+    let before = calls();
+    let found = coordinator.find_all(commit.parts.iter().map(request).collect()).await.unwrap();
+    assert!(calls() - before >= 20, "{} calls for 3,000 partitions", calls() - before);
+    for (found, part) in found.iter().zip(&commit.parts) {
+        assert_eq!(found.runs[0].start, part.start);
+    }
 }
