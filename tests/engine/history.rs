@@ -88,8 +88,7 @@ impl HistoryStore {
         let mut whole = BytesMut::with_capacity(parts.len() * (self.batch.len() + 64) + 1_000);
         whole.put_slice(&HEADER);
         parts.iter().for_each(|_| whole.put_slice(&self.batch));
-        let (replica, sealed_ms, journal) = ("r".to_owned(), NOW, Vec::new());
-        whole.put_slice(&encode_footer(&Footer { object, replica, sealed_ms, parts, journal }));
+        whole.put_slice(&encode_footer(&Footer::wal(object, "r", NOW, parts)));
         whole.into()
     }
 
