@@ -11,6 +11,7 @@ mod load;
 mod redis_server;
 mod servers;
 
+use odradek::tasks;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +84,7 @@ async fn commits(servers: &Servers, shards: u16, duration: Duration) {
     let (start, cpu) = (Instant::now(), servers.cpu());
     let writers = (1..=WRITERS).map(|id| {
         let mut writer = Writer::new(&coordinator, id, PARTITIONS);
-        tokio::spawn(async move {
+        tasks::spawn("test load", async move {
             let (mut latencies, mut parts) = (Latencies::default(), 0_u32);
             while start.elapsed() < duration {
                 latencies.add(writer.commit(PARTS).await);

@@ -73,7 +73,7 @@ fn beginning_with<'a>(cluster: &'a RedisCluster, hash_tag: &str) -> [&'a RedisSe
 async fn migrate_under_load(cluster: &RedisCluster, url: &str) {
     let timeout = Duration::from_secs(2);
     let coordinator = connect(RedisSettings { timeout, ..settings(url, "c") });
-    coordinator.attach("cluster", "a").await.unwrap();
+    coordinator.attach("cluster", "a").await.expect("the call succeeds");
     let load = Load::start(&coordinator, &partitions_of_shards(&coordinator, 4));
     load.wait_for(10).await;
     let [from, to, other] = beginning_with(cluster, "{c:1}");
@@ -85,7 +85,7 @@ async fn migrate_under_load(cluster: &RedisCluster, url: &str) {
     migrate(from, to, other, "{c:registry}").await;
     load.wait_for(10).await;
     load.end().await;
-    coordinator.check().await.unwrap();
+    coordinator.check().await.expect("the call succeeds");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -94,7 +94,7 @@ async fn killed_connections_are_a_gap() {
     server.query::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     for scopes_left in (1..=2 * SCOPES.len()).rev() {
         let event = events.recv().await.expect("the channel stays open");
-        let is_expected = disconnected(&event).or(gap(&event)).is_some();
+        let is_expected = disconnected(&event).or_else(|| gap(&event)).is_some();
         assert!(is_expected, "{event:?}, {scopes_left} left");
     }
     while coordinator.commit_all(&one_batch(1, 0)).await.is_err() {}

@@ -1,6 +1,7 @@
 //! A failure stays in its shard: a master of a Redis Cluster that hangs, a shard that is
 //! quarantined and a replica of Redis that lags hold up nothing else.
 
+use odradek::tasks;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,7 +88,10 @@ async fn renewals_and_finds_do_not_wait_for_replicas_of_commits() {
         .zip(partitions)
         .map(|(sequence, partition)| {
             let coordinator = Arc::clone(&coordinator);
-            tokio::spawn(async move { commit(&coordinator, sequence, partition).await })
+            tasks::spawn(
+                "test load",
+                async move { commit(&coordinator, sequence, partition).await },
+            )
         })
         .collect();
     sleep(Duration::from_millis(100)).await;
@@ -123,7 +127,7 @@ async fn stopped_master_holds_up_only_its_shards() {
         .zip(affected.clone())
         .map(|(sequence, (_, partition))| {
             let coordinator = Arc::clone(&coordinator);
-            tokio::spawn(async move {
+            tasks::spawn("test load", async move {
                 loop {
                     match commit(&coordinator, sequence, partition).await {
                         Ok(offset) => return offset,

@@ -1,5 +1,6 @@
 //! A load of commits, one writer for each partition, that notices every lost or repeated one.
 
+use odradek::tasks;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -36,7 +37,7 @@ impl Load {
             let first = 1_000_000 * (index + 1);
             let (coordinator, is_ending) = (Arc::clone(coordinator), Arc::clone(&is_ending));
             let (partition, count) = (*partition, Arc::clone(&committed));
-            let task = tokio::spawn(async move {
+            let task = tasks::spawn("test load", async move {
                 while !is_ending.load(Ordering::Acquire) {
                     let written = count.load(Ordering::Acquire);
                     let offset = until_known(&coordinator, first + written, partition).await;
@@ -72,7 +73,10 @@ impl Load {
         for writer in self.writers {
             writer.task.await.expect("the writer did not panic");
             let committed = i64::from(writer.committed.load(Ordering::Acquire));
-            assert_eq!(find(&self.coordinator, writer.partition).await.unwrap(), committed);
+            assert_eq!(
+                find(&self.coordinator, writer.partition).await.expect("the call succeeds"),
+                committed
+            );
         }
     }
 }

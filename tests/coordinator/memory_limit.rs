@@ -1,6 +1,7 @@
 //! The size of the metadata in Redis, a Redis at its memory limit, and the length of scripts.
 
 use std::time::Duration;
+use testbed::print_line;
 
 use odradek::coordinator::redis::{RedisCoordinator, SweepPosition};
 use odradek::coordinator::{
@@ -76,32 +77,38 @@ fn member() -> Member {
 /// Asserts that reads, and scripts that free memory, work while commits fail, and that commits
 /// succeed again afterwards.
 async fn assert_emptied(server: &RedisServer, coordinator: &RedisCoordinator) {
-    coordinator.attach("cluster", "a").await.unwrap();
+    coordinator.attach("cluster", "a").await.expect("the call succeeds");
     let mut sequence = fill(coordinator, 0).await;
-    coordinator.check().await.unwrap();
-    coordinator.renew(&member(), Duration::from_secs(10)).await.unwrap();
+    coordinator.check().await.expect("the call succeeds");
+    coordinator.renew(&member(), Duration::from_secs(10)).await.expect("the call succeeds");
     let partition = |partition| TopicPartition { topic: TOPIC, partition };
     let from = FindFrom::Offset(0);
     let request =
         FindRequest { partition: partition(1), from, bytes_max: u64::MAX, runs_max: u32::MAX };
-    let found = coordinator.find_one(request).await.unwrap();
+    let found = coordinator.find_one(request).await.expect("the call succeeds");
     assert_eq!(found.runs.len() as u64, found.watermarks.high_watermark.cast_unsigned());
     assert!(found.runs.len() > 50, "{}", found.runs.len());
-    coordinator.sweep_producers(&mut SweepPosition::default()).await.unwrap();
-    coordinator.raise_fence(object(0, 0, 1).object.process(), sequence).await.unwrap();
+    coordinator.sweep_producers(&mut SweepPosition::default()).await.expect("the call succeeds");
+    coordinator
+        .raise_fence(object(0, 0, 1).object.process(), sequence)
+        .await
+        .expect("the call succeeds");
     let starts = (0..100).map(|index| (partition(index), i64::MAX)).collect();
-    let trimmed = coordinator.trim_all(starts).await.unwrap();
+    let trimmed = coordinator.trim_all(starts).await.expect("the call succeeds");
     assert!(trimmed.iter().all(|watermarks| watermarks.bytes == 0));
-    let limit: i64 =
-        server.query::<(String, String)>(&["CONFIG", "GET", "maxmemory"]).1.parse().unwrap();
+    let limit: i64 = server
+        .query::<(String, String)>(&["CONFIG", "GET", "maxmemory"])
+        .1
+        .parse()
+        .expect("the call succeeds");
     wait_until("memory is free", || used_memory(server) < limit * 3 / 4);
-    coordinator.commit_all(&object(sequence, 100, 100)).await.unwrap();
+    coordinator.commit_all(&object(sequence, 100, 100)).await.expect("the call succeeds");
     sequence = fill(coordinator, sequence + 1).await;
-    coordinator.delete_topic(TOPIC).await.unwrap();
+    coordinator.delete_topic(TOPIC).await.expect("the call succeeds");
     wait_until("memory is free", || used_memory(server) < limit * 3 / 4);
     let mut other = object(sequence, 100, 100);
     other.parts.iter_mut().for_each(|part| part.partition.topic = TopicId([10; 16]));
-    coordinator.commit_all(&other).await.unwrap();
+    coordinator.commit_all(&other).await.expect("the call succeeds");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,13 +158,13 @@ async fn part_takes_a_bounded_number_of_bytes() {
             |key: &String| -> i64 { server.query(&["MEMORY", "USAGE", key, "SAMPLES", "0"]) };
         keys.iter().map(bytes).sum::<i64>() / 100_000
     };
-    println!(
+    print_line(&format!(
         "bytes of Redis per part-commit: {bytes}; index {}, stream {}, outcomes {}, counters {}",
         usage("*:i:*"),
         usage("*:events"),
         usage("*:o:*"),
         usage("*:partitions"),
-    );
+    ));
     assert!(bytes < 260, "{bytes}");
     let outcomes: Vec<String> = server.query(&["KEYS", "*:o:*"]);
     let stored: Vec<i64> = outcomes.iter().map(|key| server.query(&["HLEN", key])).collect();
@@ -174,7 +181,7 @@ async fn stream_has_a_bounded_number_of_bytes() {
         coordinator.commit_all(&object(sequence, 500, 500)).await.unwrap();
     }
     let bytes: i64 = server.query(&["MEMORY", "USAGE", "odradek:{c:0}:events"]);
-    println!("bytes of the stream after 250,000 part-commits: {bytes}");
+    print_line(&format!("bytes of the stream after 250,000 part-commits: {bytes}"));
     assert!(bytes > 4_000_000 && bytes < 12_000_000, "{bytes}");
 }
 
@@ -227,7 +234,9 @@ async fn trim_of_many_runs_takes_many_short_scripts() {
         let mut micros: Vec<_> = log.iter().map(|row| row.2).collect();
         micros.sort_unstable();
         let (median, longest) = (micros.get(micros.len() / 2), micros.last());
-        println!("scripts above 1 ms of {what}: median {median:?}, longest {longest:?} µs");
+        print_line(&format!(
+            "scripts above 1 ms of {what}: median {median:?}, longest {longest:?} µs"
+        ));
         server.query::<String>(&["SLOWLOG", "RESET"]);
     };
     for sequence in 0..RUNS / 1_000 {

@@ -3,6 +3,7 @@
 //! Everything is a quarter of its default: 64 MiB of cache, 2 MiB per partition and fetch.
 
 use std::time::Duration;
+use testbed::print_line;
 
 use futures::future::join_all;
 use tokio::time::{Instant, sleep};
@@ -45,7 +46,9 @@ fn assert_gets(replica: &ColdReplica, read: u64, started: Instant, gets_max: f64
     let (gets, sent) = (replica.store.gets(), replica.store.sent());
     let objects = replica.store.objects();
     let seconds = started.elapsed().as_secs_f64();
-    println!("{gets} GETs of {objects} objects, {sent} bytes for {read}, {seconds:.2} s");
+    print_line(&format!(
+        "{gets} GETs of {objects} objects, {sent} bytes for {read}, {seconds:.2} s"
+    ));
     assert!(f64::from(gets) <= gets_max * f64::from(objects), "{gets} GETs");
 }
 

@@ -3,6 +3,7 @@
 //! Objects have 1 MiB, an eighth of the usual size, and the limits are small as well.
 
 use std::time::Duration;
+use testbed::print_line;
 
 use futures::future::join_all;
 use tokio::time::timeout;
@@ -24,7 +25,7 @@ async fn sparse() -> ColdReplica {
 #[track_caller]
 fn assert_bounded(replica: &ColdReplica) {
     let (most, limit) = (replica.store.most_live(), CACHE_BYTES + RESPONSE_BYTES as u64);
-    println!("{} MiB of objects were alive, limit {} MiB", most >> 20, limit >> 20);
+    print_line(&format!("{} MiB of objects were alive, limit {} MiB", most >> 20, limit >> 20));
     assert!(most <= limit + SLACK_BYTES, "{most} bytes of objects were alive");
 }
 

@@ -138,16 +138,7 @@ impl Workload {
                 );
                 assert_same(results, context);
             }
-            96 => {
-                if let Some(commit) = self.recent.first() {
-                    let (process, lowest) = (commit.object.process(), commit.object.sequence);
-                    let results = (
-                        model.raise_fence(process, lowest).await,
-                        subject.raise_fence(process, lowest).await,
-                    );
-                    assert_same(results, context);
-                }
-            }
+            96 => self.raise_fence(model, &*subject, context).await,
             97 => {
                 let topic = self.partition().topic;
                 assert_same(
@@ -158,6 +149,15 @@ impl Workload {
             }
             _ => assert_same((model.topics().await, subject.topics().await), context),
         }
+    }
+
+    /// Raises the fence of a process to the oldest of its recent objects.
+    async fn raise_fence(&self, model: &dyn Coordinator, subject: &dyn Coordinator, context: &str) {
+        let Some(commit) = self.recent.first() else { return };
+        let (process, lowest) = (commit.object.process(), commit.object.sequence);
+        let results =
+            (model.raise_fence(process, lowest).await, subject.raise_fence(process, lowest).await);
+        assert_same(results, context);
     }
 
     fn partition(&self) -> TopicPartition {

@@ -21,7 +21,7 @@ const MASTER_FRESH: Duration = Duration::from_millis(200);
 /// The servers of one URL.
 pub(super) enum Deployment {
     Single(Client),
-    Sentinel(tokio::sync::Mutex<SentinelMaster>),
+    Sentinel(Box<tokio::sync::Mutex<SentinelMaster>>),
     Cluster(ClusterNodes),
 }
 
@@ -51,7 +51,7 @@ impl Deployment {
     pub(super) fn new(url: &str) -> RedisResult<Self> {
         if let Some(rest) = url.strip_prefix("redis-sentinel://") {
             let master = SentinelMaster { sentinels: sentinel_client(rest)?, last: None };
-            Ok(Self::Sentinel(tokio::sync::Mutex::new(master)))
+            Ok(Self::Sentinel(Box::new(tokio::sync::Mutex::new(master))))
         } else if let Some(rest) = url.strip_prefix("redis-cluster://") {
             Ok(Self::Cluster(cluster_nodes(rest)?))
         } else {

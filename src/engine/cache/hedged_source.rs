@@ -147,7 +147,7 @@ mod tests {
     impl ObjectSource for SlowSource {
         async fn read(&self, _: ObjectId, _: Range<u64>) -> Result<Bytes, StoreError> {
             *self.gets.lock() += 1;
-            let time = self.script.lock().pop_front().unwrap_or(*self.usual.lock());
+            let time = self.script.lock().pop_front().unwrap_or_else(|| *self.usual.lock());
             tokio::time::sleep(time).await;
             Ok(Bytes::from_static(b"x"))
         }

@@ -20,6 +20,7 @@ pub mod slow_s3;
 pub mod three_zones;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -164,4 +165,9 @@ fn print_dir_on_panic(dir: PathBuf) {
         before(info);
         eprintln!("the logs of this run are in {}", dir.display());
     }));
+}
+
+/// Prints a measurement of a test.
+pub fn print_line(text: &str) {
+    writeln!(std::io::stdout(), "{text}").expect("stdout is open");
 }

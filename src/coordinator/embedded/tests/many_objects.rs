@@ -1,5 +1,6 @@
 //! A start with many objects in a directory.
 
+use std::io::Write as _;
 use tempfile::TempDir;
 
 use super::*;
@@ -36,7 +37,8 @@ async fn directory_with_many_objects_is_replayed_and_then_started_from_a_checkpo
     for what in ["every object", "a checkpoint"] {
         let started = tokio::time::Instant::now();
         let coordinator = open_files(&dir).await;
-        println!("{count} objects: started from {what} in {:?}", started.elapsed());
+        let elapsed = started.elapsed();
+        writeln!(std::io::stdout(), "{count} objects: started from {what} in {elapsed:?}").unwrap();
         assert_eq!(high_watermark(&coordinator).await, 2 * i64::from(count));
         coordinator.write_checkpoint(&ManualClock::new(1_000), 1).await.unwrap();
     }
