@@ -89,7 +89,7 @@ fn doctor_reports_warnings_and_failures() {
     configure_redis(&redis, "CONFIG SET maxmemory-policy allkeys-lru");
     let (status, findings) = doctor(&good, &[]);
     assert_eq!(status, Some(1));
-    assert_finding(&findings, "fail", "coordinator", "maxmemory-policy is allkeys-lru");
+    assert_finding(&findings, "fail", "coordinator", "is allkeys-lru");
     configure_redis(&redis, "CONFIG SET maxmemory-policy noeviction");
     configure_redis(&redis, "CONFIG SET appendonly yes");
     let (_, findings) = doctor(&good, &[]);
