@@ -152,6 +152,8 @@ label! {
         invalid_range,
         /// The store denied access.
         denied,
+        /// The object is larger than the store accepts.
+        too_large,
         /// The bytes are not those that were written.
         corrupt,
         /// A transient failure.

@@ -97,6 +97,10 @@ impl Fault {
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     script: Mutex<BTreeMap<StoreOperation, FaultScript>>,
+    /// The size above which PUTs are refused.
+    put_bytes_max: Mutex<Option<usize>>,
+    /// The part of a key whose PUTs are denied.
+    denied_key: Mutex<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +113,12 @@ struct FaultScript {
 impl FaultyStore {
     /// Creates a store without faults.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, script: Mutex::default() }
+        Self {
+            inner,
+            script: Mutex::default(),
+            put_bytes_max: Mutex::default(),
+            denied_key: Mutex::default(),
+        }
     }
 
     /// Scripts faults for the next calls of `operation`, one each, after those already scripted.
@@ -120,6 +129,16 @@ impl FaultyStore {
     /// Sets the fault of every call of `operation` without a scripted fault; `None` removes it.
     pub fn set_persistent(&self, operation: StoreOperation, fault: Option<Fault>) {
         self.scripts().entry(operation).or_default().persistent = fault;
+    }
+
+    /// Denies PUTs of keys that contain `part`, as a policy does.
+    pub fn set_denied_key(&self, part: Option<&str>) {
+        *self.denied_key.lock() = part.map(str::to_owned);
+    }
+
+    /// Refuses PUTs of more than `bytes` bytes, as a proxy with a limit does.
+    pub fn set_put_bytes_max(&self, bytes: Option<usize>) {
+        *self.put_bytes_max.lock() = bytes;
     }
 
     /// Returns the number of calls of `operation`.
@@ -178,7 +197,22 @@ fn lost_read<T>(operation: StoreOperation, key: &str) -> Result<T, StoreError> {
 #[async_trait]
 impl Store for FaultyStore {
     async fn put(&self, key: &str, body: Vec<Bytes>, mode: PutMode) -> Result<(), StoreError> {
-        self.with_fault(StoreOperation::put, key, self.inner.put(key, body, mode), || Ok(())).await
+        let bytes: usize = body.iter().map(Bytes::len).sum();
+        let is_too_large = self.put_bytes_max.lock().is_some_and(|max| bytes > max);
+        let is_denied = self.denied_key.lock().as_ref().is_some_and(|part| key.contains(part));
+        let put = async {
+            if is_denied {
+                let kind = StoreErrorKind::Denied;
+                return Err(StoreError::determinate(kind, "put", key, "AccessDenied (HTTP 403)"));
+            }
+            if is_too_large {
+                let detail = format!("{bytes} bytes are too many");
+                let kind = StoreErrorKind::TooLarge;
+                return Err(StoreError::determinate(kind, "put", key, detail));
+            }
+            self.inner.put(key, body, mode).await
+        };
+        self.with_fault(StoreOperation::put, key, put, || Ok(())).await
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {

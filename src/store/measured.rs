@@ -59,6 +59,7 @@ fn outcome(kind: StoreErrorKind) -> StoreOutcome {
         StoreErrorKind::AlreadyExists => StoreOutcome::exists,
         StoreErrorKind::InvalidRange => StoreOutcome::invalid_range,
         StoreErrorKind::Denied => StoreOutcome::denied,
+        StoreErrorKind::TooLarge => StoreOutcome::too_large,
         StoreErrorKind::Corrupt | StoreErrorKind::UnsupportedFormat => StoreOutcome::corrupt,
         StoreErrorKind::Unavailable => StoreOutcome::unavailable,
         StoreErrorKind::SlowDown => StoreOutcome::slow_down,

@@ -51,6 +51,8 @@ pub enum StoreErrorKind {
     InvalidRange,
     /// The store denies access: credentials, policy, or a bucket that does not exist.
     Denied,
+    /// The object is larger than the store accepts.
+    TooLarge,
     /// The bytes differ from those that were written.
     Corrupt,
     /// The bytes have a format that this program does not know.

@@ -100,7 +100,9 @@ fn describe_transport(error: reqwest::Error) -> String {
 }
 
 fn classify(operation: &'static str, status: u16, code: &str) -> (StoreErrorKind, Certainty) {
-    use StoreErrorKind::{AlreadyExists, Denied, InvalidRange, NotFound, SlowDown, Unavailable};
+    use StoreErrorKind::{
+        AlreadyExists, Denied, InvalidRange, NotFound, SlowDown, TooLarge, Unavailable,
+    };
     let certain = |kind| (kind, Certainty::Determinate);
     match (status, code) {
         (404, "NoSuchBucket") => certain(Denied),
@@ -108,6 +110,8 @@ fn classify(operation: &'static str, status: u16, code: &str) -> (StoreErrorKind
         (404, _) if matches!(operation, "get" | "head" | "delete") => certain(NotFound),
         (404, _) => certain(Denied),
         (412, _) => certain(AlreadyExists),
+        // A proxy in front of the store may have a lower limit than the store.
+        (413, _) | (400, "EntityTooLarge") => certain(TooLarge),
         (416, _) => certain(InvalidRange),
         // A conflict with another conditional PUT or a change of the bucket; this call had no effect.
         (409, _) => certain(Unavailable),
@@ -151,7 +155,7 @@ mod tests {
     fn statuses_map_to_kinds_and_certainty() {
         use Certainty::{Determinate, Indeterminate};
         use StoreErrorKind::{
-            AlreadyExists, Denied, InvalidRange, NotFound, SlowDown, Unavailable,
+            AlreadyExists, Denied, InvalidRange, NotFound, SlowDown, TooLarge, Unavailable,
         };
         let rows = [
             ("get", 404, "NoSuchKey", NotFound, Determinate),
@@ -170,6 +174,8 @@ mod tests {
             ("put", 400, "XAmzContentChecksumMismatch", Unavailable, Determinate),
             ("put", 400, "RequestTimeout", Unavailable, Determinate),
             ("put", 400, "InvalidArgument", Denied, Determinate),
+            ("put", 413, "", TooLarge, Determinate),
+            ("put", 400, "EntityTooLarge", TooLarge, Determinate),
             ("put", 429, "", SlowDown, Determinate),
             ("put", 408, "", Unavailable, Indeterminate),
             ("put", 500, "InternalError", Unavailable, Indeterminate),

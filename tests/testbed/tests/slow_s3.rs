@@ -61,6 +61,18 @@ async fn calls_have_the_configured_latency() {
     assert!(begun.elapsed() < Duration::from_millis(90));
 }
 
+/// As a proxy with a limit of its own does.
+#[tokio::test]
+async fn body_above_a_limit_is_refused() {
+    let server = SlowS3::start(&[]);
+    let store = store_on(&server);
+    server.control("fault?operation=put&bytes-above=150000&status=413&code=EntityTooLarge");
+    let refused = judged(store.put("k", body(), PutMode::Overwrite).await);
+    assert_eq!(refused, (StoreErrorKind::TooLarge, Certainty::Determinate));
+    assert!(store.head("k").await.is_err(), "it is not stored");
+    store.put("k", vec![pattern(1, 100_000)], PutMode::Overwrite).await.expect("a small PUT");
+}
+
 #[tokio::test]
 async fn scripted_put_faults_are_injected() {
     let server = SlowS3::start(&[]);

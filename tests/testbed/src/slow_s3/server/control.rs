@@ -75,13 +75,14 @@ impl Server {
 fn rule(parameters: &[(String, String)]) -> Result<Rule, String> {
     let (mut effect, mut code) = (Effect::default(), "InternalError");
     let (mut operation, mut prefix, mut contains) = (None, "", "");
-    let (mut skip, mut next) = (0, u64::MAX);
+    let (mut skip, mut next, mut bytes_above) = (0, u64::MAX, 0);
     let mut outcomes = Vec::new();
     for (name, value) in parameters {
         match name.as_str() {
             "operation" => operation = Some(parse_operation(value)?),
             "prefix" => prefix = value,
             "contains" => contains = value,
+            "bytes-above" => bytes_above = number(value)?,
             "skip" => skip = number(value)?,
             "next" => next = number(value)?,
             "hang-before" => effect.hang_before = length(value)?,
@@ -110,6 +111,7 @@ fn rule(parameters: &[(String, String)]) -> Result<Rule, String> {
     let mut rule = Rule::new(operation, effect);
     prefix.clone_into(&mut rule.prefix);
     contains.clone_into(&mut rule.contains);
+    rule.bytes_above = bytes_above;
     rule.skip.set(skip);
     rule.left.set(next);
     Ok(rule)

@@ -49,6 +49,8 @@ pub(crate) struct Rule {
     pub(crate) prefix: String,
     /// A part of the key; empty matches all.
     pub(crate) contains: String,
+    /// Bodies of more bytes than this match; 0 matches all.
+    pub(crate) bytes_above: u64,
     /// Number of matching calls that are unaffected first.
     pub(crate) skip: Cell<u64>,
     /// Number of calls to which it still applies; `u64::MAX` has no limit.
@@ -66,6 +68,7 @@ impl Rule {
             operation,
             prefix: String::new(),
             contains: String::new(),
+            bytes_above: 0,
             skip: Cell::new(0),
             left: Cell::new(u64::MAX),
             effect,
@@ -79,6 +82,7 @@ impl Rule {
         self.operation.is_none_or(|operation| operation == call.operation)
             && call.key.starts_with(&self.prefix)
             && call.key.contains(&self.contains)
+            && (self.bytes_above == 0 || call.content_length > self.bytes_above)
     }
 
     /// Waits for `length` or until the rule is released.
