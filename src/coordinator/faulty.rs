@@ -26,6 +26,7 @@ use super::{
     CoordinatorResult, FindRequest, Found, Member, Membership, PartOutcome, ProducerSnapshot,
     Registration, TopicBinding, Watermarks,
 };
+use crate::log::batch::Part;
 use crate::log::ids::{ProcessIdentity, TopicId, TopicPartition};
 use crate::log::object_format::ShardPosition;
 
@@ -133,6 +134,11 @@ impl Fault {
 pub struct FaultyCoordinator {
     inner: Arc<dyn Coordinator>,
     scripts: Mutex<BTreeMap<Operation, FaultScript>>,
+    /// The number of shards that partitions are distributed over, by their index; `None` for those
+    /// of the inner coordinator.
+    shards: Option<u16>,
+    /// The faults of the commits of a shard.
+    shard_faults: Mutex<BTreeMap<u16, Fault>>,
 }
 
 #[derive(Debug, Default)]
@@ -145,7 +151,41 @@ struct FaultScript {
 impl FaultyCoordinator {
     /// Returns a coordinator without faults.
     pub fn new(inner: Arc<dyn Coordinator>) -> Self {
-        Self { inner, scripts: Mutex::default() }
+        Self { inner, scripts: Mutex::default(), shards: None, shard_faults: Mutex::default() }
+    }
+
+    /// Distributes partitions over `shards` shards, by partition index.
+    pub fn with_shards(self, shards: u16) -> Self {
+        Self { shards: Some(shards), ..self }
+    }
+
+    /// Sets the fault of every commit with parts of a shard, or removes it. A commit with parts of
+    /// several shards has one result for each shard, and is as slow as the slowest.
+    pub fn set_shard_fault(&self, shard: u16, fault: Option<Fault>) {
+        let mut faults = self.shard_faults.lock();
+        match fault {
+            Some(fault) => faults.insert(shard, fault),
+            None => faults.remove(&shard),
+        };
+    }
+
+    /// Commits the parts of each shard with the shard's fault.
+    async fn commit_shards(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>> {
+        let mut by_shard: BTreeMap<u16, Vec<Part>> = BTreeMap::new();
+        for part in &commit.parts {
+            by_shard.entry(self.shard(part.partition)).or_default().push(part.clone());
+        }
+        let calls = by_shard.into_iter().map(|(shard, parts)| async move {
+            let fault = self.shard_faults.lock().get(&shard).copied().unwrap_or(Fault::NONE);
+            let indexes: Vec<u32> = parts.iter().map(|part| part.index).collect();
+            let of_shard = Commit { parts, ..commit.clone() };
+            let call = self.inner.commit(&of_shard);
+            let results = Self::with_fault_each(fault, Operation::Commit, indexes.len(), call);
+            indexes.into_iter().zip(results.await).collect::<Vec<_>>()
+        });
+        let results = futures::future::join_all(calls).await.into_iter().flatten();
+        let results: BTreeMap<u32, _> = results.collect();
+        commit.parts.iter().filter_map(|part| results.get(&part.index).cloned()).collect()
     }
 
     /// Adds faults for the next calls of `operation`, one for each call.
@@ -228,7 +268,10 @@ async fn sleep(duration: Duration) {
 #[async_trait]
 impl Coordinator for FaultyCoordinator {
     fn shard(&self, partition: TopicPartition) -> u16 {
-        self.inner.shard(partition)
+        match self.shards {
+            Some(shards) => u16::try_from(partition.partition).unwrap_or(0) % shards,
+            None => self.inner.shard(partition),
+        }
     }
 
     fn position(&self, partition: TopicPartition) -> ShardPosition {
@@ -264,7 +307,7 @@ impl Coordinator for FaultyCoordinator {
         if fault.effect == Effect::PartiallyApplied {
             applied.parts.truncate(commit.parts.len().div_ceil(2));
         }
-        let (count, call) = (commit.parts.len(), self.inner.commit(&applied));
+        let (count, call) = (commit.parts.len(), self.commit_shards(&applied));
         Self::with_fault_each(fault, Operation::Commit, count, call).await
     }
 

@@ -31,6 +31,10 @@ pub struct ProduceMetrics {
     pub put_errors: Counter,
     /// Failed uploads that the store throttled (503 or 429).
     pub put_slow_downs: Counter,
+    /// Objects that the store refused for their size, and that were divided.
+    pub objects_too_large: Counter,
+    /// Objects that the store refused for another lasting reason, and whose batches failed.
+    pub objects_refused: Counter,
     /// Time from the first PUT of an attempt until the object is durable.
     pub put_seconds: Timer,
     /// Commits that were retried because their outcome was indeterminate.
@@ -85,6 +89,14 @@ impl ProduceMetrics {
             put_slow_downs: registry.counter(
                 "object_put_slow_downs",
                 "Uploads that the store throttled with status 503 or 429",
+            ),
+            objects_too_large: registry.counter(
+                "objects_too_large",
+                "WAL objects that the store refused for their size",
+            ),
+            objects_refused: registry.counter(
+                "objects_refused",
+                "WAL objects that the store refused for another lasting reason: their batches failed",
             ),
             put_seconds: registry.timer(
                 "object_put_duration_seconds",

@@ -3,6 +3,7 @@
 use crate::coordinator::{CommitOutcome, CoordinatorError, Refusal};
 use crate::engine::fetch::FetchError;
 use crate::engine::list_offsets::ListOffsetsError;
+use crate::engine::produce::AppendOutcome;
 use crate::wire::record_batch::BatchError;
 use crate::wire::records::RecordsError;
 
@@ -54,6 +55,18 @@ pub fn for_outcome(outcome: &CommitOutcome) -> ErrorCode {
         }
         CommitOutcome::Refused(Refusal::InvalidProducerEpoch) => ErrorCode::INVALID_PRODUCER_EPOCH,
         CommitOutcome::Refused(Refusal::TopicDeleted) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+    }
+}
+
+/// Returns the error code for a batch without a decision of the coordinator: retriable, unless the
+/// store accepts no object with the batch.
+pub fn for_undecided(outcome: &AppendOutcome) -> ErrorCode {
+    match outcome {
+        AppendOutcome::Decided { outcome, .. } => for_outcome(outcome),
+        AppendOutcome::TooLarge => ErrorCode::MESSAGE_TOO_LARGE,
+        AppendOutcome::MetadataLost | AppendOutcome::ShardFailing | AppendOutcome::StoreRefused => {
+            ErrorCode::KAFKA_STORAGE_ERROR
+        }
     }
 }
 

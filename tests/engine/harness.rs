@@ -84,11 +84,19 @@ impl Replica {
 
     /// Starts a replica with the embedded coordinator.
     pub(crate) async fn embedded(memory: &Arc<MemoryStore>) -> Self {
+        Self::embedded_with(memory, settings()).await
+    }
+
+    /// Starts a replica with the embedded coordinator and other settings.
+    pub(crate) async fn embedded_with(
+        memory: &Arc<MemoryStore>,
+        settings: ProduceSettings,
+    ) -> Self {
         let store = Arc::clone(memory) as Arc<dyn Store>;
         let (clock, entropy) = (ManualClock::new(NOW), Entropy::from_seed(3));
         let coordinator = EmbeddedCoordinator::open(&clock, &entropy, store).await.expect("opens");
         let (incarnation, process_id) = (coordinator.incarnation(), coordinator.process_id());
-        let settings = ProduceSettings { incarnation, process_id, ..settings() };
+        let settings = ProduceSettings { incarnation, process_id, ..settings };
         let (memory, coordinator) = (Arc::clone(memory), Arc::new(coordinator));
         Self::start(memory, coordinator, settings, MEMORY_BYTES, Events::Delivered).await
     }
@@ -100,6 +108,16 @@ impl Replica {
         Self::start(Arc::clone(&self.memory), coordinator, settings, MEMORY_BYTES, delivery).await
     }
 
+    /// Starts a replica whose partitions are distributed over `shards` shards.
+    pub(crate) async fn sharded(shards: u16, memory_bytes: usize) -> Self {
+        // The model has the same shards, because each shard has fences of its own.
+        let sharded = |model| FaultyCoordinator::new(Arc::new(model)).with_shards(shards);
+        let layout = Arc::new(sharded(MemoryCoordinator::new("layout")));
+        let coordinator = sharded(MemoryCoordinator::new("model").with_shards_of(layout));
+        Self::start_on(Arc::default(), coordinator, settings(), memory_bytes, Events::Delivered)
+            .await
+    }
+
     async fn start(
         memory: Arc<MemoryStore>,
         coordinator: Arc<dyn Coordinator>,
@@ -107,8 +125,19 @@ impl Replica {
         memory_bytes: usize,
         delivery: Events,
     ) -> Self {
+        let coordinator = FaultyCoordinator::new(coordinator);
+        Self::start_on(memory, coordinator, settings, memory_bytes, delivery).await
+    }
+
+    async fn start_on(
+        memory: Arc<MemoryStore>,
+        coordinator: FaultyCoordinator,
+        settings: ProduceSettings,
+        memory_bytes: usize,
+        delivery: Events,
+    ) -> Self {
         let store = Arc::new(FaultyStore::new(Arc::clone(&memory) as Arc<dyn Store>));
-        let coordinator = Arc::new(FaultyCoordinator::new(coordinator));
+        let coordinator = Arc::new(coordinator);
         let components = Components {
             store: Arc::clone(&store) as Arc<dyn Store>,
             uploads: Arc::clone(&store) as Arc<dyn Store>,

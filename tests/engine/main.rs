@@ -13,6 +13,8 @@ mod list_offsets;
 mod memory_bounds;
 mod ordering;
 mod produce;
+mod refusals;
+mod shards;
 mod uploads;
 mod zone_cache;
 mod zone_harness;

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use odradek::log::batch::Part;
+use odradek::log::object_format::decode_footer;
+use odradek::store::Store as _;
 use odradek::store::faulty::{Fault, StoreOperation};
 use odradek::store::memory::MemoryStore;
 use tokio::time::Instant;
@@ -24,6 +27,26 @@ async fn batches_sent_together_share_one_object() {
     assert_eq!(replica.objects().await.len(), 1);
     assert_eq!(replica.read(0, 0).await.len(), 5);
     assert_eq!(replica.read(1, 0).await.len(), 5);
+}
+
+/// So that the coordinator can make one run of them.
+#[tokio::test(start_paused = true)]
+async fn parts_of_one_partition_are_neighbours() {
+    let replica = Replica::new().await;
+    let mut replies = Vec::new();
+    for connection in [3, 1, 2] {
+        replies.push(replica.send(connection, vec![fast(1, "b"), fast(0, "a")]).await);
+    }
+    for reply in replies {
+        assert_eq!(reply.await.unwrap().len(), 2);
+    }
+    let key = replica.objects().await.remove(0);
+    let object = replica.memory.get(&key, None).await.unwrap();
+    let footer = decode_footer(object.len() as u64, &object).unwrap();
+    let partitions: Vec<i32> = footer.parts.iter().map(|part| part.partition.partition).collect();
+    assert_eq!(partitions, [0, 0, 0, 1, 1, 1]);
+    let bytes = |part: &Part| part.batches.iter().map(|batch| u64::from(batch.bytes)).sum::<u64>();
+    assert!(footer.parts.windows(2).all(|two| two[0].start + bytes(&two[0]) == two[1].start));
 }
 
 #[tokio::test(start_paused = true)]

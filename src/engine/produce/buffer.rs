@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::pending::{BatchRef, PendingAppends};
+use super::pending::{BatchRef, NewAppend, PendingAppends};
 use super::request::{AppendOutcome, AppendRequest, ConnectionId, FlushProfile};
 use crate::log::batch::BatchMetadata;
 use crate::log::ids::TopicPartition;
@@ -36,25 +36,47 @@ pub(super) struct OpenObject {
 }
 
 impl OpenObject {
-    /// Adds the batches of a request.
+    /// Adds the batches of a request, except those of shards that accept no more: they are
+    /// completed with [`AppendOutcome::ShardFailing`]. `shards` are those of the batches.
     pub(super) fn push(
         &mut self,
         request: AppendRequest,
+        shards: Vec<u16>,
         appends: &mut PendingAppends,
         now: Instant,
     ) {
-        self.first_append_at.get_or_insert(now);
-        self.last_append_at = Some(now);
         let AppendRequest { connection, batches, reply, permit, span } = request;
-        let append = appends.add(batches.len(), reply, permit, span, now);
-        for (batch, produced) in batches.into_iter().enumerate() {
+        let full = appends.loads.full(now);
+        let bytes = batches.iter().map(|produced| produced.batch.len()).sum();
+        let refs = appends.add(NewAppend { reply, permit, span, bytes, shards }, now);
+        for (at, produced) in refs.into_iter().zip(batches) {
+            if full.contains(&at.shard) {
+                appends.complete(at, AppendOutcome::ShardFailing);
+                continue;
+            }
+            self.first_append_at.get_or_insert(now);
+            self.last_append_at = Some(now);
             self.bytes += produced.batch.len();
             self.has_fast_batch |= produced.profile == FlushProfile::Fast;
             self.batches.entry((produced.partition, connection)).or_default().push(BufferedBatch {
                 metadata: produced.metadata,
                 bytes: produced.batch,
-                at: append.with_batch(batch),
+                at,
             });
+        }
+    }
+
+    /// Puts batches back in front of those that were sent later.
+    pub(super) fn put_back(&mut self, batches: LaneBatches, now: Instant) {
+        self.first_append_at.get_or_insert(now);
+        self.last_append_at.get_or_insert(now);
+        // The batches have waited for a PUT already.
+        self.has_fast_batch = true;
+        self.bytes += size(&batches);
+        for (lane, mut batches) in batches {
+            let later = self.batches.entry(lane).or_default();
+            batches.append(later);
+            *later = batches;
         }
     }
 
@@ -81,18 +103,22 @@ impl OpenObject {
         }
     }
 
-    /// Takes all batches. The object is empty afterwards.
-    pub(super) fn take(&mut self) -> LaneBatches {
-        std::mem::take(self).batches
+    /// Takes at most `bytes_max` bytes of batches, and at least one batch. The rest stays.
+    pub(super) fn take(&mut self, bytes_max: usize) -> LaneBatches {
+        if self.bytes <= bytes_max {
+            return std::mem::take(self).batches;
+        }
+        let (taken, rest) = cut(std::mem::take(&mut self.batches), bytes_max);
+        self.bytes = size(&rest);
+        self.batches = rest;
+        if self.batches.is_empty() {
+            *self = Self::default();
+        }
+        taken
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.batches.is_empty()
-    }
-
-    /// Returns the number of parts that the object would have.
-    pub(super) fn parts(&self) -> usize {
-        self.batches.len()
     }
 
     /// Returns the size of the buffered batches, in bytes.
@@ -114,4 +140,26 @@ impl OpenObject {
     pub(super) fn last_append_at(&self) -> Option<Instant> {
         self.last_append_at
     }
+}
+
+/// Returns the size of batches, in bytes.
+pub(super) fn size(batches: &LaneBatches) -> usize {
+    batches.values().flatten().map(|batch| batch.bytes.len()).sum()
+}
+
+/// Divides batches into the first `bytes_max` bytes, at least one batch, and the rest. The batches
+/// of a lane keep their order.
+pub(super) fn cut(batches: LaneBatches, bytes_max: usize) -> (LaneBatches, LaneBatches) {
+    let (mut first, mut rest) = (LaneBatches::new(), LaneBatches::new());
+    let mut bytes = 0;
+    for (lane, batches) in batches {
+        for batch in batches {
+            let is_first =
+                rest.is_empty() && (bytes == 0 || bytes + batch.bytes.len() <= bytes_max);
+            bytes += batch.bytes.len();
+            let of = if is_first { &mut first } else { &mut rest };
+            of.entry(lane).or_default().push(batch);
+        }
+    }
+    (first, rest)
 }

@@ -1,6 +1,6 @@
 //! The commit outcomes that later objects report.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use crate::coordinator::PartOutcome;
 use crate::log::ids::ObjectId;
@@ -13,9 +13,32 @@ use crate::log::object_format::{
 /// backlog shrinks.
 const PARTS_MAX: usize = 32_768;
 
-/// Outcomes that no object reports yet, oldest first.
-#[derive(Debug, Default)]
-pub(super) struct PendingJournal(VecDeque<JournaledCommit>);
+/// Lower bound of the number of parts whose outcomes fit into one object, where the store refuses
+/// objects for their size.
+const PARTS_MIN: usize = 1_024;
+
+/// Outcomes that no stored object reports yet.
+#[derive(Debug)]
+pub(super) struct PendingJournal {
+    /// Those that no object reports, oldest first.
+    pending: VecDeque<JournaledCommit>,
+    /// Those that an object reports that is not stored, by its sequence.
+    uploading: HashMap<u32, Vec<JournalEntry>>,
+    parts_max: usize,
+    /// The next object reports nothing.
+    skip_next: bool,
+}
+
+impl Default for PendingJournal {
+    fn default() -> Self {
+        Self {
+            pending: VecDeque::new(),
+            uploading: HashMap::new(),
+            parts_max: PARTS_MAX,
+            skip_next: false,
+        }
+    }
+}
 
 impl PendingJournal {
     /// Adds the outcome of a part, to the entry of the same commit if that is the last one.
@@ -28,30 +51,62 @@ impl PendingJournal {
         let sealed_ms = outcome.sealed_ms;
         let batches = outcome.batches.iter().map(|batch| JournalOutcome::from(*batch));
         let part = JournaledPart { part: outcome.index, outcomes: batches.collect() };
-        match self.0.back_mut() {
+        match self.pending.back_mut() {
             Some(last) if last.object == object && last.position == position => {
                 last.parts.push(part);
             }
             _ => {
                 let parts = vec![part];
-                self.0.push_back(JournaledCommit { object, position, sealed_ms, parts });
+                self.pending.push_back(JournaledCommit { object, position, sealed_ms, parts });
             }
         }
     }
 
     /// Takes the outcomes that an object with this many parts reports.
     pub(super) fn take(&mut self, object_parts: usize) -> Vec<JournalEntry> {
-        let room = PARTS_MAX.max(2 * object_parts);
+        if std::mem::take(&mut self.skip_next) {
+            return Vec::new();
+        }
+        let room = self.parts_max.max(2 * object_parts);
         let (mut taken, mut parts) = (Vec::new(), 0);
-        while let Some(commit) = self.0.pop_front() {
+        while let Some(commit) = self.pending.pop_front() {
             parts += commit.parts.len();
             if parts > room && !taken.is_empty() {
-                self.0.push_front(commit);
+                self.pending.push_front(commit);
                 break;
             }
             taken.push(JournalEntry::Commit(commit));
         }
         taken
+    }
+
+    /// Keeps the outcomes that an object reports until it is stored.
+    pub(super) fn begin_upload(&mut self, sequence: u32, reported: Vec<JournalEntry>) {
+        if !reported.is_empty() {
+            self.uploading.insert(sequence, reported);
+        }
+    }
+
+    /// Forgets the outcomes that a stored object reports.
+    pub(super) fn end_upload(&mut self, sequence: u32) {
+        self.uploading.remove(&sequence);
+    }
+
+    /// Puts the outcomes back that an object reports which the store refused, and returns whether
+    /// there were any. They may be what made it too large: the next object reports none, and later
+    /// ones fewer.
+    pub(super) fn put_back(&mut self, sequence: u32) -> bool {
+        let Some(reported) = self.uploading.remove(&sequence) else { return false };
+        let mut parts = 0;
+        for entry in reported.into_iter().rev() {
+            if let JournalEntry::Commit(commit) = entry {
+                parts += commit.parts.len();
+                self.pending.push_front(commit);
+            }
+        }
+        self.parts_max = self.parts_max.min(parts / 2).max(PARTS_MIN);
+        self.skip_next = true;
+        true
     }
 }
 

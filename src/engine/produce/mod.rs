@@ -11,10 +11,13 @@ mod journal;
 mod pending;
 mod pipeline;
 mod rate_limit;
+mod refusal;
 mod request;
 mod sealed;
 mod sequencer;
 mod settings;
+mod shards;
+mod size_limit;
 mod statistics;
 mod uploader;
 
@@ -29,6 +32,7 @@ use self::pipeline::Pipeline;
 use self::request::AppendRequest;
 pub use self::request::{AppendOutcome, AppendResult, ConnectionId, FlushProfile, ProducedBatch};
 pub use self::settings::{FlushTuning, ProduceSettings, UploadSettings};
+use self::uploader::Uploader;
 use super::Components;
 use super::cache::ObjectCache;
 use super::memory::{MemoryLimiter, MemoryPermit, ShuttingDown};
@@ -44,6 +48,7 @@ pub struct Producer {
     events: mpsc::Sender<PipelineEvent>,
     memory: Arc<MemoryLimiter>,
     lowest_undecided: Arc<AtomicU32>,
+    uploader: Arc<Uploader>,
 }
 
 impl Producer {
@@ -58,11 +63,17 @@ impl Producer {
     ) -> Self {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let lowest_undecided = Arc::new(AtomicU32::new(0));
-        let lowest = Arc::clone(&lowest_undecided);
-        let channel = (events.clone(), receiver);
-        let pipeline = Pipeline::new(components, settings, cache, metrics, lowest, channel);
+        let uploader = Arc::new(Uploader::new(
+            components.clone(),
+            settings.upload.clone(),
+            settings.puts_per_second_max,
+            Arc::clone(&metrics),
+        ));
+        let shared = (Arc::clone(&lowest_undecided), memory.bytes());
+        let (channel, puts) = ((events.clone(), receiver), Arc::clone(&uploader));
+        let pipeline = Pipeline::new(components, settings, cache, metrics, puts, shared, channel);
         tasks::spawn_critical("produce", pipeline.run());
-        Self { events, memory, lowest_undecided }
+        Self { events, memory, lowest_undecided, uploader }
     }
 
     /// Appends batches in the order of the calls, and returns a receiver for their outcomes. The
@@ -96,6 +107,12 @@ impl Producer {
     /// yet. It never decreases: no lower sequence will be committed from now on.
     pub fn lowest_undecided(&self) -> u32 {
         self.lowest_undecided.load(Ordering::Acquire)
+    }
+
+    /// Returns why the store refuses objects, if it has done so within the last minute and has
+    /// stored none since.
+    pub fn store_refusal(&self) -> Option<String> {
+        self.uploader.refusal()
     }
 
     /// Replaces the flush settings.

@@ -5,28 +5,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tracing::{Instrument as _, trace_span};
+use tracing::{Instrument as _, Span, trace_span};
 
-use super::buffer::OpenObject;
+use super::buffer::{LaneBatches, OpenObject};
 use super::commit::commit_until_decided;
 use super::event::PipelineEvent;
 use super::journal::PendingJournal;
 use super::pending::PendingAppends;
 use super::request::AppendOutcome;
 use super::sealed::{ObjectLabel, SealedObject};
-use super::sequencer::CommitSequencer;
+use super::sequencer::{CommitSequencer, SequencedPart};
 use super::settings::{FlushTuning, ProduceSettings};
+use super::size_limit::SizeLimit;
 use super::statistics::{record_completed, record_sealed};
 use super::uploader::Uploader;
 use crate::coordinator::{Commit, CommitOrder, PartOutcome};
 use crate::engine::Components;
 use crate::engine::cache::ObjectCache;
 use crate::log::ids::ObjectId;
+use crate::log::object_format::JournalEntry;
 use crate::logging::SPAN_TARGET;
 use crate::metrics::Metrics;
 use crate::tasks;
+
+mod refused;
 
 /// Divisor of the median PUT latency that gives the linger: a fast object is complete when no batch
 /// has arrived for this long …
@@ -60,6 +65,10 @@ pub(super) struct Pipeline {
     latest_upload: Option<(u32, Instant)>,
     /// Completion of the latest upload.
     last_durable_at: Option<Instant>,
+    size_limit: SizeLimit,
+    /// The object that is uploaded alone, because the store may refuse it for its size and objects
+    /// must be committed in order.
+    exclusive_upload: Option<u32>,
     flush_now: bool,
     journal: PendingJournal,
     drains: Vec<oneshot::Sender<()>>,
@@ -73,16 +82,11 @@ impl Pipeline {
         settings: ProduceSettings,
         cache: Arc<ObjectCache>,
         metrics: Arc<Metrics>,
-        lowest_undecided: Arc<AtomicU32>,
+        uploader: Arc<Uploader>,
+        (lowest_undecided, memory_bytes): (Arc<AtomicU32>, usize),
         (events, receiver): (mpsc::Sender<PipelineEvent>, mpsc::Receiver<PipelineEvent>),
     ) -> Self {
         let sequencer = CommitSequencer::new(components.coordinator.commit_order());
-        let uploader = Uploader::new(
-            components.clone(),
-            settings.upload.clone(),
-            settings.puts_per_second_max,
-            Arc::clone(&metrics),
-        );
         Self {
             components,
             settings,
@@ -90,17 +94,19 @@ impl Pipeline {
             metrics,
             events,
             receiver,
-            appends: PendingAppends::default(),
+            appends: PendingAppends::new(memory_bytes),
             open: OpenObject::default(),
             sealed: BTreeMap::new(),
             sequencer,
-            uploader: Arc::new(uploader),
+            uploader,
             next_sequence: 0,
             lowest_undecided,
             uploads_in_flight: 0,
             last_sealed_at: None,
             latest_upload: None,
             last_durable_at: None,
+            size_limit: SizeLimit::default(),
+            exclusive_upload: None,
             flush_now: false,
             journal: PendingJournal::default(),
             drains: Vec::new(),
@@ -122,7 +128,7 @@ impl Pipeline {
                     // Whatever else has arrived shares the object.
                     while let Ok(event) = self.receiver.try_recv() {
                         self.apply(event);
-                        if self.open.bytes() >= self.settings.object_bytes {
+                        if self.open.bytes() >= self.object_bytes() {
                             break;
                         }
                     }
@@ -146,12 +152,18 @@ impl Pipeline {
     fn apply(&mut self, event: PipelineEvent) {
         match event {
             PipelineEvent::Append(request) => {
-                self.open.push(request, &mut self.appends, Instant::now());
+                let coordinator = &self.components.coordinator;
+                let shards = request.batches.iter().map(|b| coordinator.shard(b.partition));
+                let shards = shards.collect();
+                self.open.push(request, shards, &mut self.appends, Instant::now());
                 if self.is_halted {
                     self.open.abort_all(AppendOutcome::MetadataLost, &mut self.appends);
                 }
             }
-            PipelineEvent::Uploaded(sequence) => self.complete_upload(sequence),
+            PipelineEvent::Uploaded { sequence, result: Ok(()) } => self.complete_upload(sequence),
+            PipelineEvent::Uploaded { sequence, result: Err(refusal) } => {
+                self.handle_refusal(sequence, refusal);
+            }
             PipelineEvent::Decided { sequence, outcomes } => {
                 for outcome in &outcomes {
                     self.sequencer.complete(sequence, outcome.index);
@@ -160,8 +172,11 @@ impl Pipeline {
             }
             PipelineEvent::Lost { sequence, parts } => {
                 for index in parts {
-                    self.abort(sequence, index);
+                    self.abort(sequence, index, AppendOutcome::MetadataLost);
                 }
+            }
+            PipelineEvent::CommitEnded { shard, commit } => {
+                self.appends.loads.end_commit(shard, commit);
             }
             PipelineEvent::Reconfigure(FlushTuning {
                 interval,
@@ -179,16 +194,23 @@ impl Pipeline {
         }
     }
 
-    fn complete_upload(&mut self, sequence: u32) {
+    fn end_upload(&mut self, sequence: u32) {
         self.uploads_in_flight -= 1;
+        self.exclusive_upload.take_if(|exclusive| *exclusive == sequence);
         if self.latest_upload.is_some_and(|(latest, _)| latest == sequence) {
             self.latest_upload = None;
             self.last_durable_at = Some(Instant::now());
         }
+    }
+
+    fn complete_upload(&mut self, sequence: u32) {
+        self.end_upload(sequence);
+        self.journal.end_upload(sequence);
         if let Some(object) = self.sealed.get_mut(&sequence) {
             object.durable_at = Some(Instant::now());
             self.metrics.produce.objects_written.inc();
             self.metrics.produce.objects_written_bytes.inc_by(object.bytes.len() as u64);
+            self.size_limit.record_stored(object.bytes.len());
             // From here on the cache bounds the memory.
             self.cache.insert_written(object.id, std::mem::take(&mut object.bytes));
         }
@@ -199,7 +221,7 @@ impl Pipeline {
     /// further upload may start.
     fn seal_at(&self) -> Option<Instant> {
         let first_append = self.open.first_append_at()?;
-        if self.uploads_in_flight >= self.uploader.window() {
+        if self.uploads_in_flight >= self.uploader.window() || self.exclusive_upload.is_some() {
             return None;
         }
         if self.flush_now {
@@ -209,7 +231,7 @@ impl Pipeline {
         let interval_end = |sealed: Instant| first_append.max(sealed + self.settings.interval);
         let at_interval = self.last_sealed_at.map_or(first_append, interval_end);
         let due = match self.latest_upload {
-            _ if self.open.bytes() >= self.settings.object_bytes => first_append,
+            _ if self.open.bytes() >= self.object_bytes() => first_append,
             _ if !self.open.has_fast_batch() => at_interval,
             None => self.linger_end(first_append),
             // A PUT slower than the median is not waited for.
@@ -232,7 +254,24 @@ impl Pipeline {
         (last_append + linger).min(start + linger * LINGERS_MAX)
     }
 
+    /// Returns the size of the buffered batches at which an object is sealed.
+    fn object_bytes(&self) -> usize {
+        self.settings.object_bytes.min(self.size_limit.batch_bytes_max())
+    }
+
     fn seal(&mut self) {
+        let batches = self.open.take(self.size_limit.batch_bytes_max());
+        let journal = self.journal.take(batches.len());
+        let (sequence, parts) = self.seal_batches(batches, journal);
+        self.sequencer.add_sealed(sequence, parts);
+    }
+
+    /// Seals an object and starts its upload; returns its sequence and its parts.
+    fn seal_batches(
+        &mut self,
+        batches: LaneBatches,
+        journal: Vec<JournalEntry>,
+    ) -> (u32, Vec<SequencedPart>) {
         let id = self.object_id(self.next_sequence);
         self.next_sequence += 1;
         let label = ObjectLabel {
@@ -240,30 +279,35 @@ impl Pipeline {
             replica: &self.settings.replica,
             sealed_ms: self.components.clock.now_ms(),
             lowest_undecided: self.sequencer.lowest_undecided_of_all().unwrap_or(id.sequence),
-            journal: self.journal.take(self.open.parts()),
+            journal,
         };
-        let object = {
-            let shard_of = |partition| self.components.coordinator.shard(partition);
-            SealedObject::seal(self.open.take(), label, shard_of, &self.appends)
-        };
-        self.sequencer.add_sealed(id.sequence, object.sequenced());
-        tracing::debug!(object = %id, bytes = object.bytes.len(), parts = object.parts().count(), "sealed object");
+        let mut object = SealedObject::seal(batches, label, &self.appends);
+        self.journal.begin_upload(id.sequence, std::mem::take(&mut object.journal));
+        let parts: Vec<_> = object.sequenced().collect();
+        tracing::debug!(object = %id, bytes = object.bytes.len(), parts = parts.len(), "sealed object");
         record_sealed(&self.metrics, &object);
-        self.start_upload(&object);
+        let by_object = self.components.coordinator.commit_order() == CommitOrder::ByObject;
+        if by_object && !self.size_limit.is_proven(object.bytes.len()) {
+            self.exclusive_upload = Some(id.sequence);
+        }
+        self.start_upload(id, object.bytes.clone(), &object.span, Duration::ZERO);
         self.sealed.insert(id.sequence, object);
+        (id.sequence, parts)
     }
 
-    fn start_upload(&mut self, object: &SealedObject) {
+    fn start_upload(&mut self, id: ObjectId, bytes: Bytes, parent: &Span, delay: Duration) {
         self.uploads_in_flight += 1;
         self.last_sealed_at = Some(Instant::now());
-        self.latest_upload = Some((object.id.sequence, Instant::now()));
+        self.latest_upload = Some((id.sequence, Instant::now()));
         let (uploader, events) = (Arc::clone(&self.uploader), self.events.clone());
-        let (id, bytes) = (object.id, object.bytes.clone());
-        let span = trace_span!(target: SPAN_TARGET, parent: &object.span, "upload");
+        let span = trace_span!(target: SPAN_TARGET, parent: parent, "upload");
         let upload = async move {
-            uploader.upload(id, &bytes).await;
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            let (sequence, result) = (id.sequence, uploader.upload(id, &bytes).await);
             // The pipeline ends only with the process.
-            let _closed = events.send(PipelineEvent::Uploaded(id.sequence)).await;
+            let _closed = events.send(PipelineEvent::Uploaded { sequence, result }).await;
         };
         tasks::spawn_critical("upload", upload.instrument(span));
     }
@@ -281,9 +325,13 @@ impl Pipeline {
             };
             let span = trace_span!(target: SPAN_TARGET, parent: &object.span, "commit");
             let (components, metrics) = (self.components.clone(), Arc::clone(&self.metrics));
-            let events = self.events.clone();
-            let committing =
-                async move { commit_until_decided(&components, commit, &metrics, &events).await };
+            let (events, shard) = (self.events.clone(), ready.shard);
+            let started = self.appends.loads.begin_commit(shard, Instant::now());
+            let committing = async move {
+                commit_until_decided(&components, commit, &metrics, &events).await;
+                let ended = PipelineEvent::CommitEnded { shard, commit: started };
+                let _closed = events.send(ended).await;
+            };
             tasks::spawn_critical("commit", committing.instrument(span));
         }
     }
@@ -323,10 +371,9 @@ impl Pipeline {
         }
     }
 
-    /// Aborts a part that the coordinator could not commit, and all that must not be committed
-    /// without it: see [`CommitSequencer::abort`].
-    fn abort(&mut self, sequence: u32, index: u32) {
-        let outcome = AppendOutcome::MetadataLost;
+    /// Aborts a part that cannot be committed, and all that must not be committed without it: see
+    /// [`CommitSequencer::abort`].
+    fn abort(&mut self, sequence: u32, index: u32, outcome: AppendOutcome) {
         if self.components.coordinator.commit_order() == CommitOrder::ByObject {
             if !self.is_halted {
                 tracing::error!(

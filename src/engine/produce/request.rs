@@ -63,6 +63,15 @@ pub enum AppendOutcome {
     /// The coordinator's metadata is lost or unreadable. The batch was not appended; neither was
     /// any later batch of its connection and partition.
     MetadataLost,
+    /// The shard of the partition does not respond, and its requests hold their share of the
+    /// memory. The batch was not appended.
+    ShardFailing,
+    /// The store refused the object of the batch for a lasting reason. The batch was not appended;
+    /// neither was any later batch of its connection and partition.
+    StoreRefused,
+    /// The store refused an object that contained only this batch for its size. The batch was not
+    /// appended.
+    TooLarge,
 }
 
 /// Outcomes of an append.

@@ -4,11 +4,11 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 use tracing::trace_span;
 
-use super::buffer::{CommitLane, LaneBatches};
+use super::buffer::{BufferedBatch, CommitLane, LaneBatches, size};
 use super::pending::{BatchRef, PendingAppends};
 use super::sequencer::SequencedPart;
 use crate::log::batch::Part;
-use crate::log::ids::{ObjectId, TopicPartition};
+use crate::log::ids::ObjectId;
 use crate::log::object_format::{Footer, HEADER, JournalEntry, encode_footer};
 use crate::logging::SPAN_TARGET;
 
@@ -35,6 +35,8 @@ pub(super) struct SealedObject {
     pub(super) durable_at: Option<Instant>,
     /// Empty once the object is durable.
     pub(super) bytes: Bytes,
+    /// The outcomes that its footer reports.
+    pub(super) journal: Vec<JournalEntry>,
     /// By index; `None` once completed.
     parts: Vec<Option<SealedPart>>,
     incomplete: usize,
@@ -57,11 +59,9 @@ impl SealedObject {
     pub(super) fn seal(
         batches: LaneBatches,
         label: ObjectLabel<'_>,
-        shard_of: impl Fn(TopicPartition) -> u16,
         appends: &PendingAppends,
     ) -> Self {
-        let bytes: usize = batches.values().flatten().map(|batch| batch.bytes.len()).sum();
-        let mut body = BytesMut::with_capacity(HEADER.len() + bytes + 256);
+        let mut body = BytesMut::with_capacity(HEADER.len() + size(&batches) + 256);
         body.extend_from_slice(&HEADER);
         let mut parts = Vec::with_capacity(batches.len());
         let parts_of_footer = Vec::with_capacity(batches.len());
@@ -84,7 +84,7 @@ impl SealedObject {
                 refs.push(batch.at);
             }
             footer.parts.push(part.clone());
-            let shard = shard_of(lane.0);
+            let shard = refs.first().map_or(0, |at: &BatchRef| at.shard);
             parts.push(Some(SealedPart { lane, shard, part, batches: refs }));
         }
         body.extend_from_slice(&encode_footer(&footer));
@@ -99,6 +99,7 @@ impl SealedObject {
             sealed_at: Instant::now(),
             durable_at: None,
             bytes: body.freeze(),
+            journal: footer.journal,
             incomplete: parts.len(),
             parts,
         }
@@ -124,6 +125,23 @@ impl SealedObject {
         let sealed = self.parts.get_mut(index as usize)?.take()?;
         self.incomplete -= 1;
         Some(sealed)
+    }
+
+    /// Returns the batches of the parts that are not completed. The object is not durable.
+    pub(super) fn into_batches(self) -> LaneBatches {
+        let mut batches = LaneBatches::new();
+        for sealed in self.parts.into_iter().flatten() {
+            let mut start = usize::try_from(sealed.part.start).unwrap_or(usize::MAX);
+            let of_lane = sealed.part.batches.into_iter().zip(sealed.batches);
+            let of_lane = of_lane.map(|(metadata, at)| {
+                let end = start + metadata.bytes as usize;
+                let bytes = self.bytes.slice(start..end);
+                start = end;
+                BufferedBatch { metadata, bytes, at }
+            });
+            batches.insert(sealed.lane, of_lane.collect());
+        }
+        batches
     }
 
     /// Returns whether every part is completed.

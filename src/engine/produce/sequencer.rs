@@ -182,6 +182,51 @@ impl CommitSequencer {
         aborted
     }
 
+    /// Removes an object that will never be committed, without the successors of its parts.
+    pub(super) fn withdraw(&mut self, sequence: u32) {
+        self.replace(sequence, Vec::new());
+    }
+
+    /// Puts other objects, with the same lanes, in the place of an object that is not durable: the
+    /// successors of its parts wait for theirs.
+    pub(super) fn replace(&mut self, sequence: u32, by: Vec<(u32, Vec<SequencedPart>)>) {
+        let Some(object) = self.objects.get(&sequence) else { return };
+        // The place of the part in its lane, and the place of the next part that follows it.
+        let mut places: HashMap<CommitLane, (usize, usize)> = HashMap::new();
+        let parts: Vec<_> = (0..).zip(object.parts.iter().copied()).collect();
+        for (index, part) in parts {
+            let Some(part) = part else { continue };
+            if let Some(queue) = self.lanes.get_mut(&part.lane)
+                && let Some(place) = queue.iter().position(|at| *at == (sequence, index))
+            {
+                queue.remove(place);
+                places.insert(part.lane, (place, place));
+            }
+            self.remove(sequence, index);
+        }
+        for (sequence, parts) in by {
+            let object = self.objects.entry(sequence).or_default();
+            for (index, part) in (0..).zip(parts) {
+                let queue = self.lanes.entry(part.lane).or_default();
+                let end = (queue.len(), queue.len());
+                let (_, place) = places.entry(part.lane).or_insert(end);
+                queue.insert(*place, (sequence, index));
+                *place += 1;
+                *self.undecided.entry(part.shard).or_default().entry(sequence).or_default() += 1;
+                object.parts.push(Some(part));
+                object.undecided += 1;
+            }
+        }
+        for (lane, (place, _)) in places {
+            if self.lanes.get(&lane).is_some_and(VecDeque::is_empty) {
+                self.lanes.remove(&lane);
+            } else if place == 0 && self.order == CommitOrder::Independent {
+                // The successor of a withdrawn part may be first now.
+                self.release_first(lane);
+            }
+        }
+    }
+
     fn abort_all(&mut self) -> Vec<PartRef> {
         self.lanes.clear();
         self.ready.clear();
@@ -249,159 +294,4 @@ impl CommitSequencer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::produce::ConnectionId;
-    use crate::log::ids::{TopicId, TopicPartition};
-
-    fn lane(partition: i32, connection: u64) -> CommitLane {
-        (TopicPartition { topic: TopicId([1; 16]), partition }, ConnectionId(connection))
-    }
-
-    /// Returns a part whose shard is its partition modulo 2.
-    fn part(partition: i32, connection: u64) -> SequencedPart {
-        let shard = u16::try_from(partition % 2).unwrap();
-        SequencedPart { lane: lane(partition, connection), shard }
-    }
-
-    fn ready(sequence: u32, shard: u16, parts: &[u32]) -> ReadyParts {
-        ReadyParts { sequence, shard, parts: parts.to_vec() }
-    }
-
-    fn is_empty(sequencer: &CommitSequencer) -> bool {
-        sequencer.objects.is_empty()
-            && sequencer.lanes.is_empty()
-            && sequencer.ready.is_empty()
-            && sequencer.undecided.values().all(BTreeMap::is_empty)
-    }
-
-    #[test]
-    fn part_waits_for_its_own_lane_only() {
-        let mut sequencer = CommitSequencer::new(CommitOrder::Independent);
-        sequencer.add_sealed(0, [part(0, 1)]);
-        // Connection 1 continues its lane; connection 2 writes to the same partition.
-        sequencer.add_sealed(1, [part(0, 1), part(0, 2)]);
-        sequencer.mark_durable(1);
-        assert_eq!(sequencer.take_ready(), [ready(1, 0, &[1])]);
-        sequencer.complete(1, 1);
-        assert_eq!(sequencer.take_ready(), []);
-        sequencer.mark_durable(0);
-        assert_eq!(sequencer.take_ready(), [ready(0, 0, &[0])]);
-        assert_eq!(sequencer.take_ready(), [], "a part is returned once");
-        sequencer.complete(0, 0);
-        assert_eq!(sequencer.take_ready(), [ready(1, 0, &[0])]);
-        sequencer.complete(1, 0);
-        assert!(is_empty(&sequencer));
-    }
-
-    #[test]
-    fn parts_are_grouped_by_object_and_shard() {
-        let mut sequencer = CommitSequencer::new(CommitOrder::Independent);
-        sequencer.add_sealed(0, [part(0, 1), part(1, 1), part(2, 1)]);
-        sequencer.add_sealed(1, [part(4, 2)]);
-        assert_eq!(sequencer.lowest_undecided(1), Some(0));
-        sequencer.mark_durable(1);
-        sequencer.mark_durable(0);
-        let all = [ready(0, 0, &[0, 2]), ready(0, 1, &[1]), ready(1, 0, &[0])];
-        assert_eq!(sequencer.take_ready(), all);
-        // An object that is not durable is undecided, too.
-        sequencer.add_sealed(2, [part(1, 1)]);
-        sequencer.complete(0, 1);
-        assert_eq!(
-            (sequencer.lowest_undecided(0), sequencer.lowest_undecided(1)),
-            (Some(0), Some(2))
-        );
-        sequencer.complete(0, 0);
-        sequencer.complete(0, 2);
-        assert_eq!(
-            (sequencer.lowest_undecided(0), sequencer.lowest_undecided_of_all()),
-            (Some(1), Some(1))
-        );
-        assert_eq!(sequencer.lowest_undecided(7), None);
-    }
-
-    #[test]
-    fn by_object_every_part_waits_for_the_oldest_object() {
-        let mut sequencer = CommitSequencer::new(CommitOrder::ByObject);
-        sequencer.add_sealed(0, [part(0, 1)]);
-        sequencer.add_sealed(1, [part(2, 2), part(4, 2)]);
-        sequencer.mark_durable(1);
-        assert_eq!(sequencer.take_ready(), []);
-        sequencer.mark_durable(0);
-        assert_eq!(sequencer.take_ready(), [ready(0, 0, &[0])]);
-        assert_eq!(sequencer.take_ready(), [], "the next object waits for this one's decision");
-        sequencer.complete(0, 0);
-        assert_eq!(sequencer.take_ready(), [ready(1, 0, &[0, 1])]);
-        sequencer.complete(1, 0);
-        assert_eq!(sequencer.take_ready(), [], "a part is returned once");
-        sequencer.complete(1, 1);
-        assert!(is_empty(&sequencer));
-    }
-
-    #[test]
-    fn abort_removes_the_successors_in_the_lane() {
-        let mut sequencer = CommitSequencer::new(CommitOrder::Independent);
-        sequencer.add_sealed(0, [part(0, 1), part(0, 2)]);
-        sequencer.add_sealed(1, [part(0, 1), part(0, 3)]);
-        sequencer.add_sealed(2, [part(0, 1)]);
-        sequencer.mark_durable(0);
-        assert_eq!(sequencer.take_ready(), [ready(0, 0, &[0, 1])]);
-        assert_eq!(sequencer.abort(0, 0), [(0, 0), (1, 0), (2, 0)]);
-        // The other lanes continue, and this one accepts new parts.
-        sequencer.complete(0, 1);
-        sequencer.add_sealed(3, [part(0, 1)]);
-        (1..=3).for_each(|sequence| sequencer.mark_durable(sequence));
-        assert_eq!(sequencer.take_ready(), [ready(1, 0, &[1]), ready(3, 0, &[0])]);
-    }
-
-    #[test]
-    fn abort_leaves_the_predecessors_in_the_lane() {
-        let mut sequencer = CommitSequencer::new(CommitOrder::Independent);
-        (0..3).for_each(|sequence| sequencer.add_sealed(sequence, [part(0, 1)]));
-        sequencer.mark_durable(0);
-        assert_eq!(sequencer.abort(1, 0), [(1, 0), (2, 0)]);
-        assert_eq!(sequencer.take_ready(), [ready(0, 0, &[0])]);
-        sequencer.complete(0, 0);
-        assert!(is_empty(&sequencer));
-    }
-
-    #[test]
-    fn by_object_abort_removes_everything() {
-        let mut sequencer = CommitSequencer::new(CommitOrder::ByObject);
-        sequencer.add_sealed(0, [part(0, 1)]);
-        sequencer.add_sealed(1, [part(2, 2), part(4, 2)]);
-        assert_eq!(sequencer.abort(0, 0), [(0, 0), (1, 0), (1, 1)]);
-        assert!(is_empty(&sequencer));
-    }
-
-    /// 50 objects of 2,000 parts in flight at once, whose parts are decided one by one.
-    #[test]
-    fn work_is_linear_in_parts() {
-        for order in [CommitOrder::Independent, CommitOrder::ByObject] {
-            let (objects, parts) = (50_u32, 2_000_u32);
-            let mut sequencer = CommitSequencer::new(order);
-            for sequence in 0..objects {
-                // Even parts continue the lanes of the object before, odd parts are alone.
-                let connection =
-                    |index: u32| u64::from(if index.is_multiple_of(2) { 0 } else { sequence });
-                let part = |index| part(i32::try_from(index).unwrap(), connection(index));
-                sequencer.add_sealed(sequence, (0..parts).map(part));
-            }
-            (0..objects).rev().for_each(|sequence| sequencer.mark_durable(sequence));
-            let mut decided = 0;
-            while decided < objects * parts {
-                let ready = sequencer.take_ready();
-                assert!(!ready.is_empty(), "{decided} parts are decided");
-                for ReadyParts { sequence, parts, .. } in ready {
-                    for index in parts {
-                        sequencer.complete(sequence, index);
-                        decided += 1;
-                    }
-                }
-            }
-            let most = (objects * parts) as usize * 4;
-            assert!(sequencer.visits <= most, "{} visits of parts", sequencer.visits);
-            assert!(is_empty(&sequencer));
-        }
-    }
-}
+mod tests;

@@ -1,8 +1,9 @@
 //! Uploads objects in parallel, with a deadline per attempt, retries without end and hedges.
 //!
-//! An upload is never given up (ADR 6): whether a failed PUT was applied is unknown, and the order
+//! An upload is not given up while it is unknown whether a failed PUT was applied (ADR 6): the order
 //! of the batches that follow depends on it. All PUTs of an object write the same bytes to the same
-//! key, so it does not matter which of them is applied, when, or how often.
+//! key, so it does not matter which of them is applied, when, or how often. An object that the store
+//! refuses for its size, or for another reason that lasts, is reported ([`super::refusal`]).
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::rate_limit::{PutRateLimiter, UploadWindow};
+use super::refusal::{LastRefusal, Refusals, UploadRefusal};
 use super::settings::UploadSettings;
 use crate::coordinator::CommitOrder;
 use crate::engine::Components;
@@ -21,7 +23,7 @@ use crate::engine::latency::Latency;
 use crate::log::ids::ObjectId;
 use crate::log::object_format::wal_key;
 use crate::metrics::Metrics;
-use crate::store::{PutMode, StoreError, StoreErrorKind};
+use crate::store::{Certainty, PutMode, StoreError, StoreErrorKind};
 
 /// Assumed latency of PUTs until it is measured.
 const LATENCY_DEFAULT: Duration = Duration::from_millis(500);
@@ -52,6 +54,8 @@ pub(super) struct Uploader {
     settings: UploadSettings,
     metrics: Arc<Metrics>,
     state: Mutex<UploadState>,
+    order: CommitOrder,
+    last_refusal: LastRefusal,
 }
 
 impl Uploader {
@@ -67,7 +71,9 @@ impl Uploader {
             rate_limit: PutRateLimiter::new(puts_per_second_max, Instant::now()),
             hedges: settings.hedges_burst.into(),
         };
-        Self { components, settings, metrics, state: Mutex::new(state) }
+        let order = components.coordinator.commit_order();
+        let (state, last_refusal) = (Mutex::new(state), LastRefusal::default());
+        Self { components, settings, metrics, state, order, last_refusal }
     }
 
     /// Returns how many uploads may run at once now.
@@ -95,27 +101,70 @@ impl Uploader {
         self.state.lock().latency.median().unwrap_or_default()
     }
 
+    /// Returns why the store refuses objects, if it has done so recently and accepted none since.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.last_refusal.reason(Instant::now())
+    }
+
     /// Uploads an object, and returns once it is durable.
-    pub(super) async fn upload(&self, id: ObjectId, bytes: &Bytes) {
+    ///
+    /// # Errors
+    /// [`UploadRefusal`] if the store does not have the object and refuses it. With
+    /// [`CommitOrder::ByObject`] only for its size, because no object can be left out.
+    pub(super) async fn upload(&self, id: ObjectId, bytes: &Bytes) -> Result<(), UploadRefusal> {
         let key = wal_key(id);
         let mut delays = self.components.retry_delays();
+        let mut refusals = Refusals::new(self.order);
         for attempt in 0_u32.. {
-            match self.attempt(&key, bytes).await {
-                Ok(()) => break,
-                Err(error) => {
-                    tracing::warn!(object = %id, attempt, %error, "upload failed; retrying");
-                    self.metrics.produce.put_errors.inc();
-                    if error.kind == StoreErrorKind::SlowDown {
-                        self.metrics.produce.put_slow_downs.inc();
-                        self.state.lock().window.record_throttling(Instant::now());
-                    }
-                    delays.wait().await;
+            let Err(error) = self.attempt(&key, bytes).await else { break };
+            tracing::warn!(object = %id, attempt, %error, "upload failed");
+            self.record_failure(&error);
+            let refusal = refusals.record(&error, Instant::now());
+            if refusals.is_lasting(Instant::now()) {
+                self.last_refusal.set(&error, Instant::now());
+            }
+            if let Some(refusal) = refusal {
+                // An attempt whose outcome is unknown may have been applied.
+                let is_stored = match refusals.is_certain() {
+                    true => Some(false),
+                    false => self.is_stored(&key, bytes).await,
+                };
+                match is_stored {
+                    Some(true) => break,
+                    Some(false) => return Err(refusal),
+                    None => {}
                 }
             }
+            delays.wait().await;
         }
+        self.last_refusal.clear();
         let mut state = self.state.lock();
         state.window.record_success();
         state.hedges = (state.hedges + HEDGES_PER_UPLOAD).min(self.settings.hedges_burst.into());
+        Ok(())
+    }
+
+    fn record_failure(&self, error: &StoreError) {
+        self.metrics.produce.put_errors.inc();
+        if error.kind == StoreErrorKind::SlowDown {
+            self.metrics.produce.put_slow_downs.inc();
+            self.state.lock().window.record_throttling(Instant::now());
+        }
+    }
+
+    /// Returns whether the store has an object; `None` if that is unknown.
+    async fn is_stored(&self, key: &str, bytes: &Bytes) -> Option<bool> {
+        let store = &self.components.store;
+        let found = match self.order {
+            // No other process has the key.
+            CommitOrder::Independent => store.head(key).await.map(|n| n == bytes.len() as u64),
+            CommitOrder::ByObject => store.get(key, None).await.map(|stored| stored == *bytes),
+        };
+        match found {
+            Ok(true) => Some(true),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Some(false),
+            Ok(false) | Err(_) => None,
+        }
     }
 
     /// Makes one PUT, and a second one in parallel if the first exceeds the 99th percentile. The
@@ -135,8 +184,8 @@ impl Uploader {
             let second = pin!(self.put(key, bytes));
             match select(first, second).await {
                 Either::Left((Ok(()), _)) | Either::Right((Ok(()), _)) => Ok(()),
-                Either::Left((Err(_), second)) => second.await,
-                Either::Right((Err(_), first)) => first.await,
+                Either::Left((Err(error), second)) => either(&error, second.await),
+                Either::Right((Err(error), first)) => either(&error, first.await),
             }
         };
         let done = tokio::time::timeout(deadline, puts).await.unwrap_or_else(|_| {
@@ -202,4 +251,13 @@ impl Uploader {
         }
         may_hedge
     }
+}
+
+/// Returns the result of two PUTs of which the first to end failed: a failure is certain only if
+/// both are.
+fn either(first: &StoreError, second: Result<(), StoreError>) -> Result<(), StoreError> {
+    second.map_err(|error| match first.certainty {
+        Certainty::Indeterminate => StoreError { certainty: Certainty::Indeterminate, ..error },
+        Certainty::Determinate => error,
+    })
 }

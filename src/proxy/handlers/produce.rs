@@ -286,7 +286,7 @@ fn committed_result(
     outcome: &AppendOutcome,
 ) -> PartitionProduceResponse {
     let AppendOutcome::Decided { outcome, log_start_offset } = outcome else {
-        return error_row(index, ErrorCode::KAFKA_STORAGE_ERROR);
+        return error_row(index, error_code::for_undecided(outcome));
     };
     let (base_offset, append_time) = match *outcome {
         CommitOutcome::Committed { base_offset } => (base_offset, append_time),

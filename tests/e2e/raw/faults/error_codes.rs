@@ -10,6 +10,7 @@ use testbed::slow_s3::SlowS3;
 
 const OFFSET: i16 = 0;
 const REQUEST_TIMED_OUT: i16 = 7;
+const KAFKA_STORAGE_ERROR: i16 = 56;
 
 /// A replica with its store and Redis.
 struct Harness {
@@ -75,7 +76,7 @@ fn store_failures_map_to_produce_error_codes() {
     check_all(&[
         ("refused", Fault::Store("refuse"), REQUEST_TIMED_OUT),
         ("throttled", Fault::Store("status=503&code=SlowDown"), REQUEST_TIMED_OUT),
-        ("denied", Fault::Store("status=403&code=AccessDenied"), REQUEST_TIMED_OUT),
+        ("denied", Fault::Store("status=403&code=AccessDenied"), KAFKA_STORAGE_ERROR),
         ("timed out but happened", Fault::Store("hang-after=never"), REQUEST_TIMED_OUT),
         ("timed out and did not", Fault::Store("hang-before=never"), REQUEST_TIMED_OUT),
         ("slow", Fault::Store("hang-before=1500"), OFFSET),
