@@ -13,6 +13,8 @@ struct ReadinessState {
     started: bool,
     /// Which metadata is missing, and the remedy.
     metadata_loss: Option<String>,
+    /// The reason why the object store refuses objects.
+    store_refusal: Option<String>,
 }
 
 impl Readiness {
@@ -49,17 +51,42 @@ impl Readiness {
         self.lock().metadata_loss.is_some()
     }
 
+    /// Sets the reason why the object store refuses objects, or clears it with `None`.
+    pub fn set_store_refusal(&self, store_refusal: Option<String>) {
+        self.lock().store_refusal = store_refusal;
+    }
+
     /// Returns the body of `/readyz`: `Ok` if the replica is ready, else the reason.
     pub(super) fn check(&self) -> Result<String, String> {
         let state = self.lock();
-        match (&state.metadata_loss, state.ready) {
-            (Some(reason), _) => Err(format!("{reason}\n")),
-            (None, true) => Ok("ok\n".to_owned()),
-            (None, false) => Err("not ready\n".to_owned()),
+        match (&state.metadata_loss, &state.store_refusal, state.ready) {
+            (Some(reason), _, _) => Err(format!("{reason}\n")),
+            (None, Some(reason), true) => {
+                Err(format!("the object store refuses objects: {reason}\n"))
+            }
+            (None, None, true) => Ok("ok\n".to_owned()),
+            (None, _, false) => Err("not ready\n".to_owned()),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, ReadinessState> {
         self.0.lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_of_the_store_is_a_reason_until_it_ends() {
+        let readiness = Readiness::default();
+        readiness.set_ready(true);
+        assert_eq!(readiness.check(), Ok("ok\n".to_owned()));
+        readiness.set_store_refusal(Some("put k: AccessDenied (HTTP 403)".to_owned()));
+        let reason = readiness.check().unwrap_err();
+        assert!(reason.contains("AccessDenied"), "{reason}");
+        readiness.set_store_refusal(None);
+        assert_eq!(readiness.check(), Ok("ok\n".to_owned()));
     }
 }

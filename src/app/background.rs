@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::admin::Readiness;
 use crate::coordinator::{Coordinator, CoordinatorEvent, EventScope};
 use crate::engine::fetch::LongPolls;
 use crate::metrics::MonitoredOperation;
@@ -16,6 +17,8 @@ use crate::tasks;
 
 /// The interval at which brokers and topics are read, to notice changes made by other clients.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+/// The interval at which the readiness learns whether the store refuses objects.
+const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Subscribes to the coordinator's events, for waiting fetches and topic types. Retries until the
 /// subscription is made.
@@ -79,4 +82,15 @@ pub(super) async fn refresh_brokers(
             .set(i64::try_from(written).unwrap_or(i64::MAX));
         listeners.open_brokers().await;
     }
+}
+
+/// Reports to `readiness` whether the store refuses objects, for the lifetime of the process.
+pub(super) fn report_refusals(proxy: &Arc<Proxy>, readiness: &Arc<Readiness>) {
+    let (proxy, readiness) = (Arc::clone(proxy), Arc::clone(readiness));
+    tasks::spawn_critical("refusals", async move {
+        loop {
+            readiness.set_store_refusal(proxy.producer.store_refusal());
+            tokio::time::sleep(REFUSAL_INTERVAL).await;
+        }
+    });
 }

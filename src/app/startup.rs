@@ -147,6 +147,7 @@ pub(crate) async fn start(
     let proxy = builder.build(settings);
     topics.classifier.observe_all(&metadata.topics).await;
     topics.configs.refresh().await;
+    background::report_refusals(&proxy, readiness);
     let mut replica = join(settings, proxy, peers, renewer, opened.redis).await?;
     replica.embedded = opened.embedded;
     let (proxy, listeners) = (Arc::clone(&replica.proxy), Arc::clone(&replica.listeners));
