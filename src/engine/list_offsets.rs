@@ -144,24 +144,27 @@ impl OffsetLookup {
         &self,
         partition: TopicPartition,
     ) -> Result<TimestampAndOffset, ListOffsetsError> {
-        let mut best = TimestampAndOffset::NONE;
+        // Records without a timestamp have −1, and the first of them may be the greatest.
+        let mut best: Option<TimestampAndOffset> = None;
         let mut found = self.find(partition, FindFrom::MaxTimestamp, 1).await?;
         while let Some(run) = found.runs.pop() {
+            let exceeds_best = |timestamp, offset| {
+                best.is_none_or(|best| rank(timestamp, offset) > rank(best.timestamp, best.offset))
+            };
             let query = RecordQuery::MaxTimestamp;
-            if let Some(record) = self.search(partition, &run, &found.watermarks, query).await?
-                && rank(record.timestamp, record.offset) > rank(best.timestamp, best.offset)
-            {
-                best = record;
-            }
-            if best.timestamp >= run.max_timestamp {
+            let record = self.search(partition, &run, &found.watermarks, query).await?;
+            best = record.filter(|r| exceeds_best(r.timestamp, r.offset)).or(best);
+            if best.is_some_and(|best| best.timestamp >= run.max_timestamp) {
                 break;
             }
             found = self.next_by_timestamp(partition, &run).await?;
             found.runs.retain(|next| {
-                rank(next.max_timestamp, next.base_offset) > rank(best.timestamp, best.offset)
+                best.is_none_or(|best| {
+                    rank(next.max_timestamp, next.base_offset) > rank(best.timestamp, best.offset)
+                })
             });
         }
-        Ok(best)
+        Ok(best.unwrap_or(TimestampAndOffset::NONE))
     }
 
     /// Returns the run with the greatest maximum timestamp below that of `before`, if any.

@@ -28,9 +28,7 @@ const TRANSACTION_VERSION_MAX: i16 = 1;
 pub(super) fn handle(request: Request) -> Result<Action, CloseReason> {
     let version = request.version();
     match request.endpoint {
-        _ if version < 0 => {
-            Err(CloseReason::Client(format!("invalid ApiVersions version {version}")))
-        }
+        _ if version < 0 => unsupported(&request),
         Endpoint::Node(k) if version <= WITH_NODE_ID => serve(&request, k),
         Endpoint::Bootstrap | Endpoint::Broker(_) if version <= MAX => Ok(relay(request)),
         Endpoint::Bootstrap | Endpoint::Broker(_) | Endpoint::Node(_) => unsupported(&request),

@@ -2,7 +2,7 @@
 
 use kafka_protocol::messages::DescribeTopicPartitionsRequest;
 
-use super::metadata::{MetadataTopic, NO_LEADER, classify_topic};
+use super::metadata::{MetadataTopic, NO_LEADER, classify_topic, is_rejected};
 use super::requested_topics::topic_id;
 use crate::log::ids::TopicPartition;
 use crate::proxy::error_code::ErrorCode;
@@ -29,6 +29,7 @@ pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
             for topic in &mut response.topics {
                 match classify_topic(&proxy, topic_id(&topic.topic_id), topic.is_internal) {
                     MetadataTopic::NotOurs => {}
+                    MetadataTopic::Unknown if is_rejected(topic.error_code) => {}
                     MetadataTopic::Unknown => topic.error_code = ErrorCode::LEADER_NOT_AVAILABLE.0,
                     MetadataTopic::Diskless(cached) => {
                         for partition in &mut topic.partitions {

@@ -37,7 +37,7 @@ pub(super) async fn guard(
     request: Request,
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
-    let requested: ListOffsetsRequest = request.decode()?;
+    let requested = decode(&request)?;
     let named: Vec<_> =
         requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
     let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
@@ -54,11 +54,18 @@ pub(super) async fn guard(
     request.respond(&ListOffsetsResponse::default().with_topics(topics))
 }
 
+/// Decodes a request. A topic without partitions is as good as none: no broker repeats it.
+fn decode(request: &Request) -> Result<ListOffsetsRequest, CloseReason> {
+    let mut requested: ListOffsetsRequest = request.decode()?;
+    requested.topics.retain(|topic| !topic.partitions.is_empty());
+    Ok(requested)
+}
+
 pub(super) async fn serve(
     request: &Request,
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
-    let mut requested: ListOffsetsRequest = request.decode()?;
+    let mut requested = decode(request)?;
     let duplicates = remove_duplicates(&mut requested);
     let named = requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
     let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;

@@ -64,6 +64,8 @@ fn rewrite_brokers(to: &Router, response: &mut MetadataResponse) {
 fn rewrite_topic(proxy: &Proxy, to: &Router, topic: &mut MetadataResponseTopic) {
     match classify_topic(proxy, id_of(topic), topic.is_internal) {
         MetadataTopic::NotOurs => {}
+        // The row of an unknown id repeats the id.
+        MetadataTopic::Unknown if is_rejected(topic.error_code) => {}
         MetadataTopic::Unknown => {
             topic.error_code = ErrorCode::LEADER_NOT_AVAILABLE.0;
             topic.partitions.iter_mut().for_each(hide_leader);
@@ -86,6 +88,11 @@ fn rewrite_topic(proxy: &Proxy, to: &Router, topic: &mut MetadataResponseTopic) 
             }
         }
     }
+}
+
+/// Returns whether a broker's error says that it describes no topic.
+pub(super) fn is_rejected(error_code: i16) -> bool {
+    !matches!(ErrorCode(error_code), ErrorCode::NONE | ErrorCode::LEADER_NOT_AVAILABLE)
 }
 
 fn hide_leader(partition: &mut MetadataResponsePartition) {

@@ -44,7 +44,7 @@ pub(super) async fn guard(
     request: Request,
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
-    let produce: ProduceRequest = request.decode()?;
+    let produce = decode(&request)?;
     let named = named(&produce);
     let mut names = classify_topics(&request.proxy, named.iter().copied()).await;
     if names == RequestTopics::ClassicOnly
@@ -75,6 +75,13 @@ pub(super) async fn guard(
             request.respond(&error_response(&produce, permits.iter().map(code)))
         }
     }
+}
+
+/// Decodes a request. A topic without partitions is as good as none: no broker repeats it.
+fn decode(request: &Request) -> Result<ProduceRequest, CloseReason> {
+    let mut produce: ProduceRequest = request.decode()?;
+    produce.topic_data.retain(|topic| !topic.partition_data.is_empty());
+    Ok(produce)
 }
 
 fn named(produce: &ProduceRequest) -> Vec<(TopicId, &str)> {
@@ -114,7 +121,7 @@ pub(super) async fn serve(
     mut request: Request,
     broker: &mut BrokerSession,
 ) -> Result<Action, CloseReason> {
-    let mut produce: ProduceRequest = request.decode()?;
+    let mut produce = decode(&request)?;
     match (produce_validation::check_request_batches(&produce, request.version()), produce.acks) {
         (Some(_), 0) => return Err(CloseReason::UnacknowledgedFailure),
         (Some(error), _) => {

@@ -132,8 +132,11 @@ impl TopicClassifier {
             if !requested.is_empty() {
                 let metadata = self.cluster.metadata(Some(requested)).await?;
                 self.observe(&metadata.topics).await;
-                let undecided =
-                    |t: &MetadataResponseTopic| exists(t) && !self.registry.is_bound(id_of(t));
+                // A broker with outdated metadata still describes a deleted topic.
+                let undecided = |t: &MetadataResponseTopic| {
+                    let id = id_of(t);
+                    exists(t) && !self.registry.is_bound(id) && !self.registry.is_deleted(id)
+                };
                 all_decided &= !metadata.topics.iter().any(undecided);
             }
         }

@@ -120,7 +120,13 @@ fn unsupported_api_versions_are_answered_in_version_0() {
         (replica().broker(1), 5),
         (replica().broker(1), 77),
         (replica().node(0), 6),
+        (replica().bootstrap(), -1),
+        (replica().broker(1), -1),
+        (replica().node(0), -1),
+        (replica().node(0), i16::MIN),
         (brokers()[0].clone(), 77),
+        (brokers()[0].clone(), -1),
+        (brokers()[0].clone(), i16::MIN),
     ];
     for (address, version) in requested {
         let mut client = Client::connect(&address);
@@ -129,6 +135,7 @@ fn unsupported_api_versions_are_answered_in_version_0() {
         let body = frame.slice(4..);
         let response = decode_response::<ApiVersionsRequest>(0, body).expect("version 0");
         assert_eq!(response.error_code, 35, "{address} v{version}");
+        assert_eq!(response.api_keys.len(), 1, "{address} v{version}");
         assert!(response.api_keys.iter().any(|row| row.api_key == ApiVersionsRequest::KEY));
         // The connection stays open, and the client tries a lower version.
         let request = ApiVersionsRequest::default();

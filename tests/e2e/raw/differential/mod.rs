@@ -4,10 +4,12 @@
 //! `docs/protocol.md` has the reason for each listed difference. Any other difference fails the
 //! test, and so does a listed one that no longer occurs.
 
+mod empty_lists;
 mod fetch;
 mod frame_edits;
 mod produce;
 mod raw_batch;
+mod topic_lifetime;
 
 use kafka_protocol::messages::BrokerId;
 use kafka_protocol::messages::create_topics_request::CreatableReplicaAssignment;

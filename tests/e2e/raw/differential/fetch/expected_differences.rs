@@ -127,6 +127,21 @@ pub(super) const EXPECTED_DIFFERENCES: &[ExpectedDifference] = &[
         ours: "Main 1: code 0 offset 8 time 699 epoch 0; Main 2: code 0 offset -1 time -1 epoch -1; Main 3: code 0 offset 7 time 600 epoch 0",
         theirs: "Main 1: code 0 offset 5 time 700 epoch 0; Main 2: code 0 offset 0 time 100 epoch 0; Main 3: code 0 offset 0 time 900 epoch 0",
     },
+    ExpectedDifference {
+        case: "no times: cut: -3 v7",
+        ours: "Main 0: code 0 offset 1 time -1 epoch 0",
+        theirs: "Main 0: code 0 offset 0 time -1 epoch 0",
+    },
+    ExpectedDifference {
+        case: "no times: empty: -3 v7",
+        ours: "Main 0: code 0 offset -1 time -1 epoch -1",
+        theirs: "Main 0: code 0 offset 0 time -1 epoch 0",
+    },
+    ExpectedDifference {
+        case: "no times: more: -3 v7",
+        ours: "Main 0: code 0 offset 4 time -1 epoch 0",
+        theirs: "Main 0: code 0 offset 0 time -1 epoch 0",
+    },
     // A future epoch has no end yet, or is another replica's.
     ExpectedDifference {
         case: "epochs: epoch 1 of *",

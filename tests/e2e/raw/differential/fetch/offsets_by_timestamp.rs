@@ -11,6 +11,7 @@ use crate::raw::requests::offset_of;
 pub(super) fn run(findings: &mut Findings) {
     created(findings);
     appended(findings);
+    untimed(findings);
 }
 
 /// Returns a batch of records with these timestamps.
@@ -23,7 +24,7 @@ fn at(codec: i16, times: &[i64]) -> Bytes {
 }
 
 /// Partition 0: in order; 1: out of order; 2: ties; 3: like 1, deleted up to the middle of a batch;
-/// 4: without timestamps.
+/// 4: partly without timestamps.
 fn created(findings: &mut Findings) {
     for (name, codec) in CODECS {
         let mut sides = SideBySide::new(
@@ -106,4 +107,22 @@ fn appended(findings: &mut Findings) {
         format!("{is_first_of_batch} {past:?} {} {}", first.offset, from_first.offset)
     });
     findings.compare(sides.name, "found", &found[0], &found[1]);
+}
+
+/// No record has a timestamp.
+fn untimed(findings: &mut Findings) {
+    let mut sides = SideBySide::new("no times", 1, &[]);
+    for codec in [0, 1] {
+        sides.append(TopicRef::Main, 0, &at(codec, &[-1, -1, -1]));
+    }
+    for (step, start) in [("whole", 0), ("cut", 1), ("more", 4), ("empty", 6)] {
+        if start > 0 {
+            delete(&mut sides, 0, start);
+        }
+        for time in [-3, -2, -1, 0, 1] {
+            let parts = [(TopicRef::Main, 0, time)];
+            findings
+                .query(&mut sides, &format!("{step}: {time}"), 7, |side| positions(side, &parts));
+        }
+    }
 }

@@ -1,0 +1,65 @@
+use super::*;
+use crate::log::ids::{ObjectId, TopicId, TopicPartition};
+
+fn partition(offset: i64) -> PartitionFetch {
+    let partition = TopicPartition { topic: TopicId([1; 16]), partition: 0 };
+    PartitionFetch { partition, offset, bytes_max: 1 << 20, leader_epoch: 0, fresh: false }
+}
+
+fn request() -> FindRequest {
+    let from = FindFrom::Offset(0);
+    FindRequest { partition: partition(0).partition, from, bytes_max: 1 << 20, runs_max: RUNS_MAX }
+}
+
+/// Returns contiguous runs of one record each, each in an object of its own.
+fn found(runs: u32, bytes: u64, high_watermark: i64) -> Found {
+    let run = |sequence: u32| {
+        let object = ObjectId { incarnation: 1, process_id: 1, sequence };
+        let base_offset = i64::from(sequence);
+        Run { base_offset, offset_count: 1, object, start: 8, bytes, max_timestamp: 0 }
+    };
+    let watermarks = Watermarks { log_start_offset: 0, high_watermark, bytes: 0 };
+    Found { watermarks, runs: (0..runs).map(run).collect() }
+}
+
+#[test]
+fn read_class_depends_on_the_bytes_behind_the_end() {
+    let all = RUNS_MAX + READ_AHEAD_OBJECTS as u32;
+    for (runs, bytes, high_watermark, class) in [
+        (3, 100, 3, ReadClass::Tailing),
+        // More runs than a query returns, but few bytes.
+        (all, 100, 500, ReadClass::Tailing),
+        (all, 1_000, 8_000, ReadClass::Tailing),
+        (all, 1_000, 9_000, ReadClass::CatchUp),
+        // Few runs, but many bytes.
+        (2, 4 << 20, 2, ReadClass::Tailing),
+        (2, 4 << 20, 5, ReadClass::CatchUp),
+        (3, 8 << 20, 3, ReadClass::CatchUp),
+    ] {
+        let plan = PartitionPlan::from_query(
+            &partition(0),
+            &request(),
+            found(runs, bytes, high_watermark),
+        );
+        assert_eq!(plan.class, class, "{runs} runs of {bytes} bytes of {high_watermark}");
+        assert_eq!(plan.error, None);
+        assert!(plan.class == ReadClass::CatchUp || plan.read_ahead.is_empty());
+    }
+}
+
+#[test]
+fn offset_without_an_index_entry_is_an_error() {
+    let error = |offset, found| {
+        let plan = PartitionPlan::from_query(&partition(offset), &request(), found);
+        assert!(plan.error.is_none() || plan.runs.is_empty());
+        plan.error
+    };
+    assert_eq!(error(0, found(0, 100, 5)), Some(FetchError::IndexEntryMissing));
+    assert_eq!(error(5, found(0, 100, 5)), None);
+    assert_eq!(error(6, found(0, 100, 5)), Some(FetchError::OffsetOutOfRange));
+    assert_eq!(error(2, found(2, 100, 5)), Some(FetchError::IndexEntryMissing), "runs before it");
+    let mut later = found(3, 100, 3);
+    later.runs.remove(0);
+    assert_eq!(error(0, later.clone()), Some(FetchError::IndexEntryMissing), "runs behind it");
+    assert_eq!(error(1, later), None);
+}
