@@ -77,8 +77,9 @@ async fn fetch_sizes(proxy: &Proxy) -> HashMap<TopicId, TopicSize> {
     let mut sizes: HashMap<TopicId, TopicSize> = HashMap::new();
     for requested in partitions.chunks(PARTITIONS_PER_REQUEST) {
         // The page shows no size for partitions whose request failed.
-        let Ok(found) = proxy.lookup.watermarks(requested).await else { continue };
+        let found = proxy.lookup.watermarks(requested).await;
         for (partition, watermarks) in requested.iter().zip(found) {
+            let Ok(watermarks) = watermarks else { continue };
             let size = sizes.entry(partition.topic).or_default();
             size.bytes += watermarks.bytes;
             if let Some(end) = proxy.fetcher.cached_high_watermark(*partition) {

@@ -112,7 +112,7 @@ pub struct PartOutcome {
 }
 
 /// A request for runs of one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FindRequest {
     /// The partition.
     pub partition: TopicPartition,

@@ -3,10 +3,13 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::Components;
 use super::cache::{ObjectCache, ReadClass};
+use super::fetch::{Finder, bounds_of};
 use crate::coordinator::{
-    CoordinatorError, CoordinatorExt as _, FindFrom, FindRequest, Found, Watermarks,
+    CoordinatorError, CoordinatorResult, FindFrom, FindRequest, Found, Watermarks,
 };
 use crate::log::batch::Run;
 use crate::log::ids::TopicPartition;
@@ -17,6 +20,8 @@ use crate::wire::records;
 
 /// Runs that a scan of the index requests at a time.
 const PAGE_RUNS: u32 = 1024;
+/// Runs that all lookups together read and decompress at a time.
+const SEARCHES_MAX: usize = 32;
 
 /// The offset to be resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,17 +67,24 @@ pub enum ListOffsetsError {
     Corrupt(&'static str),
 }
 
-/// Resolves offsets.
+impl ListOffsetsError {
+    const MISSING_ENTRY: Self =
+        Self::Corrupt("the index has no entry for an offset below the high watermark");
+}
+
+/// Resolves offsets. Concurrent calls share the calls to the coordinator.
 #[derive(Debug)]
 pub struct OffsetLookup {
-    components: Components,
+    finder: Arc<Finder>,
     cache: Arc<ObjectCache>,
+    searches: Semaphore,
 }
 
 impl OffsetLookup {
     /// Creates a lookup that reads objects through `cache`.
     pub fn new(components: Components, cache: Arc<ObjectCache>) -> Self {
-        Self { components, cache }
+        let finder = Arc::new(Finder::of_lookups(components.coordinator));
+        Self { finder, cache, searches: Semaphore::new(SEARCHES_MAX) }
     }
 
     /// Resolves one offset of one partition.
@@ -86,12 +98,12 @@ impl OffsetLookup {
     ) -> Result<TimestampAndOffset, ListOffsetsError> {
         match spec {
             OffsetSpec::Earliest => {
-                let found = self.find(partition, FindFrom::Offset(i64::MAX), 0).await?;
-                Ok(TimestampAndOffset::of_log_end(found.watermarks.log_start_offset))
+                let watermarks = self.watermarks_of(partition).await?;
+                Ok(TimestampAndOffset::of_log_end(watermarks.log_start_offset))
             }
             OffsetSpec::Latest => {
-                let found = self.find(partition, FindFrom::Offset(i64::MAX), 0).await?;
-                Ok(TimestampAndOffset::of_log_end(found.watermarks.high_watermark))
+                let watermarks = self.watermarks_of(partition).await?;
+                Ok(TimestampAndOffset::of_log_end(watermarks.high_watermark))
             }
             OffsetSpec::MaxTimestamp => self.max_timestamp(partition).await,
             OffsetSpec::Timestamp(timestamp) => self.first_at_or_after(partition, timestamp).await,
@@ -101,19 +113,14 @@ impl OffsetLookup {
     /// Returns the watermarks of partitions, in order.
     ///
     /// # Errors
-    /// The coordinator's error.
+    /// The coordinator's error, of each partition.
     pub async fn watermarks(
         &self,
         partitions: &[TopicPartition],
-    ) -> Result<Vec<Watermarks>, CoordinatorError> {
-        let request = |&partition: &TopicPartition| FindRequest {
-            partition,
-            from: FindFrom::Offset(i64::MAX),
-            bytes_max: 1,
-            runs_max: 0,
-        };
-        let found = self.components.coordinator.find_all(partitions.iter().map(request).collect());
-        Ok(found.await?.into_iter().map(|found| found.watermarks).collect())
+    ) -> Vec<CoordinatorResult<Watermarks>> {
+        let found =
+            self.finder.find(partitions.iter().map(|partition| bounds_of(*partition))).await;
+        found.into_iter().map(|found| Ok(found?.watermarks)).collect()
     }
 
     /// Searches the runs in offset order. The first run that the index offers may contain no such
@@ -134,7 +141,7 @@ impl OffsetLookup {
                     return Ok(record);
                 }
             }
-            found = self.find(partition, FindFrom::Offset(next_offset), PAGE_RUNS).await?;
+            found = self.page(partition, next_offset).await?;
         }
         Ok(TimestampAndOffset::NONE)
     }
@@ -147,6 +154,10 @@ impl OffsetLookup {
         // Records without a timestamp have −1, and the first of them may be the greatest.
         let mut best: Option<TimestampAndOffset> = None;
         let mut found = self.find(partition, FindFrom::MaxTimestamp, 1).await?;
+        let Watermarks { log_start_offset, high_watermark, .. } = found.watermarks;
+        if found.runs.is_empty() && log_start_offset < high_watermark {
+            return Err(ListOffsetsError::MISSING_ENTRY);
+        }
         while let Some(run) = found.runs.pop() {
             let exceeds_best = |timestamp, offset| {
                 best.is_none_or(|best| rank(timestamp, offset) > rank(best.timestamp, best.offset))
@@ -175,14 +186,37 @@ impl OffsetLookup {
     ) -> Result<Found, ListOffsetsError> {
         let rank_of = |run: &Run| rank(run.max_timestamp, run.base_offset);
         let mut next: Option<Run> = None;
-        let mut page = self.find(partition, FindFrom::Offset(0), PAGE_RUNS).await?;
+        let mut page = self.page(partition, 0).await?;
         while let Some(last) = page.runs.last() {
             let end = last.end_offset();
             let candidates = page.runs.iter().filter(|run| rank_of(run) < rank_of(before));
             next = candidates.chain(&next).max_by_key(|run| rank_of(run)).copied();
-            page = self.find(partition, FindFrom::Offset(end), PAGE_RUNS).await?;
+            page = self.page(partition, end).await?;
         }
         Ok(Found { watermarks: page.watermarks, runs: next.into_iter().collect() })
+    }
+
+    async fn watermarks_of(
+        &self,
+        partition: TopicPartition,
+    ) -> Result<Watermarks, ListOffsetsError> {
+        Ok(self.query(bounds_of(partition)).await?.watermarks)
+    }
+
+    /// Returns the runs from `offset` on.
+    ///
+    /// # Errors
+    /// [`ListOffsetsError::Corrupt`] too if the index does not have the first of them.
+    async fn page(
+        &self,
+        partition: TopicPartition,
+        offset: i64,
+    ) -> Result<Found, ListOffsetsError> {
+        let found = self.find(partition, FindFrom::Offset(offset), PAGE_RUNS).await?;
+        let first = offset.max(found.watermarks.log_start_offset);
+        let is_complete = first >= found.watermarks.high_watermark
+            || found.runs.first().is_some_and(|run| run.base_offset <= first);
+        if is_complete { Ok(found) } else { Err(ListOffsetsError::MISSING_ENTRY) }
     }
 
     async fn find(
@@ -191,9 +225,12 @@ impl OffsetLookup {
         from: FindFrom,
         runs_max: u32,
     ) -> Result<Found, ListOffsetsError> {
-        let request = FindRequest { partition, from, bytes_max: u64::MAX, runs_max };
-        let mut found = self.components.coordinator.find_all(vec![request]).await?;
-        found.pop().ok_or(ListOffsetsError::Corrupt("the coordinator returned no result"))
+        self.query(FindRequest { partition, from, bytes_max: u64::MAX, runs_max }).await
+    }
+
+    async fn query(&self, request: FindRequest) -> Result<Found, ListOffsetsError> {
+        let found = self.finder.find([request]).await.pop();
+        Ok(found.ok_or(ListOffsetsError::Corrupt("the coordinator returned no result"))??)
     }
 
     /// Searches the readable records of a run.
@@ -204,7 +241,9 @@ impl OffsetLookup {
         watermarks: &Watermarks,
         query: RecordQuery,
     ) -> Result<Option<TimestampAndOffset>, ListOffsetsError> {
-        let bytes = self.cache.read(partition, run, ReadClass::CatchUp, None).await?.bytes;
+        // Never closed.
+        let _permit = self.searches.acquire().await.ok();
+        let bytes = self.cache.read(partition, run, ReadClass::Tailing, None).await?.bytes;
         let (base_offset, log_start_offset) = (run.base_offset, watermarks.log_start_offset);
         tasks::run_blocking(move || search_run(&bytes, base_offset, log_start_offset, query)).await
     }

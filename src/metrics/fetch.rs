@@ -22,6 +22,8 @@ pub struct FetchMetrics {
     peer_requests: Family<PeerLabels, Counter>,
     /// Time from the start of a fetch until its response is ready, including the client's wait.
     pub duration: Timer,
+    /// Offsets below the high watermark for which the coordinator has no index entry.
+    pub missing_index_entries: Counter,
     /// Bytes of records returned.
     pub bytes: Counter,
     /// Bytes of objects in the cache.
@@ -64,6 +66,11 @@ impl FetchMetrics {
                 "fetch_duration_seconds",
                 "Duration of fetches of diskless topics until the response is ready, including the \
                  client's own wait",
+            ),
+            missing_index_entries: registry.counter(
+                "fetch_missing_index_entries",
+                "Fetched offsets below the high watermark for which the coordinator has no index \
+                 entry: metadata is missing",
             ),
             bytes: registry.counter(
                 "fetched_bytes",

@@ -74,7 +74,8 @@ pub fn for_undecided(outcome: &AppendOutcome) -> ErrorCode {
 pub fn for_fetch(error: FetchError) -> ErrorCode {
     match error {
         FetchError::OffsetOutOfRange => ErrorCode::OFFSET_OUT_OF_RANGE,
-        FetchError::Storage => ErrorCode::KAFKA_STORAGE_ERROR,
+        FetchError::Storage | FetchError::IndexEntryMissing => ErrorCode::KAFKA_STORAGE_ERROR,
+        FetchError::TopicDeleted => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
     }
 }
 

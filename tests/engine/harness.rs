@@ -47,6 +47,7 @@ pub(crate) struct Replica {
     pub(crate) limiter: Arc<MemoryLimiter>,
     pub(crate) producer: Producer,
     pub(crate) fetcher: Arc<Fetcher>,
+    pub(crate) long_polls: Arc<LongPolls>,
     pub(crate) lookup: OffsetLookup,
 }
 
@@ -118,6 +119,11 @@ impl Replica {
             .await
     }
 
+    /// Starts a replica above a coordinator and a store.
+    pub(crate) async fn over(coordinator: Arc<dyn Coordinator>, memory: Arc<MemoryStore>) -> Self {
+        Self::start(memory, coordinator, settings(), MEMORY_BYTES, Events::Delivered).await
+    }
+
     async fn start(
         memory: Arc<MemoryStore>,
         coordinator: Arc<dyn Coordinator>,
@@ -159,8 +165,8 @@ impl Replica {
         let (engine, cache) = (components.clone(), Arc::clone(&objects));
         let producer = Producer::start(engine, settings, Arc::clone(&limiter), cache, metrics);
         let lookup = OffsetLookup::new(components.clone(), Arc::clone(&objects));
-        let fetcher = Arc::new(Fetcher::new(components, objects, long_polls));
-        Self { memory, store, coordinator, limiter, producer, fetcher, lookup }
+        let fetcher = Arc::new(Fetcher::new(components, objects, Arc::clone(&long_polls)));
+        Self { memory, store, coordinator, limiter, producer, fetcher, long_polls, lookup }
     }
 
     /// Acquires memory for batches, as a connection does before it reads them.

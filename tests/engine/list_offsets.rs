@@ -1,10 +1,13 @@
 //! Offsets by timestamp.
 
+use futures::future::join_all;
 use odradek::coordinator::CoordinatorExt as _;
 use odradek::coordinator::faulty::{Fault as CallFault, Operation as Call};
 use odradek::engine::list_offsets::{ListOffsetsError, OffsetSpec, TimestampAndOffset};
 use odradek::engine::produce::FlushProfile;
 use odradek::store::Store;
+use odradek::store::faulty::{Fault as StoreFault, StoreOperation};
+use tokio::time::{Duration, Instant};
 
 use crate::batches::{Batch, partition};
 use crate::harness::{Events, Replica};
@@ -130,4 +133,26 @@ async fn lookup_reads_through_the_cache_and_reports_errors() {
         matches!(found, Err(ListOffsetsError::Store(_))),
         "never \"no such record\": {found:?}"
     );
+}
+
+/// 400 partitions, each in an object of its own: lookups by time of all of them at once.
+#[tokio::test(start_paused = true)]
+async fn cold_lookups_by_time_run_in_parallel() {
+    const PARTITIONS: i32 = 400;
+    let writer = Replica::new().await;
+    for index in 0..PARTITIONS {
+        let row = Batch::at(&[100, 200]).to(index, FlushProfile::Fast);
+        writer.send(1, vec![row]).await.await.expect("a result");
+    }
+    let reader = writer.beside(Events::Delivered).await;
+    let slow = StoreFault::slow(Duration::from_millis(200));
+    reader.store.set_persistent(StoreOperation::get, Some(slow));
+    let start = Instant::now();
+    let lookup = |index| reader.lookup.resolve(partition(index), OffsetSpec::Timestamp(150));
+    for found in join_all((0..PARTITIONS).map(lookup)).await {
+        check(found, 200, 1);
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let calls = reader.coordinator.calls(Call::Find);
+    assert!(calls <= 4, "{calls} calls for {PARTITIONS} partitions");
 }

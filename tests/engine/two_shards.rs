@@ -15,14 +15,14 @@ use odradek::coordinator::{
     Registration, TopicBinding, Watermarks,
 };
 use odradek::log::batch::Part;
-use odradek::log::ids::{TopicId, TopicPartition};
+use odradek::log::ids::{ProcessIdentity, TopicId, TopicPartition};
 use tokio::sync::mpsc;
 
 /// Partitions with even numbers are in shard 0, those with odd numbers in shard 1.
 #[derive(Debug)]
 pub(crate) struct TwoShards {
     pub(crate) shards: [Arc<FaultyCoordinator>; 2],
-    /// Whether results have no runs, as if the index were missing.
+    /// True if results have no runs, as if the index were missing.
     pub(crate) loses_runs: AtomicBool,
     /// Queries for runs.
     pub(crate) run_queries: AtomicU64,
@@ -131,6 +131,14 @@ impl Coordinator for TwoShards {
             async move { shard.trim(starts).await }.boxed()
         };
         self.split(starts.into_iter().map(|start| (start.0, start)).collect(), call).await
+    }
+
+    async fn raise_fence(
+        &self,
+        process: ProcessIdentity,
+        lowest_undecided: u32,
+    ) -> Result<(), CoordinatorError> {
+        self.shards[0].raise_fence(process, lowest_undecided).await
     }
 
     async fn producers(

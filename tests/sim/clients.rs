@@ -197,7 +197,7 @@ impl Consumer {
         let (me, history, at) = (self.id, &self.world.history, index as usize);
         match fetched.error {
             None => {}
-            Some(FetchError::Storage) => {
+            Some(FetchError::Storage | FetchError::IndexEntryMissing) => {
                 history.count("failed fetches");
                 self.moved = true;
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -207,6 +207,9 @@ impl Consumer {
                 history.violation(format!(
                     "consumer {me}: {index}@{position} was reported as out of range"
                 ));
+            }
+            Some(FetchError::TopicDeleted) => {
+                history.violation(format!("consumer {me}: no topic was deleted"));
             }
         }
         let end = fetched.watermarks.map_or(self.ends[at], |marks| marks.high_watermark);

@@ -15,15 +15,14 @@ pub(super) fn assemble_partition(
     runs: Vec<Result<Bytes, StoreError>>,
     limit: &mut ByteLimit,
 ) -> FetchedPartition {
-    let watermarks = plan.found.watermarks;
-    let mut fetched = FetchedPartition { watermarks: Some(watermarks), ..Default::default() };
-    if !partition.is_in_range(&watermarks) {
-        fetched.error = Some(FetchError::OffsetOutOfRange);
+    let (watermarks, error) = (plan.watermarks, plan.error);
+    let mut fetched = FetchedPartition { watermarks, error, records: Vec::new() };
+    if error.is_some() {
         return fetched;
     }
     limit.begin_partition(partition.bytes_max);
     let mut next_offset = partition.offset;
-    for (run, bytes) in plan.found.runs.iter().zip(runs) {
+    for (run, bytes) in plan.runs.iter().zip(runs) {
         let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(error) => {

@@ -136,13 +136,14 @@ impl Finder {
                 }
                 queries
             };
-            self.call(queries).await;
+            self.call(shard, queries).await;
         }
     }
 
-    async fn call(&self, queries: Vec<Query>) {
+    async fn call(&self, shard: u16, queries: Vec<Query>) {
         let requests: Vec<_> = queries.iter().map(|(request, _)| *request).collect();
-        let pending = self.long_polls.tail().begin_query(requests.iter().map(|r| r.partition));
+        let pending =
+            self.long_polls.tail().begin_query(shard, requests.iter().map(|r| r.partition));
         let call = self.coordinator.find(requests.clone());
         let mut results = match tokio::time::timeout(CALL_TIMEOUT, call).await {
             Ok(results) => results,

@@ -1,9 +1,12 @@
 //! The fetch path: plan → wait for events → read runs → slice them.
 
 mod assemble;
+mod finder;
+mod learned_runs;
 mod long_poll;
 mod object_window;
 mod plan;
+mod planner;
 mod response_memory;
 mod slices;
 mod spec;
@@ -19,8 +22,10 @@ use futures::stream::FuturesOrdered;
 use tokio::time::Instant;
 
 use self::assemble::assemble_partition;
+pub(super) use self::finder::{Finder, bounds_of};
 pub use self::long_poll::LongPolls;
 pub use self::plan::FetchPlan;
+use self::planner::{Planner, RunSource};
 use self::response_memory::ResponseMemory;
 use self::slices::ByteLimit;
 pub use self::spec::{FetchError, FetchSpec, FetchedPartition, PartitionFetch};
@@ -61,7 +66,7 @@ impl Fetched {
 /// Serves fetches.
 #[derive(Debug)]
 pub struct Fetcher {
-    components: Components,
+    finder: Arc<Finder>,
     cache: Arc<ObjectCache>,
     long_polls: Arc<LongPolls>,
     metrics: Arc<Metrics>,
@@ -74,7 +79,8 @@ impl Fetcher {
         cache: Arc<ObjectCache>,
         long_polls: Arc<LongPolls>,
     ) -> Self {
-        Self { components, cache, long_polls, metrics: Arc::default() }
+        let finder = Finder::of_fetches(components.coordinator, Arc::clone(&long_polls));
+        Self { finder: Arc::new(finder), cache, long_polls, metrics: Arc::default() }
     }
 
     /// Sets the metrics in which fetches are counted.
@@ -90,48 +96,70 @@ impl Fetcher {
     /// May be dropped at any point; it changes no state.
     pub async fn fetch(&self, spec: &FetchSpec, quota: &ConnectionQuota) -> Fetched {
         let started = Instant::now();
-        let deadline = started + spec.wait;
         let mut stages = FetchStageTimes::default();
+        let mut plan = self.plan(spec, started, &mut stages).await;
+        plan.limit_objects(self.cache.window_objects());
+        self.report_positions(&plan, quota.reader());
+        let acquiring = quota.acquire(plan.bytes_to_read());
+        let Ok(permit) = stages.measure(FetchStage::memory, acquiring).await else {
+            return Fetched::storage_error(spec);
+        };
+        let reading = self.read(&plan, quota.reader(), permit);
+        let (partitions, permit) = stages.measure(FetchStage::read, reading).await;
+        stages.record(&self.metrics, started);
+        self.count(spec, &partitions);
+        Fetched { partitions, permit: Some(permit), plan: Some(plan) }
+    }
+
+    /// Finds the runs of a fetch, and waits until they have enough bytes. Partitions whose
+    /// coordinator does not respond delay the others by a moment at most.
+    async fn plan(
+        &self,
+        spec: &FetchSpec,
+        started: Instant,
+        stages: &mut FetchStageTimes,
+    ) -> FetchPlan {
+        let deadline = started + spec.wait;
         // Registered before planning, so that no commit is missed between plan and wait.
         let long_poll = self.long_polls.register(spec.partitions.iter().map(|p| p.partition));
-        let mut allow_cached = false;
+        let (finder, long_polls, metrics) = (&self.finder, &*self.long_polls, &*self.metrics);
+        let source = RunSource { finder, long_polls, metrics };
+        let mut planner = Planner::new(source, spec, started);
+        planner.look(&long_poll);
+        // A lost event costs latency only: the fetch looks once more before it ends without records.
+        let mut may_look_again = false;
         loop {
-            let planning = FetchPlan::new(
-                spec,
-                allow_cached,
-                self.long_polls.tail(),
-                &*self.components.coordinator,
-            );
-            let Some(mut plan) = stages.measure(FetchStage::plan, planning).await else {
-                return Fetched::storage_error(spec);
-            };
-            if plan.ends_wait() || Instant::now() >= deadline {
-                plan.limit_objects(self.cache.window_objects());
-                self.report_positions(&plan, quota.reader());
-                let acquiring = quota.acquire(plan.bytes_to_read());
-                let Ok(permit) = stages.measure(FetchStage::memory, acquiring).await else {
-                    return Fetched::storage_error(spec);
-                };
-                let reading = self.read(&plan, quota.reader(), permit);
-                let (partitions, permit) = stages.measure(FetchStage::read, reading).await;
-                stages.record(&self.metrics, started);
-                self.count(spec, &partitions);
-                return Fetched { partitions, permit: Some(permit), plan: Some(plan) };
+            let (is_querying, until) = (planner.is_querying(), planner.answer_at(deadline));
+            if Instant::now() >= until {
+                if is_querying || !std::mem::take(&mut may_look_again) {
+                    return planner.finish();
+                }
+                planner.look(&long_poll);
+                continue;
             }
-            allow_cached = true;
-            // Plans again whether woken or not: a lost event costs latency only.
-            let waiting = tokio::time::timeout_at(deadline, long_poll.notified());
-            let woken = stages.measure(FetchStage::wait, waiting).await;
-            self.metrics.fetch.wakeup(match woken {
-                Ok(()) => WakeupOutcome::notified,
-                Err(_elapsed) => WakeupOutcome::timeout,
-            });
+            let stage = if is_querying { FetchStage::plan } else { FetchStage::wait };
+            let waiting = async {
+                tokio::select! {
+                    biased;
+                    () = planner.apply_results(), if is_querying => None,
+                    () = long_poll.notified() => Some(WakeupOutcome::notified),
+                    () = tokio::time::sleep_until(until) => Some(WakeupOutcome::timeout),
+                }
+            };
+            let woken = stages.measure(stage, waiting).await;
+            if let Some(outcome) = woken.filter(|_| !is_querying) {
+                self.metrics.fetch.wakeup(outcome);
+                may_look_again = outcome == WakeupOutcome::timeout;
+            }
+            if woken == Some(WakeupOutcome::notified) {
+                planner.look(&long_poll);
+            }
         }
     }
 
     /// Returns the high watermark of a partition if the tail index holds it.
     pub fn cached_high_watermark(&self, partition: TopicPartition) -> Option<i64> {
-        self.long_polls.tail().high_watermark(partition)
+        Some(self.long_polls.tail().watermarks(partition)?.high_watermark)
     }
 
     /// Counts the returned bytes per topic.
@@ -162,7 +190,7 @@ impl Fetcher {
         let positions = rows.map(|(requested, planned)| match planned.class {
             ReadClass::Tailing => (requested.partition, None, [&[][..]; 2]),
             ReadClass::CatchUp => {
-                let runs = [planned.found.runs.as_slice(), planned.next.as_slice()];
+                let runs = [planned.runs.as_slice(), planned.next.as_slice()];
                 (requested.partition, Some(requested.offset), runs)
             }
         });
@@ -232,7 +260,7 @@ impl Fetcher {
             let run = self.cache.read(partition, run, class, Some(reader)).await?;
             Ok(memory.hold(run))
         };
-        let mut reads: FuturesOrdered<_> = plan.readable_runs(index).iter().map(read).collect();
+        let mut reads: FuturesOrdered<_> = plan.partitions[index].runs.iter().map(read).collect();
         let mut runs = Vec::with_capacity(reads.len());
         while let Some(run) = reads.next().await {
             let is_last = run.is_err();

@@ -1,14 +1,10 @@
-//! Plans a fetch: finds the runs to read in the tail index or, where it does not hold them, in the
-//! coordinator.
+//! The runs that a fetch reads.
 
 use std::collections::{HashMap, HashSet};
 
 use super::object_window::{TAILING_OBJECTS_MAX, object_order, runs_within, window};
-use super::spec::{FetchSpec, PartitionFetch};
-use super::tail_index::TailIndex;
-use crate::coordinator::{
-    Coordinator, CoordinatorError, CoordinatorExt as _, FindFrom, FindRequest, Found,
-};
+use super::spec::{FetchError, FetchSpec, PartitionFetch};
+use crate::coordinator::{FindFrom, FindRequest, Found, Watermarks};
 use crate::engine::cache::ReadClass;
 use crate::log::batch::Run;
 
@@ -36,71 +32,19 @@ pub struct FetchPlan {
 }
 
 /// The runs to be read of one partition.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PartitionPlan {
-    pub(super) found: Found,
+    /// `None` if the coordinator did not respond.
+    pub(super) watermarks: Option<Watermarks>,
+    pub(super) error: Option<FetchError>,
+    /// None if there is an error.
+    pub(super) runs: Vec<Run>,
     pub(super) class: ReadClass,
     /// Runs after those to be read that a catch-up reader will request next.
     pub(super) next: Vec<Run>,
 }
 
-/// Result of the lookup of a partition in the tail index.
-enum Lookup {
-    /// The tail index holds the runs.
-    Cached(FindRequest, Found),
-    /// The coordinator has to be queried: index into the queries.
-    Query(usize),
-}
-
 impl FetchPlan {
-    /// Plans a fetch. `allow_cached` overrides [`PartitionFetch::fresh`]. Returns `None` if the
-    /// coordinator has to be queried and fails.
-    pub(super) async fn new(
-        spec: &FetchSpec,
-        allow_cached: bool,
-        tail: &TailIndex,
-        coordinator: &dyn Coordinator,
-    ) -> Option<Self> {
-        let mut lookups = Vec::with_capacity(spec.partitions.len());
-        let mut queries = Vec::new();
-        for partition in &spec.partitions {
-            let request = find_request(spec, partition);
-            let use_index = allow_cached || !partition.fresh;
-            match use_index.then(|| tail.find(&extended(&request))).flatten() {
-                Some(found) => lookups.push(Lookup::Cached(request, found)),
-                None => {
-                    lookups.push(Lookup::Query(queries.len()));
-                    queries.push(request);
-                }
-            }
-        }
-        let mut results = query(&queries, tail, coordinator).await?;
-        let mut partitions = Vec::with_capacity(lookups.len());
-        for lookup in lookups {
-            partitions.push(match lookup {
-                Lookup::Cached(request, found) => PartitionPlan::new(&request, found),
-                Lookup::Query(index) => PartitionPlan::new(&queries[index], results[index].take()?),
-            });
-        }
-        Some(Self { spec: spec.clone(), partitions, read_ahead: Vec::new() })
-    }
-
-    /// Returns whether the fetch must not wait for more records: enough bytes are available, a
-    /// partition has as many runs as a fetch returns, or an offset is out of range. An empty
-    /// partition does not end the wait.
-    pub(super) fn ends_wait(&self) -> bool {
-        let mut available = 0_u64;
-        for (partition, plan) in self.spec.partitions.iter().zip(&self.partitions) {
-            let found = &plan.found;
-            if !partition.is_in_range(&found.watermarks) || found.runs.len() >= RUNS_MAX as usize {
-                return true;
-            }
-            available += total_bytes(&found.runs);
-        }
-        // A fetch never returns more than `bytes_max`, so waiting for more would be futile.
-        available >= self.spec.bytes_min.min(self.spec.bytes_max.max(1)) as u64
-    }
-
     /// Limits the objects to be read, in an order in which the partitions pass them together: to
     /// `objects_max` if there are catch-up reads, and to [`TAILING_OBJECTS_MAX`] otherwise. The runs
     /// in further objects are left to the next fetch, and are read ahead. A partition whose runs
@@ -114,7 +58,7 @@ impl FetchPlan {
         };
         let mut tailing = HashSet::new();
         for plan in &mut self.partitions {
-            let runs = plan.found.runs.iter().chain(&plan.next);
+            let runs = plan.runs.iter().chain(&plan.next);
             let objects: HashSet<_> = runs.map(|run| run.object).collect();
             if objects.len() > objects_max {
                 plan.class = ReadClass::CatchUp;
@@ -123,16 +67,16 @@ impl FetchPlan {
                     tailing.contains(&run.object)
                         || tailing.len() < TAILING_OBJECTS_MAX && tailing.insert(run.object)
                 };
-                let within = plan.found.runs.iter().take_while(is_within).count();
-                plan.found.runs.truncate(within);
+                let within = plan.runs.iter().take_while(is_within).count();
+                plan.runs.truncate(within);
             }
         }
         let catch_up = || self.partitions.iter().filter(|plan| is_catch_up(plan));
         let known: Vec<Vec<Run>> =
-            catch_up().map(|p| [p.found.runs.as_slice(), &p.next].concat()).collect();
+            catch_up().map(|p| [p.runs.as_slice(), &p.next].concat()).collect();
         let known = || known.iter().map(Vec::as_slice);
         let order = object_order(known(), ORDERED_OBJECTS_MAX);
-        let read = || catch_up().map(|plan| plan.found.runs.as_slice());
+        let read = || catch_up().map(|plan| plan.runs.as_slice());
         let within = window(&order, read(), objects_to_read, bytes_max);
         let ahead = order.iter().filter(|object| !within.contains(object));
         let mut run_of = HashMap::new();
@@ -140,7 +84,7 @@ impl FetchPlan {
         let read_ahead = ahead.filter_map(|object| run_of.get(object).copied()).collect();
         for plan in &mut self.partitions {
             if plan.class == ReadClass::CatchUp {
-                let later = plan.found.runs.split_off(runs_within(&plan.found.runs, &within));
+                let later = plan.runs.split_off(runs_within(&plan.runs, &within));
                 plan.next.splice(0..0, later);
             }
         }
@@ -152,11 +96,9 @@ impl FetchPlan {
     pub(super) fn bytes_to_read(&self) -> usize {
         let mut first = None;
         let mut total = 0;
-        for index in 0..self.partitions.len() {
-            for run in self.readable_runs(index) {
-                first.get_or_insert(run.bytes);
-                total += run.bytes;
-            }
+        for run in self.partitions.iter().flat_map(|plan| &plan.runs) {
+            first.get_or_insert(run.bytes);
+            total += run.bytes;
         }
         let limit = first.unwrap_or(0).max(self.spec.bytes_max as u64);
         usize::try_from(total.min(limit)).unwrap_or(usize::MAX)
@@ -168,28 +110,32 @@ impl FetchPlan {
         let mut remaining = bytes as u64;
         let mut end = start;
         while end < self.partitions.len() && remaining > 0 {
-            remaining = remaining.saturating_sub(total_bytes(self.readable_runs(end)));
+            remaining = remaining.saturating_sub(total_bytes(&self.partitions[end].runs));
             end += 1;
         }
         end
     }
-
-    /// Returns the runs of the partition with this index; none if its offset is out of range.
-    pub(super) fn readable_runs(&self, index: usize) -> &[Run] {
-        let found = &self.partitions[index].found;
-        match self.spec.partitions[index].is_in_range(&found.watermarks) {
-            true => &found.runs,
-            false => &[],
-        }
-    }
 }
 
 impl PartitionPlan {
-    /// Splits a result that holds more than was `requested` into the runs to be read and those
+    /// A partition of which nothing is read.
+    pub(super) fn failed(error: FetchError) -> Self {
+        Self { error: Some(error), ..Self::without_runs(None) }
+    }
+
+    /// A partition of which nothing is read now.
+    pub(super) fn without_runs(watermarks: Option<Watermarks>) -> Self {
+        let (runs, next) = (Vec::new(), Vec::new());
+        Self { watermarks, error: None, runs, class: ReadClass::Tailing, next }
+    }
+
+    /// Splits a result that may hold more than was `requested` into the runs to be read and those
     /// that will be requested next.
-    fn new(requested: &FindRequest, mut found: Found) -> Self {
-        let end = found.watermarks.high_watermark;
-        let reaches_end = found.runs.last().is_none_or(|run| run.end_offset() >= end);
+    pub(super) fn new(
+        partition: &PartitionFetch,
+        requested: &FindRequest,
+        mut found: Found,
+    ) -> Self {
         let (mut runs, mut bytes) = (0, 0);
         while runs < found.runs.len().min(requested.runs_max as usize)
             && bytes < requested.bytes_max
@@ -197,16 +143,60 @@ impl PartitionPlan {
             bytes += found.runs[runs].bytes;
             runs += 1;
         }
+        let bytes_behind = bytes_behind(&found);
         let next = found.runs.split_off(runs);
-        let class = match reaches_end && total_bytes(&next) <= TAIL_BYTES {
+        let class = match bytes_behind.saturating_add(total_bytes(&next)) <= TAIL_BYTES {
             true => ReadClass::Tailing,
             false => ReadClass::CatchUp,
         };
-        Self { found, class, next }
+        let (watermarks, runs) = (Some(found.watermarks), found.runs);
+        Self { watermarks, error: None, runs, class, next }.checked(partition)
+    }
+
+    /// Sets the error of an offset that the log does not have, or that the index lacks.
+    fn checked(mut self, partition: &PartitionFetch) -> Self {
+        let Some(watermarks) = self.watermarks else { return self };
+        self.error = if !partition.is_in_range(&watermarks) {
+            Some(FetchError::OffsetOutOfRange)
+        } else if partition.offset < watermarks.high_watermark
+            && !self.runs.first().is_some_and(|run| contains(run, partition.offset))
+        {
+            let (offset, high_watermark) = (partition.offset, watermarks.high_watermark);
+            let partition = partition.partition;
+            tracing::error!(
+                ?partition,
+                offset,
+                high_watermark,
+                "the index has no entry for an offset below the high watermark"
+            );
+            Some(FetchError::IndexEntryMissing)
+        } else {
+            None
+        };
+        if self.error.is_some() {
+            self.runs.clear();
+            self.next.clear();
+        }
+        self
+    }
+
+    /// Returns whether the fetch must not wait for more of this partition: it has as many runs as a
+    /// fetch returns, or the client must learn at once that its offset does not exist.
+    pub(super) fn ends_wait(&self) -> bool {
+        let is_final =
+            matches!(self.error, Some(FetchError::OffsetOutOfRange | FetchError::TopicDeleted));
+        is_final || self.runs.len() >= RUNS_MAX as usize
+    }
+
+    /// Returns the bytes of the runs, at most the limit of the partition. One batch is always
+    /// returned, so a limit of 0 counts as 1.
+    pub(super) fn bytes_within(&self, partition: &PartitionFetch) -> u64 {
+        total_bytes(&self.runs).min(partition.bytes_max.max(1) as u64)
     }
 }
 
-fn find_request(spec: &FetchSpec, partition: &PartitionFetch) -> FindRequest {
+/// Returns the query for the runs that a fetch reads of a partition.
+pub(super) fn find_request(spec: &FetchSpec, partition: &PartitionFetch) -> FindRequest {
     FindRequest {
         partition: partition.partition,
         from: FindFrom::Offset(partition.offset),
@@ -216,7 +206,7 @@ fn find_request(spec: &FetchSpec, partition: &PartitionFetch) -> FindRequest {
 }
 
 /// Returns a request for the requested runs and those that a catch-up reader will request next.
-fn extended(request: &FindRequest) -> FindRequest {
+pub(super) fn extended(request: &FindRequest) -> FindRequest {
     FindRequest {
         bytes_max: request.bytes_max.saturating_add(READ_AHEAD_BYTES),
         runs_max: RUNS_MAX + READ_AHEAD_RUNS,
@@ -224,39 +214,32 @@ fn extended(request: &FindRequest) -> FindRequest {
     }
 }
 
-/// Queries the coordinator for the requested runs and those to be read ahead, and updates the tail
-/// index. Returns one result per request, or `None` if the coordinator fails.
-async fn query(
-    requests: &[FindRequest],
-    tail: &TailIndex,
-    coordinator: &dyn Coordinator,
-) -> Option<Vec<Option<Found>>> {
-    if requests.is_empty() {
-        return Some(Vec::new());
-    }
-    let pending = tail.begin_query(requests.iter().map(|request| request.partition));
-    let extended: Vec<_> = requests.iter().map(extended).collect();
-    let results = match coordinator.find_all(extended).await {
-        Ok(results) if results.len() == requests.len() => results,
-        Ok(results) => {
-            let (expected, actual) = (requests.len(), results.len());
-            tracing::error!(expected, actual, "the coordinator returned a wrong number of results");
-            return None;
-        }
-        // Reported by the monitor of the metadata's health.
-        Err(CoordinatorError::MetadataLost(detail)) => {
-            tracing::debug!(detail, "find rejected: metadata lost");
-            return None;
-        }
-        Err(error) => {
-            tracing::warn!(%error, "find failed");
-            return None;
-        }
-    };
-    pending.complete(requests.iter().map(|request| request.partition).zip(&results));
-    Some(results.into_iter().map(Some).collect())
+/// Returns whether runs reach the high watermark, or are those requested and enough of the next ones
+/// to read ahead.
+pub(super) fn suffices(request: &FindRequest, runs: &[Run], high_watermark: i64) -> bool {
+    runs.last().is_some_and(|run| run.end_offset() >= high_watermark)
+        || runs.len() >= (request.runs_max + READ_AHEAD_RUNS / 2) as usize
+        || total_bytes(runs) >= request.bytes_max.saturating_add(READ_AHEAD_BYTES / 2)
 }
 
-fn total_bytes(runs: &[Run]) -> u64 {
+/// Estimates the bytes between the last run found and the high watermark.
+fn bytes_behind(found: &Found) -> u64 {
+    let (Some(first), Some(last)) = (found.runs.first(), found.runs.last()) else { return 0 };
+    let offsets = |from: i64, to: i64| u64::try_from(to.saturating_sub(from)).unwrap_or(0);
+    let found_offsets = offsets(first.base_offset, last.end_offset()).max(1);
+    let behind = offsets(last.end_offset(), found.watermarks.high_watermark);
+    let estimate =
+        u128::from(behind) * u128::from(total_bytes(&found.runs)) / u128::from(found_offsets);
+    u64::try_from(estimate).unwrap_or(u64::MAX)
+}
+
+fn contains(run: &Run, offset: i64) -> bool {
+    (run.base_offset..run.end_offset()).contains(&offset)
+}
+
+pub(super) fn total_bytes(runs: &[Run]) -> u64 {
     runs.iter().map(|run| run.bytes).sum()
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,9 @@ use crate::metrics::Metrics;
 /// Queries for runs that a fetch makes of one shard at a time; each result permits another two.
 /// A fetch over many partitions needs the runs of the first few only.
 const QUERIES_AT_FIRST: usize = 16;
+/// Responses that the runs found would fill when no more are queried: partitions that share objects
+/// are read together, although their records do not fit into one response.
+const PLANNED_RESPONSES: u64 = 4;
 /// The wait for outstanding results once the fetch has something to return.
 const GRACE: Duration = Duration::from_millis(100);
 /// The wait for outstanding results otherwise, whatever the client's own wait.
@@ -28,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// not fetch in a loop.
 const WAIT_AFTER_ERROR: Duration = Duration::from_millis(500);
 
-/// What is known of a partition.
+/// State of a partition.
 #[derive(Debug)]
 enum State {
     /// Nothing yet.
@@ -49,7 +52,7 @@ enum Purpose {
 
 type QueryResult = (usize, Purpose, FindResult);
 
-/// Where runs are found.
+/// Sources of runs.
 #[derive(Clone, Copy)]
 pub(super) struct RunSource<'a> {
     pub(super) finder: &'a Arc<Finder>,
@@ -121,8 +124,8 @@ impl<'a> Planner<'a> {
         }
         let request = find_request(self.spec, partition);
         let tail = self.source.long_polls.tail();
-        if let Some(found) = tail.find(&request) {
-            return Some(State::Planned(PartitionPlan::tailing(partition, found)));
+        if let Some(found) = tail.find(&extended(&request)) {
+            return Some(State::Planned(PartitionPlan::new(partition, &request, found)));
         }
         // The index lags behind the coordinator, and never says that an offset is out of range.
         let watermarks = tail.watermarks(partition.partition)?;
@@ -136,12 +139,12 @@ impl<'a> Planner<'a> {
         let runs = self.source.finder.learned(&extended(&request));
         suffices(&request, &runs, watermarks.high_watermark).then(|| {
             let found = Found { watermarks, runs };
-            State::Planned(PartitionPlan::from_query(partition, &request, found))
+            State::Planned(PartitionPlan::new(partition, &request, found))
         })
     }
 
-    /// Queries runs in the order of the partitions, as long as those that are known do not fill the
-    /// response. Takes partitions of unknown bounds out of `unknown`: one query finds both.
+    /// Queries runs in the order of the partitions, as long as those that are known do not fill
+    /// [`PLANNED_RESPONSES`]. Takes partitions of unknown bounds out of `unknown`: one query finds both.
     fn query_runs(&mut self, unknown: &mut Vec<usize>) {
         let (mut planned, mut chosen) = (0_u64, Vec::new());
         for (index, partition) in self.spec.partitions.iter().enumerate() {
@@ -154,7 +157,7 @@ impl<'a> Planner<'a> {
                 State::New if unknown.binary_search(&index).is_ok() => {}
                 State::New | State::Queried => continue,
             }
-            if planned >= self.spec.bytes_max.max(1) as u64 {
+            if planned >= PLANNED_RESPONSES * self.spec.bytes_max.max(1) as u64 {
                 break;
             }
             let shard = self.source.finder.shard(partition.partition);
@@ -225,7 +228,7 @@ impl<'a> Planner<'a> {
             Err(_logged) => State::Planned(PartitionPlan::failed(FetchError::Storage)),
             Ok(found) if purpose == Purpose::Runs => {
                 let request = find_request(self.spec, partition);
-                State::Planned(PartitionPlan::from_query(partition, &request, found))
+                State::Planned(PartitionPlan::new(partition, &request, found))
             }
             Ok(found) => self.with_bounds(partition, found.watermarks),
         };
@@ -238,14 +241,14 @@ impl<'a> Planner<'a> {
 
     fn with_bounds(&self, partition: &PartitionFetch, watermarks: Watermarks) -> State {
         let end = watermarks.high_watermark;
-        if !partition.is_in_range(&watermarks) || partition.offset == end {
-            let found = Found { watermarks, runs: Vec::new() };
-            return State::Planned(PartitionPlan::tailing(partition, found));
-        }
         let request = find_request(self.spec, partition);
-        let tail = self.source.long_polls.tail().find(&request);
+        let plan = |found| State::Planned(PartitionPlan::new(partition, &request, found));
+        if !partition.is_in_range(&watermarks) || partition.offset == end {
+            return plan(Found { watermarks, runs: Vec::new() });
+        }
+        let tail = self.source.long_polls.tail().find(&extended(&request));
         match tail.filter(|found| found.watermarks.high_watermark >= end) {
-            Some(found) => State::Planned(PartitionPlan::tailing(partition, found)),
+            Some(found) => plan(found),
             None => self.learned(partition, watermarks).unwrap_or(State::Deferred(watermarks)),
         }
     }
@@ -284,7 +287,7 @@ impl<'a> Planner<'a> {
                 .unwrap_or_else(|| PartitionPlan::failed(FetchError::Storage)),
         };
         let partitions = self.spec.partitions.iter().zip(&self.states).map(plan).collect();
-        FetchPlan { spec: self.spec.clone(), partitions }
+        FetchPlan { spec: self.spec.clone(), partitions, read_ahead: Vec::new() }
     }
 
     fn known_runs(&self, partition: &PartitionFetch) -> Option<PartitionPlan> {
@@ -293,6 +296,6 @@ impl<'a> Planner<'a> {
         let runs = self.source.finder.learned(&request);
         let is_known = !partition.fresh && partition.is_in_range(&watermarks) && !runs.is_empty();
         let found = Found { watermarks, runs };
-        is_known.then(|| PartitionPlan::from_query(partition, &request, found))
+        is_known.then(|| PartitionPlan::new(partition, &request, found))
     }
 }

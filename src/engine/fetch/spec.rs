@@ -50,6 +50,11 @@ pub enum FetchError {
     OffsetOutOfRange,
     /// The store or the coordinator is unavailable, or returned invalid data.
     Storage,
+    /// The coordinator has no index entry for an offset below the high watermark: metadata is
+    /// missing.
+    IndexEntryMissing,
+    /// The topic was deleted while the fetch waited.
+    TopicDeleted,
 }
 
 /// Result of one partition.

@@ -21,20 +21,29 @@ const PARTITIONS_MAX: usize = 16_384;
 /// Maximum number of cached runs per partition; older ones are left to the coordinator.
 const RUNS_MAX: usize = 128;
 
+/// Maximum number of events that are kept for the result of a query.
+const EVENTS_MAX: usize = 64;
+
 /// The newest runs of a partition.
 #[derive(Debug)]
 struct CachedTail {
+    shard: u16,
     watermarks: Watermarks,
-    /// Contiguous; the last one ends at the high watermark.
+    /// Contiguous; the last one ends at `runs_end`.
     runs: VecDeque<Run>,
+    /// The high watermark, or below it as long as the events of runs that a query has revealed have
+    /// not arrived.
+    runs_end: i64,
 }
 
 #[derive(Debug)]
 enum TailEntry {
-    /// Queries to the coordinator are in flight. Their results are stale if an event has arrived
-    /// since.
+    /// Queries to the coordinator are in flight. What has happened since may not be in their results.
     Querying {
+        shard: u16,
         queries: usize,
+        events: Vec<CoordinatorEvent>,
+        /// True if events may be missing, so that no result can be cached.
         is_stale: bool,
     },
     Cached(CachedTail),
@@ -43,7 +52,9 @@ enum TailEntry {
 #[derive(Debug, Default)]
 struct IndexState {
     is_subscribed: bool,
-    /// Nothing enters the index while events do not arrive.
+    /// The coordinator cannot be reached, so events may be missing.
+    is_cut_off: bool,
+    /// Nothing of these enters the index while their events do not arrive.
     disconnected: HashSet<EventScope>,
     partitions: HashMap<TopicPartition, TailEntry>,
 }
@@ -77,7 +88,7 @@ impl TailIndex {
     /// Returns the result of `request` if it is cached.
     pub(super) fn find(&self, request: &FindRequest) -> Option<Found> {
         let FindFrom::Offset(offset) = request.from else { return None };
-        match self.0.lock().partitions.get(&request.partition) {
+        match self.0.lock().get(request.partition) {
             Some(TailEntry::Cached(tail)) => {
                 tail.find(offset, request.bytes_max, request.runs_max as usize)
             }
@@ -85,24 +96,26 @@ impl TailIndex {
         }
     }
 
-    /// Returns the high watermark of a partition if it is cached.
-    pub(super) fn high_watermark(&self, partition: TopicPartition) -> Option<i64> {
-        match self.0.lock().partitions.get(&partition) {
-            Some(TailEntry::Cached(tail)) => Some(tail.watermarks.high_watermark),
+    /// Returns the bounds of a partition if they are cached.
+    pub(super) fn watermarks(&self, partition: TopicPartition) -> Option<Watermarks> {
+        match self.0.lock().get(partition) {
+            Some(TailEntry::Cached(tail)) => Some(tail.watermarks),
             _ => None,
         }
     }
 
-    /// Registers a query. Must be called before the query is sent; [`PendingQuery::complete`]
+    /// Registers a query of partitions of a shard. Must be called before the query is sent; [`PendingQuery::complete`]
     /// follows when its results have arrived.
     pub(super) fn begin_query(
         &self,
+        shard: u16,
         partitions: impl Iterator<Item = TopicPartition>,
     ) -> PendingQuery<'_> {
         let mut state = self.0.lock();
         let mut queried = Vec::new();
         for partition in partitions {
-            let new = TailEntry::Querying { queries: 0, is_stale: !state.is_complete() };
+            let (events, is_stale) = (Vec::new(), !state.is_complete(shard));
+            let new = TailEntry::Querying { shard, queries: 0, events, is_stale };
             if let TailEntry::Querying { queries, .. } =
                 state.partitions.entry(partition).or_insert(new)
             {
@@ -119,22 +132,20 @@ impl TailIndex {
         let mut state = self.0.lock();
         state.is_subscribed = is_subscribed;
         state.disconnected.clear();
-        state.invalidate_all();
+        state.invalidate(EventScope::All);
+    }
+
+    /// Sets whether the coordinator cannot be reached. As long as it cannot, the index finds nothing.
+    pub(super) fn set_cut_off(&self, is_cut_off: bool) {
+        self.0.lock().is_cut_off = is_cut_off;
     }
 
     /// Applies an event of the coordinator.
     pub(super) fn apply(&self, event: &CoordinatorEvent) {
         let mut state = self.0.lock();
         match event {
-            CoordinatorEvent::Committed { partition, runs } => {
-                state.update(*partition, |tail| runs.iter().all(|run| tail.append(*run)));
-            }
-            CoordinatorEvent::Trimmed { partition, log_start_offset } => {
-                state.update(*partition, |tail| {
-                    tail.trim(*log_start_offset);
-                    true
-                });
-            }
+            CoordinatorEvent::Committed { partition, .. }
+            | CoordinatorEvent::Trimmed { partition, .. } => state.update(*partition, event),
             CoordinatorEvent::TopicDeleted(topic) => {
                 state.partitions.retain(|partition, entry| match entry {
                     TailEntry::Cached(_) => partition.topic != *topic,
@@ -144,15 +155,13 @@ impl TailIndex {
                     }
                 });
             }
-            CoordinatorEvent::Disconnected(EventScope::Topics)
-            | CoordinatorEvent::Gap(EventScope::Topics) => {}
             CoordinatorEvent::Disconnected(scope) => {
                 state.disconnected.insert(*scope);
-                state.invalidate_all();
+                state.invalidate(*scope);
             }
             CoordinatorEvent::Gap(scope) => {
                 state.disconnected.remove(scope);
-                state.invalidate_all();
+                state.invalidate(*scope);
             }
             CoordinatorEvent::Bound(_) => {}
         }
@@ -165,50 +174,65 @@ impl PendingQuery<'_> {
     pub(super) fn complete<'f>(&self, results: impl Iterator<Item = (TopicPartition, &'f Found)>) {
         let mut state = self.index.0.lock();
         for (partition, found) in results {
-            let is_newer = match state.partitions.get(&partition) {
-                Some(TailEntry::Querying { is_stale, .. }) => !is_stale,
-                Some(TailEntry::Cached(tail)) => {
-                    tail.watermarks.high_watermark < found.watermarks.high_watermark
+            let new = match state.partitions.get_mut(&partition) {
+                Some(TailEntry::Querying { is_stale: false, events, shard, .. }) => {
+                    let mut tail = CachedTail::new(*shard, found);
+                    events.iter().all(|event| tail.apply(event)).then_some(tail)
                 }
-                None => false,
+                Some(TailEntry::Cached(tail)) => {
+                    let is_newer = tail.runs_end < found.watermarks.high_watermark;
+                    (is_newer && tail.update(found)).then(|| CachedTail::new(tail.shard, found))
+                }
+                _ => None,
             };
-            if !is_newer {
-                continue;
-            }
+            let Some(new) = new else { continue };
             if state.partitions.len() > PARTITIONS_MAX {
                 state.evict_one();
             }
-            state.partitions.insert(partition, TailEntry::Cached(CachedTail::new(found)));
+            state.partitions.insert(partition, TailEntry::Cached(new));
         }
     }
 }
 
 impl IndexState {
-    /// Returns whether all events arrive.
-    fn is_complete(&self) -> bool {
-        self.is_subscribed && self.disconnected.is_empty()
+    fn get(&self, partition: TopicPartition) -> Option<&TailEntry> {
+        self.partitions.get(&partition).filter(|_| !self.is_cut_off)
     }
 
-    /// Updates a cached partition. `update` returns whether the event continues the cached runs; the
-    /// partition is removed if not.
-    fn update(&mut self, partition: TopicPartition, update: impl FnOnce(&mut CachedTail) -> bool) {
+    /// Applies an event of a partition. A partition is removed if the event does not continue it.
+    fn update(&mut self, partition: TopicPartition, event: &CoordinatorEvent) {
         match self.partitions.get_mut(&partition) {
             None => {}
-            Some(TailEntry::Querying { is_stale, .. }) => *is_stale = true,
+            Some(TailEntry::Querying { events, is_stale, .. }) => {
+                *is_stale |= events.len() >= EVENTS_MAX;
+                if !*is_stale {
+                    events.push(event.clone());
+                }
+            }
             Some(TailEntry::Cached(tail)) => {
-                let is_continuous = update(tail);
-                if !is_continuous {
+                if !tail.apply(event) {
                     self.partitions.remove(&partition);
                 }
             }
         }
     }
 
-    fn invalidate_all(&mut self) {
+    /// Returns whether all events of a shard arrive.
+    fn is_complete(&self, shard: u16) -> bool {
+        let disconnected = [EventScope::All, EventScope::Shard(shard)];
+        self.is_subscribed && !disconnected.iter().any(|scope| self.disconnected.contains(scope))
+    }
+
+    fn invalidate(&mut self, scope: EventScope) {
+        let is_included = |of: u16| match scope {
+            EventScope::All => true,
+            EventScope::Topics => false,
+            EventScope::Shard(shard) => shard == of,
+        };
         self.partitions.retain(|_, entry| match entry {
-            TailEntry::Cached(_) => false,
-            TailEntry::Querying { is_stale, .. } => {
-                *is_stale = true;
+            TailEntry::Cached(tail) => !is_included(tail.shard),
+            TailEntry::Querying { shard, is_stale, .. } => {
+                *is_stale |= is_included(*shard);
                 true
             }
         });
@@ -224,9 +248,10 @@ impl IndexState {
 }
 
 impl CachedTail {
-    fn new(found: &Found) -> Self {
+    fn new(shard: u16, found: &Found) -> Self {
         let watermarks = found.watermarks;
-        let mut tail = Self { watermarks, runs: VecDeque::new() };
+        let (runs, runs_end) = (VecDeque::new(), watermarks.high_watermark);
+        let mut tail = Self { shard, watermarks, runs, runs_end };
         // A result that ends below the high watermark holds older runs. The high watermark is
         // cached nevertheless, and with it whatever is appended from now on.
         if found.runs.last().is_some_and(|run| run.end_offset() == watermarks.high_watermark) {
@@ -234,6 +259,31 @@ impl CachedTail {
             tail.drop_oldest();
         }
         tail
+    }
+
+    /// Applies an event of the partition. Returns false if an event before it was missed.
+    fn apply(&mut self, event: &CoordinatorEvent) -> bool {
+        match event {
+            CoordinatorEvent::Committed { runs, .. } => runs.iter().all(|run| self.append(*run)),
+            CoordinatorEvent::Trimmed { log_start_offset, .. } => {
+                self.trim(*log_start_offset);
+                true
+            }
+            _ => true,
+        }
+    }
+
+    /// Applies a newer result of the coordinator. Returns whether it replaces the tail: one without
+    /// the newest runs only raises the high watermark, because their events will arrive.
+    fn update(&mut self, found: &Found) -> bool {
+        let end = found.watermarks.high_watermark;
+        if found.runs.last().is_some_and(|run| run.end_offset() == end) {
+            return true;
+        }
+        if self.watermarks.high_watermark < end {
+            self.watermarks = found.watermarks;
+        }
+        false
     }
 
     fn find(&self, offset: i64, bytes_max: u64, runs_max: usize) -> Option<Found> {
@@ -260,13 +310,15 @@ impl CachedTail {
 
     /// Appends a run, and returns false if one before it was missed.
     fn append(&mut self, run: Run) -> bool {
-        let end = self.watermarks.high_watermark;
-        if run.base_offset != end {
+        if run.base_offset != self.runs_end {
             // Cached already, by a result that was newer than the event.
-            return run.end_offset() <= end;
+            return run.end_offset() <= self.runs_end;
         }
-        self.watermarks.high_watermark = run.end_offset();
-        self.watermarks.bytes += run.bytes;
+        self.runs_end = run.end_offset();
+        if self.watermarks.high_watermark < self.runs_end {
+            self.watermarks.high_watermark = self.runs_end;
+            self.watermarks.bytes += run.bytes;
+        }
         self.runs.push_back(run);
         self.drop_oldest();
         true

@@ -1,9 +1,9 @@
 //! DeleteRecords (21).
 
-use crate::coordinator::CoordinatorExt as _;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use futures::future::join_all;
 use kafka_protocol::messages::delete_records_request::DeleteRecordsTopic;
 use kafka_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
@@ -11,7 +11,6 @@ use kafka_protocol::messages::delete_records_response::{
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::requested_topics::{authorize_and_resolve, not_leader_error, permits_unless_classic};
-use crate::engine::list_offsets::OffsetSpec;
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::authorization::TopicPermissions;
@@ -55,26 +54,33 @@ pub(super) async fn serve(
     let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
     Ok(request.respond_later(async move {
-        let mut topics = Vec::with_capacity(requested.topics.len());
-        for (topic, permit) in requested.topics.into_iter().zip(permits) {
+        let (mut rows, mut deletions) = (Vec::new(), Vec::new());
+        for (topic, permit) in requested.topics.iter().zip(permits) {
             let indexes = topic.partitions.iter().map(|p| p.partition_index);
             let resolved =
                 authorize_and_resolve(&proxy, permit, AclOperation::Delete, &topic.name, indexes)
                     .await;
-            let mut rows = Vec::with_capacity(topic.partitions.len());
             for requested in &topic.partitions {
-                let trimmed = async {
-                    let resolved = resolved.as_ref().map_err(|&code| code)?;
-                    let partition = resolved
-                        .partition(requested.partition_index)
-                        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-                    trim(&proxy, partition, requested.offset).await
-                };
-                rows.push(row(requested.partition_index, trimmed.await));
+                let partition = resolved.as_ref().map_err(|&code| code).and_then(|topic| {
+                    let partition = topic.partition(requested.partition_index);
+                    partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+                });
+                rows.push(partition.map(|partition| {
+                    deletions.push((partition, requested.offset));
+                    deletions.len() - 1
+                }));
             }
-            let result = DeleteRecordsTopicResult::default();
-            topics.push(result.with_name(topic.name).with_partitions(rows));
         }
+        let deleted = delete(&proxy, &deletions).await;
+        let mut rows = rows.into_iter().map(|row| row.and_then(|index| deleted[index]));
+        let topic = |topic: DeleteRecordsTopic| {
+            let partitions = topic.partitions.iter().zip(&mut rows);
+            let partitions = partitions.map(|(p, deleted)| row(p.partition_index, deleted));
+            DeleteRecordsTopicResult::default()
+                .with_partitions(partitions.collect())
+                .with_name(topic.name)
+        };
+        let topics = requested.topics.into_iter().map(topic).collect();
         DeleteRecordsResponse::default().with_topics(topics)
     }))
 }
@@ -92,18 +98,36 @@ fn keep_last(requested: &mut DeleteRecordsRequest) {
     requested.topics.retain(|topic| !topic.partitions.is_empty());
 }
 
-async fn trim(proxy: &Proxy, partition: TopicPartition, offset: i64) -> Result<i64, ErrorCode> {
-    let end = proxy.lookup.resolve(partition, OffsetSpec::Latest).await;
-    let end = end.map_err(|error| error_code::for_lookup(&error))?.offset;
-    let start = if offset == HIGH_WATERMARK { end } else { offset };
-    if start < 0 || start > end {
-        return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+/// Deletes records below offsets; returns the new log start offset of each partition, in order. A
+/// shard that does not respond affects its own partitions alone.
+async fn delete(proxy: &Proxy, deletions: &[(TopicPartition, i64)]) -> Vec<Result<i64, ErrorCode>> {
+    let partitions: Vec<_> = deletions.iter().map(|(partition, _)| *partition).collect();
+    let ends = proxy.lookup.watermarks(&partitions).await;
+    let mut results = Vec::with_capacity(deletions.len());
+    let mut shards: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
+    for (index, (&(partition, offset), end)) in deletions.iter().zip(&ends).enumerate() {
+        let start = end.as_ref().map_err(error_code::for_coordinator).and_then(|end| {
+            let start = if offset == HIGH_WATERMARK { end.high_watermark } else { offset };
+            let is_valid = (0..=end.high_watermark).contains(&start);
+            if is_valid { Ok(start) } else { Err(ErrorCode::OFFSET_OUT_OF_RANGE) }
+        });
+        if start.is_ok() {
+            shards.entry(proxy.coordinator.shard(partition)).or_default().push(index);
+        }
+        results.push(start);
     }
-    match proxy.coordinator.trim_all(vec![(partition, start)]).await.as_deref() {
-        Ok([watermarks]) => Ok(watermarks.log_start_offset),
-        Ok(_) => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
-        Err(error) => Err(error_code::for_coordinator(error)),
+    let trims = shards.into_values().map(|indexes| {
+        let start = |&index: &usize| Some((partitions[index], results[index].ok()?));
+        let starts = indexes.iter().filter_map(start).collect();
+        async move { (indexes, proxy.coordinator.trim(starts).await) }
+    });
+    for (indexes, trimmed) in join_all(trims).await {
+        for (index, trimmed) in indexes.into_iter().zip(trimmed) {
+            let trimmed = trimmed.map(|watermarks| watermarks.log_start_offset);
+            results[index] = trimmed.map_err(|error| error_code::for_coordinator(&error));
+        }
     }
+    results
 }
 
 fn row(index: i32, low_watermark: Result<i64, ErrorCode>) -> DeleteRecordsPartitionResult {

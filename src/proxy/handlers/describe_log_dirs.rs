@@ -62,15 +62,18 @@ pub(super) async fn serve(
             .with_log_dir(StrBytes::from_string(proxy.settings.store_name.clone()))
             .with_total_bytes(-1)
             .with_usable_bytes(-1);
-        let sizes = match proxy.lookup.watermarks(&partitions).await {
-            Ok(sizes) => sizes,
-            Err(error) => {
-                let dir = dir.with_error_code(error_code::for_coordinator(&error).0);
+        let sizes = proxy.lookup.watermarks(&partitions).await;
+        if let Some(Err(error)) = sizes.iter().find(|size| size.is_err()) {
+            tracing::warn!(%error, "the sizes of some partitions are unknown");
+            if sizes.iter().all(Result::is_err) {
+                let dir = dir.with_error_code(error_code::for_coordinator(error).0);
                 return DescribeLogDirsResponse::default().with_results(vec![dir]);
             }
-        };
+        }
         let mut topics: Vec<DescribeLogDirsTopic> = Vec::new();
-        for ((name, partition), size) in led.into_iter().zip(sizes) {
+        // A partition cannot have an error of its own; one of unknown size is left out.
+        let known = led.into_iter().zip(sizes).filter_map(|(row, size)| Some((row, size.ok()?)));
+        for ((name, partition), size) in known {
             let row = DescribeLogDirsPartition::default()
                 .with_partition_index(partition.partition)
                 .with_partition_size(i64::try_from(size.bytes).unwrap_or(i64::MAX));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt as _;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::describe_producers_response::{
     PartitionResponse, ProducerState, TopicResponse,
@@ -19,6 +20,9 @@ use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::error_code::{self, ErrorCode};
 use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
+
+/// Partitions of a topic that are described at a time: one of a slow shard delays few others.
+const CALLS_MAX: usize = 16;
 
 pub(super) async fn guard(
     request: Request,
@@ -54,11 +58,11 @@ pub(super) async fn serve(
             let resolved =
                 authorize_and_resolve(&proxy, permit, AclOperation::Read, &topic.name, indexes)
                     .await;
-            let mut rows = Vec::with_capacity(topic.partition_indexes.len());
-            for &index in &topic.partition_indexes {
+            let (proxy, resolved, name) = (&proxy, &resolved, &topic.name);
+            let describe = async |index: i32| {
                 let producers = async {
                     // A broker validates the name here, but not in the other requests.
-                    if !is_legal_name(&topic.name) {
+                    if !is_legal_name(name) {
                         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
                     }
                     let resolved = resolved.as_ref().map_err(|&code| code)?;
@@ -67,8 +71,10 @@ pub(super) async fn serve(
                     let producers = proxy.coordinator.producers(partition).await;
                     producers.map_err(|error| error_code::for_coordinator(&error))
                 };
-                rows.push(row(index, producers.await));
-            }
+                row(index, producers.await)
+            };
+            let indexes = futures::stream::iter(topic.partition_indexes.iter().copied());
+            let rows = indexes.map(describe).buffered(CALLS_MAX).collect::<Vec<_>>().await;
             topics.push(TopicResponse::default().with_name(topic.name).with_partitions(rows));
         }
         DescribeProducersResponse::default().with_topics(topics)

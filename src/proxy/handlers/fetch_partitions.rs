@@ -187,20 +187,15 @@ async fn redirect_to_zone(
     let map = proxy.topology.current();
     let ids: Vec<_> = requested.iter().map(|partition| partition.partition).collect();
     let watermarks = proxy.lookup.watermarks(&ids).await;
-    let watermarks = watermarks.map_err(|error| error_code::for_coordinator(&error));
     let result = |planned: &Planned| {
         let index = match planned {
             Planned::Failed(code) => return PartitionResult::failed(*code),
             Planned::Requested(index) => *index,
         };
-        let watermarks = match &watermarks {
-            Ok(watermarks) => watermarks.get(index).copied(),
-            Err(code) => return PartitionResult::failed(*code),
-        };
-        match (requested.get(index), watermarks) {
-            (Some(partition), Some(watermarks)) => {
+        match (requested.get(index), watermarks.get(index)) {
+            (Some(partition), Some(Ok(watermarks))) => {
                 let node = map.leader(zone, partition.partition);
-                PartitionResult::redirected(watermarks, partition.offset, node)
+                PartitionResult::redirected(*watermarks, partition.offset, node)
             }
             _ => PartitionResult::failed(ErrorCode::KAFKA_STORAGE_ERROR),
         }
@@ -261,11 +256,12 @@ async fn check_negative_max_bytes(
     partition: TopicPartition,
     offset: i64,
 ) -> Result<usize, ErrorCode> {
-    let found = proxy.lookup.watermarks(&[partition]).await;
-    let found = found.map_err(|error| error_code::for_coordinator(&error))?;
-    let has_some =
-        |ends: &Watermarks| (ends.log_start_offset..ends.high_watermark).contains(&offset);
-    if found.iter().any(has_some) { Err(ErrorCode::UNKNOWN_SERVER_ERROR) } else { Ok(0) }
+    let mut has_records = false;
+    for ends in proxy.lookup.watermarks(&[partition]).await {
+        let ends = ends.map_err(|error| error_code::for_coordinator(&error))?;
+        has_records |= (ends.log_start_offset..ends.high_watermark).contains(&offset);
+    }
+    if has_records { Err(ErrorCode::UNKNOWN_SERVER_ERROR) } else { Ok(0) }
 }
 
 /// Returns whether a broker returns the code before it looks into a log.

@@ -167,19 +167,18 @@ async fn list_topic(
         let epoch = if found.offset < 0 { -1 } else { resolved.leader_epoch(index) };
         Ok((found, epoch))
     };
-    let mut rows = Vec::with_capacity(topic.partitions.len());
-    for requested in &topic.partitions {
+    let (resolved, locate, name) = (&resolved, &locate, &topic.name);
+    let row = async |requested: &ListOffsetsPartition| {
         let index = requested.partition_index;
         // A client without permission learns nothing else.
         let found = match resolved {
-            Err(code @ ErrorCode::TOPIC_AUTHORIZATION_FAILED) => Err(code),
-            _ if duplicates.contains(&(topic.name.clone(), index)) => {
-                Err(ErrorCode::INVALID_REQUEST)
-            }
+            Err(code @ ErrorCode::TOPIC_AUTHORIZATION_FAILED) => Err(*code),
+            _ if duplicates.contains(&(name.clone(), index)) => Err(ErrorCode::INVALID_REQUEST),
             _ => locate(requested).await,
         };
-        rows.push(offset_row(index, found));
-    }
+        offset_row(index, found)
+    };
+    let rows = join_all(topic.partitions.iter().map(row)).await;
     ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(rows)
 }
 

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderTopic;
+use futures::future::join_all;
+use kafka_protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use kafka_protocol::messages::offset_for_leader_epoch_response::{
     EpochEndOffset, OffsetForLeaderTopicResult,
 };
@@ -65,8 +68,8 @@ pub(super) async fn serve(
                 indexes,
             )
             .await;
-            let mut rows = Vec::with_capacity(topic.partitions.len());
-            for requested in &topic.partitions {
+            let (proxy, resolved) = (&proxy, &resolved);
+            let row = async |requested: &OffsetForLeaderPartition| {
                 let end = async {
                     let resolved = resolved.as_ref().map_err(|&code| code)?;
                     let partition = resolved
@@ -81,8 +84,9 @@ pub(super) async fn serve(
                     let found = found.map_err(|error| error_code::for_lookup(&error))?;
                     Ok((requested.leader_epoch, found.offset))
                 };
-                rows.push(epoch_row(requested.partition, end.await));
-            }
+                epoch_row(requested.partition, end.await)
+            };
+            let rows = join_all(topic.partitions.iter().map(row)).await;
             topics.push(
                 OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(rows),
             );

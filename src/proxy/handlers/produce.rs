@@ -259,9 +259,11 @@ async fn set_log_start_offsets(
         return;
     }
     // The error is the same in either case, and its reason is what the client needs.
-    let Ok(watermarks) = proxy.lookup.watermarks(&logs).await else { return };
+    let watermarks = proxy.lookup.watermarks(&logs).await;
     for (row, watermarks) in rows.into_iter().zip(watermarks) {
-        row.log_start_offset = watermarks.log_start_offset;
+        if let Ok(watermarks) = watermarks {
+            row.log_start_offset = watermarks.log_start_offset;
+        }
     }
 }
 

@@ -24,7 +24,7 @@ fn found(runs: u32, bytes: u64, high_watermark: i64) -> Found {
 
 #[test]
 fn read_class_depends_on_the_bytes_behind_the_end() {
-    let all = RUNS_MAX + READ_AHEAD_OBJECTS as u32;
+    let all = RUNS_MAX + READ_AHEAD_RUNS;
     for (runs, bytes, high_watermark, class) in [
         (3, 100, 3, ReadClass::Tailing),
         // More runs than a query returns, but few bytes.
@@ -36,21 +36,17 @@ fn read_class_depends_on_the_bytes_behind_the_end() {
         (2, 4 << 20, 5, ReadClass::CatchUp),
         (3, 8 << 20, 3, ReadClass::CatchUp),
     ] {
-        let plan = PartitionPlan::from_query(
-            &partition(0),
-            &request(),
-            found(runs, bytes, high_watermark),
-        );
+        let plan =
+            PartitionPlan::new(&partition(0), &request(), found(runs, bytes, high_watermark));
         assert_eq!(plan.class, class, "{runs} runs of {bytes} bytes of {high_watermark}");
         assert_eq!(plan.error, None);
-        assert!(plan.class == ReadClass::CatchUp || plan.read_ahead.is_empty());
     }
 }
 
 #[test]
 fn offset_without_an_index_entry_is_an_error() {
     let error = |offset, found| {
-        let plan = PartitionPlan::from_query(&partition(offset), &request(), found);
+        let plan = PartitionPlan::new(&partition(offset), &request(), found);
         assert!(plan.error.is_none() || plan.runs.is_empty());
         plan.error
     };

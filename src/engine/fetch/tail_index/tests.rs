@@ -29,7 +29,7 @@ fn request(offset: i64) -> FindRequest {
 }
 
 fn insert(index: &TailIndex, found: &Found) {
-    let query = index.begin_query(std::iter::once(partition(0)));
+    let query = index.begin_query(0, std::iter::once(partition(0)));
     query.complete(std::iter::once((partition(0), found)));
 }
 
@@ -63,19 +63,29 @@ fn events_continue_a_cached_result() {
     assert_eq!((find(&index, 4), find(&index, 6)), (None, Some((vec![5, 10, 11], 12))));
 }
 
+/// The other shards are not affected.
 #[test]
-fn nothing_is_cached_while_events_do_not_arrive() {
+fn nothing_is_cached_while_events_of_the_shard_do_not_arrive() {
     let index = subscribed();
-    insert(&index, &found(0, &[run(0, 10)]));
+    let insert_of = |shard, number| {
+        let query = index.begin_query(shard, std::iter::once(partition(number)));
+        query.complete(std::iter::once((partition(number), &found(0, &[run(0, 10)]))));
+    };
+    let knows = |number| index.watermarks(partition(number)).is_some();
+    for (shard, number) in [(3, 0), (4, 1)] {
+        insert_of(shard, number);
+    }
     index.apply(&CoordinatorEvent::Disconnected(EventScope::Topics));
-    assert!(find(&index, 10).is_some(), "it concerns no partition");
+    assert!(knows(0) && knows(1), "it concerns no partition");
     index.apply(&CoordinatorEvent::Disconnected(EventScope::Shard(3)));
-    assert_eq!(find(&index, 10), None);
-    insert(&index, &found(0, &[run(0, 10)]));
-    assert_eq!(find(&index, 10), None);
+    assert!(!knows(0) && knows(1));
+    insert_of(3, 0);
+    assert!(!knows(0));
     index.apply(&CoordinatorEvent::Gap(EventScope::Shard(3)));
-    insert(&index, &found(0, &[run(0, 10)]));
-    assert!(find(&index, 10).is_some());
+    insert_of(3, 0);
+    assert!(knows(0) && knows(1));
+    index.apply(&CoordinatorEvent::Disconnected(EventScope::All));
+    assert!(!knows(0) && !knows(1));
 }
 
 #[test]
@@ -99,11 +109,38 @@ fn missed_events_remove_the_partition() {
 }
 
 #[test]
+fn events_during_a_query_are_applied_to_its_result() {
+    let old = found(0, &[run(0, 10)]);
+    let newer = found(0, &[run(0, 10), run(10, 5)]);
+    let mut bounds = found(0, &[]);
+    bounds.watermarks.high_watermark = 15;
+    for (result, at_10) in
+        [(&old, Some((vec![10], 15))), (&newer, Some((vec![10], 15))), (&bounds, None)]
+    {
+        let index = subscribed();
+        let query = index.begin_query(0, std::iter::once(partition(0)));
+        index.apply(&committed(&[run(10, 5)]));
+        query.complete(std::iter::once((partition(0), result)));
+        assert_eq!(find(&index, 10), at_10);
+        assert_eq!(find(&index, 15), Some((vec![], 15)));
+        drop(query);
+        index.apply(&committed(&[run(15, 1)]));
+        assert_eq!(find(&index, 15), Some((vec![15], 16)));
+    }
+    // More events than are kept.
+    let index = subscribed();
+    let query = index.begin_query(0, std::iter::once(partition(0)));
+    (10..100).for_each(|base| index.apply(&committed(&[run(base, 1)])));
+    query.complete(std::iter::once((partition(0), &old)));
+    assert_eq!(find(&index, 10), None);
+}
+
+#[test]
 fn stale_results_are_not_cached() {
     let index = subscribed();
     let old = found(0, &[run(0, 10)]);
-    let query = index.begin_query(std::iter::once(partition(0)));
-    index.apply(&committed(&[run(10, 5)]));
+    let query = index.begin_query(0, std::iter::once(partition(0)));
+    index.apply(&committed(&[run(12, 5)]));
     query.complete(std::iter::once((partition(0), &old)));
     assert_eq!(find(&index, 10), None, "a reader at 10 would wait for records that exist");
     drop(query);
@@ -146,7 +183,7 @@ fn index_is_bounded() {
     assert_eq!(find(&index, 999 - RUNS_MAX as i64), None);
     assert!(find(&index, 1_000 - RUNS_MAX as i64).is_some());
     for number in 0..2 * PARTITIONS_MAX as i32 {
-        let query = index.begin_query(std::iter::once(partition(number)));
+        let query = index.begin_query(0, std::iter::once(partition(number)));
         query.complete(std::iter::once((partition(number), &found(0, &[]))));
     }
     assert!(index.0.lock().partitions.len() <= PARTITIONS_MAX + 1);
