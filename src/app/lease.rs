@@ -31,6 +31,8 @@ pub(super) struct LeaseRenewer {
     me: Member,
     view: MembershipView,
     updates: watch::Sender<Option<MembershipUpdate>>,
+    /// True if the last call failed.
+    cut_off: watch::Sender<bool>,
     entropy: Arc<Entropy>,
     metrics: Arc<Metrics>,
     /// [`Member::settings`], which may change.
@@ -46,12 +48,18 @@ impl LeaseRenewer {
     ) -> Self {
         let settings = Arc::new(AtomicU64::new(me.settings));
         let (view, updates) = (MembershipView::default(), watch::Sender::new(None));
-        Self { coordinator, me, view, updates, entropy, metrics, settings }
+        let cut_off = watch::Sender::new(false);
+        Self { coordinator, me, view, updates, cut_off, entropy, metrics, settings }
     }
 
     /// Returns a receiver of the latest update; `None` before the first response.
     pub(super) fn subscribe(&self) -> watch::Receiver<Option<MembershipUpdate>> {
         self.updates.subscribe()
+    }
+
+    /// Returns a receiver of whether the coordinator did not respond to the last renewal.
+    pub(super) fn subscribe_cut_off(&self) -> watch::Receiver<bool> {
+        self.cut_off.subscribe()
     }
 
     /// Returns the digest of the settings, which renewals report from the next one on.
@@ -117,7 +125,11 @@ impl LeaseRenewer {
     async fn request(&mut self, member: &Member, ttl: Duration) -> Option<Membership> {
         // The response is at least as old as the request.
         let leases_valid_until = Instant::now() + LEASE_DURATION;
-        match self.coordinator.renew(member, ttl).await {
+        let renewed = self.coordinator.renew(member, ttl).await;
+        self.cut_off.send_if_modified(|cut_off| {
+            std::mem::replace(cut_off, renewed.is_err()) != renewed.is_err()
+        });
+        match renewed {
             Ok(reported) => {
                 let effective = self.view.merge(&reported);
                 let update =

@@ -133,6 +133,7 @@ pub(crate) async fn start(
         Arc::clone(&components.entropy),
         Arc::clone(&metrics),
     );
+    background::follow_connectivity(renewer.subscribe_cut_off(), &wakeups, &topology);
     let builder = ProxyBuilder {
         components,
         objects,

@@ -66,8 +66,15 @@ impl PartitionResult {
     }
 
     /// The partition at `index` of the request to the engine.
-    fn read(index: usize, fetched: engine::FetchedPartition) -> Self {
-        let error = fetched.error.map_or(ErrorCode::NONE, error_code::for_fetch);
+    fn read(proxy: &Proxy, index: usize, fetched: engine::FetchedPartition) -> Self {
+        let error = match fetched.error {
+            None => ErrorCode::NONE,
+            // The client continues at another replica of the zone, which this one's metadata names.
+            Some(engine::FetchError::Storage) if proxy.topology.is_superseded() => {
+                ErrorCode::NOT_LEADER_OR_FOLLOWER
+            }
+            Some(error) => error_code::for_fetch(error),
+        };
         Self { error, fetched, position: Some(index), preferred: None }
     }
 
@@ -168,7 +175,7 @@ pub(super) async fn fetch_partitions(
     let result = |planned| match planned {
         Planned::Failed(code) => PartitionResult::failed(code),
         Planned::Requested(index) => match response.partitions.get_mut(index) {
-            Some(fetched) => PartitionResult::read(index, std::mem::take(fetched)),
+            Some(fetched) => PartitionResult::read(proxy, index, std::mem::take(fetched)),
             None => PartitionResult::failed(ErrorCode::KAFKA_STORAGE_ERROR),
         },
     };

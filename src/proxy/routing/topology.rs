@@ -166,6 +166,7 @@ pub struct SharedTopology {
     membership: Mutex<Membership>,
     map: RwLock<Arc<NodeTopology>>,
     left: AtomicBool,
+    cut_off: AtomicBool,
     open_nodes: AtomicU16,
 }
 
@@ -179,6 +180,7 @@ impl SharedTopology {
             membership: Mutex::new(empty),
             map: RwLock::default(),
             left: AtomicBool::new(false),
+            cut_off: AtomicBool::new(false),
             open_nodes: AtomicU16::new(0),
         }
     }
@@ -205,6 +207,21 @@ impl SharedTopology {
         self.rebuild();
     }
 
+    /// Sets whether this replica cannot reach the coordinator. Until it can again, its nodes are
+    /// advertised at the other members of its zone, if the last known membership has any.
+    pub fn set_cut_off(&self, is_cut_off: bool) {
+        if self.cut_off.swap(is_cut_off, Ordering::AcqRel) != is_cut_off {
+            self.rebuild();
+        }
+    }
+
+    /// Returns whether this replica cannot reach the coordinator and other members of its zone may.
+    pub fn is_superseded(&self) -> bool {
+        let is_other = |member: &Member| member.replica != self.replica;
+        self.cut_off.load(Ordering::Acquire)
+            && self.current().live_members(self.zone).iter().any(is_other)
+    }
+
     /// Returns whether this replica leaves and other members of its zone take over its nodes.
     pub fn has_successor(&self) -> bool {
         self.left.load(Ordering::Acquire) && !self.current().live_members(self.zone).is_empty()
@@ -225,7 +242,14 @@ impl SharedTopology {
         if self.left.load(Ordering::Acquire) {
             membership.members.retain(|member| member.replica != self.replica);
         }
-        *self.map.write() = Arc::new(NodeTopology::of(&membership));
+        let is_other = |member: &Member| member.replica != self.replica;
+        let can_succeed =
+            |member: &Member| member.zone == self.zone && member.hosts() && is_other(member);
+        let mut effective = membership.clone();
+        if self.cut_off.load(Ordering::Acquire) && membership.members.iter().any(can_succeed) {
+            effective.members.retain(is_other);
+        }
+        *self.map.write() = Arc::new(NodeTopology::of(&effective));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Several replicas in several zones, which clients see as one Kafka cluster.
 
 mod client_zone;
+mod cut_off;
 mod replica_failure;
 mod topic_type;
 mod topology;

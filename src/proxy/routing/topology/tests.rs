@@ -161,3 +161,23 @@ fn departed_member_is_removed_from_topology() {
     nodes.update(membership(&[(4, vec!["a".to_owned()], true)]));
     assert!(!nodes.has_successor() && hosts(&nodes) == ["a.example"; 4], "it was the only member");
 }
+
+/// Nodes never vanish: they are advertised at another member of the zone, or stay where they are.
+#[test]
+fn nodes_of_a_cut_off_replica_are_advertised_at_another_member() {
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let nodes = SharedTopology::new(&member("a", 0, 4));
+    nodes.update(membership(&[(4, names(&["a", "b"]), true)]));
+    let hosts = |nodes: &SharedTopology| {
+        nodes.current().nodes().map(|node| node.address.host.clone()).collect::<Vec<_>>()
+    };
+    let before = hosts(&nodes);
+    assert!(!nodes.is_superseded() && before.iter().any(|host| host == "a.example"));
+    nodes.set_cut_off(true);
+    assert!(nodes.is_superseded() && hosts(&nodes) == ["b.example"; 4]);
+    nodes.set_cut_off(false);
+    assert!(!nodes.is_superseded() && hosts(&nodes) == before);
+    nodes.update(membership(&[(4, names(&["a"]), true)]));
+    nodes.set_cut_off(true);
+    assert!(!nodes.is_superseded() && hosts(&nodes) == ["a.example"; 4], "the only member");
+}
