@@ -42,17 +42,22 @@ pub(super) struct PartitionPlan {
     pub(super) class: ReadClass,
     /// Runs after those to be read that a catch-up reader will request next.
     pub(super) next: Vec<Run>,
+    /// Estimate of the bytes between the runs to be read and the high watermark.
+    bytes_behind: u64,
 }
 
 impl FetchPlan {
     /// Limits the objects to be read, in an order in which the partitions pass them together: to
-    /// `objects_max` if there are catch-up reads, and to [`TAILING_OBJECTS_MAX`] otherwise. The runs
+    /// `objects_max` if the fetch is behind, and to [`TAILING_OBJECTS_MAX`] otherwise. The runs
     /// in further objects are left to the next fetch, and are read ahead. A partition whose runs
     /// are in more than `objects_max` objects is not read at its tail, however few bytes they have.
     pub(super) fn limit_objects(&mut self, objects_max: usize) {
         let bytes_max = self.spec.bytes_max as u64;
         let is_catch_up = |plan: &PartitionPlan| plan.class == ReadClass::CatchUp;
-        let objects_to_read = match self.partitions.iter().any(is_catch_up) {
+        // Partitions that are a little behind each, but in different places, need many objects.
+        let bytes_behind =
+            self.partitions.iter().map(|p| p.bytes_behind).fold(0, u64::saturating_add);
+        let objects_to_read = match bytes_behind > TAIL_BYTES {
             true => objects_max,
             false => TAILING_OBJECTS_MAX,
         };
@@ -126,7 +131,8 @@ impl PartitionPlan {
     /// A partition of which nothing is read now.
     pub(super) fn without_runs(watermarks: Option<Watermarks>) -> Self {
         let (runs, next) = (Vec::new(), Vec::new());
-        Self { watermarks, error: None, runs, class: ReadClass::Tailing, next }
+        let class = ReadClass::Tailing;
+        Self { watermarks, error: None, runs, class, next, bytes_behind: 0 }
     }
 
     /// Splits a result that may hold more than was `requested` into the runs to be read and those
@@ -145,12 +151,13 @@ impl PartitionPlan {
         }
         let bytes_behind = bytes_behind(&found);
         let next = found.runs.split_off(runs);
-        let class = match bytes_behind.saturating_add(total_bytes(&next)) <= TAIL_BYTES {
+        let bytes_behind = bytes_behind.saturating_add(total_bytes(&next));
+        let class = match bytes_behind <= TAIL_BYTES {
             true => ReadClass::Tailing,
             false => ReadClass::CatchUp,
         };
         let (watermarks, runs) = (Some(found.watermarks), found.runs);
-        Self { watermarks, error: None, runs, class, next }.checked(partition)
+        Self { watermarks, error: None, runs, class, next, bytes_behind }.checked(partition)
     }
 
     /// Sets the error of an offset that the log does not have, or that the index lacks.
@@ -176,6 +183,7 @@ impl PartitionPlan {
         if self.error.is_some() {
             self.runs.clear();
             self.next.clear();
+            self.bytes_behind = 0;
         }
         self
     }

@@ -59,3 +59,29 @@ fn offset_without_an_index_entry_is_an_error() {
     assert_eq!(error(0, later.clone()), Some(FetchError::IndexEntryMissing), "runs behind it");
     assert_eq!(error(1, later), None);
 }
+
+/// Returns how many runs are read of each of `partitions` partitions that are equally far behind,
+/// and the number of objects that are read ahead.
+fn runs_read(partitions: usize, high_watermark: i64) -> (Vec<usize>, usize) {
+    let found = found(RUNS_MAX + READ_AHEAD_RUNS, 1_000, high_watermark);
+    let planned = PartitionPlan::new(&partition(0), &request(), found);
+    assert_eq!(planned.class, ReadClass::Tailing);
+    let spec = FetchSpec {
+        partitions: vec![partition(0); partitions],
+        bytes_min: 1,
+        bytes_max: 1 << 20,
+        wait: std::time::Duration::ZERO,
+    };
+    let partitions = vec![planned; partitions];
+    let mut plan = FetchPlan { spec, partitions, read_ahead: Vec::new() };
+    plan.limit_objects(4);
+    (plan.partitions.iter().map(|plan| plan.runs.len()).collect(), plan.read_ahead.len())
+}
+
+#[test]
+fn window_depends_on_the_bytes_behind_the_end_of_all_partitions() {
+    let all = i64::from(RUNS_MAX + READ_AHEAD_RUNS);
+    assert_eq!(runs_read(3, all), (vec![64; 3], 16));
+    assert_eq!(runs_read(1, 5_000), (vec![64; 1], 16), "5 MB");
+    assert_eq!(runs_read(3, 5_000), (vec![4; 3], 76), "15 MB");
+}
