@@ -166,6 +166,7 @@ impl Consumer {
             match fetch.await {
                 Ok(partitions) => {
                     self.moved = false;
+                    self.check_not_silently_empty(&partitions);
                     for (index, fetched) in (0..).zip(partitions) {
                         self.take(index, &fetched).await;
                     }
@@ -191,6 +192,24 @@ impl Consumer {
         };
         let partitions = (0..).zip(&self.positions).map(of).collect();
         FetchSpec { partitions, bytes_min: 1, bytes_max: 4 << 10, wait: Duration::from_millis(500) }
+    }
+
+    /// Checks that a response without errors and records says that there are none: an offset below
+    /// the high watermark without records would be a record lost in silence.
+    fn check_not_silently_empty(&self, fetched: &[FetchedPartition]) {
+        let is_empty = |f: &FetchedPartition| f.error.is_none() && f.records.is_empty();
+        if !fetched.iter().all(is_empty) {
+            return;
+        }
+        for (index, (fetched, position)) in fetched.iter().zip(self.positions).enumerate() {
+            let end = fetched.watermarks.map_or(0, |marks| marks.high_watermark);
+            if position < end {
+                self.world.history.violation(format!(
+                    "consumer {}: nothing returned for {index}@{position} below {end}",
+                    self.id
+                ));
+            }
+        }
     }
 
     async fn take(&mut self, index: i32, fetched: &FetchedPartition) {

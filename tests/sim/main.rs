@@ -9,9 +9,11 @@
 mod batches;
 mod clients;
 mod history;
+mod isolation;
 mod ports;
 mod replica;
 mod rpc;
+mod shards;
 mod world;
 
 use std::collections::BTreeMap;

@@ -4,12 +4,11 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use odradek::coordinator::memory::MemoryCoordinator;
 use odradek::coordinator::{
     Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent,
     CoordinatorResult, EventScope, FindRequest, Found, Member, Membership, PartOutcome,
@@ -26,6 +25,7 @@ use tokio::time::timeout;
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::rpc::{Mailbox, RpcError, RpcServer};
+use crate::shards::{Model, each, shard_of};
 
 const SUBSCRIBE_PORT: u16 = 9001;
 const STORE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -131,13 +131,6 @@ impl Store for RemoteStore {
     }
 }
 
-/// The reference model, which can be made unavailable.
-#[derive(Debug)]
-pub(crate) struct Model {
-    pub(crate) memory: MemoryCoordinator,
-    pub(crate) is_unavailable: AtomicBool,
-}
-
 /// Serves calls and subscriptions to the model.
 pub(crate) struct CoordinatorServer {
     pub(crate) calls: Arc<RpcServer<Model>>,
@@ -223,18 +216,10 @@ impl RemoteCoordinator {
     }
 }
 
-/// Returns one result for each item from the result of the whole call.
-fn each<T>(
-    result: CoordinatorResult<Vec<CoordinatorResult<T>>>,
-    count: usize,
-) -> Vec<CoordinatorResult<T>> {
-    result.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect())
-}
-
 #[async_trait]
 impl Coordinator for RemoteCoordinator {
-    fn shard(&self, _partition: TopicPartition) -> u16 {
-        0
+    fn shard(&self, partition: TopicPartition) -> u16 {
+        shard_of(partition)
     }
 
     fn commit_order(&self) -> CommitOrder {
@@ -263,7 +248,7 @@ impl Coordinator for RemoteCoordinator {
 
     async fn commit(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>> {
         let (count, commit) = (commit.parts.len(), commit.clone());
-        let call = self.call(|model| async move { Ok(model.memory.commit(&commit).await) });
+        let call = self.call(|model| async move { Ok(model.commit(&commit).await) });
         each(call.await, count)
     }
 
@@ -277,7 +262,7 @@ impl Coordinator for RemoteCoordinator {
 
     async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>> {
         let count = requests.len();
-        each(self.call(|model| async move { Ok(model.memory.find(requests).await) }).await, count)
+        each(self.call(|model| async move { Ok(model.find(requests).await) }).await, count)
     }
 
     async fn trim(&self, starts: Vec<(TopicPartition, i64)>) -> Vec<CoordinatorResult<Watermarks>> {

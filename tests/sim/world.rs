@@ -1,11 +1,10 @@
 //! A run: its hosts, the faults chosen by the seed, and its end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use odradek::clock::ManualClock;
-use odradek::coordinator::memory::MemoryCoordinator;
 use odradek::entropy::Entropy;
 use odradek::store::memory::MemoryStore;
 use rand::rngs::StdRng;
@@ -15,9 +14,11 @@ use turmoil::{Builder, Sim};
 use crate::batches::NOW;
 use crate::clients::{Consumer, Producer};
 use crate::history::HistoryChecker;
-use crate::ports::{CoordinatorServer, Model, RemoteStore, SlowStore};
+use crate::isolation::{self, ISOLATION_END, Isolation, Progress};
+use crate::ports::{CoordinatorServer, RemoteStore, SlowStore};
 use crate::replica::{ReplicaSpec, run_replica};
 use crate::rpc::RpcServer;
+use crate::shards::{Model, SHARDS, ShardFault};
 
 pub(crate) const PARTITIONS: i32 = 3;
 /// Two in each of three zones; to the engine, a zone is only the set of its replicas.
@@ -25,9 +26,11 @@ const REPLICAS: usize = 6;
 const PRODUCERS: u64 = 3;
 const CONSUMERS: u64 = 2;
 /// Faults start within this time of a run …
-const FAULT_PERIOD: Duration = Duration::from_secs(15);
+const FAULT_PERIOD: Duration = Duration::from_secs(20);
 /// … and all clients must have finished by this one.
 const DEADLINE: Duration = Duration::from_secs(180);
+/// Greatest step of a replica's clock.
+const CLOCK_JUMP_MS: i64 = 30 * 3_600_000;
 const TICK: Duration = Duration::from_millis(5);
 
 /// State shared by all hosts of a run.
@@ -39,6 +42,7 @@ pub(crate) struct World {
     store: Arc<SlowStore>,
     /// Producers that have not finished.
     pub(crate) producing: AtomicUsize,
+    pub(crate) progress: Progress,
 }
 
 /// Runs the world of a seed to its end and records it in `history`.
@@ -53,8 +57,10 @@ pub(crate) fn run(seed: u64, history: &Arc<HistoryChecker>) {
         .tcp_capacity(1024)
         .build();
     let world = build_hosts(&mut sim, seed, history);
-    let mut nemesis = Nemesis { rng, recoveries: Vec::new(), next: Duration::ZERO };
+    let mut isolation = Isolation::new(&mut rng);
+    let mut nemesis = Nemesis { rng, recoveries: Vec::new(), next: ISOLATION_END };
     loop {
+        isolation.step(sim.elapsed(), &world);
         nemesis.step(&mut sim, &world);
         match sim.step() {
             Ok(true) => break,
@@ -73,8 +79,7 @@ fn build_hosts(sim: &mut Sim<'_>, seed: u64, history: &Arc<HistoryChecker>) -> A
         entropy: Entropy::from_seed(seed + 1),
         latency_max_ms: AtomicU64::new(60),
     });
-    let memory = MemoryCoordinator::new("sim");
-    let model = Arc::new(Model { memory, is_unavailable: AtomicBool::new(false) });
+    let model = Arc::new(Model::new(history));
     let (store_server, coordinator) =
         (RpcServer::new("store"), CoordinatorServer::new("coordinator"));
     let incarnations = Arc::new(AtomicU64::new(1));
@@ -94,7 +99,8 @@ fn build_hosts(sim: &mut Sim<'_>, seed: u64, history: &Arc<HistoryChecker>) -> A
         replicas: (0..REPLICAS).map(spec).map(Arc::new).collect(),
         model: Arc::clone(&model),
         store: Arc::clone(&store),
-        producing: AtomicUsize::new(PRODUCERS as usize),
+        producing: AtomicUsize::new(PRODUCERS as usize + PARTITIONS as usize),
+        progress: Progress::default(),
     });
     sim.host("store", move || {
         let (server, store) = (Arc::clone(&store_server), Arc::clone(&store));
@@ -121,6 +127,18 @@ fn build_hosts(sim: &mut Sim<'_>, seed: u64, history: &Arc<HistoryChecker>) -> A
             Ok(())
         });
     }
+    for index in 0..PARTITIONS {
+        let (id, world) = (PRODUCERS + 1 + index as u64, Arc::clone(&world));
+        sim.client(format!("plain-producer-{index}"), async move {
+            isolation::plain_producer(world, id, index).await;
+            Ok(())
+        });
+    }
+    let reading = Arc::clone(&world);
+    sim.client("reader", async move {
+        isolation::reader(reading).await;
+        Ok(())
+    });
     for id in 1..=CONSUMERS {
         let consumer = Consumer::new(id, Arc::clone(&world));
         sim.client(format!("consumer-{id}"), async move {
@@ -150,6 +168,7 @@ enum Recovery {
     Release(String, String),
     ResetStoreLatency,
     ResetCoordinator,
+    ResetShard(u16),
 }
 
 /// Injects the faults of a run.
@@ -184,6 +203,7 @@ impl Nemesis {
                 Recovery::ResetCoordinator => {
                     world.model.is_unavailable.store(false, Ordering::Relaxed)
                 }
+                Recovery::ResetShard(shard) => world.model.set_fault(shard, ShardFault::None),
             }
         }
         if now >= self.next && now < FAULT_PERIOD {
@@ -194,7 +214,7 @@ impl Nemesis {
 
     fn fault(&mut self, sim: &mut Sim<'_>, world: &World, now: Duration) {
         let until = now + Duration::from_millis(self.rng.random_range(50..5_000));
-        let (what, recovery) = match self.rng.random_range(0..8) {
+        let (what, recovery) = match self.rng.random_range(0..10) {
             0 | 1 => {
                 let host = replica(self.rng.random_range(0..REPLICAS));
                 let is_dead =
@@ -236,12 +256,22 @@ impl Nemesis {
                     .store(self.rng.random_range(200..3_000), Ordering::Relaxed);
                 ("slows the store", Recovery::ResetStoreLatency)
             }
+            7 | 8 => {
+                let (shard, fault) = self.shard_fault();
+                if world.model.fault(shard) != ShardFault::None {
+                    return;
+                }
+                world.history.log_event(format!("shard {shard} is {fault:?}"));
+                world.model.set_fault(shard, fault);
+                ("has a shard fail", Recovery::ResetShard(shard))
+            }
             _ if self.rng.random() => {
                 world.model.is_unavailable.store(true, Ordering::Relaxed);
                 ("has the coordinator refuse", Recovery::ResetCoordinator)
             }
             _ => {
-                let jump: i64 = self.rng.random_range(-3_600_000..3_600_000);
+                // Beyond the time after which idempotent producers expire.
+                let jump: i64 = self.rng.random_range(-CLOCK_JUMP_MS..CLOCK_JUMP_MS);
                 let which = self.rng.random_range(0..REPLICAS);
                 world.replicas[which].clock.set(NOW + jump);
                 world.history.log_event(format!("clock of {which} jumps by {jump} ms"));
@@ -251,6 +281,17 @@ impl Nemesis {
         world.history.count(what);
         world.history.log_event(format!("{what}, until {until:?}: {recovery:?}"));
         self.recoveries.push((until, recovery));
+    }
+
+    fn shard_fault(&mut self) -> (u16, ShardFault) {
+        let faults = [
+            ShardFault::Refusing,
+            ShardFault::Silent,
+            ShardFault::Migrating,
+            ShardFault::Quarantined,
+            ShardFault::WithoutIndex,
+        ];
+        (self.rng.random_range(0..SHARDS), faults[self.rng.random_range(0..faults.len())])
     }
 
     /// Chooses a replica and a host that it communicates with.
