@@ -120,33 +120,37 @@ fn build_hosts(sim: &mut Sim<'_>, seed: u64, history: &Arc<HistoryChecker>) -> A
             async move { Ok(run_replica(spec).await?) }
         });
     }
+    add_clients(sim, &world);
+    world
+}
+
+fn add_clients(sim: &mut Sim<'_>, world: &Arc<World>) {
     for id in 1..=PRODUCERS {
-        let producer = Producer::new(id, Arc::clone(&world));
+        let producer = Producer::new(id, Arc::clone(world));
         sim.client(format!("producer-{id}"), async move {
             producer.run().await;
             Ok(())
         });
     }
     for index in 0..PARTITIONS {
-        let (id, world) = (PRODUCERS + 1 + index as u64, Arc::clone(&world));
+        let (id, world) = (PRODUCERS + 1 + index as u64, Arc::clone(world));
         sim.client(format!("plain-producer-{index}"), async move {
             isolation::plain_producer(world, id, index).await;
             Ok(())
         });
     }
-    let reading = Arc::clone(&world);
+    let reading = Arc::clone(world);
     sim.client("reader", async move {
         isolation::reader(reading).await;
         Ok(())
     });
     for id in 1..=CONSUMERS {
-        let consumer = Consumer::new(id, Arc::clone(&world));
+        let consumer = Consumer::new(id, Arc::clone(world));
         sim.client(format!("consumer-{id}"), async move {
             consumer.run().await;
             Ok(())
         });
     }
-    world
 }
 
 fn replica(index: usize) -> String {

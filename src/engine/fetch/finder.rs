@@ -145,10 +145,7 @@ impl Finder {
         let pending =
             self.long_polls.tail().begin_query(shard, requests.iter().map(|r| r.partition));
         let call = self.coordinator.find(requests.clone());
-        let mut results = match tokio::time::timeout(CALL_TIMEOUT, call).await {
-            Ok(results) => results,
-            Err(_elapsed) => Vec::new(),
-        };
+        let mut results = tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or_default();
         results.resize_with(requests.len(), || Err(interrupted()));
         let found = requests.iter().zip(&results);
         pending.complete(

@@ -210,7 +210,8 @@ impl IndexState {
                 }
             }
             Some(TailEntry::Cached(tail)) => {
-                if !tail.apply(event) {
+                let is_current = tail.apply(event);
+                if !is_current {
                     self.partitions.remove(&partition);
                 }
             }

@@ -28,7 +28,7 @@ fn cut_off_replica_names_another_one_and_serves_no_stale_tail() {
     let at = Installation::new();
     let healthy = at.replica(A, "a-0", 4, "");
     let redis = RedisProxy::start(Testbed::get().redis().port());
-    let beside = Installation { cluster: at.cluster.clone(), redis };
+    let beside = Installation { cluster: at.cluster, redis };
     let cut = beside.replica(A, "a-1", 4, "");
     let seen = |replica: &Replica| nodes(&metadata(&replica.bootstrap(), "raw"));
     wait_until("both host nodes", LIMIT, || {
