@@ -8,36 +8,20 @@ use std::time::Duration;
 use odradek::coordinator::redis::RedisCoordinator;
 use odradek::coordinator::{
     Commit, CommitOutcome, Coordinator as _, CoordinatorError, CoordinatorEvent,
-    CoordinatorExt as _, FindFrom, FindRequest, Member,
+    CoordinatorExt as _, FindFrom, FindRequest,
 };
 use odradek::log::batch::{BatchMetadata, Part};
 use odradek::log::ids::{TopicId, TopicPartition};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::RedisCluster;
+use crate::loss_detection::member;
 use crate::metadata_loss::{assert_lost, one_batch};
 use crate::redis_server::{RedisServer, wait_until};
 use crate::{RedisSettings, connect, settings};
 
 /// The timeout of a call, as in production.
 const CALL: Duration = Duration::from_secs(2);
-
-pub(crate) fn member() -> Member {
-    Member {
-        replica: "replica".to_owned(),
-        incarnation: 1,
-        process_id: 1,
-        zone: 0,
-        zone_name: "a".to_owned(),
-        peer: None,
-        advertised_host: "localhost".to_owned(),
-        node_ports: 9300,
-        broker_ports: 9400,
-        nodes: 1,
-        version: "0.0.0".to_owned(),
-        settings: 0,
-    }
-}
 
 /// Commits one batch of a partition with a sequence of its own.
 pub(crate) async fn commit(
@@ -95,7 +79,7 @@ async fn renewals_and_finds_do_not_wait_for_replicas_of_commits() {
         })
         .collect();
     sleep(Duration::from_millis(100)).await;
-    coordinator.renew(&member(), Duration::from_secs(10)).await.unwrap();
+    coordinator.renew(&member("replica"), Duration::from_secs(10)).await.unwrap();
     assert!(commits.iter().all(|commit| !commit.is_finished()), "the renewal waited for them");
     for commit in commits {
         let result = commit.await.unwrap();
@@ -195,7 +179,7 @@ async fn quarantined_shard_does_not_affect_the_others() {
                 timeout(CALL, published).await.expect("the event of a shard that is well");
             }
         }
-        coordinator.renew(&member(), Duration::from_secs(10)).await.unwrap();
+        coordinator.renew(&member("replica"), Duration::from_secs(10)).await.unwrap();
         assert_lost(coordinator.check().await);
     }
 }

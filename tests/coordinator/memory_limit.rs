@@ -5,11 +5,12 @@ use testbed::print_line;
 
 use odradek::coordinator::redis::{RedisCoordinator, SweepPosition};
 use odradek::coordinator::{
-    Commit, Coordinator, CoordinatorError, CoordinatorExt as _, FindFrom, FindRequest, Member,
+    Commit, Coordinator, CoordinatorError, CoordinatorExt as _, FindFrom, FindRequest,
 };
 use odradek::log::batch::{BatchMetadata, Part, ProducerSequence};
 use odradek::log::ids::{ObjectId, TopicId, TopicPartition};
 
+use crate::loss_detection::member;
 use crate::redis_server::{RedisServer, wait_until};
 use crate::{RedisSettings, connect, settings};
 
@@ -57,30 +58,16 @@ async fn fill(coordinator: &RedisCoordinator, mut sequence: u32) -> u32 {
     }
 }
 
-fn member() -> Member {
-    Member {
-        replica: "replica".to_owned(),
-        incarnation: 1,
-        process_id: 1,
-        zone: 0,
-        zone_name: "a".to_owned(),
-        peer: None,
-        advertised_host: "localhost".to_owned(),
-        node_ports: 9300,
-        broker_ports: 9400,
-        nodes: 1,
-        version: "0.0.0".to_owned(),
-        settings: 0,
-    }
-}
-
 /// Asserts that reads, and scripts that free memory, work while commits fail, and that commits
 /// succeed again afterwards.
 async fn assert_emptied(server: &RedisServer, coordinator: &RedisCoordinator) {
     coordinator.attach("cluster", "a").await.expect("the call succeeds");
     let mut sequence = fill(coordinator, 0).await;
     coordinator.check().await.expect("the call succeeds");
-    coordinator.renew(&member(), Duration::from_secs(10)).await.expect("the call succeeds");
+    coordinator
+        .renew(&member("replica"), Duration::from_secs(10))
+        .await
+        .expect("the call succeeds");
     let partition = |partition| TopicPartition { topic: TOPIC, partition };
     let from = FindFrom::Offset(0);
     let request =
