@@ -52,12 +52,16 @@ impl SentinelSetup {
 
     /// Disconnects the replica: the password of the master is changed.
     fn disconnect_replica(&self) {
+        // With a wrong password it stops at AUTH. Without any it would go on to PSYNC and, where
+        // that is refused, to SYNC, whose offsets no WAIT can compare.
+        self.replica.query::<String>(&["CONFIG", "SET", "masterauth", "wrong"]);
         self.master.query::<String>(&["CONFIG", "SET", "requirepass", "secret"]);
         self.master_as_root(&["CLIENT", "KILL", "TYPE", "replica"]);
     }
 
     fn reconnect_replica(&self) {
         self.master_as_root(&["CONFIG", "SET", "requirepass", ""]);
+        self.replica.query::<String>(&["CONFIG", "SET", "masterauth", ""]);
         self.wait_until_in_sync();
     }
 
