@@ -14,6 +14,8 @@ use odradek::coordinator::{CommitOutcome, Coordinator, CoordinatorError, Member}
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
+use crate::cluster::RedisCluster;
+use crate::isolation::partitions_of_shards;
 use crate::metadata_loss::{assert_lost, one_batch};
 use crate::redis_server::RedisServer;
 use crate::{RedisSettings, connect, settings};
@@ -35,6 +37,10 @@ impl ObservedPositionStore for SharedPositions {
     async fn save(&self, positions: &ObservedPositions) -> Result<(), String> {
         self.saved.lock().insert(self.replica.clone(), positions.clone());
         Ok(())
+    }
+
+    async fn load_own(&self) -> Result<Option<ObservedPositions>, String> {
+        Ok(self.saved.lock().get(&self.replica).cloned())
     }
 
     async fn load_all(&self) -> Result<Vec<ObservedPositions>, String> {
@@ -344,6 +350,42 @@ async fn idle_process_keeps_the_position_of_its_predecessor() {
         assert_lost(checked(&a).await);
         assert_lost(commit(&a, 2).await);
     }
+}
+
+/// The saved positions are one object, which a process writes as a whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn process_that_starts_without_a_shard_keeps_the_saved_position_of_it() {
+    let Some(cluster) = RedisCluster::start(0) else { return };
+    let saved = SavedPositions::default();
+    let process = || {
+        let store = SharedPositions { replica: "a".to_owned(), saved: Arc::clone(&saved) };
+        let timeout = Duration::from_millis(700);
+        let position_store = Some(Arc::new(store) as _);
+        connect(RedisSettings { position_store, timeout, ..settings(&cluster.url(), "c") })
+    };
+    let a = process();
+    a.attach("cluster", "a").await.unwrap();
+    for (sequence, partition) in (0..).zip(partitions_of_shards(&a, 4)) {
+        a.commit_all(&one_batch(sequence, partition)).await.unwrap();
+    }
+    a.save_observed_positions(true).await.unwrap();
+    drop(a);
+    let positions = || saved.lock()["a"].clone();
+    let before = positions();
+    assert_eq!(before.positions[2].as_ref().map(|position| position.sequence), Some(1));
+    let away = cluster.master_of("{c:1}");
+    assert_ne!(away, cluster.master_of("{c:registry}"));
+    cluster.nodes[away].pause();
+    let a = process();
+    a.attach("cluster", "a").await.unwrap();
+    a.save_observed_positions(true).await.unwrap();
+    let during = positions();
+    assert_eq!(during.positions, before.positions);
+    assert_eq!(during.inherited.into_iter().collect::<Vec<_>>(), [2]);
+    cluster.nodes[away].resume();
+    checked(&a).await.unwrap();
+    a.save_observed_positions(true).await.unwrap();
+    assert_eq!(positions(), before, "it is verified");
 }
 
 /// It has no store, so it does not know the positions of stopped replicas.

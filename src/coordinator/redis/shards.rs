@@ -44,6 +44,8 @@ pub(super) struct Attached {
     /// The positions that were read last from their store.
     pub(super) stored_positions: tokio::sync::Mutex<Option<StoredPositions>>,
     pub(super) last_saved: tokio::sync::Mutex<LastSaved>,
+    /// Set once the positions that an earlier process of this replica saved are taken over.
+    inherited: tokio::sync::OnceCell<()>,
 }
 
 impl ShardClient {
@@ -165,6 +167,7 @@ impl Attached {
             verifications: (0..=shards).map(|_| Verification::default()).collect(),
             stored_positions: tokio::sync::Mutex::default(),
             last_saved: tokio::sync::Mutex::default(),
+            inherited: tokio::sync::OnceCell::new(),
         }
     }
 
@@ -193,7 +196,30 @@ impl Attached {
     /// Returns the positions that this process reports and saves.
     pub(super) fn positions(&self) -> ObservedPositions {
         let positions = self.trackers.iter().map(PositionTracker::position).collect();
-        ObservedPositions { metadata_id: self.metadata_id.clone(), positions }
+        let inherited = self.trackers.iter().enumerate();
+        let inherited = inherited.filter(|(_, tracker)| tracker.is_inherited());
+        let inherited = inherited.map(|(index, _)| index).collect();
+        ObservedPositions { metadata_id: self.metadata_id.clone(), positions, inherited }
+    }
+
+    /// Takes over what an earlier process of this replica saved, once, before this process saves
+    /// its own positions in place of it: a shard that is away keeps its position.
+    pub(super) async fn inherit_positions(
+        &self,
+        store: &dyn ObservedPositionStore,
+    ) -> Result<(), String> {
+        let inherit = async || {
+            let own = store.load_own().await?;
+            let own = own.filter(|own| own.metadata_id == self.metadata_id);
+            let positions = own.into_iter().flat_map(|own| own.positions);
+            for (tracker, position) in self.trackers.iter().zip(positions) {
+                if let Some(position) = position {
+                    tracker.inherit(position);
+                }
+            }
+            Ok(())
+        };
+        self.inherited.get_or_try_init(inherit).await.map(drop)
     }
 
     /// Returns the registry, then each shard.

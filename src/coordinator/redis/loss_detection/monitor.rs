@@ -53,14 +53,15 @@ impl RedisCoordinator {
         let Some(store) = &self.shards.position_store else { return Ok(()) };
         let attached = self.attached()?;
         let mut last_saved = attached.last_saved.lock().await;
+        let failed =
+            |detail| CoordinatorError::Unavailable(format!("observed positions: {detail}"));
+        attached.inherit_positions(&**store).await.map_err(failed)?;
         let positions = attached.positions();
         if let Some((last, at)) = &last_saved.0
             && (*last == positions || (!is_urgent && at.elapsed() < SAVE_INTERVAL))
         {
             return Ok(());
         }
-        let failed =
-            |detail| CoordinatorError::Unavailable(format!("observed positions: {detail}"));
         store.save(&positions).await.map_err(failed)?;
         last_saved.0 = Some((positions, Instant::now()));
         Ok(())

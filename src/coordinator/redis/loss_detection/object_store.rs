@@ -1,5 +1,6 @@
 //! Stores observed positions in the object store: one JSON object for each replica.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -34,6 +35,10 @@ struct StoredPositions {
     /// The registry's, then each shard's: a replication id and the greatest sequence observed
     /// under it.
     positions: Vec<Option<(String, u64)>>,
+    /// The indexes of positions that an earlier process observed, of shards that the writer has
+    /// not verified.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    inherited: BTreeSet<usize>,
 }
 
 impl ObservedPositionObjects {
@@ -44,7 +49,7 @@ impl ObservedPositionObjects {
 
     /// Deletes the objects of replicas that did not write for a day. Does nothing before this
     /// replica saved its own positions: they cover the deleted ones, because the metadata was
-    /// verified against all of them.
+    /// verified against all of them. A position that this process only inherited covers none.
     ///
     /// # Errors
     /// The store's error.
@@ -85,12 +90,25 @@ impl ObservedPositionObjects {
 }
 
 impl StoredPositions {
-    /// Returns whether `later` has a position of every shard of which this record has one.
+    /// Returns whether `later` has a position of its own of every shard of which this record has
+    /// one.
     fn is_covered_by(&self, later: &Self) -> bool {
+        let covers = |index: &usize| {
+            later.positions.get(*index).is_some_and(Option::is_some)
+                && !later.inherited.contains(index)
+        };
         let mut present =
             self.positions.iter().enumerate().filter(|(_, position)| position.is_some());
-        self.metadata_id == later.metadata_id
-            && present.all(|(index, _)| later.positions.get(index).is_some_and(Option::is_some))
+        self.metadata_id == later.metadata_id && present.all(|(index, _)| covers(&index))
+    }
+
+    fn into_observed(self) -> ObservedPositions {
+        let position = |(replication_id, sequence)| ObservedPosition { replication_id, sequence };
+        ObservedPositions {
+            metadata_id: self.metadata_id,
+            positions: self.positions.into_iter().map(|pair| pair.map(position)).collect(),
+            inherited: self.inherited,
+        }
     }
 }
 
@@ -104,19 +122,21 @@ impl ObservedPositionStore for ObservedPositionObjects {
             metadata_id: positions.metadata_id.clone(),
             written_ms: self.clock.now_ms(),
             positions: positions.positions.iter().map(pair).collect(),
+            inherited: positions.inherited.clone(),
         };
         let put = FORMAT.save(&*self.store, &self.key, &record, PutMode::Overwrite).await;
         put.map_err(|error| error.to_string())
     }
 
+    async fn load_own(&self) -> Result<Option<ObservedPositions>, String> {
+        let record: Option<StoredPositions> =
+            FORMAT.load(&*self.store, &self.key).await.map_err(|error| error.to_string())?;
+        Ok(record.map(StoredPositions::into_observed))
+    }
+
     async fn load_all(&self) -> Result<Vec<ObservedPositions>, String> {
         let records = self.records().await.map_err(|error| error.to_string())?;
-        let position = |(replication_id, sequence)| ObservedPosition { replication_id, sequence };
-        let positions = |(_, record): (String, StoredPositions)| ObservedPositions {
-            metadata_id: record.metadata_id,
-            positions: record.positions.into_iter().map(|pair| pair.map(position)).collect(),
-        };
-        Ok(records.into_iter().map(positions).collect())
+        Ok(records.into_iter().map(|(_, record)| record.into_observed()).collect())
     }
 }
 
@@ -137,7 +157,7 @@ mod tests {
     fn positions(sequences: &[Option<u64>]) -> ObservedPositions {
         let position = |sequence| ObservedPosition { replication_id: "a1".to_owned(), sequence };
         let positions = sequences.iter().map(|sequence| sequence.map(position)).collect();
-        ObservedPositions { metadata_id: "g".to_owned(), positions }
+        ObservedPositions { metadata_id: "g".to_owned(), positions, inherited: BTreeSet::new() }
     }
 
     #[tokio::test]
@@ -163,6 +183,27 @@ mod tests {
                 positions(&[Some(7), Some(1)])
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn inherited_position_covers_no_other() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let at = |replica, now_ms| {
+            ObservedPositionObjects::new(Arc::clone(&store), Arc::new(FixedClock(now_ms)), replica)
+        };
+        at("gone", 0).save(&positions(&[Some(7), Some(9)])).await.unwrap();
+        let me = at("me", MAX_AGE_MS + 1);
+        let mut own = positions(&[Some(9), Some(5)]);
+        own.inherited.insert(1);
+        me.save(&own).await.unwrap();
+        assert_eq!(me.load_own().await.unwrap(), Some(own.clone()));
+        me.delete_old().await.unwrap();
+        assert_eq!(me.load_all().await.unwrap().len(), 2, "the only record of sequence 9");
+        own.inherited.clear();
+        me.save(&own).await.unwrap();
+        me.delete_old().await.unwrap();
+        assert_eq!(me.load_all().await.unwrap(), [own]);
+        assert_eq!(at("new", 0).load_own().await.unwrap(), None);
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Observed positions: the greatest sequence that a replica saw of each shard, and the port that
 //! stores them outside of Redis.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -26,6 +27,9 @@ pub struct ObservedPositions {
     pub metadata_id: String,
     /// The registry's, then each shard's; `None` where no change was observed yet.
     pub positions: Vec<Option<ObservedPosition>>,
+    /// The indexes of positions that an earlier process of the replica observed, and against which
+    /// this one has not verified the shard.
+    pub inherited: BTreeSet<usize>,
 }
 
 /// Stores observed positions where a failure of Redis does not affect them.
@@ -36,6 +40,12 @@ pub trait ObservedPositionStore: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The store's message, for logs.
     async fn save(&self, positions: &ObservedPositions) -> Result<(), String>;
+
+    /// Returns the stored positions of this replica; `None` if it never stored any.
+    ///
+    /// # Errors
+    /// The store's message, for logs.
+    async fn load_own(&self) -> Result<Option<ObservedPositions>, String>;
 
     /// Returns the stored positions of all replicas.
     ///
@@ -79,6 +89,8 @@ struct TrackedPosition {
     sequence: u64,
     /// The position under the last earlier replication id in which a change was observed.
     previous: Option<ObservedPosition>,
+    /// The position that an earlier process of this replica saved, until the first verification.
+    inherited: Option<ObservedPosition>,
 }
 
 impl PositionTracker {
@@ -109,20 +121,42 @@ impl PositionTracker {
         earlier: Option<ObservedPosition>,
     ) {
         let mut tracked = self.0.lock();
+        let inherited = tracked.inherited.take();
         if tracked.replication_id == replication_id {
             tracked.sequence = tracked.sequence.max(sequence);
         } else {
             let previous = tracked.position();
-            *tracked = TrackedPosition { replication_id, start_sequence, sequence, previous };
+            *tracked = TrackedPosition {
+                replication_id,
+                start_sequence,
+                sequence,
+                previous,
+                inherited: None,
+            };
         }
         if tracked.position().is_none() {
-            tracked.previous = earlier;
+            tracked.previous = earlier.or(inherited);
+        }
+    }
+
+    /// Takes over the position that an earlier process of this replica saved. It is reported and
+    /// saved until the shard, which may be away, is verified.
+    pub(in crate::coordinator::redis) fn inherit(&self, position: ObservedPosition) {
+        let mut tracked = self.0.lock();
+        if tracked.replication_id.is_empty() {
+            tracked.inherited = Some(position);
         }
     }
 
     /// Returns the position to report.
     pub(in crate::coordinator::redis) fn position(&self) -> Option<ObservedPosition> {
-        self.0.lock().position()
+        let tracked = self.0.lock();
+        tracked.position().or_else(|| tracked.inherited.clone())
+    }
+
+    /// Returns whether the position to report is one that an earlier process observed.
+    pub(in crate::coordinator::redis) fn is_inherited(&self) -> bool {
+        self.0.lock().inherited.is_some()
     }
 }
 
@@ -169,6 +203,22 @@ mod tests {
         assert_eq!(tracker.position(), Some(position("a1", 7)));
         tracker.observe("b2", 8);
         assert_eq!(tracker.position(), Some(position("b2", 8)));
+    }
+
+    #[test]
+    fn inherited_position_is_kept_until_the_shard_is_verified() {
+        let tracker = PositionTracker::default();
+        tracker.inherit(position("a1", 5));
+        assert_eq!((tracker.position(), tracker.is_inherited()), (Some(position("a1", 5)), true));
+        // The shard has it, and changes that were made after it.
+        tracker.set_verified("b2".to_owned(), 9, 9, Some(position("a1", 9)));
+        assert_eq!((tracker.position(), tracker.is_inherited()), (Some(position("a1", 9)), false));
+        tracker.inherit(position("a1", 5));
+        assert_eq!(tracker.position(), Some(position("a1", 9)), "read too late");
+        let tracker = PositionTracker::default();
+        tracker.inherit(position("a1", 5));
+        tracker.set_verified("b2".to_owned(), 9, 9, None);
+        assert_eq!(tracker.position(), Some(position("a1", 5)));
     }
 
     #[test]

@@ -86,6 +86,7 @@ impl ShardClient {
         }
         let failed =
             |detail| CoordinatorError::Unavailable(format!("observed positions: {detail}"));
+        attached.inherit_positions(&**store).await.map_err(failed)?;
         let (since, own) = (Instant::now(), attached.positions());
         if own.positions.iter().any(Option::is_some) {
             store.save(&own).await.map_err(failed)?;
