@@ -16,7 +16,7 @@ pub(crate) const DECISION_TTL: Duration = Duration::from_secs(30);
 /// The age at which decisions in use are requested again while they are still valid, so that no
 /// request of the client waits for it.
 pub(crate) const REFRESH_AFTER: Duration = Duration::from_secs(20);
-/// Topics cached for one connection. At the limit the cache is cleared.
+/// Topics cached for one connection. The broker is asked about others with each request.
 const TOPICS_MAX: usize = 10_000;
 
 /// An operation, with the code of `AclOperation` in Kafka.
@@ -44,9 +44,6 @@ pub(crate) enum AclOperation {
 pub(crate) struct Operations(i32);
 
 impl Operations {
-    /// No operation.
-    pub(crate) const NONE: Self = Self(0);
-
     /// Reads the bit field of a response. The value for "not requested" allows nothing.
     pub(crate) fn from_bits(bits: i32) -> Self {
         Self(bits)
@@ -58,17 +55,43 @@ impl Operations {
     }
 }
 
-/// Operations that a client may perform on one topic of a request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TopicPermissions(Result<Operations, ErrorCode>);
+/// A broker's decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Decision {
+    /// The operations that the client may perform.
+    pub(super) operations: Operations,
+    /// When the broker was asked. The decision is at least as recent.
+    pub(super) requested_at: Instant,
+}
 
-impl TopicPermissions {
-    /// Permits these operations.
-    pub(super) fn of(operations: Operations) -> Self {
-        Self(Ok(operations))
+impl Decision {
+    /// Returns when the decision expires.
+    fn valid_until(self) -> Instant {
+        self.requested_at + DECISION_TTL
     }
 
-    /// Fails every check with this error: the request names the topic by an unknown id.
+    pub(super) fn is_valid(self, now: Instant) -> bool {
+        now < self.valid_until()
+    }
+
+    /// Returns whether it is time to ask the broker again.
+    pub(super) fn is_old(self, now: Instant) -> bool {
+        now.duration_since(self.requested_at) >= REFRESH_AFTER
+    }
+}
+
+/// Operations that a client may perform on one topic of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TopicPermissions(Result<Decision, ErrorCode>);
+
+impl TopicPermissions {
+    /// Permits what the broker decided. Without a decision every check fails with a retriable error: the
+    /// client may have the permission.
+    pub(super) fn of(decision: Option<Decision>) -> Self {
+        Self(decision.ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER))
+    }
+
+    /// Fails every check with this error: the request names a topic that does not exist.
     pub(super) fn unknown_topic(error: ErrorCode) -> Self {
         Self(Err(error))
     }
@@ -78,52 +101,68 @@ impl TopicPermissions {
     /// # Errors
     /// The error code for the topic's row in the response.
     pub(crate) fn check(self, operation: AclOperation) -> Result<(), ErrorCode> {
-        match self.0?.allow(operation) {
+        match self.0?.operations.allow(operation) {
             true => Ok(()),
             false => Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
         }
+    }
+
+    /// Checks an operation some time after the request was read. An expired decision is none.
+    ///
+    /// # Errors
+    /// The error code for the topic's row in the response.
+    pub(crate) fn check_at(self, now: Instant, operation: AclOperation) -> Result<(), ErrorCode> {
+        match self.0 {
+            Ok(decision) if !decision.is_valid(now) => Self::of(None).check(operation),
+            _ => self.check(operation),
+        }
+    }
+
+    /// Returns when the decision expires, if there is one.
+    pub(crate) fn valid_until(self) -> Option<Instant> {
+        self.0.ok().map(Decision::valid_until)
     }
 }
 
 #[derive(Clone, Copy, Debug)]
 struct CachedDecision {
-    operations: Operations,
-    /// When the broker was asked. The decision is at least as recent.
-    requested_at: Instant,
+    decision: Decision,
     /// True if the decision was used.
     used: bool,
-}
-
-impl CachedDecision {
-    fn is_valid(&self, now: Instant) -> bool {
-        now.duration_since(self.requested_at) < DECISION_TTL
-    }
 }
 
 /// The brokers' decisions about the principal of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct AuthorizationCache {
     topics: HashMap<String, CachedDecision>,
-    cluster: Option<CachedDecision>,
+    cluster: Option<Decision>,
     accepted: Option<Instant>,
 }
 
 impl AuthorizationCache {
     /// Records a broker's decisions about topics. A response also means that the broker accepts the
-    /// connection.
-    pub(crate) fn record_topics(
+    /// connection. At the limit, decisions about further topics are not cached.
+    pub(crate) fn record_topics<'a>(
         &mut self,
         requested_at: Instant,
-        decisions: impl IntoIterator<Item = (String, Operations)>,
+        decisions: impl ExactSizeIterator<Item = (&'a str, Operations)>,
     ) {
         self.accepted = self.accepted.max(Some(requested_at));
+        if self.topics.len() + decisions.len() > TOPICS_MAX {
+            let now = Instant::now();
+            self.topics.retain(|_, cached| cached.decision.is_valid(now));
+        }
         for (name, operations) in decisions {
-            if self.topics.len() >= TOPICS_MAX && !self.topics.contains_key(&name) {
-                self.topics.clear();
-            }
-            // A late response does not replace a newer decision.
-            if self.topics.get(&name).is_none_or(|before| before.requested_at <= requested_at) {
-                self.topics.insert(name, CachedDecision { operations, requested_at, used: false });
+            let decision = Decision { operations, requested_at };
+            let is_full = self.topics.len() >= TOPICS_MAX;
+            match self.topics.get_mut(name) {
+                // A late response does not replace a newer decision.
+                Some(before) if before.decision.requested_at > requested_at => {}
+                Some(before) => *before = CachedDecision { decision, used: false },
+                None if is_full => {}
+                None => {
+                    self.topics.insert(name.to_owned(), CachedDecision { decision, used: false });
+                }
             }
         }
     }
@@ -131,7 +170,7 @@ impl AuthorizationCache {
     /// Records a broker's decision about the cluster.
     pub(crate) fn record_cluster(&mut self, requested_at: Instant, operations: Operations) {
         self.accepted = self.accepted.max(Some(requested_at));
-        self.cluster = Some(CachedDecision { operations, requested_at, used: false });
+        self.cluster = Some(Decision { operations, requested_at });
     }
 
     /// Clears the cache: the connection gets another principal.
@@ -144,32 +183,27 @@ impl AuthorizationCache {
         self.accepted.is_some_and(|requested_at| now.duration_since(requested_at) < DECISION_TTL)
     }
 
-    /// Returns the operations allowed on a topic; `None` if no recent decision is cached.
-    pub(crate) fn topic(&mut self, name: &str, now: Instant) -> Option<Operations> {
-        let decisions = self.topics.get_mut(name).filter(|decisions| decisions.is_valid(now))?;
-        decisions.used = true;
-        Some(decisions.operations)
+    /// Returns the decision about a topic; `None` if no recent one is cached.
+    pub(super) fn topic(&mut self, name: &str, now: Instant) -> Option<Decision> {
+        let cached = self.topics.get_mut(name).filter(|cached| cached.decision.is_valid(now))?;
+        cached.used = true;
+        Some(cached.decision)
     }
 
     /// Returns the operations allowed on the cluster; `None` if no recent decision is cached.
     pub(crate) fn cluster(&self, now: Instant) -> Option<Operations> {
-        self.cluster
-            .filter(|decisions| decisions.is_valid(now))
-            .map(|decisions| decisions.operations)
+        self.cluster.filter(|decision| decision.is_valid(now)).map(|decision| decision.operations)
     }
 
     /// Returns the topics whose decisions are to be requested again before they expire: none until
     /// one in use is old, then all in use, so that a connection sends one request instead of one
     /// for each topic.
     pub(crate) fn due_for_refresh(&mut self, now: Instant) -> Vec<String> {
-        let is_old = |decisions: &CachedDecision| {
-            now.duration_since(decisions.requested_at) >= REFRESH_AFTER
-        };
-        if !self.topics.values().any(|decisions| decisions.used && is_old(decisions)) {
+        if !self.topics.values().any(|cached| cached.used && cached.decision.is_old(now)) {
             return Vec::new();
         }
-        self.topics.retain(|_, decisions| decisions.is_valid(now));
-        let used = self.topics.iter().filter(|(_, decisions)| decisions.used);
+        self.topics.retain(|_, cached| cached.decision.is_valid(now));
+        let used = self.topics.iter().filter(|(_, cached)| cached.used);
         used.map(|(name, _)| name.clone()).collect()
     }
 }
@@ -184,8 +218,8 @@ mod tests {
         Operations::from_bits(1 << operation as i32)
     }
 
-    fn decisions(name: &str) -> [(String, Operations); 1] {
-        [(name.to_owned(), only(AclOperation::Read))]
+    fn decisions(name: &str) -> std::array::IntoIter<(&str, Operations), 1> {
+        [(name, only(AclOperation::Read))].into_iter()
     }
 
     #[test]
@@ -214,7 +248,8 @@ mod tests {
         cache.record_topics(requested_at, decisions("t"));
         cache.record_cluster(requested_at, only(AclOperation::Describe));
         let last = requested_at + DECISION_TTL - Duration::from_millis(1);
-        assert_eq!(cache.topic("t", last), Some(only(AclOperation::Read)));
+        let decision = Decision { operations: only(AclOperation::Read), requested_at };
+        assert_eq!(cache.topic("t", last), Some(decision));
         assert!(cache.is_accepted(last) && cache.cluster(last).is_some());
         assert_eq!(cache.topic("t", requested_at + DECISION_TTL), None);
         assert!(!cache.is_accepted(requested_at + DECISION_TTL));
@@ -242,17 +277,48 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn late_response_does_not_replace_newer_decision_and_cache_is_bounded() {
+    async fn late_response_does_not_replace_newer_decision() {
         let mut cache = AuthorizationCache::default();
         let requested_at = Instant::now();
-        cache.record_topics(requested_at + SECOND, [("t".to_owned(), Operations::from_bits(0))]);
+        let none = [("t", Operations::from_bits(0))];
+        cache.record_topics(requested_at + SECOND, none.into_iter());
         cache.record_topics(requested_at, decisions("t"));
-        assert_eq!(cache.topic("t", requested_at + SECOND), Some(Operations::from_bits(0)));
-        for i in 0..3 * TOPICS_MAX {
-            cache.record_topics(requested_at, decisions(&i.to_string()));
-            assert!(cache.topics.len() <= TOPICS_MAX);
-        }
+        let cached = cache.topic("t", requested_at + SECOND).unwrap();
+        assert_eq!(cached.operations, Operations::from_bits(0));
         cache.clear();
         assert!(!cache.is_accepted(requested_at));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn full_cache_forgets_expired_decisions_only() {
+        let mut cache = AuthorizationCache::default();
+        let began = Instant::now();
+        let names: Vec<_> = (0..=TOPICS_MAX).map(|index| index.to_string()).collect();
+        let all = names.iter().map(|name| (name.as_str(), only(AclOperation::Read)));
+        cache.record_topics(began, all.clone());
+        assert!(cache.topic("0", began).is_some(), "recorded first");
+        assert_eq!(cache.topic(&names[TOPICS_MAX], began), None, "one too many");
+        tokio::time::advance(DECISION_TTL).await;
+        let later = Instant::now();
+        cache.record_topics(later, all.rev());
+        assert!(cache.topic(&names[TOPICS_MAX], later).is_some());
+        assert_eq!((cache.topic("0", later), cache.topics.len()), (None, TOPICS_MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn expired_decision_fails_with_a_retriable_error() {
+        let requested_at = Instant::now();
+        let operations = only(AclOperation::Read);
+        let permissions = TopicPermissions::of(Some(Decision { operations, requested_at }));
+        let end = permissions.valid_until().unwrap();
+        assert_eq!(end, requested_at + DECISION_TTL);
+        let (read, write) = (AclOperation::Read, AclOperation::Write);
+        let denied = Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+        assert_eq!(permissions.check_at(requested_at, read), Ok(()));
+        assert_eq!(permissions.check_at(requested_at, write), denied);
+        let undecided = Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        assert_eq!(permissions.check_at(end, read), undecided);
+        assert_eq!(permissions.check_at(end, write), undecided);
+        assert_eq!(TopicPermissions::of(None).check(read), undecided);
     }
 }

@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
 
+use super::login_session::LoginSession;
 use super::response_queue::{BrokerReadHalf, PendingResponse, ResponseQueue};
 use crate::engine::produce::ConnectionId;
 use crate::metrics::{ApiKind, Direction, TrafficPath};
@@ -31,9 +32,8 @@ pub(crate) struct BrokerLink {
     connection: ConnectionId,
     responses: ResponseQueue,
     broker: Option<BrokerWriteHalf>,
-    /// True if the client sent SASL requests. A new connection would not be authenticated as the
-    /// client, and the proxy could not authenticate it. Shared with the write loop.
-    authenticated: Arc<AtomicBool>,
+    /// Shared with the write loop.
+    login: Arc<LoginSession>,
 }
 
 impl BrokerLink {
@@ -42,9 +42,9 @@ impl BrokerLink {
         endpoint: Endpoint,
         connection: ConnectionId,
         responses: ResponseQueue,
-        authenticated: Arc<AtomicBool>,
+        login: Arc<LoginSession>,
     ) -> Self {
-        Self { proxy, endpoint, connection, responses, broker: None, authenticated }
+        Self { proxy, endpoint, connection, responses, broker: None, login }
     }
 
     /// Returns the queue of responses to the client.
@@ -52,14 +52,14 @@ impl BrokerLink {
         &self.responses
     }
 
-    /// Notes that the client authenticates: from here on the connection has the client's principal.
-    pub(super) fn mark_authenticated(&self) {
-        self.authenticated.store(true, Ordering::Release);
+    /// Returns the login of the client.
+    pub(crate) fn login(&self) -> &Arc<LoginSession> {
+        &self.login
     }
 
     /// Returns whether another connection may take the place of a lost one.
     pub(super) fn may_reconnect(&self) -> bool {
-        matches!(self.endpoint, Endpoint::Node(_)) && !self.authenticated.load(Ordering::Acquire)
+        matches!(self.endpoint, Endpoint::Node(_)) && !self.login.is_authenticated()
     }
 
     /// Sends frames to the broker; connects first if necessary.
@@ -69,7 +69,7 @@ impl BrokerLink {
     pub(super) async fn send(&mut self, frames: &[Bytes]) -> Result<(), CloseReason> {
         match &self.broker {
             Some(broker) if broker.alive.load(Ordering::Acquire) => {}
-            Some(_) if self.authenticated.load(Ordering::Acquire) => {
+            Some(_) if self.login.is_authenticated() => {
                 let lost = "the broker connection that the client authenticated is lost";
                 return Err(CloseReason::Upstream(lost.to_owned()));
             }

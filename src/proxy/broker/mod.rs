@@ -3,7 +3,9 @@
 
 pub(crate) mod authorization;
 pub(super) mod link;
+pub(crate) mod login_session;
 pub(super) mod reader;
 pub(super) mod response_queue;
 pub(super) mod rpc;
 pub(super) mod session;
+mod topic_decisions;

@@ -1,5 +1,6 @@
 //! Reads the responses of a broker.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,34 +31,62 @@ impl BrokerReader {
         Self { read, alive, buffer: BytesMut::new(), cross_zone }
     }
 
-    /// Returns whether the next response has begun to arrive.
-    pub(crate) fn has_bytes(&self) -> bool {
-        !self.buffer.is_empty()
-    }
-
     /// Marks the connection as unusable.
     pub(crate) fn mark_dead(&self) {
         self.alive.store(false, Ordering::Release);
+    }
+
+    /// Returns when the broker has closed the connection. Reads a limited number of bytes ahead to
+    /// notice, into a buffer that an idle connection does not have.
+    ///
+    /// # Cancel safety
+    /// If dropped before it returns, nothing that was read is lost.
+    pub(crate) async fn lost(&mut self) -> CloseReason {
+        loop {
+            if self.buffer.len() >= READ_BYTES {
+                return std::future::pending().await;
+            }
+            if let Err(error) = self.read.readable().await {
+                return self.broken(&error);
+            }
+            self.buffer.reserve(READ_BYTES);
+            match self.read.try_read_buf(&mut self.buffer) {
+                // What has arrived is still to be taken.
+                Ok(0) if !self.buffer.is_empty() => return std::future::pending().await,
+                Ok(0) => return self.closed(),
+                Ok(bytes) => self.count(bytes),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return self.broken(&error),
+            }
+        }
+    }
+
+    fn closed(&self) -> CloseReason {
+        self.mark_dead();
+        CloseReason::Upstream("the broker closed the connection".to_owned())
+    }
+
+    fn broken(&self, error: &std::io::Error) -> CloseReason {
+        self.mark_dead();
+        CloseReason::Upstream(format!("broker: {error}"))
+    }
+
+    fn count(&self, bytes: usize) {
+        if let Some(cross_zone) = &self.cross_zone {
+            cross_zone.inc_by(bytes as u64);
+        }
     }
 
     /// Reads once from the socket.
     pub(crate) async fn read(&mut self) -> Result<(), CloseReason> {
         self.buffer.reserve(READ_BYTES);
         match self.read.read_buf(&mut self.buffer).await {
-            Ok(0) => {
-                self.alive.store(false, Ordering::Release);
-                Err(CloseReason::Upstream("the broker closed the connection".to_owned()))
-            }
+            Ok(0) => Err(self.closed()),
             Ok(bytes) => {
-                if let Some(cross_zone) = &self.cross_zone {
-                    cross_zone.inc_by(bytes as u64);
-                }
+                self.count(bytes);
                 Ok(())
             }
-            Err(error) => {
-                self.alive.store(false, Ordering::Release);
-                Err(CloseReason::Upstream(format!("broker: {error}")))
-            }
+            Err(error) => Err(self.broken(&error)),
         }
     }
 

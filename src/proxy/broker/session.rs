@@ -1,18 +1,24 @@
 //! Permissions of a client, according to the broker to which it is connected.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::{DescribeClusterRequest, MetadataRequest, MetadataResponse};
 use kafka_protocol::protocol::{Request as ApiRequest, StrBytes};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
-use super::authorization::{AclOperation, AuthorizationCache, Operations, TopicPermissions};
+use super::authorization::{
+    AclOperation, AuthorizationCache, DECISION_TTL, Decision, Operations, TopicPermissions,
+};
 use super::link::BrokerLink;
+use super::login_session::LoginSession;
 use super::response_queue::ResponseQueue;
 use super::rpc::{BrokerRpc, decode, rejected};
+use super::topic_decisions::{DecisionSource, decide};
 use crate::log::ids::TopicId;
 use crate::proxy::context::Proxy;
 use crate::proxy::error_code::ErrorCode;
@@ -20,6 +26,8 @@ use crate::proxy::response::CloseReason;
 
 /// The highest version of Metadata that is requested. Authorized operations come from version 8 on.
 const METADATA_MAX: i16 = 12;
+/// The bit field of a topic whose operations a broker did not determine.
+const NOT_DECIDED: i32 = i32::MIN;
 
 /// A request for permissions that nothing waits for yet.
 struct Refresh {
@@ -47,9 +55,14 @@ impl BrokerSession {
         self.rpc.link().responses()
     }
 
+    /// Returns the login of the client.
+    pub(crate) fn login(&self) -> &Arc<LoginSession> {
+        self.rpc.link().login()
+    }
+
     /// Notes that the client sent a SASL request: earlier permissions are void.
     pub(crate) fn mark_authenticated(&mut self) {
-        self.rpc.link().mark_authenticated();
+        self.login().mark_authenticated();
         self.authorization.clear();
         self.refresh = None;
     }
@@ -98,18 +111,23 @@ impl BrokerSession {
     }
 
     async fn fetch_cluster_permissions(&mut self) -> Result<Operations, CloseReason> {
-        let requested_at = Instant::now();
-        let version = self.rpc.version::<DescribeClusterRequest>(0)?;
-        let request =
-            DescribeClusterRequest::default().with_include_cluster_authorized_operations(true);
-        let response = self.call(&request, version).await?;
-        // In the middle of an authentication, a broker responds with an error before it closes.
-        if response.error_code != 0 {
-            return Err(rejected());
+        loop {
+            let requested_at = Instant::now();
+            let version = self.rpc.version::<DescribeClusterRequest>(0)?;
+            let request =
+                DescribeClusterRequest::default().with_include_cluster_authorized_operations(true);
+            let response = self.call(&request, version).await?;
+            // In the middle of an authentication, a broker responds with an error before it closes.
+            if response.error_code != 0 {
+                return Err(rejected());
+            }
+            // A response that came behind slow ones is old on arrival; the next one is not.
+            if requested_at.elapsed() < DECISION_TTL {
+                let operations = Operations::from_bits(response.cluster_authorized_operations);
+                self.authorization.record_cluster(requested_at, operations);
+                return Ok(operations);
+            }
         }
-        let operations = Operations::from_bits(response.cluster_authorized_operations);
-        self.authorization.record_cluster(requested_at, operations);
-        Ok(operations)
     }
 
     /// Returns what the client may do with topics, in their order. A topic with the id zero is
@@ -129,16 +147,34 @@ impl BrokerSession {
                 false => topic.as_ref().map(|topic| topic.name.as_str()),
             })
             .collect();
-        self.ensure_cached(names.iter().flatten().copied()).await?;
-        let now = Instant::now();
+        let decisions = self.decide(names.iter().flatten().copied()).await?;
         let permissions = |name: Option<&str>| match name {
             None => TopicPermissions::unknown_topic(missing_topic_error),
-            // A broker that has just responded without naming the topic allows nothing.
-            Some(name) => TopicPermissions::of(
-                self.authorization.topic(name, now).unwrap_or(Operations::NONE),
-            ),
+            Some(name) => TopicPermissions::of(decisions.get(name).copied().flatten()),
         };
-        Ok(names.into_iter().map(permissions).collect())
+        Ok(names.iter().map(|name| permissions(*name)).collect())
+    }
+
+    /// Returns the decisions about topics, and refreshes decisions in use before they expire.
+    async fn decide<'a>(
+        &mut self,
+        names: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<HashMap<&'a str, Option<Decision>>, CloseReason> {
+        self.poll_refresh();
+        if self.refresh.is_none() {
+            self.start_refresh().await?;
+        }
+        let now = Instant::now();
+        let is_cached = |name| self.authorization.topic(name, now).is_some();
+        if !names.clone().all(is_cached)
+            && let Some(refresh) = self.refresh.take()
+            && let Ok(frame) = refresh.response.await
+        {
+            let answers = answers(decode::<MetadataRequest>(&frame, refresh.version)?)?;
+            self.record(refresh.requested_at, &answers);
+        }
+        let mut broker = ClientBroker { rpc: &mut self.rpc };
+        decide(&mut self.authorization, &mut broker, names).await
     }
 
     /// Looks up ids of topics that are not cached. Returns the error code for ids that stay
@@ -162,35 +198,6 @@ impl BrokerSession {
         }
     }
 
-    /// Makes sure that permissions for these topics are cached, and starts a refresh when the
-    /// first of those in use is about to expire.
-    async fn ensure_cached<'a>(
-        &mut self,
-        names: impl Iterator<Item = &'a str> + Clone,
-    ) -> Result<(), CloseReason> {
-        self.poll_refresh();
-        let mut uncached = self.uncached(names.clone());
-        if !uncached.is_empty()
-            && let Some(refresh) = self.refresh.take()
-        {
-            if let Ok(frame) = refresh.response.await {
-                let response = decode::<MetadataRequest>(&frame, refresh.version)?;
-                self.record_response(refresh.requested_at, &response)?;
-            }
-            uncached = self.uncached(names);
-        }
-        if !uncached.is_empty() {
-            let (requested_at, version) =
-                (Instant::now(), self.rpc.version::<MetadataRequest>(METADATA_MAX)?);
-            let response = self.call(&permissions_request(&uncached), version).await?;
-            self.record_response(requested_at, &response)?;
-        }
-        if self.refresh.is_none() {
-            self.start_refresh().await?;
-        }
-        Ok(())
-    }
-
     async fn start_refresh(&mut self) -> Result<(), CloseReason> {
         let due = self.authorization.due_for_refresh(Instant::now());
         if due.is_empty() {
@@ -206,26 +213,16 @@ impl BrokerSession {
         Ok(())
     }
 
-    fn uncached<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-        let now = Instant::now();
-        let mut uncached: Vec<_> = names
-            .filter(|name| self.authorization.topic(name, now).is_none())
-            .map(str::to_owned)
-            .collect();
-        uncached.sort();
-        uncached.dedup();
-        uncached
-    }
-
     /// Records the response to a refresh if it has arrived.
     fn poll_refresh(&mut self) {
         let Some(mut refresh) = self.refresh.take() else { return };
         match refresh.response.try_recv() {
             Ok(frame) => {
-                let recorded = decode::<MetadataRequest>(&frame, refresh.version)
-                    .and_then(|response| self.record_response(refresh.requested_at, &response));
-                if let Err(error) = recorded {
-                    tracing::debug!(%error, "cannot refresh permissions of a client");
+                match decode::<MetadataRequest>(&frame, refresh.version).and_then(answers) {
+                    Ok(answers) => self.record(refresh.requested_at, &answers),
+                    Err(error) => {
+                        tracing::debug!(%error, "cannot refresh permissions of a client");
+                    }
                 }
             }
             Err(TryRecvError::Empty) => self.refresh = Some(refresh),
@@ -234,22 +231,41 @@ impl BrokerSession {
         }
     }
 
-    fn record_response(
-        &mut self,
-        requested_at: Instant,
-        response: &MetadataResponse,
-    ) -> Result<(), CloseReason> {
-        // A broker that refuses the client may set an error in every row, and names no brokers.
-        if response.brokers.is_empty() {
-            return Err(rejected());
-        }
-        let decisions = response.topics.iter().filter_map(|topic| {
-            let name = topic.name.as_ref()?.as_str().to_owned();
-            Some((name, Operations::from_bits(topic.topic_authorized_operations)))
-        });
-        self.authorization.record_topics(requested_at, decisions);
-        Ok(())
+    fn record(&mut self, requested_at: Instant, answers: &[(String, Operations)]) {
+        let answers = answers.iter().map(|(name, operations)| (name.as_str(), *operations));
+        self.authorization.record_topics(requested_at, answers);
     }
+}
+
+/// The client's broker, asked in the client's name.
+struct ClientBroker<'a> {
+    rpc: &'a mut BrokerRpc,
+}
+
+impl DecisionSource for ClientBroker<'_> {
+    async fn ask(&mut self, topics: &[String]) -> Result<Vec<(String, Operations)>, CloseReason> {
+        let version = self.rpc.version::<MetadataRequest>(METADATA_MAX)?;
+        answers(self.rpc.call(&permissions_request(topics), version).await?)
+    }
+}
+
+/// Returns the decisions in a broker's response.
+///
+/// # Errors
+/// The broker refuses the client.
+fn answers(response: MetadataResponse) -> Result<Vec<(String, Operations)>, CloseReason> {
+    // A broker that refuses the client may set an error in every row, and names no brokers.
+    if response.brokers.is_empty() {
+        return Err(rejected());
+    }
+    let decision = |topic: MetadataResponseTopic| {
+        let bits = topic.topic_authorized_operations;
+        // A broker that does not describe a topic for another reason did not decide.
+        let is_denied = ErrorCode(topic.error_code) == ErrorCode::TOPIC_AUTHORIZATION_FAILED;
+        let is_decided = is_denied || bits != NOT_DECIDED;
+        is_decided.then_some((topic.name?.as_str().to_owned(), Operations::from_bits(bits)))
+    };
+    Ok(response.topics.into_iter().filter_map(decision).collect())
 }
 
 /// Requests the authorized operations of topics, by name because ACLs are by name. Neither the

@@ -11,7 +11,6 @@ mod read_loop;
 mod write_loop;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +20,7 @@ use self::outbound::ClientWriter;
 use self::read_loop::{ClientReader, ReadEnd, ReadLoop};
 use self::write_loop::WriteLoop;
 use super::broker::link::BrokerLink;
+use super::broker::login_session::LoginSession;
 use super::broker::response_queue::ResponseQueue;
 use super::broker::session::BrokerSession;
 use super::context::Proxy;
@@ -44,14 +44,13 @@ pub async fn serve(
     let (client_read, client_write) = stream.into_split();
     let (responses, receiver) = ResponseQueue::new();
     let metrics = Arc::clone(&proxy.metrics);
-    let authenticated = Arc::new(AtomicBool::new(false));
+    let login = Arc::new(LoginSession::default());
     let cross_zone = Arc::new(CrossZoneTraffic::new(&metrics, endpoint));
     let client_write = ClientWriter::new(client_write, Arc::clone(&cross_zone));
-    let writer = WriteLoop::new(endpoint, client_write, receiver, Arc::clone(&authenticated));
+    let writer = WriteLoop::new(endpoint, client_write, receiver, Arc::clone(&login));
     let connection = proxy.next_connection_id();
     let reader = {
-        let link =
-            BrokerLink::new(Arc::clone(&proxy), endpoint, connection, responses, authenticated);
+        let link = BrokerLink::new(Arc::clone(&proxy), endpoint, connection, responses, login);
         let broker = BrokerSession::new(Arc::clone(&proxy), link);
         let client = ClientReader { read: client_read, origin: client, cross_zone };
         ReadLoop::new(proxy, endpoint, connection, client, broker, shutdown)

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWriteExt;
+#[cfg(target_os = "linux")]
+use tokio::io::Interest;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Instant, timeout};
 
@@ -99,6 +101,17 @@ impl OutboundBuffer {
         }
         self.held_since = None;
         Ok(())
+    }
+
+    /// Returns when the client has closed its side of the connection, although requests that it
+    /// sent before may still have to be read.
+    pub(super) async fn client_departed(&self) {
+        #[cfg(target_os = "linux")]
+        // Ready once the peer has closed, or the connection has failed; not for bytes to read.
+        if self.client.write.ready(Interest::PRIORITY).await.is_ok() {
+            return;
+        }
+        std::future::pending().await
     }
 
     /// Reads the first response again when the client accepts bytes again.

@@ -1,7 +1,6 @@
 //! Writes responses to the client in the order of its requests.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -9,6 +8,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::outbound::{ClientWriter, OutboundBuffer};
+use crate::proxy::broker::login_session::LoginSession;
 use crate::proxy::broker::reader::BrokerReader;
 use crate::proxy::broker::response_queue::{LocalResponse, PendingResponse};
 use crate::proxy::endpoint::Endpoint;
@@ -23,8 +23,7 @@ pub(super) struct WriteLoop {
     outbound: OutboundBuffer,
     responses: mpsc::Receiver<PendingResponse>,
     broker: Option<BrokerReader>,
-    /// True if the client sent SASL requests to the broker.
-    authenticated: Arc<AtomicBool>,
+    login: Arc<LoginSession>,
 }
 
 impl WriteLoop {
@@ -32,15 +31,9 @@ impl WriteLoop {
         endpoint: Endpoint,
         client: ClientWriter,
         responses: mpsc::Receiver<PendingResponse>,
-        authenticated: Arc<AtomicBool>,
+        login: Arc<LoginSession>,
     ) -> Self {
-        Self {
-            endpoint,
-            outbound: OutboundBuffer::new(client),
-            responses,
-            broker: None,
-            authenticated,
-        }
+        Self { endpoint, outbound: OutboundBuffer::new(client), responses, broker: None, login }
     }
 
     /// Runs until the queue is closed and empty, or the connection ends.
@@ -90,7 +83,7 @@ impl WriteLoop {
             }
             PendingResponse::Deferred { api_key, response } => {
                 self.outbound.flush().await?;
-                let response = response.await;
+                let response = self.deferred_response(response).await;
                 self.push_result(api_key, response).await
             }
             PendingResponse::Close(reason) => self.finish(reason).await,
@@ -133,20 +126,30 @@ impl WriteLoop {
         Err(reason)
     }
 
-    /// Waits for the next response. Meanwhile notices if the broker, which has nothing to send now,
-    /// closes the connection.
+    /// Waits for the next response.
     async fn next_pending(&mut self) -> Result<Option<PendingResponse>, CloseReason> {
         loop {
-            let Some(broker) = self.broker.as_mut().filter(|broker| !broker.has_bytes()) else {
-                return Ok(self.responses.recv().await);
-            };
             tokio::select! {
                 biased;
                 pending = self.responses.recv() => return Ok(pending),
-                read = broker.read() => if let Err(close) = read {
-                    self.broker = None;
-                    self.close_or_detach(close)?;
-                },
+                lost = broker_lost(&mut self.broker) => self.close_or_detach(lost)?,
+            }
+        }
+    }
+
+    /// Waits for a response that is computed in its turn, which may take minutes. Meanwhile notices
+    /// if the broker closes the connection, or the client: then there is no response. Nothing is
+    /// lost, as the client can request the same again.
+    async fn deferred_response(
+        &mut self,
+        mut response: LocalResponse,
+    ) -> Result<Option<ResponseFrame>, CloseReason> {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.outbound.client_departed() => return Ok(None),
+                response = &mut response => return response,
+                lost = broker_lost(&mut self.broker) => self.close_or_detach(lost)?,
             }
         }
     }
@@ -155,7 +158,7 @@ impl WriteLoop {
     /// the client authenticated on it: then the client has to authenticate again.
     fn close_or_detach(&self, close: CloseReason) -> Result<(), CloseReason> {
         let is_node = matches!(self.endpoint, Endpoint::Node(_));
-        if is_node && !self.authenticated.load(Ordering::Acquire) { Ok(()) } else { Err(close) }
+        if is_node && !self.login.is_authenticated() { Ok(()) } else { Err(close) }
     }
 
     /// Hands the broker's response to the read loop. Drops the sender if the broker is gone or does
@@ -214,6 +217,15 @@ impl WriteLoop {
         let Some(broker) = &mut self.broker else { return Err(no_broker()) };
         broker.whole_frame(correlation_id).await
     }
+}
+
+/// Returns when the broker closes its connection, and takes the connection away. What it sends is
+/// kept for later.
+async fn broker_lost(connection: &mut Option<BrokerReader>) -> CloseReason {
+    let Some(broker) = connection.as_mut() else { return std::future::pending().await };
+    let lost = broker.lost().await;
+    *connection = None;
+    lost
 }
 
 fn no_broker() -> CloseReason {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
+use tokio::time::Instant;
 
 use super::connection_state::ConnectionState;
 use super::fetch_partitions::{FetchContext, PartitionResult, fetch_partitions, group_by_topic};
@@ -13,7 +14,8 @@ use crate::engine::fetch::FetchPlan;
 use crate::engine::memory::ConnectionQuota;
 use crate::log::ids::TopicId;
 use crate::metrics::ApiKind;
-use crate::proxy::broker::authorization::AclOperation;
+use crate::proxy::broker::authorization::{AclOperation, TopicPermissions};
+use crate::proxy::broker::login_session::LoginSession;
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::context::Proxy;
 use crate::proxy::error_code::ErrorCode;
@@ -133,12 +135,16 @@ pub(super) async fn serve(
     let topics: Vec<_> =
         plan.partitions.iter().map(|(w, _)| (w.topic_id, w.name.as_str())).collect();
     let topic_permissions = broker.topic_permissions(&topics).await?;
+    let login = Arc::clone(broker.login());
     let reader_zone = zone_of_reader(&request, &fetch);
     let (header, proxy) = (request.header, request.proxy);
     let (fetched, memory) = (Arc::clone(&session.fetched), Arc::clone(&session.responses));
     Ok(Action::RespondInTurn(
         async move {
-            let context = FetchContext { fetch: &fetch, naming, is_follower, reader_zone };
+            let valid_until = valid_until(&topic_permissions, &login);
+            login.check(Instant::now())?;
+            let context =
+                FetchContext { fetch: &fetch, naming, is_follower, reader_zone, valid_until };
             let (results, permit, fetch_plan) =
                 fetch_partitions(&proxy, &context, &plan, &topic_permissions, &fetched, &memory)
                     .await;
@@ -163,6 +169,13 @@ pub(super) async fn serve(
         }
         .boxed(),
     ))
+}
+
+/// Returns until when a fetch may wait for records: until the first permission or the login expires.
+/// The next fetch then has new ones.
+fn valid_until(permissions: &[TopicPermissions], login: &LoginSession) -> Option<Instant> {
+    let permissions = permissions.iter().filter_map(|permissions| permissions.valid_until());
+    permissions.chain(login.expires_at()).min()
 }
 
 /// Returns how to read a response again. Slices without records are small and are retained. `order`

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kafka_protocol::messages::FetchRequest;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::requested_topics::resolve_diskless_topic;
 use crate::coordinator::Watermarks;
@@ -23,6 +24,8 @@ use crate::wire::fetch_response::{ResponsePartition, ResponseTopic};
 
 /// The default of a broker's `fetch.max.bytes`.
 const BYTES_MAX: usize = 55 << 20;
+/// The longest wait for records, whatever the client requests.
+const WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// The partitions that were fetched on a connection. The first fetch of each queries the
 /// coordinator: the client may come from another replica that had observed a higher high watermark,
@@ -127,6 +130,8 @@ pub(super) struct FetchContext<'a> {
     pub(super) is_follower: bool,
     /// The consumer's zone if it is another one with live members, whose nodes it can read from.
     pub(super) reader_zone: Option<u16>,
+    /// When the first of the client's permissions expires.
+    pub(super) valid_until: Option<Instant>,
 }
 
 /// A partition of the session before it is read.
@@ -148,8 +153,9 @@ pub(super) async fn fetch_partitions(
 ) -> (Vec<PartitionResult>, Option<MemoryPermit>, Option<engine::FetchPlan>) {
     let mut planned = Vec::with_capacity(plan.partitions.len());
     let mut requested = Vec::new();
+    let now = Instant::now();
     for ((partition, position), permit) in plan.partitions.iter().zip(permits) {
-        let checked = match permit.check(AclOperation::Read) {
+        let checked = match permit.check_at(now, AclOperation::Read) {
             Ok(()) => plan_partition(proxy, context, partition, *position).await,
             Err(code) => Err(code),
         };
@@ -170,7 +176,7 @@ pub(super) async fn fetch_partitions(
     let has_failed =
         planned.iter().any(|p| matches!(p, Planned::Failed(code) if !is_not_found(*code)));
     let bytes_max = BYTES_MAX.min(proxy.settings.response_bytes_max);
-    let request = within_limits(context.fetch, requested, has_failed, bytes_max);
+    let request = within_limits(context, requested, has_failed, bytes_max);
     let mut response = proxy.fetcher.fetch(&request, memory).await;
     let result = |planned| match planned {
         Planned::Failed(code) => PartitionResult::failed(code),
@@ -211,17 +217,23 @@ async fn redirect_to_zone(
 }
 
 /// Applies a broker's limits: at most `fetch.max.bytes`, and no wait if there is nothing to wait
-/// for.
+/// for. Nor does a fetch wait for longer than the client's permissions are valid.
 fn within_limits(
-    fetch: &FetchRequest,
+    context: &FetchContext<'_>,
     partitions: Vec<engine::PartitionFetch>,
     has_failed: bool,
     bytes_max: usize,
 ) -> engine::FetchSpec {
+    let fetch = context.fetch;
     let bytes_max = usize::try_from(fetch.max_bytes).unwrap_or(0).min(bytes_max);
     let wait = match partitions.is_empty() || has_failed {
         true => Duration::ZERO,
-        false => Duration::from_millis(u64::try_from(fetch.max_wait_ms).unwrap_or(0)),
+        false => {
+            let requested = Duration::from_millis(u64::try_from(fetch.max_wait_ms).unwrap_or(0));
+            let valid_for =
+                context.valid_until.map_or(Duration::MAX, |until| until - Instant::now());
+            requested.min(WAIT_MAX).min(valid_for)
+        }
     };
     let bytes_min = usize::try_from(fetch.min_bytes).unwrap_or(0).min(bytes_max);
     engine::FetchSpec { partitions, bytes_min, bytes_max, wait }

@@ -26,13 +26,17 @@ mod produce;
 mod produce_validation;
 mod push_telemetry;
 mod requested_topics;
+mod sasl_authenticate;
 mod share_acknowledge;
 mod share_fetch;
 mod share_group_heartbeat;
 mod topic_configs;
 mod write_txn_markers;
 
+use std::sync::Arc;
+
 use kafka_protocol::messages::ApiKey;
+use tokio::time::Instant;
 
 pub(crate) use self::connection_state::ConnectionState;
 use super::apis::{self, Handling};
@@ -59,6 +63,9 @@ pub(crate) async fn dispatch(
     if named == Some(ApiKey::ApiVersions) {
         return api_versions::handle(request);
     }
+    if !apis::is_sasl(key) {
+        broker.login().check(Instant::now())?;
+    }
     if version < api.min || version > api.accepted {
         return Err(CloseReason::Client(format!("unsupported version {version} of {}", api.name)));
     }
@@ -79,6 +86,9 @@ pub(crate) async fn dispatch(
         broker.ensure_accepted().await?;
     }
     match (handling, named) {
+        (Handling::Forward, Some(ApiKey::SaslAuthenticate)) => {
+            Ok(sasl_authenticate::forward(request, Arc::clone(broker.login())))
+        }
         (Handling::Forward, _) => Ok(request.forward_unread()),
         (Handling::Reject, _) => {
             Err(CloseReason::Client(format!("{} is not supported here", api.name)))

@@ -8,19 +8,23 @@ use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::share_group_heartbeat_request::ShareGroupHeartbeatRequest;
 use kafka_protocol::messages::{
     AddPartitionsToTxnRequest, ApiVersionsRequest, DeleteRecordsRequest, DescribeConfigsRequest,
-    DescribeLogDirsRequest, DescribeProducersRequest, ListGroupsRequest, ListTransactionsRequest,
-    MetadataRequest, OffsetForLeaderEpochRequest, SaslHandshakeRequest, WriteTxnMarkersRequest,
+    DescribeLogDirsRequest, DescribeProducersRequest, FetchRequest, ListGroupsRequest,
+    ListTransactionsRequest, MetadataRequest, OffsetForLeaderEpochRequest, SaslHandshakeRequest,
+    WriteTxnMarkersRequest,
 };
 use kafka_protocol::protocol::Request;
 use odradek::proxy::apis::{APIS, Handling};
 use odradek::sasl::SaslMechanism;
 
-use super::{BOUND, LIMIT, Topic, authenticate, secured};
+use super::{LIMIT, Topic, authenticate, secured};
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::requests::{
     self, EARLIEST, LATEST, append, fetch, fetched, list_offsets, offset_of, produce, text,
 };
+
+/// The lifetime of a session with SCRAM-SHA-256.
+const SESSION: Duration = Duration::from_secs(5);
 
 /// A request as it goes over the wire: key, version, body.
 type Raw = (i16, i16, BytesMut);
@@ -161,7 +165,27 @@ fn session_lifetime_matches_the_broker() {
         if client.frame_within(LIMIT).is_none() {
             break;
         }
-        assert!(began.elapsed() < BOUND + Duration::from_secs(5), "the session never ended");
+        assert!(began.elapsed() < SESSION + Duration::from_secs(2), "the session never ended");
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+#[test]
+fn expired_login_ends_waiting_and_pipelined_fetches() {
+    let topic = Topic::diskless("expired");
+    secured().allow("ann", super::ALL, &topic);
+    let mut client = Client::connect(&secured().address(&topic));
+    let answer = authenticate(&mut client, SaslMechanism::ScramSha256, "ann", "ann-secret");
+    assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
+    let began = Instant::now();
+    let waiting = fetch(topic.at(), 12, 0).with_max_wait_ms(25_000);
+    let first = client.send(&waiting, 12);
+    for _ in 0..3 {
+        client.send(&waiting, 12);
+    }
+    let response = client.receive::<FetchRequest>(first, 12);
+    assert_eq!(fetched(&response).error_code, 0);
+    assert!(client.is_closed());
+    let took = began.elapsed();
+    assert!(took < SESSION + Duration::from_secs(2), "{took:?}");
 }

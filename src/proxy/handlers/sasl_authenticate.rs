@@ -1,0 +1,41 @@
+//! SaslAuthenticate (36): forwarded unchanged. The response states how long the login is valid.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use kafka_protocol::messages::SaslAuthenticateRequest;
+
+use crate::proxy::broker::login_session::LoginSession;
+use crate::proxy::request::{Action, Request, ResponseHandling};
+use crate::proxy::response::{CloseReason, ResponseFrame};
+use crate::proxy::upstream::codec;
+use crate::wire::frame;
+
+pub(super) fn forward(request: Request, login: Arc<LoginSession>) -> Action {
+    let version = request.version();
+    let read = move |response: Bytes| {
+        async move {
+            record(&response, version, &login);
+            let prefix = frame::length_prefix(response.len())
+                .map_err(|error| CloseReason::Upstream(error.to_string()))?;
+            let slices = vec![Bytes::copy_from_slice(&prefix), response];
+            Ok(ResponseFrame { slices, ..ResponseFrame::default() })
+        }
+        .boxed()
+    };
+    Action::Forward { frames: request.frames(), response: ResponseHandling::Edit(Box::new(read)) }
+}
+
+/// Records the lifetime of a login that the broker accepted. The client decodes the response too,
+/// so one that cannot be decoded is its business.
+fn record(response: &Bytes, version: i16, login: &LoginSession) {
+    let decoded = codec::decode_response::<SaslAuthenticateRequest>(response, version);
+    if let Ok((_, response)) = decoded
+        && response.error_code == 0
+    {
+        let lifetime = u64::try_from(response.session_lifetime_ms).unwrap_or(0);
+        login.begin(Duration::from_millis(lifetime));
+    }
+}
