@@ -57,6 +57,12 @@ enum Benchmark {
     ///
     /// `BENCH_SECONDS=3` measured for each row.
     Coordinator,
+    /// Ack latency of other shards' producers while a master of a Redis Cluster stands still: `make
+    /// bench-isolation`.
+    ///
+    /// `BENCH_SECONDS=20` before the fault and as long during it, for each row; `ODRADEK_BIN` and
+    /// `SLOW_S3_BIN` are binaries to run instead of release builds.
+    Isolation,
 }
 
 fn main() -> ExitCode {
@@ -65,6 +71,7 @@ fn main() -> ExitCode {
         Task::Bench(Benchmark::Produce) => bench::produce::run(),
         Task::Bench(Benchmark::Fetch) => bench::fetch::run(),
         Task::Bench(Benchmark::Coordinator) => bench::coordinator::run(),
+        Task::Bench(Benchmark::Isolation) => bench::isolation::run(),
         Task::DemoZones => zones::run(),
     };
     match done {

@@ -84,6 +84,11 @@ impl Redis {
         self.dir.join("dump.rdb")
     }
 
+    /// The id of the process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The port at which it listens.
     pub fn port(&self) -> u16 {
         self.port

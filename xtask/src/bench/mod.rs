@@ -2,6 +2,7 @@
 
 pub(crate) mod coordinator;
 pub(crate) mod fetch;
+pub(crate) mod isolation;
 pub(crate) mod paths;
 pub(crate) mod produce;
 
