@@ -6,6 +6,7 @@ mod cold_reads;
 mod crash;
 mod failure_modes;
 mod fetch;
+mod fetch_events;
 mod harness;
 mod history;
 mod indeterminate;

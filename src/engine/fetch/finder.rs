@@ -164,14 +164,13 @@ impl Finder {
 }
 
 impl Finder {
-    /// Keeps the runs of lagging partitions, also of a fetch that no longer waits: a later one
-    /// continues with them.
+    /// Keeps the runs that the tail index does not hold, also of a fetch that no longer waits: a
+    /// later one continues with them.
     fn learn(&self, requests: &[FindRequest], results: &[FindResult]) {
         let Some(learned) = &self.learned else { return };
         for (request, result) in requests.iter().zip(results) {
             let Ok(found) = result else { continue };
-            let end = found.watermarks.high_watermark;
-            if found.runs.last().is_some_and(|run| run.end_offset() < end) {
+            if !found.runs.is_empty() && self.long_polls.tail().find(request).is_none() {
                 learned.insert(request.partition, &found.runs);
             }
         }

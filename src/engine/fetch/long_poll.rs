@@ -1,6 +1,6 @@
 //! Wakes long-polling fetches when the coordinator's events announce new records.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -14,17 +14,34 @@ use crate::metrics::Metrics;
 /// Waiting fetches by partition, and the tail index that the same events keep up to date.
 #[derive(Debug, Default)]
 pub struct LongPolls {
-    waiting: Mutex<HashMap<TopicPartition, Vec<Weak<Waiter>>>>,
+    waiting: Mutex<HashMap<TopicPartition, Vec<Registration>>>,
     tail: TailIndex,
     metrics: Arc<Metrics>,
+}
+
+/// A partition of a waiting fetch.
+#[derive(Debug)]
+struct Registration {
+    waiter: Weak<Waiter>,
+    /// The index of the partition in the fetch.
+    index: usize,
+    shard: u16,
 }
 
 /// The state of a registered fetch.
 #[derive(Debug, Default)]
 struct Waiter {
     notify: Notify,
-    /// Topics of the fetch that were deleted since its registration.
-    deleted: Mutex<Vec<TopicId>>,
+    changes: Mutex<Changes>,
+}
+
+/// Partitions of a fetch that events have named.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Indexes of partitions with news.
+    pub(super) changed: BTreeSet<usize>,
+    /// Indexes of partitions whose topic was deleted.
+    pub(super) deleted: BTreeSet<usize>,
 }
 
 /// A registered fetch. Dropping it ends the registration.
@@ -42,22 +59,32 @@ impl LongPoll {
         self.waiter.notify.notified().await;
     }
 
-    /// Returns the topics of the fetch that were deleted since its registration.
-    pub(super) fn deleted_topics(&self) -> Vec<TopicId> {
-        self.waiter.deleted.lock().clone()
+    /// Returns what has changed since the registration or the last call.
+    pub(super) fn take_changes(&self) -> Changes {
+        std::mem::take(&mut self.waiter.changes.lock())
     }
 }
 
 impl Drop for LongPoll {
     fn drop(&mut self) {
+        let own = Arc::as_ptr(&self.waiter);
         let mut waiting = self.long_polls.waiting.lock();
         for partition in &self.partitions {
             if let Some(polls) = waiting.get_mut(partition) {
-                polls.retain(|p| p.as_ptr() != Arc::as_ptr(&self.waiter) && p.strong_count() > 0);
+                polls.retain(|p| p.waiter.as_ptr() != own && p.waiter.strong_count() > 0);
                 if polls.is_empty() {
                     waiting.remove(partition);
                 }
             }
+        }
+    }
+}
+
+impl Registration {
+    fn notify(&self) {
+        if let Some(waiter) = self.waiter.upgrade() {
+            waiter.changes.lock().changed.insert(self.index);
+            waiter.notify.notify_one();
         }
     }
 }
@@ -68,16 +95,18 @@ impl LongPolls {
         Self { metrics, ..Self::default() }
     }
 
-    /// Registers a fetch of these partitions.
+    /// Registers a fetch of these partitions, each with its shard.
     pub(super) fn register(
         self: &Arc<Self>,
-        partitions: impl Iterator<Item = TopicPartition>,
+        fetched: impl Iterator<Item = (TopicPartition, u16)>,
     ) -> LongPoll {
         let waiter = Arc::new(Waiter::default());
-        let partitions: Vec<_> = partitions.collect();
+        let mut partitions = Vec::new();
         let mut waiting = self.waiting.lock();
-        for partition in &partitions {
-            waiting.entry(*partition).or_default().push(Arc::downgrade(&waiter));
+        for (index, (partition, shard)) in fetched.enumerate() {
+            let registration = Registration { waiter: Arc::downgrade(&waiter), index, shard };
+            waiting.entry(partition).or_default().push(registration);
+            partitions.push(partition);
         }
         drop(waiting);
         LongPoll { waiter, partitions, long_polls: Arc::clone(self) }
@@ -93,7 +122,7 @@ impl LongPolls {
     pub fn set_cut_off(&self, is_cut_off: bool) {
         self.tail.set_cut_off(is_cut_off);
         if is_cut_off {
-            self.waiting.lock().values().for_each(|polls| wake(polls));
+            self.wake(|_| true);
         }
     }
 
@@ -107,25 +136,34 @@ impl LongPolls {
             CoordinatorEvent::Committed { partition, .. }
             | CoordinatorEvent::Trimmed { partition, .. } => {
                 if let Some(polls) = self.waiting.lock().get(partition) {
-                    wake(polls);
+                    polls.iter().for_each(Registration::notify);
                 }
             }
-            CoordinatorEvent::Disconnected(EventScope::Topics)
-            | CoordinatorEvent::Gap(EventScope::Topics) => {}
-            CoordinatorEvent::Disconnected(_) | CoordinatorEvent::Gap(_) => {
-                self.waiting.lock().values().for_each(|polls| wake(polls));
-            }
+            CoordinatorEvent::Disconnected(scope) | CoordinatorEvent::Gap(scope) => match scope {
+                EventScope::All => self.wake(|_| true),
+                EventScope::Topics => {}
+                EventScope::Shard(shard) => self.wake(|of| of == *shard),
+            },
             CoordinatorEvent::TopicDeleted(topic) => self.end_waits_for(*topic),
             CoordinatorEvent::Bound(_) => {}
         }
     }
 
+    /// Wakes the fetches with partitions of these shards.
+    fn wake(&self, is_affected: impl Fn(u16) -> bool) {
+        let waiting = self.waiting.lock();
+        let affected = waiting.values().flatten().filter(|poll| is_affected(poll.shard));
+        affected.for_each(Registration::notify);
+    }
+
     fn end_waits_for(&self, topic: TopicId) {
         let waiting = self.waiting.lock();
         for (_, polls) in waiting.iter().filter(|(partition, _)| partition.topic == topic) {
-            for waiter in polls.iter().filter_map(Weak::upgrade) {
-                waiter.deleted.lock().push(topic);
-                waiter.notify.notify_one();
+            for poll in polls {
+                if let Some(waiter) = poll.waiter.upgrade() {
+                    waiter.changes.lock().deleted.insert(poll.index);
+                    waiter.notify.notify_one();
+                }
             }
         }
     }
@@ -146,6 +184,33 @@ impl LongPolls {
     }
 }
 
-fn wake(polls: &[Weak<Waiter>]) {
-    polls.iter().filter_map(Weak::upgrade).for_each(|waiter| waiter.notify.notify_one());
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn interrupted_shard_wakes_fetches_of_its_own_partitions_only() {
+        let partition = |partition| TopicPartition { topic: TopicId([1; 16]), partition };
+        let long_polls = Arc::new(LongPolls::default());
+        let register = |of: &[(i32, u16)]| {
+            long_polls.register(of.iter().map(|(index, shard)| (partition(*index), *shard)))
+        };
+        let (other, both) = (register(&[(0, 0)]), register(&[(0, 0), (1, 1)]));
+        let woken = |poll: &LongPoll| {
+            let is_woken = poll.notified().now_or_never().is_some();
+            (is_woken, poll.take_changes().changed.into_iter().collect::<Vec<_>>())
+        };
+        for event in [CoordinatorEvent::Disconnected, CoordinatorEvent::Gap] {
+            long_polls.apply(&event(EventScope::Shard(1)));
+            assert_eq!((woken(&other), woken(&both)), ((false, vec![]), (true, vec![1])));
+            long_polls.apply(&event(EventScope::Topics));
+            assert_eq!((woken(&other), woken(&both)), ((false, vec![]), (false, vec![])));
+            long_polls.apply(&event(EventScope::All));
+            assert_eq!((woken(&other), woken(&both)), ((true, vec![0]), (true, vec![0, 1])));
+        }
+        drop((other, both));
+        assert!(long_polls.waiting.lock().is_empty());
+    }
 }

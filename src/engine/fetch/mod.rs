@@ -121,11 +121,13 @@ impl Fetcher {
     ) -> FetchPlan {
         let deadline = started + spec.wait;
         // Registered before planning, so that no commit is missed between plan and wait.
-        let long_poll = self.long_polls.register(spec.partitions.iter().map(|p| p.partition));
+        let partitions = spec.partitions.iter().map(|fetched| fetched.partition);
+        let partitions = partitions.map(|partition| (partition, self.finder.shard(partition)));
+        let long_poll = self.long_polls.register(partitions);
         let (finder, long_polls, metrics) = (&self.finder, &*self.long_polls, &*self.metrics);
         let source = RunSource { finder, long_polls, metrics };
         let mut planner = Planner::new(source, spec, started);
-        planner.look(&long_poll);
+        planner.look();
         // A lost event costs latency only: the fetch looks once more before it ends without records.
         let mut may_look_again = false;
         loop {
@@ -134,7 +136,7 @@ impl Fetcher {
                 if is_querying || !std::mem::take(&mut may_look_again) {
                     return planner.finish();
                 }
-                planner.look(&long_poll);
+                planner.look();
                 continue;
             }
             let stage = if is_querying { FetchStage::plan } else { FetchStage::wait };
@@ -152,7 +154,7 @@ impl Fetcher {
                 may_look_again = outcome == WakeupOutcome::timeout;
             }
             if woken == Some(WakeupOutcome::notified) {
-                planner.look(&long_poll);
+                planner.look_at_changes(&long_poll.take_changes());
             }
         }
     }

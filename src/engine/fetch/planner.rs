@@ -1,7 +1,7 @@
 //! Finds the runs of a fetch: in the tail index, among the runs of earlier queries, or by queries of
 //! the coordinator, each partition on its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
 use super::finder::{FindResult, Finder, bounds_of};
-use super::long_poll::{LongPoll, LongPolls};
+use super::long_poll::{Changes, LongPolls};
 use super::plan::{FetchPlan, PartitionPlan, extended, find_request, suffices};
 use super::spec::{FetchError, FetchSpec, PartitionFetch};
 use crate::coordinator::{FindRequest, Found, Watermarks};
@@ -36,8 +36,8 @@ const WAIT_AFTER_ERROR: Duration = Duration::from_millis(500);
 enum State {
     /// Nothing yet.
     New,
-    /// A query for its bounds or its runs is outstanding.
-    Queried,
+    /// A query for its bounds or its runs is outstanding since then.
+    Queried(Instant),
     /// Its offset is below the high watermark, and its runs are not known.
     Deferred(Watermarks),
     Planned(PartitionPlan),
@@ -60,18 +60,39 @@ pub(super) struct RunSource<'a> {
     pub(super) metrics: &'a Metrics,
 }
 
+/// The queries for runs of a shard.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    outstanding: usize,
+    outstanding_max: usize,
+    /// A query of this fetch has succeeded.
+    has_responded: bool,
+}
+
 /// A fetch that is being planned.
 pub(super) struct Planner<'a> {
     source: RunSource<'a>,
     spec: &'a FetchSpec,
     states: Vec<State>,
     queries: FuturesUnordered<BoxFuture<'static, QueryResult>>,
-    /// Outstanding queries for runs of each shard, and how many there may be.
-    windows: HashMap<u16, (usize, usize)>,
+    /// By shard.
+    windows: HashMap<u16, Window>,
+    /// Partitions that events have named while their queries were outstanding: the results may be
+    /// older than the events.
+    missed: BTreeSet<usize>,
     /// When the last query was submitted.
     queried_at: Instant,
     started: Instant,
+    /// When the fetch first had enough to return, and when its first partition failed. Waits are
+    /// counted from here, so that events do not extend them.
+    enough_at: Option<Instant>,
+    failed_at: Option<Instant>,
     has_looked: bool,
+}
+
+impl Window {
+    const EMPTY: Self =
+        Self { outstanding: 0, outstanding_max: QUERIES_AT_FIRST, has_responded: false };
 }
 
 impl<'a> Planner<'a> {
@@ -82,37 +103,50 @@ impl<'a> Planner<'a> {
             states: spec.partitions.iter().map(|_| State::New).collect(),
             queries: FuturesUnordered::new(),
             windows: HashMap::new(),
+            missed: BTreeSet::new(),
             queried_at: started,
             started,
+            enough_at: None,
+            failed_at: None,
             has_looked: false,
         }
     }
 
     /// Looks at every partition without an outstanding query; submits the queries that are needed.
-    pub(super) fn look(&mut self, long_poll: &LongPoll) {
-        let deleted = long_poll.deleted_topics();
+    pub(super) fn look(&mut self) {
+        self.look_at_each(0..self.states.len());
+        self.has_looked = true;
+    }
+
+    /// Looks at the partitions that events have named.
+    pub(super) fn look_at_changes(&mut self, changes: &Changes) {
+        for &index in &changes.deleted {
+            let plan = PartitionPlan::failed(FetchError::TopicDeleted);
+            self.states[index] = State::Planned(plan);
+        }
+        self.look_at_each(changes.changed.iter().copied());
+    }
+
+    fn look_at_each(&mut self, indexes: impl Iterator<Item = usize>) {
         let mut bounds = Vec::new();
-        for index in 0..self.states.len() {
-            let partition = &self.spec.partitions[index];
-            if deleted.contains(&partition.partition.topic) {
-                let plan = PartitionPlan::failed(FetchError::TopicDeleted);
-                self.states[index] = State::Planned(plan);
-                continue;
-            }
+        for index in indexes {
             let next = match &self.states[index] {
-                State::Queried => continue,
+                State::Queried(_) => {
+                    self.missed.insert(index);
+                    continue;
+                }
                 State::Planned(plan) if plan.error.is_some() => continue,
-                _ => self.look_at(partition),
+                _ => self.look_at(&self.spec.partitions[index]),
             };
             match (next, &self.states[index]) {
+                // Runs that were found stay what they are, unless more are known.
+                (Some(State::Deferred(_)) | None, State::Planned(plan))
+                    if !plan.runs.is_empty() => {}
                 (Some(state), _) => self.states[index] = state,
-                // Runs that were found stay what they are.
-                (None, State::Planned(plan)) if !plan.runs.is_empty() => {}
                 (None, State::Deferred(_)) => {}
                 (None, _) => bounds.push(index),
             }
         }
-        self.has_looked = true;
         self.query_runs(&mut bounds);
         self.submit(Purpose::Bounds, &bounds);
     }
@@ -155,15 +189,15 @@ impl<'a> Planner<'a> {
                 }
                 State::Deferred(_) => {}
                 State::New if unknown.binary_search(&index).is_ok() => {}
-                State::New | State::Queried => continue,
+                State::New | State::Queried(_) => continue,
             }
             if planned >= PLANNED_RESPONSES * self.spec.bytes_max.max(1) as u64 {
                 break;
             }
             let shard = self.source.finder.shard(partition.partition);
-            let window = self.windows.entry(shard).or_insert((0, QUERIES_AT_FIRST));
-            if window.0 < window.1 {
-                window.0 += 1;
+            let window = self.windows.entry(shard).or_insert(Window::EMPTY);
+            if window.outstanding < window.outstanding_max {
+                window.outstanding += 1;
                 chosen.push(index);
             }
         }
@@ -183,14 +217,14 @@ impl<'a> Planner<'a> {
             }
         };
         let results = self.source.finder.submit(indices.iter().map(request));
+        self.queried_at = Instant::now();
         for (&index, result) in indices.iter().zip(results) {
-            self.states[index] = State::Queried;
+            self.states[index] = State::Queried(self.queried_at);
             let result = result.map(move |received| {
                 (index, purpose, received.unwrap_or_else(|_| Err(super::finder::interrupted())))
             });
             self.queries.push(result.boxed());
         }
-        self.queried_at = Instant::now();
     }
 
     /// Returns whether results of queries are outstanding.
@@ -209,19 +243,23 @@ impl<'a> Planner<'a> {
             // The results of one call arrive together.
             next = self.queries.next().now_or_never().flatten();
         }
-        self.query_runs(&mut Vec::new());
+        let is_answered = |index: &usize| !matches!(self.states[*index], State::Queried(_));
+        let (missed, waiting) = self.missed.iter().partition(|index| is_answered(index));
+        self.missed = waiting;
+        self.look_at_each(BTreeSet::into_iter(missed));
     }
 
     fn apply(&mut self, (index, purpose, result): QueryResult) {
         let partition = &self.spec.partitions[index];
         if purpose == Purpose::Runs {
             let shard = self.source.finder.shard(partition.partition);
-            if let Some((outstanding, limit)) = self.windows.get_mut(&shard) {
-                *outstanding = outstanding.saturating_sub(1);
-                *limit += 1;
+            if let Some(window) = self.windows.get_mut(&shard) {
+                window.outstanding = window.outstanding.saturating_sub(1);
+                window.outstanding_max += 1;
+                window.has_responded |= result.is_ok();
             }
         }
-        if !matches!(self.states[index], State::Queried) {
+        if !matches!(self.states[index], State::Queried(_)) {
             return;
         }
         self.states[index] = match result {
@@ -253,41 +291,72 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Returns when to answer if nothing else happens.
-    pub(super) fn answer_at(&self, deadline: Instant) -> Instant {
+    /// Returns when to answer if nothing else happens. However often events cause queries, the
+    /// answer is at most [`GRACE`] after the fetch has enough or an error is due, and at most
+    /// [`PATIENCE`] after `deadline`.
+    pub(super) fn answer_at(&mut self, deadline: Instant) -> Instant {
         let (mut available, mut is_enough, mut has_failed) = (0_u64, false, false);
+        let mut oldest_query = None;
         for (partition, state) in self.spec.partitions.iter().zip(&self.states) {
-            if let State::Planned(plan) = state {
-                available += plan.bytes_within(partition);
-                is_enough |= plan.ends_wait();
-                has_failed |= plan.error.is_some();
+            match state {
+                State::Planned(plan) => {
+                    available += plan.bytes_within(partition);
+                    is_enough |= plan.ends_wait();
+                    has_failed |= plan.error.is_some();
+                }
+                State::Queried(at) => {
+                    oldest_query = Some(oldest_query.map_or(*at, |oldest: Instant| oldest.min(*at)));
+                }
+                State::New | State::Deferred(_) => {}
             }
         }
         // A fetch never returns more than `bytes_max`, so waiting for more would be futile.
         is_enough |= available >= self.spec.bytes_min.min(self.spec.bytes_max.max(1)) as u64;
-        let after_error = deadline.min(self.started + WAIT_AFTER_ERROR);
-        match (self.is_querying(), is_enough, has_failed) {
-            (false, true, _) => self.started,
-            (false, false, true) => after_error,
-            (false, false, false) => deadline,
-            (true, true, _) => self.queried_at + GRACE,
-            (true, false, true) => after_error.max(self.queried_at + GRACE),
-            (true, false, false) => self.queried_at + PATIENCE,
+        let now = Instant::now();
+        let enough_at = is_enough.then(|| *self.enough_at.get_or_insert(now));
+        let failed_at = has_failed.then(|| *self.failed_at.get_or_insert(now));
+        let error_due = deadline.min(self.started + WAIT_AFTER_ERROR);
+        let Some(oldest_query) = oldest_query else {
+            return match (enough_at, failed_at) {
+                (Some(_), _) => self.started,
+                (None, Some(_)) => error_due,
+                (None, None) => deadline,
+            };
+        };
+        let with_grace = |since: Instant| (self.queried_at + GRACE).min(since + GRACE);
+        match (enough_at, failed_at) {
+            (Some(enough_at), _) => with_grace(enough_at),
+            (None, Some(failed_at)) => error_due.max(with_grace(error_due.max(failed_at))),
+            (None, None) => (oldest_query + PATIENCE).min(deadline + PATIENCE),
         }
     }
 
     /// Returns the plan. Partitions whose results are outstanding have failed, unless some of their
-    /// runs are known.
+    /// runs are known. Those that were still waiting for a query have failed too, unless their shard
+    /// responds to queries, or the others fill the response.
     pub(super) fn finish(self) -> FetchPlan {
+        let rows = || self.spec.partitions.iter().zip(&self.states);
+        let planned = rows().map(|(partition, state)| match state {
+            State::Planned(plan) => plan.bytes_within(partition),
+            State::New | State::Queried(_) | State::Deferred(_) => 0,
+        });
+        let is_full = planned.sum::<u64>() >= self.spec.bytes_max.max(1) as u64;
         let plan = |(partition, state): (&PartitionFetch, &State)| match state {
             State::Planned(plan) => plan.clone(),
-            State::Deferred(watermarks) => PartitionPlan::without_runs(Some(*watermarks)),
-            State::New | State::Queried => self
+            State::Deferred(watermarks) if is_full || self.has_responded(partition) => {
+                PartitionPlan::without_runs(Some(*watermarks))
+            }
+            State::New | State::Queried(_) | State::Deferred(_) => self
                 .known_runs(partition)
                 .unwrap_or_else(|| PartitionPlan::failed(FetchError::Storage)),
         };
-        let partitions = self.spec.partitions.iter().zip(&self.states).map(plan).collect();
+        let partitions = rows().map(plan).collect();
         FetchPlan { spec: self.spec.clone(), partitions, read_ahead: Vec::new() }
+    }
+
+    fn has_responded(&self, partition: &PartitionFetch) -> bool {
+        let shard = self.source.finder.shard(partition.partition);
+        self.windows.get(&shard).is_some_and(|window| window.has_responded)
     }
 
     fn known_runs(&self, partition: &PartitionFetch) -> Option<PartitionPlan> {

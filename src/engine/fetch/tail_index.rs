@@ -40,6 +40,9 @@ struct CachedTail {
 enum TailEntry {
     /// Queries to the coordinator are in flight. What has happened since may not be in their results.
     Querying {
+        /// Distinguishes this entry from earlier ones of the partition: a query that began before
+        /// the entry lacks the events since.
+        id: u64,
         shard: u16,
         queries: usize,
         events: Vec<CoordinatorEvent>,
@@ -57,6 +60,7 @@ struct IndexState {
     /// Nothing of these enters the index while their events do not arrive.
     disconnected: HashSet<EventScope>,
     partitions: HashMap<TopicPartition, TailEntry>,
+    last_id: u64,
 }
 
 /// The index, shared by all fetches of a replica.
@@ -67,14 +71,17 @@ pub(super) struct TailIndex(Mutex<IndexState>);
 #[derive(Debug)]
 pub(super) struct PendingQuery<'a> {
     index: &'a TailIndex,
-    partitions: Vec<TopicPartition>,
+    /// With the id of the entry that the query belongs to.
+    partitions: Vec<(TopicPartition, u64)>,
 }
 
 impl Drop for PendingQuery<'_> {
     fn drop(&mut self) {
         let mut state = self.index.0.lock();
-        for partition in &self.partitions {
-            if let Some(TailEntry::Querying { queries, .. }) = state.partitions.get_mut(partition) {
+        for (partition, own) in &self.partitions {
+            if let Some(TailEntry::Querying { id, queries, .. }) = state.partitions.get_mut(partition)
+                && id == own
+            {
                 *queries -= 1;
                 if *queries == 0 {
                     state.partitions.remove(partition);
@@ -115,12 +122,14 @@ impl TailIndex {
         let mut queried = Vec::new();
         for partition in partitions {
             let (events, is_stale) = (Vec::new(), !state.is_complete(shard));
-            let new = TailEntry::Querying { shard, queries: 0, events, is_stale };
-            if let TailEntry::Querying { queries, .. } =
+            state.last_id += 1;
+            let id = state.last_id;
+            let new = TailEntry::Querying { id, shard, queries: 0, events, is_stale };
+            if let TailEntry::Querying { id, queries, .. } =
                 state.partitions.entry(partition).or_insert(new)
             {
                 *queries += 1;
-                queried.push(partition);
+                queried.push((partition, *id));
             }
         }
         drop(state);
@@ -170,18 +179,26 @@ impl TailIndex {
 
 impl PendingQuery<'_> {
     /// Caches the coordinator's results. A cached partition is replaced only by a newer result: a
-    /// reader that has received a high watermark must not receive a lower one.
+    /// reader that has received a high watermark must not receive a lower one. Older runs that
+    /// continue a cached tail to lower offsets are added to it.
     pub(super) fn complete<'f>(&self, results: impl Iterator<Item = (TopicPartition, &'f Found)>) {
+        let own: HashMap<_, _> = self.partitions.iter().copied().collect();
         let mut state = self.index.0.lock();
         for (partition, found) in results {
             let new = match state.partitions.get_mut(&partition) {
-                Some(TailEntry::Querying { is_stale: false, events, shard, .. }) => {
+                Some(TailEntry::Querying { id, is_stale: false, events, shard, .. })
+                    if own.get(&partition) == Some(id) =>
+                {
                     let mut tail = CachedTail::new(*shard, found);
                     events.iter().all(|event| tail.apply(event)).then_some(tail)
                 }
                 Some(TailEntry::Cached(tail)) => {
                     let is_newer = tail.runs_end < found.watermarks.high_watermark;
-                    (is_newer && tail.update(found)).then(|| CachedTail::new(tail.shard, found))
+                    let is_replaced = is_newer && tail.update(found);
+                    if !is_replaced {
+                        tail.extend_back(&found.runs);
+                    }
+                    is_replaced.then(|| CachedTail::new(tail.shard, found))
                 }
                 _ => None,
             };
@@ -285,6 +302,20 @@ impl CachedTail {
             self.watermarks = found.watermarks;
         }
         false
+    }
+
+    /// Adds runs before the cached ones, if they reach them without a gap.
+    fn extend_back(&mut self, runs: &[Run]) {
+        let first = self.runs.front().map_or(self.runs_end, |run| run.base_offset);
+        let older = runs.partition_point(|run| run.end_offset() <= first);
+        if older == 0 || runs[older - 1].end_offset() != first {
+            return;
+        }
+        let log_start = self.watermarks.log_start_offset;
+        let held = runs[..older].iter().rev().take_while(|run| run.end_offset() > log_start);
+        for run in held.take(RUNS_MAX.saturating_sub(self.runs.len())) {
+            self.runs.push_front(*run);
+        }
     }
 
     fn find(&self, offset: i64, bytes_max: u64, runs_max: usize) -> Option<Found> {

@@ -174,6 +174,46 @@ fn newer_results_replace_a_lagging_tail() {
 }
 
 #[test]
+fn query_does_not_complete_a_later_entry() {
+    let index = subscribed();
+    let begin = || index.begin_query(0, std::iter::once(partition(0)));
+    let complete = |query: PendingQuery<'_>, found: &Found| {
+        query.complete(std::iter::once((partition(0), found)));
+    };
+    let old = begin();
+    // A second query completes the entry, and a missed event removes it.
+    complete(begin(), &found(0, &[run(0, 10)]));
+    index.apply(&committed(&[run(11, 1)]));
+    let new = begin();
+    complete(old, &found(0, &[run(0, 10)]));
+    assert_eq!(find(&index, 10), None, "the log ends at 12");
+    complete(new, &found(0, &[run(0, 10), run(10, 1), run(11, 1)]));
+    assert_eq!(find(&index, 10), Some((vec![10, 11], 12)));
+}
+
+#[test]
+fn older_runs_extend_a_cached_tail() {
+    let index = subscribed();
+    let all = [run(0, 10), run(10, 5), run(15, 1)];
+    let mut bounds = found(0, &[]);
+    bounds.watermarks.high_watermark = 15;
+    insert(&index, &bounds);
+    assert_eq!(find(&index, 0), None);
+    index.apply(&committed(&all[2..]));
+    insert(&index, &found(0, &all[1..2]));
+    assert_eq!(find(&index, 10), Some((vec![10, 15], 16)), "a result that is older than the event");
+    let mut gap = found(0, &[run(0, 9)]);
+    gap.watermarks.high_watermark = 16;
+    insert(&index, &gap);
+    assert_eq!(find(&index, 8), None);
+    insert(&index, &found(0, &all));
+    assert_eq!(find(&index, 0), Some((vec![0, 10, 15], 16)));
+    index.apply(&CoordinatorEvent::Trimmed { partition: partition(0), log_start_offset: 12 });
+    insert(&index, &found(0, &all));
+    assert_eq!((find(&index, 0), find(&index, 12)), (None, Some((vec![10, 15], 16))));
+}
+
+#[test]
 fn index_is_bounded() {
     let index = subscribed();
     insert(&index, &found(0, &[run(0, 1)]));
