@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::admin::Readiness;
@@ -12,7 +11,6 @@ use crate::engine::fetch::LongPolls;
 use crate::metrics::MonitoredOperation;
 use crate::proxy::Proxy;
 use crate::proxy::listener::Listeners;
-use crate::proxy::routing::topology::SharedTopology;
 use crate::proxy::topics::Topics;
 use crate::retry::retry_until_ok;
 use crate::tasks;
@@ -44,24 +42,6 @@ pub(super) async fn subscribe(
             }
         };
         wakeups.apply_events(events, also).await;
-    });
-}
-
-/// Tells fetches and the topology when the coordinator stops responding to this replica, and when
-/// it responds again.
-pub(super) fn follow_connectivity(
-    mut cut_off: watch::Receiver<bool>,
-    wakeups: &Arc<LongPolls>,
-    topology: &Arc<SharedTopology>,
-) {
-    let (wakeups, topology) = (Arc::clone(wakeups), Arc::clone(topology));
-    tasks::spawn("connectivity", async move {
-        while cut_off.changed().await.is_ok() {
-            let is_cut_off = *cut_off.borrow_and_update();
-            // First, so that a fetch that fails finds its code.
-            topology.set_cut_off(is_cut_off);
-            wakeups.set_cut_off(is_cut_off);
-        }
     });
 }
 

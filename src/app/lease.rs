@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::cut_off::RenewalHistory;
 use super::membership::{LEASE_DURATION, MembershipUpdate, MembershipView};
 use crate::coordinator::{Coordinator, Member, Membership};
 use crate::entropy::Entropy;
@@ -19,6 +20,8 @@ use crate::tasks;
 /// The time between two renewals, without jitter: one that takes its whole time may fail before
 /// the lease expires.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
+/// The time between a failed renewal and the next one, without jitter.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The greatest jitter of an interval, so that replicas that started together do not renew in step.
 const JITTER_MS: u64 = 250;
 /// The timeout of a release during a drain; after it the lease expires by itself.
@@ -31,8 +34,7 @@ pub(super) struct LeaseRenewer {
     me: Member,
     view: MembershipView,
     updates: watch::Sender<Option<MembershipUpdate>>,
-    /// True if the last call failed.
-    cut_off: watch::Sender<bool>,
+    renewals: watch::Sender<RenewalHistory>,
     entropy: Arc<Entropy>,
     metrics: Arc<Metrics>,
     /// [`Member::settings`], which may change.
@@ -48,8 +50,8 @@ impl LeaseRenewer {
     ) -> Self {
         let settings = Arc::new(AtomicU64::new(me.settings));
         let (view, updates) = (MembershipView::default(), watch::Sender::new(None));
-        let cut_off = watch::Sender::new(false);
-        Self { coordinator, me, view, updates, cut_off, entropy, metrics, settings }
+        let renewals = watch::Sender::new(RenewalHistory::default());
+        Self { coordinator, me, view, updates, renewals, entropy, metrics, settings }
     }
 
     /// Returns a receiver of the latest update; `None` before the first response.
@@ -57,9 +59,9 @@ impl LeaseRenewer {
         self.updates.subscribe()
     }
 
-    /// Returns a receiver of whether the coordinator did not respond to the last renewal.
-    pub(super) fn subscribe_cut_off(&self) -> watch::Receiver<bool> {
-        self.cut_off.subscribe()
+    /// Returns a receiver of the results of the last renewals.
+    pub(super) fn subscribe_renewals(&self) -> watch::Receiver<RenewalHistory> {
+        self.renewals.subscribe()
     }
 
     /// Returns the digest of the settings, which renewals report from the next one on.
@@ -92,8 +94,12 @@ impl LeaseRenewer {
         let renewer = tasks::spawn("lease", async move {
             loop {
                 let jitter = Duration::from_millis(self.entropy.next_u64() % JITTER_MS);
+                let interval = match self.renewals.borrow().failures {
+                    0 => RENEWAL_INTERVAL,
+                    _ => RETRY_INTERVAL,
+                };
                 tokio::select! {
-                    () = tokio::time::sleep(RENEWAL_INTERVAL + jitter) => {
+                    () = tokio::time::sleep(interval + jitter) => {
                         self.renew().await;
                     }
                     () = ended.cancelled() => break,
@@ -124,11 +130,10 @@ impl LeaseRenewer {
     /// Renews the lease of `member` and publishes the response; `None` if the call failed.
     async fn request(&mut self, member: &Member, ttl: Duration) -> Option<Membership> {
         // The response is at least as old as the request.
-        let leases_valid_until = Instant::now() + LEASE_DURATION;
+        let sent = Instant::now();
+        let leases_valid_until = sent + LEASE_DURATION;
         let renewed = self.coordinator.renew(member, ttl).await;
-        self.cut_off.send_if_modified(|cut_off| {
-            std::mem::replace(cut_off, renewed.is_err()) != renewed.is_err()
-        });
+        self.renewals.send_modify(|history| history.record(sent, renewed.as_ref().err()));
         match renewed {
             Ok(reported) => {
                 let effective = self.view.merge(&reported);

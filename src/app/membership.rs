@@ -147,6 +147,9 @@ impl MembershipSubscriber {
             self.metrics.clients.members(&zone.name, here.count());
         }
         self.topology.update(update.effective);
+        if let Some(sent) = update.leases_valid_until.checked_sub(LEASE_DURATION) {
+            self.peers.renewed(sent);
+        }
         self.peers.update_membership(update.reported, update.leases_valid_until);
     }
 }

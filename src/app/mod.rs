@@ -6,6 +6,7 @@
 mod background;
 mod convert;
 mod coordinator;
+mod cut_off;
 mod embedded;
 mod eviction;
 mod gauges;

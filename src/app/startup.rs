@@ -13,7 +13,7 @@ use super::membership::{self, LEAVE_PROPAGATION, MembershipSubscriber};
 use super::metadata_health::{self, MonitoredRedis};
 use super::object_store::open_store;
 use super::proxy::ProxyBuilder;
-use super::{background, embedded, kafka_login, zone_cache};
+use super::{background, cut_off, embedded, kafka_login, zone_cache};
 use crate::admin::Readiness;
 use crate::clock::{SystemClock, WallClock};
 use crate::config::Settings;
@@ -133,7 +133,9 @@ pub(crate) async fn start(
         Arc::clone(&components.entropy),
         Arc::clone(&metrics),
     );
-    background::follow_connectivity(renewer.subscribe_cut_off(), &wakeups, &topology);
+    let shards = opened.redis.as_ref().and_then(|redis| redis.coordinator.shards()).unwrap_or(1);
+    let hosts = zone_cache::hosts(&components, &peers)?;
+    cut_off::follow(renewer.subscribe_renewals(), shards, &wakeups, &topology, hosts);
     let builder = ProxyBuilder {
         components,
         objects,

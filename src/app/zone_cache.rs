@@ -9,7 +9,7 @@ use crate::config::Settings;
 use crate::engine::Components;
 use crate::engine::cache::{HedgedSource, ObjectCache, ObjectSource, StoreSource};
 use crate::metrics::Metrics;
-use crate::zone_cache::{PeerRing, PeerServer, ZoneSource};
+use crate::zone_cache::{PeerRing, PeerServer, ZoneHosts, ZoneSource};
 
 /// Builds the cache. With `peers.bind` it reads through the zone, and serves peers at that port.
 ///
@@ -50,4 +50,13 @@ pub(super) async fn objects(
     };
     Arc::new(server).start(listener);
     Ok(objects)
+}
+
+/// Returns the other hosts of the zone, to be asked about their leases.
+///
+/// # Errors
+/// The HTTP client cannot be created.
+pub(super) fn hosts(components: &Components, zone: &Arc<PeerRing>) -> anyhow::Result<ZoneHosts> {
+    let hosts = ZoneHosts::new(Arc::clone(zone), Arc::clone(&components.clock));
+    hosts.context("cannot create the HTTP client for peers")
 }

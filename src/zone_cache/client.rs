@@ -7,7 +7,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use crc_fast::crc32_iscsi;
 use reqwest::{Method, Response, StatusCode, redirect};
 
-use super::protocol::{CHECKSUM_BYTES, IDLE_MAX};
+use super::protocol::{CHECKSUM_BYTES, IDLE_MAX, LEASE_TARGET};
 use super::ring::Peer;
 use crate::log::ids::ObjectId;
 use crate::metrics::PeerOutcome;
@@ -73,7 +73,28 @@ impl PeerClient {
         now_ms: i64,
     ) -> Result<Response, PeerFailure> {
         let target = format!("/objects/{object}?start={}&end={}", range.start, range.end);
-        let signature = peer.key.sign(&Method::GET, &target, now_ms);
+        self.get(peer, &target, now_ms).await
+    }
+
+    /// Returns the time since the coordinator last responded to a peer.
+    ///
+    /// # Errors
+    /// Fails if the peer cannot be reached or does not know it.
+    pub(super) async fn renewal_age(
+        &self,
+        peer: &Peer,
+        now_ms: i64,
+    ) -> Result<Duration, PeerFailure> {
+        let mut answer = self.get(peer, LEASE_TARGET, now_ms).await?;
+        let body = answer.chunk().await.map_err(|error| PeerFailure::broken(&error))?;
+        let micros = body.and_then(|body| std::str::from_utf8(&body).ok()?.parse().ok());
+        micros
+            .map(Duration::from_micros)
+            .ok_or_else(|| PeerFailure::damaged("the age of the renewal is not a number"))
+    }
+
+    async fn get(&self, peer: &Peer, target: &str, now_ms: i64) -> Result<Response, PeerFailure> {
+        let signature = peer.key.sign(&Method::GET, target, now_ms);
         let request = self.0.get(format!("http://{}{target}", peer.address)).headers(signature);
         let answer = request.send().await.map_err(|error| PeerFailure::broken(&error))?;
         match answer.status() {

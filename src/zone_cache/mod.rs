@@ -6,12 +6,14 @@
 
 mod auth;
 mod client;
+mod hosts;
 mod protocol;
 mod ring;
 mod server;
 mod source;
 
 pub use self::auth::PeerKey;
+pub use self::hosts::ZoneHosts;
 pub use self::ring::PeerRing;
 pub use self::server::PeerServer;
 pub use self::source::ZoneSource;

@@ -11,3 +11,6 @@ pub(super) const AGE_MAX: Duration = Duration::from_secs(60);
 /// A body starts with the CRC32C of the rest, big-endian: it is not known yet when the head is
 /// sent.
 pub(super) const CHECKSUM_BYTES: usize = 4;
+
+/// Target of the request for the age of a peer's last renewal.
+pub(super) const LEASE_TARGET: &str = "/lease";

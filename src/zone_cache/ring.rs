@@ -24,6 +24,8 @@ pub struct PeerRing {
     state: RwLock<Option<RingState>>,
     /// End of the cool-down of each process whose circuit breaker is open.
     open_circuits: Mutex<HashMap<ProcessKey, Instant>>,
+    /// When the last renewal of the local lease to which the coordinator responded was sent.
+    renewed_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -52,10 +54,18 @@ pub(super) struct Peer {
     process: ProcessKey,
 }
 
+impl Peer {
+    fn of(member: &Member, key: &PeerKey) -> Option<Self> {
+        let process = (member.incarnation, member.process_id);
+        Some(Self { address: member.peer.clone()?, key: key.clone(), process })
+    }
+}
+
 impl PeerRing {
     /// Creates a ring without known members.
     pub fn new(local: Member) -> Self {
-        Self { local, state: RwLock::default(), open_circuits: Mutex::default() }
+        let (state, open_circuits) = (RwLock::default(), Mutex::default());
+        Self { local, state, open_circuits, renewed_at: Mutex::default() }
     }
 
     /// Returns this replica.
@@ -69,6 +79,26 @@ impl PeerRing {
         let key = PeerKey::new(&membership.secret);
         let members = membership.members;
         *self.state.write() = Some(RingState { members, key, valid_until });
+    }
+
+    /// Records that the coordinator responded to a renewal that was sent at `at`.
+    pub fn renewed(&self, at: Instant) {
+        *self.renewed_at.lock() = Some(at);
+    }
+
+    /// Returns the time since the last such renewal was sent.
+    pub(super) fn renewal_age(&self) -> Option<Duration> {
+        self.renewed_at.lock().map(|at| at.elapsed())
+    }
+
+    /// Returns the peers that may host the nodes of the local zone, also of an expired membership.
+    pub(super) fn last_known_hosts(&self) -> Vec<Peer> {
+        let state = self.state.read();
+        let Some(state) = &*state else { return Vec::new() };
+        let is_host =
+            |m: &&Member| m.zone == self.local.zone && m.hosts() && m.replica != self.local.replica;
+        let hosts = state.members.iter().filter(is_host);
+        hosts.filter_map(|member| Peer::of(member, &state.key)).collect()
     }
 
     /// Returns the members of all zones, by name; none if the membership has expired.
@@ -95,11 +125,7 @@ impl PeerRing {
             if owner.replica == self.local.replica {
                 return None;
             }
-            Some(Peer {
-                address: owner.peer.clone()?,
-                key: state.key.clone(),
-                process: (owner.incarnation, owner.process_id),
-            })
+            Peer::of(owner, &state.key)
         });
         match peer.flatten() {
             None => Owner::Local,

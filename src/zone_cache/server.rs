@@ -11,7 +11,7 @@ use crc_fast::crc32_iscsi;
 use futures::StreamExt as _;
 use futures::stream;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Empty, StreamBody};
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::PeerKey;
-use super::protocol::{IDLE_MAX, RANGE_BYTES_MAX};
+use super::protocol::{IDLE_MAX, LEASE_TARGET, RANGE_BYTES_MAX};
 use super::ring::PeerRing;
 use crate::accept::Connections;
 use crate::clock::WallClock;
@@ -88,6 +88,9 @@ impl PeerServer {
             self.metrics.fetch.peer_rejected_requests.inc();
             return rejection(StatusCode::UNAUTHORIZED);
         }
+        if method == Method::GET && uri.path() == LEASE_TARGET {
+            return self.respond_renewal_age();
+        }
         let requested = (method == Method::GET).then(|| parse_target(uri)).flatten();
         let Some((object, range)) = requested else { return rejection(StatusCode::NOT_FOUND) };
         if range.end.saturating_sub(range.start) > RANGE_BYTES_MAX {
@@ -108,6 +111,18 @@ impl PeerServer {
         };
         let frames = stream::once(read).flat_map(stream::iter);
         Response::new(StreamBody::new(frames).boxed_unsync())
+    }
+}
+
+impl PeerServer {
+    /// Responds with the microseconds, rounded up, since this replica sent the last renewal to which
+    /// the coordinator responded.
+    fn respond_renewal_age(&self) -> Response<Body> {
+        let Some(age) = self.ring.renewal_age() else {
+            return rejection(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        let body = Full::from((age.as_micros() + 1).to_string());
+        Response::new(body.map_err(|never: Infallible| match never {}).boxed_unsync())
     }
 }
 

@@ -6,14 +6,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::join_all;
-use odradek::coordinator::Coordinator;
 use odradek::coordinator::faulty::{Fault, Operation};
+use odradek::coordinator::{Coordinator, CoordinatorEvent, EventScope};
 use odradek::engine::fetch::{FetchError, FetchSpec};
 use odradek::engine::list_offsets::{ListOffsetsError, OffsetSpec};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::batches::{fast, partition, records};
-use crate::harness::{Replica, SECOND, fetch};
+use crate::harness::{Events, Replica, SECOND, fetch};
 use crate::two_shards::TwoShards;
 
 const FIND: Operation = Operation::Find;
@@ -242,32 +243,67 @@ async fn deletion_of_the_topic_ends_a_wait() {
     assert_eq!(results[0].error, Some(FetchError::TopicDeleted));
 }
 
-/// A replica that the coordinator does not respond to cannot know whether its tail is the end.
+/// A replica that gets no events of a shard cannot know whether its tail is the end.
 #[tokio::test(start_paused = true)]
-async fn cut_off_replica_serves_no_stale_tail() {
+async fn disconnected_shard_has_no_stale_tail() {
     let shards = TwoShards::new();
     let (writer, reader) = replicas(&shards).await;
-    writer.write(1, fast(0, "a")).await;
-    assert_eq!(reader.read(0, 0).await.len(), 1);
-    let at_the_end = fetch(&[(0, 1)], 60 * SECOND);
+    for index in [0, 1] {
+        writer.write(1, fast(index, "a")).await;
+        assert_eq!(reader.read(index, 0).await.len(), 1);
+    }
+    let at_the_end = |index| fetch(&[(index, 1)], 60 * SECOND);
     shards.shards[0].set_persistent(FIND, Some(Fault::HANG));
     let start = Instant::now();
-    let waiting = reader.fetch(at_the_end.clone());
-    let (results, ()) = tokio::join!(waiting, async {
+    let (results, ()) = tokio::join!(reader.fetch(at_the_end(0)), async {
         tokio::time::sleep(5 * SECOND).await;
-        reader.long_polls.set_cut_off(true);
+        reader.long_polls.apply(&CoordinatorEvent::Disconnected(EventScope::Shard(0)));
     });
     assert_eq!(results[0].error, Some(FetchError::Storage));
     assert_eq!(start.elapsed(), 7 * SECOND);
     let start = Instant::now();
-    assert_eq!(reader.fetch(at_the_end.clone()).await[0].error, Some(FetchError::Storage));
+    assert_eq!(reader.fetch(at_the_end(0)).await[0].error, Some(FetchError::Storage));
     assert_eq!(start.elapsed(), 2 * SECOND);
-    // The events that arrived meanwhile are not forgotten.
+    // The other shard needs no query.
+    let start = Instant::now();
+    assert_eq!(reader.fetch(at_the_end(1)).await[0].error, None);
+    assert_eq!(start.elapsed(), 60 * SECOND);
+    assert_eq!(shards.shards[1].calls(FIND), 1);
+
     shards.shards[0].set_persistent(FIND, None);
-    reader.long_polls.set_cut_off(false);
+    reader.long_polls.apply(&CoordinatorEvent::Gap(EventScope::Shard(0)));
+    assert_eq!(reader.fetch(fetch(&[(0, 1)], SECOND)).await[0].error, None);
     let calls = shards.shards[0].calls(FIND);
     let start = Instant::now();
     assert_eq!(reader.fetch(fetch(&[(0, 1)], SECOND)).await[0].error, None);
-    assert_eq!(start.elapsed(), SECOND);
-    assert_eq!(shards.shards[0].calls(FIND), calls);
+    assert_eq!((start.elapsed(), shards.shards[0].calls(FIND)), (SECOND, calls));
+}
+
+/// A fetch that waits when its shard fails notices it, and looks again when the shard is back:
+/// records that were committed meanwhile have no event.
+#[tokio::test(start_paused = true)]
+async fn gap_ends_the_wait_for_records_without_events() {
+    let shards = TwoShards::new();
+    let writer = Replica::over(Arc::clone(&shards) as Arc<dyn Coordinator>, Arc::default()).await;
+    let reader = writer.beside(Events::Lost).await;
+    let (sender, events) = mpsc::channel(8);
+    let long_polls = Arc::clone(&reader.long_polls);
+    let following = async { long_polls.apply_events(events, |_| {}).await };
+    let changes = async {
+        sender.send(CoordinatorEvent::Disconnected(EventScope::Shard(0))).await.expect("open");
+        tokio::time::sleep(5 * SECOND).await;
+        writer.write(1, fast(0, "a")).await;
+        sender.send(CoordinatorEvent::Gap(EventScope::Shard(0))).await.expect("open");
+        tokio::time::sleep(SECOND).await;
+        drop(sender);
+    };
+    let start = Instant::now();
+    let reading = async {
+        tokio::time::sleep(SECOND).await;
+        let results = reader.fetch(fetch(&[(0, 0)], 60 * SECOND)).await;
+        (results, start.elapsed())
+    };
+    let ((), (), (results, elapsed)) = tokio::join!(following, changes, reading);
+    assert_eq!(records(&results[0].records), [(0, "a".to_owned())]);
+    assert_eq!(elapsed, 5 * SECOND);
 }

@@ -117,13 +117,9 @@ impl LongPolls {
         &self.tail
     }
 
-    /// Sets whether the coordinator cannot be reached. Waiting fetches then look again, and fail if
-    /// the coordinator does not respond to them either: records may exist that no event announces.
-    pub fn set_cut_off(&self, is_cut_off: bool) {
-        self.tail.set_cut_off(is_cut_off);
-        if is_cut_off {
-            self.wake(|_| true);
-        }
+    /// Returns the number of shards whose events do not arrive; `u16::MAX` if none arrive.
+    pub fn disconnected_shards(&self) -> u16 {
+        self.tail.disconnected_shards()
     }
 
     /// Applies an event to the tail index, then wakes the fetches that it concerns.

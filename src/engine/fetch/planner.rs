@@ -305,7 +305,8 @@ impl<'a> Planner<'a> {
                     has_failed |= plan.error.is_some();
                 }
                 State::Queried(at) => {
-                    oldest_query = Some(oldest_query.map_or(*at, |oldest: Instant| oldest.min(*at)));
+                    oldest_query =
+                        Some(oldest_query.map_or(*at, |oldest: Instant| oldest.min(*at)));
                 }
                 State::New | State::Deferred(_) => {}
             }

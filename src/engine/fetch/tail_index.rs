@@ -55,8 +55,6 @@ enum TailEntry {
 #[derive(Debug, Default)]
 struct IndexState {
     is_subscribed: bool,
-    /// The coordinator cannot be reached, so events may be missing.
-    is_cut_off: bool,
     /// Nothing of these enters the index while their events do not arrive.
     disconnected: HashSet<EventScope>,
     partitions: HashMap<TopicPartition, TailEntry>,
@@ -79,7 +77,8 @@ impl Drop for PendingQuery<'_> {
     fn drop(&mut self) {
         let mut state = self.index.0.lock();
         for (partition, own) in &self.partitions {
-            if let Some(TailEntry::Querying { id, queries, .. }) = state.partitions.get_mut(partition)
+            if let Some(TailEntry::Querying { id, queries, .. }) =
+                state.partitions.get_mut(partition)
                 && id == own
             {
                 *queries -= 1;
@@ -95,7 +94,7 @@ impl TailIndex {
     /// Returns the result of `request` if it is cached.
     pub(super) fn find(&self, request: &FindRequest) -> Option<Found> {
         let FindFrom::Offset(offset) = request.from else { return None };
-        match self.0.lock().get(request.partition) {
+        match self.0.lock().partitions.get(&request.partition) {
             Some(TailEntry::Cached(tail)) => {
                 tail.find(offset, request.bytes_max, request.runs_max as usize)
             }
@@ -105,7 +104,7 @@ impl TailIndex {
 
     /// Returns the bounds of a partition if they are cached.
     pub(super) fn watermarks(&self, partition: TopicPartition) -> Option<Watermarks> {
-        match self.0.lock().get(partition) {
+        match self.0.lock().partitions.get(&partition) {
             Some(TailEntry::Cached(tail)) => Some(tail.watermarks),
             _ => None,
         }
@@ -144,9 +143,14 @@ impl TailIndex {
         state.invalidate(EventScope::All);
     }
 
-    /// Sets whether the coordinator cannot be reached. As long as it cannot, the index finds nothing.
-    pub(super) fn set_cut_off(&self, is_cut_off: bool) {
-        self.0.lock().is_cut_off = is_cut_off;
+    /// Returns the number of shards whose events do not arrive; `u16::MAX` if none arrive.
+    pub(super) fn disconnected_shards(&self) -> u16 {
+        let state = self.0.lock();
+        if !state.is_subscribed || state.disconnected.contains(&EventScope::All) {
+            return u16::MAX;
+        }
+        let shards = state.disconnected.iter().filter(|of| matches!(of, EventScope::Shard(_)));
+        u16::try_from(shards.count()).unwrap_or(u16::MAX)
     }
 
     /// Applies an event of the coordinator.
@@ -212,10 +216,6 @@ impl PendingQuery<'_> {
 }
 
 impl IndexState {
-    fn get(&self, partition: TopicPartition) -> Option<&TailEntry> {
-        self.partitions.get(&partition).filter(|_| !self.is_cut_off)
-    }
-
     /// Applies an event of a partition. A partition is removed if the event does not continue it.
     fn update(&mut self, partition: TopicPartition, event: &CoordinatorEvent) {
         match self.partitions.get_mut(&partition) {

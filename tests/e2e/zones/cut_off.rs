@@ -47,6 +47,9 @@ fn cut_off_replica_names_another_one_and_serves_no_stale_tail() {
     beside.redis.set(Mode::HoldResponses);
     append(&mut writer, topic.partition(0), Batch::of(&["b"]).bytes());
     let begun = Instant::now();
+    wait_until("an error at the tail", LIMIT, || tail(&mut reader, &topic, 1).0 != 0);
+    // Two seconds until the lost connection is noticed, and two for the query that then fails.
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
     wait_until("the reader to be sent away", LIMIT, || {
         tail(&mut reader, &topic, 1) == (NOT_LEADER, 0)
     });

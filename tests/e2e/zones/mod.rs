@@ -13,6 +13,7 @@ use kafka_protocol::messages::{DescribeClusterRequest, MetadataRequest, Metadata
 use crate::raw::client::Client;
 use crate::raw::{NODE_0, requests};
 use testbed::Testbed;
+use testbed::ports::free_ports;
 use testbed::redis_proxy::RedisProxy;
 use testbed::replica::{InZone, Replica};
 
@@ -46,7 +47,8 @@ impl Installation {
     fn start(&self, zone: &str, replica: &str, nodes: u16, lists: &[&str], extra: &str) -> Replica {
         let at = InZone { cluster: &self.cluster, zone, replica, nodes, topics: lists };
         let store = Testbed::get().minio().yaml(&self.cluster);
-        let extra = format!("flush: {{interval: 20ms}}\n{extra}");
+        let peers = format!("peers: {{bind: \"127.0.0.1:{}\"}}\n", free_ports(1));
+        let extra = format!("flush: {{interval: 20ms}}\n{peers}{extra}");
         Replica::start_in(at, &store, &self.redis.yaml(), &extra)
     }
 
