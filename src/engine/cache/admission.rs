@@ -56,8 +56,8 @@ impl Purpose {
     }
 }
 
-/// Number of blocks after which a size counts as old.
-const SIZES_MAX: u32 = 8;
+/// Number of blocks after which a size counts as old. Writers with different objects take turns.
+const SIZES_MAX: u32 = 64;
 
 /// Sizes of recent blocks, in bytes.
 #[derive(Debug)]

@@ -1,15 +1,14 @@
 //! GETs with deadlines and hedges: a request that hangs delays the readers of its object little.
 
 use std::ops::Range;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::{Either, select};
+use futures::future::select_all;
 use parking_lot::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::source::{ObjectSource, read_error};
 use crate::engine::latency::Latency;
@@ -20,13 +19,16 @@ use crate::store::{StoreError, StoreErrorKind};
 const LATENCY_DEFAULT: Duration = Duration::from_millis(500);
 /// Lower bound of the time after which a GET is hedged.
 const HEDGE_AFTER_MIN: Duration = Duration::from_millis(10);
-/// The deadline of a GET is this multiple of the 99th percentile …
-const DEADLINE_FACTOR: u32 = 10;
-/// … within these bounds. The upper one admits a block of 16 MiB over a slow link.
-const DEADLINE_MIN: Duration = Duration::from_secs(2);
-const DEADLINE_MAX: Duration = Duration::from_secs(10);
-/// GETs of one read, hedges not counted. Later ones start when an earlier one is late.
-const ATTEMPTS_MAX: u32 = 3;
+/// A GET is late after this multiple of the 99th percentile …
+const LATE_FACTOR: u32 = 10;
+/// … within these bounds, but never before one and a half times the 99th percentile: a slow link is
+/// not helped by a second copy of the same bytes.
+const LATE_MIN: Duration = Duration::from_secs(2);
+const LATE_MAX: Duration = Duration::from_secs(10);
+/// A read is given up after this time …
+const READ_MAX: Duration = Duration::from_secs(10);
+/// … and this for each MiB of its range.
+const READ_MAX_PER_MIB: Duration = Duration::from_secs(2);
 /// Hedges that may follow each other.
 const HEDGES_BURST: f64 = 4.0;
 /// Long-term limit of hedges per GET: a store that is slow as a whole is not helped by twice the
@@ -56,28 +58,6 @@ impl HedgedSource {
         Self { inner, state: Mutex::new(state) }
     }
 
-    /// Makes one GET, and a second one in parallel if the first exceeds the 99th percentile. The
-    /// first to succeed completes the attempt.
-    async fn attempt(
-        &self,
-        object: ObjectId,
-        range: &Range<u64>,
-        hedge_after: Duration,
-    ) -> Result<Bytes, StoreError> {
-        let mut first = pin!(self.inner.read(object, range.clone()));
-        match timeout(hedge_after, &mut first).await {
-            Ok(done) => return done,
-            Err(_elapsed) if !self.take_hedge() => return first.await,
-            Err(_elapsed) => {}
-        }
-        let second = pin!(self.inner.read(object, range.clone()));
-        match select(first, second).await {
-            Either::Left((Ok(bytes), _)) | Either::Right((Ok(bytes), _)) => Ok(bytes),
-            Either::Left((Err(_), second)) => second.await,
-            Either::Right((Err(_), first)) => first.await,
-        }
-    }
-
     /// Takes a token for a hedge, and returns whether there was one.
     fn take_hedge(&self) -> bool {
         let mut state = self.state.lock();
@@ -103,23 +83,49 @@ impl ObjectSource for HedgedSource {
 
     async fn read(&self, object: ObjectId, range: Range<u64>) -> Result<Bytes, StoreError> {
         let p99 = self.state.lock().latency.p99().unwrap_or(LATENCY_DEFAULT);
-        let hedge_after = p99.max(HEDGE_AFTER_MIN);
-        let mut deadline = (p99 * DEADLINE_FACTOR).clamp(DEADLINE_MIN, DEADLINE_MAX);
+        let mut late_after = (p99 * LATE_FACTOR).clamp(LATE_MIN, LATE_MAX).max(p99 * 3 / 2);
         let started = Instant::now();
-        for _attempt in 0..ATTEMPTS_MAX {
-            let attempt = self.attempt(object, &range, hedge_after);
-            match timeout(deadline, attempt).await {
-                Ok(Ok(bytes)) => {
+        let mebibytes = u32::try_from(range.end.saturating_sub(range.start) >> 20);
+        let end =
+            started + READ_MAX + READ_MAX_PER_MIB * mebibytes.unwrap_or(u32::MAX).min(1 << 10);
+        let mut late = started + late_after;
+        let mut hedge = Some(started + p99.max(HEDGE_AFTER_MIN)).filter(|at| *at < late);
+        // The first GET goes on, because it may make progress; the second is replaced when it is
+        // late too.
+        let mut running = vec![self.inner.read(object, range.clone())];
+        loop {
+            let next = hedge.unwrap_or(late).min(end);
+            match timeout_at(next, select_all(running.iter_mut())).await {
+                Ok((Ok(bytes), ..)) => {
                     // Measured from the first GET: that of a hedge would hide that it was slow.
                     self.record(started.elapsed());
                     return Ok(bytes);
                 }
-                Ok(Err(error)) => return Err(error),
-                Err(_elapsed) => deadline = (deadline * 2).min(DEADLINE_MAX),
+                Ok((Err(error), failed, _)) => {
+                    drop(running.remove(failed));
+                    if running.is_empty() {
+                        return Err(error);
+                    }
+                }
+                Err(_elapsed) if Instant::now() >= end => {
+                    // A read that was too slow is a measurement as well.
+                    self.record(started.elapsed());
+                    let detail = format!("not read within {:?}", started.elapsed());
+                    return Err(read_error(StoreErrorKind::Unavailable, object, detail));
+                }
+                Err(_elapsed) => {
+                    let is_hedge = hedge.take().is_some();
+                    if !is_hedge {
+                        late_after = (late_after * 2).min(LATE_MAX.max(p99 * 3 / 2));
+                        late = Instant::now() + late_after;
+                    }
+                    if !is_hedge || self.take_hedge() {
+                        running.truncate(1);
+                        running.push(self.inner.read(object, range.clone()));
+                    }
+                }
             }
         }
-        let detail = format!("no response to {ATTEMPTS_MAX} requests");
-        Err(read_error(StoreErrorKind::Unavailable, object, detail))
     }
 }
 
@@ -203,6 +209,65 @@ mod tests {
         let started = Instant::now();
         let error = source.read(OBJECT, 0..1).await.unwrap_err();
         assert_eq!(error.kind, StoreErrorKind::Unavailable);
-        assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+        assert_eq!(started.elapsed(), READ_MAX);
+        // The 16 MiB of a block have more time.
+        let started = Instant::now();
+        source.read(OBJECT, 0..16 << 20).await.unwrap_err();
+        assert_eq!(started.elapsed(), READ_MAX + 16 * READ_MAX_PER_MIB);
+    }
+
+    /// A source whose GETs share a link.
+    #[derive(Debug, Default)]
+    struct SharedLink {
+        bytes_per_second: u64,
+        active: Mutex<u64>,
+        gets: Mutex<u32>,
+    }
+
+    /// Counts a GET while it is active.
+    struct Active<'a>(&'a Mutex<u64>);
+
+    impl Drop for Active<'_> {
+        fn drop(&mut self) {
+            *self.0.lock() -= 1;
+        }
+    }
+
+    #[async_trait]
+    impl ObjectSource for SharedLink {
+        async fn read(&self, _: ObjectId, range: Range<u64>) -> Result<Bytes, StoreError> {
+            *self.gets.lock() += 1;
+            *self.active.lock() += 1;
+            let _active = Active(&self.active);
+            let mut remaining = range.end - range.start;
+            while remaining > 0 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let share = self.bytes_per_second / 10 / *self.active.lock();
+                remaining = remaining.saturating_sub(share);
+            }
+            Ok(Bytes::from_static(b"x"))
+        }
+    }
+
+    /// A block that takes longer than a GET may be late is read nevertheless, and the next ones
+    /// need one GET each.
+    #[tokio::test(start_paused = true)]
+    async fn slow_link_completes_every_block() {
+        const BLOCK: u64 = 16 << 20;
+        let inner = Arc::new(SharedLink { bytes_per_second: 1 << 20, ..SharedLink::default() });
+        let source = HedgedSource::new(Arc::clone(&inner) as Arc<dyn ObjectSource>);
+        for _ in 0..40 {
+            let started = Instant::now();
+            source.read(OBJECT, 0..BLOCK).await.expect("it makes progress");
+            assert!(started.elapsed() <= Duration::from_secs(40), "{:?}", started.elapsed());
+        }
+        let before = std::mem::take(&mut *inner.gets.lock());
+        assert!(before < 120, "{before} GETs of 40 blocks before the link is known");
+        for _ in 0..10 {
+            let started = Instant::now();
+            source.read(OBJECT, 0..BLOCK).await.expect("it makes progress");
+            assert!(started.elapsed() < Duration::from_secs(17), "{:?}", started.elapsed());
+        }
+        assert_eq!(*inner.gets.lock(), 10);
     }
 }

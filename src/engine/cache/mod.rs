@@ -22,6 +22,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::try_join_all;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use self::admission::Purpose;
 pub use self::admission::ReadClass;
@@ -198,19 +200,36 @@ impl ObjectCache {
         object: ObjectId,
         range: Range<u64>,
     ) -> Result<Bytes, StoreError> {
-        let expected = range.end.saturating_sub(range.start).min(self.reader.expected_bytes());
-        let permit = tokio::time::timeout(SERVE_WAIT_MAX, self.serving.acquire(expected));
-        let Ok(Some(permit)) = permit.await else {
-            let detail = "no memory to serve peers".to_owned();
-            return Err(read_error(StoreErrorKind::Unavailable, object, detail));
-        };
+        let until = Instant::now() + SERVE_WAIT_MAX;
         if let Some(written) = self.written(object) {
             let end = range.end.min(written.bytes.len() as u64);
             let bytes = written.bytes.slice(range.start.min(end) as usize..end as usize);
+            let permit = self.acquire_serving(object, bytes.len() as u64, until).await?;
             return Ok(with_permit(bytes, permit));
         }
+        let expected = range.end.saturating_sub(range.start).min(self.reader.expected_bytes());
+        let mut permit = self.acquire_serving(object, expected, until).await?;
         let blocks = self.read_blocks(object, &range, Purpose::Peer, ReadPath::Store).await?;
-        Ok(with_permit(slice_blocks(&blocks, &range).bytes, permit))
+        let bytes = slice_blocks(&blocks, &range).bytes;
+        let excess = self.serving.missing(&permit, bytes.len() as u64);
+        if excess > 0 {
+            let until = Instant::now() + SERVE_WAIT_MAX;
+            permit.merge(self.acquire_serving(object, excess, until).await?);
+        }
+        Ok(with_permit(bytes, permit))
+    }
+
+    async fn acquire_serving(
+        &self,
+        object: ObjectId,
+        bytes: u64,
+        until: Instant,
+    ) -> Result<OwnedSemaphorePermit, StoreError> {
+        let permit = tokio::time::timeout_at(until, self.serving.acquire(bytes)).await;
+        permit.ok().flatten().ok_or_else(|| {
+            let detail = "no memory to serve peers".to_owned();
+            read_error(StoreErrorKind::Unavailable, object, detail)
+        })
     }
 
     fn written(&self, object: ObjectId) -> Option<Block> {

@@ -9,8 +9,10 @@
 //!
 //! # Blocks in flight
 //! A read reserves the expected size of its block before it starts ([`PartitionedLru::reserve`]),
-//! and the block takes the place of the reservation. Cached blocks and blocks in flight together
-//! therefore never exceed C by more than the difference between expected and actual sizes.
+//! and the block takes the place of the reservation. Cached blocks and reservations together never
+//! exceed C: what is inserted while the rest is reserved takes the place of its own partition's
+//! blocks, also below the share. A block in flight that is larger than expected exceeds C by the
+//! difference until it has arrived.
 //!
 //! # Eviction
 //! `Written`, `Tailing` and `Peers` evict the least recently used block. Recency serves log readers
@@ -257,8 +259,7 @@ impl PartitionedLru {
         if partition == CachePartition::CatchUp {
             state.readers.cached(id);
         }
-        // What remains above the capacity is reserved.
-        let _is_within = state.shrink(self.capacity_bytes, Evict::Any);
+        state.shrink_also(partition, self.capacity_bytes);
     }
 
     /// Weighs a block again whose layout has become known.
@@ -270,7 +271,7 @@ impl PartitionedLru {
             entry.weight = after;
             state.release(*candidate, before);
             state.add(*candidate, after);
-            let _is_within = state.shrink(self.capacity_bytes, Evict::Any);
+            state.shrink_also(*candidate, self.capacity_bytes);
             return;
         }
     }
@@ -344,6 +345,16 @@ impl CacheState {
             self.remove(partition, victim);
         }
         true
+    }
+
+    /// Evicts blocks until `capacity` is not exceeded. If the rest of it is reserved, evicts those of
+    /// `partition`.
+    fn shrink_also(&mut self, partition: CachePartition, capacity: u64) {
+        let is_within = self.shrink(capacity, Evict::Any);
+        while !is_within && self.used_bytes > capacity {
+            let Some(victim) = self.partitions[partition as usize].victim() else { return };
+            self.remove(partition, victim);
+        }
     }
 
     fn expire_readers(&mut self) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
@@ -34,7 +35,30 @@ pub(super) enum ReadPath {
 
 /// A block and the route by which it is read.
 type ReadKey = (BlockId, ReadPath);
-type InFlightRead = Shared<BoxFuture<'static, Result<Block, StoreError>>>;
+type SharedRead = Shared<BoxFuture<'static, Result<Block, StoreError>>>;
+type InFlightReads = Arc<Mutex<HashMap<ReadKey, InFlightRead>>>;
+
+/// A read in flight.
+#[derive(Clone, Debug)]
+struct InFlightRead {
+    /// Distinguishes the read from others of the same block.
+    number: u64,
+    /// The class whose memory it waits for, until it has started.
+    partition: CachePartition,
+    has_started: Arc<AtomicBool>,
+    read: SharedRead,
+}
+
+impl InFlightRead {
+    /// Returns whether a reader with this purpose waits for the read no longer than for one of its
+    /// own: catch-up reads have the least memory.
+    fn serves(&self, purpose: Purpose) -> bool {
+        let partition = purpose.partition();
+        self.has_started.load(Ordering::Acquire)
+            || partition == self.partition
+            || partition == CachePartition::CatchUp
+    }
+}
 
 /// Capacity and permit of a read that may start at once.
 type Admitted = (Reservation, OwnedSemaphorePermit);
@@ -46,7 +70,8 @@ pub(super) struct BlockReader {
     /// Queries no peer.
     store: Arc<dyn ObjectSource>,
     cache: Arc<PartitionedLru>,
-    in_flight: Arc<Mutex<HashMap<ReadKey, InFlightRead>>>,
+    in_flight: InFlightReads,
+    reads: AtomicU64,
     catch_up_reads: Arc<Semaphore>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
@@ -61,6 +86,7 @@ impl BlockReader {
             admission: Arc::new(Admission::new(Arc::clone(&cache))),
             cache,
             in_flight: Arc::default(),
+            reads: AtomicU64::new(0),
             catch_up_reads: Arc::new(Semaphore::new(CATCH_UP_READS_MAX)),
             metrics: Arc::default(),
         }
@@ -89,7 +115,7 @@ impl BlockReader {
     /// Expects blocks of 1 MiB.
     #[cfg(test)]
     pub(super) fn shrink_expected_bytes(&self) {
-        (0..40).for_each(|_| self.admission.record_size(1 << 20));
+        (0..200).for_each(|_| self.admission.record_size(1 << 20));
     }
 
     /// Returns a block that is cached.
@@ -122,7 +148,7 @@ impl BlockReader {
     }
 
     /// Reads a block, from the cache or its source. Concurrent callers share the read, and its
-    /// error.
+    /// error, unless it still waits for memory of another class.
     ///
     /// # Errors
     /// The source's error, or [`StoreErrorKind::Unavailable`] if there is no memory for the block.
@@ -140,19 +166,25 @@ impl BlockReader {
             return Ok(block);
         }
         let path = self.path(id, path);
-        let read = match self.in_flight.lock().entry((id, path)) {
-            Entry::Occupied(read) => {
-                self.count_lookup(CacheOutcome::coalesced);
-                read.get().clone()
-            }
-            Entry::Vacant(slot) => {
-                // The read may have completed between the lookup above and the lock.
-                if let Some(block) = self.cached(id) {
-                    self.count_lookup(CacheOutcome::hit);
-                    return Ok(block);
+        let read = {
+            let mut in_flight = self.in_flight.lock();
+            match in_flight.get(&(id, path)) {
+                Some(other) if other.serves(purpose) => {
+                    self.count_lookup(CacheOutcome::coalesced);
+                    other.read.clone()
                 }
-                self.count_lookup(CacheOutcome::miss);
-                slot.insert(self.start_read(id, purpose, path, None)).clone()
+                _ => {
+                    // The read may have completed between the lookup above and the lock.
+                    if let Some(block) = self.cached(id) {
+                        self.count_lookup(CacheOutcome::hit);
+                        return Ok(block);
+                    }
+                    self.count_lookup(CacheOutcome::miss);
+                    let started = self.start_read(id, purpose, path, None);
+                    let read = started.read.clone();
+                    in_flight.insert((id, path), started);
+                    read
+                }
             }
         };
         read.await
@@ -176,12 +208,16 @@ impl BlockReader {
         };
         let (admission, catch_up_reads) =
             (Arc::clone(&self.admission), Arc::clone(&self.catch_up_reads));
-        let guard = InFlightGuard { in_flight: Arc::clone(&self.in_flight), key: (id, path) };
+        let number = self.reads.fetch_add(1, Ordering::Relaxed);
+        let has_started = Arc::new(AtomicBool::new(admitted.is_some()));
+        let guard =
+            InFlightGuard { in_flight: Arc::clone(&self.in_flight), key: (id, path), number };
+        let (cache, starts) = (Arc::clone(&self.cache), Arc::clone(&has_started));
         let read = async move {
             // Dropped last, so that at any time the block is either in flight or cached.
-            let _guard = guard;
+            let guard = guard;
             let is_requested = admitted.is_none();
-            let (reservation, _permit) = match (admitted, purpose) {
+            let (reservation, permit) = match (admitted, purpose) {
                 (Some((reservation, permit)), _) => (Some(reservation), Some(permit)),
                 (None, Purpose::CatchUp(_)) => {
                     // Memory first: a read that waits for it does not take a place from others.
@@ -194,6 +230,14 @@ impl BlockReader {
                 let detail = "no memory for the block".to_owned();
                 return Err(read_error(StoreErrorKind::Unavailable, id.object, detail));
             };
+            // A reader of another class may not have waited as long.
+            if let Some(other) = guard.start(&starts) {
+                drop((reservation, permit));
+                return other.await;
+            }
+            if let Some(block) = cache.get(&READ_PARTITIONS, id).filter(|_| is_requested) {
+                return Ok(block);
+            }
             let bytes = source.read(id.object, id.range()).await?;
             admission.record_size(bytes.len() as u64);
             let block = Block::new(bytes);
@@ -206,18 +250,36 @@ impl BlockReader {
             let detail = format!("the read task ended: {error}");
             Err(read_error(StoreErrorKind::Unavailable, id.object, detail))
         };
-        task.map(move |read| read.unwrap_or_else(aborted)).boxed().shared()
+        let read = task.map(move |read| read.unwrap_or_else(aborted)).boxed().shared();
+        InFlightRead { number, partition: purpose.partition(), has_started, read }
     }
 }
 
 /// Removes a read from the in-flight map when it ends, also by a panic.
 struct InFlightGuard {
-    in_flight: Arc<Mutex<HashMap<ReadKey, InFlightRead>>>,
+    in_flight: InFlightReads,
     key: ReadKey,
+    number: u64,
+}
+
+impl InFlightGuard {
+    /// Marks the read as started, or returns another one of the block that has started already.
+    fn start(&self, has_started: &AtomicBool) -> Option<SharedRead> {
+        let in_flight = self.in_flight.lock();
+        let other = in_flight.get(&self.key).filter(|read| read.number != self.number);
+        let other = other.filter(|read| read.has_started.load(Ordering::Acquire));
+        if other.is_none() {
+            has_started.store(true, Ordering::Release);
+        }
+        other.map(|other| other.read.clone())
+    }
 }
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.in_flight.lock().remove(&self.key);
+        let mut in_flight = self.in_flight.lock();
+        if in_flight.get(&self.key).is_some_and(|read| read.number == self.number) {
+            in_flight.remove(&self.key);
+        }
     }
 }

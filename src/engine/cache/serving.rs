@@ -31,6 +31,11 @@ impl ServingMemory {
         Self { bytes_max, semaphore: Arc::new(Semaphore::new(bytes_max as usize)) }
     }
 
+    /// Returns how much memory a response of `bytes` bytes needs in addition to `permit`.
+    pub(super) fn missing(&self, permit: &OwnedSemaphorePermit, bytes: u64) -> u64 {
+        bytes.min(self.bytes_max).saturating_sub(permit.num_permits() as u64)
+    }
+
     /// Waits for memory for a response of about `bytes` bytes. A response above the limit is sent
     /// alone.
     ///

@@ -283,7 +283,7 @@ async fn stopped_reader_does_not_hold_up_others() {
     let limiter = MemoryLimiter::new(1 << 20, Arc::default());
     let (stopped, reader) = (limiter.quota(1), limiter.quota(1));
     cache.report(&stopped, 0);
-    let started = tokio::time::Instant::now();
+    let started = Instant::now();
     cache.replay(&reader, 0).await;
     let elapsed = started.elapsed();
     assert!(elapsed < Duration::from_secs(2 + 4), "{elapsed:?}");
@@ -378,7 +378,7 @@ async fn small_cache_admits_large_blocks() {
     (0..2).for_each(|written| cache.write_mebibyte(1_000 + written));
     let limiter = MemoryLimiter::new(1 << 20, Arc::default());
     let reader = Some(limiter.quota(1).reader());
-    let started = tokio::time::Instant::now();
+    let started = Instant::now();
     for purpose in [Purpose::Tailing, Purpose::CatchUp(reader), Purpose::Peer] {
         join_all((0..5).map(|n| cache.read_block(n, purpose))).await;
     }
@@ -395,7 +395,7 @@ async fn catch_up_reads_leave_memory_to_tailing_reads() {
     let catching_up = join_all((0..500).map(|n| cache.read_block(n, Purpose::CatchUp(reader))));
     let tailing = async {
         tokio::time::sleep(Duration::from_millis(5)).await;
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         cache.read_block(1_000, Purpose::Tailing).await;
         assert!(started.elapsed() <= Duration::from_millis(11), "{:?}", started.elapsed());
     };
