@@ -89,22 +89,28 @@ impl EmbeddedCoordinator {
         store: Arc<dyn Store>,
     ) -> Result<Self, CoordinatorError> {
         let records = EmbeddedRecords::new(store);
-        let stored = records.cluster().await?;
-        let is_new = stored.is_none();
-        let new = || ClusterRecord::new(format!("{:016x}", entropy.next_u64()));
-        let cluster = stored.unwrap_or_else(new);
-        let replayed = replay::replay(&records, &cluster).await?;
-        if is_new {
-            records.save_cluster(&cluster).await?;
-        }
+        let new = ClusterRecord::new(format!("{:016x}", entropy.next_u64()));
+        let metadata_id =
+            records.cluster().await?.map_or(new.metadata_id.clone(), |c| c.metadata_id);
+        let log = replay::end_last_log(&records, &metadata_id).await?;
         // The number after the last one: of two processes that start at once, only one can begin it.
-        let incarnation = match replayed.newest_incarnation {
+        let incarnation = match log.incarnations.last() {
             Some(newest) => newest.saturating_add(1),
             None => u64::try_from(clock.now_ms()).unwrap_or(0),
         };
         let first =
             ObjectId { incarnation, process_id: (entropy.next_u64() >> 32) as u32, sequence: 0 };
-        records.begin_incarnation(first, replayed.inherited).await?;
+        records.begin_incarnation(first, log.inherited.clone()).await?;
+        records.check_only(&log.incarnations, incarnation).await?;
+        // Only now: until here, an earlier process that still runs changes records.
+        let cluster = match records.cluster().await? {
+            Some(cluster) => cluster,
+            None => {
+                records.save_cluster(&new).await?;
+                new
+            }
+        };
+        let replayed = replay::replay(&records, &cluster, log).await?;
         let state = EmbeddedState { metadata: replayed.state, next_sequence: 0 };
         let mut leases = Leases::new(entropy.secret());
         for (zone, nodes) in (0..).zip(cluster.nodes) {

@@ -260,6 +260,23 @@ impl EmbeddedRecords {
         Err(CoordinatorError::Unavailable(detail))
     }
 
+    /// Checks that no incarnation began besides `earlier` ones and `own`: the first two processes
+    /// of a store begin different ones if they start at once.
+    pub(super) async fn check_only(
+        &self,
+        earlier: &[u64],
+        own: u64,
+    ) -> Result<(), CoordinatorError> {
+        let all = self.incarnations().await?;
+        match all.iter().find(|other| **other != own && !earlier.contains(other)) {
+            None => Ok(()),
+            Some(other) => Err(CoordinatorError::Unavailable(format!(
+                "another process created {} at the same time: only one process may use the store",
+                incarnation_key(*other)
+            ))),
+        }
+    }
+
     /// Returns every object with a prefix and a key after `after`, in the order of the keys.
     pub(super) async fn list(
         &self,

@@ -16,23 +16,37 @@ use crate::log::ids::{ObjectId, TopicId, TopicPartition};
 use crate::log::object_format::{Footer, WAL_PREFIX, parse_wal_key, wal_key, wal_process_prefix};
 use crate::store::{StoreErrorKind, footer};
 
+/// The log of all earlier processes, to which none of them can add an object.
+#[derive(Debug)]
+pub(super) struct EndedLog {
+    /// Every incarnation so far, ascending.
+    pub(super) incarnations: Vec<u64>,
+    pub(super) inherited: Vec<InheritedIncarnation>,
+    /// The next object after those that the checkpoint covers; `None` without a checkpoint.
+    from: Option<ObjectId>,
+    /// The state of the checkpoint.
+    state: MetadataState,
+    checkpoint: WrittenCheckpoint,
+    /// The sizes of the objects that the checkpoint does not cover.
+    objects: BTreeMap<ObjectId, u64>,
+}
+
 /// The state at the end of the last process.
 #[derive(Debug)]
 pub(super) struct Replayed {
     pub(super) state: MetadataState,
-    pub(super) newest_incarnation: Option<u64>,
-    pub(super) inherited: Vec<InheritedIncarnation>,
     /// The checkpoint that the replay began with.
     pub(super) checkpoint: WrittenCheckpoint,
     /// The number of objects that were read.
     pub(super) objects_read: usize,
 }
 
-/// Ends the log of the last process, and replays it from the newest checkpoint on.
-pub(super) async fn replay(
+/// Ends the log of the last process, and reads the newest checkpoint. That process may still change
+/// records until an incarnation after its own has begun.
+pub(super) async fn end_last_log(
     records: &EmbeddedRecords,
-    cluster: &ClusterRecord,
-) -> Result<Replayed, CoordinatorError> {
+    metadata_id: &str,
+) -> Result<EndedLog, CoordinatorError> {
     let incarnations = records.incarnations().await?;
     let newest_incarnation = incarnations.last().copied();
     let newest = match newest_incarnation {
@@ -50,8 +64,8 @@ pub(super) async fn replay(
             of_newest || record.inherited.iter().any(inherited)
         })
     };
-    let loaded = checkpoints::load_newest(records, &cluster.metadata_id, is_usable).await?;
-    let (from, mut state, checkpoint) = match loaded {
+    let loaded = checkpoints::load_newest(records, metadata_id, is_usable).await?;
+    let (from, state, checkpoint) = match loaded {
         Some(LoadedCheckpoint { next, state, written }) => (Some(next), state, written),
         None => (None, MetadataState::default(), WrittenCheckpoint::default()),
     };
@@ -62,6 +76,17 @@ pub(super) async fn replay(
         let first = ObjectId { incarnation, process_id: record.process_id, sequence: 0 };
         inherited.extend(end_log(records, first, from, &mut objects).await?);
     }
+    Ok(EndedLog { incarnations, inherited, from, state, checkpoint, objects })
+}
+
+/// Replays the log from the checkpoint on, and applies the records. The caller has begun an
+/// incarnation, so that every change of a record that an earlier process acknowledged is read.
+pub(super) async fn replay(
+    records: &EmbeddedRecords,
+    cluster: &ClusterRecord,
+    log: EndedLog,
+) -> Result<Replayed, CoordinatorError> {
+    let EndedLog { inherited, from, mut state, checkpoint, objects, .. } = log;
     let topics = read_topics(records).await?;
     replay_cluster(&mut state, cluster)?;
     let in_order: Vec<_> = inherited.iter().flat_map(|a| uncovered(a, from)).collect();
@@ -81,7 +106,7 @@ pub(super) async fn replay(
     drop(footers);
     replay_topics(&mut state, &topics);
     replay_trims(records, &mut state).await?;
-    Ok(Replayed { state, newest_incarnation, inherited, checkpoint, objects_read })
+    Ok(Replayed { state, checkpoint, objects_read })
 }
 
 /// Returns the inherited objects that a checkpoint up to `from` does not cover.

@@ -72,6 +72,115 @@ async fn replaced_process_changes_no_record() {
     assert_eq!(*store.objects(), before);
 }
 
+/// A store in which a process that starts waits before it begins its incarnation.
+#[derive(Debug)]
+struct PausingStore {
+    store: Arc<TestStore>,
+    is_waiting: tokio::sync::Notify,
+    may_begin: tokio::sync::Notify,
+}
+
+#[async_trait]
+impl Store for PausingStore {
+    async fn put(&self, key: &str, body: Vec<Bytes>, mode: PutMode) -> Result<(), StoreError> {
+        if key.starts_with("embedded/incarnations/") {
+            self.is_waiting.notify_one();
+            self.may_begin.notified().await;
+        }
+        self.store.put(key, body, mode).await
+    }
+
+    async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        self.store.get(key, range).await
+    }
+
+    async fn head(&self, key: &str) -> Result<u64, StoreError> {
+        self.store.head(key).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.store.list(prefix, after, limit).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.store.delete(key).await
+    }
+}
+
+fn binding(id: u8) -> Registration {
+    let (topic, topic_type) = (TopicId([id; 16]), TopicType::Diskless);
+    let binding = TopicBinding { topic, name: format!("topic-{id}"), topic_type };
+    Registration { binding, rule: BindRule::FirstWins }
+}
+
+#[tokio::test]
+async fn changes_that_a_process_acknowledges_while_it_is_replaced_are_kept() {
+    let store = Arc::new(TestStore::default());
+    let first = open(&store).await.unwrap();
+    first.attach("cluster", "zone-a").await.unwrap();
+    first.register(vec![binding(3)]).await.unwrap();
+    let commit = object(&first, 0, 0);
+    try_put(&store, &commit).await.unwrap();
+    first.commit_all(&commit).await.unwrap();
+    let pausing = Arc::new(PausingStore {
+        store,
+        is_waiting: tokio::sync::Notify::new(),
+        may_begin: tokio::sync::Notify::new(),
+    });
+    let (clock, entropy) = (ManualClock::new(1_000), Entropy::from_seed(8));
+    let starting =
+        EmbeddedCoordinator::open(&clock, &entropy, Arc::<PausingStore>::clone(&pausing));
+    let changing = async {
+        pausing.is_waiting.notified().await;
+        // The second process has read the log, and the first one does not know of it.
+        first.delete_topic(TopicId([3; 16])).await.unwrap();
+        first.register(vec![binding(4)]).await.unwrap();
+        first.trim_all(vec![(topic_partition(), 1)]).await.unwrap();
+        assert_eq!(first.attach("cluster", "zone-b").await.unwrap().zone_index, 1);
+        pausing.may_begin.notify_one();
+    };
+    let (second, ()) = tokio::join!(starting, changing);
+    let second = second.unwrap();
+    let names: Vec<_> = second.topics().await.unwrap().into_iter().map(|b| b.name).collect();
+    assert_eq!(names, ["topic-4"]);
+    assert_eq!(second.register(vec![binding(3)]).await.unwrap(), [None], "it is deleted");
+    let request = FindRequest {
+        partition: topic_partition(),
+        from: FindFrom::Offset(0),
+        bytes_max: 1,
+        runs_max: 1,
+    };
+    assert_eq!(second.find_one(request).await.unwrap().watermarks.log_start_offset, 1);
+    assert_eq!(second.attach("cluster", "zone-c").await.unwrap().zone_index, 2);
+}
+
+#[tokio::test]
+async fn first_two_processes_of_a_store_do_not_both_begin() {
+    let store = Arc::new(TestStore::default());
+    let pausing = Arc::new(PausingStore {
+        store: Arc::clone(&store),
+        is_waiting: tokio::sync::Notify::new(),
+        may_begin: tokio::sync::Notify::new(),
+    });
+    let (clock, entropy) = (ManualClock::new(999), Entropy::from_seed(8));
+    let starting =
+        EmbeddedCoordinator::open(&clock, &entropy, Arc::<PausingStore>::clone(&pausing));
+    let other = async {
+        pausing.is_waiting.notified().await;
+        let other = open(&store).await.unwrap();
+        pausing.may_begin.notify_one();
+        other
+    };
+    let (late, other) = tokio::join!(starting, other);
+    assert!(matches!(late, Err(CoordinatorError::Unavailable(_))), "{late:?}");
+    other.attach("cluster", "zone-a").await.unwrap();
+}
+
 #[tokio::test]
 async fn only_one_of_two_processes_that_start_at_once_begins() {
     let store = Arc::new(TestStore::default());
