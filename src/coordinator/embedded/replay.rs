@@ -153,7 +153,8 @@ async fn list_objects(
 }
 
 /// Ends the log of the last process, whose first object is `first`, before the first gap. Returns
-/// what is part of the log; `None` if that is no object.
+/// what is part of the log; `None` if that is no object. Without an object it is part of the log if
+/// it wrote the checkpoint, which later starts recognise by it.
 async fn end_log(
     records: &EmbeddedRecords,
     first: ObjectId,
@@ -171,7 +172,8 @@ async fn end_log(
         let size = records.store().head(&wal_key(object)).await.map_err(store_error)?;
         objects.insert(object, size);
     }
-    Ok((sequences > 0).then_some(InheritedIncarnation { incarnation, process_id, sequences }))
+    let is_part = sequences > 0 || from.is_some_and(|next| next.incarnation == incarnation);
+    Ok(is_part.then_some(InheritedIncarnation { incarnation, process_id, sequences }))
 }
 
 async fn read_topics(

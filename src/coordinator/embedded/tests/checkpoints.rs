@@ -49,6 +49,24 @@ async fn start_reads_only_what_the_checkpoint_does_not_cover() {
 }
 
 #[tokio::test]
+async fn checkpoint_of_a_process_without_objects_is_used_by_every_later_start() {
+    const OBJECTS: u32 = 300;
+    let store = Arc::new(TestStore::default());
+    let first = open(&store).await.unwrap();
+    for sequence in 0..OBJECTS {
+        commit(&store, &first, sequence, sequence.cast_signed()).await;
+    }
+    write(&open(&store).await.unwrap()).await;
+    for start in 0..3 {
+        store.take_work();
+        let later = open(&store).await.unwrap();
+        let work = store.take_work();
+        assert!(work < 100, "start {start}: {work} rows and reads");
+        assert_eq!(high_watermark(&later).await, 2 * i64::from(OBJECTS));
+    }
+}
+
+#[tokio::test]
 async fn checkpoints_continue_each_other_and_old_ones_are_deleted() {
     let store = Arc::new(TestStore::default());
     let mut position = 0;
