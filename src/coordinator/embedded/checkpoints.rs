@@ -99,7 +99,10 @@ pub(super) async fn write(
         runs: runs.clone(),
     };
     put(records, format!("{MANIFESTS}{name}"), encode_manifest(&manifest)).await?;
-    delete_old(records).await?;
+    // The checkpoint is complete. What is left is deleted after the next one.
+    if let Err(error) = delete_old(records).await {
+        tracing::warn!(%error, "old checkpoints were not deleted");
+    }
     Ok(WrittenCheckpoint { runs, ends })
 }
 
@@ -229,19 +232,31 @@ fn undecodable(key: &str, error: FormatError) -> CoordinatorError {
     }
 }
 
-/// Deletes all checkpoints but the newest, and the parts that no remaining one names.
+/// Deletes all checkpoints but the newest, and the parts that no remaining one names. A damaged
+/// manifest counts as none, and is deleted.
 async fn delete_old(records: &EmbeddedRecords) -> Result<(), CoordinatorError> {
-    let manifests = records.list(MANIFESTS, None).await?;
-    let (old, kept) = manifests.split_at(manifests.len().saturating_sub(KEPT));
-    let mut named = BTreeSet::new();
-    for meta in kept {
-        let Manifest { state, runs, .. } = read_manifest(records, &meta.key).await?;
-        named.insert(state.key);
-        named.extend(runs.into_iter().map(|reference| reference.key));
+    let (mut old, mut kept, mut named) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for meta in records.list(MANIFESTS, None).await?.into_iter().rev() {
+        if kept.len() == KEPT {
+            old.push(meta);
+            continue;
+        }
+        match read_manifest(records, &meta.key).await {
+            Ok(Manifest { state, runs, .. }) => {
+                named.insert(state.key);
+                named.extend(runs.into_iter().map(|reference| reference.key));
+                kept.push(meta);
+            }
+            Err(CoordinatorError::Corrupt(detail)) => {
+                tracing::warn!(detail, "a damaged checkpoint is deleted");
+                old.push(meta);
+            }
+            Err(error) => return Err(error),
+        }
     }
     // First the manifests: one without its parts would be taken for a damaged checkpoint.
     let parts = records.list(PARTS, None).await?;
-    let newest = kept.last().map(|meta| meta.key.replace(MANIFESTS, PARTS));
+    let newest = kept.first().map(|meta| meta.key.replace(MANIFESTS, PARTS));
     let unnamed = parts.iter().filter(|meta| {
         // A later part belongs to a checkpoint whose manifest is not written yet.
         !named.contains(&meta.key) && newest.as_ref().is_some_and(|newest| meta.key < *newest)

@@ -67,6 +67,27 @@ async fn checkpoint_of_a_process_without_objects_is_used_by_every_later_start() 
 }
 
 #[tokio::test]
+async fn damaged_manifest_does_not_prevent_a_checkpoint() {
+    let store = Arc::new(TestStore::default());
+    let first = open(&store).await.unwrap();
+    for sequence in 0..3 {
+        commit(&store, &first, sequence, sequence.cast_signed()).await;
+        write(&first).await;
+    }
+    let damaged = keys(&store, "/manifests/").pop().unwrap();
+    store.objects().insert(damaged.clone(), Bytes::from_static(b"?"));
+    for sequence in 3..9 {
+        commit(&store, &first, sequence, sequence.cast_signed()).await;
+        write(&first).await;
+    }
+    let left = keys(&store, "/manifests/");
+    assert!(left.len() == 3 && !left.contains(&damaged), "{left:?}");
+    store.take_work();
+    assert_eq!(high_watermark(&open(&store).await.unwrap()).await, 18);
+    assert!(store.take_work() < 50, "the newest checkpoint is used");
+}
+
+#[tokio::test]
 async fn checkpoints_continue_each_other_and_old_ones_are_deleted() {
     let store = Arc::new(TestStore::default());
     let mut position = 0;
