@@ -13,6 +13,7 @@ mod memory_limit;
 mod metadata_loss;
 mod missing_keys;
 mod redis_server;
+mod script_length;
 mod setup;
 mod topologies;
 mod versions;

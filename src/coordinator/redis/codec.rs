@@ -91,6 +91,13 @@ pub(super) fn topic_type_code(topic_type: TopicType) -> u8 {
     }
 }
 
+/// The result of one search in one call.
+pub(super) enum FindReply {
+    Found(Found),
+    /// The cursor at which the next call continues.
+    Unfinished(Vec<u8>),
+}
+
 /// Decodes packed values. Every method fails with [`CoordinatorError::Corrupt`] on other bytes.
 pub(super) struct PackedReader<'a> {
     rest: &'a [u8],
@@ -125,14 +132,16 @@ impl<'a> PackedReader<'a> {
         Ok(PartOutcome { index, batches, log_start_offset, sealed_ms })
     }
 
-    pub(super) fn found(mut self) -> Result<Found, CoordinatorError> {
-        self.status()?;
+    pub(super) fn found(mut self) -> Result<FindReply, CoordinatorError> {
+        if !self.status()? {
+            return Ok(FindReply::Unfinished(self.rest.to_vec()));
+        }
         let watermarks = self.bounds()?;
         let mut runs = Vec::with_capacity(self.rest.len() / RUN_BYTES);
         while !self.rest.is_empty() {
             runs.push(self.run()?);
         }
-        Ok(Found { watermarks, runs })
+        Ok(FindReply::Found(Found { watermarks, runs }))
     }
 
     /// Decodes watermarks, and whether the trim is finished.

@@ -9,7 +9,8 @@ use futures::future::join_all;
 use tokio::sync::mpsc;
 
 use super::codec::{
-    PackedReader, argument, encode_member, encode_part, partition_bytes, sortable, topic_type_code,
+    FindReply, PackedReader, argument, encode_member, encode_part, partition_bytes, sortable,
+    topic_type_code,
 };
 use super::coordinator::RedisCoordinator;
 use super::events;
@@ -22,13 +23,16 @@ use crate::coordinator::{
     CoordinatorResult, FindFrom, FindRequest, Found, LEASE_MAX, Member, Membership, PartOutcome,
     ProducerSnapshot, Registration, TopicBinding, Watermarks, ZoneRecord,
 };
-use crate::log::batch::Part;
+use crate::log::batch::{BatchMetadata, Part};
 use crate::log::ids::{ProcessIdentity, TopicId, TopicPartition};
 use crate::log::object_format::ShardPosition;
 
 /// The number of elements that one call scans, where a script scans a whole key: about a
 /// millisecond of the server's time.
 const ELEMENTS_PER_SCAN: u32 = 500;
+
+/// The number of calls after which a search is given up; 4,000 of them read a hundred million runs.
+const CALLS_PER_FIND: usize = 4_000;
 
 /// The cursor of the first call of a scan, and that after the last one.
 const FIRST_CURSOR: &str = "0";
@@ -66,7 +70,7 @@ impl Coordinator for RedisCoordinator {
         let shards = &self.shards;
         let register = &shards.scripts.register;
         let mut bound = Vec::with_capacity(registrations.len());
-        for some in registrations.chunks(register.items_max) {
+        for some in registrations.chunks(register.weight_max) {
             let args = some.iter().flat_map(registration_args).collect();
             let mut reply = shards.call(&attached, HashTag::Registry, register, args).await?;
             bound.extend(reply.next()?.items(some.len())?);
@@ -153,7 +157,9 @@ impl Coordinator for RedisCoordinator {
         let script = &self.shards.scripts.commit;
         let decode =
             |part: &Part, bytes: &[u8]| PackedReader::new("an outcome", bytes).outcome(part.index);
-        self.call_shards(script, &commit.parts, |p| p.partition, arguments, decode).await
+        let weight_of = |batch: &BatchMetadata| 1 + usize::from(batch.producer.is_some());
+        let weight = |part: &Part| 2 + part.batches.iter().map(weight_of).sum::<usize>();
+        self.call_shards(script, &commit.parts, |p| p.partition, weight, arguments, decode).await
     }
 
     async fn raise_fence(
@@ -171,11 +177,39 @@ impl Coordinator for RedisCoordinator {
     }
 
     async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>> {
-        let arguments =
-            |requests: Vec<&FindRequest>| requests.into_iter().flat_map(find_args).collect();
-        let decode = |_: &FindRequest, bytes: &[u8]| PackedReader::new("runs", bytes).found();
+        let arguments = |queries: Vec<&PendingFind>| {
+            queries.into_iter().flat_map(|query| find_args(&query.request, &query.cursor)).collect()
+        };
+        let decode = |_: &PendingFind, bytes: &[u8]| PackedReader::new("runs", bytes).found();
         let script = &self.shards.scripts.find;
-        self.call_shards(script, &requests, |r| r.partition, arguments, decode).await
+        let pending = |(index, request)| PendingFind { index, request, cursor: Vec::new() };
+        let mut pending: Vec<_> = requests.into_iter().enumerate().map(pending).collect();
+        let mut results: Vec<_> = pending.iter().map(|_| Err(unfinished())).collect();
+        for _ in 0..CALLS_PER_FIND {
+            if pending.is_empty() {
+                break;
+            }
+            let replies = self.call_shards(
+                script,
+                &pending,
+                |q| q.request.partition,
+                |_| 1,
+                arguments,
+                decode,
+            );
+            let mut continued = Vec::new();
+            for (query, reply) in pending.iter().zip(replies.await) {
+                match reply {
+                    Ok(FindReply::Unfinished(cursor)) => {
+                        continued.push(PendingFind { cursor, ..*query });
+                    }
+                    Ok(FindReply::Found(found)) => results[query.index] = Ok(found),
+                    Err(error) => results[query.index] = Err(error),
+                }
+            }
+            pending = continued;
+        }
+        results
     }
 
     async fn trim(&self, starts: Vec<(TopicPartition, i64)>) -> Vec<CoordinatorResult<Watermarks>> {
@@ -189,7 +223,8 @@ impl Coordinator for RedisCoordinator {
             PackedReader::new("watermarks", bytes).trimmed()
         };
         let script = &self.shards.scripts.trim;
-        let mut results = self.call_shards(script, &starts, |s| s.0, arguments, decode).await;
+        let mut results =
+            self.call_shards(script, &starts, |s| s.0, |_| 1, arguments, decode).await;
         // The starts are raised; the runs below them are removed a bounded number at a time.
         loop {
             let is_unfinished = |index: &usize| matches!(results[*index], Ok((_, false)));
@@ -198,7 +233,7 @@ impl Coordinator for RedisCoordinator {
                 break;
             }
             let again: Vec<_> = unfinished.iter().map(|index| starts[*index]).collect();
-            let more = self.call_shards(script, &again, |s| s.0, arguments, decode).await;
+            let more = self.call_shards(script, &again, |s| s.0, |_| 1, arguments, decode).await;
             for (index, result) in unfinished.into_iter().zip(more) {
                 results[index] = result;
             }
@@ -277,13 +312,16 @@ impl RedisCoordinator {
         script: &LuaScript,
         items: &'a [T],
         partition: impl Fn(&T) -> TopicPartition,
+        weight: impl Fn(&T) -> usize,
         arguments: impl Fn(Vec<&'a T>) -> Vec<Vec<u8>>,
         decode: impl Fn(&'a T, &[u8]) -> CoordinatorResult<R>,
     ) -> Vec<CoordinatorResult<R>> {
         match self.attached() {
             Ok(attached) => {
                 let shards = &self.shards;
-                shards.call_shards(&attached, script, items, partition, arguments, decode).await
+                shards
+                    .call_shards(&attached, script, items, partition, weight, arguments, decode)
+                    .await
             }
             Err(error) => items.iter().map(|_| Err(error.clone())).collect(),
         }
@@ -314,14 +352,28 @@ fn registration_args(registration: &Registration) -> [Vec<u8>; 5] {
     ]
 }
 
-fn find_args(request: &FindRequest) -> [Vec<u8>; 5] {
+/// A request that has no result yet.
+struct PendingFind {
+    /// The index of the request among all.
+    index: usize,
+    request: FindRequest,
+    /// The position at which the next call continues; empty for the first one.
+    cursor: Vec<u8>,
+}
+
+fn unfinished() -> CoordinatorError {
+    CoordinatorError::Unavailable(format!("not found within {CALLS_PER_FIND} calls"))
+}
+
+fn find_args(request: &FindRequest, cursor: &[u8]) -> [Vec<u8>; 6] {
     let (from, value) = match request.from {
         FindFrom::Offset(offset) => ("o", argument(exact(offset))),
         FindFrom::Timestamp(timestamp) => ("t", sortable(timestamp).to_vec()),
         FindFrom::MaxTimestamp => ("m", Vec::new()),
     };
     let bytes_max = argument(request.bytes_max.min(EXACT_MAX));
-    [argument(request.partition), argument(from), value, bytes_max, argument(request.runs_max)]
+    let runs_max = argument(request.runs_max);
+    [argument(request.partition), argument(from), value, bytes_max, runs_max, cursor.to_vec()]
 }
 
 /// Clamps an offset to what Lua represents exactly. No partition has a greater offset, so the

@@ -10,23 +10,23 @@ pub(super) struct LuaScript {
     pub(super) script: redis::Script,
     /// The lane of its calls.
     pub(super) lane: LaneKind,
-    /// The greatest number of parts or partitions of one call, so that it takes the server less
+    /// The greatest weight of the parts or partitions of one call, so that it takes the server less
     /// than 10 ms.
-    pub(super) items_max: usize,
+    pub(super) weight_max: usize,
 }
 
 impl LuaScript {
     fn new(code: &'static str) -> Self {
         let (script, lane) = (redis::Script::new(code), LaneKind::Changes);
-        Self { code, script, lane, items_max: usize::MAX }
+        Self { code, script, lane, weight_max: usize::MAX }
     }
 
     fn in_lane(self, lane: LaneKind) -> Self {
         Self { lane, ..self }
     }
 
-    fn with_items_max(self, items_max: usize) -> Self {
-        Self { items_max, ..self }
+    fn with_weight_max(self, weight_max: usize) -> Self {
+        Self { weight_max, ..self }
     }
 }
 
@@ -79,7 +79,7 @@ impl Scripts {
             )),
             set_ready: checked!("frees", "scripts/set_ready.lua"),
             check: checked!("nothing", "scripts/check.lua").in_lane(LaneKind::Queries),
-            register: checked!("grows", "scripts/register.lua").with_items_max(500),
+            register: checked!("grows", "scripts/register.lua").with_weight_max(500),
             topics: checked!("nothing", "scripts/topics.lua").in_lane(LaneKind::Queries),
             delete_topic: checked!("frees", "scripts/delete_topic.lua"),
             delete_partitions: checked!("frees", "scripts/delete_partitions.lua"),
@@ -89,12 +89,13 @@ impl Scripts {
                 "scripts/fence.lua",
                 "scripts/commit.lua"
             )
-            .with_items_max(300),
+            // 200 parts of one batch, or 150 if it is of an idempotent producer.
+            .with_weight_max(600),
             find: checked!("nothing", "scripts/partition.lua", "scripts/find.lua")
                 .in_lane(LaneKind::Queries)
-                .with_items_max(128),
+                .with_weight_max(128),
             trim: checked!("frees", "scripts/partition.lua", "scripts/trim.lua")
-                .with_items_max(500),
+                .with_weight_max(500),
             producers: checked!("nothing", "scripts/partition.lua", "scripts/producers.lua")
                 .in_lane(LaneKind::Queries),
             sweep: checked!("frees", "scripts/partition.lua", "scripts/sweep.lua")

@@ -110,7 +110,7 @@ impl ShardClient {
         Ok(attached.tracker(hash_tag).current().1)
     }
 
-    /// Runs a script for each shard that has items, in parallel, with at most the script's number of
+    /// Runs a script for each shard that has items, in parallel, with at most the script's weight of
     /// items in one call; returns one result for each item, in the order of the items. A call that
     /// fails fails only its own items.
     pub(super) async fn call_shards<'a, T, R>(
@@ -119,6 +119,7 @@ impl ShardClient {
         script: &LuaScript,
         items: &'a [T],
         partition: impl Fn(&T) -> TopicPartition,
+        weight: impl Fn(&T) -> usize,
         arguments: impl Fn(Vec<&'a T>) -> Vec<Vec<u8>>,
         decode: impl Fn(&'a T, &[u8]) -> CoordinatorResult<R>,
     ) -> Vec<CoordinatorResult<R>> {
@@ -127,8 +128,9 @@ impl ShardClient {
             by_shard[usize::from(shard_of(partition(item), attached.shards))].push(index);
         }
         let partition_at = |index: &usize| partition(&items[*index]);
+        let weight_at = |index: &usize| weight(&items[*index]);
         let calls = (0..).zip(&by_shard).flat_map(|(shard, indexes)| {
-            let chunks = split_items(indexes, script.items_max, partition_at);
+            let chunks = split_items(indexes, script.weight_max, partition_at, weight_at);
             chunks.into_iter().map(move |chunk| (shard, chunk))
         });
         let calls = calls.map(|(shard, indexes)| {
@@ -228,23 +230,28 @@ impl Attached {
     }
 }
 
-/// Splits items into calls of at most `items_max`; adjacent items of one partition stay together
-/// unless there are more of them.
+/// Splits items into calls of at most `weight_max`; adjacent items of one partition stay together
+/// unless they weigh more. A single item may weigh more too.
 fn split_items(
     indexes: &[usize],
-    items_max: usize,
+    weight_max: usize,
     partition: impl Fn(&usize) -> TopicPartition,
+    weight: impl Fn(&usize) -> usize,
 ) -> Vec<&[usize]> {
-    let (mut calls, mut start, mut end) = (Vec::new(), 0, 0);
+    let (mut calls, mut start, mut end, mut total) = (Vec::new(), 0, 0, 0_usize);
     for group in indexes.chunk_by(|a, b| partition(a) == partition(b)) {
-        if end > start && end - start + group.len() > items_max {
+        let of_group: usize = group.iter().map(&weight).sum();
+        if end > start && total + of_group > weight_max {
             calls.push(&indexes[start..end]);
-            start = end;
+            (start, total) = (end, 0);
         }
-        end += group.len();
-        while end - start > items_max {
-            calls.push(&indexes[start..start + items_max]);
-            start += items_max;
+        for index in group {
+            if end > start && total + weight(index) > weight_max {
+                calls.push(&indexes[start..end]);
+                (start, total) = (end, 0);
+            }
+            end += 1;
+            total += weight(index);
         }
     }
     if end > start {
@@ -289,11 +296,14 @@ mod tests {
                 topic: TopicId([1; 16]),
                 partition: partitions[*index],
             };
-            split_items(&indexes, items_max, of).into_iter().map(<[usize]>::to_vec).collect()
+            split_items(&indexes, items_max, of, |_| 1).into_iter().map(<[usize]>::to_vec).collect()
         };
         assert_eq!(split(&[], 3), [[0; 0]; 0]);
         assert_eq!(split(&[1, 1, 2, 2], 3), [[0, 1], [2, 3]]);
         assert_eq!(split(&[1, 2, 3, 4], 3), [vec![0, 1, 2], vec![3]]);
         assert_eq!(split(&[1, 2, 2, 2, 2, 3], 3), [vec![0], vec![1, 2, 3], vec![4, 5]]);
+        let alone = |_: &usize| TopicPartition { topic: TopicId([1; 16]), partition: 0 };
+        let weights = split_items(&[0, 1, 2, 3, 4], 10, alone, |index| [4, 6, 1, 99, 1][*index]);
+        assert_eq!(weights, [&[0, 1][..], &[2], &[3], &[4]]);
     }
 }

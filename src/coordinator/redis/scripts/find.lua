@@ -1,8 +1,13 @@
 -- Finds runs of partitions.
 -- ARGV[3..]: partition's name, where to begin ('o' offset, 't' timestamp, 'm' greatest
--- timestamp), its value (decimal, 8 bytes, or ''), greatest number of bytes, of runs.
--- Replies with start, high watermark, bytes and runs of each partition, packed.
+-- timestamp), its value (decimal, 8 bytes, or ''), greatest number of bytes, of runs, and the cursor
+-- of an earlier reply or ''.
+-- Replies with start, high watermark, bytes and runs of each partition, packed; or, for those that
+-- do not fit into this call, with a cursor: the caller repeats them.
 local WINDOW = 64
+-- The number of runs and of blocks that one call reads; it may exceed it by those of one partition.
+local READS_PER_CALL = 4000
+local budget = READS_PER_CALL
 
 local function unpack_run(member)
   local base, count, _, _, bytes, time = struct.unpack(RUN, member)
@@ -30,6 +35,7 @@ local function each_run(index, rank, boundary, visit)
   while rank do
     local window = redis.call('ZRANGE', index, rank, rank + WINDOW - 1)
     for i, member in ipairs(window) do
+      budget = budget - 1
       local base, _, _, time = unpack_run(member)
       if boundary and base >= boundary then
         return nil
@@ -43,58 +49,63 @@ local function each_run(index, rank, boundary, visit)
   end
 end
 
--- Calls `visit` with each block: the rank of its first run above the log start offset is that of
--- `start`, and `latest` is nil for the last block, which is not complete.
-local function each_block(p, visit)
-  local start, at, is_first = p.start, 0, true
-  while at < p.times do
-    local window = redis.call('ZRANGE', prefix .. 't:' .. p.name, at, at + WINDOW - 1)
+-- Calls `visit` with each block from offset `start` on: the offset of its first run, its boundary
+-- and its greatest timestamp, which are nil for the last block, because it is not complete. Returns
+-- the first result of `visit` that is not nil; else nil and the offset at which a later call
+-- continues, which is nil at the end.
+local function each_block(p, start, visit)
+  repeat
+    local window = redis.call('ZRANGEBYSCORE', prefix .. 't:' .. p.name, '(' .. num(start), '+inf', 'LIMIT', 0, WINDOW)
     for _, entry in ipairs(window) do
-      local boundary, latest = struct.unpack('>i8c8', entry)
-      if boundary > start then
-        local result = visit(start, boundary, latest, is_first)
-        if result ~= nil then
-          return result
-        end
-        start, is_first = boundary, false
+      if budget <= 0 then
+        return nil, start
       end
+      budget = budget - 1
+      local boundary, latest = struct.unpack('>i8c8', entry)
+      local result = visit(start, boundary, latest)
+      if result ~= nil then
+        return result
+      end
+      start = boundary
     end
-    at = at + WINDOW
-  end
+  until #window < WINDOW
   if start < p.hw then
-    return visit(start, nil, nil, is_first)
+    return visit(start)
   end
 end
 
-local function rank_of_time(p, index, time)
+-- Returns the rank of the first run from offset `start` on that has this timestamp or a later one;
+-- or nil, and where a later call continues.
+local function rank_of_time(p, index, time, start)
   local function at_least(rank, latest)
     return not later(time, latest) and rank or nil
   end
-  return each_block(p, function(start, boundary, latest)
+  return each_block(p, start, function(from, boundary, latest)
     if not latest or not later(time, latest) then
-      return each_run(index, (rank_of_offset(index, start)), boundary, at_least)
+      return each_run(index, (rank_of_offset(index, from)), boundary, at_least)
     end
   end)
 end
 
-local function greatest_time(p, index)
-  local greatest
-  local function note(time)
+-- Returns the greatest timestamp from offset `start` on or, if it is not less, `greatest`; the
+-- offset of the first block that has it; and where a later call continues.
+local function greatest_time(p, index, start, greatest, block)
+  local function note(time, from)
     if not greatest or later(time, greatest) then
-      greatest = time
+      greatest, block = time, from
     end
   end
-  each_block(p, function(start, boundary, latest, is_first)
+  local _, resume = each_block(p, start, function(from, boundary, latest)
     -- The entry of the first block may be that of a run that was trimmed.
-    if latest and not is_first then
-      note(latest)
+    if latest and from > p.start then
+      note(latest, from)
     else
-      each_run(index, (rank_of_offset(index, start)), boundary, function(_, time)
-        note(time)
+      each_run(index, (rank_of_offset(index, from)), boundary, function(_, time)
+        note(time, from)
       end)
     end
   end)
-  return greatest
+  return greatest, block, resume
 end
 
 local function collect(index, rank, bytes_max, runs_max, out)
@@ -106,16 +117,16 @@ local function collect(index, rank, bytes_max, runs_max, out)
         return
       end
       local _, _, size = unpack_run(member)
-      bytes, count = bytes + size, count + 1
+      bytes, count, budget = bytes + size, count + 1, budget - 1
       out[#out + 1] = member
     end
     rank = count < runs_max and #window == WINDOW and rank + WINDOW or nil
   end
 end
 
-local function find(p, from, value, bytes_max, runs_max)
+local function find(p, from, value, bytes_max, runs_max, cursor)
   local index = prefix .. 'i:' .. p.name
-  local rank
+  local rank, resume
   if from == 'o' then
     local offset = math.max(tonumber(value), p.start)
     if offset < p.hw then
@@ -127,10 +138,27 @@ local function find(p, from, value, bytes_max, runs_max)
       end
     end
   elseif from == 't' then
-    rank = rank_of_time(p, index, value)
+    local start = cursor ~= '' and struct.unpack('>i8', cursor) or 0
+    rank, resume = rank_of_time(p, index, value, math.max(start, p.start))
+    if resume then
+      return UNFINISHED .. struct.pack('>i8', resume)
+    end
   else
-    local greatest = greatest_time(p, index)
-    rank = greatest and rank_of_time(p, index, greatest)
+    local start, greatest, block = 0, nil, nil
+    if cursor ~= '' then
+      start, greatest, block = struct.unpack('>i8c8i8', cursor)
+    end
+    greatest, block, resume = greatest_time(p, index, math.max(start, p.start), greatest, block)
+    if resume then
+      return UNFINISHED .. struct.pack('>i8c8i8', resume, greatest, block)
+    end
+    -- The greatest timestamp is in the first block that is read now.
+    budget = math.max(budget, 1)
+    rank = greatest and rank_of_time(p, index, greatest, math.max(block, p.start))
+    -- It was trimmed since an earlier call.
+    if cursor ~= '' and not rank and p.start < p.hw then
+      return UNFINISHED
+    end
   end
   local out = {OK, bounds_of(p)}
   if runs_max > 0 then
@@ -140,13 +168,17 @@ local function find(p, from, value, bytes_max, runs_max)
 end
 
 local reply = {}
-for i = 3, #ARGV, 5 do
-  local p = read_partition(ARGV[i])
-  if not p then
-    reply[#reply + 1] = OK .. bounds_of(nil)
+for i = 3, #ARGV, 6 do
+  local from, value, cursor = ARGV[i + 1], ARGV[i + 2], ARGV[i + 5]
+  if budget <= 0 then
+    reply[#reply + 1] = UNFINISHED .. cursor
   else
-    reply[#reply + 1] = p.lost
-      or find(p, ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]))
+    local p = read_partition(ARGV[i])
+    if not p then
+      reply[#reply + 1] = OK .. bounds_of(nil)
+    else
+      reply[#reply + 1] = p.lost or find(p, from, value, tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), cursor)
+    end
   end
 end
 return {num(sequence), reply}
