@@ -6,8 +6,6 @@
 local object = ARGV[4]
 local BATCHES_REMEMBERED = 5
 local SEQUENCES = 2147483648
--- Even. Lua's stack has room for about 8,000 arguments.
-local UNPACK_MAX = 1000
 local COMMITTED, DUPLICATE, OUT_OF_ORDER, OLD_EPOCH, DELETED = 0, 1, 2, 3, 4
 
 -- No replica's clock ends the idempotence of producers: neither one ahead, by the clock of the
@@ -167,16 +165,15 @@ local function refuse_part(part)
   return struct.pack('>i8i8I4', 0, sealed, count) .. string.rep(struct.pack('>Bi8c8', DELETED, 0, NO_TIME), count)
 end
 
--- Returns the stored outcomes of this object, by part index: 'index, length, outcome' each.
-local function read_outcomes(packed)
-  local outcomes, at = {}, 1
+-- Adds the stored outcomes of a group of parts, by part index: 'index, length, outcome' each.
+local function read_outcomes(packed, outcomes)
+  local at = 1
   while at <= #packed do
     local index, length
     index, length, at = struct.unpack('>I4I4', packed, at)
     outcomes[index] = string.sub(packed, at, at + length - 1)
     at = at + length
   end
-  return outcomes
 end
 
 local function write_partitions()
@@ -194,16 +191,31 @@ end
 local fence = read_fence(string.sub(object, 1, 12), ARGV[3])
 local field = string.sub(object, 13, 16)
 local object_sequence = struct.unpack('>I4', field)
-local packed = fence.count > 0 and redis.call('HGET', fence.key, field) or ''
-local known = read_outcomes(packed)
+-- The groups of the parts of this call: their fields, and the outcomes that are added to each.
+local groups, fields, known = {}, {}, {}
+for i = 7, #ARGV, 4 do
+  local number = math.floor(tonumber(ARGV[i]) / PARTS_PER_GROUP)
+  if not groups[number] then
+    groups[number] = {field = group_field(field, number), number = number, fresh = {}}
+    fields[#fields + 1] = groups[number].field
+  end
+end
+if fence.count > 0 and #fields > 0 then
+  local stored = redis.call('HMGET', fence.key, unpack(fields))
+  for i, name in ipairs(fields) do
+    stored[name] = stored[i]
+  end
+  for _, group in pairs(groups) do
+    group.packed = stored[group.field] or nil
+    read_outcomes(group.packed or '', known)
+  end
+end
 fence.lowest = math.max(fence.lowest, tonumber(ARGV[6]))
 local is_fenced = object_sequence < fence.lowest or fence.lowest == FENCED_FOR_EVER
 local fenced = FENCED .. 'object ' .. ARGV[3] .. ' ' .. num(object_sequence) .. ' is below the fence ' .. num(fence.lowest)
+  .. (fence.lost and ': outcomes of the process are lost' or '')
 
 local function commit_unknown(topic, name, part)
-  if fence.lost then
-    return fence.lost
-  end
   if is_fenced then
     return fenced
   end
@@ -217,13 +229,14 @@ local function commit_unknown(topic, name, part)
   return nil, commit_part(p, part)
 end
 
-local reply, fresh = {}, {packed}
+local reply = {}
 for i = 7, #ARGV, 4 do
   local index, topic, name, part = tonumber(ARGV[i]), ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local failure, outcome = nil, known[index]
   if not outcome then
     failure, outcome = commit_unknown(topic, name, part)
     if outcome then
+      local fresh = groups[math.floor(index / PARTS_PER_GROUP)].fresh
       fresh[#fresh + 1] = struct.pack('>I4I4', index, #outcome) .. outcome
     end
   end
@@ -242,13 +255,24 @@ for _, p in ipairs(changed) do
   end
 end
 write_partitions()
-if not fence.lost then
-  if #fresh > 1 then
-    fence.count = fence.count + redis.call('HSET', fence.key, field, table.concat(fresh))
+local rows, last = {}, 0
+for _, group in pairs(groups) do
+  if #group.fresh > 0 then
+    rows[#rows + 1], rows[#rows + 2] = group.field, (group.packed or '') .. table.concat(group.fresh)
+    last = math.max(last, group.number)
   end
-  sweep_outcomes(fence)
-  write_fence(fence)
 end
+if last > tonumber(fence.count > 0 and last > 0 and redis.call('HGET', fence.key, last_group_field(field)) or '0') then
+  rows[#rows + 1], rows[#rows + 2] = last_group_field(field), num(last)
+end
+for i = 1, #rows, UNPACK_MAX do
+  fence.count = fence.count + redis.call('HSET', fence.key, unpack(rows, i, math.min(i + UNPACK_MAX - 1, #rows)))
+end
+if #rows > 0 then
+  fence.newest = math.max(fence.newest, object_sequence)
+end
+sweep_outcomes(fence)
+write_fence(fence)
 if #events > 0 then
   publish(table.concat(events))
 end
