@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use odradek::coordinator::{Coordinator, CoordinatorError};
+use odradek::coordinator::{Coordinator, CoordinatorError, Member};
 
 use crate::loss_detection::member;
 use crate::redis_server::RedisServer;
@@ -33,19 +33,32 @@ async fn keys_of_other_versions_are_refused_and_left_alone() {
     assert_eq!(after, before, "no zone was added");
 }
 
+/// Stores the record of a member of a newer program under a key.
+fn store_newer(server: &RedisServer, key: &str, field: &str, mut row: Vec<u8>, at: usize) {
+    row[at] = 9;
+    let client = redis::Client::open(server.url()).expect("a good URL");
+    let mut connection = client.get_connection().expect("it listens");
+    let mut cmd = redis::cmd("HSET");
+    cmd.arg(key).arg(field).arg(row).exec(&mut connection).expect("it is stored");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn member_of_a_newer_version_is_refused_by_name() {
+async fn member_of_a_newer_version_hides_no_other() {
     let Some(server) = RedisServer::start() else { return };
     let coordinator = connect(settings(&server.url(), "c"));
     coordinator.attach("cluster", "a").await.unwrap();
     let lease = Duration::from_secs(10);
     coordinator.renew(&member("old"), lease).await.unwrap();
+    coordinator.renew(&member("other"), lease).await.unwrap();
     let members = "odradek:{c:registry}:members";
-    let mut row: Vec<u8> = server.query(&["HGET", members, "old"]);
-    row[8] = 9;
-    let client = redis::Client::open(server.url()).unwrap();
-    let mut connection = client.get_connection().unwrap();
-    redis::cmd("HSET").arg(members).arg("new").arg(row).exec(&mut connection).unwrap();
-    let renewed = coordinator.renew(&member("old"), lease).await;
-    assert_unsupported(renewed, "the record of another replica has format version 9");
+    let row: Vec<u8> = server.query(&["HGET", members, "old"]);
+    store_newer(&server, members, "new", row, 8);
+    let last_members = "odradek:{c:registry}:last_members";
+    let guest = Member { nodes: 0, ..member("guest") };
+    let row: Vec<u8> = server.query(&["HGET", last_members, "0"]);
+    store_newer(&server, last_members, "0", row, 0);
+    let membership = coordinator.renew(&guest, lease).await.unwrap();
+    assert_eq!(membership.members, [member("old"), member("other")]);
+    assert_eq!(membership.zones[0].last, None);
+    assert_eq!(membership.zones[0].nodes, 1);
 }

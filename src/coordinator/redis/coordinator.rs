@@ -1,10 +1,11 @@
 //! The adapter, and how it attaches to its metadata.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::client::RedisClient;
 use super::codec::argument;
@@ -30,6 +31,8 @@ pub struct RedisCoordinator {
     /// The secret of the replicas of new metadata.
     pub(super) proposed_secret: Vec<u8>,
     attached: RwLock<Option<Arc<Attached>>>,
+    /// The errors of other members' records at the last renewal.
+    unreadable_members: Mutex<BTreeSet<String>>,
 }
 
 impl fmt::Debug for RedisCoordinator {
@@ -70,6 +73,7 @@ impl RedisCoordinator {
             proposed_metadata_id: format!("{:016x}", entropy.next_u64()),
             proposed_secret: entropy.secret().to_vec(),
             attached: RwLock::new(None),
+            unreadable_members: Mutex::default(),
         })
     }
 
@@ -81,6 +85,17 @@ impl RedisCoordinator {
     pub(super) fn attached(&self) -> Result<Arc<Attached>, CoordinatorError> {
         let missing = || CoordinatorError::Unavailable("not attached yet".to_owned());
         self.attached.read().clone().ok_or_else(missing)
+    }
+
+    /// Logs the members whose records cannot be read when they change.
+    pub(super) fn note_unreadable_members(&self, problems: BTreeSet<String>) {
+        let mut last = self.unreadable_members.lock();
+        if *last != problems {
+            if !problems.is_empty() {
+                tracing::warn!(?problems, "replicas whose records cannot be read are not counted");
+            }
+            *last = problems;
+        }
     }
 
     /// Implements [`Coordinator::attach`](crate::coordinator::Coordinator::attach).

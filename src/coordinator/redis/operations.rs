@@ -1,6 +1,6 @@
 //! The operations of the port: each is one call of a script, or one for each shard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -293,11 +293,17 @@ impl Coordinator for RedisCoordinator {
         let secret = reply.next()?.bytes()?;
         let corrupt = |_| CoordinatorError::Corrupt("the secret is not 32 bytes long".to_owned());
         let secret = secret.try_into().map_err(corrupt)?;
-        let members = reply.next()?.rest();
-        let member = |reply: ScriptReply| PackedReader::new("a member", &reply.bytes()?).member();
-        let mut members = members.map(member).collect::<Result<Vec<_>, _>>()?;
+        // One that cannot be read, because its replica is newer, hides no other.
+        let (mut members, mut problems) = (Vec::new(), BTreeSet::new());
+        for packed in reply.next()?.rest() {
+            members.extend(readable_member(&packed.bytes()?, &mut problems));
+        }
         members.sort_unstable_by(|a, b| a.replica.cmp(&b.replica));
-        let zones = reply.next()?.rest().map(zone_record).collect::<Result<_, _>>()?;
+        let mut zones = Vec::new();
+        for record in reply.next()?.rest() {
+            zones.push(zone_record(record, &mut problems)?);
+        }
+        self.note_unreadable_members(problems);
         Ok(Membership { members, zones, secret })
     }
 }
@@ -328,11 +334,20 @@ impl RedisCoordinator {
     }
 }
 
-fn zone_record(mut reply: ScriptReply) -> Result<ZoneRecord, CoordinatorError> {
+/// Decodes a member; adds the error to `problems` if that fails.
+fn readable_member(packed: &[u8], problems: &mut BTreeSet<String>) -> Option<Member> {
+    let member = PackedReader::new("a member", packed).member();
+    member.map_err(|error| problems.insert(error.to_string())).ok()
+}
+
+fn zone_record(
+    mut reply: ScriptReply,
+    problems: &mut BTreeSet<String>,
+) -> Result<ZoneRecord, CoordinatorError> {
     let (name, nodes) = (reply.next()?.text()?, reply.next()?.number()?);
     let last = match reply.next()?.bytes()? {
         none if none.is_empty() => None,
-        packed => Some(PackedReader::new("a member", &packed).member()?),
+        packed => readable_member(&packed, problems),
     };
     Ok(ZoneRecord { name, nodes, last })
 }
