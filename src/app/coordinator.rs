@@ -87,7 +87,7 @@ pub(super) async fn open_coordinator(
             let redis = RedisSettings {
                 url: url.expose().to_owned(),
                 cluster: settings.cluster.clone(),
-                metadata_id: retry_until_ok("the object store", || metadata_id(&**store)).await,
+                metadata_id: stored_metadata_id(&**store).await?,
                 shards: shards.unwrap_or_else(|| default_shards(url.expose())),
                 timeout: REDIS_TIMEOUT,
                 replica: settings.replica.clone(),
@@ -181,7 +181,7 @@ pub(super) async fn store_metadata_id(
         }
         delays.wait().await;
     }
-    let stored = retry_until_ok("the object store", || metadata_id(store)).await;
+    let stored = stored_metadata_id(store).await?;
     if stored.as_deref() != Some(attachment.metadata_id.as_str()) {
         bail!(
             "Redis and {} have different metadata ids: configure the Redis that this store was \
@@ -190,6 +190,24 @@ pub(super) async fn store_metadata_id(
         );
     }
     Ok(())
+}
+
+/// Returns the metadata id of the store's objects, retrying until the store responds.
+///
+/// # Errors
+/// The record has an unknown version, or is no such record: no retry changes that.
+async fn stored_metadata_id(store: &dyn Store) -> anyhow::Result<Option<String>> {
+    let read = || async {
+        match metadata_id(store).await {
+            Err(error) if is_permanent(error.kind) => Ok(Err(error)),
+            result => result.map(Ok),
+        }
+    };
+    retry_until_ok("the object store", read).await.context("cannot use the objects of the store")
+}
+
+fn is_permanent(kind: StoreErrorKind) -> bool {
+    matches!(kind, StoreErrorKind::UnsupportedFormat | StoreErrorKind::Corrupt)
 }
 
 async fn metadata_id(store: &dyn Store) -> Result<Option<String>, crate::store::StoreError> {
@@ -202,5 +220,23 @@ async fn exists(store: &dyn Store, key: &str) -> Result<bool, crate::store::Stor
         Ok(_) => Ok(true),
         Err(error) if error.kind == StoreErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn unusable_record_of_the_metadata_id_ends_the_start() {
+        let store = MemoryStore::default();
+        assert_eq!(stored_metadata_id(&store).await.unwrap(), None);
+        for (body, what) in [("{\"format\": 9}", "format version 9"), ("?", "not the record")] {
+            let body = vec![body.into()];
+            store.put(METADATA_ID_KEY, body, PutMode::Overwrite).await.unwrap();
+            let error = format!("{:#}", stored_metadata_id(&store).await.unwrap_err());
+            assert!(error.contains(what), "{error}");
+        }
     }
 }

@@ -41,6 +41,12 @@ pub(super) fn note(readiness: &Readiness, error: Option<&CoordinatorError>) {
                 tracing::error!(detail, "the batch coordinator lost its metadata: {REMEDY}");
             }
         }
+        // As serious for the clients, and only a newer program, or the older metadata, ends it.
+        Some(CoordinatorError::UnsupportedVersion(detail)) => {
+            if readiness.set_metadata_loss(Some(detail.clone())) {
+                tracing::error!(detail, "the batch coordinator cannot be used");
+            }
+        }
         // A coordinator that is unavailable has neither lost nor recovered metadata.
         Some(_) => {}
     }

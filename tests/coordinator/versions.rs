@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use odradek::coordinator::{Coordinator, CoordinatorError, Member};
 
+use crate::isolation::{commit, find, partitions_of_shards};
 use crate::loss_detection::member;
 use crate::redis_server::RedisServer;
 use crate::{connect, settings};
@@ -31,6 +32,31 @@ async fn keys_of_other_versions_are_refused_and_left_alone() {
     assert_unsupported(older, "before the first release");
     let after: Vec<String> = server.query(&["LRANGE", "odradek:{c:registry}:zones", "0", "-1"]);
     assert_eq!(after, before, "no zone was added");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shard_of_another_version_is_refused_by_a_process_that_runs() {
+    let Some(server) = RedisServer::start() else { return };
+    let coordinator = connect(settings(&server.url(), "c"));
+    coordinator.attach("cluster", "a").await.unwrap();
+    let partitions = partitions_of_shards(&coordinator, 4);
+    let meta = "odradek:{c:2}:meta";
+    assert_eq!(server.query::<String>(&["HGET", meta, "format"]), "2");
+    server.query::<i64>(&["HSET", meta, "format", "9"]);
+    let before: Vec<String> = server.query(&["HGETALL", meta]);
+    for (shard, partition) in (0..).zip(partitions) {
+        let committed = commit(&coordinator, shard, partition).await;
+        if shard == 2 {
+            assert_unsupported(committed, "format version 9, and this replica knows version 2");
+            assert_unsupported(find(&coordinator, partition).await, "format version 9");
+        } else {
+            assert_eq!(committed.unwrap(), 0);
+        }
+    }
+    assert_eq!(server.query::<Vec<String>>(&["HGETALL", meta]), before);
+    // A shard of metadata from before shards named a version has that of the registry.
+    server.query::<i64>(&["HDEL", meta, "format"]);
+    coordinator.check().await.unwrap();
 }
 
 /// Stores the record of a member of a newer program under a key.

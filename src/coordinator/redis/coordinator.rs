@@ -190,7 +190,7 @@ impl RedisCoordinator {
         let metadata_id = &attached.metadata_id;
         let calls = (0..attached.shards).map(|shard| async move {
             let hash_tag = HashTag::Shard(shard);
-            let args = vec![metadata_id.clone().into_bytes()];
+            let args = vec![metadata_id.clone().into_bytes(), argument(KEYS_VERSION)];
             let found = shards.client.run(&shards.scripts.mark_shard, hash_tag, args).await?;
             if ScriptReply::new(found).text()? == *metadata_id {
                 Ok(())

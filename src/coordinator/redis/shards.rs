@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::client::RedisClient;
-use super::keys::{HashTag, Keys, shard_of};
+use super::keys::{HashTag, KEYS_VERSION, Keys, shard_of};
 use super::loss_detection::observed_position::{
     LastSaved, ObservedPositionStore, ObservedPositions, PositionTracker, StoredPositions,
     Verification,
@@ -84,7 +84,7 @@ impl ShardClient {
         let wait_marker = u8::from(self.client.must_wait(script));
         let now_ms = self.clock.as_ref().map(|clock| clock.now_ms().to_string());
         let now_ms = now_ms.unwrap_or_default();
-        let observed = format!("{sequence} {replication_id} {wait_marker} {now_ms}");
+        let observed = format!("{sequence} {replication_id} {wait_marker} {now_ms} {KEYS_VERSION}");
         let mut all = vec![attached.metadata_id.clone().into_bytes(), observed.into_bytes()];
         all.extend_from_slice(args);
         let reply = self.client.run(script, hash_tag, all).await?;

@@ -2,10 +2,11 @@
 -- KEYS[1]: the meta key of a shard or of the registry. Every other key has the same hash tag, and
 --          so the same slot, and is derived from it.
 -- ARGV[1]: the metadata id of the caller.
--- ARGV[2]: 'sequence replication_id wait_marker now': the greatest sequence that the caller observed
+-- ARGV[2]: 'sequence replication_id wait_marker now version': the greatest sequence that the caller observed
 --          here, in decimal; the replication id under which it knows the shard to be verified, or
 --          nothing; 1 if something must be written for a WAIT; and the time in milliseconds in
---          place of the server's, but for leases, or nothing.
+--          place of the server's, but for leases, or nothing; the version of the keys that the caller
+--          knows.
 -- Numbers are doubles: exact to 2^53, and formatted by num() only, because tostring() rounds.
 -- WRITES, declared before: 'grows' if the script must fail when the memory limit is reached, 'frees'
 -- if it must work then, 'nothing' if it only reads.
@@ -26,10 +27,15 @@ end
 if type(redis.pcall('EXISTS', prefix .. 'moving')) == 'table' then
   return redis.error_reply('TRYAGAIN the slot of ' .. meta .. ' is moving')
 end
-local observed, verified_id, wait_marker, injected_now = string.match(ARGV[2], '^(%d+) (%w*) ([01]) (%d*)$')
-local stored = redis.call('HMGET', meta, 'metadata_id', 'sequence', 'replication_id', 'quarantined', 'stream_half', unpack(COUNTED))
+local observed, verified_id, wait_marker, injected_now, version = string.match(ARGV[2], '^(%d+) (%w*) ([01]) (%d*) (%d+)$')
+local stored = redis.call('HMGET', meta, 'metadata_id', 'sequence', 'replication_id', 'quarantined', 'stream_half', 'format', unpack(COUNTED))
 if stored[1] ~= ARGV[1] then
   return redis.error_reply('METADATALOST ' .. meta .. ' has another metadata id, or none')
+end
+-- A process that runs on while the metadata is converted to another version changes nothing. A shard
+-- that names no version has that of the registry, which the process knows.
+if stored[6] and stored[6] ~= version then
+  return redis.error_reply('UNSUPPORTEDFORMAT ' .. stored[6])
 end
 if stored[4] then
   return redis.error_reply('METADATALOST ' .. meta .. ' ' .. stored[4])
@@ -48,7 +54,7 @@ end
 -- keys are missing until they arrive.
 local counts = {}
 for i, name in ipairs(COUNTED) do
-  local count = tonumber(stored[5 + i] or '0')
+  local count = tonumber(stored[6 + i] or '0')
   counts[name] = count
   if count > 0 then
     local found = redis.call(LENGTH[i], prefix .. name)
