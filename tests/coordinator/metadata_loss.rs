@@ -4,11 +4,12 @@ use odradek::coordinator::CoordinatorExt as _;
 use std::time::Duration;
 
 use odradek::coordinator::{
-    Commit, CommitOutcome, Coordinator, CoordinatorError, FindFrom, FindRequest,
+    Commit, CommitOutcome, Coordinator, CoordinatorError, FindFrom, FindRequest, Member,
 };
 use odradek::log::batch::{BatchMetadata, Part};
 use odradek::log::ids::{ObjectId, TopicId, TopicPartition};
 
+use crate::loss_detection::member;
 use crate::redis_server::{RedisServer, free_port};
 use crate::{RedisSettings, connect, settings};
 
@@ -111,6 +112,34 @@ async fn unreachable_redis_is_unavailable() {
     let url = format!("redis://127.0.0.1:{}/", free_port());
     let attached = connect(settings(&url, "c")).attach("cluster", "a").await;
     assert!(matches!(attached, Err(CoordinatorError::Unavailable(_))), "{attached:?}");
+}
+
+/// Whatever must not be lost increments the sequence, by which a loss is detected.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_lasting_change_increments_the_sequence() {
+    let Some(server) = RedisServer::start() else { return };
+    let coordinator = connect(RedisSettings { shards: 1, ..settings(&server.url(), "c") });
+    coordinator.attach("cluster", "a").await.unwrap();
+    coordinator.commit_all(&one_batch(0, 0)).await.unwrap();
+    let sequence = |shard: &str| -> u64 {
+        server
+            .query::<Option<u64>>(&["HGET", &format!("odradek:{{c:{shard}}}:meta"), "sequence"])
+            .unwrap_or(0)
+    };
+    let lease = Duration::from_secs(10);
+    let (shard, registry) = (sequence("0"), sequence("registry"));
+    coordinator.renew(&member("a"), lease).await.unwrap();
+    assert!(sequence("registry") > registry, "the nodes of the zone");
+    let registry = sequence("registry");
+    coordinator.renew(&member("a"), lease).await.unwrap();
+    assert_eq!(sequence("registry"), registry, "a lease need not last");
+    coordinator.renew(&Member { nodes: 2, ..member("a") }, lease).await.unwrap();
+    assert!(sequence("registry") > registry, "the nodes of the zone");
+    coordinator.delete_topic(TopicId([9; 16])).await.unwrap();
+    assert!(sequence("0") > shard, "the partitions of the topic");
+    let shard = sequence("0");
+    coordinator.delete_topic(TopicId([9; 16])).await.unwrap();
+    assert_eq!(sequence("0"), shard, "nothing changed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

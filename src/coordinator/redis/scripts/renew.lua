@@ -45,9 +45,16 @@ if ARGV[8] ~= '0' and (not held or not_before(ARGV[5], held)) then
   else
     held = ARGV[5]
     redis.call('HSET', members_key, ARGV[3], struct.pack('>i8', now + tonumber(ARGV[4])) .. held)
-    count_elements('last_members', redis.call('HSET', prefix .. 'last_members', ARGV[9], held))
-    if tonumber(ARGV[8]) > tonumber(redis.call('HGET', prefix .. 'zone_nodes', ARGV[9]) or '0') then
+    local added = redis.call('HSET', prefix .. 'last_members', ARGV[9], held)
+    count_elements('last_members', added)
+    local is_raised = tonumber(ARGV[8]) > tonumber(redis.call('HGET', prefix .. 'zone_nodes', ARGV[9]) or '0')
+    if is_raised then
       count_elements('zone_nodes', redis.call('HSET', prefix .. 'zone_nodes', ARGV[9], ARGV[8]))
+    end
+    if is_raised or added > 0 then
+      -- A change, so that a Redis that lost it is detected. The later members of a zone are not:
+      -- the next renewal stores them again.
+      publish('')
     end
   end
 end
