@@ -205,6 +205,39 @@ async fn expired_producers_of_idle_partitions_are_deleted() {
     coordinator.commit_all(&object(20, 3, 3)).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_of_a_trim_that_was_given_up_are_deleted() {
+    const RUNS: u32 = 60_000;
+    let Some(server) = RedisServer::start() else { return };
+    let coordinator = connect(RedisSettings { shards: 1, ..settings(&server.url(), "c") });
+    coordinator.attach("cluster", "a").await.unwrap();
+    for sequence in 0..RUNS / 1_000 {
+        coordinator.commit_all(&object(sequence, 1_000, 1)).await.unwrap();
+    }
+    let partition = TopicPartition { topic: TOPIC, partition: 0 };
+    let index = format!("odradek:{{c:0}}:i:{partition}");
+    let left = || server.query::<u32>(&["ZCARD", &index]);
+    let trim = coordinator.trim_all(vec![(partition, i64::from(RUNS) - 1)]);
+    // Its caller ends once some of the runs are removed.
+    let is_begun = async {
+        while left() == RUNS {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = is_begun => {}
+        _ = trim => panic!("it was not given up"),
+    }
+    assert!((2_000..RUNS).contains(&left()), "{} runs are left", left());
+    let mut position = SweepPosition::default();
+    for _ in 0..RUNS / 2_000 {
+        coordinator.sweep_producers(&mut position).await.unwrap();
+    }
+    assert_eq!(left(), 1);
+    coordinator.commit_all(&object(RUNS, 1, 1)).await.unwrap();
+}
+
 /// Prints the longest script on a partition with 300,000 runs; the number of calls shows that
 /// trims are divided.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -59,3 +59,42 @@ local function note_time(p, base, count, timestamp)
     p.times, p.block_runs = p.times + 1, 0
   end
 end
+
+local TRIM_WINDOW = 100
+-- The number of runs that one call may still remove.
+local runs_to_drop = 2000
+
+-- Removes runs that end at or below the start. Returns whether none is left.
+local function drop_below(p)
+  local index = prefix .. 'i:' .. p.name
+  while p.runs > 0 do
+    if runs_to_drop <= 0 then
+      return false
+    end
+    local window = redis.call('ZRANGE', index, 0, TRIM_WINDOW - 1)
+    local dropped, first = 0, nil
+    for _, member in ipairs(window) do
+      local base, count, _, _, bytes = struct.unpack(RUN, member)
+      if base + count > p.start then
+        first = base
+        break
+      end
+      dropped, p.bytes = dropped + 1, p.bytes - bytes
+    end
+    if dropped > 0 then
+      p.runs = p.runs - redis.call('ZREMRANGEBYRANK', index, 0, dropped - 1)
+      runs_to_drop, p.is_changed = runs_to_drop - dropped, true
+    end
+    if first then
+      if p.times > 0 then
+        p.times = p.times - redis.call('ZREMRANGEBYSCORE', prefix .. 't:' .. p.name, '-inf', num(first))
+      end
+      return true
+    end
+  end
+  if p.times > 0 then
+    redis.call('UNLINK', prefix .. 't:' .. p.name)
+  end
+  p.times, p.block_runs = 0, 0
+  return true
+end

@@ -1,5 +1,6 @@
--- Deletes expired producers, also of partitions that are no longer written. This has no visible
--- effect: they count as unknown already. Scans a bounded number of partitions and producers: the
+-- Deletes expired producers, also of partitions that are no longer written, and the runs below the
+-- log start offset that a trim left behind whose caller ended. This has no visible effect: they
+-- count as unknown already, and as removed. Scans a bounded number of partitions and producers: the
 -- caller repeats with the reply until both cursors are 0.
 -- ARGV[3]: cursor over the partitions; ARGV[4]: cursor over the producers of partition ARGV[5].
 -- Replies with both cursors, the partition's name, and the number of deleted producers.
@@ -41,7 +42,19 @@ if ARGV[4] ~= '0' then
 end
 local scanned = redis.call('HSCAN', prefix .. 'partitions', ARGV[3], 'COUNT', PARTITIONS_PER_CALL)
 for i = 1, #scanned[2], 2 do
-  local _, _, _, clock, swept, _, _, producer_count = struct.unpack(COUNTERS, scanned[2][i + 1])
+  local start, _, _, clock, swept, runs, _, producer_count = struct.unpack(COUNTERS, scanned[2][i + 1])
+  if runs > 0 and start > 0 and runs_to_drop > 0 then
+    local first = redis.call('ZRANGE', prefix .. 'i:' .. scanned[2][i], 0, 0)[1]
+    local base, count = start, 1
+    if first then
+      base, count = struct.unpack(RUN, first)
+    end
+    local p = base + count <= start and read_partition(scanned[2][i])
+    if p and not p.lost then
+      drop_below(p)
+      write_partition(p)
+    end
+  end
   clock = math.max(clock, now_ms() - CLOCK_TOLERANCE_MS)
   -- What does not fit into this call is left for the next pass.
   if producer_count > 0 and clock - swept >= SWEEP_INTERVAL_MS and scanned_producers < PRODUCERS_PER_CALL then
