@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::lost_partitions::LostPartitions;
 use super::{
     Attachment, Commit, CommitOrder, Coordinator, CoordinatorError, CoordinatorEvent,
     CoordinatorResult, FindRequest, Found, Member, Membership, PartOutcome, ProducerSnapshot,
@@ -21,12 +22,13 @@ use crate::metrics::{CoordinatorOperation, CoordinatorOutcome, Metrics, Monitore
 pub struct MeasuredCoordinator {
     inner: Arc<dyn Coordinator>,
     metrics: Arc<Metrics>,
+    lost: LostPartitions,
 }
 
 impl MeasuredCoordinator {
     /// Counts the calls of `inner`.
     pub fn new(inner: Arc<dyn Coordinator>, metrics: Arc<Metrics>) -> Self {
-        Self { inner, metrics }
+        Self { inner, metrics, lost: LostPartitions::default() }
     }
 
     async fn call<T>(
@@ -51,6 +53,16 @@ impl MeasuredCoordinator {
         let results = call.await;
         self.end(&mut measured_call, results.iter().find_map(|result| result.as_ref().err()));
         results
+    }
+
+    /// Records which of the partitions of a call lack metadata.
+    fn note_lost<T>(
+        &self,
+        partitions: impl Iterator<Item = TopicPartition>,
+        results: &[CoordinatorResult<T>],
+    ) {
+        let errors = results.iter().map(|result| result.as_ref().err());
+        self.lost.note(&self.metrics, partitions.zip(errors));
     }
 
     fn begin(&self, operation: CoordinatorOperation) -> MeasuredCall<'_> {
@@ -133,6 +145,7 @@ impl Coordinator for MeasuredCoordinator {
     async fn commit(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>> {
         let committing = self.inner.commit(commit);
         let results = self.call_many(CoordinatorOperation::commit, committing).await;
+        self.note_lost(commit.parts.iter().map(|part| part.partition), &results);
         if results.iter().any(Result::is_ok) {
             self.metrics.coordinator.commit_acknowledged(commit.object);
         }
@@ -145,11 +158,19 @@ impl Coordinator for MeasuredCoordinator {
     }
 
     async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>> {
-        self.call_many(CoordinatorOperation::find, self.inner.find(requests)).await
+        let partitions: Vec<_> = requests.iter().map(|request| request.partition).collect();
+        let finding = self.inner.find(requests);
+        let results = self.call_many(CoordinatorOperation::find, finding).await;
+        self.note_lost(partitions.into_iter(), &results);
+        results
     }
 
     async fn trim(&self, starts: Vec<(TopicPartition, i64)>) -> Vec<CoordinatorResult<Watermarks>> {
-        self.call_many(CoordinatorOperation::trim, self.inner.trim(starts)).await
+        let partitions: Vec<_> = starts.iter().map(|(partition, _)| *partition).collect();
+        let trimming = self.inner.trim(starts);
+        let results = self.call_many(CoordinatorOperation::trim, trimming).await;
+        self.note_lost(partitions.into_iter(), &results);
+        results
     }
 
     async fn producers(
@@ -172,6 +193,24 @@ impl Coordinator for MeasuredCoordinator {
 mod tests {
     use super::*;
     use crate::coordinator::memory::MemoryCoordinator;
+
+    #[tokio::test]
+    async fn partitions_without_metadata_are_counted_until_they_have_it() {
+        let metrics = Arc::new(Metrics::default());
+        let inner = Arc::new(MemoryCoordinator::new("metadata"));
+        let coordinator = MeasuredCoordinator::new(inner, Arc::clone(&metrics));
+        let partition = |partition| TopicPartition { topic: TopicId([1; 16]), partition };
+        let results = |second: Result<(), CoordinatorError>| {
+            let lost = || Err(CoordinatorError::MetadataLost("x".to_owned()));
+            coordinator.note_lost([0, 1, 2].map(partition).into_iter(), &[Ok(()), second, lost()]);
+            metrics.coordinator.lost_partitions.get()
+        };
+        assert_eq!(results(Err(CoordinatorError::MetadataLost("x".to_owned()))), 2);
+        assert_eq!(results(Err(CoordinatorError::Unavailable("x".to_owned()))), 2, "not known");
+        assert_eq!(results(Ok(())), 1);
+        coordinator.note_lost(std::iter::once(partition(2)), &[Ok(())]);
+        assert_eq!(metrics.coordinator.lost_partitions.get(), 0);
+    }
 
     #[tokio::test]
     async fn calls_are_counted_by_outcome() {

@@ -25,6 +25,8 @@ pub struct CoordinatorMetrics {
     duration: Vec<Timer>,
     /// 1 while the metadata is lost.
     pub metadata_lost: Gauge<i64, AtomicI64>,
+    /// The partitions of which the last call of this replica reported lost metadata.
+    pub lost_partitions: Gauge<i64, AtomicI64>,
     /// The masters whose eviction policy is not `noeviction`.
     pub evicting_servers: Gauge<i64, AtomicI64>,
     /// Changes of an eviction policy away from `noeviction` while this replica ran.
@@ -69,6 +71,10 @@ impl CoordinatorMetrics {
             metadata_lost: registry.gauge(
                 "coordinator_metadata_lost",
                 "1 while the metadata in Redis is lost",
+            ),
+            lost_partitions: registry.gauge(
+                "coordinator_lost_partitions",
+                "Partitions of which the last call of this replica reported lost metadata",
             ),
             evicting_servers: registry.gauge(
                 "coordinator_evicting_servers",
