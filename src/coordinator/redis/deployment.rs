@@ -127,7 +127,7 @@ fn sentinel_client(rest: &str) -> RedisResult<SentinelClient> {
             "redis-sentinel://host:port,…/master[/db]",
         ))
     };
-    let (login, rest) = split_login(rest);
+    let (login, rest) = split_login(rest)?;
     let mut fields = rest.split('/');
     let hosts = fields.next().filter(|h| !h.is_empty()).ok_or_else(invalid)?;
     let master = fields.next().filter(|m| !m.is_empty()).ok_or_else(invalid)?;
@@ -140,21 +140,19 @@ fn sentinel_client(rest: &str) -> RedisResult<SentinelClient> {
     if let Some(db) = fields.next() {
         builder = builder.set_client_to_redis_db(db.parse().map_err(|_| invalid())?);
     }
-    if let Some((user, password)) = login {
+    if let Some(password) = login.password() {
         builder = builder.set_client_to_redis_password(password);
-        if !user.is_empty() {
-            builder = builder.set_client_to_redis_username(user);
-        }
+    }
+    if let Some(user) = login.username() {
+        builder = builder.set_client_to_redis_username(user);
     }
     builder.build()
 }
 
 /// `[user:password@]host:port,host:port`.
 fn cluster_nodes(rest: &str) -> RedisResult<ClusterNodes> {
-    let (login, hosts) = split_login(rest);
-    // As part of a URL, so that it is decoded as in the other schemes.
+    let (login, hosts) = split_login(rest)?;
     let mut addresses = std::collections::BTreeSet::new();
-    let mut settings = RedisConnectionInfo::default();
     for host in hosts.trim_end_matches('/').split(',') {
         let info = format!("redis://{host}").into_connection_info()?;
         let ConnectionAddr::Tcp(host, port) = info.addr() else {
@@ -162,20 +160,18 @@ fn cluster_nodes(rest: &str) -> RedisResult<ClusterNodes> {
         };
         addresses.insert(format!("{host}:{port}"));
     }
-    if let Some((user, password)) = login {
-        settings = settings.set_password(password);
-        if !user.is_empty() {
-            settings = settings.set_username(user);
-        }
-    }
-    Ok(ClusterNodes::new(settings, addresses))
+    Ok(ClusterNodes::new(login, addresses))
 }
 
-fn split_login(rest: &str) -> (Option<(&str, &str)>, &str) {
-    match rest.rsplit_once('@') {
-        Some((login, rest)) => (Some(login.split_once(':').unwrap_or(("", login))), rest),
-        None => (None, rest),
-    }
+/// Splits off the login, a password alone or `user:password`.
+fn split_login(rest: &str) -> RedisResult<(RedisConnectionInfo, &str)> {
+    let Some((login, rest)) = rest.rsplit_once('@') else {
+        return Ok((RedisConnectionInfo::default(), rest));
+    };
+    let separator = if login.contains(':') { "" } else { ":" };
+    // As part of a URL, so that it is decoded as in the other schemes.
+    let info = format!("redis://{separator}{login}@localhost").into_connection_info()?;
+    Ok((info.redis_settings().clone(), rest))
 }
 
 fn host_port(text: &str, default_port: u16) -> Option<ConnectionAddr> {
@@ -203,6 +199,20 @@ mod tests {
             assert!(deployment.is_ok(), "{url}: {deployment:?}");
             assert!(!format!("{deployment:?}").contains("secret"));
         }
+    }
+
+    #[test]
+    fn login_is_decoded() {
+        let login = |rest| {
+            let (login, hosts) = split_login(rest).unwrap();
+            assert_eq!(hosts, "a:1/main");
+            (login.username().map(str::to_owned), login.password().map(str::to_owned))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(login("us%65r:p%40ss%2Fword@a:1/main"), (some("user"), some("p@ss/word")));
+        assert_eq!(login(":secret@a:1/main"), (None, some("secret")));
+        assert_eq!(login("secret@a:1/main"), (None, some("secret")));
+        assert_eq!(login("a:1/main"), (None, None));
     }
 
     #[tokio::test]
