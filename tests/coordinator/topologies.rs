@@ -1,7 +1,9 @@
 //! The coordinator behind Sentinels and on a Redis Cluster.
 
 use odradek::coordinator::conformance::{check_cases, check_random};
-use odradek::coordinator::{CommitOutcome, Coordinator as _, CoordinatorExt as _};
+use odradek::coordinator::{
+    CommitOutcome, Coordinator as _, CoordinatorError, CoordinatorExt as _,
+};
 
 use crate::cluster::RedisCluster;
 use crate::metadata_loss::one_batch;
@@ -42,6 +44,19 @@ async fn sentinel_names_the_new_master_after_a_failover() {
         }
     };
     assert_eq!(outcome, CommitOutcome::Committed { base_offset: 1 });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn call_that_found_no_server_is_unavailable() {
+    let Some(server) = RedisServer::start() else { return };
+    server.pause();
+    let address = format!("127.0.0.1:{}", server.port());
+    for url in [server.url(), format!("redis-cluster://{address}")] {
+        let attached = connect(settings(&url, "c")).attach("cluster", "a").await;
+        let is_unavailable = matches!(attached, Err(CoordinatorError::Unavailable(_)));
+        assert!(is_unavailable, "{url}: {attached:?}");
+    }
+    server.resume();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

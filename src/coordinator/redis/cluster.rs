@@ -43,6 +43,8 @@ struct SlotMap {
     ranges: Vec<(u16, u16, String)>,
     /// The addresses of all nodes, replicas included.
     nodes: BTreeSet<String>,
+    /// The id of the node that reported it; empty if it does not tell.
+    reported_by: String,
 }
 
 impl ClusterNodes {
@@ -108,12 +110,14 @@ impl ClusterNodes {
     async fn ask(&self) -> RedisResult<Vec<SlotMap>> {
         let mut addresses = self.seeds.clone();
         addresses.extend(self.last.lock().maps.iter().flat_map(|map| map.nodes.iter().cloned()));
-        let asked = addresses.len();
+        let mut asked = addresses.len();
         let mut pending: FuturesUnordered<_> =
             addresses.iter().map(|address| self.ask_one(address)).collect();
         let (mut maps, mut failure) = (Vec::new(), None);
         while let Some(answer) = pending.next().await {
             match answer {
+                // A node has one vote, also if it is known by a name and by its address.
+                Ok(map) if is_of_same_node(&maps, &map) => asked -= 1,
                 Ok(map) => maps.push(map),
                 Err(error) => failure = Some(error),
             }
@@ -132,13 +136,30 @@ impl ClusterNodes {
         let asking = async {
             let config = node_config(ASK_TIMEOUT, ASK_TIMEOUT);
             let mut node = client.get_multiplexed_async_connection_with_config(&config).await?;
-            redis::cmd("CLUSTER").arg("SLOTS").query_async::<Value>(&mut node).await
+            let slots = redis::cmd("CLUSTER").arg("SLOTS").query_async::<Value>(&mut node).await?;
+            let id = redis::cmd("CLUSTER").arg("MYID").query_async::<String>(&mut node).await;
+            Ok::<_, RedisError>((slots, id.unwrap_or_default()))
         };
         let reply = timeout(ASK_TIMEOUT, asking).await;
         let late =
             || RedisError::from((ErrorKind::Io, "a node did not answer", address.to_owned()));
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        Ok(SlotMap::parse(reply.map_err(|_| late())??, host))
+        let (slots, reported_by) = reply.map_err(|_| late())??;
+        Ok(SlotMap { reported_by, ..SlotMap::parse(slots, host) })
+    }
+}
+
+fn is_of_same_node(maps: &[SlotMap], map: &SlotMap) -> bool {
+    !map.reported_by.is_empty() && maps.iter().any(|other| other.reported_by == map.reported_by)
+}
+
+/// Returns the address that a redirection from the node at `from` names: a node that does not know
+/// its own host names the port only.
+pub(super) fn redirect_address(named: &str, from: Option<&str>) -> String {
+    let host = from.and_then(|from| from.rsplit_once(':')).map(|(host, _)| host);
+    match (named.strip_prefix(':'), host) {
+        (Some(port), Some(host)) => format!("{host}:{port}"),
+        _ => named.to_owned(),
     }
 }
 
@@ -196,7 +217,22 @@ mod tests {
 
     fn map(ranges: &[(u16, u16, &str)]) -> SlotMap {
         let ranges = ranges.iter().map(|(first, last, node)| (*first, *last, (*node).to_owned()));
-        SlotMap { ranges: ranges.collect(), nodes: BTreeSet::new() }
+        SlotMap { ranges: ranges.collect(), ..SlotMap::default() }
+    }
+
+    #[test]
+    fn node_that_answers_at_two_addresses_has_one_vote() {
+        let of = |id: &str| SlotMap { reported_by: id.to_owned(), ..SlotMap::default() };
+        assert!(is_of_same_node(&[of("a"), of("b")], &of("b")));
+        assert!(!is_of_same_node(&[of("a"), of("")], &of("c")));
+        assert!(!is_of_same_node(&[of("a"), of("")], &of("")), "it does not tell");
+    }
+
+    #[test]
+    fn redirection_without_a_host_is_to_the_same_host() {
+        assert_eq!(redirect_address(":7001", Some("a:7000")), "a:7001");
+        assert_eq!(redirect_address("b:7001", Some("a:7000")), "b:7001");
+        assert_eq!(redirect_address(":7001", None), ":7001");
     }
 
     #[test]

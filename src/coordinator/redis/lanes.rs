@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use redis::{Pipeline, RedisError, RedisResult, Value};
+use redis::{ErrorKind, Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
+use super::cluster::redirect_address;
 use super::deployment::Deployment;
 use super::keys::HashTag;
 use super::node::node_config;
@@ -103,7 +104,7 @@ impl Lane {
         pipeline: &Pipeline,
         timeout: Duration,
     ) -> RedisResult<Vec<Value>> {
-        let mut connection = self.connection(deployment, timeout).await?;
+        let mut connection = self.connection(deployment, timeout).await.map_err(not_sent)?;
         let replies = connection.redis.req_packed_commands(pipeline, 0, pipeline.len()).await;
         let first_error = match &replies {
             Ok(values) => {
@@ -130,7 +131,9 @@ impl Lane {
             return Ok(current.clone());
         }
         let node = match state.redirect.take() {
-            Some(address) => deployment.redirected(&address)?,
+            Some(address) => {
+                deployment.redirected(&redirect_address(&address, state.address.as_deref()))?
+            }
             None => deployment.master(self.slot, state.address.as_deref()).await?,
         };
         // Before the attempt, which may fail or be cancelled: the next one then asks again.
@@ -152,6 +155,17 @@ impl Lane {
                 _ => None,
             };
         }
+    }
+}
+
+/// Returns the error of a call without a connection, which certainly had no effect.
+fn not_sent(error: RedisError) -> RedisError {
+    match error.kind() {
+        ErrorKind::Io => {
+            let detail = error.to_string();
+            RedisError::from((ErrorKind::ClusterConnectionNotFound, "not connected", detail))
+        }
+        _ => error,
     }
 }
 
