@@ -1,6 +1,7 @@
 //! Metrics of produce requests to diskless topics.
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use super::labels::{ProduceStage, ProduceStageLabels};
@@ -35,6 +36,10 @@ pub struct ProduceMetrics {
     pub objects_too_large: Counter,
     /// Objects that the store refused for another lasting reason, and whose batches failed.
     pub objects_refused: Counter,
+    /// The size above which no object is sealed because the store refused one; 0 without a limit.
+    pub object_bytes_limit: Gauge,
+    /// Batches that were refused because their shard fails and its requests hold their memory.
+    pub batches_of_failing_shards: Counter,
     /// Time from the first PUT of an attempt until the object is durable.
     pub put_seconds: Timer,
     /// Commits that were retried because their outcome was indeterminate.
@@ -52,6 +57,7 @@ impl ProduceMetrics {
         );
         let bytes = Histogram::new(exponential_buckets(1024.0, 4.0, 9));
         let numbers = || Histogram::new(exponential_buckets(1.0, 4.0, 8));
+        let (object_bytes_limit, batches_of_failing_shards) = limits(registry);
         Self {
             stages,
             duration: registry.timer(
@@ -98,6 +104,8 @@ impl ProduceMetrics {
                 "objects_refused",
                 "WAL objects that the store refused for another lasting reason: their batches failed",
             ),
+            object_bytes_limit,
+            batches_of_failing_shards,
             put_seconds: registry.timer(
                 "object_put_duration_seconds",
                 "Time from the first PUT of an attempt until the object is durable",
@@ -113,4 +121,19 @@ impl ProduceMetrics {
     pub fn stage(&self, stage: ProduceStage) -> &Timer {
         &self.stages[stage as usize]
     }
+}
+
+/// Registers the limits that failures impose.
+fn limits(registry: &mut MetricRegistry) -> (Gauge, Counter) {
+    let object_bytes = registry.gauge(
+        "object_bytes_limit",
+        "Size above which no WAL object is sealed because the store refused one, in bytes; 0 without \
+         a limit. It doubles every ten minutes",
+    );
+    let batches = registry.counter(
+        "batches_refused_failing_shard",
+        "Batches refused because their shard of the coordinator fails and the requests of failing \
+         shards hold half of `memory.requests`",
+    );
+    (object_bytes, batches)
 }

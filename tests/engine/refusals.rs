@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use odradek::engine::produce::{AppendOutcome, FlushProfile, ProduceSettings, ProducedBatch};
 use odradek::log::object_format::{JournalEntry, decode_footer, wal_key};
-use odradek::store::Store as _;
-use odradek::store::faulty::{Fault, StoreOperation};
+use odradek::store::faulty::{Effect, Fault, ReportedOutcome, StoreOperation};
 use odradek::store::memory::MemoryStore;
+use odradek::store::{Certainty, Store as _, StoreErrorKind};
 use tokio::time::Instant;
 
 use crate::batches::{Batch, fast};
@@ -156,6 +156,57 @@ async fn denied_object_that_is_stored_is_committed() {
     replica.store.set_denied_key(Some("wal/"));
     assert_eq!(offset(reply.await.unwrap()[0]), 0);
     assert_eq!(replica.read(0, 0).await.len(), 1);
+}
+
+/// An attempt has no known outcome, later ones are denied, and so is HEAD. A list may tell whether the
+/// object is there; otherwise its producers are told in the end.
+#[tokio::test(start_paused = true)]
+async fn denied_object_with_an_unknown_attempt_fails_in_the_end() {
+    let denied = |operation| {
+        let report = ReportedOutcome::Error(StoreErrorKind::Denied, Certainty::Determinate);
+        (operation, Some(Fault { effect: Effect::NotApplied, report, ..Fault::NONE }))
+    };
+    let (head, list) = (denied(StoreOperation::head), denied(StoreOperation::list));
+    for (lost, faults, is_stored, limit) in [
+        (Fault::REQUEST_LOST, vec![head], false, 5),
+        (Fault::REPLY_LOST, vec![head], true, 5),
+        (Fault::REQUEST_LOST, vec![head, list], false, 20),
+        (Fault::REPLY_LOST, vec![head, list], false, 20),
+    ] {
+        let replica = Replica::new().await;
+        replica.store.script(StoreOperation::put, [lost]);
+        for (operation, fault) in &faults {
+            replica.store.set_persistent(*operation, *fault);
+        }
+        let start = Instant::now();
+        let reply = replica.send(1, vec![fast(0, "a")]).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        replica.store.set_denied_key(Some("wal/"));
+        let outcomes = tokio::time::timeout(60 * SECOND, reply).await.expect("told").unwrap();
+        assert!(start.elapsed() <= limit * SECOND, "{:?}", start.elapsed());
+        match is_stored {
+            true => assert_eq!(offset(outcomes[0]), 0),
+            false => assert_eq!(outcomes.outcomes, [AppendOutcome::StoreRefused]),
+        }
+        replica.store.set_denied_key(None);
+        assert_eq!(replica.write(1, fast(0, "b")).await, i64::from(is_stored));
+        assert_eq!(replica.limiter.available(), MEMORY_BYTES, "all memory is released");
+    }
+}
+
+/// The limit of a proxy was raised.
+#[tokio::test(start_paused = true)]
+async fn larger_objects_are_tried_again() {
+    let memory = Arc::default();
+    for replica in replicas(&memory).await {
+        replica.store.set_put_bytes_max(Some(100 * KIB));
+        burst(&replica, 0).await;
+        replica.store.set_put_bytes_max(None);
+        assert!(burst(&replica, 10).await >= 4, "the learnt limit holds");
+        tokio::time::sleep(3_000 * SECOND).await;
+        let puts = burst(&replica, 20).await;
+        assert!(puts <= 2, "{puts} PUTs");
+    }
 }
 
 /// A successor takes the store over while a sequence waits to be used again.

@@ -115,3 +115,34 @@ async fn requests_of_a_failing_shard_leave_memory_to_others() {
     assert_eq!(replica.limiter.available(), BYTES, "all memory is released");
     assert_eq!(replica.write(1, row(1)).await, committed, "nothing that was refused is in the log");
 }
+
+/// Requests with batches in several failing shards count once, and the share is that of all of them.
+#[tokio::test(start_paused = true)]
+async fn failing_shards_have_half_of_the_memory_together() {
+    const BYTES: usize = 64 << 10;
+    const FAILING: u16 = 7;
+    let replica = Replica::sharded(FAILING + 1, BYTES).await;
+    for shard in 1..=FAILING {
+        replica.coordinator.set_shard_fault(shard, Some(Fault::REFUSED));
+    }
+    let mut replies = Vec::new();
+    for n in 0..200 {
+        let rows = (1..=FAILING).map(|shard| row(shard.into())).collect();
+        let sent = timeout(SECOND, replica.send(n, rows)).await;
+        replies.push(sent.expect("memory is available"));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let start = Instant::now();
+        offset(replica.send(1_000, vec![row(0)]).await.await.unwrap()[0]);
+        assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    }
+    let held = BYTES - replica.limiter.available();
+    assert!((BYTES * 3 / 10..=BYTES * 5 / 8).contains(&held), "{held} of {BYTES} bytes are held");
+    (1..=FAILING).for_each(|shard| replica.coordinator.set_shard_fault(shard, None));
+    let mut refused = 0;
+    for reply in replies {
+        let outcomes = reply.await.unwrap().outcomes;
+        refused += outcomes.iter().filter(|o| **o == AppendOutcome::ShardFailing).count();
+    }
+    assert!(refused > 7 * 100, "{refused} batches refused");
+    assert_eq!(replica.limiter.available(), BYTES, "all memory is released");
+}

@@ -37,21 +37,23 @@ pub(super) struct OpenObject {
 
 impl OpenObject {
     /// Adds the batches of a request, except those of shards that accept no more: they are
-    /// completed with [`AppendOutcome::ShardFailing`]. `shards` are those of the batches.
+    /// completed with [`AppendOutcome::ShardFailing`], and their number is returned. `shards` are
+    /// those of the batches.
     pub(super) fn push(
         &mut self,
         request: AppendRequest,
         shards: Vec<u16>,
         appends: &mut PendingAppends,
         now: Instant,
-    ) {
+    ) -> u64 {
         let AppendRequest { connection, batches, reply, permit, span } = request;
-        let full = appends.loads.full(now);
+        let (full, mut refused) = (appends.full_shards(now), 0);
         let bytes = batches.iter().map(|produced| produced.batch.len()).sum();
         let refs = appends.add(NewAppend { reply, permit, span, bytes, shards }, now);
         for (at, produced) in refs.into_iter().zip(batches) {
             if full.contains(&at.shard) {
                 appends.complete(at, AppendOutcome::ShardFailing);
+                refused += 1;
                 continue;
             }
             self.first_append_at.get_or_insert(now);
@@ -64,6 +66,7 @@ impl OpenObject {
                 at,
             });
         }
+        refused
     }
 
     /// Puts batches back in front of those that were sent later.

@@ -1,16 +1,19 @@
 //! Appends that wait for the outcomes of their batches.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::request::{AppendOutcome, AppendResult};
-use super::shards::ShardLoads;
+use super::shards::ShardCommits;
 use crate::engine::memory::MemoryPermit;
 use crate::tasks;
 
+/// Divisor of the memory limit: the share that the requests with batches in failing shards may hold
+/// together.
+const FAILING_SHARE_DIVISOR: usize = 2;
 /// Cost of an append in addition to its bytes.
 const APPEND_OVERHEAD_BYTES: usize = 1 << 10;
 /// Delay of the result of an append whose batches were all refused because their shard fails, so
@@ -57,15 +60,43 @@ struct PendingAppend {
 /// The appends without a result. Their batches may be in several objects.
 #[derive(Debug)]
 pub(super) struct PendingAppends {
-    pub(super) loads: ShardLoads,
+    pub(super) commits: ShardCommits,
     appends: HashMap<u64, PendingAppend>,
     next: u64,
+    /// The bytes that the appends with batches in failing shards may hold together.
+    failing_bytes_max: usize,
+    /// The shards that failed when this was last computed, …
+    failing: BTreeSet<u16>,
+    /// … and the bytes of the appends with outstanding batches in them, each counted once.
+    failing_bytes: usize,
 }
 
 impl PendingAppends {
     /// Creates the appends of a replica whose requests hold at most `memory_bytes`.
     pub(super) fn new(memory_bytes: usize) -> Self {
-        Self { loads: ShardLoads::new(memory_bytes), appends: HashMap::new(), next: 0 }
+        Self {
+            commits: ShardCommits::default(),
+            appends: HashMap::new(),
+            next: 0,
+            failing_bytes_max: memory_bytes / FAILING_SHARE_DIVISOR,
+            failing: BTreeSet::new(),
+            failing_bytes: 0,
+        }
+    }
+
+    /// Returns the shards that accept no more batches: those that fail, if the appends with batches
+    /// in them hold their share of the memory.
+    pub(super) fn full_shards(&mut self, now: Instant) -> BTreeSet<u16> {
+        let failing = self.commits.failing(now);
+        if failing != self.failing {
+            self.failing = failing;
+            let affected = self.appends.values().filter(|append| append.is_in(&self.failing));
+            self.failing_bytes = affected.map(|append| append.bytes).sum();
+        }
+        match self.failing_bytes >= self.failing_bytes_max {
+            true => self.failing.clone(),
+            false => BTreeSet::new(),
+        }
     }
 
     /// Adds an append, and returns references to its batches.
@@ -80,7 +111,6 @@ impl PendingAppends {
                 None => shards.push((*shard, 1)),
             }
         }
-        shards.iter().for_each(|(shard, _)| self.loads.add(*shard, bytes));
         let outstanding = new.shards.len();
         let pending = PendingAppend {
             reply: new.reply,
@@ -92,6 +122,9 @@ impl PendingAppends {
             shards,
             permit: new.permit,
         };
+        if pending.is_in(&self.failing) {
+            self.failing_bytes += bytes;
+        }
         self.appends.insert(append, pending);
         let refs = new.shards.into_iter().enumerate();
         refs.map(|(batch, shard)| BatchRef { append, batch, shard }).collect()
@@ -103,11 +136,12 @@ impl PendingAppends {
         let pending = self.appends.get_mut(&at.append)?;
         if pending.outcomes[at.batch].replace(outcome).is_none() {
             pending.outstanding -= 1;
+            let was_in = pending.is_in(&self.failing);
             if let Some((_, count)) = pending.shards.iter_mut().find(|(of, _)| *of == at.shard) {
                 *count -= 1;
-                if *count == 0 {
-                    self.loads.remove(at.shard, pending.bytes);
-                }
+            }
+            if was_in && !pending.is_in(&self.failing) {
+                self.failing_bytes -= pending.bytes;
             }
         }
         if pending.outstanding > 0 {
@@ -130,6 +164,11 @@ impl PendingAppends {
 }
 
 impl PendingAppend {
+    /// Returns whether a batch in one of these shards is outstanding.
+    fn is_in(&self, shards: &BTreeSet<u16>) -> bool {
+        self.shards.iter().any(|(shard, count)| *count > 0 && shards.contains(shard))
+    }
+
     /// Releases the memory and sends the result. The receiver is gone if the client disconnected;
     /// its batches stay committed.
     fn finish(self) {
@@ -147,5 +186,47 @@ impl PendingAppend {
         } else {
             send(outcomes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::shards::FAILING_AFTER;
+    use super::*;
+    use crate::engine::memory::MemoryLimiter;
+
+    const BYTES: usize = 2_000;
+
+    #[tokio::test(start_paused = true)]
+    async fn appends_in_failing_shards_count_once() {
+        let limiter = MemoryLimiter::new(1 << 20, Arc::default());
+        let mut appends = PendingAppends::new(4 * (BYTES + APPEND_OVERHEAD_BYTES));
+        let mut refs = Vec::new();
+        for shards in [vec![0, 1, 2], vec![0], vec![3], vec![2, 1]] {
+            let permit = limiter.quota(usize::MAX).acquire(BYTES).await.unwrap();
+            let (reply, span) = (oneshot::channel().0, tracing::Span::none());
+            let new = NewAppend { reply, permit, span, bytes: BYTES, shards };
+            refs.push(appends.add(new, Instant::now()));
+        }
+        let start = Instant::now();
+        let commit = appends.commits.begin(2, start);
+        let late = start + FAILING_AFTER;
+        assert_eq!(appends.full_shards(start), BTreeSet::new());
+        assert_eq!(appends.full_shards(late), BTreeSet::from([2]), "the first and the last one");
+        appends.complete(refs[0][0], AppendOutcome::TooLarge);
+        assert_eq!(appends.full_shards(late), BTreeSet::from([2]));
+        appends.complete(refs[0][2], AppendOutcome::TooLarge);
+        assert_eq!(appends.full_shards(late), BTreeSet::new());
+        // Two failing shards have one share together.
+        appends.commits.begin(3, start);
+        assert_eq!(appends.full_shards(late), BTreeSet::from([2, 3]));
+        appends.commits.end(2, commit);
+        assert_eq!(appends.full_shards(late), BTreeSet::new());
+        refs.concat().into_iter().for_each(|at| {
+            appends.complete(at, AppendOutcome::TooLarge);
+        });
+        assert_eq!((appends.failing_bytes, appends.appends.len()), (0, 0));
     }
 }

@@ -155,7 +155,8 @@ impl Pipeline {
                 let coordinator = &self.components.coordinator;
                 let shards = request.batches.iter().map(|b| coordinator.shard(b.partition));
                 let shards = shards.collect();
-                self.open.push(request, shards, &mut self.appends, Instant::now());
+                let refused = self.open.push(request, shards, &mut self.appends, Instant::now());
+                self.metrics.produce.batches_of_failing_shards.inc_by(refused);
                 if self.is_halted {
                     self.open.abort_all(AppendOutcome::MetadataLost, &mut self.appends);
                 }
@@ -176,7 +177,7 @@ impl Pipeline {
                 }
             }
             PipelineEvent::CommitEnded { shard, commit } => {
-                self.appends.loads.end_commit(shard, commit);
+                self.appends.commits.end(shard, commit);
             }
             PipelineEvent::Reconfigure(FlushTuning {
                 interval,
@@ -256,11 +257,14 @@ impl Pipeline {
 
     /// Returns the size of the buffered batches at which an object is sealed.
     fn object_bytes(&self) -> usize {
-        self.settings.object_bytes.min(self.size_limit.batch_bytes_max())
+        self.settings.object_bytes.min(self.size_limit.batch_bytes_max(Instant::now()))
     }
 
     fn seal(&mut self) {
-        let batches = self.open.take(self.size_limit.batch_bytes_max());
+        let bytes_max = self.size_limit.batch_bytes_max(Instant::now());
+        let limit = if bytes_max < self.settings.object_bytes { bytes_max } else { 0 };
+        self.metrics.produce.object_bytes_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+        let batches = self.open.take(bytes_max);
         let journal = self.journal.take(batches.len());
         let (sequence, parts) = self.seal_batches(batches, journal);
         self.sequencer.add_sealed(sequence, parts);
@@ -326,7 +330,7 @@ impl Pipeline {
             let span = trace_span!(target: SPAN_TARGET, parent: &object.span, "commit");
             let (components, metrics) = (self.components.clone(), Arc::clone(&self.metrics));
             let (events, shard) = (self.events.clone(), ready.shard);
-            let started = self.appends.loads.begin_commit(shard, Instant::now());
+            let started = self.appends.commits.begin(shard, Instant::now());
             let committing = async move {
                 commit_until_decided(&components, commit, &metrics, &events).await;
                 let ended = PipelineEvent::CommitEnded { shard, commit: started };

@@ -11,6 +11,9 @@ use crate::store::{Certainty, StoreError, StoreErrorKind};
 /// Time during which the store must refuse an object before it counts as refused for good. With the
 /// longest delay between two attempts it is shorter than the shortest deadline of a produce request.
 const LASTS_AFTER: Duration = Duration::from_millis(2_500);
+/// Time after which an object that the store refuses fails although an earlier attempt of it may have
+/// been applied. Its id is not committed, and the next commit of each shard raises the fence above it.
+const DOUBT_MAX: Duration = Duration::from_secs(15);
 /// Time after which an attempt without a known outcome is not applied any more. It matters where
 /// the key is used again: an attempt that were applied even later would be in the log instead of the
 /// object that uses the key again, which could not be created then. Nothing would be acknowledged.
@@ -67,6 +70,12 @@ impl Refusals {
     /// Returns whether the store has refused the object for long.
     pub(super) fn is_lasting(&self, now: Instant) -> bool {
         self.since.is_some_and(|since| now - since >= LASTS_AFTER)
+    }
+
+    /// Returns whether the refusals have lasted so long that the producers must be told.
+    pub(super) fn is_beyond_doubt(&self, now: Instant) -> bool {
+        self.order == CommitOrder::Independent
+            && self.since.is_some_and(|since| now - since >= DOUBT_MAX)
     }
 
     /// Returns whether no attempt can have been applied.

@@ -132,6 +132,10 @@ impl Uploader {
                 match is_stored {
                     Some(true) => break,
                     Some(false) => return Err(refusal),
+                    None if refusals.is_beyond_doubt(Instant::now()) => {
+                        tracing::error!(object = %id, "refused for long; it is unknown whether an earlier attempt was applied");
+                        return Err(refusal);
+                    }
                     None => {}
                 }
             }
@@ -163,6 +167,14 @@ impl Uploader {
         match found {
             Ok(true) => Some(true),
             Err(error) if error.kind == StoreErrorKind::NotFound => Some(false),
+            // S3 answers HEAD of a key that does not exist with 403 unless listing is permitted.
+            Err(error)
+                if error.kind == StoreErrorKind::Denied
+                    && self.order == CommitOrder::Independent =>
+            {
+                let listed = store.list(key, None, 1).await.ok()?;
+                Some(listed.iter().any(|object| object.key == key))
+            }
             Ok(false) | Err(_) => None,
         }
     }

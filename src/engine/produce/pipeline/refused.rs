@@ -49,7 +49,7 @@ impl Pipeline {
 
     fn divide(&mut self, sequence: u32) {
         let Some(object) = self.sealed.remove(&sequence) else { return };
-        self.size_limit.record_refused(object.bytes.len());
+        self.size_limit.record_refused(object.bytes.len(), Instant::now());
         self.metrics.produce.objects_too_large.inc();
         let batches = object.into_batches();
         // With outcomes of earlier objects in its footer, the batch was not alone.
