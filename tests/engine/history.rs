@@ -92,6 +92,14 @@ impl HistoryStore {
         whole.into()
     }
 
+    /// Returns bytes that are counted while they are alive, as those of objects that are read.
+    pub(crate) fn counted(&self, bytes: Vec<u8>) -> Bytes {
+        let length = bytes.len() as i64;
+        let live = self.live.fetch_add(length, Ordering::SeqCst) + length;
+        self.most_live.fetch_max(live, Ordering::SeqCst);
+        Bytes::from_owner(Counted(bytes, Arc::clone(&self.live)))
+    }
+
     pub(crate) fn objects(&self) -> u32 {
         self.shape.objects
     }
@@ -120,15 +128,14 @@ impl ObjectSource for HistoryStore {
         let bytes = whole[range.start as usize..end as usize].to_vec();
         sleep(Duration::from_secs_f64(bytes.len() as f64 / self.bytes_per_second as f64)).await;
         self.sent.fetch_add(bytes.len() as i64, Ordering::SeqCst);
-        let live = self.live.fetch_add(bytes.len() as i64, Ordering::SeqCst) + bytes.len() as i64;
-        self.most_live.fetch_max(live, Ordering::SeqCst);
-        Ok(Bytes::from_owner(Counted(bytes, Arc::clone(&self.live))))
+        Ok(self.counted(bytes))
     }
 }
 
 /// The read path of a cold replica above a history.
 pub(crate) struct ColdReplica {
     pub(crate) store: Arc<HistoryStore>,
+    pub(crate) cache: Arc<ObjectCache>,
     /// End offsets.
     ends: HashMap<i32, i64>,
     fetcher: Fetcher,
@@ -137,6 +144,20 @@ pub(crate) struct ColdReplica {
 
 impl ColdReplica {
     pub(crate) async fn new(shape: Shape, cache_bytes: u64, response_bytes: usize) -> Self {
+        Self::with(shape, cache_bytes, response_bytes, |cache, _| cache).await
+    }
+
+    /// Creates a replica that serves peers, too.
+    pub(crate) async fn serving(shape: Shape, cache_bytes: u64, response_bytes: usize) -> Self {
+        Self::with(shape, cache_bytes, response_bytes, ObjectCache::with_peer_source).await
+    }
+
+    async fn with(
+        shape: Shape,
+        cache_bytes: u64,
+        response_bytes: usize,
+        with_peers: fn(ObjectCache, Arc<dyn ObjectSource>) -> ObjectCache,
+    ) -> Self {
         let value = "x".repeat(shape.part_bytes - 80);
         let made = Batch::of(&[&value]).to(0, FlushProfile::Fast);
         let store = Arc::new(HistoryStore {
@@ -169,10 +190,11 @@ impl ColdReplica {
             clock: Arc::new(ManualClock::new(NOW)),
             entropy: Arc::new(Entropy::from_seed(11)),
         };
-        let objects = Arc::new(ObjectCache::new(Arc::clone(&store) as _, cache_bytes));
-        let fetcher = Fetcher::new(components, objects, Arc::default());
+        let objects = ObjectCache::new(Arc::clone(&store) as _, cache_bytes);
+        let cache = Arc::new(with_peers(objects, Arc::clone(&store) as _));
+        let fetcher = Fetcher::new(components, Arc::clone(&cache), Arc::default());
         let responses = MemoryLimiter::new(response_bytes, Arc::default());
-        Self { store, ends, fetcher, responses }
+        Self { store, cache, ends, fetcher, responses }
     }
 
     pub(crate) fn quota(&self) -> ConnectionQuota {

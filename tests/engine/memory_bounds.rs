@@ -6,9 +6,9 @@ use std::time::Duration;
 use testbed::print_line;
 
 use futures::future::join_all;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::history::{ColdReplica, Consumer, Shape};
+use crate::history::{ColdReplica, Consumer, Shape, object};
 
 const CACHE_BYTES: u64 = 24 << 20;
 const RESPONSE_BYTES: usize = 8 << 20;
@@ -75,5 +75,42 @@ async fn responses_that_are_held_stay_within_the_limits() {
         }
     });
     let _unfinished = timeout(Duration::from_secs(20), join_all(held)).await;
+    assert_bounded(replica);
+}
+
+/// The objects of other writers differ in size; this replica writes objects of its own, and serves a
+/// peer that holds what it gets for a while.
+#[tokio::test(start_paused = true)]
+async fn mixed_sizes_a_writer_and_a_peer_stay_within_the_limits() {
+    let parts: fn(u32) -> Vec<i32> = |sequence| match sequence % 16 {
+        0 => (0..100).collect(),
+        few => (0..few as i32).collect(),
+    };
+    let shape = Shape { objects: 1_000, part_bytes: 10 << 10, partitions: 100, parts };
+    let replica = &ColdReplica::serving(shape, CACHE_BYTES, RESPONSE_BYTES).await;
+    let reading = join_all((0..20).map(|n| async move {
+        let mut consumer = Consumer::new(replica, 0..1 + n % 3);
+        consumer.start_at(20 * i64::from(n));
+        consumer.response_bytes = 1 << 20;
+        consumer.bytes_per_second = 1 << 20;
+        for _ in 0..10 {
+            consumer.poll(replica).await;
+        }
+    }));
+    let writing = async {
+        for sequence in 10_000.. {
+            let bytes = replica.store.counted(vec![0; 512 << 10]);
+            replica.cache.insert_written(object(sequence), bytes);
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let serving = join_all((0..50_u32).map(|n| async move {
+        for sequence in (n..1_000).step_by(17) {
+            let _held = replica.cache.read_for_peer(object(sequence), 0..16 << 20).await;
+            sleep(Duration::from_millis(100)).await;
+        }
+    }));
+    let all = async { tokio::join!(reading, writing, serving) };
+    let _unfinished = timeout(Duration::from_secs(20), all).await;
     assert_bounded(replica);
 }
