@@ -164,8 +164,12 @@ impl EmbeddedCoordinator {
         let position = ObjectId { sequence: next, ..self.first };
         let (id, before) = (&self.metadata_id, &progress.last);
         let written =
-            checkpoints::write(&self.records, id, position, clock.now_ms(), before, content)
-                .await?;
+            checkpoints::write(&self.records, id, position, clock.now_ms(), before, content).await;
+        if let Err(CoordinatorError::Corrupt(_)) = written {
+            // The next one is written without what is damaged.
+            progress.last = WrittenCheckpoint::default();
+        }
+        let written = written?;
         *progress = CheckpointProgress { last: written, inherited: 0, covered: next };
         Ok(())
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::records::{EmbeddedRecords, store_error};
 use crate::coordinator::CoordinatorError;
 use crate::coordinator::memory::state::MetadataState;
+use crate::log::batch::Run;
 use crate::log::checkpoint::{
     CheckpointState, Manifest, PartReference, PartitionRuns, decode_manifest, decode_runs,
     decode_state, encode_manifest, encode_runs, encode_state,
@@ -26,7 +27,7 @@ const PARTS: &str = "meta/checkpoints/0/parts/";
 
 /// The number of checkpoints that are kept, so that a damaged one is not the only one.
 const KEPT: usize = 3;
-/// The number of objects with runs after which all runs are written again.
+/// The number of objects with runs after which they are merged.
 const RUN_PARTS_MAX: usize = 32;
 /// The number of runs in one object.
 const RUNS_PER_PART: usize = 1 << 18;
@@ -53,20 +54,15 @@ pub(super) struct LoadedCheckpoint {
 #[derive(Debug)]
 pub(super) struct CheckpointContent {
     pub(super) state: CheckpointState,
+    /// The runs since the checkpoint before; all of them without one.
     pub(super) runs: Vec<PartitionRuns>,
-    /// The runs continue those of the checkpoint before; otherwise they are all.
-    is_increment: bool,
 }
 
 impl WrittenCheckpoint {
-    /// Copies what the next checkpoint needs.
+    /// Copies what the next checkpoint needs. Older runs are in objects, so that the state is not
+    /// locked while all of them are copied.
     pub(super) fn content(&self, state: &MetadataState) -> CheckpointContent {
-        let is_increment = !self.runs.is_empty() && self.runs.len() < RUN_PARTS_MAX;
-        let runs = match is_increment {
-            true => state.runs_from(&self.ends),
-            false => state.runs_from(&BTreeMap::new()),
-        };
-        CheckpointContent { state: state.checkpoint(), runs, is_increment }
+        CheckpointContent { state: state.checkpoint(), runs: state.runs_from(&self.ends) }
     }
 }
 
@@ -83,11 +79,11 @@ pub(super) async fn write(
     let name = format!("{:016x}-{:08x}", next.incarnation, next.sequence);
     let part_key = |number: usize| format!("{PARTS}{name}-{number}");
     let state = put(records, part_key(0), encode_state(&content.state)).await?;
-    let mut runs = match content.is_increment {
-        true => before.runs.clone(),
-        false => Vec::new(),
+    let (mut runs, added) = match before.runs.len() < RUN_PARTS_MAX {
+        true => (before.runs.clone(), content.runs),
+        false => (Vec::new(), merge_runs(records, before, &content.state, content.runs).await?),
     };
-    for (number, part) in (1..).zip(split(content.runs)) {
+    for (number, part) in (1..).zip(split(added)) {
         runs.push(put(records, part_key(number), encode_runs(&part)).await?);
     }
     let ends = content.state.partitions.iter().map(|p| (p.partition, p.high_watermark)).collect();
@@ -104,6 +100,45 @@ pub(super) async fn write(
         tracing::warn!(%error, "old checkpoints were not deleted");
     }
     Ok(WrittenCheckpoint { runs, ends })
+}
+
+/// Returns the runs of the checkpoint before and the added ones, without those that are no longer
+/// part of the state.
+///
+/// # Errors
+/// [`CoordinatorError::Corrupt`] when an object of the checkpoint before is damaged.
+async fn merge_runs(
+    records: &EmbeddedRecords,
+    before: &WrittenCheckpoint,
+    state: &CheckpointState,
+    added: Vec<PartitionRuns>,
+) -> Result<Vec<PartitionRuns>, CoordinatorError> {
+    let mut runs = read_runs(records, &before.runs).await?;
+    for of in added {
+        runs.entry(of.partition).or_default().extend(of.runs);
+    }
+    let merged = state.partitions.iter().filter_map(|counters| {
+        let partition = counters.partition;
+        let mut runs = runs.remove(&partition)?;
+        runs.retain(|run| run.end_offset() > counters.log_start_offset);
+        (!runs.is_empty()).then_some(PartitionRuns { partition, runs })
+    });
+    Ok(merged.collect())
+}
+
+async fn read_runs(
+    records: &EmbeddedRecords,
+    parts: &[PartReference],
+) -> Result<BTreeMap<TopicPartition, Vec<Run>>, CoordinatorError> {
+    let mut runs: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for reference in parts {
+        let body = get(records, reference).await?;
+        let decoded = decode_runs(&body).map_err(|error| undecodable(&reference.key, error))?;
+        for of in decoded {
+            runs.entry(of.partition).or_default().extend(of.runs);
+        }
+    }
+    Ok(runs)
 }
 
 fn position(next: ObjectId) -> ShardPosition {
@@ -202,14 +237,7 @@ async fn load(
     let next = parse_position(&manifest.position).ok_or_else(|| corrupt("invalid position"))?;
     let body = get(records, &manifest.state).await?;
     let state = decode_state(&body).map_err(|error| undecodable(&manifest.state.key, error))?;
-    let mut runs: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for reference in &manifest.runs {
-        let body = get(records, reference).await?;
-        let decoded = decode_runs(&body).map_err(|error| undecodable(&reference.key, error))?;
-        for of in decoded {
-            runs.entry(of.partition).or_default().extend(of.runs);
-        }
-    }
+    let runs = read_runs(records, &manifest.runs).await?;
     let ends = state.partitions.iter().map(|p| (p.partition, p.high_watermark)).collect();
     let mut restored = MetadataState::default();
     restored

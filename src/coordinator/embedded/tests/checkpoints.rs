@@ -67,6 +67,40 @@ async fn checkpoint_of_a_process_without_objects_is_used_by_every_later_start() 
 }
 
 #[tokio::test]
+async fn checkpoint_copies_only_the_runs_since_the_last_one() {
+    let store = Arc::new(TestStore::default());
+    let coordinator = open(&store).await.unwrap();
+    for sequence in 0..70 {
+        commit(&store, &coordinator, sequence, sequence.cast_signed()).await;
+        let last = coordinator.checkpoint.lock().await.last.clone();
+        let content = last.content(&coordinator.state().metadata);
+        let copied: usize = content.runs.iter().map(|of| of.runs.len()).sum();
+        assert_eq!(copied, 1, "checkpoint {sequence}");
+        write(&coordinator).await;
+    }
+}
+
+#[tokio::test]
+async fn damaged_runs_are_written_again_from_the_state() {
+    const OBJECTS: i32 = 33;
+    let store = Arc::new(TestStore::default());
+    let coordinator = open(&store).await.unwrap();
+    for sequence in 0..OBJECTS - 1 {
+        commit(&store, &coordinator, sequence.cast_unsigned(), sequence).await;
+        write(&coordinator).await;
+    }
+    let oldest = keys(&store, "/parts/").into_iter().find(|key| key.ends_with("-1")).unwrap();
+    store.objects().insert(oldest, Bytes::from_static(b"?"));
+    commit(&store, &coordinator, OBJECTS.cast_unsigned() - 1, OBJECTS - 1).await;
+    let merged = coordinator.write_checkpoint(&ManualClock::new(CLOCK_MS), 1).await;
+    assert!(matches!(merged, Err(CoordinatorError::Corrupt(_))), "{merged:?}");
+    write(&coordinator).await;
+    store.take_work();
+    assert_eq!(high_watermark(&open(&store).await.unwrap()).await, 2 * i64::from(OBJECTS));
+    assert!(store.take_work() < 60, "the checkpoint is whole");
+}
+
+#[tokio::test]
 async fn damaged_manifest_does_not_prevent_a_checkpoint() {
     let store = Arc::new(TestStore::default());
     let first = open(&store).await.unwrap();
