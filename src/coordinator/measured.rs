@@ -38,12 +38,13 @@ impl MeasuredCoordinator {
     ) -> CoordinatorResult<T> {
         let mut measured_call = self.begin(operation);
         let result = call.await;
-        self.end(&mut measured_call, result.as_ref().err());
+        self.end(&mut measured_call, result.is_ok(), result.as_ref().err());
         result
     }
 
     /// As [`MeasuredCoordinator::call`], for a call with one result for each item. A call of which
-    /// an item failed is counted by the first error.
+    /// an item failed is counted by the first error; one of which an item succeeded is a success
+    /// for the age of the last one, because a failed shard or partition says nothing of the others.
     async fn call_many<T>(
         &self,
         operation: CoordinatorOperation,
@@ -51,7 +52,9 @@ impl MeasuredCoordinator {
     ) -> Vec<CoordinatorResult<T>> {
         let mut measured_call = self.begin(operation);
         let results = call.await;
-        self.end(&mut measured_call, results.iter().find_map(|result| result.as_ref().err()));
+        let error = results.iter().find_map(|result| result.as_ref().err());
+        let is_success = error.is_none() || results.iter().any(Result::is_ok);
+        self.end(&mut measured_call, is_success, error);
         results
     }
 
@@ -69,9 +72,9 @@ impl MeasuredCoordinator {
         MeasuredCall { metrics: &self.metrics, operation, started: Instant::now(), outcome: None }
     }
 
-    fn end(&self, call: &mut MeasuredCall<'_>, error: Option<&CoordinatorError>) {
+    fn end(&self, call: &mut MeasuredCall<'_>, is_success: bool, error: Option<&CoordinatorError>) {
         call.outcome = Some(error.map_or(CoordinatorOutcome::ok, outcome_of));
-        if error.is_none() {
+        if is_success {
             let operation = call.operation;
             self.metrics.last_successes.record(MonitoredOperation::coordinator_request);
             if operation == CoordinatorOperation::commit {
@@ -143,6 +146,12 @@ impl Coordinator for MeasuredCoordinator {
     }
 
     async fn commit(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>> {
+        let (sequence, lowest) = (commit.object.sequence, commit.lowest_undecided);
+        // The parts of each shard are a call of their own.
+        if let Some(part) = commit.parts.first() {
+            let shard = self.inner.shard(part.partition);
+            self.metrics.coordinator.note_undecided(shard, sequence, lowest);
+        }
         let committing = self.inner.commit(commit);
         let results = self.call_many(CoordinatorOperation::commit, committing).await;
         self.note_lost(commit.parts.iter().map(|part| part.partition), &results);
@@ -210,6 +219,21 @@ mod tests {
         assert_eq!(results(Ok(())), 1);
         coordinator.note_lost(std::iter::once(partition(2)), &[Ok(())]);
         assert_eq!(metrics.coordinator.lost_partitions.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn call_that_succeeded_for_one_item_is_a_success() {
+        let metrics = Arc::new(Metrics::default());
+        let inner = Arc::new(MemoryCoordinator::new("metadata"));
+        let coordinator = MeasuredCoordinator::new(inner, Arc::clone(&metrics));
+        let lost = || Err(CoordinatorError::MetadataLost("x".to_owned()));
+        let age = || metrics.last_successes.age(MonitoredOperation::commit);
+        let operation = CoordinatorOperation::commit;
+        coordinator.call_many::<()>(operation, async { vec![lost()] }).await;
+        assert_eq!(age(), None);
+        coordinator.call_many(operation, async { vec![lost(), Ok(())] }).await;
+        assert!(age().is_some());
+        assert_eq!(metrics.coordinator.count(operation, CoordinatorOutcome::metadata_lost), 2);
     }
 
     #[tokio::test]

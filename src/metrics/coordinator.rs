@@ -1,6 +1,6 @@
 //! Metrics of calls of the batch coordinator, and ages of the last successful operations.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -25,6 +25,9 @@ pub struct CoordinatorMetrics {
     duration: Vec<Timer>,
     /// 1 while the metadata is lost.
     pub metadata_lost: Gauge<i64, AtomicI64>,
+    undecided_objects: Gauge<i64, AtomicI64>,
+    /// By shard: the newest object of this replica, and the lowest that may be undecided.
+    sequences: Mutex<BTreeMap<u16, (u32, u32)>>,
     /// The partitions of which the last call of this replica reported lost metadata.
     pub lost_partitions: Gauge<i64, AtomicI64>,
     /// The masters whose eviction policy is not `noeviction`.
@@ -72,6 +75,12 @@ impl CoordinatorMetrics {
                 "coordinator_metadata_lost",
                 "1 while the metadata in Redis is lost",
             ),
+            undecided_objects: registry.gauge(
+                "coordinator_undecided_objects",
+                "Objects of this replica after the oldest undecided one, in the shard with the most; \
+                 Redis stores the outcomes of their parts",
+            ),
+            sequences: Mutex::default(),
             lost_partitions: registry.gauge(
                 "coordinator_lost_partitions",
                 "Partitions of which the last call of this replica reported lost metadata",
@@ -107,6 +116,23 @@ impl CoordinatorMetrics {
             }
         }
         made
+    }
+
+    /// Records a commit of an object of this replica to a shard, and the lowest of its objects that
+    /// may be undecided there.
+    pub fn note_undecided(&self, shard: u16, sequence: u32, lowest: u32) {
+        let mut sequences = self.sequences.lock();
+        let of_shard = sequences.entry(shard).or_default();
+        *of_shard = (of_shard.0.max(sequence), of_shard.1.max(lowest));
+        let counts =
+            sequences.values().map(|(newest, lowest)| i64::from(*newest) - i64::from(*lowest));
+        self.undecided_objects.set(counts.max().unwrap_or(0).max(0));
+    }
+
+    /// Returns the number of objects since the oldest undecided one.
+    #[cfg(test)]
+    pub fn undecided_objects(&self) -> i64 {
+        self.undecided_objects.get()
     }
 
     /// Records the response to a commit of an object of this replica.
@@ -208,5 +234,25 @@ impl LastSuccesses {
             let age = self.age(*of).map_or(-1.0, |age| age.as_secs_f64());
             self.ages.get_or_create(&MonitoredOperationLabels { operation: *of }).set(age);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn objects_are_counted_from_the_oldest_undecided_one() {
+        let metrics = crate::metrics::Metrics::default();
+        let note = |sequence, lowest| {
+            metrics.coordinator.note_undecided(0, sequence, lowest);
+            metrics.coordinator.undecided_objects()
+        };
+        assert_eq!(note(0, 0), 0);
+        assert_eq!(note(7, 0), 7);
+        // The repetition of an older one.
+        assert_eq!(note(3, 0), 7);
+        metrics.coordinator.note_undecided(1, 20, 0);
+        assert_eq!(note(9, 9), 20, "another shard has more");
+        metrics.coordinator.note_undecided(1, 20, 20);
+        assert_eq!(note(9, 9), 0);
     }
 }
