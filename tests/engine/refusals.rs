@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use odradek::engine::produce::{AppendOutcome, FlushProfile, ProduceSettings, ProducedBatch};
-use odradek::log::object_format::{JournalEntry, decode_footer, wal_key};
+use odradek::log::object_format::{JournalEntry, JournalOutcome, decode_footer, wal_key};
 use odradek::store::faulty::{Effect, Fault, ReportedOutcome, StoreOperation};
 use odradek::store::memory::MemoryStore;
 use odradek::store::{Certainty, Store as _, StoreErrorKind};
@@ -270,15 +270,19 @@ async fn outcomes_in_a_refused_object_are_reported_later() {
     for n in 0..3 {
         replica.write(2, fast(5, &n.to_string())).await;
     }
-    let mut reported = Vec::new();
+    let (mut reported, mut withdrawn) = (Vec::new(), Vec::new());
     let objects = replica.objects().await;
     for key in &objects {
         let object = replica.memory.get(key, None).await.unwrap();
         for entry in decode_footer(object.len() as u64, &object).unwrap().journal {
             let JournalEntry::Commit(commit) = entry else { panic!("{entry:?}") };
-            reported.push(wal_key(commit.object));
+            let mut outcomes = commit.parts.iter().flat_map(|part| &part.outcomes);
+            let is_withdrawn = outcomes.all(|outcome| *outcome == JournalOutcome::Refused);
+            let of = if is_withdrawn { &mut withdrawn } else { &mut reported };
+            of.push(wal_key(commit.object));
         }
     }
     reported.sort();
     assert_eq!(reported, objects[..objects.len() - 1], "each but the last, once");
+    assert!(!withdrawn.is_empty() && withdrawn.iter().all(|key| !objects.contains(key)));
 }

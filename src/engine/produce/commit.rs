@@ -27,13 +27,19 @@ pub(super) async fn commit_until_decided(
     for attempt in 0_u32.. {
         let results = commit_once(components, &commit).await;
         let (mut outcomes, mut lost, mut undecided) = (Vec::new(), Vec::new(), Vec::new());
-        let mut retried = None;
+        let (mut retried, mut is_fenced) = (None, false);
         for (part, result) in std::mem::take(&mut commit.parts).into_iter().zip(results) {
             match result {
                 Ok(outcome) => outcomes.push(outcome),
                 Err(error) if is_retriable(&error) => {
                     undecided.push(part);
                     retried = Some(error);
+                }
+                Err(CoordinatorError::Fenced(detail)) => {
+                    // It may have been committed by the process that took over: there is no true
+                    // answer, and this process ends.
+                    tracing::error!(object = %commit.object, detail, "another process has taken over");
+                    is_fenced = true;
                 }
                 Err(error) => {
                     log_lost_part(&commit, &part, &error);
@@ -47,6 +53,9 @@ pub(super) async fn commit_until_decided(
         }
         if !lost.is_empty() {
             let _closed = events.send(PipelineEvent::Lost { sequence, parts: lost }).await;
+        }
+        if is_fenced {
+            let _closed = events.send(PipelineEvent::Fenced).await;
         }
         let Some(error) = retried else { return };
         metrics.produce.commit_retries.inc();

@@ -18,6 +18,8 @@ pub(super) enum PipelineEvent {
     Decided { sequence: u32, outcomes: Vec<PartOutcome> },
     /// The coordinator cannot commit these parts of an object, because their metadata is lost.
     Lost { sequence: u32, parts: Vec<u32> },
+    /// Another process has taken over the objects of this one: nothing more can be decided.
+    Fenced,
     /// Every part of a commit is decided or lost.
     CommitEnded { shard: u16, commit: u64 },
     /// The flush settings have changed.

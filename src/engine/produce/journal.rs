@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::coordinator::PartOutcome;
+use crate::log::batch::Part;
 use crate::log::ids::ObjectId;
 use crate::log::object_format::{
     JournalEntry, JournalOutcome, JournaledCommit, JournaledPart, ShardPosition,
@@ -27,6 +28,8 @@ pub(super) struct PendingJournal {
     parts_max: usize,
     /// The next object reports nothing.
     skip_next: bool,
+    /// A withdrawn part was added that no object reports.
+    has_unreported_withdrawal: bool,
 }
 
 impl Default for PendingJournal {
@@ -36,6 +39,7 @@ impl Default for PendingJournal {
             uploading: HashMap::new(),
             parts_max: PARTS_MAX,
             skip_next: false,
+            has_unreported_withdrawal: false,
         }
     }
 }
@@ -62,6 +66,34 @@ impl PendingJournal {
         }
     }
 
+    /// Adds a part that will never be committed, before all outcomes, so that a recovery does not
+    /// commit it.
+    pub(super) fn push_withdrawn(
+        &mut self,
+        object: ObjectId,
+        position: ShardPosition,
+        sealed_ms: i64,
+        part: &Part,
+    ) {
+        self.has_unreported_withdrawal = true;
+        let outcomes = vec![JournalOutcome::Refused; part.batches.len()];
+        let withdrawn = JournaledPart { part: part.index, outcomes };
+        match self.pending.front_mut() {
+            Some(first) if first.object == object && first.position == position => {
+                first.parts.push(withdrawn);
+            }
+            _ => {
+                let parts = vec![withdrawn];
+                self.pending.push_front(JournaledCommit { object, position, sealed_ms, parts });
+            }
+        }
+    }
+
+    /// Returns whether a withdrawn part waits for an object that reports it.
+    pub(super) fn has_unreported_withdrawal(&self) -> bool {
+        self.has_unreported_withdrawal
+    }
+
     /// Takes the outcomes that an object with this many parts reports.
     pub(super) fn take(&mut self, object_parts: usize) -> Vec<JournalEntry> {
         if std::mem::take(&mut self.skip_next) {
@@ -77,6 +109,7 @@ impl PendingJournal {
             }
             taken.push(JournalEntry::Commit(commit));
         }
+        self.has_unreported_withdrawal &= !self.pending.is_empty();
         taken
     }
 
@@ -87,9 +120,9 @@ impl PendingJournal {
         }
     }
 
-    /// Forgets the outcomes that a stored object reports.
-    pub(super) fn end_upload(&mut self, sequence: u32) {
-        self.uploading.remove(&sequence);
+    /// Forgets the outcomes that a stored object reports, and returns them.
+    pub(super) fn end_upload(&mut self, sequence: u32) -> Vec<JournalEntry> {
+        self.uploading.remove(&sequence).unwrap_or_default()
     }
 
     /// Puts the outcomes back that an object reports which the store refused, and returns whether
@@ -106,6 +139,8 @@ impl PendingJournal {
         }
         self.parts_max = self.parts_max.min(parts / 2).max(PARTS_MIN);
         self.skip_next = true;
+        // One of them may be a withdrawn part.
+        self.has_unreported_withdrawal = true;
         true
     }
 }

@@ -22,7 +22,7 @@ mod statistics;
 mod uploader;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -48,6 +48,7 @@ pub struct Producer {
     events: mpsc::Sender<PipelineEvent>,
     memory: Arc<MemoryLimiter>,
     lowest_undecided: Arc<AtomicU32>,
+    fenced: Arc<AtomicBool>,
     uploader: Arc<Uploader>,
 }
 
@@ -69,11 +70,12 @@ impl Producer {
             settings.puts_per_second_max,
             Arc::clone(&metrics),
         ));
-        let shared = (Arc::clone(&lowest_undecided), memory.bytes());
+        let fenced = Arc::new(AtomicBool::new(false));
+        let shared = (Arc::clone(&lowest_undecided), Arc::clone(&fenced), memory.bytes());
         let (channel, puts) = ((events.clone(), receiver), Arc::clone(&uploader));
         let pipeline = Pipeline::new(components, settings, cache, metrics, puts, shared, channel);
         tasks::spawn_critical("produce", pipeline.run());
-        Self { events, memory, lowest_undecided, uploader }
+        Self { events, memory, lowest_undecided, fenced, uploader }
     }
 
     /// Appends batches in the order of the calls, and returns a receiver for their outcomes. The
@@ -107,6 +109,12 @@ impl Producer {
     /// yet. It never decreases: no lower sequence will be committed from now on.
     pub fn lowest_undecided(&self) -> u32 {
         self.lowest_undecided.load(Ordering::Acquire)
+    }
+
+    /// Returns whether another process has taken over the objects of this one. What is outstanding
+    /// then has no result, and the process has to end.
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::Acquire)
     }
 
     /// Returns why the store refuses objects, if it has done so within the last minute and has

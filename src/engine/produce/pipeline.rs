@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::tasks;
 
 mod refused;
+mod withdrawn;
 
 /// Divisor of the median PUT latency that gives the linger: a fast object is complete when no batch
 /// has arrived for this long …
@@ -59,6 +60,8 @@ pub(super) struct Pipeline {
     next_sequence: u32,
     /// See [`super::Producer::lowest_undecided`].
     lowest_undecided: Arc<AtomicU32>,
+    /// See [`super::Producer::is_fenced`].
+    fenced: Arc<AtomicBool>,
     uploads_in_flight: usize,
     last_sealed_at: Option<Instant>,
     /// Sequence and start of the latest upload, until it completes.
@@ -71,6 +74,8 @@ pub(super) struct Pipeline {
     exclusive_upload: Option<u32>,
     flush_now: bool,
     journal: PendingJournal,
+    /// The parts that were aborted and wait until a stored object reports that, with their outcome.
+    withheld: BTreeMap<(u32, u32), AppendOutcome>,
     drains: Vec<oneshot::Sender<()>>,
     /// Objects must be committed in order, and one could not be committed.
     is_halted: bool,
@@ -83,7 +88,7 @@ impl Pipeline {
         cache: Arc<ObjectCache>,
         metrics: Arc<Metrics>,
         uploader: Arc<Uploader>,
-        (lowest_undecided, memory_bytes): (Arc<AtomicU32>, usize),
+        (lowest_undecided, fenced, memory_bytes): (Arc<AtomicU32>, Arc<AtomicBool>, usize),
         (events, receiver): (mpsc::Sender<PipelineEvent>, mpsc::Receiver<PipelineEvent>),
     ) -> Self {
         let sequencer = CommitSequencer::new(components.coordinator.commit_order());
@@ -101,6 +106,7 @@ impl Pipeline {
             uploader,
             next_sequence: 0,
             lowest_undecided,
+            fenced,
             uploads_in_flight: 0,
             last_sealed_at: None,
             latest_upload: None,
@@ -109,6 +115,7 @@ impl Pipeline {
             exclusive_upload: None,
             flush_now: false,
             journal: PendingJournal::default(),
+            withheld: BTreeMap::new(),
             drains: Vec::new(),
             is_halted: false,
         }
@@ -176,6 +183,9 @@ impl Pipeline {
                     self.abort(sequence, index, AppendOutcome::MetadataLost);
                 }
             }
+            PipelineEvent::Fenced => {
+                self.fenced.store(true, Ordering::Release);
+            }
             PipelineEvent::CommitEnded { shard, commit } => {
                 self.appends.commits.end(shard, commit);
             }
@@ -206,7 +216,8 @@ impl Pipeline {
 
     fn complete_upload(&mut self, sequence: u32) {
         self.end_upload(sequence);
-        self.journal.end_upload(sequence);
+        let reported = self.journal.end_upload(sequence);
+        self.release_reported(&reported);
         if let Some(object) = self.sealed.get_mut(&sequence) {
             object.durable_at = Some(Instant::now());
             self.metrics.produce.objects_written.inc();
@@ -221,11 +232,16 @@ impl Pipeline {
     /// Returns the time at which the open object has to be sealed; `None` if it is empty or no
     /// further upload may start.
     fn seal_at(&self) -> Option<Instant> {
-        let first_append = self.open.first_append_at()?;
+        let is_empty = self.open.is_empty();
+        let first_append = match self.open.first_append_at() {
+            // Clients wait for the object that reports that their batches were withdrawn.
+            None if self.must_report() => Instant::now(),
+            first_append => first_append?,
+        };
         if self.uploads_in_flight >= self.uploader.window() || self.exclusive_upload.is_some() {
             return None;
         }
-        if self.flush_now {
+        if self.flush_now || is_empty {
             return Some(first_append);
         }
         // One object per interval: after a pause, the first batch does not wait.
@@ -267,10 +283,13 @@ impl Pipeline {
         let batches = self.open.take(bytes_max);
         let journal = self.journal.take(batches.len());
         let (sequence, parts) = self.seal_batches(batches, journal);
-        self.sequencer.add_sealed(sequence, parts);
+        if !parts.is_empty() {
+            self.sequencer.add_sealed(sequence, parts);
+        }
     }
 
-    /// Seals an object and starts its upload; returns its sequence and its parts.
+    /// Seals an object and starts its upload; returns its sequence and its parts. Without batches,
+    /// the object only reports the outcomes of others.
     fn seal_batches(
         &mut self,
         batches: LaneBatches,
@@ -294,8 +313,11 @@ impl Pipeline {
         if by_object && !self.size_limit.is_proven(object.bytes.len()) {
             self.exclusive_upload = Some(id.sequence);
         }
-        self.start_upload(id, object.bytes.clone(), &object.span, Duration::ZERO);
-        self.sealed.insert(id.sequence, object);
+        let (bytes, span) = (object.bytes.clone(), object.span.clone());
+        if !parts.is_empty() {
+            self.sealed.insert(id.sequence, object);
+        }
+        self.start_upload(id, bytes, &span, Duration::ZERO);
         (id.sequence, parts)
     }
 
@@ -304,12 +326,14 @@ impl Pipeline {
         self.last_sealed_at = Some(Instant::now());
         self.latest_upload = Some((id.sequence, Instant::now()));
         let (uploader, events) = (Arc::clone(&self.uploader), self.events.clone());
+        let has_batches = self.sealed.contains_key(&id.sequence);
         let span = trace_span!(target: SPAN_TARGET, parent: parent, "upload");
         let upload = async move {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
-            let (sequence, result) = (id.sequence, uploader.upload(id, &bytes).await);
+            let (sequence, uploading) = (id.sequence, uploader.upload(id, &bytes, has_batches));
+            let result = uploading.await;
             // The pipeline ends only with the process.
             let _closed = events.send(PipelineEvent::Uploaded { sequence, result }).await;
         };
@@ -390,7 +414,7 @@ impl Pipeline {
             self.open.abort(&sealed.lane, outcome, &mut self.appends);
         }
         for (sequence, index) in self.sequencer.abort(sequence, index) {
-            self.complete_part(sequence, index, |_| outcome);
+            self.withdraw(sequence, index, outcome);
         }
     }
 

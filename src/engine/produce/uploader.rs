@@ -106,12 +106,18 @@ impl Uploader {
         self.last_refusal.reason(Instant::now())
     }
 
-    /// Uploads an object, and returns once it is durable.
+    /// Uploads an object, and returns once it is durable. An object without batches does not show
+    /// that the store accepts those of clients again.
     ///
     /// # Errors
     /// [`UploadRefusal`] if the store does not have the object and refuses it. With
     /// [`CommitOrder::ByObject`] only for its size, because no object can be left out.
-    pub(super) async fn upload(&self, id: ObjectId, bytes: &Bytes) -> Result<(), UploadRefusal> {
+    pub(super) async fn upload(
+        &self,
+        id: ObjectId,
+        bytes: &Bytes,
+        has_batches: bool,
+    ) -> Result<(), UploadRefusal> {
         let key = wal_key(id);
         let mut delays = self.components.retry_delays();
         let mut refusals = Refusals::new(self.order);
@@ -141,7 +147,9 @@ impl Uploader {
             }
             delays.wait().await;
         }
-        self.last_refusal.clear();
+        if has_batches {
+            self.last_refusal.clear();
+        }
         let mut state = self.state.lock();
         state.window.record_success();
         state.hedges = (state.hedges + HEDGES_PER_UPLOAD).min(self.settings.hedges_burst.into());

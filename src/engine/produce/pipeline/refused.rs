@@ -18,6 +18,7 @@ impl Pipeline {
     /// committed.
     pub(super) fn handle_refusal(&mut self, sequence: u32, refusal: UploadRefusal) {
         self.end_upload(sequence);
+        self.release_refused(sequence);
         let Some(object) = self.sealed.get(&sequence) else {
             // All of its parts were aborted during the upload.
             self.journal.put_back(sequence);
@@ -43,17 +44,20 @@ impl Pipeline {
                 for index in parts {
                     self.abort(sequence, index, AppendOutcome::StoreRefused);
                 }
+                // Its own parts are reported too, but the store does not have them.
+                self.release_refused(sequence);
             }
         }
     }
 
     fn divide(&mut self, sequence: u32) {
+        let had_journal = self.journal.put_back(sequence);
+        self.report_refused_object(sequence);
         let Some(object) = self.sealed.remove(&sequence) else { return };
         self.size_limit.record_refused(object.bytes.len(), Instant::now());
         self.metrics.produce.objects_too_large.inc();
         let batches = object.into_batches();
         // With outcomes of earlier objects in its footer, the batch was not alone.
-        let had_journal = self.journal.put_back(sequence);
         let is_single = !had_journal && batches.values().map(Vec::len).sum::<usize>() <= 1;
         let order = self.components.coordinator.commit_order();
         if order == CommitOrder::ByObject {
