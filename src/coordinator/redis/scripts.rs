@@ -13,16 +13,22 @@ pub(super) struct LuaScript {
     /// The greatest weight of the parts or partitions of one call, so that it takes the server less
     /// than 10 ms.
     pub(super) weight_max: usize,
+    /// True if its changes are in Redis only, and in no object.
+    pub(super) is_only_in_redis: bool,
 }
 
 impl LuaScript {
     fn new(code: &'static str) -> Self {
         let (script, lane) = (redis::Script::new(code), LaneKind::Changes);
-        Self { code, script, lane, weight_max: usize::MAX }
+        Self { code, script, lane, weight_max: usize::MAX, is_only_in_redis: false }
     }
 
     fn in_lane(self, lane: LaneKind) -> Self {
         Self { lane, ..self }
+    }
+
+    fn only_in_redis(self) -> Self {
+        Self { is_only_in_redis: true, ..self }
     }
 
     fn with_weight_max(self, weight_max: usize) -> Self {
@@ -82,7 +88,7 @@ impl Scripts {
             register: checked!("grows", "scripts/register.lua").with_weight_max(500),
             topics: checked!("nothing", "scripts/topics.lua").in_lane(LaneKind::Queries),
             delete_topic: checked!("frees", "scripts/delete_topic.lua"),
-            delete_partitions: checked!("frees", "scripts/delete_partitions.lua"),
+            delete_partitions: checked!("frees", "scripts/delete_partitions.lua").only_in_redis(),
             commit: checked!(
                 "grows",
                 "scripts/partition.lua",
@@ -95,7 +101,8 @@ impl Scripts {
                 .in_lane(LaneKind::Queries)
                 .with_weight_max(128),
             trim: checked!("frees", "scripts/partition.lua", "scripts/trim.lua")
-                .with_weight_max(500),
+                .with_weight_max(500)
+                .only_in_redis(),
             producers: checked!("nothing", "scripts/partition.lua", "scripts/producers.lua")
                 .in_lane(LaneKind::Queries),
             sweep: checked!("frees", "scripts/partition.lua", "scripts/sweep.lua")

@@ -95,7 +95,11 @@ impl ShardClient {
         }
         // A change that is not known to be on enough replicas of Redis may be lost without harm.
         if !self.client.waits_for_replicas() || self.client.must_wait(script) {
-            tracker.observe(&replication_id, ScriptReply::parse(&first)?);
+            let sequence = ScriptReply::parse(&first)?;
+            tracker.observe(&replication_id, sequence);
+            if script.is_only_in_redis {
+                tracker.pin(&replication_id, sequence);
+            }
         }
         Ok(Some(reply))
     }
@@ -171,6 +175,11 @@ impl Attached {
             last_saved: tokio::sync::Mutex::default(),
             inherited: tokio::sync::OnceCell::new(),
         }
+    }
+
+    /// Returns the trackers of the registry and of each shard.
+    pub(super) fn trackers(&self) -> &[PositionTracker] {
+        &self.trackers
     }
 
     /// Returns the index of a hash tag in the order of [`Attached::hash_tags`].

@@ -44,6 +44,7 @@
 //! # Parts
 //! - [`observed_position`]: what a replica saw, and the port that stores it outside of Redis
 //! - [`object_store`]: the adapter of that port, one JSON object for each replica
+//! - [`recorded`]: the positions up to which a loss is repaired instead of refused
 //! - `verification`: reports positions and waits for the other replicas
 //! - `monitor`: periodic checks and the saving of positions
 //! - `replication_id.lua`, `verify.lua`: the transitions; `scripts/prelude.lua` is the check in
@@ -55,4 +56,5 @@
 pub(super) mod monitor;
 pub mod object_store;
 pub mod observed_position;
+pub mod recorded;
 mod verification;

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::super::coordinator::RedisCoordinator;
 use super::super::shards::merge_results;
+use super::observed_position::{ObservedPosition, PositionTracker};
 use crate::coordinator::{CoordinatorError, CoordinatorResult};
 
 /// The least time between two saves that are not urgent. Positions observed in between are lost
@@ -42,6 +43,30 @@ impl RedisCoordinator {
     /// Returns how many verifications this process completed, of the registry and of shards.
     pub fn verifications(&self) -> u64 {
         self.attached().map_or(0, |attached| attached.completed_verifications())
+    }
+
+    /// Returns the observed positions of the registry and of each shard; none before the first
+    /// attach.
+    pub fn observed_positions(&self) -> Vec<Option<ObservedPosition>> {
+        self.attached().map(|attached| attached.positions().positions).unwrap_or_default()
+    }
+
+    /// Returns the replication ids under which the registry and each shard are verified; empty for
+    /// one that is not verified by this process, and none before the first attach.
+    pub fn replication_ids(&self) -> Vec<String> {
+        let Ok(attached) = self.attached() else { return Vec::new() };
+        attached.trackers().iter().map(|tracker| tracker.current().0).collect()
+    }
+
+    /// Returns the positions of the last changes that are in no object, and when they were
+    /// observed: the newest one of the registry, and the last trim or deletion in each shard.
+    pub fn pinned_positions(&self) -> Vec<Option<(Instant, ObservedPosition)>> {
+        let Ok(attached) = self.attached() else { return Vec::new() };
+        let pinned = |(index, tracker): (usize, &PositionTracker)| match index {
+            0 => tracker.position().map(|position| (Instant::now(), position)),
+            _ => tracker.pinned(),
+        };
+        attached.trackers().iter().enumerate().map(pinned).collect()
     }
 
     /// Saves the observed positions outside of Redis if they changed; at most every 10 seconds,

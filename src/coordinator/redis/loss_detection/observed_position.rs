@@ -91,6 +91,8 @@ struct TrackedPosition {
     previous: Option<ObservedPosition>,
     /// The position that an earlier process of this replica saved, until the first verification.
     inherited: Option<ObservedPosition>,
+    /// The position of the last change that is in no object, and when it was observed.
+    pinned: Option<(Instant, ObservedPosition)>,
 }
 
 impl PositionTracker {
@@ -108,6 +110,17 @@ impl PositionTracker {
         if !replication_id.is_empty() && tracked.replication_id.starts_with(replication_id) {
             tracked.sequence = tracked.sequence.max(sequence);
         }
+    }
+
+    /// Records a change that is in no object; its loss cannot be repaired.
+    pub(in crate::coordinator::redis) fn pin(&self, replication_id: &str, sequence: u64) {
+        let position = ObservedPosition { replication_id: replication_id.to_owned(), sequence };
+        self.0.lock().pinned = Some((Instant::now(), position));
+    }
+
+    /// Returns the position of the last change that is in no object, and when it was observed.
+    pub(super) fn pinned(&self) -> Option<(Instant, ObservedPosition)> {
+        self.0.lock().pinned.clone()
     }
 
     /// Records that the shard is verified under a replication id that began at `start_sequence`.
@@ -132,6 +145,7 @@ impl PositionTracker {
                 sequence,
                 previous,
                 inherited: None,
+                pinned: tracked.pinned.take(),
             };
         }
         if tracked.position().is_none() {
