@@ -15,6 +15,7 @@ pub mod conformance;
 pub mod embedded;
 #[cfg(any(test, feature = "test-util"))]
 pub mod faulty;
+pub mod gated;
 mod lost_partitions;
 pub mod measured;
 mod membership;

@@ -1,8 +1,10 @@
 //! The records of the processes that write objects, kept in the object store, where a loss of the
 //! coordinator's latest data does not affect them.
 //!
-//! A record names the lowest sequence of its process that may not be decided. The value is that of
-//! some time ago: what the coordinator may have lost in the meantime is covered by it.
+//! A record has two values of one moment some time ago: the lowest sequence of the process that was
+//! not decided, and the positions that it had observed of the coordinator's metadata. Metadata that
+//! has these positions has the outcome of every lower sequence. So whatever else it lacks of this
+//! process is found in the objects from that sequence on.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::log::ids::ObjectId;
+use crate::log::ids::{ObjectId, ProcessIdentity};
 use crate::store::record::RecordFormat;
 use crate::store::{PutMode, Store, StoreError};
 
@@ -20,11 +22,29 @@ const PREFIX: &str = "meta/processes/";
 const FORMAT: RecordFormat = RecordFormat { what: "the record of a process", version: 1 };
 const PAGE_KEYS: usize = 1_000;
 
-/// The age of the sequence that a record names. It exceeds the age of the positions by which a
-/// coordinator's loss is noticed, so that what is lost unnoticed is recovered.
-pub const SEQUENCE_LAG: Duration = Duration::from_secs(20);
-/// The time between two records.
-pub const SAVE_INTERVAL: Duration = Duration::from_secs(5);
+/// The least age of the values of a record. It exceeds what a coordinator loses with its machine's
+/// power, so that such a loss is repaired instead of refused.
+pub const RECORD_LAG: Duration = Duration::from_secs(5);
+/// The least time between two writes of a record.
+pub const SAVE_INTERVAL: Duration = Duration::from_secs(10);
+/// The time between two notes.
+pub const NOTE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A position: the history that it belongs to, and a sequence in it.
+pub type RecordedPosition = (String, u64);
+/// The position of each part of the metadata, as the coordinator numbers them; `None` where no
+/// change was observed.
+pub type RecordedPositions = Vec<Option<RecordedPosition>>;
+
+/// A position that a record must have although it is newer than the record's other values: it is
+/// that of a change which is not in the objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinnedPosition {
+    /// The time at which it was observed.
+    pub observed_at: Instant,
+    /// The position.
+    pub position: RecordedPosition,
+}
 
 /// The record of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,20 +58,36 @@ pub struct ProcessRecord {
     pub replica: String,
     /// The metadata to which it commits.
     pub metadata_id: String,
-    /// The commits of all lower sequences were decided [`SEQUENCE_LAG`] ago.
+    /// The commits of all lower sequences are decided in metadata that has [`Self::positions`].
     pub lowest_undecided: u32,
+    /// The positions that the process had observed.
+    pub positions: RecordedPositions,
 }
 
 impl ProcessRecord {
+    /// Returns the process.
+    pub fn process(&self) -> ProcessIdentity {
+        self.next().process()
+    }
+
     /// Returns the first object that may not be decided.
     pub fn next(&self) -> ObjectId {
         let (incarnation, process_id) = (self.incarnation, self.process_id);
         ObjectId { incarnation, process_id, sequence: self.lowest_undecided }
     }
 
-    fn key(&self) -> String {
+    /// Returns the key of the record.
+    pub fn key(&self) -> String {
         format!("{PREFIX}{:016x}-{:08x}.json", self.incarnation, self.process_id)
     }
+}
+
+/// The state of a process at one moment.
+#[derive(Debug)]
+struct Note {
+    at: Instant,
+    lowest_undecided: u32,
+    positions: RecordedPositions,
 }
 
 /// Keeps the record of this process.
@@ -59,58 +95,78 @@ impl ProcessRecord {
 pub struct ProcessRecorder {
     store: Arc<dyn Store>,
     record: ProcessRecord,
-    /// Recent sequences, oldest first.
-    recent: VecDeque<(Instant, u32)>,
+    saved_at: Instant,
+    /// The time of the values that are stored.
+    stored_of: Instant,
+    /// Oldest first; the first one is the newest of at least [`RECORD_LAG`] ago, if any.
+    notes: VecDeque<Note>,
 }
 
 impl ProcessRecorder {
-    /// Writes the first record, which must precede the first object.
+    /// Writes the first record, which must precede the first object. Its positions are those of the
+    /// start, before what this process recovers.
     ///
     /// # Errors
     /// The store's.
     pub async fn begin(store: Arc<dyn Store>, record: ProcessRecord) -> Result<Self, StoreError> {
-        let recorder = Self { store, record, recent: VecDeque::new() };
-        recorder.save().await?;
-        Ok(recorder)
+        let now = Instant::now();
+        FORMAT.save(&*store, &record.key(), &record, PutMode::Overwrite).await?;
+        Ok(Self { store, record, saved_at: now, stored_of: now, notes: VecDeque::new() })
     }
 
-    /// Notes the lowest undecided sequence, and writes that of [`SEQUENCE_LAG`] ago if it changed.
+    /// Notes the lowest undecided sequence, and the positions that were observed after it was read.
+    pub fn note(&mut self, lowest_undecided: u32, positions: RecordedPositions) {
+        let at = Instant::now();
+        self.notes.push_back(Note { at, lowest_undecided, positions });
+        while self.notes.get(1).is_some_and(|note| at - note.at >= RECORD_LAG) {
+            self.notes.pop_front();
+        }
+    }
+
+    /// Writes the values of [`RECORD_LAG`] ago if they changed, at most every [`SAVE_INTERVAL`].
+    /// `pinned` are those of changes that no object has.
     ///
     /// # Errors
-    /// The store's; the record then names an older sequence, which is harmless.
-    pub async fn update(&mut self, lowest_undecided: u32) -> Result<(), StoreError> {
-        let now = Instant::now();
-        self.recent.push_back((now, lowest_undecided));
-        let mut due = None;
-        while let Some((at, sequence)) = self.recent.front()
-            && now.duration_since(*at) >= SEQUENCE_LAG
-        {
-            due = Some(*sequence);
-            self.recent.pop_front();
+    /// The store's; the record then has older values, which are valid.
+    pub async fn save(&mut self, pinned: &[Option<PinnedPosition>]) -> Result<(), StoreError> {
+        let Some(note) = self.notes.front() else { return Ok(()) };
+        let (now, at) = (Instant::now(), note.at);
+        if now - at < RECORD_LAG {
+            return Ok(());
         }
-        match due {
-            Some(sequence) if sequence > self.record.lowest_undecided => {
-                self.record.lowest_undecided = sequence;
-                self.save().await
+        let mut record = self.record.clone();
+        record.lowest_undecided = note.lowest_undecided.max(record.lowest_undecided);
+        record.positions.clone_from(&note.positions);
+        for (position, pinned) in record.positions.iter_mut().zip(pinned) {
+            if let Some(pinned) = pinned
+                && pinned.observed_at >= at
+            {
+                *position = Some(pinned.position.clone());
             }
-            _ => Ok(()),
         }
+        if record != self.record {
+            if now - self.saved_at < SAVE_INTERVAL {
+                return Ok(());
+            }
+            FORMAT.save(&*self.store, &record.key(), &record, PutMode::Overwrite).await?;
+            (self.record, self.saved_at) = (record, now);
+        }
+        self.stored_of = at;
+        Ok(())
     }
 
-    async fn save(&self) -> Result<(), StoreError> {
-        let key = self.record.key();
-        FORMAT.save(&*self.store, &key, &self.record, PutMode::Overwrite).await
+    /// Returns the time whose values are stored: metadata that lacks a change which this process
+    /// made before it is refused.
+    pub fn stored_of(&self) -> Instant {
+        self.stored_of
     }
 }
 
-/// Returns the records of all processes that commit to this metadata.
+/// Returns the records of all processes.
 ///
 /// # Errors
-/// The store's, or a record of another version.
-pub async fn load_all(
-    store: &dyn Store,
-    metadata_id: &str,
-) -> Result<Vec<ProcessRecord>, StoreError> {
+/// The store's, or a record that is damaged or of another version.
+pub async fn load_all(store: &dyn Store) -> Result<Vec<ProcessRecord>, StoreError> {
     let mut records: Vec<ProcessRecord> = Vec::new();
     let mut after: Option<String> = None;
     loop {
@@ -119,12 +175,10 @@ pub async fn load_all(
             records.extend(FORMAT.load::<ProcessRecord>(store, &meta.key).await?);
         }
         if page.len() < PAGE_KEYS {
-            break;
+            return Ok(records);
         }
         after = page.last().map(|meta| meta.key.clone());
     }
-    records.retain(|record| record.metadata_id == metadata_id);
-    Ok(records)
 }
 
 /// Deletes the record of a process that was recovered and fenced.
@@ -140,28 +194,67 @@ mod tests {
     use super::*;
     use crate::store::memory::MemoryStore;
 
-    #[tokio::test(start_paused = true)]
-    async fn record_names_the_sequence_of_some_time_ago() {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    fn at(sequence: u64) -> Option<RecordedPosition> {
+        Some(("a1".to_owned(), sequence))
+    }
+
+    async fn recorder(store: &Arc<dyn Store>) -> ProcessRecorder {
         let record = ProcessRecord {
             incarnation: 1,
             process_id: 2,
             replica: "a".to_owned(),
             metadata_id: "m".to_owned(),
             lowest_undecided: 0,
+            positions: vec![None, at(0)],
         };
-        let mut recorder =
-            ProcessRecorder::begin(Arc::clone(&store), record.clone()).await.unwrap();
-        let saved = async || load_all(&*store, "m").await.unwrap().remove(0).lowest_undecided;
-        assert_eq!(saved().await, 0);
-        for step in 0..12 {
-            recorder.update(step).await.unwrap();
-            let lag = u32::try_from(SEQUENCE_LAG.as_secs() / SAVE_INTERVAL.as_secs()).unwrap();
-            assert_eq!(saved().await, step.saturating_sub(lag));
-            tokio::time::advance(SAVE_INTERVAL).await;
+        ProcessRecorder::begin(Arc::clone(store), record).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn record_has_the_values_of_one_moment_some_time_ago() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let mut recorder = recorder(&store).await;
+        let start = Instant::now();
+        for second in 0..40_u32 {
+            recorder.note(second, vec![None, at(100 + u64::from(second))]);
+            recorder.save(&[None, None]).await.unwrap();
+            let stored = load_all(&*store).await.unwrap().remove(0);
+            // At most every ten seconds, of five seconds ago.
+            let of = (second / 10 * 10).checked_sub(5);
+            let expected = of.map_or((0, 0), |of| (of, 100 + u64::from(of)));
+            assert_eq!(
+                (stored.lowest_undecided, &stored.positions[1]),
+                (expected.0, &at(expected.1))
+            );
+            let stored_of = recorder.stored_of() - start;
+            assert!(stored_of <= Duration::from_secs(of.unwrap_or(0).into()), "{second}");
+            tokio::time::advance(NOTE_INTERVAL).await;
         }
-        assert_eq!(load_all(&*store, "other").await.unwrap(), []);
-        delete(&*store, &record).await.unwrap();
-        assert_eq!(load_all(&*store, "m").await.unwrap(), []);
+        delete(&*store, &recorder.record).await.unwrap();
+        assert_eq!(load_all(&*store).await.unwrap(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_that_no_object_has_are_recorded_at_once() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let mut recorder = recorder(&store).await;
+        let start = Instant::now();
+        recorder.note(3, vec![None, at(7)]);
+        let pin = |seconds, sequence| {
+            let observed_at = start + Duration::from_secs(seconds);
+            Some(PinnedPosition { observed_at, position: at(sequence).unwrap() })
+        };
+        tokio::time::advance(SAVE_INTERVAL).await;
+        recorder.note(9, vec![None, at(11)]);
+        recorder.save(&[None, pin(9, 10)]).await.unwrap();
+        let stored = load_all(&*store).await.unwrap().remove(0);
+        assert_eq!((stored.lowest_undecided, &stored.positions[1]), (3, &at(10)));
+        // An unchanged record is not written again.
+        tokio::time::advance(SAVE_INTERVAL).await;
+        recorder.note(9, vec![None, at(11)]);
+        recorder.save(&[None, pin(9, 10)]).await.unwrap();
+        let stored = load_all(&*store).await.unwrap().remove(0);
+        assert_eq!((stored.lowest_undecided, &stored.positions[1]), (9, &at(11)));
+        assert_eq!(recorder.stored_of(), start + SAVE_INTERVAL);
     }
 }

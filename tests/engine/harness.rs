@@ -124,6 +124,15 @@ impl Replica {
         Self::start(memory, coordinator, settings(), MEMORY_BYTES, Events::Delivered).await
     }
 
+    /// As [`Replica::over`], with other settings.
+    pub(crate) async fn over_with(
+        coordinator: Arc<dyn Coordinator>,
+        memory: Arc<MemoryStore>,
+        settings: ProduceSettings,
+    ) -> Self {
+        Self::start(memory, coordinator, settings, MEMORY_BYTES, Events::Delivered).await
+    }
+
     async fn start(
         memory: Arc<MemoryStore>,
         coordinator: Arc<dyn Coordinator>,
