@@ -15,6 +15,8 @@ struct ReadinessState {
     metadata_loss: Option<String>,
     /// The reason why the object store refuses objects.
     store_refusal: Option<String>,
+    /// Set while no diskless topic is served, because earlier processes are not recovered.
+    is_recovering: bool,
 }
 
 impl Readiness {
@@ -56,6 +58,11 @@ impl Readiness {
         self.lock().store_refusal = store_refusal;
     }
 
+    /// Sets whether no diskless topic is served, because earlier processes are not recovered.
+    pub fn set_recovering(&self, is_recovering: bool) {
+        self.lock().is_recovering = is_recovering;
+    }
+
     /// Returns the body of `/readyz`: `Ok` if the replica is ready, else the reason.
     pub(super) fn check(&self) -> Result<String, String> {
         let state = self.lock();
@@ -63,6 +70,9 @@ impl Readiness {
             (Some(reason), _, _) => Err(format!("{reason}\n")),
             (None, Some(reason), true) => {
                 Err(format!("the object store refuses objects: {reason}\n"))
+            }
+            (None, None, true) if state.is_recovering => {
+                Err("an earlier process is not recovered; the log has the reason\n".to_owned())
             }
             (None, None, true) => Ok("ok\n".to_owned()),
             (None, _, false) => Err("not ready\n".to_owned()),
@@ -87,6 +97,10 @@ mod tests {
         let reason = readiness.check().unwrap_err();
         assert!(reason.contains("AccessDenied"), "{reason}");
         readiness.set_store_refusal(None);
+        assert_eq!(readiness.check(), Ok("ok\n".to_owned()));
+        readiness.set_recovering(true);
+        assert!(readiness.check().unwrap_err().contains("not recovered"));
+        readiness.set_recovering(false);
         assert_eq!(readiness.check(), Ok("ok\n".to_owned()));
     }
 }

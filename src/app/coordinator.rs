@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::membership::LEASE_DURATION;
 use super::metadata_health::{self, MonitoredRedis};
+use super::process_positions::ProcessPositions;
 use crate::admin::Readiness;
 use crate::clock::WallClock;
 use crate::config::{CoordinatorSettings, Settings};
@@ -15,6 +16,7 @@ use crate::coordinator::embedded::EmbeddedCoordinator;
 use crate::coordinator::measured::MeasuredCoordinator;
 use crate::coordinator::redis::loss_detection::object_store::ObservedPositionObjects;
 use crate::coordinator::redis::loss_detection::observed_position::ObservedPositionStore;
+use crate::coordinator::redis::loss_detection::recorded::RecoverablePositions;
 use crate::coordinator::redis::{RedisCoordinator, RedisSettings, default_shards};
 use crate::coordinator::{Attachment, Coordinator, CoordinatorError};
 use crate::entropy::Entropy;
@@ -94,7 +96,7 @@ pub(super) async fn open_coordinator(
                 may_verify: settings.writer,
                 lease: LEASE_DURATION,
                 replicas: *replicas,
-                position_store: Some(Arc::clone(&positions) as Arc<dyn ObservedPositionStore>),
+                position_store: Some(position_store(settings, store, &positions)),
                 clock: None,
             };
             let coordinator = Arc::new(RedisCoordinator::new(entropy, redis)?);
@@ -107,6 +109,21 @@ pub(super) async fn open_coordinator(
             })
         }
     }
+}
+
+/// Returns the store of positions of a replica: one that writes objects recovers what its
+/// predecessors stored.
+fn position_store(
+    settings: &Settings,
+    store: &Arc<dyn Store>,
+    positions: &Arc<ObservedPositionObjects>,
+) -> Arc<dyn ObservedPositionStore> {
+    let saved = Arc::clone(positions) as Arc<dyn ObservedPositionStore>;
+    if !settings.writer {
+        return saved;
+    }
+    let records = ProcessPositions::new(store, &settings.replica);
+    Arc::new(RecoverablePositions::new(saved, Arc::new(records)))
 }
 
 /// Attaches to the coordinator, retrying until it responds.

@@ -13,7 +13,7 @@ use super::membership::{self, LEAVE_PROPAGATION, MembershipSubscriber};
 use super::metadata_health::{self, MonitoredRedis};
 use super::object_store::open_store;
 use super::proxy::ProxyBuilder;
-use super::{background, cut_off, embedded, kafka_login, zone_cache};
+use super::{background, cut_off, embedded, kafka_login, recovery, zone_cache};
 use crate::admin::Readiness;
 use crate::clock::{SystemClock, WallClock};
 use crate::config::Settings;
@@ -90,7 +90,6 @@ pub(crate) async fn start(
     let entropy = Arc::new(Entropy::from_os());
     let (store, uploads) = open_store(settings, &entropy, &metrics).await?;
     let opened = open_coordinator(settings, &store, &clock, &entropy, &metrics).await?;
-    let coordinator = Arc::clone(&opened.coordinator);
     if let Some(coordinator) = &opened.embedded {
         embedded::maintain(coordinator, &clock);
     }
@@ -103,13 +102,14 @@ pub(crate) async fn start(
     if let Some(redis) = &opened.redis {
         eviction::require_no_eviction(redis).await?;
     }
-    let attachment = attach(settings, &*coordinator, &cluster_id, readiness).await?;
+    let attachment = attach(settings, &*opened.coordinator, &cluster_id, readiness).await?;
     store_metadata_id(settings, &*store, &attachment).await?;
-    if let Some(redis) = &opened.redis {
-        compare_shards(settings, &redis.coordinator);
-        metadata_health::watch(redis, Arc::clone(readiness), Arc::clone(&metrics));
-        eviction::watch(redis, Arc::clone(&metrics));
-    }
+    watch_redis(settings, opened.redis.as_ref(), readiness, &metrics);
+    let (incarnation, process_id) = (opened.incarnation, opened.process_id);
+    let me = membership::member(settings, attachment.zone_index, incarnation, process_id);
+    let (stored, shared) = ((&store, &attachment), (readiness, &metrics));
+    let mut recovery = recovery::of(settings, &opened, stored, &me, shared);
+    let coordinator = recovery::begin(&mut recovery, &opened).await;
 
     let topics = Arc::new(Topics::new(
         Arc::clone(&cluster),
@@ -121,8 +121,6 @@ pub(crate) async fn start(
     background::subscribe(&coordinator, &wakeups, &topics).await;
     retry_until_ok("the batch coordinator", || topics.classifier.load()).await;
 
-    let (incarnation, process_id) = (opened.incarnation, opened.process_id);
-    let me = membership::member(settings, attachment.zone_index, incarnation, process_id);
     let (peers, topology) =
         (Arc::new(PeerRing::new(me.clone())), Arc::new(SharedTopology::new(&me)));
     let components = Components { store, uploads, coordinator, clock, entropy };
@@ -151,12 +149,28 @@ pub(crate) async fn start(
     topics.classifier.observe_all(&metadata.topics).await;
     topics.configs.refresh().await;
     background::report_refusals(&proxy, readiness);
+    if let Some(recovery) = recovery {
+        recovery.watch(proxy.producer.clone()).await;
+    }
     let mut replica = join(settings, proxy, peers, renewer, opened.redis).await?;
     replica.embedded = opened.embedded;
     let (proxy, listeners) = (Arc::clone(&replica.proxy), Arc::clone(&replica.listeners));
     tasks::spawn_critical("brokers", background::refresh_brokers(proxy, listeners, cluster_id));
     log_ready(&replica.proxy);
     Ok(replica)
+}
+
+fn watch_redis(
+    settings: &Settings,
+    redis: Option<&MonitoredRedis>,
+    readiness: &Arc<Readiness>,
+    metrics: &Arc<Metrics>,
+) {
+    if let Some(redis) = redis {
+        compare_shards(settings, &redis.coordinator);
+        metadata_health::watch(redis, Arc::clone(readiness), Arc::clone(metrics));
+        eviction::watch(redis, Arc::clone(metrics));
+    }
 }
 
 /// Opens the ports and joins the members: first the ports to which other replicas send clients,

@@ -12,6 +12,7 @@ mod loss_detection;
 mod memory_limit;
 mod metadata_loss;
 mod missing_keys;
+mod recovery;
 mod redis_server;
 mod script_length;
 mod setup;

@@ -9,6 +9,7 @@ use testbed::Testbed;
 use testbed::history_checker::{Acked, Found, anomalies};
 use testbed::kafka::{Kafka, tool};
 use testbed::process::Process;
+use testbed::redis::Redis;
 use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 use testbed::script;
 
@@ -38,12 +39,44 @@ fn killed_stock_broker_loses_nothing() {
     loses_nothing_when_killed(&mut Kafka::start(&dir, 1), "stock");
 }
 
+/// A machine loses power with Redis and the only replica: Redis comes back without the last second.
+#[test]
+fn replica_killed_with_a_redis_that_lost_its_last_second_loses_nothing() {
+    let dir = Testbed::get().test_dir("power-loss");
+    let mut redis = Redis::start(&dir);
+    let store = format!("store: \"file://{}\"\n", dir.join("store").display());
+    let mut replica = Replica::start_on(&store, &redis.yaml(), "");
+    let topic = &format!("{DISKLESS_PREFIX}power-loss");
+    let bootstrap = replica.bootstrap();
+    let on_topic = ["--bootstrap-server", &bootstrap, "--topic", topic];
+    create(&on_topic);
+    let mut producer = start_producer(&dir, "power-loss", &on_topic);
+    let log = producer.log_path().to_owned();
+    let mut wait_for = |acks: usize| {
+        producer.wait_while_alive("acks", Duration::from_secs(120), || acks_in(&log) >= acks);
+    };
+    for share in [1, 2] {
+        wait_for(RECORDS * share / 3);
+        let on_disk = redis.snapshot();
+        wait_for(acks_in(&log) + RECORDS_PER_SECOND);
+        replica.kill9();
+        redis.restore(&on_disk);
+        replica.restart();
+        assert!(replica.log().contains("recovered an earlier process"));
+    }
+    check_log(producer, &on_topic);
+}
+
+fn create(on_topic: &[&str]) {
+    let shape = ["--create", "--partitions", "3", "--replication-factor", "1"];
+    tool("kafka-topics", &[on_topic, &shape].concat());
+}
+
 fn loses_nothing_when_killed(victim: &mut impl Victim, name: &str) {
     let topic = &format!("{DISKLESS_PREFIX}kill-nine-{name}");
     let bootstrap = victim.bootstrap();
     let on_topic = ["--bootstrap-server", &bootstrap, "--topic", topic];
-    let shape = ["--create", "--partitions", "3", "--replication-factor", "1"];
-    tool("kafka-topics", &[&on_topic[..], &shape].concat());
+    create(&on_topic);
 
     let dir = Testbed::get().test_dir("kill-nine");
     let mut producer = start_producer(&dir, "killed", &on_topic);
