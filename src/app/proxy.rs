@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::convert::client_zones;
 use super::gauges;
-use crate::config::{ByteSize, Settings};
+use crate::config::Settings;
 use crate::engine::Components;
 use crate::engine::cache::ObjectCache;
 use crate::engine::fetch::{Fetcher, LongPolls};
@@ -23,6 +23,14 @@ use crate::proxy::{Proxy, ProxySettings};
 
 /// The largest request: `socket.request.max.bytes` of a stock broker.
 const MAX_FRAME_BYTES: usize = 100 << 20;
+
+/// Memory is acquired for large frames in steps of this size: a request of the default
+/// `max.request.size` of clients and what precedes its batches, so that most take one.
+const FRAME_STEP_BYTES: usize = (1 << 20) + (64 << 10);
+/// The step for frames of clients that have not logged in.
+const LOGIN_STEP_BYTES: usize = 64 << 10;
+/// The share of `memory.requests` for clients that have not logged in, in addition to it.
+const LOGIN_MEMORY_DIVISOR: usize = 16;
 
 /// The parts of a proxy.
 #[derive(Debug)]
@@ -44,14 +52,17 @@ impl ProxyBuilder {
     /// Builds the proxy, and starts the produce pipeline.
     pub(super) fn build(self, settings: &Settings) -> Arc<Proxy> {
         let memory = &settings.memory;
-        let limiter = |name, size: ByteSize| {
-            let limiter = MemoryLimiter::new(size.as_usize(), Arc::clone(&self.metrics));
+        let requests = |name, bytes, step| {
+            let limiter = MemoryLimiter::for_frames(bytes, step, Arc::clone(&self.metrics));
             gauges::budget(&self.metrics, name, &limiter);
             limiter
         };
-        let diskless = limiter(MemoryPool::requests, memory.requests);
-        let classic = limiter(MemoryPool::classic, memory.requests);
-        let responses = limiter(MemoryPool::responses, memory.responses);
+        let bytes = memory.requests.as_usize();
+        let diskless = requests(MemoryPool::requests, bytes, FRAME_STEP_BYTES);
+        let classic = requests(MemoryPool::classic, bytes, FRAME_STEP_BYTES);
+        let login = requests(MemoryPool::login, bytes / LOGIN_MEMORY_DIVISOR, LOGIN_STEP_BYTES);
+        let responses = MemoryLimiter::new(memory.responses.as_usize(), Arc::clone(&self.metrics));
+        gauges::budget(&self.metrics, MemoryPool::responses, &responses);
         gauges::cache(&self.metrics, &self.objects);
         gauges::topics(&self.metrics, &self.topics);
         let producer = self.start_producer(settings, &diskless);
@@ -69,6 +80,7 @@ impl ProxyBuilder {
             produce_memory: diskless,
             fetch_memory: responses,
             classic_memory: classic,
+            login_memory: login,
             producer,
             validation: RecordValidator::new(),
             telemetry: settings
@@ -114,6 +126,7 @@ fn proxy_settings(settings: &Settings) -> ProxySettings {
         // A few clients that do not read their responses must not block all others.
         response_bytes_max: memory.responses.as_usize() / 8,
         frame_bytes_max: MAX_FRAME_BYTES,
+        idle_timeout: settings.listeners.idle_timeout.duration(),
         store_name: settings.objects_url().to_string(),
     }
 }

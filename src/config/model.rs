@@ -164,6 +164,12 @@ pub struct ListenerSettings {
     #[default = 9300]
     #[schemars(range(min = 1), extend("format" = "port"))]
     pub node_ports: u16,
+
+    /// Connections on which no byte has moved in either direction for this time are closed, as by
+    /// `connections.max.idle.ms` of a broker.
+    #[default(Interval::from_millis(600_000))]
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "24h"))]
+    pub idle_timeout: Interval,
 }
 
 /// Which zone a client is in. A client of another zone is given that zone's leaders. A zone that the

@@ -7,9 +7,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::labels::{
-    ApiKind, CrossZoneLabels, Direction, EndpointKind, EndpointLabels, ErrorLabels, MemoryPool,
-    MemoryPoolLabels, RequestLabels, TrafficPath, ZoneLabels, ZoneResolutionLabels,
-    ZoneResolutionOutcome,
+    ApiKind, CrossZoneLabels, Direction, EndpointKind, EndpointLabels, ErrorLabels, Expiry,
+    ExpiryLabels, MemoryPool, MemoryPoolLabels, RequestLabels, TrafficPath, ZoneLabels,
+    ZoneResolutionLabels, ZoneResolutionOutcome,
 };
 use super::registry::MetricRegistry;
 
@@ -22,6 +22,7 @@ pub struct ClientMetrics {
     partition_errors: Family<ErrorLabels, Counter>,
     connections: Family<EndpointLabels, WholeGauge>,
     connections_opened: Family<EndpointLabels, Counter>,
+    connections_expired: Family<ExpiryLabels, Counter>,
     zone_resolutions: Family<ZoneResolutionLabels, Counter>,
     cross_zone_bytes: Family<CrossZoneLabels, Counter>,
     members: Family<ZoneLabels, WholeGauge>,
@@ -57,6 +58,11 @@ impl ClientMetrics {
                 "connections_opened",
                 "endpoint",
                 "Client connections opened",
+            ),
+            connections_expired: registry.counter_family(
+                "connections_expired",
+                "limit",
+                "Client connections closed because they exceeded a time limit",
             ),
             zone_resolutions: registry.counter_family(
                 "client_zone_resolutions",
@@ -145,6 +151,11 @@ impl ClientMetrics {
     /// Counts a closed connection.
     pub fn connection_closed(&self, endpoint: EndpointKind) {
         self.connections.get_or_create(&EndpointLabels { endpoint }).dec();
+    }
+
+    /// Counts a connection that exceeded a limit on time.
+    pub fn connection_expired(&self, limit: Expiry) {
+        self.connections_expired.get_or_create(&ExpiryLabels { limit }).inc();
     }
 
     /// Returns the number of open client connections.

@@ -237,8 +237,21 @@ label! {
         requests,
         /// Forwarded requests.
         classic,
+        /// Requests of clients that have not logged in.
+        login,
         /// Fetch responses.
         responses,
+    }
+}
+label! {
+    /// The limit on time that a connection exceeded.
+    Expiry {
+        /// No broker let the client in within 30 seconds.
+        login,
+        /// A request stopped arriving.
+        frame,
+        /// No byte moved for `listeners.idleTimeout`.
+        idle,
     }
 }
 label! {
@@ -297,6 +310,7 @@ label_set! {
     CacheLabels { outcome: CacheOutcome }
     WakeupLabels { outcome: WakeupOutcome }
     MemoryPoolLabels { pool: MemoryPool }
+    ExpiryLabels { limit: Expiry }
     MonitoredOperationLabels { operation: MonitoredOperation }
     BuildLabels { version: &'static str, replica: String, zone: String }
     ReloadLabels { outcome: ReloadOutcome }

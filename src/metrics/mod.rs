@@ -28,7 +28,7 @@ pub use cost::{CostMetrics, TopicSeries};
 pub use fetch::FetchMetrics;
 pub use labels::{
     ApiKind, CacheOutcome, CoordinatorOperation, CoordinatorOutcome, Direction, EndpointKind,
-    FetchStage, MemoryPool, MonitoredOperation, PeerOutcome, ProduceStage, ReloadOutcome,
+    Expiry, FetchStage, MemoryPool, MonitoredOperation, PeerOutcome, ProduceStage, ReloadOutcome,
     StoreOperation, StoreOutcome, TrafficPath, WakeupOutcome, ZoneResolutionOutcome,
 };
 use process::ProcessMetrics;

@@ -146,6 +146,11 @@ pub fn is_sasl(key: i16) -> bool {
     matches!(ApiKey::try_from(key), Ok(ApiKey::SaslHandshake | ApiKey::SaslAuthenticate))
 }
 
+/// Returns whether brokers respond to the API before a client has authenticated.
+pub fn precedes_login(key: i16) -> bool {
+    is_sasl(key) || key == ApiKey::ApiVersions as i16
+}
+
 /// The lowest and highest version of APIs, by key.
 pub type Versions = BTreeMap<i16, (i16, i16)>;
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::clock::WallClock;
 use crate::coordinator::Coordinator;
@@ -42,6 +43,8 @@ pub struct ProxySettings {
     pub response_bytes_max: usize,
     /// The largest accepted frame in bytes, as `socket.request.max.bytes` of a broker.
     pub frame_bytes_max: usize,
+    /// Time after which a connection without traffic is closed.
+    pub idle_timeout: Duration,
     /// The name of the store in DescribeLogDirs responses.
     pub store_name: String,
 }
@@ -65,6 +68,8 @@ pub struct Proxy {
     pub fetch_memory: Arc<MemoryLimiter>,
     /// Memory for large frames that are forwarded to brokers.
     pub classic_memory: Arc<MemoryLimiter>,
+    /// Memory for frames of clients that no broker has let in yet.
+    pub login_memory: Arc<MemoryLimiter>,
     /// The produce path.
     pub producer: Producer,
     /// Validates produced records.
@@ -129,6 +134,7 @@ mod tests {
             frame_bytes_max: 1 << 20,
             connection_bytes_max: 1 << 20,
             response_bytes_max: 1 << 20,
+            idle_timeout: Duration::from_secs(600),
             store_name: "memory:".to_owned(),
         };
         assert_eq!(settings.broker_port(1, 4), Some(9101));

@@ -47,6 +47,7 @@ pub fn finish(mut frame: BytesMut) -> Result<Bytes, FrameTooLong> {
 pub struct FrameReader {
     buffer: BytesMut,
     frame_bytes_max: usize,
+    read_bytes: usize,
 }
 
 /// Reason that a stream cannot be cut into further frames. The connection has to close.
@@ -75,18 +76,24 @@ pub enum FrameError {
 impl FrameReader {
     /// Creates a reader that rejects frames longer than `frame_bytes_max`, the prefix not counted.
     pub fn new(frame_bytes_max: usize) -> Self {
-        Self { buffer: BytesMut::new(), frame_bytes_max }
+        Self { buffer: BytesMut::new(), frame_bytes_max, read_bytes: READ_BYTES }
     }
 
-    /// Sets another limit: a peer may send larger frames once it is authenticated.
+    /// Creates a reader for a peer that is not trusted yet: its buffer begins with `read_bytes` bytes.
+    pub fn with_read_bytes(frame_bytes_max: usize, read_bytes: usize) -> Self {
+        Self { read_bytes, ..Self::new(frame_bytes_max) }
+    }
+
+    /// Raises the limits once the peer is trusted: longer frames, and larger reads.
     pub fn set_frame_bytes_max(&mut self, frame_bytes_max: usize) {
         self.frame_bytes_max = frame_bytes_max;
+        self.read_bytes = READ_BYTES;
     }
 
     /// Returns the buffer, with free space, to which the caller appends what arrived.
     pub fn buffer(&mut self) -> &mut BytesMut {
-        if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
-            self.buffer.reserve(READ_BYTES);
+        if self.buffer.capacity() - self.buffer.len() < self.read_bytes / 4 {
+            self.buffer.reserve(self.read_bytes);
         }
         &mut self.buffer
     }
@@ -111,6 +118,11 @@ impl FrameReader {
     /// [`FrameReader::next_frame`] has returned `None`.
     pub fn pending_frame_bytes(&self) -> Option<usize> {
         self.length().ok().flatten()
+    }
+
+    /// Returns the number of bytes of that frame that have arrived.
+    pub fn pending_bytes(&self) -> usize {
+        self.buffer.len().saturating_sub(PREFIX_BYTES)
     }
 
     /// Releases the buffer if it is empty: there are many idle connections.

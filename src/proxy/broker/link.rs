@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
 
+use super::client_status::ClientStatus;
 use super::login_session::LoginSession;
 use super::response_queue::{BrokerReadHalf, PendingResponse, ResponseQueue};
 use crate::engine::produce::ConnectionId;
@@ -34,6 +35,7 @@ pub(crate) struct BrokerLink {
     broker: Option<BrokerWriteHalf>,
     /// Shared with the write loop.
     login: Arc<LoginSession>,
+    status: Arc<ClientStatus>,
 }
 
 impl BrokerLink {
@@ -43,8 +45,9 @@ impl BrokerLink {
         connection: ConnectionId,
         responses: ResponseQueue,
         login: Arc<LoginSession>,
+        status: Arc<ClientStatus>,
     ) -> Self {
-        Self { proxy, endpoint, connection, responses, broker: None, login }
+        Self { proxy, endpoint, connection, responses, broker: None, login, status }
     }
 
     /// Returns the queue of responses to the client.
@@ -55,6 +58,11 @@ impl BrokerLink {
     /// Returns the login of the client.
     pub(crate) fn login(&self) -> &Arc<LoginSession> {
         &self.login
+    }
+
+    /// Returns what the loops know of the client.
+    pub(super) fn status(&self) -> &ClientStatus {
+        &self.status
     }
 
     /// Returns whether another connection may take the place of a lost one.

@@ -94,7 +94,23 @@ impl BrokerSession {
         self.poll_refresh();
         match self.authorization.is_accepted(Instant::now()) {
             true => Ok(()),
-            false => self.fetch_cluster_permissions().await.map(drop),
+            false => {
+                self.fetch_cluster_permissions().await?;
+                self.rpc.link().status().admit();
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns after a broker has let the client in once. Nothing that costs more than a small frame
+    /// happens for a client before.
+    ///
+    /// # Errors
+    /// The broker refuses the client.
+    pub(crate) async fn ensure_admitted(&mut self) -> Result<(), CloseReason> {
+        match self.rpc.link().status().is_admitted() {
+            true => Ok(()),
+            false => self.ensure_accepted().await,
         }
     }
 

@@ -6,6 +6,8 @@
 //! authentication, is true of the client.
 
 mod cross_zone;
+mod incoming;
+mod login;
 mod outbound;
 mod read_loop;
 mod write_loop;
@@ -19,6 +21,7 @@ use self::cross_zone::CrossZoneTraffic;
 use self::outbound::ClientWriter;
 use self::read_loop::{ClientReader, ReadEnd, ReadLoop};
 use self::write_loop::WriteLoop;
+use super::broker::client_status::ClientStatus;
 use super::broker::link::BrokerLink;
 use super::broker::login_session::LoginSession;
 use super::broker::response_queue::ResponseQueue;
@@ -27,6 +30,7 @@ use super::context::Proxy;
 use super::endpoint::Endpoint;
 use super::response::CloseReason;
 use super::routing::client_zone::ClientOrigin;
+use crate::metrics::Expiry;
 
 /// Serves a connection until either side ends it or the replica drains.
 pub async fn serve(
@@ -44,15 +48,29 @@ pub async fn serve(
     let (client_read, client_write) = stream.into_split();
     let (responses, receiver) = ResponseQueue::new();
     let metrics = Arc::clone(&proxy.metrics);
-    let login = Arc::new(LoginSession::default());
+    let (login, status) = (Arc::new(LoginSession::default()), Arc::new(ClientStatus::new()));
     let cross_zone = Arc::new(CrossZoneTraffic::new(&metrics, endpoint));
     let client_write = ClientWriter::new(client_write, Arc::clone(&cross_zone));
-    let writer = WriteLoop::new(endpoint, client_write, receiver, Arc::clone(&login));
+    let writer =
+        WriteLoop::new(endpoint, client_write, receiver, Arc::clone(&login), Arc::clone(&status));
     let connection = proxy.next_connection_id();
+    let idle_timeout = proxy.settings.idle_timeout;
     let reader = {
-        let link = BrokerLink::new(Arc::clone(&proxy), endpoint, connection, responses, login);
+        let link = BrokerLink::new(
+            Arc::clone(&proxy),
+            endpoint,
+            connection,
+            responses,
+            login,
+            Arc::clone(&status),
+        );
         let broker = BrokerSession::new(Arc::clone(&proxy), link);
-        let client = ClientReader { read: client_read, origin: client, cross_zone };
+        let client = ClientReader {
+            read: client_read,
+            origin: client,
+            cross_zone,
+            status: Arc::clone(&status),
+        };
         ReadLoop::new(proxy, endpoint, connection, client, broker, shutdown)
     };
 
@@ -65,8 +83,17 @@ pub async fn serve(
         result = reader.run() => match result {
             ReadEnd::Disconnected => Ok(()),
             // Requests that were read still get responses.
-            ReadEnd::Stopped => writing.await,
+            ReadEnd::Stopped => tokio::select! {
+                biased;
+                result = &mut writing => result,
+                () = status.idle(idle_timeout) => Ok(()),
+            },
         },
+        // Whatever the loops wait for: as a broker does.
+        () = status.idle(idle_timeout) => {
+            metrics.clients.connection_expired(Expiry::idle);
+            Ok(())
+        }
     };
     metrics.clients.connection_closed(endpoint.kind());
     match ended {

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use super::cross_zone::CrossZoneTraffic;
 use crate::engine::memory::MemoryPermit;
+use crate::proxy::broker::client_status::ClientStatus;
 use crate::proxy::response::{BodyReloader, CloseReason, ResponseFrame};
 
 /// If a client reads no byte for this time, the memory of its responses is released. Reading again
@@ -43,14 +44,15 @@ impl ClientWriter {
 #[derive(Debug)]
 pub(super) struct OutboundBuffer {
     client: ClientWriter,
+    status: Arc<ClientStatus>,
     queue: SliceQueue,
     /// Since when a memory permit is held.
     held_since: Option<Instant>,
 }
 
 impl OutboundBuffer {
-    pub(super) fn new(client: ClientWriter) -> Self {
-        Self { client, queue: SliceQueue::default(), held_since: None }
+    pub(super) fn new(client: ClientWriter, status: Arc<ClientStatus>) -> Self {
+        Self { client, status, queue: SliceQueue::default(), held_since: None }
     }
 
     /// Returns the number of buffered bytes.
@@ -91,7 +93,7 @@ impl OutboundBuffer {
             let written = timeout(within, self.client.write.write_buf(&mut self.queue)).await;
             match written {
                 Ok(Ok(0)) => return Err(CloseReason::Upstream("the client is gone".to_owned())),
-                Ok(Ok(_)) => {}
+                Ok(Ok(_)) => self.status.touch(),
                 Ok(Err(error)) => return Err(CloseReason::Upstream(format!("client: {error}"))),
                 Err(_) => {
                     self.held_since = None;
@@ -324,7 +326,10 @@ mod tests {
         // More than any socket buffer takes.
         const BYTES: usize = 64 << 20;
         let cross_zone = CrossZoneTraffic::new(&Metrics::default(), Endpoint::Bootstrap);
-        let mut outbound = OutboundBuffer::new(ClientWriter::new(write, Arc::new(cross_zone)));
+        let mut outbound = OutboundBuffer::new(
+            ClientWriter::new(write, Arc::new(cross_zone)),
+            Arc::new(ClientStatus::new()),
+        );
         outbound.push(1, ResponseFrame { slices: of(&["before"]), ..ResponseFrame::default() });
         outbound.push(1, large_response(&budget, BYTES, &reads).await);
         outbound.push(1, ResponseFrame { slices: of(&["after"]), ..ResponseFrame::default() });

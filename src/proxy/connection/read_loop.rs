@@ -1,9 +1,8 @@
 //! Reads requests from the client and queues their responses.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use futures::FutureExt;
 use kafka_protocol::messages::ApiKey;
 use tokio::net::tcp::OwnedReadHalf;
@@ -12,9 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::cross_zone::CrossZoneTraffic;
-use crate::engine::memory::{ConnectionQuota, MemoryPermit};
+use super::incoming::IncomingFrame;
+use super::login::{LOGIN_FRAME_BYTES_MAX, LOGIN_READ_BYTES, Login};
+use crate::engine::memory::{ConnectionQuota, MemoryPermit, ShuttingDown};
 use crate::engine::produce::ConnectionId;
+use crate::metrics::Expiry;
 use crate::proxy::apis;
+use crate::proxy::broker::client_status::ClientStatus;
 use crate::proxy::broker::response_queue::PendingResponse;
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::context::Proxy;
@@ -24,13 +27,10 @@ use crate::proxy::request::{Action, OwnedRequestHeader, Request, ResponseHandlin
 use crate::proxy::response::CloseReason;
 use crate::proxy::routing::client_zone::ClientOrigin;
 use crate::tasks;
-use crate::wire::frame::FrameReader;
+use crate::wire::frame::{FrameError, FrameReader};
 
 /// Frames up to this length are read without a memory permit: a read buffer is as large.
 const UNACCOUNTED_BYTES: usize = 64 << 10;
-/// A frame that holds memory must arrive within this time and another second for each MiB, or else
-/// a client that announces much and sends little would keep others from producing.
-const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reason that the read loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +47,11 @@ pub(super) struct ReadLoop {
     connection: ConnectionId,
     client: ClientReader,
     frames: FrameReader,
+    /// The memory of frames. Before the client is admitted, a part of a small pool.
     quota: ConnectionQuota,
-    /// The memory of the frame that is being read, and the deadline for the frame.
-    permit: Option<(MemoryPermit, Instant)>,
+    incoming: IncomingFrame,
+    /// Set until the client is admitted.
+    login: Option<Login>,
     broker: BrokerSession,
     shutdown: CancellationToken,
     session: handlers::ConnectionState,
@@ -60,6 +62,7 @@ pub(super) struct ClientReader {
     pub(super) read: OwnedReadHalf,
     pub(super) origin: ClientOrigin,
     pub(super) cross_zone: Arc<CrossZoneTraffic>,
+    pub(super) status: Arc<ClientStatus>,
 }
 
 impl ReadLoop {
@@ -71,14 +74,11 @@ impl ReadLoop {
         broker: BrokerSession,
         shutdown: CancellationToken,
     ) -> Self {
-        let memory = match endpoint {
-            Endpoint::Node(_) => &proxy.produce_memory,
-            Endpoint::Bootstrap | Endpoint::Broker(_) => &proxy.classic_memory,
-        };
         Self {
-            quota: memory.quota(proxy.settings.connection_bytes_max),
-            permit: None,
-            frames: FrameReader::new(proxy.settings.frame_bytes_max),
+            quota: proxy.login_memory.quota_of(LOGIN_FRAME_BYTES_MAX, client.origin.address),
+            incoming: IncomingFrame::default(),
+            login: Some(Login::begin()),
+            frames: FrameReader::with_read_bytes(LOGIN_FRAME_BYTES_MAX, LOGIN_READ_BYTES),
             session: handlers::ConnectionState::new(&proxy),
             proxy,
             endpoint,
@@ -91,55 +91,111 @@ impl ReadLoop {
 
     pub(super) async fn run(mut self) -> ReadEnd {
         loop {
+            if self.login.is_some() && self.client.status.is_admitted() {
+                self.finish_login();
+            }
             let frame = match self.frames.next_frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => match self.read_more().await {
                     Some(end) => return end,
                     None => continue,
                 },
+                Err(FrameError::TooLarge { bytes, .. }) if self.may_be_admitted(bytes) => {
+                    match self.admit().await {
+                        Ok(()) => continue,
+                        Err(close) => return self.close(close).await,
+                    }
+                }
                 Err(error) => return self.close(CloseReason::Client(error.to_string())).await,
             };
+            if let Some(login) = &mut self.login {
+                login.has_frames = true;
+            }
             if let Err(close) = self.handle_frame(frame).await {
                 return self.close(close).await;
             }
         }
     }
 
-    /// Reads available bytes after taking memory for the frame to which they belong. Returns `Some`
-    /// if reading ends.
-    async fn read_more(&mut self) -> Option<ReadEnd> {
-        let announced =
-            self.frames.pending_frame_bytes().filter(|bytes| *bytes > UNACCOUNTED_BYTES);
-        if let (Some(bytes), None) = (announced, &self.permit) {
-            let permit = tokio::select! {
-                biased;
-                () = self.shutdown.cancelled() => return Some(ReadEnd::Stopped),
-                permit = self.quota.acquire(bytes) => permit,
-            };
-            let Ok(permit) = permit else { return Some(ReadEnd::Stopped) };
-            let within = FRAME_TIMEOUT + Duration::from_secs(bytes as u64 >> 20);
-            self.permit = Some((permit, Instant::now() + within));
+    /// Returns whether a frame of this length is valid from a client that is admitted.
+    fn may_be_admitted(&self, frame_bytes: usize) -> bool {
+        self.login.is_some() && frame_bytes <= self.proxy.settings.frame_bytes_max
+    }
+
+    /// Admits the client, or ends the connection: asks the broker over the client's own connection,
+    /// behind what the client itself has sent.
+    async fn admit(&mut self) -> Result<(), CloseReason> {
+        self.broker.ensure_admitted().await?;
+        self.finish_login();
+        Ok(())
+    }
+
+    /// Replaces the limits of clients that are not admitted. A frame of which a part has arrived
+    /// keeps the memory that it has.
+    fn finish_login(&mut self) {
+        if self.incoming.holds_memory() {
+            return;
         }
-        let deadline = self.permit.as_ref().map(|(_, deadline)| *deadline);
+        let (proxy, client) = (&self.proxy, self.client.origin.address);
+        let memory = match self.endpoint {
+            Endpoint::Node(_) => &proxy.produce_memory,
+            Endpoint::Bootstrap | Endpoint::Broker(_) => &proxy.classic_memory,
+        };
+        self.quota = memory.quota_of(proxy.settings.connection_bytes_max, client);
+        self.frames.set_frame_bytes_max(proxy.settings.frame_bytes_max);
+        self.login = None;
+    }
+
+    /// Reads available bytes after taking memory for them. Returns `Some` if reading ends.
+    async fn read_more(&mut self) -> Option<ReadEnd> {
+        let login = self.login.as_ref().filter(|_| !self.client.status.is_admitted());
+        let login_deadline = login.map(|login| login.deadline);
+        let room = tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => return Some(ReadEnd::Stopped),
+            () = sleep_until(login_deadline) => return self.login_timed_out().await,
+            room = make_room(&mut self.incoming, &self.frames, &self.quota, self.login.is_some()) => room,
+        };
+        let Ok(room) = room else { return Some(ReadEnd::Stopped) };
         self.frames.release_buffer();
         tokio::select! {
             biased;
             () = self.shutdown.cancelled() => return Some(ReadEnd::Stopped),
             ready = self.client.read.readable() => if ready.is_err() { return Some(ReadEnd::Disconnected) },
-            () = sleep_until(deadline) => {
-                tracing::info!(bytes = announced, "closing connection: a frame did not arrive in time");
+            () = sleep_until(self.incoming.deadline()) => {
+                let bytes = self.frames.pending_frame_bytes();
+                tracing::info!(bytes, "closing connection: a frame did not arrive in time");
+                self.proxy.metrics.clients.connection_expired(Expiry::frame);
                 return Some(ReadEnd::Disconnected);
             }
+            () = sleep_until(login_deadline) => return self.login_timed_out().await,
         }
-        match self.client.read.try_read_buf(self.frames.buffer()) {
-            Ok(1..) => None,
+        match self.client.read.try_read_buf(&mut self.frames.buffer().limit(room)) {
+            Ok(1..) => {
+                self.client.status.touch();
+                None
+            }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
             Ok(0) | Err(_) => Some(ReadEnd::Disconnected),
         }
     }
 
+    /// Ends a connection whose client has not logged in. One that has sent requests is admitted now
+    /// if the broker lets it in: it may have nothing to do.
+    async fn login_timed_out(&mut self) -> Option<ReadEnd> {
+        let has_frames = self.login.as_ref().is_some_and(|login| login.has_frames);
+        if has_frames && !self.incoming.holds_memory() {
+            match self.admit().await {
+                Ok(()) => return None,
+                Err(close) => tracing::debug!(%close, "client has not logged in"),
+            }
+        }
+        self.proxy.metrics.clients.connection_expired(Expiry::login);
+        Some(ReadEnd::Disconnected)
+    }
+
     /// Closes the connection after earlier responses are written.
-    async fn close(self, close: CloseReason) -> ReadEnd {
+    async fn close(&self, close: CloseReason) -> ReadEnd {
         // A write loop that has ended has closed the connection.
         let _ended = self.broker.responses().push(PendingResponse::Close(close)).await;
         ReadEnd::Stopped
@@ -164,20 +220,22 @@ impl ReadLoop {
     }
 
     /// Returns the memory that a frame holds. Small frames hold none, except those produced to a
-    /// diskless node.
+    /// diskless node, whose client must be admitted.
     async fn frame_permit(
         &mut self,
         header: &OwnedRequestHeader,
         bytes: usize,
     ) -> Result<Option<MemoryPermit>, CloseReason> {
-        match self.permit.take() {
-            Some((permit, _)) => Ok(Some(permit)),
-            None if self.is_diskless_produce(header) => {
-                let permit = self.quota.acquire(bytes).await;
-                permit.map(Some).map_err(|closed| CloseReason::Upstream(closed.to_string()))
-            }
-            None => Ok(None),
+        let permit = self.incoming.take();
+        let is_new = self.login.is_some();
+        if !self.is_diskless_produce(header) || permit.is_some() && !is_new {
+            return Ok(permit);
         }
+        if is_new {
+            self.admit().await?;
+        }
+        let permit = self.quota.acquire(bytes).await;
+        permit.map(Some).map_err(|closed| CloseReason::Upstream(closed.to_string()))
     }
 
     fn is_diskless_produce(&self, header: &OwnedRequestHeader) -> bool {
@@ -245,6 +303,23 @@ impl ReadLoop {
             Action::RespondInTurn(response) => PendingResponse::Deferred { api_key, response },
         };
         self.broker.responses().push(response).await
+    }
+}
+
+/// Acquires memory for more of the frame that is being read, and returns how many bytes may be read.
+async fn make_room(
+    incoming: &mut IncomingFrame,
+    frames: &FrameReader,
+    quota: &ConnectionQuota,
+    is_new: bool,
+) -> Result<usize, ShuttingDown> {
+    let unaccounted = if is_new { LOGIN_READ_BYTES } else { UNACCOUNTED_BYTES };
+    let arrived = frames.pending_bytes();
+    match frames.pending_frame_bytes() {
+        Some(announced) if announced > unaccounted && arrived >= unaccounted => {
+            incoming.make_room(quota, arrived, announced).await
+        }
+        _ => Ok(unaccounted.saturating_sub(arrived).max(1)),
     }
 }
 

@@ -8,6 +8,8 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::outbound::{ClientWriter, OutboundBuffer};
+use crate::proxy::apis;
+use crate::proxy::broker::client_status::ClientStatus;
 use crate::proxy::broker::login_session::LoginSession;
 use crate::proxy::broker::reader::BrokerReader;
 use crate::proxy::broker::response_queue::{LocalResponse, PendingResponse};
@@ -24,6 +26,7 @@ pub(super) struct WriteLoop {
     responses: mpsc::Receiver<PendingResponse>,
     broker: Option<BrokerReader>,
     login: Arc<LoginSession>,
+    status: Arc<ClientStatus>,
 }
 
 impl WriteLoop {
@@ -32,8 +35,10 @@ impl WriteLoop {
         client: ClientWriter,
         responses: mpsc::Receiver<PendingResponse>,
         login: Arc<LoginSession>,
+        status: Arc<ClientStatus>,
     ) -> Self {
-        Self { endpoint, outbound: OutboundBuffer::new(client), responses, broker: None, login }
+        let outbound = OutboundBuffer::new(client, Arc::clone(&status));
+        Self { endpoint, outbound, responses, broker: None, login, status }
     }
 
     /// Runs until the queue is closed and empty, or the connection ends.
@@ -72,6 +77,7 @@ impl WriteLoop {
             }
             PendingResponse::Edit { api_key, correlation_id, edit } => {
                 let frame = self.broker_response(correlation_id).await?;
+                note_response(&self.status, api_key);
                 self.outbound.push(api_key, edit(frame).await?);
                 Ok(())
             }
@@ -199,6 +205,7 @@ impl WriteLoop {
             self.outbound.flush().await?;
             broker.read().await?;
         };
+        note_response(&self.status, api_key);
         loop {
             let piece = broker.take(remaining_bytes);
             remaining_bytes -= piece.len();
@@ -226,6 +233,14 @@ async fn broker_lost(connection: &mut Option<BrokerReader>) -> CloseReason {
     let lost = broker.lost().await;
     *connection = None;
     lost
+}
+
+/// Notes that the broker has responded to a request of the client: unless clients send such requests
+/// before they log in, the client is admitted.
+fn note_response(status: &ClientStatus, api_key: i16) {
+    if !apis::precedes_login(api_key) {
+        status.admit();
+    }
 }
 
 fn no_broker() -> CloseReason {

@@ -47,7 +47,7 @@ pub(super) async fn guard(
     }
     session.migrations = migrations;
     let named = named(&fetch);
-    match classify_topics(&request.proxy, named.iter().copied()).await {
+    match classify_topics(&request.proxy, named.iter().copied(), broker).await? {
         RequestTopics::ClassicOnly if request.version() <= WITHOUT_ADDRESSES => {
             Ok(request.forward_unread())
         }

@@ -46,11 +46,13 @@ pub(super) async fn guard(
 ) -> Result<Action, CloseReason> {
     let produce = decode(&request)?;
     let named = named(&produce);
-    let mut names = classify_topics(&request.proxy, named.iter().copied()).await;
-    if names == RequestTopics::ClassicOnly
-        && !request.proxy.topics.record_guard.may_forward_records(&named).await
-    {
-        names = RequestTopics::Diskless;
+    let mut names = classify_topics(&request.proxy, named.iter().copied(), broker).await?;
+    let records = &request.proxy.topics.record_guard;
+    if names == RequestTopics::ClassicOnly && !records.is_confirmed(&named) {
+        broker.ensure_admitted().await?;
+        if !records.may_forward_records(&named).await {
+            names = RequestTopics::Diskless;
+        }
     }
     match (names, produce.acks) {
         (RequestTopics::ClassicOnly, 0) => Ok(Action::Forward {

@@ -21,27 +21,31 @@ pub(super) enum RequestTopics {
     Diskless,
 }
 
-/// Returns whether any of the topics is diskless. Uncached topics are looked up first.
+/// Returns whether any of the topics is diskless. Uncached topics are looked up first, once a broker
+/// has let the client in.
 pub(super) async fn classify_topics<'a>(
     proxy: &Proxy,
     topics: impl Iterator<Item = (TopicId, &'a str)> + Clone,
-) -> RequestTopics {
+    broker: &mut BrokerSession,
+) -> Result<RequestTopics, CloseReason> {
     let unknown: Vec<_> = topics
         .clone()
         .filter(|(id, name)| proxy.topics.registry.by_id_or_name(*id, name).is_none())
         .filter(|(_, name)| !name.starts_with("__"))
         .collect();
-    if !unknown.is_empty() && !look_up(proxy, &unknown).await {
-        return RequestTopics::Diskless;
+    if !unknown.is_empty() {
+        broker.ensure_admitted().await?;
+        if !look_up(proxy, &unknown).await {
+            return Ok(RequestTopics::Diskless);
+        }
     }
     let diskless = |(id, name)| {
         proxy.topics.registry.by_id_or_name(id, name).is_some_and(|topic| topic.is_diskless())
     };
-    if topics.into_iter().any(diskless) {
-        RequestTopics::Diskless
-    } else {
-        RequestTopics::ClassicOnly
-    }
+    Ok(match topics.into_iter().any(diskless) {
+        true => RequestTopics::Diskless,
+        false => RequestTopics::ClassicOnly,
+    })
 }
 
 /// Looks topics up at the brokers; returns whether the type of every existing one is cached now.
@@ -123,7 +127,7 @@ pub(super) async fn permits_unless_classic(
     topics: &[(TopicId, &str)],
     broker: &mut BrokerSession,
 ) -> Result<Option<Vec<TopicPermissions>>, CloseReason> {
-    match classify_topics(&request.proxy, topics.iter().copied()).await {
+    match classify_topics(&request.proxy, topics.iter().copied(), broker).await? {
         RequestTopics::ClassicOnly => Ok(None),
         RequestTopics::Diskless => broker.topic_permissions(topics).await.map(Some),
     }

@@ -37,11 +37,7 @@ impl ClassicRecordGuard {
     /// Returns whether records for these topics may be forwarded to the brokers now. Topics that
     /// are unknown or not classic are not checked.
     pub async fn may_forward_records(self: &Arc<Self>, topics: &[(TopicId, &str)]) -> bool {
-        let topics = topics.iter().filter_map(|(id, name)| self.registry.by_id_or_name(*id, name));
-        let unconfirmed: Vec<_> = topics
-            .filter(|topic| topic.topic_type == TopicType::Classic && !topic.name.starts_with("__"))
-            .filter(|topic| !self.registry.classic_status().allows(topic.id))
-            .collect();
+        let unconfirmed: Vec<_> = self.unconfirmed(topics).collect();
         if unconfirmed.is_empty() {
             return true;
         }
@@ -71,6 +67,18 @@ impl ClassicRecordGuard {
             }
         });
         confirmed == ids.len()
+    }
+
+    /// Returns whether records for these topics may be forwarded without further requests.
+    pub fn is_confirmed(&self, topics: &[(TopicId, &str)]) -> bool {
+        self.unconfirmed(topics).next().is_none()
+    }
+
+    fn unconfirmed(&self, topics: &[(TopicId, &str)]) -> impl Iterator<Item = Arc<Topic>> {
+        let topics = topics.iter().filter_map(|(id, name)| self.registry.by_id_or_name(*id, name));
+        topics
+            .filter(|topic| topic.topic_type == TopicType::Classic && !topic.name.starts_with("__"))
+            .filter(|topic| !self.registry.classic_status().allows(topic.id))
     }
 
     /// Asks the brokers whether the topic has, or had, records.

@@ -4,6 +4,7 @@
 mod acls;
 mod alter_configs;
 mod authentication;
+mod before_login;
 mod broker_loss;
 mod clients;
 mod revocation;

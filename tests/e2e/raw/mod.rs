@@ -7,6 +7,7 @@ pub(crate) mod alter_configs;
 mod api_versions;
 pub(crate) mod batch;
 pub(crate) mod client;
+pub(crate) mod connections;
 mod differential;
 mod edge_cases;
 mod faults;
