@@ -4,15 +4,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::protocol::StrBytes;
 use parking_lot::RwLock;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
+use super::attempts::{Attempt, TopicAttempts};
 use super::error::MakeDisklessError;
 use super::placeholder;
+use super::recent_lookups::RecentLookups;
 use super::registry::TopicRegistry;
 use super::topic::id_of;
 use crate::coordinator::{
@@ -23,7 +26,17 @@ use crate::log::ids::TopicId;
 use crate::proxy::error_code::ErrorCode;
 use crate::proxy::upstream::cluster::KafkaCluster;
 use crate::proxy::upstream::error::UpstreamError;
+use crate::tasks;
 use crate::topic_rules::TopicRules;
+
+/// Time for which a response waits for the first attempt to decide the types of topics in it.
+const FIRST_ATTEMPT: Duration = Duration::from_millis(500);
+/// Time for which a failure to decide the type of a topic is remembered.
+const RETRY_AFTER: Duration = Duration::from_secs(3);
+/// Maximum number of topics whose logs are examined at a time.
+const EXAMINATIONS_MAX: usize = 8;
+/// Maximum number of topics in one lookup.
+const LOOKUP_MAX: usize = 1_000;
 
 /// Finds topics and decides their types.
 #[derive(Debug)]
@@ -33,8 +46,13 @@ pub struct TopicClassifier {
     coordinator: Arc<dyn Coordinator>,
     /// The rules, and the profile of topics for which no rule gives one.
     rules: RwLock<(TopicRules, FlushProfile)>,
-    /// Held while types are decided, so that each topic is decided once.
-    classify_lock: Mutex<()>,
+    /// The attempts to decide the types of new topics.
+    attempts: Arc<TopicAttempts>,
+    /// Limits the topics whose logs are examined at a time.
+    examinations: Semaphore,
+    /// Held during lookups for clients.
+    lookups: Mutex<()>,
+    recent: RecentLookups,
     /// Names that a request creates right now: see [`TopicClassifier::begin_creation`].
     pending_creations: parking_lot::Mutex<HashMap<String, (u64, TopicType)>>,
     /// Tells pending creations of the same name apart.
@@ -71,7 +89,10 @@ impl TopicClassifier {
             cluster,
             coordinator,
             rules: RwLock::new(rules),
-            classify_lock: Mutex::new(()),
+            attempts: TopicAttempts::new(RETRY_AFTER),
+            examinations: Semaphore::new(EXAMINATIONS_MAX),
+            lookups: Mutex::new(()),
+            recent: RecentLookups::default(),
             pending_creations: parking_lot::Mutex::default(),
             creations_started: AtomicU64::new(0),
         }
@@ -91,8 +112,9 @@ impl TopicClassifier {
     }
 
     /// Caches topics of a Metadata response and decides the types of new ones. Afterwards
-    /// [`TopicRegistry::by_id`] returns each topic whose type could be decided.
-    pub async fn observe(&self, observed: &[MetadataResponseTopic]) {
+    /// [`TopicRegistry::by_id`] returns each topic whose type could be decided. What takes longer
+    /// is decided later, and delays no other topic.
+    pub async fn observe(self: &Arc<Self>, observed: &[MetadataResponseTopic]) {
         // A broker with outdated metadata still lists deleted topics.
         let is_live =
             |t: &&MetadataResponseTopic| is_complete(t) && !self.registry.is_deleted(id_of(t));
@@ -107,40 +129,85 @@ impl TopicClassifier {
 
     /// As [`TopicClassifier::observe`], with the metadata of all topics. Cached topics that are not
     /// among them are dropped; they are looked up when a request names them.
-    pub async fn observe_all(&self, observed: &[MetadataResponseTopic]) {
+    pub async fn observe_all(self: &Arc<Self>, observed: &[MetadataResponseTopic]) {
         self.observe(observed).await;
         self.registry.retain_listed(observed);
     }
 
-    /// Looks up topics by name or id on the brokers and caches them. Returns whether the type of
-    /// each existing one is known now.
+    /// Looks up topics by name or id on the brokers and caches them, except those that were looked
+    /// up a moment ago. Returns whether the type of each existing one is known now.
     ///
     /// # Errors
     /// The brokers could not be asked.
-    pub async fn look_up(&self, names: &[&str], ids: &[TopicId]) -> Result<bool, UpstreamError> {
-        let mut all_decided = true;
-        let by_name = names.iter().map(|name| {
+    pub async fn look_up(
+        self: &Arc<Self>,
+        names: &[&str],
+        ids: &[TopicId],
+    ) -> Result<bool, UpstreamError> {
+        let new_names = || names.iter().copied().filter(|name| !self.recent.has_name(name));
+        let new_ids = || ids.iter().copied().filter(|id| !self.recent.has_id(*id));
+        if new_names().next().is_none() && new_ids().next().is_none() {
+            return Ok(true);
+        }
+        let found = {
+            // Many requests for the same topics wait for the first one's response.
+            let _one_at_a_time = self.lookups.lock().await;
+            let (names, ids): (Vec<_>, Vec<_>) = (new_names().collect(), new_ids().collect());
+            self.ask(&names, &ids).await?
+        };
+        Ok(self.observe_found(&found).await)
+    }
+
+    /// Looks up a topic, whenever it was looked up last.
+    pub(super) async fn look_up_now(self: &Arc<Self>, name: &str) -> Result<(), UpstreamError> {
+        let found = self.ask(&[name], &[]).await?;
+        self.observe_found(&found).await;
+        Ok(())
+    }
+
+    /// Asks the brokers about topics. Those that are known, or do not exist, are not looked up again
+    /// for a moment.
+    async fn ask(
+        &self,
+        names: &[&str],
+        ids: &[TopicId],
+    ) -> Result<Vec<MetadataResponseTopic>, UpstreamError> {
+        let by_name = |name: &&str| {
             let name = StrBytes::from_string((*name).to_owned());
             MetadataRequestTopic::default().with_name(Some(name.into()))
-        });
-        let by_id = ids.iter().map(|id| {
+        };
+        let by_id = |id: &TopicId| {
             let id = uuid::Uuid::from_bytes(id.0);
             MetadataRequestTopic::default().with_name(None).with_topic_id(id)
-        });
+        };
+        let mut found = Vec::new();
         // A broker rejects a request that contains both names and ids.
-        for requested in [by_name.collect::<Vec<_>>(), by_id.collect()] {
-            if !requested.is_empty() {
-                let metadata = self.cluster.metadata(Some(requested)).await?;
-                self.observe(&metadata.topics).await;
-                // A broker with outdated metadata still describes a deleted topic.
-                let undecided = |t: &MetadataResponseTopic| {
-                    let id = id_of(t);
-                    exists(t) && !self.registry.is_bound(id) && !self.registry.is_deleted(id)
-                };
-                all_decided &= !metadata.topics.iter().any(undecided);
-            }
+        for names in names.chunks(LOOKUP_MAX) {
+            let metadata = self.cluster.look_up(names.iter().map(by_name).collect()).await?;
+            let known = metadata.topics.iter().filter(|topic| !self.is_undecided(topic));
+            self.recent.record_names(known.filter_map(|topic| topic.name.as_ref()));
+            found.extend(metadata.topics);
         }
-        Ok(all_decided)
+        for ids in ids.chunks(LOOKUP_MAX) {
+            let metadata = self.cluster.look_up(ids.iter().map(by_id).collect()).await?;
+            let known = metadata.topics.iter().filter(|topic| !self.is_undecided(topic));
+            self.recent.record_ids(known.map(id_of));
+            found.extend(metadata.topics);
+        }
+        Ok(found)
+    }
+
+    /// Caches topics that the brokers have described; returns whether all types are known.
+    async fn observe_found(self: &Arc<Self>, found: &[MetadataResponseTopic]) -> bool {
+        self.observe(found).await;
+        !found.iter().any(|topic| self.is_undecided(topic))
+    }
+
+    /// Returns whether a topic exists and has no type. A broker with outdated metadata still
+    /// describes a deleted topic.
+    fn is_undecided(&self, topic: &MetadataResponseTopic) -> bool {
+        let id = id_of(topic);
+        exists(topic) && !self.registry.is_bound(id) && !self.registry.is_deleted(id)
     }
 
     /// Binds a topic of this name to this type if it is observed for the first time before the
@@ -167,44 +234,74 @@ impl TopicClassifier {
         *self.rules.write() = (rules, profile);
     }
 
-    /// Decides the types of topics observed for the first time, and binds them.
-    async fn classify(&self, observed: &[&MetadataResponseTopic]) {
-        let _one_at_a_time = self.classify_lock.lock().await;
-        let mut registrations = Vec::new();
-        let unbound = observed.iter().filter(|topic| !self.registry.is_bound(id_of(topic)));
-        for topic in unbound {
-            let name = topic.name.as_ref().map_or("", |name| name.as_str());
-            // A migrating topic is bound already: this only asks whether it still migrates.
-            let topic_type = match self.registry.is_migrating(id_of(topic)) {
-                true => Some(TopicType::Classic),
-                false => self.desired_type(name, topic.is_internal).await,
-            };
-            let Some(topic_type) = topic_type else { continue };
-            let binding = TopicBinding { topic: id_of(topic), name: name.to_owned(), topic_type };
-            registrations.push(Registration { binding, rule: BindRule::FirstWins });
+    /// Decides the types of topics observed for the first time, and binds them. Each topic whose logs
+    /// have to be examined has a task of its own; the others are bound together.
+    async fn classify(self: &Arc<Self>, observed: &[&MetadataResponseTopic]) {
+        let (mut simple, mut examined) = (Vec::new(), Vec::new());
+        for topic in observed.iter().map(|topic| NewTopic::of(topic)) {
+            let is_examined = !self.registry.is_migrating(topic.id)
+                && self.intended_type(&topic) == TopicType::Diskless;
+            (if is_examined { &mut examined } else { &mut simple }).push(topic);
         }
-        if registrations.is_empty() {
-            return;
+        if let Some(attempt) = self.attempts.begin(simple.iter().map(|topic| topic.id)) {
+            simple.retain(|topic| attempt.includes(topic.id));
+            let classifier = Arc::clone(self);
+            tasks::spawn("bind-topics", async move { classifier.bind_all(simple, attempt).await });
         }
+        for topic in examined {
+            if let Some(attempt) = self.attempts.begin(std::iter::once(topic.id)) {
+                let classifier = Arc::clone(self);
+                tasks::spawn("decide-topic", async move {
+                    classifier.examine(topic, attempt).await;
+                });
+            }
+        }
+        let ids: Vec<_> = observed.iter().map(|topic| id_of(topic)).collect();
+        self.attempts.first(&ids, FIRST_ATTEMPT).await;
+    }
+
+    /// Binds topics as classic, unless they are bound already. The coordinator's response is the
+    /// binding; that of a migrating topic, which is bound, says whether it still migrates.
+    async fn bind_all(&self, topics: Vec<NewTopic>, attempt: Attempt) {
+        let bindings = topics.into_iter().map(|topic| topic.bound_as(TopicType::Classic));
+        self.register(bindings.collect(), attempt).await;
+    }
+
+    /// Examines the logs of a topic that is to be diskless, and binds it.
+    async fn examine(&self, topic: NewTopic, attempt: Attempt) {
+        // The semaphore is never closed.
+        let _one_of_few = self.examinations.acquire().await;
+        if let Some(topic_type) = self.examined_type(&topic.name).await {
+            self.register(vec![topic.bound_as(topic_type)], attempt).await;
+        }
+    }
+
+    async fn register(&self, registrations: Vec<Registration>, attempt: Attempt) {
         let ids: Vec<_> = registrations.iter().map(|r| r.binding.topic).collect();
         match self.coordinator.register(registrations).await {
             Ok(bound) => {
                 self.registry.apply_bindings(&ids, bound);
+                attempt.succeed();
             }
             Err(error) => tracing::warn!(%error, "types of new topics are unknown for now"),
         }
     }
 
-    /// Returns the type of a new topic; `None` if it cannot be determined now.
-    async fn desired_type(&self, name: &str, is_internal: bool) -> Option<TopicType> {
-        let pending = self.pending_creations.lock().get(name).map(|(_, topic_type)| *topic_type);
+    /// Returns the type that a new topic is to have.
+    fn intended_type(&self, topic: &NewTopic) -> TopicType {
+        let pending = self.pending_creations.lock().get(&topic.name).map(|(_, intended)| *intended);
         let is_diskless = match pending {
-            Some(topic_type) => topic_type == TopicType::Diskless,
-            None => self.is_diskless_by_rules(name),
+            Some(intended) => intended == TopicType::Diskless,
+            None => self.is_diskless_by_rules(&topic.name),
         };
-        if is_internal || !is_diskless {
-            return Some(TopicType::Classic);
+        match is_diskless && !topic.is_internal {
+            true => TopicType::Diskless,
+            false => TopicType::Classic,
         }
+    }
+
+    /// Returns the type of a new topic that is to be diskless; `None` if it cannot be determined now.
+    async fn examined_type(&self, name: &str) -> Option<TopicType> {
         match placeholder::check_eligible(&self.cluster, name).await {
             Ok(()) => Some(TopicType::Diskless),
             Err(
@@ -230,6 +327,26 @@ impl TopicClassifier {
     #[cfg(test)]
     pub(super) fn pending_type(&self, name: &str) -> Option<TopicType> {
         self.pending_creations.lock().get(name).map(|(_, topic_type)| *topic_type)
+    }
+}
+
+/// A topic without a type.
+#[derive(Debug)]
+struct NewTopic {
+    id: TopicId,
+    name: String,
+    is_internal: bool,
+}
+
+impl NewTopic {
+    fn of(observed: &MetadataResponseTopic) -> Self {
+        let name = observed.name.as_ref().map_or("", |name| name.as_str()).to_owned();
+        Self { id: id_of(observed), name, is_internal: observed.is_internal }
+    }
+
+    fn bound_as(self, topic_type: TopicType) -> Registration {
+        let binding = TopicBinding { topic: self.id, name: self.name, topic_type };
+        Registration { binding, rule: BindRule::FirstWins }
     }
 }
 

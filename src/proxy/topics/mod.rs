@@ -3,6 +3,7 @@
 //! Invariant: a topic is served as diskless only if its id is bound as diskless in the coordinator.
 //! A topic whose type is unknown is never treated as classic: the response is a retriable error.
 
+mod attempts;
 mod audit;
 mod classic_status;
 mod classify;
@@ -10,6 +11,7 @@ mod configs;
 mod error;
 mod migrate;
 mod placeholder;
+mod recent_lookups;
 mod record_guard;
 mod registry;
 mod topic;

@@ -5,9 +5,12 @@
 //! coordinator must have confirmed recently that it is classic.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::attempts::TopicAttempts;
 use super::classic_status::ClassicStatus;
 use super::placeholder;
 use super::registry::TopicRegistry;
@@ -17,12 +20,23 @@ use crate::log::ids::TopicId;
 use crate::proxy::upstream::cluster::KafkaCluster;
 use crate::tasks;
 
+/// Time for which the brokers are not asked again about a topic without records.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Time for which a request waits for the brokers while the coordinator does not respond.
+const EXAMINATION: Duration = Duration::from_secs(2);
+/// Maximum number of topics whose logs are examined at a time.
+const EXAMINATIONS_MAX: usize = 8;
+
 /// Keeps records out of classic topics that may be about to become diskless.
 #[derive(Debug)]
 pub struct ClassicRecordGuard {
     registry: Arc<TopicRegistry>,
     cluster: Arc<KafkaCluster>,
     coordinator: Arc<dyn Coordinator>,
+    /// The examinations of logs.
+    attempts: Arc<TopicAttempts>,
+    /// Limits the topics whose logs are examined at a time: after a start, all topics in use are.
+    examinations: Semaphore,
 }
 
 impl ClassicRecordGuard {
@@ -31,7 +45,9 @@ impl ClassicRecordGuard {
         cluster: Arc<KafkaCluster>,
         coordinator: Arc<dyn Coordinator>,
     ) -> Self {
-        Self { registry, cluster, coordinator }
+        let attempts = TopicAttempts::new(RETRY_AFTER);
+        let examinations = Semaphore::new(EXAMINATIONS_MAX);
+        Self { registry, cluster, coordinator, attempts, examinations }
     }
 
     /// Returns whether records for these topics may be forwarded to the brokers now. Topics that
@@ -46,11 +62,9 @@ impl ClassicRecordGuard {
         let registrations = unconfirmed.iter().map(|topic| classic_registration(topic)).collect();
         let Ok(bound) = self.coordinator.register(registrations).await else {
             // Topics that have records are classic whatever the coordinator says.
-            let mut all = true;
-            for topic in &unconfirmed {
-                all &= self.has_records(topic).await;
-            }
-            return all;
+            self.examine(&unconfirmed);
+            self.attempts.all(&ids, EXAMINATION).await;
+            return ids.iter().all(|id| self.registry.classic_status().allows(*id));
         };
         let mut confirmed = 0;
         for binding in self.registry.apply_bindings(&ids, bound) {
@@ -60,12 +74,7 @@ impl ClassicRecordGuard {
                 confirmed += 1;
             }
         }
-        let guard = Arc::clone(self);
-        tasks::spawn("check logs of classic topics", async move {
-            for topic in unconfirmed {
-                guard.has_records(&topic).await;
-            }
-        });
+        self.examine(&unconfirmed);
         confirmed == ids.len()
     }
 
@@ -79,6 +88,22 @@ impl ClassicRecordGuard {
         topics
             .filter(|topic| topic.topic_type == TopicType::Classic && !topic.name.starts_with("__"))
             .filter(|topic| !self.registry.classic_status().allows(topic.id))
+    }
+
+    /// Asks the brokers whether topics have, or had, records: one task for each topic, none for one
+    /// about which they were asked a moment ago.
+    fn examine(self: &Arc<Self>, topics: &[Arc<Topic>]) {
+        for topic in topics {
+            let Some(attempt) = self.attempts.begin(std::iter::once(topic.id)) else { continue };
+            let (guard, topic) = (Arc::clone(self), Arc::clone(topic));
+            tasks::spawn("check-log-of-classic-topic", async move {
+                // The semaphore is never closed.
+                let _one_of_few = guard.examinations.acquire().await;
+                if guard.has_records(&topic).await {
+                    attempt.succeed();
+                }
+            });
+        }
     }
 
     /// Asks the brokers whether the topic has, or had, records.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponsePartition, MetadataResponseTopic,
+};
 use parking_lot::RwLock;
 use tokio::time::Instant;
 
@@ -149,13 +151,18 @@ impl TopicRegistry {
 
     /// Removes a deleted topic.
     pub(super) fn remove(&self, id: TopicId) {
-        self.invalidate(id);
         self.classic_status.remove(id);
         let mut cache = self.cache.write();
         cache.deleted.insert(id);
+        cache.bindings.remove(&id);
         cache.configs.remove(&id);
-        cache.migrating.remove(&id);
-        cache.ids.retain(|_, other| *other != id);
+        let migrating = cache.migrating.remove(&id).map(|(name, _)| name);
+        let known = cache.by_id.remove(&id).map(|topic| topic.name.clone());
+        for name in migrating.into_iter().chain(known) {
+            if cache.ids.get(&name) == Some(&id) {
+                cache.ids.remove(&name);
+            }
+        }
     }
 
     pub(super) fn is_bound(&self, id: TopicId) -> bool {
@@ -183,10 +190,17 @@ impl TopicRegistry {
         old.map(|(id, (name, _))| (*id, name.clone())).collect()
     }
 
-    /// Caches observed topics whose types are known.
+    /// Caches observed topics whose types are known. Most responses change nothing, and then no
+    /// reader of the cache has to wait.
     pub(super) fn update<'a>(&self, observed: impl Iterator<Item = &'a MetadataResponseTopic>) {
-        let mut cache = self.cache.write();
-        observed.for_each(|topic| cache.update(topic));
+        let changed: Vec<_> = {
+            let cache = self.cache.read();
+            observed.filter(|topic| cache.is_changed_by(topic)).collect()
+        };
+        if !changed.is_empty() {
+            let mut cache = self.cache.write();
+            changed.into_iter().for_each(|topic| cache.update(topic));
+        }
     }
 
     /// Drops topics that are not among all topics of the brokers.
@@ -222,6 +236,23 @@ impl TopicRegistry {
 }
 
 impl TopicCache {
+    /// Returns whether [`TopicCache::update`] would change anything.
+    fn is_changed_by(&self, observed: &MetadataResponseTopic) -> bool {
+        let id = id_of(observed);
+        if !self.bindings.contains_key(&id) {
+            return false;
+        }
+        let name = observed.name.as_ref().map_or("", |name| name.as_str());
+        let Some(cached) = self.by_id.get(&id) else { return true };
+        let is_newer = |partition: &MetadataResponsePartition| {
+            partition.leader_epoch > cached.leader_epoch(partition.partition_index)
+        };
+        cached.name != name
+            || self.ids.get(name) != Some(&id)
+            || cached.leader_epochs.len() < observed.partitions.len()
+            || observed.partitions.iter().any(is_newer)
+    }
+
     fn update(&mut self, observed: &MetadataResponseTopic) {
         let id = id_of(observed);
         let Some(&topic_type) = self.bindings.get(&id) else { return };

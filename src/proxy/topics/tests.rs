@@ -10,6 +10,7 @@ use super::*;
 use crate::coordinator::faulty::{Fault, FaultyCoordinator, Operation};
 use crate::coordinator::memory::MemoryCoordinator;
 use crate::coordinator::{BindRule, Registration, TopicBinding, TopicType};
+use crate::topic_rules::TopicRule;
 
 fn observed(id: u8, name: &str) -> MetadataResponseTopic {
     MetadataResponseTopic::default()
@@ -114,4 +115,37 @@ async fn migration_ends_fetch_sessions_that_may_contain_the_topic() {
     assert_eq!(topics.registry.migrations(), before + 2);
     topics.classifier.observe(&[observed(1, "empty")]).await;
     assert!(topics.registry.by_name("empty").unwrap().is_diskless());
+}
+
+#[tokio::test]
+async fn metadata_that_changes_nothing_replaces_nothing() {
+    let topics = topics().await;
+    let mut metadata = observed(1, "same");
+    metadata.partitions[0].leader_epoch = 5;
+    topics.classifier.observe(std::slice::from_ref(&metadata)).await;
+    let before = topics.registry.by_name("same").unwrap();
+    topics.classifier.observe(std::slice::from_ref(&metadata)).await;
+    metadata.partitions[0].leader_epoch = 4;
+    topics.classifier.observe(std::slice::from_ref(&metadata)).await;
+    assert!(Arc::ptr_eq(&before, &topics.registry.by_name("same").unwrap()));
+    metadata.partitions[0].leader_epoch = 6;
+    topics.classifier.observe(std::slice::from_ref(&metadata)).await;
+    assert_eq!(topics.registry.by_name("same").unwrap().leader_epochs, [6]);
+    metadata.partitions.push(MetadataResponsePartition::default().with_partition_index(1));
+    topics.classifier.observe(std::slice::from_ref(&metadata)).await;
+    assert_eq!(topics.registry.by_name("same").unwrap().leader_epochs, [6, 0]);
+}
+
+/// No broker can be asked whether the log of the first topic is empty.
+#[tokio::test(start_paused = true)]
+async fn undecided_topic_holds_up_only_itself() {
+    let coordinator = Arc::new(MemoryCoordinator::new("first"));
+    let topics = topics_with(coordinator).await;
+    let profile = Some(FlushProfile::Fast);
+    let rules = TopicRules::new(vec![TopicRule { pattern: "lost".parse().unwrap(), profile }]);
+    topics.classifier.set_rules(rules, FlushProfile::Fast);
+    let both = [observed(1, "lost"), observed(2, "other")];
+    topics.classifier.observe(&both).await;
+    assert_eq!(topics.registry.by_name("lost"), None);
+    assert!(topics.registry.by_name("other").is_some());
 }

@@ -1,7 +1,9 @@
 //! The brokers of the cluster, and requests of the proxy itself to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
@@ -10,11 +12,17 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Request, StrBytes};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::connection::BrokerConnection;
 use super::error::UpstreamError;
 use super::sasl::SaslCredentials;
 use crate::proxy::apis::{self, Versions};
+
+/// Time for a lookup that a client waits for.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum number of idle connections to one broker.
+const IDLE_MAX: usize = 4;
 
 /// A broker as the cluster advertises it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +66,12 @@ pub struct KafkaCluster {
     credentials: Option<SaslCredentials>,
     view: RwLock<Arc<ClusterView>>,
     control: Mutex<Option<BrokerConnection>>,
+    /// The connection for lookups that requests of clients wait for.
+    lookups: Mutex<Option<BrokerConnection>>,
+    /// The number of failed lookups: each begins with another broker.
+    failed_lookups: AtomicUsize,
+    /// Connections to single brokers that no request uses, by address.
+    idle: parking_lot::Mutex<HashMap<String, Vec<BrokerConnection>>>,
 }
 
 impl KafkaCluster {
@@ -65,7 +79,9 @@ impl KafkaCluster {
     /// connections authenticate if credentials are given.
     pub fn new(bootstrap_servers: Vec<String>, credentials: Option<SaslCredentials>) -> Self {
         let view = RwLock::new(Arc::default());
-        Self { bootstrap_servers, credentials, view, control: Mutex::new(None) }
+        let (control, idle) = (Mutex::new(None), parking_lot::Mutex::default());
+        let (lookups, failed_lookups) = (Mutex::new(None), AtomicUsize::new(0));
+        Self { bootstrap_servers, credentials, view, control, lookups, failed_lookups, idle }
     }
 
     async fn open(&self, address: &str) -> Result<BrokerConnection, UpstreamError> {
@@ -105,7 +121,18 @@ impl KafkaCluster {
         request: &R,
         version: i16,
     ) -> Result<R::Response, UpstreamError> {
-        let mut control = self.control.lock().await;
+        self.call_over(&self.control, self.addresses(), request, version).await
+    }
+
+    /// Sends a request over a connection, or to the first of the addresses that responds.
+    async fn call_over<R: Request>(
+        &self,
+        connection: &Mutex<Option<BrokerConnection>>,
+        addresses: Vec<String>,
+        request: &R,
+        version: i16,
+    ) -> Result<R::Response, UpstreamError> {
+        let mut control = connection.lock().await;
         if let Some(mut connection) = control.take()
             && let Ok(response) = connection.call(request, version).await
         {
@@ -113,7 +140,7 @@ impl KafkaCluster {
             return Ok(response);
         }
         let mut last = UpstreamError::NoBroker;
-        for address in self.addresses() {
+        for address in addresses {
             let attempt = async {
                 let mut connection = self.open(&address).await?;
                 let response = connection.call(request, version).await?;
@@ -130,7 +157,7 @@ impl KafkaCluster {
         Err(last)
     }
 
-    /// Sends a request to one broker over a new connection.
+    /// Sends a request to one broker, over a connection that is idle or else over a new one.
     pub async fn call_broker<R: Request>(
         &self,
         broker: i32,
@@ -139,7 +166,26 @@ impl KafkaCluster {
     ) -> Result<R::Response, UpstreamError> {
         let address =
             self.view().brokers.get(&broker).map(Broker::address).ok_or(UpstreamError::NoBroker)?;
-        self.open(&address).await?.call(request, version).await
+        let idle = self.idle.lock().get_mut(&address).and_then(Vec::pop);
+        // The broker may have closed an idle connection.
+        if let Some(mut connection) = idle
+            && let Ok(response) = connection.call(request, version).await
+        {
+            self.keep_idle(address, connection);
+            return Ok(response);
+        }
+        let mut connection = self.open(&address).await?;
+        let response = connection.call(request, version).await?;
+        self.keep_idle(address, connection);
+        Ok(response)
+    }
+
+    fn keep_idle(&self, address: String, connection: BrokerConnection) {
+        let mut idle = self.idle.lock();
+        let of_broker = idle.entry(address).or_default();
+        if of_broker.len() < IDLE_MAX {
+            of_broker.push(connection);
+        }
     }
 
     /// Returns the metadata of all topics (`None`) or of some. Never creates a topic.
@@ -150,6 +196,32 @@ impl KafkaCluster {
         let request =
             MetadataRequest::default().with_topics(topics).with_allow_auto_topic_creation(false);
         self.call(&request, self.version_for::<MetadataRequest>(12)?).await
+    }
+
+    /// Returns the metadata of topics that a client waits for. Never creates a topic.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Timeout`] after 2 seconds, else the error of the last broker.
+    pub async fn look_up(
+        &self,
+        topics: Vec<MetadataRequestTopic>,
+    ) -> Result<MetadataResponse, UpstreamError> {
+        let request = MetadataRequest::default()
+            .with_topics(Some(topics))
+            .with_allow_auto_topic_creation(false);
+        let version = self.version_for::<MetadataRequest>(12)?;
+        let mut addresses = self.addresses();
+        let failed = self.failed_lookups.load(Ordering::Relaxed);
+        let count = addresses.len().max(1);
+        addresses.rotate_left(failed % count);
+        let first = addresses.first().cloned().unwrap_or_default();
+        let call = self.call_over(&self.lookups, addresses, &request, version);
+        let response = timeout(LOOKUP_TIMEOUT, call).await;
+        let response = response.unwrap_or(Err(UpstreamError::Timeout(first)));
+        if response.is_err() {
+            self.failed_lookups.fetch_add(1, Ordering::Relaxed);
+        }
+        response
     }
 
     /// Refreshes the brokers and their versions, and returns the metadata of all topics.
@@ -204,7 +276,9 @@ impl KafkaCluster {
     }
 
     fn set_view(&self, view: ClusterView) {
+        let addresses: HashSet<_> = view.brokers.values().map(Broker::address).collect();
         *self.view.write() = Arc::new(view);
+        self.idle.lock().retain(|address, _| addresses.contains(address));
     }
 }
 
