@@ -41,7 +41,7 @@ test-unit: ## Unit tests and house rules: need nothing but Rust
 	$(cargo_test) --lib --bins --test tidy --test documents -- $(FILTER)
 
 test-engine: ## The engine over fakes in virtual time, and under a simulated network
-	$(cargo_test) --test engine --test sim --test file_store_crash --test guard_alloc --test fuzz_smoke -- $(FILTER)
+	$(cargo_test) --test engine --test sim --test file_store_crash --test guard_alloc --test request_cost --test fuzz_smoke -- $(FILTER)
 
 test-redis: ## The coordinator on Redis: single, Sentinel, Cluster, failover, lost data
 	@scripts/setup.sh redis

@@ -3,7 +3,8 @@
 # usage: scripts/fuzz.sh [SECONDS]
 #
 # Runs cargo-fuzz on the nightly toolchain and installs it when it is missing. Where that is not
-# possible, runs tests/fuzz_smoke.rs on the project's own toolchain.
+# possible, runs tests/fuzz_smoke.rs on the project's own toolchain. tests/request_cost.rs measures
+# the processor time and the memory that requests take, always on the project's own toolchain.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -23,3 +24,4 @@ else
     echo "cargo-fuzz is not available: running the seeded smoke test" >&2
     FUZZ_SECONDS=$seconds cargo test --locked --workspace --all-features --test fuzz_smoke
 fi
+FUZZ_SECONDS=$seconds cargo test --locked --workspace --all-features --test request_cost

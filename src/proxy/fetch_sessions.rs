@@ -1,16 +1,28 @@
 //! Fetch sessions of the diskless nodes (KIP-227): the partitions of a client are retained between
 //! requests, so that each names only what changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::entropy::Entropy;
 use crate::log::ids::TopicId;
 
-/// The maximum number of sessions. Beyond it, the least recently used one is evicted.
-const SESSIONS_MAX: usize = 1000;
+/// The maximum number of sessions, and of partitions in all of them. Beyond it, a client gets no
+/// session, and names all partitions in each fetch.
+const SESSIONS_MAX: usize = 100_000;
+const PARTITIONS_MAX: usize = 1_000_000;
+/// A session that was not used for this time ends if another one needs its place, as at a broker.
+const EVICTION_IDLE: Duration = Duration::from_secs(120);
+/// A session that was not used for this time ends. By then a broker has closed the connection of its
+/// client.
+const EXPIRY_IDLE: Duration = Duration::from_secs(600);
+/// The time between searches for sessions that are not used.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// The epoch that requests a new session.
 pub const INITIAL_EPOCH: i32 = 0;
 /// The epoch that requests no session, or closes one.
@@ -21,8 +33,8 @@ pub const FINAL_EPOCH: i32 = -1;
 pub struct SessionPartition {
     /// The topic id; zero before version 13.
     pub topic_id: TopicId,
-    /// The topic name; empty from version 13 on.
-    pub name: String,
+    /// The topic name, which the partitions of a request share; empty from version 13 on.
+    pub name: Arc<str>,
     /// The partition index.
     pub partition: i32,
 }
@@ -58,19 +70,22 @@ pub struct ReportedState {
     pub log_start_offset: i64,
 }
 
+type RetainedPartition = (SessionPartition, FetchPosition, Option<ReportedState>);
+
 #[derive(Debug)]
 struct FetchSession {
     epoch: i32,
     naming: Naming,
-    last_used: u64,
+    last_used: Instant,
     /// In the order in which they are served next. Those that returned records move to the end.
-    partitions: Vec<(SessionPartition, FetchPosition, Option<ReportedState>)>,
+    partitions: Vec<RetainedPartition>,
+    counted: CountedPartitions,
 }
 
 /// Reason that a session cannot continue. The client then opens a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionError {
-    /// The session does not exist: it was evicted, or it belongs to another replica.
+    /// The session does not exist: it has ended, or it belongs to another replica.
     NotFound,
     /// The epoch is not the next one.
     InvalidEpoch,
@@ -89,23 +104,63 @@ pub struct SessionPlan {
     pub incremental: bool,
 }
 
+/// The partitions of one session, which count towards the limit of all.
+#[derive(Debug)]
+struct CountedPartitions {
+    free: Arc<Semaphore>,
+    count: usize,
+}
+
+impl CountedPartitions {
+    fn none(free: &Arc<Semaphore>) -> Self {
+        Self { free: Arc::clone(free), count: 0 }
+    }
+
+    /// Counts `count` partitions instead. Returns `false`, and changes nothing, beyond the limit.
+    fn change_to(&mut self, count: usize) -> bool {
+        if let Some(more) = count.checked_sub(self.count).filter(|more| *more > 0) {
+            let taken = u32::try_from(more).ok().and_then(|n| self.free.try_acquire_many(n).ok());
+            let Some(taken) = taken else { return false };
+            taken.forget();
+        } else {
+            self.free.add_permits(self.count - count);
+        }
+        self.count = count;
+        true
+    }
+}
+
+impl Drop for CountedPartitions {
+    fn drop(&mut self) {
+        self.free.add_permits(self.count);
+    }
+}
+
 /// The sessions.
 #[derive(Debug)]
 pub struct FetchSessions {
     entropy: Arc<Entropy>,
+    sessions_max: usize,
+    free_partitions: Arc<Semaphore>,
+    /// Held for a moment only; each session has a lock of its own.
     table: Mutex<SessionTable>,
 }
 
 #[derive(Debug, Default)]
 struct SessionTable {
-    sessions: HashMap<i32, FetchSession>,
-    uses: u64,
+    sessions: HashMap<i32, Arc<Mutex<FetchSession>>>,
+    swept_at: Option<Instant>,
 }
 
 impl FetchSessions {
     /// Session ids are drawn from `entropy`.
     pub fn new(entropy: Arc<Entropy>) -> Self {
-        Self { entropy, table: Mutex::default() }
+        Self::with_limits(entropy, SESSIONS_MAX, PARTITIONS_MAX)
+    }
+
+    fn with_limits(entropy: Arc<Entropy>, sessions_max: usize, partitions_max: usize) -> Self {
+        let free_partitions = Arc::new(Semaphore::new(partitions_max));
+        Self { entropy, sessions_max, free_partitions, table: Mutex::default() }
     }
 
     /// Begins a fetch: opens, continues or closes its session. A session can be used from any
@@ -119,26 +174,21 @@ impl FetchSessions {
         epoch: i32,
         naming: Naming,
         requested: Vec<(SessionPartition, FetchPosition)>,
-        forgotten: &[SessionPartition],
+        forgotten: &HashSet<SessionPartition>,
     ) -> Result<SessionPlan, SessionError> {
-        let mut table = self.table.lock();
-        table.uses += 1;
-        let now = table.uses;
         if epoch == FINAL_EPOCH || epoch == INITIAL_EPOCH {
-            table.sessions.remove(&session_id);
+            self.remove(session_id);
             let mut partitions = Vec::new();
             upsert(&mut partitions, requested);
             let requested = partitions.iter().map(|(w, p, _)| (w.clone(), *p)).collect();
             let session_id = match epoch {
                 FINAL_EPOCH => 0,
-                _ => self.open(
-                    &mut table,
-                    FetchSession { epoch: 1, naming, last_used: now, partitions },
-                ),
+                _ => self.open(naming, partitions).unwrap_or(0),
             };
             return Ok(SessionPlan { session_id, partitions: requested, incremental: false });
         }
-        let session = table.sessions.get_mut(&session_id).ok_or(SessionError::NotFound)?;
+        let session = self.get(session_id).ok_or(SessionError::NotFound)?;
+        let mut session = session.lock();
         if session.epoch != epoch {
             return Err(SessionError::InvalidEpoch);
         }
@@ -146,28 +196,38 @@ impl FetchSessions {
             return Err(SessionError::Naming);
         }
         session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
-        session.last_used = now;
+        session.last_used = Instant::now();
         upsert(&mut session.partitions, requested);
         // Last, as a broker does: a partition that is both named and forgotten is forgotten.
-        session.partitions.retain(|(w, _, _)| !forgotten.contains(w));
+        if !forgotten.is_empty() {
+            session.partitions.retain(|(w, _, _)| !forgotten.contains(w));
+        }
         let partitions: Vec<_> =
             session.partitions.iter().map(|(w, p, _)| (w.clone(), *p)).collect();
-        // A session without partitions ends.
-        if partitions.is_empty() {
-            table.sessions.remove(&session_id);
-            return Ok(SessionPlan { session_id: 0, partitions, incremental: false });
+        let is_within_limit = session.counted.change_to(partitions.len());
+        drop(session);
+        match (partitions.is_empty(), is_within_limit) {
+            (false, true) => Ok(SessionPlan { session_id, partitions, incremental: true }),
+            // A session without partitions ends.
+            (true, _) => {
+                self.remove(session_id);
+                Ok(SessionPlan { session_id: 0, partitions, incremental: false })
+            }
+            (false, false) => {
+                self.remove(session_id);
+                Err(SessionError::NotFound)
+            }
         }
-        Ok(SessionPlan { session_id, partitions, incremental: true })
     }
 
     /// Ends a fetch: records what is reported, and returns for each partition whether the response
     /// includes it. `reported` has the order of the plan; the flag is whether the partition returns
     /// records.
     pub fn finish(&self, plan: &SessionPlan, reported: &[(ReportedState, bool)]) -> Vec<bool> {
-        let mut table = self.table.lock();
-        let Some(session) = table.sessions.get_mut(&plan.session_id) else {
+        let Some(session) = self.get(plan.session_id) else {
             return reported.iter().map(|_| true).collect();
         };
+        let mut session = session.lock();
         let mut results: HashMap<&SessionPartition, (ReportedState, bool)> =
             plan.partitions.iter().map(|(w, _)| w).zip(reported.iter().copied()).collect();
         let mut included = HashMap::new();
@@ -190,28 +250,66 @@ impl FetchSessions {
         plan.partitions.iter().map(|(w, _)| included.get(w).copied().unwrap_or(true)).collect()
     }
 
-    fn open(&self, table: &mut SessionTable, session: FetchSession) -> i32 {
-        if table.sessions.len() >= SESSIONS_MAX
-            && let Some(&idle) = table.sessions.iter().min_by_key(|(_, s)| s.last_used).map(|s| s.0)
-        {
-            table.sessions.remove(&idle);
+    fn get(&self, session_id: i32) -> Option<Arc<Mutex<FetchSession>>> {
+        self.table.lock().sessions.get(&session_id).cloned()
+    }
+
+    fn remove(&self, session_id: i32) {
+        // What it holds is released without the lock.
+        let removed = self.table.lock().sessions.remove(&session_id);
+        drop(removed);
+    }
+
+    /// Opens a session; returns `None` beyond the limits. A session in use is never evicted: if there
+    /// were more clients than places, each would lose its session before it used it again.
+    fn open(&self, naming: Naming, partitions: Vec<RetainedPartition>) -> Option<i32> {
+        let mut counted = CountedPartitions::none(&self.free_partitions);
+        let is_full = !counted.change_to(partitions.len())
+            || self.table.lock().sessions.len() >= self.sessions_max;
+        self.sweep(if is_full { EVICTION_IDLE } else { EXPIRY_IDLE });
+        if !counted.change_to(partitions.len()) {
+            return None;
+        }
+        let last_used = Instant::now();
+        let session = FetchSession { epoch: 1, naming, last_used, partitions, counted };
+        let mut table = self.table.lock();
+        if table.sessions.len() >= self.sessions_max {
+            return None;
         }
         loop {
             let id = (self.entropy.next_u64() & 0x7fff_ffff) as i32;
             if id != 0 && !table.sessions.contains_key(&id) {
-                table.sessions.insert(id, session);
-                return id;
+                table.sessions.insert(id, Arc::new(Mutex::new(session)));
+                return Some(id);
             }
         }
+    }
+
+    /// Ends sessions that were not used for a time, but does not search for them all the time.
+    fn sweep(&self, idle: Duration) {
+        let mut table = self.table.lock();
+        if table.swept_at.is_some_and(|at| at.elapsed() < SWEEP_INTERVAL) {
+            return;
+        }
+        table.swept_at = Some(Instant::now());
+        let is_idle = |session: &Mutex<FetchSession>| {
+            session.try_lock().is_some_and(|session| session.last_used.elapsed() >= idle)
+        };
+        let ended: Vec<_> = table.sessions.extract_if(|_, session| is_idle(session)).collect();
+        drop(table);
+        drop(ended);
     }
 }
 
 /// Adds partitions. One that exists already, or is named twice, stays at its first place with the
 /// last position.
 fn upsert(
-    partitions: &mut Vec<(SessionPartition, FetchPosition, Option<ReportedState>)>,
+    partitions: &mut Vec<RetainedPartition>,
     requested: Vec<(SessionPartition, FetchPosition)>,
 ) {
+    if requested.is_empty() {
+        return;
+    }
     let mut places: HashMap<SessionPartition, usize> =
         partitions.iter().enumerate().map(|(i, (w, _, _))| (w.clone(), i)).collect();
     for (requested, position) in requested {
@@ -229,11 +327,19 @@ mod tests {
     use super::*;
 
     fn requested(partition: i32) -> SessionPartition {
-        SessionPartition { topic_id: TopicId([1; 16]), name: String::new(), partition }
+        SessionPartition { topic_id: TopicId([1; 16]), name: Arc::from(""), partition }
     }
 
     fn at(offset: i64) -> FetchPosition {
         FetchPosition { offset, bytes_max: 1000, current_leader_epoch: 0 }
+    }
+
+    fn sessions() -> FetchSessions {
+        FetchSessions::new(Arc::new(Entropy::from_seed(1)))
+    }
+
+    fn none() -> HashSet<SessionPartition> {
+        HashSet::new()
     }
 
     fn reported(high_watermark: i64) -> ReportedState {
@@ -242,9 +348,9 @@ mod tests {
 
     #[test]
     fn session_omits_unchanged_partitions() {
-        let sessions = FetchSessions::new(Arc::new(Entropy::from_seed(1)));
+        let sessions = sessions();
         let both = vec![(requested(0), at(0)), (requested(1), at(0))];
-        let full = sessions.begin(0, 0, Naming::Ids, both, &[]).unwrap();
+        let full = sessions.begin(0, 0, Naming::Ids, both, &none()).unwrap();
         assert!(full.session_id > 0 && !full.incremental);
         assert_eq!(
             sessions.finish(&full, &[(reported(5), true), (reported(0), false)]),
@@ -252,7 +358,8 @@ mod tests {
         );
 
         let id = full.session_id;
-        let next = sessions.begin(id, 1, Naming::Ids, vec![(requested(0), at(5))], &[]).unwrap();
+        let next =
+            sessions.begin(id, 1, Naming::Ids, vec![(requested(0), at(5))], &none()).unwrap();
         assert!(next.incremental);
         // Rotation begins with the first incremental fetch.
         assert_eq!(next.partitions, [(requested(0), at(5)), (requested(1), at(0))]);
@@ -261,14 +368,15 @@ mod tests {
             [true, false]
         );
 
-        let third = sessions.begin(id, 2, Naming::Ids, vec![], &[]).unwrap();
+        let third = sessions.begin(id, 2, Naming::Ids, vec![], &none()).unwrap();
         assert_eq!(third.partitions, [(requested(1), at(0)), (requested(0), at(5))]);
         assert_eq!(
             sessions.finish(&third, &[(reported(0), false), (reported(7), false)]),
             [false, false]
         );
 
-        let fourth = sessions.begin(id, 3, Naming::Ids, vec![], &[requested(1)]).unwrap();
+        let fourth =
+            sessions.begin(id, 3, Naming::Ids, vec![], &HashSet::from([requested(1)])).unwrap();
         assert_eq!(fourth.partitions, [(requested(0), at(5))]);
         assert_eq!(
             sessions.finish(&fourth, &[(reported(8), false)]),
@@ -276,30 +384,84 @@ mod tests {
             "a new high watermark"
         );
 
-        let empty = sessions.begin(id, 4, Naming::Ids, vec![], &[requested(0)]).unwrap();
+        let empty =
+            sessions.begin(id, 4, Naming::Ids, vec![], &HashSet::from([requested(0)])).unwrap();
         assert_eq!(empty.session_id, 0, "nothing is left of it");
-        let gone = sessions.begin(id, 5, Naming::Ids, vec![], &[]);
+        let gone = sessions.begin(id, 5, Naming::Ids, vec![], &none());
         assert_eq!(gone, Err(SessionError::NotFound));
     }
 
     #[test]
     fn session_epochs_and_ids_are_checked() {
-        let sessions = FetchSessions::new(Arc::new(Entropy::from_seed(1)));
-        let plan = sessions.begin(0, 0, Naming::Ids, vec![(requested(0), at(0))], &[]).unwrap();
+        let sessions = sessions();
+        let plan = sessions.begin(0, 0, Naming::Ids, vec![(requested(0), at(0))], &none()).unwrap();
         let id = plan.session_id;
         assert_eq!(
-            sessions.begin(id, 2, Naming::Ids, vec![], &[]),
+            sessions.begin(id, 2, Naming::Ids, vec![], &none()),
             Err(SessionError::InvalidEpoch)
         );
-        let by_name = sessions.begin(id, 1, Naming::Names, vec![], &[]);
+        let by_name = sessions.begin(id, 1, Naming::Names, vec![], &none());
         assert_eq!(by_name, Err(SessionError::Naming));
         assert_eq!(
-            sessions.begin(id ^ 1, 1, Naming::Ids, vec![], &[]),
+            sessions.begin(id ^ 1, 1, Naming::Ids, vec![], &none()),
             Err(SessionError::NotFound)
         );
-        let closing =
-            sessions.begin(id, FINAL_EPOCH, Naming::Ids, vec![(requested(0), at(0))], &[]).unwrap();
+        let closing = sessions
+            .begin(id, FINAL_EPOCH, Naming::Ids, vec![(requested(0), at(0))], &none())
+            .unwrap();
         assert_eq!((closing.session_id, closing.incremental), (0, false));
-        assert_eq!(sessions.begin(id, 1, Naming::Ids, vec![], &[]), Err(SessionError::NotFound));
+        assert_eq!(
+            sessions.begin(id, 1, Naming::Ids, vec![], &none()),
+            Err(SessionError::NotFound)
+        );
+    }
+
+    /// Each is used in turn, the worst order for a cache that evicts the least recently used one.
+    #[test]
+    fn sessions_of_2000_clients_do_not_end_each_other() {
+        let sessions = sessions();
+        let both = || vec![(requested(0), at(0)), (requested(1), at(0))];
+        let open = |_| {
+            let plan = sessions.begin(0, INITIAL_EPOCH, Naming::Ids, both(), &none());
+            plan.unwrap().session_id
+        };
+        let ids: Vec<_> = (0..2_000).map(open).collect();
+        for epoch in 1..10 {
+            for id in &ids {
+                let plan = sessions.begin(*id, epoch, Naming::Ids, vec![], &none()).unwrap();
+                assert_eq!((plan.session_id, plan.partitions.len()), (*id, 2));
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_in_use_keep_their_places() {
+        let entropy = Arc::new(Entropy::from_seed(1));
+        let sessions = FetchSessions::with_limits(entropy, 3, 100);
+        let open = |partitions: i32| {
+            let all = (0..partitions).map(|p| (requested(p), at(0))).collect();
+            sessions.begin(0, INITIAL_EPOCH, Naming::Ids, all, &none()).unwrap().session_id
+        };
+        let go_on = |id: i32, epoch, partition: i32| {
+            let all = vec![(requested(partition), at(0))];
+            sessions.begin(id, epoch, Naming::Ids, all, &none()).map(|plan| plan.session_id)
+        };
+        let ids = [open(1), open(1), open(1)];
+        assert_eq!(open(1), 0, "a fetch without a session");
+        tokio::time::advance(EVICTION_IDLE).await;
+        assert_eq!(go_on(ids[1], 1, 0), Ok(ids[1]));
+        let more = [open(98), open(1)];
+        assert!(more[0] > 0, "two were not used");
+        assert_eq!(go_on(ids[0], 1, 0), Err(SessionError::NotFound));
+        assert_eq!(go_on(ids[1], 2, 0), Ok(ids[1]));
+        assert!(more[1] > 0);
+
+        assert_eq!(sessions.free_partitions.available_permits(), 0);
+        tokio::time::advance(SWEEP_INTERVAL).await;
+        assert_eq!(open(1), 0, "no partition is free");
+        assert_eq!(go_on(ids[1], 3, 1), Err(SessionError::NotFound), "it grows beyond the limit");
+        tokio::time::advance(EXPIRY_IDLE).await;
+        assert!(open(1) > 0);
+        assert_eq!(sessions.free_partitions.available_permits(), 99);
     }
 }

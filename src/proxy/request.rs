@@ -33,6 +33,8 @@ pub(crate) struct Request {
     pub(crate) frame: Bytes,
     /// The memory that the frame holds, for a produce to a diskless node.
     pub(crate) permit: Option<MemoryPermit>,
+    /// True if the frame holds memory.
+    pub(crate) is_large: bool,
     /// When the frame had arrived, before any wait for memory.
     pub(crate) received: Instant,
 }
@@ -70,6 +72,8 @@ pub(crate) enum ResponseHandling {
     Forward,
     /// It is edited.
     Edit(ResponseEdit),
+    /// It is edited with parts of the request, whose memory is held until then.
+    EditWithRequest(ResponseEdit),
 }
 
 /// Handling of a request.
@@ -128,10 +132,10 @@ impl Request {
     {
         let (version, proxy) = (self.version(), Arc::clone(&self.proxy));
         let correlation_id = self.header.correlation_id;
-        let response = on_response::<R, _>(correlation_id, version, version, move |response| {
+        let edit = on_response::<R, _>(correlation_id, version, version, move |response| {
             edit(proxy, response)
         });
-        Action::Forward { frames: self.frames(), response }
+        Action::Forward { frames: self.frames(), response: ResponseHandling::Edit(edit) }
     }
 
     /// Forwards another request instead, in the given version.
@@ -151,10 +155,10 @@ impl Request {
         let frame = codec::encode_request(request, version, correlation_id, client_id)
             .map_err(|error| CloseReason::Internal(error.to_string()))?;
         let proxy = Arc::clone(&self.proxy);
-        let response =
-            on_response::<R, _>(correlation_id, version, self.version(), move |response| {
-                edit(proxy, response)
-            });
+        let edit = on_response::<R, _>(correlation_id, version, self.version(), move |response| {
+            edit(proxy, response)
+        });
+        let response = ResponseHandling::EditWithRequest(edit);
         Ok(Action::Forward { frames: vec![frame], response })
     }
 
@@ -186,20 +190,20 @@ fn on_response<R, F>(
     upstream_version: i16,
     client_version: i16,
     edit: impl FnOnce(R::Response) -> F + Send + 'static,
-) -> ResponseHandling
+) -> ResponseEdit
 where
     R: ApiRequest,
     F: Future<Output = R::Response> + Send + 'static,
     R::Response: Send,
 {
-    ResponseHandling::Edit(Box::new(move |frame| {
+    Box::new(move |frame| {
         async move {
             let (_, response) = codec::decode_response::<R>(&frame, upstream_version)
                 .map_err(|error| CloseReason::Upstream(error.to_string()))?;
             response::encode(correlation_id, client_version, &edit(response).await)
         }
         .boxed()
-    }))
+    })
 }
 
 /// Begins a response frame: an empty length prefix, and the header.

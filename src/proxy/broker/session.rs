@@ -26,6 +26,9 @@ use crate::proxy::response::CloseReason;
 
 /// The highest version of Metadata that is requested. Authorized operations come from version 8 on.
 const METADATA_MAX: i16 = 12;
+/// The largest number of bytes in a topic's name. A longer one is that of no topic, and the broker
+/// is not asked about it.
+const NAME_BYTES_MAX: usize = 249;
 /// The bit field of a topic whose operations a broker did not determine.
 const NOT_DECIDED: i32 = i32::MIN;
 
@@ -163,8 +166,13 @@ impl BrokerSession {
                 false => topic.as_ref().map(|topic| topic.name.as_str()),
             })
             .collect();
-        let decisions = self.decide(names.iter().flatten().copied()).await?;
+        let decisions = {
+            let possible = names.iter().flatten().copied();
+            self.decide(possible.filter(|name| name.len() <= NAME_BYTES_MAX)).await?
+        };
+        let no_topic = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
         let permissions = |name: Option<&str>| match name {
+            Some(name) if name.len() > NAME_BYTES_MAX => TopicPermissions::unknown_topic(no_topic),
             None => TopicPermissions::unknown_topic(missing_topic_error),
             Some(name) => TopicPermissions::of(decisions.get(name).copied().flatten()),
         };

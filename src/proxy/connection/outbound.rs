@@ -27,6 +27,10 @@ const STALL_TIMEOUT: Duration = Duration::from_millis(250);
 /// If a client reads slowly, the memory of its responses is released after this time.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 
+/// Time for which a broker's response is still awaited after the client has left. The broker may wait
+/// for as long as the client requested.
+const DEPARTED_GRACE: Duration = Duration::from_secs(10);
+
 /// The client's socket, and the counters of its bytes.
 #[derive(Debug)]
 pub(super) struct ClientWriter {
@@ -114,6 +118,14 @@ impl OutboundBuffer {
             return;
         }
         std::future::pending().await
+    }
+
+    /// Returns some time after the client has closed its side of the connection: what a broker has to
+    /// do for its last requests is done by then.
+    pub(super) async fn client_gone(&self) -> CloseReason {
+        self.client_departed().await;
+        tokio::time::sleep(DEPARTED_GRACE).await;
+        CloseReason::Upstream("the client is gone".to_owned())
     }
 
     /// Reads the first response again when the client accepts bytes again.

@@ -24,7 +24,7 @@ use crate::proxy::context::Proxy;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::handlers;
 use crate::proxy::request::{Action, OwnedRequestHeader, Request, ResponseHandling};
-use crate::proxy::response::CloseReason;
+use crate::proxy::response::{CloseReason, ResponseEdit};
 use crate::proxy::routing::client_zone::ClientOrigin;
 use crate::tasks;
 use crate::wire::frame::{FrameError, FrameReader};
@@ -209,14 +209,15 @@ impl ReadLoop {
         let (api_key, correlation_id) = (header.api_key, header.correlation_id);
         let api = apis::lookup(api_key).map_or("other", |api| api.name);
         self.proxy.metrics.clients.request(api, self.endpoint.kind());
-        // Held until the frame is with the broker. A produce to a diskless node holds it longer.
+        // Held until the frame is with the broker, or the response to it is made. A produce to a
+        // diskless node holds it longer.
         let mut permit = self.frame_permit(&header, frame.len()).await?;
         let request = self.request(header, frame, &mut permit);
         let zone = request.client_zone().zone;
         let is_remote = zone.is_some_and(|zone| zone != self.proxy.topology.zone());
         self.client.cross_zone.received(api_key, is_remote, request.frame.len());
         let action = handlers::dispatch(request, &mut self.session, &mut self.broker).await?;
-        self.perform(action, api_key, correlation_id).await
+        self.perform(action, api_key, correlation_id, permit).await
     }
 
     /// Returns the memory that a frame holds. Small frames hold none, except those produced to a
@@ -251,6 +252,7 @@ impl ReadLoop {
     ) -> Request {
         let now = Instant::now();
         let waited = permit.as_ref().map(|permit| permit.waited);
+        let is_large = permit.is_some();
         let received = waited.and_then(|waited| now.checked_sub(waited)).unwrap_or(now);
         let permit = if self.is_diskless_produce(&header) { permit.take() } else { None };
         Request {
@@ -262,6 +264,7 @@ impl ReadLoop {
             header,
             frame,
             permit,
+            is_large,
             received,
         }
     }
@@ -272,6 +275,7 @@ impl ReadLoop {
         action: Action,
         api_key: i16,
         correlation_id: i32,
+        permit: Option<MemoryPermit>,
     ) -> Result<(), CloseReason> {
         let response = match action {
             Action::Forward { frames, response } => {
@@ -287,11 +291,16 @@ impl ReadLoop {
                     ResponseHandling::Edit(edit) => {
                         PendingResponse::Edit { api_key, correlation_id, edit }
                     }
+                    ResponseHandling::EditWithRequest(edit) => {
+                        let edit = edit_holding(permit, edit);
+                        PendingResponse::Edit { api_key, correlation_id, edit }
+                    }
                 }
             }
             Action::Respond(response) => {
                 // It makes progress while the write loop is busy with earlier responses, and ends
                 // with the connection: a long poll does not outlive its client.
+                let response = holding(permit, response);
                 let running = AbortOnDropHandle::new(tasks::spawn("response", response));
                 let joined = running.map(|joined| {
                     joined.unwrap_or_else(|error| {
@@ -300,7 +309,10 @@ impl ReadLoop {
                 });
                 PendingResponse::Local { api_key, response: joined.boxed() }
             }
-            Action::RespondInTurn(response) => PendingResponse::Deferred { api_key, response },
+            Action::RespondInTurn(response) => {
+                let response = holding(permit, response).boxed();
+                PendingResponse::Deferred { api_key, response }
+            }
         };
         self.broker.responses().push(response).await
     }
@@ -321,6 +333,18 @@ async fn make_room(
         }
         _ => Ok(unaccounted.saturating_sub(arrived).max(1)),
     }
+}
+
+/// Holds the memory of a request until the response to it is made.
+async fn holding<T>(permit: Option<MemoryPermit>, response: impl Future<Output = T>) -> T {
+    let response = response.await;
+    drop(permit);
+    response
+}
+
+/// The same for a response that a broker makes and the proxy edits.
+fn edit_holding(permit: Option<MemoryPermit>, edit: ResponseEdit) -> ResponseEdit {
+    Box::new(move |frame| holding(permit, edit(frame)).boxed())
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -203,7 +203,11 @@ impl WriteLoop {
                 break 4 + length;
             }
             self.outbound.flush().await?;
-            broker.read().await?;
+            tokio::select! {
+                biased;
+                read = broker.read() => read?,
+                gone = self.outbound.client_gone() => return Err(gone),
+            }
         };
         note_response(&self.status, api_key);
         loop {
@@ -222,7 +226,11 @@ impl WriteLoop {
     async fn broker_response(&mut self, correlation_id: i32) -> Result<Bytes, CloseReason> {
         self.outbound.flush().await?;
         let Some(broker) = &mut self.broker else { return Err(no_broker()) };
-        broker.whole_frame(correlation_id).await
+        tokio::select! {
+            biased;
+            frame = broker.whole_frame(correlation_id) => frame,
+            gone = self.outbound.client_gone() => Err(gone),
+        }
     }
 }
 

@@ -6,10 +6,11 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult,
 };
-use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
+use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
 use super::requested_topics::topic_id;
+use super::row_order::Places;
 use super::topic_configs::{
     DISKLESS_ENABLE, SOURCE_TOPIC, is_compaction, is_diskless_flag, parse_diskless_flag,
 };
@@ -67,11 +68,24 @@ pub(super) async fn edit(
             }
         }
         response.topics.append(&mut rejected);
-        let position = |row: &CreatableTopicResult| order.iter().position(|name| *name == row.name);
-        response.topics.sort_by_key(position);
+        order_rows(&mut response.topics, &order);
         drop::<HashMap<String, (TopicType, Option<PendingCreation>)>>(pending_creations);
         response
     })
+}
+
+/// Orders rows as the request did.
+fn order_rows(rows: &mut [CreatableTopicResult], order: &[TopicName]) {
+    let places = Places::of(order.iter());
+    rows.sort_by_cached_key(|row| places.get(&&row.name));
+}
+
+/// Orders a row for each topic of a request, the last one first.
+#[cfg(any(test, feature = "test-util"))]
+pub(super) fn order_rows_of(create: &CreateTopicsRequest) {
+    let order: Vec<_> = create.topics.iter().map(|topic| topic.name.clone()).collect();
+    let row = |name: &TopicName| CreatableTopicResult::default().with_name(name.clone());
+    order_rows(&mut order.iter().rev().map(row).collect::<Vec<_>>(), &order);
 }
 
 /// Returns the topics with a diskless flag that the broker would create for this client.

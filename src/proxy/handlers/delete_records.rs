@@ -1,6 +1,6 @@
 //! DeleteRecords (21).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -8,9 +8,11 @@ use kafka_protocol::messages::delete_records_request::DeleteRecordsTopic;
 use kafka_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
-use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse, TopicName};
 
-use super::requested_topics::{authorize_and_resolve, not_leader_error, permits_unless_classic};
+use super::requested_topics::{
+    TopicQuery, authorize_and_resolve, not_leader_error, permits_unless_classic,
+};
 use crate::log::ids::{TopicId, TopicPartition};
 use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::authorization::TopicPermissions;
@@ -54,12 +56,12 @@ pub(super) async fn serve(
     let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
     Ok(request.respond_later(async move {
+        let resolved = {
+            let queries: Vec<_> = requested.topics.iter().map(query).collect();
+            authorize_and_resolve(&proxy, &permits, AclOperation::Delete, &queries).await
+        };
         let (mut rows, mut deletions) = (Vec::new(), Vec::new());
-        for (topic, permit) in requested.topics.iter().zip(permits) {
-            let indexes = topic.partitions.iter().map(|p| p.partition_index);
-            let resolved =
-                authorize_and_resolve(&proxy, permit, AclOperation::Delete, &topic.name, indexes)
-                    .await;
+        for (topic, resolved) in requested.topics.iter().zip(&resolved) {
             for requested in &topic.partitions {
                 let partition = resolved.as_ref().map_err(|&code| code).and_then(|topic| {
                     let partition = topic.partition(requested.partition_index);
@@ -85,13 +87,18 @@ pub(super) async fn serve(
     }))
 }
 
+pub(super) fn query(topic: &DeleteRecordsTopic) -> TopicQuery<'_> {
+    TopicQuery::new(TopicId::ZERO, &topic.name)
+        .with_partitions(topic.partitions.iter().map(|p| p.partition_index))
+}
+
 /// Keeps the last offset of a partition that is named more than once, like a broker.
-fn keep_last(requested: &mut DeleteRecordsRequest) {
-    let mut seen = HashSet::new();
+pub(super) fn keep_last(requested: &mut DeleteRecordsRequest) {
+    let mut seen: HashMap<TopicName, HashSet<i32>> = HashMap::new();
     for topic in requested.topics.iter_mut().rev() {
-        let name = &topic.name;
+        let seen = seen.entry(topic.name.clone()).or_default();
         let mut retained: Vec<_> = topic.partitions.drain(..).rev().collect();
-        retained.retain(|p| seen.insert((name.clone(), p.partition_index)));
+        retained.retain(|p| seen.insert(p.partition_index));
         retained.reverse();
         topic.partitions = retained;
     }

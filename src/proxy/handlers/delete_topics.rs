@@ -21,13 +21,13 @@ pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
     let named = delete.topics.iter().filter_map(|topic| topic.name.as_ref());
     for name in delete.topic_names.iter().chain(named) {
         if let Some(topic) = request.proxy.topics.registry.by_name(name.as_str()) {
-            ids.insert(name.clone(), topic.id);
+            ids.insert(topic.name.clone(), topic.id);
         }
     }
     Ok(request.forward::<DeleteTopicsRequest, _>(move |proxy, response| async move {
         for result in response.responses.iter().filter(|result| result.error_code == 0) {
             let returned = topic_id(&result.topic_id);
-            let previous = result.name.as_ref().and_then(|name| ids.get(name)).copied();
+            let previous = result.name.as_ref().and_then(|name| ids.get(name.as_str())).copied();
             if let Some(id) = Some(returned).filter(|id| !id.is_zero()).or(previous) {
                 delete_topic(&proxy, id).await;
             }

@@ -1,5 +1,7 @@
 //! DescribeConfigs (32): the proxy adds `diskless.enable`; every other config is the broker's.
 
+use std::collections::HashSet;
+
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult,
@@ -34,7 +36,7 @@ pub(super) async fn edit(
         Endpoint::Node(k) => Some(node_id(request.proxy.topology.zone(), k).to_string()),
         Endpoint::Bootstrap | Endpoint::Broker(_) => None,
     };
-    let order = describe.resources.clone();
+    let flag_unrequested = flag_unrequested(&describe);
     let is_own = |resource: &DescribeConfigsResource| {
         resource.resource_type == RESOURCE_BROKER
             && own_id.as_deref() == Some(resource.resource_name.as_str())
@@ -62,11 +64,9 @@ pub(super) async fn edit(
     request.forward_as(&describe, request.version(), move |proxy, mut response| async move {
         response.results.extend(own);
         for result in response.results.iter_mut().filter(|result| result.error_code == 0) {
-            let requested = order.iter().find(|requested| {
-                (requested.resource_type, &requested.resource_name)
-                    == (result.resource_type, &result.resource_name)
-            });
-            add_diskless_flag(&proxy, requested, result);
+            if !flag_unrequested.contains(&result.resource_name) {
+                add_diskless_flag(&proxy, result);
+            }
         }
         response
     })
@@ -79,15 +79,22 @@ fn is_requested(requested: &DescribeConfigsResource, name: &str) -> bool {
     keys.is_empty() || keys.iter().any(|key| key.as_str() == name)
 }
 
-fn add_diskless_flag(
-    proxy: &Proxy,
-    requested: Option<&DescribeConfigsResource>,
-    result: &mut DescribeConfigsResult,
-) {
-    let included = requested.is_none_or(|requested| is_requested(requested, DISKLESS_ENABLE));
+/// Returns the topics whose diskless flag is not among the requested keys. The first row of a
+/// repeated topic counts.
+pub(super) fn flag_unrequested(describe: &DescribeConfigsRequest) -> HashSet<StrBytes> {
+    let (mut seen, mut unrequested) = (HashSet::new(), HashSet::new());
+    for resource in describe.resources.iter().filter(|r| r.resource_type == RESOURCE_TOPIC) {
+        let is_first = seen.insert(&resource.resource_name);
+        if is_first && !is_requested(resource, DISKLESS_ENABLE) {
+            unrequested.insert(resource.resource_name.clone());
+        }
+    }
+    unrequested
+}
+
+fn add_diskless_flag(proxy: &Proxy, result: &mut DescribeConfigsResult) {
     let topic = proxy.topics.registry.by_name(result.resource_name.as_str());
-    if included && result.resource_type == RESOURCE_TOPIC && topic.is_some_and(|t| t.is_diskless())
-    {
+    if result.resource_type == RESOURCE_TOPIC && topic.is_some_and(|t| t.is_diskless()) {
         result.configs.push(
             DescribeConfigsResourceResult::default()
                 .with_name(StrBytes::from_static_str(DISKLESS_ENABLE))

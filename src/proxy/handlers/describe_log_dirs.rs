@@ -1,5 +1,6 @@
 //! DescribeLogDirs (35): the sizes of diskless partitions are reported by the nodes that lead them.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use kafka_protocol::messages::describe_log_dirs_response::{
@@ -90,19 +91,30 @@ pub(super) async fn serve(
     }))
 }
 
+/// Returns the partitions that a request names, by topic; `None` if it requests all.
+pub(super) fn included_partitions(
+    requested: &DescribeLogDirsRequest,
+) -> Option<HashMap<&str, HashSet<i32>>> {
+    let mut included: HashMap<&str, HashSet<i32>> = HashMap::new();
+    for topic in requested.topics.as_ref()? {
+        included.entry(topic.topic.as_str()).or_default().extend(&topic.partitions);
+    }
+    Some(included)
+}
+
 fn led_partitions(
     proxy: &Proxy,
     requested: &DescribeLogDirsRequest,
     node: i32,
 ) -> Vec<(String, TopicPartition)> {
     let (map, zone) = (proxy.topology.current(), proxy.topology.zone());
+    let included = included_partitions(requested);
     let mut led = Vec::new();
     for topic in proxy.topics.registry.diskless() {
-        let is_included = |index: i32| match &requested.topics {
+        let of_topic = included.as_ref().map(|topics| topics.get(topic.name.as_str()));
+        let is_included = |index: i32| match of_topic {
             None => true,
-            Some(topics) => topics
-                .iter()
-                .any(|t| t.topic.as_str() == topic.name && t.partitions.contains(&index)),
+            Some(partitions) => partitions.is_some_and(|partitions| partitions.contains(&index)),
         };
         for index in 0..i32::try_from(topic.leader_epochs.len()).unwrap_or(i32::MAX) {
             let partition = TopicPartition { topic: topic.id, partition: index };

@@ -10,7 +10,7 @@ use kafka_protocol::messages::describe_producers_response::{
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
 use super::requested_topics::{
-    authorize_and_resolve, is_legal_name, not_leader_error, permits_unless_classic,
+    TopicQuery, authorize_and_resolve, is_legal_name, not_leader_error, permits_unless_classic,
 };
 use crate::coordinator::ProducerSnapshot;
 use crate::log::ids::TopicId;
@@ -52,12 +52,12 @@ pub(super) async fn serve(
     let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
     Ok(request.respond_later(async move {
+        let resolved = {
+            let queries: Vec<_> = requested.topics.iter().map(query).collect();
+            authorize_and_resolve(&proxy, &permits, AclOperation::Read, &queries).await
+        };
         let mut topics = Vec::with_capacity(requested.topics.len());
-        for (topic, permit) in requested.topics.into_iter().zip(permits) {
-            let indexes = topic.partition_indexes.iter().copied();
-            let resolved =
-                authorize_and_resolve(&proxy, permit, AclOperation::Read, &topic.name, indexes)
-                    .await;
+        for (topic, resolved) in requested.topics.into_iter().zip(resolved) {
             let (proxy, resolved, name) = (&proxy, &resolved, &topic.name);
             let describe = async |index: i32| {
                 let producers = async {
@@ -79,6 +79,11 @@ pub(super) async fn serve(
         }
         DescribeProducersResponse::default().with_topics(topics)
     }))
+}
+
+pub(super) fn query(topic: &TopicRequest) -> TopicQuery<'_> {
+    TopicQuery::new(TopicId::ZERO, &topic.name)
+        .with_partitions(topic.partition_indexes.iter().copied())
 }
 
 fn row(index: i32, producers: Result<Vec<ProducerSnapshot>, ErrorCode>) -> PartitionResponse {

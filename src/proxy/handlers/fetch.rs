@@ -1,15 +1,21 @@
 //! Fetch (1).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use kafka_protocol::messages::fetch_request::FetchTopic;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use tokio::time::Instant;
 
 use super::connection_state::ConnectionState;
-use super::fetch_partitions::{FetchContext, PartitionResult, fetch_partitions, group_by_topic};
-use super::requested_topics::{RequestTopics, classify_topics, not_leader_error, topic_id};
+use super::fetch_partitions::{
+    FetchContext, FetchParams, PartitionResult, failed_row, fetch_partitions, group_by_topic,
+};
+use super::requested_topics::{
+    Freshness, NAME_BYTES_MAX, RequestTopics, classify_topics, not_leader_error, topic_id,
+};
 use crate::engine::fetch::FetchPlan;
 use crate::engine::memory::ConnectionQuota;
 use crate::log::ids::TopicId;
@@ -22,7 +28,9 @@ use crate::proxy::error_code::ErrorCode;
 use crate::proxy::fetch_sessions::{FetchPosition, Naming, SessionError, SessionPartition};
 use crate::proxy::request::{Action, Request, begin_response_frame};
 use crate::proxy::response::{BodyReloader, CloseReason, ResponseFrame};
-use crate::wire::fetch_response::{FrameSlice, ResponseBody, WITH_TOPIC_IDS, encode};
+use crate::wire::fetch_response::{
+    FrameSlice, ResponseBody, ResponseTopic, WITH_TOPIC_IDS, encode,
+};
 
 /// The last version whose responses carry no addresses.
 const WITHOUT_ADDRESSES: i16 = 15;
@@ -47,7 +55,8 @@ pub(super) async fn guard(
     }
     session.migrations = migrations;
     let named = named(&fetch);
-    match classify_topics(&request.proxy, named.iter().copied(), broker).await? {
+    let topics = named.iter().copied();
+    match classify_topics(&request.proxy, topics, Freshness::Recent, broker).await? {
         RequestTopics::ClassicOnly if request.version() <= WITHOUT_ADDRESSES => {
             Ok(request.forward_unread())
         }
@@ -111,13 +120,13 @@ pub(super) async fn serve(
         return request.respond(&request_error_response(&fetch, request.version()));
     }
     let naming = if request.version() >= WITH_TOPIC_IDS { Naming::Ids } else { Naming::Names };
-    let (requested, removed) = requested_partitions(&fetch);
+    let requested = RequestedPartitions::of(&fetch);
     let started = request.proxy.fetch_sessions.begin(
         fetch.session_id,
         fetch.session_epoch,
         naming,
-        requested,
-        &removed,
+        requested.partitions,
+        &requested.forgotten,
     );
     let plan = match started {
         Ok(plan) => plan,
@@ -133,18 +142,21 @@ pub(super) async fn serve(
     // Permissions are checked for the whole session: it may be older than the permission, or have
     // been another client's.
     let topics: Vec<_> =
-        plan.partitions.iter().map(|(w, _)| (w.topic_id, w.name.as_str())).collect();
+        plan.partitions.iter().map(|(w, _)| (w.topic_id, w.name.as_ref())).collect();
     let topic_permissions = broker.topic_permissions(&topics).await?;
     let login = Arc::clone(broker.login());
     let reader_zone = zone_of_reader(&request, &fetch);
+    let params = FetchParams::of(&fetch, request.is_large);
+    // The decoded request takes more memory than its frame, and the wait may be long.
+    drop(fetch);
+    let unknown = requested.unknown;
     let (header, proxy) = (request.header, request.proxy);
     let (fetched, memory) = (Arc::clone(&session.fetched), Arc::clone(&session.responses));
     Ok(Action::RespondInTurn(
         async move {
             let valid_until = valid_until(&topic_permissions, &login);
             login.check(Instant::now())?;
-            let context =
-                FetchContext { fetch: &fetch, naming, is_follower, reader_zone, valid_until };
+            let context = FetchContext { params, naming, is_follower, reader_zone, valid_until };
             let (results, permit, fetch_plan) =
                 fetch_partitions(&proxy, &context, &plan, &topic_permissions, &fetched, &memory)
                     .await;
@@ -156,7 +168,8 @@ pub(super) async fn serve(
             let named = proxy.fetch_sessions.finish(&plan, &reported);
             let named_rows =
                 plan.partitions.iter().zip(results).zip(named).filter(|(_, named)| *named);
-            let (topics, order) = group_by_topic(named_rows.map(|(row, _)| row), &context);
+            let (mut topics, order) = group_by_topic(named_rows.map(|(row, _)| row), &context);
+            topics.extend(unknown);
             let body = ResponseBody { error_code: 0, session_id: plan.session_id, topics };
             let slices = encode(body, header.api_version, begin_response_frame(&header))
                 .ok_or_else(|| {
@@ -234,29 +247,50 @@ fn request_error_response(fetch: &FetchRequest, version: i16) -> FetchResponse {
     }
 }
 
-fn requested_partitions(
-    fetch: &FetchRequest,
-) -> (Vec<(SessionPartition, FetchPosition)>, Vec<SessionPartition>) {
-    let name = |id: &uuid::Uuid, name: &str, partition| SessionPartition {
-        topic_id: topic_id(id),
-        name: name.to_owned(),
-        partition,
-    };
-    let mut requested = Vec::new();
-    for topic in &fetch.topics {
-        for partition in &topic.partitions {
-            let position = FetchPosition {
-                offset: partition.fetch_offset,
-                bytes_max: partition.partition_max_bytes,
-                current_leader_epoch: partition.current_leader_epoch,
-            };
-            requested.push((name(&topic.topic_id, &topic.topic, partition.partition), position));
+/// The partitions that a request names.
+pub(super) struct RequestedPartitions {
+    pub(super) partitions: Vec<(SessionPartition, FetchPosition)>,
+    pub(super) forgotten: HashSet<SessionPartition>,
+    /// The results of topics with names that no topic has, which no session retains.
+    pub(super) unknown: Vec<ResponseTopic>,
+}
+
+impl RequestedPartitions {
+    pub(super) fn of(fetch: &FetchRequest) -> Self {
+        let mut of_request =
+            Self { partitions: Vec::new(), forgotten: HashSet::new(), unknown: Vec::new() };
+        for topic in &fetch.topics {
+            if topic.topic.len() > NAME_BYTES_MAX {
+                of_request.unknown.push(unknown_topic(topic));
+                continue;
+            }
+            let (topic_id, name) = (topic_id(&topic.topic_id), Arc::from(topic.topic.as_str()));
+            of_request.partitions.extend(topic.partitions.iter().map(|requested| {
+                let position = FetchPosition {
+                    offset: requested.fetch_offset,
+                    bytes_max: requested.partition_max_bytes,
+                    current_leader_epoch: requested.current_leader_epoch,
+                };
+                let (name, partition) = (Arc::clone(&name), requested.partition);
+                (SessionPartition { topic_id, name, partition }, position)
+            }));
         }
+        let forgotten = fetch.forgotten_topics_data.iter();
+        for topic in forgotten.filter(|topic| topic.topic.len() <= NAME_BYTES_MAX) {
+            let (topic_id, name) = (topic_id(&topic.topic_id), Arc::from(topic.topic.as_str()));
+            let partition =
+                |&partition| SessionPartition { topic_id, name: Arc::clone(&name), partition };
+            of_request.forgotten.extend(topic.partitions.iter().map(partition));
+        }
+        of_request
     }
-    let mut removed = Vec::new();
-    for topic in &fetch.forgotten_topics_data {
-        let of_topic = topic.partitions.iter().map(|&p| name(&topic.topic_id, &topic.topic, p));
-        removed.extend(of_topic);
+}
+
+fn unknown_topic(topic: &FetchTopic) -> ResponseTopic {
+    let code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+    ResponseTopic {
+        id: topic_id(&topic.topic_id),
+        name: topic.topic.as_str().to_owned(),
+        partitions: topic.partitions.iter().map(|p| failed_row(p.partition, code)).collect(),
     }
-    (requested, removed)
 }

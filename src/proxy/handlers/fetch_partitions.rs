@@ -1,6 +1,6 @@
 //! Fetch (1): the results of partitions.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use kafka_protocol::messages::FetchRequest;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::requested_topics::resolve_diskless_topic;
+use super::requested_topics::{TopicQuery, resolve_diskless_topics};
 use crate::coordinator::Watermarks;
 use crate::engine::fetch as engine;
 use crate::engine::memory::{ConnectionQuota, MemoryPermit};
-use crate::log::ids::TopicPartition;
+use crate::log::ids::{TopicId, TopicPartition};
 use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::authorization::TopicPermissions;
 use crate::proxy::context::Proxy;
@@ -20,12 +20,15 @@ use crate::proxy::error_code::{self, ErrorCode};
 use crate::proxy::fetch_sessions::{
     FetchPosition, Naming, ReportedState, SessionPartition, SessionPlan,
 };
+use crate::proxy::topics::Topic;
 use crate::wire::fetch_response::{ResponsePartition, ResponseTopic};
 
 /// The default of a broker's `fetch.max.bytes`.
 const BYTES_MAX: usize = 55 << 20;
 /// The longest wait for records, whatever the client requests.
 const WAIT_MAX: Duration = Duration::from_secs(300);
+/// The same for a request so large that it holds memory of `memory.requests` meanwhile.
+const LARGE_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// The partitions that were fetched on a connection. The first fetch of each queries the
 /// coordinator: the client may come from another replica that had observed a higher high watermark,
@@ -63,7 +66,7 @@ impl PartitionResult {
         Some(self.error).filter(|error| *error != ErrorCode::NONE)
     }
 
-    fn failed(error: ErrorCode) -> Self {
+    pub(super) fn failed(error: ErrorCode) -> Self {
         let fetched = engine::FetchedPartition::default();
         Self { error, fetched, position: None, preferred: None }
     }
@@ -123,9 +126,31 @@ impl PartitionResult {
     }
 }
 
+/// The part of a Fetch request that is needed while it waits.
+#[derive(Clone, Copy)]
+pub(super) struct FetchParams {
+    bytes_max: i32,
+    bytes_min: i32,
+    wait: Duration,
+    read_committed: bool,
+}
+
+impl FetchParams {
+    /// Takes them from a request. One that holds memory does not wait for long.
+    pub(super) fn of(fetch: &FetchRequest, is_large: bool) -> Self {
+        let wait = Duration::from_millis(u64::try_from(fetch.max_wait_ms).unwrap_or(0));
+        Self {
+            bytes_max: fetch.max_bytes,
+            bytes_min: fetch.min_bytes,
+            wait: wait.min(if is_large { LARGE_WAIT_MAX } else { WAIT_MAX }),
+            read_committed: fetch.isolation_level == 1,
+        }
+    }
+}
+
 /// A Fetch request with what the proxy derived from it.
-pub(super) struct FetchContext<'a> {
-    pub(super) fetch: &'a FetchRequest,
+pub(super) struct FetchContext {
+    pub(super) params: FetchParams,
     pub(super) naming: Naming,
     pub(super) is_follower: bool,
     /// The consumer's zone if it is another one with live members, whose nodes it can read from.
@@ -145,18 +170,20 @@ enum Planned {
 /// take, and what is needed to read them again.
 pub(super) async fn fetch_partitions(
     proxy: &Arc<Proxy>,
-    context: &FetchContext<'_>,
+    context: &FetchContext,
     plan: &SessionPlan,
     permits: &[TopicPermissions],
     fetched: &FetchedPartitions,
     memory: &ConnectionQuota,
 ) -> (Vec<PartitionResult>, Option<MemoryPermit>, Option<engine::FetchPlan>) {
+    let topics = resolve_topics(proxy, context.naming, plan, permits).await;
     let mut planned = Vec::with_capacity(plan.partitions.len());
     let mut requested = Vec::new();
-    let now = Instant::now();
-    for ((partition, position), permit) in plan.partitions.iter().zip(permits) {
-        let checked = match permit.check_at(now, AclOperation::Read) {
-            Ok(()) => plan_partition(proxy, context, partition, *position).await,
+    for ((partition, position), topic) in plan.partitions.iter().zip(topics) {
+        let checked = match topic {
+            Ok(topic) => {
+                plan_partition(proxy, context, &topic, partition.partition, *position).await
+            }
             Err(code) => Err(code),
         };
         planned.push(match checked {
@@ -219,39 +246,65 @@ async fn redirect_to_zone(
 /// Applies a broker's limits: at most `fetch.max.bytes`, and no wait if there is nothing to wait
 /// for. Nor does a fetch wait for longer than the client's permissions are valid.
 fn within_limits(
-    context: &FetchContext<'_>,
+    context: &FetchContext,
     partitions: Vec<engine::PartitionFetch>,
     has_failed: bool,
     bytes_max: usize,
 ) -> engine::FetchSpec {
-    let fetch = context.fetch;
-    let bytes_max = usize::try_from(fetch.max_bytes).unwrap_or(0).min(bytes_max);
+    let params = context.params;
+    let bytes_max = usize::try_from(params.bytes_max).unwrap_or(0).min(bytes_max);
     let wait = match partitions.is_empty() || has_failed {
         true => Duration::ZERO,
         false => {
-            let requested = Duration::from_millis(u64::try_from(fetch.max_wait_ms).unwrap_or(0));
             let valid_for =
                 context.valid_until.map_or(Duration::MAX, |until| until - Instant::now());
-            requested.min(WAIT_MAX).min(valid_for)
+            params.wait.min(valid_for)
         }
     };
-    let bytes_min = usize::try_from(fetch.min_bytes).unwrap_or(0).min(bytes_max);
+    let bytes_min = usize::try_from(params.bytes_min).unwrap_or(0).min(bytes_max);
     engine::FetchSpec { partitions, bytes_min, bytes_max, wait }
+}
+
+/// Returns the diskless topic of each partition, if the client may read it. Each topic is looked up
+/// once, together with the others.
+async fn resolve_topics(
+    proxy: &Proxy,
+    naming: Naming,
+    plan: &SessionPlan,
+    permits: &[TopicPermissions],
+) -> Vec<Result<Arc<Topic>, ErrorCode>> {
+    let now = Instant::now();
+    let mut indexes: HashMap<(TopicId, &str), usize> = HashMap::new();
+    let mut queries: Vec<TopicQuery<'_>> = Vec::new();
+    let mut of_partitions = Vec::with_capacity(plan.partitions.len());
+    for ((partition, _), permit) in plan.partitions.iter().zip(permits) {
+        let is_zero = naming == Naming::Ids && partition.topic_id.is_zero();
+        let checked = match permit.check_at(now, AclOperation::Read) {
+            Ok(()) if is_zero => Err(ErrorCode::UNKNOWN_TOPIC_ID),
+            checked => checked,
+        };
+        let (id, name) = (partition.topic_id, partition.name.as_ref());
+        of_partitions.push(checked.map(|()| {
+            let at = *indexes.entry((id, name)).or_insert_with(|| {
+                queries.push(TopicQuery::new(id, name));
+                queries.len() - 1
+            });
+            queries[at].add_partition(partition.partition);
+            at
+        }));
+    }
+    let topics = resolve_diskless_topics(proxy, &queries).await;
+    of_partitions.into_iter().map(|query| topics[query?].clone()).collect()
 }
 
 async fn plan_partition(
     proxy: &Proxy,
-    context: &FetchContext<'_>,
-    requested: &SessionPartition,
+    context: &FetchContext,
+    topic: &Topic,
+    index: i32,
     position: FetchPosition,
 ) -> Result<engine::PartitionFetch, ErrorCode> {
-    if context.naming == Naming::Ids && requested.topic_id.is_zero() {
-        return Err(ErrorCode::UNKNOWN_TOPIC_ID);
-    }
-    let index = std::iter::once(requested.partition);
-    let topic = resolve_diskless_topic(proxy, requested.topic_id, &requested.name, index).await?;
-    let partition =
-        topic.partition(requested.partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let partition = topic.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     if context.is_follower {
         return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
     }
@@ -263,7 +316,7 @@ async fn plan_partition(
         partition,
         offset: position.offset,
         bytes_max,
-        leader_epoch: topic.leader_epoch(requested.partition),
+        leader_epoch: topic.leader_epoch(index),
         fresh: true,
     })
 }
@@ -293,6 +346,19 @@ fn is_not_found(code: ErrorCode) -> bool {
     )
 }
 
+/// Returns the row of a partition that was not read.
+pub(super) fn failed_row(index: i32, error: ErrorCode) -> ResponsePartition {
+    ResponsePartition {
+        index,
+        error_code: error.0,
+        high_watermark: -1,
+        log_start_offset: -1,
+        preferred_read_replica: -1,
+        lists_aborted: is_not_found(error),
+        records: Vec::new(),
+    }
+}
+
 /// Returns the results in a broker's order, grouped by topic, and the engine's indices of the
 /// partitions that were read, in the same order.
 ///
@@ -300,7 +366,7 @@ fn is_not_found(code: ErrorCode) -> bool {
 /// ids precede the latter.
 pub(super) fn group_by_topic<'a>(
     rows: impl Iterator<Item = (&'a (SessionPartition, FetchPosition), PartitionResult)>,
-    context: &FetchContext<'_>,
+    context: &FetchContext,
 ) -> (Vec<ResponseTopic>, Vec<usize>) {
     let mut rows: Vec<_> = rows.collect();
     rows.sort_by_key(|(_, row)| match row.error {
@@ -308,7 +374,7 @@ pub(super) fn group_by_topic<'a>(
         error if is_not_found(error) => 2,
         _ => 0,
     });
-    let read_committed = context.fetch.isolation_level == 1;
+    let read_committed = context.params.read_committed;
     let order = rows.iter().filter_map(|(_, row)| row.position).collect();
     let mut topics: Vec<ResponseTopic> = Vec::new();
     for ((session_partition, _), row) in rows {
@@ -324,14 +390,14 @@ pub(super) fn group_by_topic<'a>(
         };
         match topics.last_mut() {
             Some(last)
-                if (last.id, &last.name)
-                    == (session_partition.topic_id, &session_partition.name) =>
+                if last.id == session_partition.topic_id
+                    && last.name == *session_partition.name =>
             {
                 last.partitions.push(partition);
             }
             _ => topics.push(ResponseTopic {
                 id: session_partition.topic_id,
-                name: session_partition.name.clone(),
+                name: session_partition.name.as_ref().to_owned(),
                 partitions: vec![partition],
             }),
         }

@@ -6,6 +6,7 @@ use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterC
 use kafka_protocol::protocol::StrBytes;
 
 use super::config_changes::{self, AlterRequest, Change, Resource, ResourceResult};
+use super::row_order::Places;
 use super::topic_configs::is_diskless_flag;
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::error_code::ErrorCode;
@@ -82,8 +83,9 @@ impl AlterRequest for IncrementalAlterConfigsRequest {
                 .with_error_code(result.code.0)
                 .with_error_message(result.message)
         }));
-        response.responses.sort_by_key(|row| {
-            order.iter().position(|(t, n)| (*t, n) == (row.resource_type, &row.resource_name))
-        });
+        let places = Places::of(order.iter().map(|(kind, name)| (*kind, name)));
+        response
+            .responses
+            .sort_by_cached_key(|row| places.get(&(row.resource_type, &row.resource_name)));
     }
 }

@@ -1,6 +1,6 @@
 //! ListOffsets (2).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -10,7 +10,9 @@ use kafka_protocol::messages::list_offsets_response::{
 };
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicName};
 
-use super::requested_topics::{authorize_and_resolve, not_leader_error, permits_unless_classic};
+use super::requested_topics::{
+    CALLS_MAX, TopicQuery, authorize_and_resolve, not_leader_error, permits_unless_classic,
+};
 use crate::engine::list_offsets::{OffsetSpec, TimestampAndOffset};
 use crate::log::ids::TopicId;
 use crate::proxy::broker::authorization::AclOperation;
@@ -20,6 +22,7 @@ use crate::proxy::context::Proxy;
 use crate::proxy::error_code::{self, ErrorCode};
 use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
+use crate::proxy::topics::Topic;
 
 /// The first version whose responses carry leader epochs; earlier versions cannot encode one.
 const WITH_LEADER_EPOCHS: i16 = 4;
@@ -76,14 +79,8 @@ pub(super) async fn serve(
     let version = request.version();
     let with_epochs = version >= WITH_LEADER_EPOCHS;
     Ok(request.respond_later(async move {
-        let topics = join_all(
-            requested
-                .topics
-                .into_iter()
-                .zip(permits)
-                .map(|(topic, permit)| list_topic(&proxy, version, &duplicates, topic, permit)),
-        );
-        let mut response = ListOffsetsResponse::default().with_topics(topics.await);
+        let topics = list_topics(&proxy, version, duplicates, requested, &permits).await;
+        let mut response = ListOffsetsResponse::default().with_topics(topics);
         if !with_epochs {
             let rows = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
             rows.for_each(|row| row.leader_epoch = -1);
@@ -104,20 +101,34 @@ fn request_error_response(requested: &ListOffsetsRequest) -> ListOffsetsResponse
     ListOffsetsResponse::default().with_topics(requested.topics.iter().map(refuse).collect())
 }
 
+/// The partitions of a request that were named more than once, by topic.
+#[derive(Debug, Default)]
+pub(super) struct Duplicates(HashMap<TopicName, HashSet<i32>>);
+
+impl Duplicates {
+    fn of(&self, topic: &TopicName) -> Option<&HashSet<i32>> {
+        self.0.get(topic)
+    }
+}
+
 /// Removes repeated partitions, and returns the partitions that were named more than once, which
 /// are rejected.
-fn remove_duplicates(requested: &mut ListOffsetsRequest) -> HashSet<(TopicName, i32)> {
-    let (mut unique, mut duplicates) = (HashSet::new(), HashSet::new());
+pub(super) fn remove_duplicates(requested: &mut ListOffsetsRequest) -> Duplicates {
+    let mut unique: HashMap<TopicName, HashSet<i32>> = HashMap::new();
+    let mut duplicates = Duplicates::default();
     for topic in &mut requested.topics {
-        let name = &topic.name;
+        let unique = unique.entry(topic.name.clone()).or_default();
+        let mut repeated = HashSet::new();
         topic.partitions.retain(|p| {
-            let partition = (name.clone(), p.partition_index);
-            let is_first = unique.insert(partition.clone());
+            let is_first = unique.insert(p.partition_index);
             if !is_first {
-                duplicates.insert(partition);
+                repeated.insert(p.partition_index);
             }
             is_first
         });
+        if !repeated.is_empty() {
+            duplicates.0.entry(topic.name.clone()).or_default().extend(repeated);
+        }
     }
     duplicates
 }
@@ -133,53 +144,87 @@ fn is_supported(timestamp: i64, version: i16) -> bool {
     }
 }
 
-async fn list_topic(
+async fn list_topics(
     proxy: &Proxy,
     version: i16,
-    duplicates: &HashSet<(TopicName, i32)>,
-    topic: ListOffsetsTopic,
-    permit: TopicPermissions,
-) -> ListOffsetsTopicResponse {
-    let indexes = topic.partitions.iter().map(|p| p.partition_index);
-    let resolved =
-        authorize_and_resolve(proxy, permit, AclOperation::Describe, &topic.name, indexes).await;
-    let locate = async |requested: &ListOffsetsPartition| {
-        let index = requested.partition_index;
-        if !is_supported(requested.timestamp, version) {
-            return Err(ErrorCode::UNSUPPORTED_VERSION);
-        }
-        let resolved = resolved.as_ref().map_err(|&code| code)?;
-        let partition = resolved.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let position = match requested.timestamp {
-            special::LATEST => OffsetSpec::Latest,
-            // No part of a diskless topic is local or tiered: its one log has one start and one
-            // end.
-            special::EARLIEST | special::EARLIEST_LOCAL => OffsetSpec::Earliest,
-            special::MAX_TIMESTAMP => OffsetSpec::MaxTimestamp,
-            special::LATEST_TIERED => {
-                return Ok((TimestampAndOffset { timestamp: -1, offset: -1 }, -1));
-            }
-            timestamp if timestamp >= 0 => OffsetSpec::Timestamp(timestamp),
-            _ => return Err(ErrorCode::UNSUPPORTED_VERSION),
-        };
-        let found = proxy.lookup.resolve(partition, position).await;
-        let found = found.map_err(|error| error_code::for_lookup(&error))?;
-        let epoch = if found.offset < 0 { -1 } else { resolved.leader_epoch(index) };
-        Ok((found, epoch))
+    duplicates: Duplicates,
+    requested: ListOffsetsRequest,
+    permits: &[TopicPermissions],
+) -> Vec<ListOffsetsTopicResponse> {
+    let resolved = {
+        let queries: Vec<_> = requested.topics.iter().map(query).collect();
+        authorize_and_resolve(proxy, permits, AclOperation::Describe, &queries).await
     };
-    let (resolved, locate, name) = (&resolved, &locate, &topic.name);
-    let row = async |requested: &ListOffsetsPartition| {
-        let index = requested.partition_index;
+    let mut rows = Vec::new();
+    let named = requested.topics.iter().zip(&resolved).flat_map(|(topic, found)| {
+        let duplicates = duplicates.of(&topic.name);
+        topic.partitions.iter().map(move |requested| (duplicates, found, requested))
+    });
+    for named in named.collect::<Vec<_>>().chunks(CALLS_MAX) {
+        let rows_of = named.iter().map(|&named| list_partition(proxy, version, named));
+        rows.extend(join_all(rows_of).await);
+    }
+    let mut rows = rows.into_iter();
+    let topic = |topic: ListOffsetsTopic| {
+        let rows = rows.by_ref().take(topic.partitions.len()).collect();
+        ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(rows)
+    };
+    requested.topics.into_iter().map(topic).collect()
+}
+
+pub(super) fn query(topic: &ListOffsetsTopic) -> TopicQuery<'_> {
+    TopicQuery::new(TopicId::ZERO, &topic.name)
+        .with_partitions(topic.partitions.iter().map(|p| p.partition_index))
+}
+
+/// A partition of a request: the repeated partitions of its topic, the topic, and the request.
+type NamedPartition<'a> =
+    (Option<&'a HashSet<i32>>, &'a Result<Arc<Topic>, ErrorCode>, &'a ListOffsetsPartition);
+
+async fn list_partition(
+    proxy: &Proxy,
+    version: i16,
+    (duplicates, topic, requested): NamedPartition<'_>,
+) -> ListOffsetsPartitionResponse {
+    let index = requested.partition_index;
+    let found = match topic {
         // A client without permission learns nothing else.
-        let found = match resolved {
-            Err(code @ ErrorCode::TOPIC_AUTHORIZATION_FAILED) => Err(*code),
-            _ if duplicates.contains(&(name.clone(), index)) => Err(ErrorCode::INVALID_REQUEST),
-            _ => locate(requested).await,
-        };
-        offset_row(index, found)
+        Err(code @ ErrorCode::TOPIC_AUTHORIZATION_FAILED) => Err(*code),
+        _ if duplicates.is_some_and(|partitions| partitions.contains(&index)) => {
+            Err(ErrorCode::INVALID_REQUEST)
+        }
+        _ => locate(proxy, version, topic, requested).await,
     };
-    let rows = join_all(topic.partitions.iter().map(row)).await;
-    ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(rows)
+    offset_row(index, found)
+}
+
+async fn locate(
+    proxy: &Proxy,
+    version: i16,
+    topic: &Result<Arc<Topic>, ErrorCode>,
+    requested: &ListOffsetsPartition,
+) -> Result<(TimestampAndOffset, i32), ErrorCode> {
+    let index = requested.partition_index;
+    if !is_supported(requested.timestamp, version) {
+        return Err(ErrorCode::UNSUPPORTED_VERSION);
+    }
+    let topic = topic.as_ref().map_err(|&code| code)?;
+    let partition = topic.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let position = match requested.timestamp {
+        special::LATEST => OffsetSpec::Latest,
+        // No part of a diskless topic is local or tiered: its one log has one start and one end.
+        special::EARLIEST | special::EARLIEST_LOCAL => OffsetSpec::Earliest,
+        special::MAX_TIMESTAMP => OffsetSpec::MaxTimestamp,
+        special::LATEST_TIERED => {
+            return Ok((TimestampAndOffset { timestamp: -1, offset: -1 }, -1));
+        }
+        timestamp if timestamp >= 0 => OffsetSpec::Timestamp(timestamp),
+        _ => return Err(ErrorCode::UNSUPPORTED_VERSION),
+    };
+    let found = proxy.lookup.resolve(partition, position).await;
+    let found = found.map_err(|error| error_code::for_lookup(&error))?;
+    let epoch = if found.offset < 0 { -1 } else { topic.leader_epoch(index) };
+    Ok((found, epoch))
 }
 
 fn offset_row(

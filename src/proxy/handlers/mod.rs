@@ -16,6 +16,8 @@ mod describe_topic_partitions;
 mod fetch;
 mod fetch_partitions;
 mod find_coordinator;
+#[cfg(any(test, feature = "test-util"))]
+pub mod fuzz;
 mod incremental_alter_configs;
 mod list_groups;
 mod list_offsets;
@@ -26,6 +28,7 @@ mod produce;
 mod produce_validation;
 mod push_telemetry;
 mod requested_topics;
+mod row_order;
 mod sasl_authenticate;
 mod share_acknowledge;
 mod share_fetch;

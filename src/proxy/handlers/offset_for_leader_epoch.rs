@@ -11,15 +11,19 @@ use kafka_protocol::messages::offset_for_leader_epoch_response::{
 };
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
-use super::requested_topics::{authorize_and_resolve, not_leader_error, permits_unless_classic};
+use super::requested_topics::{
+    CALLS_MAX, TopicQuery, authorize_and_resolve, not_leader_error, permits_unless_classic,
+};
 use crate::engine::list_offsets::OffsetSpec;
 use crate::log::ids::TopicId;
 use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::authorization::TopicPermissions;
 use crate::proxy::broker::session::BrokerSession;
+use crate::proxy::context::Proxy;
 use crate::proxy::error_code::{self, ErrorCode};
 use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
+use crate::proxy::topics::Topic;
 
 /// The epoch of a client that knows none.
 const NO_EPOCH: i32 = -1;
@@ -57,42 +61,52 @@ pub(super) async fn serve(
     let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
     Ok(request.respond_later(async move {
-        let mut topics = Vec::with_capacity(requested.topics.len());
-        for (topic, permit) in requested.topics.into_iter().zip(permits) {
-            let indexes = topic.partitions.iter().map(|p| p.partition);
-            let resolved = authorize_and_resolve(
-                &proxy,
-                permit,
-                AclOperation::Describe,
-                &topic.topic,
-                indexes,
-            )
-            .await;
-            let (proxy, resolved) = (&proxy, &resolved);
-            let row = async |requested: &OffsetForLeaderPartition| {
-                let end = async {
-                    let resolved = resolved.as_ref().map_err(|&code| code)?;
-                    let partition = resolved
-                        .partition(requested.partition)
-                        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-                    let position = match requested.leader_epoch {
-                        NO_EPOCH => return Ok((NO_EPOCH, -1)),
-                        i32::MIN..0 => OffsetSpec::Earliest,
-                        0.. => OffsetSpec::Latest,
-                    };
-                    let found = proxy.lookup.resolve(partition, position).await;
-                    let found = found.map_err(|error| error_code::for_lookup(&error))?;
-                    Ok((requested.leader_epoch, found.offset))
-                };
-                epoch_row(requested.partition, end.await)
-            };
-            let rows = join_all(topic.partitions.iter().map(row)).await;
-            topics.push(
-                OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(rows),
-            );
+        let resolved = {
+            let queries: Vec<_> = requested.topics.iter().map(query).collect();
+            authorize_and_resolve(&proxy, &permits, AclOperation::Describe, &queries).await
+        };
+        let mut rows = Vec::new();
+        let named = requested.topics.iter().zip(&resolved);
+        let named =
+            named.flat_map(|(topic, found)| topic.partitions.iter().map(move |p| (found, p)));
+        for named in named.collect::<Vec<_>>().chunks(CALLS_MAX) {
+            let rows_of = named.iter().map(|&(found, requested)| end_row(&proxy, found, requested));
+            rows.extend(join_all(rows_of).await);
         }
+        let mut rows = rows.into_iter();
+        let topic = |topic: OffsetForLeaderTopic| {
+            let rows = rows.by_ref().take(topic.partitions.len()).collect();
+            OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(rows)
+        };
+        let topics = requested.topics.into_iter().map(topic).collect();
         OffsetForLeaderEpochResponse::default().with_topics(topics)
     }))
+}
+
+pub(super) fn query(topic: &OffsetForLeaderTopic) -> TopicQuery<'_> {
+    TopicQuery::new(TopicId::ZERO, &topic.topic)
+        .with_partitions(topic.partitions.iter().map(|p| p.partition))
+}
+
+async fn end_row(
+    proxy: &Proxy,
+    topic: &Result<Arc<Topic>, ErrorCode>,
+    requested: &OffsetForLeaderPartition,
+) -> EpochEndOffset {
+    let end = async {
+        let topic = topic.as_ref().map_err(|&code| code)?;
+        let partition =
+            topic.partition(requested.partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let position = match requested.leader_epoch {
+            NO_EPOCH => return Ok((NO_EPOCH, -1)),
+            i32::MIN..0 => OffsetSpec::Earliest,
+            0.. => OffsetSpec::Latest,
+        };
+        let found = proxy.lookup.resolve(partition, position).await;
+        let found = found.map_err(|error| error_code::for_lookup(&error))?;
+        Ok((requested.leader_epoch, found.offset))
+    };
+    epoch_row(requested.partition, end.await)
 }
 
 fn epoch_row(partition: i32, end: Result<(i32, i64), ErrorCode>) -> EpochEndOffset {

@@ -1,5 +1,6 @@
 //! Produce (0).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -11,7 +12,8 @@ use tracing::{Instrument as _, trace_span};
 
 use super::produce_validation::{self, ProduceError};
 use super::requested_topics::{
-    RequestTopics, classify_topics, not_leader_error, resolve_diskless_topic, topic_id,
+    Freshness, RequestTopics, TopicQuery, authorize_and_resolve, classify_topics, not_leader_error,
+    topic_id,
 };
 use crate::coordinator::{CommitOutcome, Refusal};
 use crate::engine::produce::{AppendOutcome, ProducedBatch};
@@ -25,6 +27,7 @@ use crate::proxy::context::Proxy;
 use crate::proxy::error_code::{self, ErrorCode};
 use crate::proxy::request::{Action, Request, ResponseHandling};
 use crate::proxy::response::{self, CloseReason};
+use crate::proxy::topics::Topic;
 
 /// The minimum time before a produce times out, however short the client's `timeout_ms`: a broker
 /// has the batch in its log by then, and times out only on other replicas. If batches that are
@@ -46,7 +49,8 @@ pub(super) async fn guard(
 ) -> Result<Action, CloseReason> {
     let produce = decode(&request)?;
     let named = named(&produce);
-    let mut names = classify_topics(&request.proxy, named.iter().copied(), broker).await?;
+    let topics = named.iter().copied();
+    let mut names = classify_topics(&request.proxy, topics, Freshness::Current, broker).await?;
     let records = &request.proxy.topics.record_guard;
     if names == RequestTopics::ClassicOnly && !records.is_confirmed(&named) {
         broker.ensure_admitted().await?;
@@ -132,10 +136,11 @@ pub(super) async fn serve(
         (None, _) => {}
     }
     let permits = broker.topic_permissions(&named(&produce)).await?;
+    let resolved = resolve(&request.proxy, &produce, &permits).await;
     let mut appends = Vec::new();
     let mut topics = Vec::with_capacity(produce.topic_data.len());
-    for (mut topic, permit) in std::mem::take(&mut produce.topic_data).into_iter().zip(permits) {
-        let rows = check_topic(&request, produce.acks, &mut topic, permit, &mut appends).await;
+    for (mut topic, found) in std::mem::take(&mut produce.topic_data).into_iter().zip(resolved) {
+        let rows = check_topic(&request, produce.acks, &mut topic, found, &mut appends).await;
         topics.push((topic, rows));
     }
     let received = request.received;
@@ -200,21 +205,30 @@ fn record_metrics(
     metrics.produce.duration.observe(received.elapsed());
 }
 
+pub(super) fn query(data: &TopicProduceData) -> TopicQuery<'_> {
+    let partitions = data.partition_data.iter().map(|p| p.index);
+    TopicQuery::new(topic_id(&data.topic_id), &data.name).with_partitions(partitions)
+}
+
+/// Returns the topics of a request. The ACLs come first: a client that may not write learns nothing
+/// else.
+async fn resolve(
+    proxy: &Proxy,
+    produce: &ProduceRequest,
+    permits: &[TopicPermissions],
+) -> Vec<Result<Arc<Topic>, ErrorCode>> {
+    let queries: Vec<_> = produce.topic_data.iter().map(query).collect();
+    authorize_and_resolve(proxy, permits, AclOperation::Write, &queries).await
+}
+
 /// Validates the batches of a topic; takes the records out of `data`.
 async fn check_topic(
     request: &Request,
     acks: i16,
     data: &mut TopicProduceData,
-    permit: TopicPermissions,
+    topic: Result<Arc<Topic>, ErrorCode>,
     appends: &mut Vec<ProducedBatch>,
 ) -> Vec<PartitionOutcome> {
-    let partitions = data.partition_data.iter().map(|p| p.index);
-    let id = topic_id(&data.topic_id);
-    // The ACLs come first: a client that may not write learns nothing else.
-    let topic = match permit.check(AclOperation::Write) {
-        Ok(()) => resolve_diskless_topic(&request.proxy, id, data.name.as_str(), partitions).await,
-        Err(code) => Err(code),
-    };
     let topic = match topic {
         // In versions with ids only, the zero id is an unknown id.
         Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) if request.version() >= WITH_TOPIC_IDS => {

@@ -158,11 +158,18 @@ impl TopicClassifier {
         Ok(self.observe_found(&found).await)
     }
 
-    /// Looks up a topic, whenever it was looked up last.
-    pub(super) async fn look_up_now(self: &Arc<Self>, name: &str) -> Result<(), UpstreamError> {
-        let found = self.ask(&[name], &[]).await?;
-        self.observe_found(&found).await;
-        Ok(())
+    /// The same, whenever the topics were looked up last: for a request that writes to a topic unless
+    /// it is diskless.
+    ///
+    /// # Errors
+    /// The brokers could not be asked.
+    pub async fn look_up_now(
+        self: &Arc<Self>,
+        names: &[&str],
+        ids: &[TopicId],
+    ) -> Result<bool, UpstreamError> {
+        let found = self.ask(names, ids).await?;
+        Ok(self.observe_found(&found).await)
     }
 
     /// Asks the brokers about topics. Those that are known, or do not exist, are not looked up again

@@ -77,7 +77,7 @@ impl TopicMigrator {
             return Err(MakeDisklessError::Internal(name.to_owned()));
         }
         let upstream = |error| MakeDisklessError::Upstream(name.to_owned(), error);
-        self.classifier.look_up_now(name).await.map_err(upstream)?;
+        self.classifier.look_up_now(&[name], &[]).await.map_err(upstream)?;
         let registry = self.classifier.registry();
         let (id, topic_type) = match (registry.by_name(name), registry.migrating_by_name(name)) {
             (Some(topic), _) => (topic.id, topic.topic_type),

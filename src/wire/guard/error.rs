@@ -28,6 +28,9 @@ pub enum GuardError {
     /// A negative length or count other than −1.
     #[error("invalid length {0}: expected -1 or more")]
     Negative(i32),
+    /// A string of more than 32,767 bytes.
+    #[error("string of {0} bytes: expected at most 32767")]
+    Text(usize),
     /// Null in a field that is not nullable.
     #[error("null in a field that is not nullable")]
     Null,

@@ -71,7 +71,10 @@ impl<'a> Walker<'a> {
     fn value(&mut self, field_type: FieldType, nullable: bool) -> Result<(), GuardError> {
         let length = match field_type {
             FieldType::Fixed(bytes) => Some(usize::from(bytes)),
-            FieldType::Text if self.flexible => self.compact_length()?,
+            FieldType::Text if self.flexible => match self.compact_length()? {
+                Some(length) if length > TEXT_BYTES_MAX => return Err(GuardError::Text(length)),
+                length => length,
+            },
             FieldType::Text => length(i16::from_be_bytes(self.take()?).into())?,
             FieldType::Blob if self.flexible => self.compact_length()?,
             FieldType::Blob => length(i32::from_be_bytes(self.take()?))?,
@@ -178,6 +181,9 @@ impl<'a> Walker<'a> {
         Ok(value as u32)
     }
 }
+
+/// The largest string that a broker reads. The old encoding has no room for a larger one.
+const TEXT_BYTES_MAX: usize = i16::MAX as usize;
 
 /// Converts a length or count in the old encoding: −1 is null.
 fn length(read: i32) -> Result<Option<usize>, GuardError> {

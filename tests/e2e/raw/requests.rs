@@ -7,6 +7,7 @@ use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::list_offsets_response::ListOffsetsPartitionResponse;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{
@@ -48,6 +49,11 @@ pub(crate) fn metadata(names: &[&str]) -> MetadataRequest {
     MetadataRequest::default()
         .with_topics(Some(names.iter().map(topic).collect()))
         .with_allow_auto_topic_creation(false)
+}
+
+/// Returns whether a row of Metadata is that of the topic with this name.
+pub(crate) fn is_named(topic: &MetadataResponseTopic, name: &str) -> bool {
+    topic.name.as_ref().is_some_and(|other| other.as_str() == name)
 }
 
 /// A partition by name, or by id from the version on that uses ids.
