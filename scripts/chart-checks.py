@@ -3,6 +3,8 @@
 
   same A B           both hold the same objects, in whatever order and layout
   readme             the values that README.md shows are those that are tested, and under 25 lines
+  policy FILE        each NetworkPolicy opens Kafka's ports to clients, the peers' port to replicas of
+                     the zone and the admin port to nobody else than `operators`
   compose DIR        deploy/compose.yaml mounts what exists, pins images, and keeps one port to one
                      service; writes each Odradek's environment into DIR/<service>.env
 """
@@ -40,6 +42,43 @@ def readme():
         fail("the values for a newcomer have 25 lines or more")
 
 
+def permits(policy, port, source):
+    """Whether a policy lets `source`, the labels of a pod or None for any other peer, connect to a port."""
+    for rule in policy["spec"]["ingress"]:
+        ranges = [(p["port"], p.get("endPort", p["port"])) for p in rule.get("ports", [])]
+        if ranges and not any(first <= port <= last for first, last in ranges):
+            continue
+        if "from" not in rule:
+            return True
+        for peer in rule["from"]:
+            wanted = peer.get("podSelector", {}).get("matchLabels")
+            if wanted is not None and source is not None and wanted.items() <= source.items():
+                return True
+    return False
+
+
+def policy(path):
+    rows = objects(path)
+    policies = [row[2] for row in rows if row[0] == "NetworkPolicy"]
+    if not policies:
+        fail(f"{path} has no NetworkPolicy")
+    for it in policies:
+        labels = it["spec"]["podSelector"]["matchLabels"]
+        [zone] = [r[2] for r in rows if r[0] in ("Deployment", "StatefulSet") and r[1] == it["metadata"]["name"]]
+        containers = zone["spec"]["template"]["spec"]["containers"]
+        ports = {p["name"]: p["containerPort"] for c in containers for p in c["ports"]}
+        other = {**labels, "odradek/zone": "another"}
+        # By name of the port: a client, a replica of the zone, a replica of another zone.
+        expected = {"admin": (False, False, False), "peers": (False, True, False)}
+        for name, port in ports.items():
+            seen = tuple(permits(it, port, source) for source in (None, labels, other))
+            if seen != expected.get(name, (True, True, True)):
+                fail(f"{it['metadata']['name']}: port {name} ({port}) is open to client, replica, other zone: {seen}")
+        for port in (9100, 9299, 9300, 9363):
+            if not permits(it, port, None):
+                fail(f"{it['metadata']['name']}: clients cannot reach port {port}")
+
+
 def compose(folder):
     here = ROOT / "deploy"
     services = yaml.safe_load((here / "compose.yaml").read_text())["services"]
@@ -67,4 +106,4 @@ def compose(folder):
             (pathlib.Path(folder) / f"{name}.env").write_text(lines)
 
 
-{"same": same, "readme": readme, "compose": compose}[sys.argv[1]](*sys.argv[2:])
+{"same": same, "readme": readme, "policy": policy, "compose": compose}[sys.argv[1]](*sys.argv[2:])

@@ -73,6 +73,17 @@ for bad in replicaCount=3 terminationGracePeriodSeconds=30 zoneSource=guess 'zon
   grep -qi "schema" "$work/out" || { cat "$work/out"; die "--set $bad failed, but not by the schema"; }
 done
 
+# Clients may connect to all ports of brokers and of nodes, so neither of these may be among them.
+for bad in 'admin.bind=0.0.0.0:9180' 'peers.bind=0.0.0.0:9301'; do
+  ! "${render[@]}" -f "$chart/ci/zones-values.yaml" --set "config.$bad" >"$work/out" 2>&1 ||
+    die "the chart takes --set config.$bad"
+  grep -q "config.${bad%%=*}: port .* is one of the ports of" "$work/out" || { cat "$work/out"; die "--set config.$bad failed otherwise"; }
+done
+"${render[@]}" -f "$chart/ci/zones-values.yaml" --set networkPolicy.enabled=true >"$work/policy.yaml"
+checks policy "$work/policy.yaml"
+sed 's/endPort: 9299/endPort: 65535/; s/port: 9100/port: 1024/' "$work/policy.yaml" >"$work/planted.yaml"
+! checks policy "$work/planted.yaml" 2>/dev/null || die "a policy that opens the admin port passes"
+
 # A roll follows the configuration.
 sum() { "${render[@]}" -f "$chart/ci/zones-values.yaml" "$@" | grep checksum/config | sort -u; }
 [ "$(sum)" != "$(sum --set config.flush.interval=1s)" ] || die "another configuration does not roll the pods"

@@ -51,7 +51,7 @@ zone: a
 kafka: {bootstrapServers: ["127.0.0.1:1"]}
 diskless: {topics: [{match: "logs.*"}]}
 store: "memory:"
-admin: {bind: "127.0.0.1:${ADMIN_PORT:-9180}"}
+admin: {bind: "127.0.0.1:${ADMIN_PORT:-8180}"}
 listeners: {bootstrapPort: "${BOOTSTRAP_PORT:-9092}"}
 YAML
 chmod 755 "$work" "$work/etc"

@@ -85,7 +85,7 @@ pub struct DoctorArgs {
 pub struct CostArgs {
     /// The configuration file.
     pub file: PathBuf,
-    /// The URL of a replica's admin port, as http://10.0.0.7:9180; repeatable. Default: the admin
+    /// The URL of a replica's admin port, as http://10.0.0.7:8180; repeatable. Default: the admin
     /// port in the file.
     #[arg(long = "replica", value_name = "URL")]
     pub replicas: Vec<String>,

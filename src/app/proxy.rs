@@ -119,7 +119,7 @@ fn proxy_settings(settings: &Settings) -> ProxySettings {
         advertised_host: settings.listeners.advertised_host.clone(),
         bootstrap_port: settings.listeners.bootstrap_port,
         broker_ports: settings.listeners.broker_ports,
-        node_ports: settings.listeners.node_ports,
+        node_ports: if settings.writer { settings.listeners.node_ports } else { 0 },
         zone: settings.zone.clone(),
         client_zones: client_zones(settings),
         connection_bytes_max: memory.connection.as_usize(),

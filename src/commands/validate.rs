@@ -87,7 +87,7 @@ mod tests {
              clients      start at 127.0.0.1:9092\n  brokers      127.0.0.1:9100 + broker id\n  \
              nodes        127.0.0.1:9300-9303\n  topics       0 rules\n  \
              store        s3://bucket/odradek\n  coordinator  redis://***@redis:6379/0\n  \
-             admin        127.0.0.1:9180\n"
+             admin        127.0.0.1:8180\n"
         );
     }
 

@@ -78,7 +78,7 @@ pub(super) const FORMATS: &[ValueFormat] = &[
     ValueFormat::new("IP address", "`0.0.0.0` or the address of one interface", |text| {
         parsed::<IpAddr>(text).map(|_| Value::from(text))
     }),
-    ValueFormat::new("socket address", "`address:port`, such as `127.0.0.1:9180`", |text| {
+    ValueFormat::new("socket address", "`address:port`, such as `127.0.0.1:8180`", |text| {
         parsed::<SocketAddr>(text).map(|_| Value::from(text))
     }),
     ValueFormat::new("host", "a host name or an IP address, without a port", |text| {

@@ -341,10 +341,10 @@ pub struct MemorySettings {
 #[derive(Clone, Debug, PartialEq, Eq, SmartDefault, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PeerSettings {
-    /// The address and port for requests from other replicas of the zone, such as `0.0.0.0:9190`.
+    /// The address and port for requests from other replicas of the zone, such as `0.0.0.0:8190`.
     /// Requests are authenticated with a secret that the replicas share in Redis; make the port
     /// reachable inside the zone only.
-    #[default(SocketAddr::from((Ipv4Addr::LOCALHOST, 9190)))]
+    #[default(SocketAddr::from((Ipv4Addr::LOCALHOST, 8190)))]
     #[schemars(with = "String", extend("format" = "socket address", "x-required" = true))]
     pub bind: SocketAddr,
 
@@ -362,7 +362,7 @@ pub struct PeerSettings {
 pub struct AdminSettings {
     /// The address and port to listen on. The port is not authenticated: make it reachable for
     /// operators and Prometheus only.
-    #[default(SocketAddr::from((Ipv4Addr::LOCALHOST, 9180)))]
+    #[default(SocketAddr::from((Ipv4Addr::LOCALHOST, 8180)))]
     #[schemars(with = "String", extend("format" = "socket address"))]
     pub bind: SocketAddr,
 }

@@ -53,7 +53,7 @@ fn only_bootstrap_servers_are_required() {
         (settings.flush.size.bytes(), settings.flush.profile),
         (8 << 20, FlushProfile::Fast)
     );
-    assert_eq!(settings.admin.bind.to_string(), "127.0.0.1:9180");
+    assert_eq!(settings.admin.bind.to_string(), "127.0.0.1:8180");
     assert_eq!(settings.warnings(), Vec::<String>::new());
 
     let expected = "kafka.bootstrapServers: missing key: expected a list of `host:port`, such as `kafka-1:9092`";
@@ -228,8 +228,8 @@ fn invalid_values_are_reported() {
         ),
         ("flush: {profile: cheep}", "flush.profile: invalid value `cheep`: did you mean `cheap`?"),
         (
-            "admin: {bind: \"9180\"}",
-            "admin.bind: invalid socket address `9180`: expected `address:port`, such as `127.0.0.1:9180`",
+            "admin: {bind: \"8180\"}",
+            "admin.bind: invalid socket address `8180`: expected `address:port`, such as `127.0.0.1:8180`",
         ),
         (
             "coordinator: http://x",
@@ -330,11 +330,11 @@ fn conditions_between_keys_are_checked() {
     );
     check(
         "peers: {bind: \"0.0.0.0:9101\", advertisedHost: a}",
-        &["peers.bind: uses 9101, and `listeners.brokerPorts` uses 9100–9109; change one of them"],
+        &["peers.bind: uses 9101, and `listeners.brokerPorts` uses 9100–9299; change one of them"],
     );
     check("peers: {bind: \"127.0.0.2:9101\"}", &[]);
     check(
-        "peers: {bind: \"127.0.0.2:9190\"}\nadmin: {bind: \"0.0.0.0:9190\"}",
+        "peers: {bind: \"127.0.0.2:8190\"}\nadmin: {bind: \"0.0.0.0:8190\"}",
         &["peers.bind: conflicts with `admin.bind`, which has the same port; change one of them"],
     );
     check("listeners: {bootstrapPort: 9304}\nadmin: {bind: \"127.0.0.2:9092\"}", &[]);
@@ -370,7 +370,7 @@ fn unsuitable_settings_cause_warnings() {
     assert_eq!(warned("store: s3://bucket"), 1);
     assert_eq!(warned("store: s3://bucket\ncoordinator: redis://r"), 0);
     assert_eq!(warned("coordinator: redis://r"), 1);
-    assert_eq!(warned("admin: {bind: \"0.0.0.0:9180\"}"), 1);
+    assert_eq!(warned("admin: {bind: \"0.0.0.0:8180\"}"), 1);
 }
 
 #[test]

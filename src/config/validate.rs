@@ -8,9 +8,8 @@ use super::model::Settings;
 use super::problems::{Problems, element, join};
 use crate::store::open::StoreUrl;
 
-/// The number of ports that are checked for brokers. A replica reports higher broker ids when it
-/// discovers them, because only then they are known.
-const BROKER_PORTS_CHECKED: u32 = 10;
+/// The number of brokers for which there must be ports at least.
+const BROKER_PORTS_MIN: u32 = 10;
 
 /// Reports the conditions between keys that do not hold, except for keys with a problem of their
 /// own.
@@ -78,7 +77,7 @@ fn check_client_zones(settings: &Settings, problems: &mut Problems) {
     for (index, clients) in zones.iter().enumerate() {
         let path = element("clients.zones", index);
         if clients.port.is_none() && clients.cidrs.is_empty() {
-            problems.push(&path, "missing key: expected `port: 9193` or `cidrs: [10.2.0.0/16]`");
+            problems.push(&path, "missing key: expected `port: 9093` or `cidrs: [10.2.0.0/16]`");
         }
         for cidr in &clients.cidrs {
             let mut earlier = zones[..index].iter().filter(|other| other.zone != clients.zone);
@@ -161,7 +160,7 @@ fn check_ports(settings: &Settings, problems: &mut Problems) {
     };
     let mut all = vec![
         ports("listeners.bootstrapPort", listeners.bootstrap_port, 1),
-        ports("listeners.brokerPorts", listeners.broker_ports, BROKER_PORTS_CHECKED),
+        ports("listeners.brokerPorts", listeners.broker_ports, broker_port_count(settings)),
     ];
     if settings.writer {
         let nodes = settings.diskless.nodes_per_zone.into();
@@ -198,6 +197,15 @@ fn check_ports(settings: &Settings, problems: &mut Problems) {
             }
         }
     }
+}
+
+/// Returns the number of ports that belong to brokers. Their ids are not known before they are seen,
+/// so these are all ports below the diskless nodes', or up to the last one.
+fn broker_port_count(settings: &Settings) -> u32 {
+    let first = u32::from(settings.listeners.broker_ports);
+    let nodes = u32::from(settings.listeners.node_ports);
+    let end = if settings.writer && nodes > first { nodes } else { 65_536 };
+    (end - first).max(BROKER_PORTS_MIN)
 }
 
 fn overlap(left: &Ports, right: &Ports) -> String {

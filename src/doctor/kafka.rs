@@ -81,12 +81,17 @@ async fn check_brokers(
     let ports = &settings.listeners;
     let highest = view.brokers.keys().max().copied().unwrap_or_default();
     let last = i64::from(ports.broker_ports) + i64::from(highest);
-    if ports.broker_ports < ports.node_ports && last >= i64::from(ports.node_ports) {
-        let summary =
-            format!("broker {highest} uses port {last}, which is also the port of a diskless node");
-        let remedy = "raise listeners.nodePorts";
+    if settings.writer
+        && ports.broker_ports < ports.node_ports
+        && last >= i64::from(ports.node_ports)
+    {
+        let summary = format!(
+            "broker {highest} would use port {last}, but diskless nodes begin at {}",
+            ports.node_ports
+        );
+        let impact = "clients cannot reach this broker";
         findings
-            .push(Finding::fail(LISTENERS, summary, "only one of them is served").remedy(remedy));
+            .push(Finding::fail(LISTENERS, summary, impact).remedy("raise listeners.nodePorts"));
     }
     let racks: Vec<&str> = view.brokers.values().filter_map(|b| b.rack.as_deref()).collect();
     if !racks.is_empty() && !racks.contains(&settings.zone.as_str()) {

@@ -13,6 +13,7 @@ use crate::engine::memory::MemoryLimiter;
 use crate::engine::produce::{ConnectionId, Producer};
 use crate::metrics::Metrics;
 use crate::proxy::client_telemetry::ClientTelemetry;
+use crate::proxy::endpoint::broker_port;
 use crate::proxy::fetch_sessions::FetchSessions;
 use crate::proxy::routing::client_zone::ClientZoneRules;
 use crate::proxy::routing::topology::SharedTopology;
@@ -106,11 +107,11 @@ impl ProxySettings {
     /// Returns the port of the classic endpoint of broker `id` on a replica with `nodes` open
     /// diskless nodes; `None` if it is out of range or belongs to another listener.
     pub fn broker_port(&self, id: i32, nodes: u16) -> Option<u16> {
-        let port = u16::try_from(i32::from(self.broker_ports).checked_add(id)?).ok()?;
+        let port = broker_port(self.broker_ports, self.node_ports, id)?;
         let nodes = self.node_ports..self.node_ports.saturating_add(nodes);
         let starts = port == self.bootstrap_port
             || self.client_zones.ports.iter().any(|(other, _)| *other == port);
-        (id >= 0 && port != 0 && !starts && !nodes.contains(&port)).then_some(port)
+        (!starts && !nodes.contains(&port)).then_some(port)
     }
 }
 
@@ -123,7 +124,7 @@ mod tests {
     #[test]
     fn broker_ports_never_collide_with_other_listeners() {
         let ports = vec![(9_107, Arc::from("b"))];
-        let settings = ProxySettings {
+        let mut settings = ProxySettings {
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             advertised_host: "h".to_owned(),
             bootstrap_port: 9092,
@@ -140,9 +141,13 @@ mod tests {
         assert_eq!(settings.broker_port(1, 4), Some(9101));
         assert_eq!(settings.broker_port(7, 4), None, "clients of zone b start at 9107");
         assert_eq!(settings.broker_port(200, 4), None, "9300 is a diskless node");
-        assert_eq!(settings.broker_port(200, 0), Some(9300), "where there are none");
-        assert_eq!(settings.broker_port(204, 4), Some(9304));
+        assert_eq!(settings.broker_port(200, 0), None, "also while they are closed");
+        assert_eq!(settings.broker_port(204, 4), None, "others may listen above them");
         assert_eq!(settings.broker_port(-1, 4), None);
         assert_eq!(settings.broker_port(60_000, 4), None);
+        settings.node_ports = 0;
+        assert_eq!(settings.broker_port(204, 0), Some(9304), "where there are no nodes");
+        settings.node_ports = 9_050;
+        assert_eq!(settings.broker_port(204, 4), Some(9304), "where nodes are below");
     }
 }

@@ -23,3 +23,12 @@ impl Endpoint {
         }
     }
 }
+
+/// Returns the port of broker `id` on a replica whose brokers begin at port `brokers` and whose
+/// diskless nodes begin at port `nodes`, 0 if it hosts none; `None` if there is none. Brokers have
+/// the ports up to the nodes', because others may listen above.
+pub(crate) fn broker_port(brokers: u16, nodes: u16, id: i32) -> Option<u16> {
+    let port = u16::try_from(i32::from(brokers).checked_add(id)?).ok()?;
+    let is_below_nodes = nodes <= brokers || port < nodes;
+    (id >= 0 && port != 0 && is_below_nodes).then_some(port)
+}

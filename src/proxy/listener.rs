@@ -75,8 +75,9 @@ impl Listeners {
             let Some(port) = self.proxy.broker_port(id) else {
                 tracing::error!(
                     broker = id,
-                    "no port for this broker: listeners.brokerPorts + {id} is taken by another \
-                     listener or above 65535; choose another listeners.brokerPorts"
+                    "no port for this broker: listeners.brokerPorts + {id} is at or above \
+                     listeners.nodePorts, above 65535, or taken by another listener; raise \
+                     listeners.nodePorts, or choose another listeners.brokerPorts"
                 );
                 continue;
             };

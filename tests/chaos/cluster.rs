@@ -89,7 +89,7 @@ impl Cluster {
             "cluster: chaos\nzone: {zone}\nreplica: {name}\n\
              kafka: {{bootstrapServers: [{}]}}\n\
              listeners: {{bind: {address}, advertisedHost: {address}}}\n\
-             admin: {{bind: \"{address}:9180\"}}\npeers: {{bind: \"{address}:9190\"}}\n\
+             admin: {{bind: \"{address}:8180\"}}\npeers: {{bind: \"{address}:8190\"}}\n\
              diskless: {{topics: [{{match: diskless}}]}}\nflush: {{interval: 50ms}}\n\
              store: s3://chaos/objects\ns3: {{endpoint: \"http://{}:9000\", region: us-east-1, \
              pathStyle: true, accessKeyId: any, secretAccessKeyFile: {}}}\n\

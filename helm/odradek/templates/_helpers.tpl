@@ -62,14 +62,34 @@ annotations: {{- toYaml . | nindent 2 }}
   "zone" "${ODRADEK_ZONE:?the zone of this replica}"
   "replica" "${POD_NAME:?the name of this pod}"
   "listeners" (dict "bind" "0.0.0.0" "advertisedHost" "${POD_IP:?the address of this pod}" "bootstrapPort" 9092 "brokerPorts" 9100 "nodePorts" 9300)
-  "peers" (dict "bind" "0.0.0.0:9190" "advertisedHost" "${POD_IP:?the address of this pod}")
-  "admin" (dict "bind" "0.0.0.0:9180") -}}
+  "peers" (dict "bind" "0.0.0.0:8190" "advertisedHost" "${POD_IP:?the address of this pod}")
+  "admin" (dict "bind" "0.0.0.0:8180") -}}
 {{- toYaml (mergeOverwrite $own (deepCopy .Values.config)) -}}
 {{- end -}}
 
 {{/* The port at the end of an address of the configuration. */}}
 {{- define "odradek.port" -}}
 {{- regexFind "[0-9]+$" . -}}
+{{- end -}}
+
+{{/* The ports of brokers and of diskless nodes, each as `first last`: brokers have those up to the
+     nodes'. Fails when the admin port or that of the peers is one of them, because clients may
+     connect to all of them. */}}
+{{- define "odradek.kafkaPorts" -}}
+{{- $config := fromYaml (include "odradek.config" .) -}}
+{{- $brokers := int $config.listeners.brokerPorts -}}
+{{- $nodes := int $config.listeners.nodePorts -}}
+{{- $brokersEnd := ternary (sub $nodes 1) 65535 (gt $nodes $brokers) | int -}}
+{{- $nodesEnd := min (add $nodes 63) 65535 | int -}}
+{{- range $key, $bind := dict "admin.bind" $config.admin.bind "peers.bind" $config.peers.bind -}}
+{{- $port := include "odradek.port" $bind | int -}}
+{{- if and (ge $port $brokers) (le $port $brokersEnd) -}}
+{{- fail (printf "config.%s: port %d is one of the ports of brokers (%d-%d); choose a port outside" $key $port $brokers $brokersEnd) -}}
+{{- else if and (ge $port $nodes) (le $port $nodesEnd) -}}
+{{- fail (printf "config.%s: port %d is one of the ports of diskless nodes (%d-%d); choose a port outside" $key $port $nodes $nodesEnd) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml (list (dict "port" $brokers "endPort" $brokersEnd) (dict "port" $nodes "endPort" $nodesEnd)) -}}
 {{- end -}}
 
 {{/* The configuration of a sidecar: no store, no nodes, listeners on loopback. */}}
@@ -80,7 +100,7 @@ annotations: {{- toYaml . | nindent 2 }}
   "zone" (default "${ODRADEK_ZONE:?the zone of this pod}" .Values.sidecar.zone)
   "replica" "${POD_NAME:?the name of this pod}"
   "listeners" (dict "bind" "127.0.0.1" "bootstrapPort" 9092 "brokerPorts" 9100)
-  "admin" (dict "bind" "0.0.0.0:9180") -}}
+  "admin" (dict "bind" "0.0.0.0:8180") -}}
 {{- if .Values.sidecar.memory -}}
 {{- $_ := set $own "memory" .Values.sidecar.memory -}}
 {{- end -}}

@@ -15,7 +15,7 @@ fn member(replica: &str, incarnation: u64, zone: u16) -> Member {
         process_id: 0xffff_fff0,
         zone,
         zone_name: format!("zone-{zone}"),
-        peer: (zone == 0).then(|| format!("{replica}.example:9190")),
+        peer: (zone == 0).then(|| format!("{replica}.example:8190")),
         advertised_host: "naïve.example".to_owned(),
         node_ports: 65_000,
         broker_ports: 64_000,

@@ -12,6 +12,7 @@ use super::node_ids::{NODES_PER_ZONE_MAX, leader_index, node_id};
 use crate::coordinator::{Member, Membership, ZoneRecord};
 use crate::log::hash::rendezvous_score;
 use crate::log::ids::TopicPartition;
+use crate::proxy::endpoint::broker_port;
 
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +144,7 @@ impl NodeTopology {
     pub fn broker_address(&self, zone: u16, id: i32) -> Option<Address> {
         let port = |member: &Member| {
             let base = Some(member.broker_ports).filter(|port| *port > 0)?;
-            u16::try_from(i32::from(base).checked_add(id)?).ok().filter(|_| id >= 0)
+            broker_port(base, member.node_ports, id)
         };
         let able =
             self.live_members(zone).iter().filter_map(|member| Some((member, port(member)?)));

@@ -14,9 +14,12 @@ use crate::{Testbed, program};
 /// Topics with this prefix are diskless on every replica that a test starts.
 pub const DISKLESS_PREFIX: &str = "diskless-";
 
-/// Number of consecutive ports that a replica uses: bootstrap, admin, up to seven diskless nodes, up to
-/// ten brokers, and one for its peers.
+/// Number of consecutive ports that a replica uses: bootstrap, admin, up to seven diskless nodes, one
+/// for its peers, and up to eleven brokers.
 pub const PORTS: u16 = 21;
+/// The port of a replica for its peers, from its first port.
+pub const PEERS_PORT: u16 = 9;
+const BROKER_PORTS: u16 = PEERS_PORT + 1;
 
 /// Storage of a replica's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,12 +151,12 @@ impl Replica {
 
     /// The classic endpoint of broker `id`.
     pub fn broker(&self, id: u16) -> String {
-        format!("127.0.0.1:{}", self.port + 9 + id)
+        format!("127.0.0.1:{}", self.port + BROKER_PORTS + id)
     }
 
     /// The ports at which it may listen for clients and for its administrator.
     pub fn ports(&self) -> Range<i32> {
-        i32::from(self.port)..i32::from(self.port + PORTS - 1)
+        i32::from(self.port)..i32::from(self.port + PORTS)
     }
 
     /// The directory of its configuration, its log and, with [`Backends::Embedded`], its objects.
@@ -223,7 +226,7 @@ impl ReplicaConfig {
              bootstrapPort: {port}\n  nodePorts: {}\n  brokerPorts: {}\n\
              admin: {{bind: \"127.0.0.1:{}\"}}\n{yaml}",
             port + 2,
-            port + 9,
+            port + BROKER_PORTS,
             port + 1,
         )
     }

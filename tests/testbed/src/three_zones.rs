@@ -12,7 +12,7 @@ use crate::minio::Minio;
 use crate::ports::free_ports;
 use crate::process::Process;
 use crate::redis::Redis;
-use crate::replica::{PORTS, Replica, ReplicaConfig, kafka_servers};
+use crate::replica::{PEERS_PORT, PORTS, Replica, ReplicaConfig, kafka_servers};
 use crate::{cache, repository};
 
 /// The last letter of each zone's name.
@@ -76,7 +76,7 @@ impl ThreeZones {
             yaml: format!(
                 "cluster: three-zones\ndiskless: {{topics: [{{match: clicks}}]}}\n{backends}\
                  peers: {{bind: \"127.0.0.1:{}\"}}\n",
-                port + PORTS - 1
+                port + PEERS_PORT
             ),
             data_bytes_max: None,
         });

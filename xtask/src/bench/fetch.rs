@@ -20,7 +20,7 @@ use std::time::Duration;
 use testbed::kafka::Kafka;
 use testbed::ports::free_ports;
 use testbed::redis::Redis;
-use testbed::replica::{PORTS, Replica, ReplicaConfig, kafka_servers};
+use testbed::replica::{PEERS_PORT, PORTS, Replica, ReplicaConfig, kafka_servers};
 use testbed::slow_s3::SlowS3;
 
 use super::{
@@ -109,7 +109,7 @@ impl FetchBench {
         let port = self.first_port + PORTS * at as u16;
         let dir = self.bench.dir.join(name);
         std::fs::create_dir_all(&dir).expect("the directory is writable");
-        let peers = format!("peers: {{bind: \"127.0.0.1:{}\"}}\n", port + PORTS - 1);
+        let peers = format!("peers: {{bind: \"127.0.0.1:{}\"}}\n", port + PEERS_PORT);
         let diskless = "diskless: {topics: [{match: diskless-*, profile: fast}]}\n";
         let backends = [self.store.yaml(), self.redis.yaml(), peers].concat();
         Replica::launch(ReplicaConfig {
