@@ -29,6 +29,9 @@ const MEASURE_START: Duration = Duration::from_secs(2);
 pub(crate) const FAULT_END: Duration = Duration::from_secs(4);
 /// … and no other fault begins before this.
 pub(crate) const ISOLATION_END: Duration = Duration::from_secs(5);
+/// The others make at least this part of the progress that they made before the fault, which includes
+/// the start of the run.
+const PROGRESS_DIVISOR: u64 = 2;
 /// Longer than a call of the coordinator, so that a fault is also seen as a time-out.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -52,7 +55,8 @@ impl Progress {
 pub(crate) struct Isolation {
     shard: u16,
     fault: ShardFault,
-    is_injected: bool,
+    /// The progress before the fault.
+    unaffected: Option<[(u64, u64); PARTITIONS as usize]>,
     measured: Option<[(u64, u64); PARTITIONS as usize]>,
     is_over: bool,
 }
@@ -67,12 +71,12 @@ impl Isolation {
         ];
         let fault = faults[rng.random_range(0..faults.len())];
         let shard = rng.random_range(0..SHARDS);
-        Self { shard, fault, is_injected: false, measured: None, is_over: false }
+        Self { shard, fault, unaffected: None, measured: None, is_over: false }
     }
 
     pub(crate) fn step(&mut self, now: Duration, world: &World) {
-        if !self.is_injected && now >= FAULT_START {
-            self.is_injected = true;
+        if self.unaffected.is_none() && now >= FAULT_START {
+            self.unaffected = Some(world.progress.snapshot());
             world.history.count("faults of one shard while all is well");
             world.history.log_event(format!("shard {} is {:?}", self.shard, self.fault));
             world.model.set_fault(self.shard, self.fault);
@@ -89,17 +93,25 @@ impl Isolation {
     }
 
     fn check(&self, world: &World) {
+        let unaffected = self.unaffected.expect("measured before the fault");
         let before = self.measured.expect("measured before the end");
         let after = world.progress.snapshot();
-        for (partition, (before, after)) in (0..).zip(before.into_iter().zip(after)) {
+        let seconds = |time: Duration| time.as_secs();
+        let expected = |progress: u64| {
+            progress * seconds(FAULT_END - MEASURE_START) / seconds(FAULT_START) / PROGRESS_DIVISOR
+        };
+        let rows = unaffected.into_iter().zip(before.into_iter().zip(after));
+        for (partition, (unaffected, (before, after))) in (0..).zip(rows) {
             if partition == self.shard {
                 continue;
             }
             let (acked, read) = (after.0 - before.0, after.1 - before.1);
-            if acked == 0 || read == 0 {
+            // Each acknowledged batch has one record. What was read before the fault includes the past.
+            let least = expected(unaffected.0).max(1);
+            if acked < least || read < least {
                 world.history.violation(format!(
-                    "{acked} acknowledgements and {read} reads of partition {partition} while \
-                     shard {} was {:?}",
+                    "{acked} acknowledgements and {read} reads of partition {partition} while shard \
+                     {} was {:?}: at least {least} expected",
                     self.shard, self.fault
                 ));
             }
