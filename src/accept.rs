@@ -1,12 +1,18 @@
 //! The accept loop of every port: bounded, tracked, and ended by a token.
+//!
+//! A connection above the limit is accepted and closed, so that its client notices at once and tries
+//! another replica. In the kernel's backlog it would appear to be connected.
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,18 +22,58 @@ use crate::tasks;
 /// connections must end first.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
+/// The shortest time between two lines of the log about the same condition.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Limits how often a condition that peers can cause is logged.
+#[derive(Debug, Default)]
+pub struct LogLimit(Mutex<(Option<Instant>, u64)>);
+
+impl LogLimit {
+    /// Counts an occurrence. Returns how many there were since the last line, this one included, if it
+    /// is time for another one.
+    pub fn occurred(&self) -> Option<u64> {
+        let mut state = self.0.lock();
+        let (logged, count) = &mut *state;
+        *count += 1;
+        if logged.is_some_and(|logged| logged.elapsed() < LOG_INTERVAL) {
+            return None;
+        }
+        *logged = Some(Instant::now());
+        Some(std::mem::take(count))
+    }
+}
+
 /// The connections of one or more ports.
 #[derive(Clone, Debug)]
 pub struct Connections {
+    max: usize,
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
+    refused: Counter,
+    refusals: Arc<LogLimit>,
+    failures: Arc<LogLimit>,
 }
 
 impl Connections {
     /// Allows `max` connections at once over all ports, until `shutdown` is cancelled.
     pub fn new(max: usize, shutdown: CancellationToken) -> Self {
-        Self { permits: Arc::new(Semaphore::new(max)), tasks: TaskTracker::new(), shutdown }
+        Self {
+            max,
+            permits: Arc::new(Semaphore::new(max)),
+            tasks: TaskTracker::new(),
+            shutdown,
+            refused: Counter::default(),
+            refusals: Arc::default(),
+            failures: Arc::default(),
+        }
+    }
+
+    /// Counts connections above the limit.
+    #[must_use]
+    pub fn count_refused(self, refused: Counter) -> Self {
+        Self { refused, ..self }
     }
 
     /// Returns the token that ends the accept loops; connections may watch it too.
@@ -36,7 +82,7 @@ impl Connections {
     }
 
     /// Spawns a loop that accepts connections and spawns `serve` for each of them. A connection
-    /// above the limit waits in the kernel's bounded backlog. `name` names the tasks.
+    /// above the limit is closed. `name` names the tasks.
     pub fn accept<F>(
         &self,
         name: &'static str,
@@ -65,31 +111,33 @@ impl Connections {
         &self,
         listener: &TcpListener,
         name: &'static str,
-    ) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
         loop {
-            tokio::select! {
+            let accepted = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return None,
-                accepted = self.accept_one(listener) => match accepted {
-                    Ok(connection) => return Some(connection),
-                    Err(error) => {
-                        let address = listener.local_addr().ok();
-                        tracing::warn!(%error, port = name, ?address, "cannot accept a connection");
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => match Arc::clone(&self.permits).try_acquire_owned() {
+                    Ok(permit) => return Some((stream, peer, permit)),
+                    Err(_) => {
+                        self.refused.inc();
+                        if let Some(refused) = self.refusals.occurred() {
+                            let max = self.max;
+                            tracing::warn!(%peer, port = name, max, refused, "connections refused: too many");
+                        }
                     }
                 },
+                Err(error) => {
+                    if let Some(failures) = self.failures.occurred() {
+                        let address = listener.local_addr().ok();
+                        tracing::warn!(%error, port = name, ?address, failures, "cannot accept a connection");
+                    }
+                    tokio::time::sleep(RETRY_DELAY).await;
+                }
             }
-            tokio::time::sleep(RETRY_DELAY).await;
         }
-    }
-
-    async fn accept_one(
-        &self,
-        listener: &TcpListener,
-    ) -> std::io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.map_err(std::io::Error::other)?;
-        let (stream, peer) = listener.accept().await?;
-        Ok((stream, peer, permit))
     }
 
     /// Waits until the token is cancelled and every connection has ended.
@@ -105,12 +153,9 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_connection_above_the_limit_waits_and_a_drain_waits_for_the_last() {
-        let connections = Connections::new(1, CancellationToken::new());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (accepted, mut served) = tokio::sync::mpsc::channel(8);
+    /// Serves until the client closes, and reports each connection that is served.
+    fn serve(connections: &Connections, listener: TcpListener) -> tokio::sync::mpsc::Receiver<()> {
+        let (accepted, served) = tokio::sync::mpsc::channel(8);
         connections.accept("test", listener, move |mut stream, _| {
             let accepted = accepted.clone();
             async move {
@@ -118,19 +163,55 @@ mod tests {
                 let _closed = stream.read(&mut [0]).await;
             }
         });
+        served
+    }
+
+    #[tokio::test]
+    async fn connection_above_the_limit_is_closed_and_counted() {
+        let refused = Counter::default();
+        let connections =
+            Connections::new(1, CancellationToken::new()).count_refused(refused.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut served = serve(&connections, listener);
         let first = TcpStream::connect(address).await.unwrap();
         served.recv().await.unwrap();
-        let second = TcpStream::connect(address).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        assert!(served.try_recv().is_err(), "the limit is one");
+        let mut second = TcpStream::connect(address).await.unwrap();
+        assert_eq!(second.read(&mut [0]).await.unwrap_or(0), 0, "the limit is one");
+        assert_eq!(refused.get(), 1);
+        assert!(served.try_recv().is_err());
         drop(first);
+        // The permit is free once the task has ended.
+        while connections.permits.available_permits() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let _third = TcpStream::connect(address).await.unwrap();
+        served.recv().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn drain_waits_for_the_last_connection() {
+        let connections = Connections::new(2, CancellationToken::new());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut served = serve(&connections, listener);
+        let open = TcpStream::connect(address).await.unwrap();
         served.recv().await.unwrap();
         connections.shutdown().cancel();
         let drained = connections.drained();
         tokio::pin!(drained);
         let early = tokio::time::timeout(Duration::from_millis(20), &mut drained).await;
-        assert!(early.is_err(), "the second connection is open");
-        drop(second);
+        assert!(early.is_err(), "a connection is open");
+        drop(open);
         drained.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn condition_is_logged_once_a_minute_with_its_count() {
+        let limit = LogLimit::default();
+        assert_eq!(limit.occurred(), Some(1));
+        assert_eq!((limit.occurred(), limit.occurred()), (None, None));
+        tokio::time::advance(LOG_INTERVAL).await;
+        assert_eq!(limit.occurred(), Some(3));
     }
 }

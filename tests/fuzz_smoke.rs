@@ -131,3 +131,15 @@ fn responses() {
 fn record_batches() {
     run(fuzz::record_batch, record_batch);
 }
+
+#[test]
+fn proxy_protocol_headers() {
+    run(fuzz::proxy_protocol, |rng| {
+        let mut out = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+        let (family, bytes) = [(0x11, 12), (0x21, 36), (0, 0)][rng.random_range(0..3)];
+        let more = rng.random_range(0..20);
+        out.extend([0x20 | rng.random_range(0..2_u8), family, 0, bytes + more]);
+        out.extend((0..bytes + more).map(|_| rng.random::<u8>()));
+        out
+    });
+}

@@ -7,6 +7,7 @@ mod background;
 mod convert;
 mod coordinator;
 mod cut_off;
+mod descriptors;
 mod embedded;
 mod eviction;
 mod gauges;
@@ -22,6 +23,7 @@ mod reload;
 mod startup;
 mod zone_cache;
 
+pub(crate) use descriptors::{OpenFiles, connection_limits};
 pub(crate) use kafka_login::kafka_login;
 pub(crate) use reload::{ReloadTargets, watch_config_file};
 pub(crate) use startup::start;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::convert::client_zones;
+use super::descriptors::{OpenFiles, connection_limits};
 use super::gauges;
 use crate::config::Settings;
 use crate::engine::Components;
@@ -46,6 +47,7 @@ pub(super) struct ProxyBuilder {
     pub(super) incarnation: u64,
     /// The id of this process, a part of the ids of its objects.
     pub(super) process_id: u32,
+    pub(super) files: OpenFiles,
 }
 
 impl ProxyBuilder {
@@ -66,9 +68,11 @@ impl ProxyBuilder {
         gauges::cache(&self.metrics, &self.objects);
         gauges::topics(&self.metrics, &self.topics);
         let producer = self.start_producer(settings, &diskless);
-        let Self { components, objects, wakeups, topology, cluster, topics, metrics, .. } = self;
+        let Self {
+            components, objects, wakeups, topology, cluster, topics, metrics, files, ..
+        } = self;
         Arc::new(Proxy {
-            settings: proxy_settings(settings),
+            settings: proxy_settings(settings, files),
             topology,
             cluster,
             topics,
@@ -112,7 +116,7 @@ impl ProxyBuilder {
     }
 }
 
-fn proxy_settings(settings: &Settings) -> ProxySettings {
+fn proxy_settings(settings: &Settings, files: OpenFiles) -> ProxySettings {
     let memory = &settings.memory;
     ProxySettings {
         bind: settings.listeners.bind,
@@ -126,6 +130,8 @@ fn proxy_settings(settings: &Settings) -> ProxySettings {
         // A few clients that do not read their responses must not block all others.
         response_bytes_max: memory.responses.as_usize() / 8,
         frame_bytes_max: MAX_FRAME_BYTES,
+        proxy_protocol_from: settings.listeners.proxy_protocol_from.clone(),
+        connections: connection_limits(settings, files),
         idle_timeout: settings.listeners.idle_timeout.duration(),
         store_name: settings.objects_url().to_string(),
     }

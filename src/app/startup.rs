@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use super::coordinator::{attach, compare_shards, open_coordinator, store_metadata_id};
+use super::descriptors::OpenFiles;
 use super::eviction;
 use super::lease::{Lease, LeaseRenewer};
 use super::membership::{self, LEAVE_PROPAGATION, MembershipSubscriber};
@@ -144,6 +145,7 @@ pub(crate) async fn start(
         metrics,
         incarnation,
         process_id,
+        files: OpenFiles::raise(),
     };
     let proxy = builder.build(settings);
     topics.classifier.observe_all(&metadata.topics).await;

@@ -165,6 +165,34 @@ pub struct ListenerSettings {
     #[schemars(range(min = 1), extend("format" = "port"))]
     pub node_ports: u16,
 
+    /// The networks of load balancers that announce the addresses of clients with the PROXY protocol,
+    /// version 2, such as `[10.0.0.0/28]`. Every connection from them must begin with a header; from
+    /// other addresses none is accepted. The announced address counts for `maxConnectionsPerAddress`
+    /// and for `clients.zones`.
+    #[schemars(
+        with = "Vec<String>",
+        extend("items" = {"type": "string", "format": "network"})
+    )]
+    pub proxy_protocol_from: Vec<IpNet>,
+
+    /// The maximum number of client connections of this replica, to all ports together. Further ones
+    /// are closed at once. Each needs two of the files that the process may open (`ulimit -Hn`), and
+    /// a quarter of those, at most 4096, is kept for the store, Redis and brokers.
+    #[schemars(
+        range(min = 1, max = 1_000_000),
+        extend("x-default" = "what the limit on open files allows, at most 30000")
+    )]
+    pub max_connections: Option<u32>,
+
+    /// The maximum number of connections of one client: an IPv4 address, or a /64 network of IPv6.
+    /// Behind a load balancer that hides client addresses, its clients count as one, unless it
+    /// announces them (`proxyProtocolFrom`).
+    #[schemars(
+        range(min = 1, max = 1_000_000),
+        extend("x-default" = "half of `maxConnections`")
+    )]
+    pub max_connections_per_address: Option<u32>,
+
     /// Connections on which no byte has moved in either direction for this time are closed, as by
     /// `connections.max.idle.ms` of a broker.
     #[default(Interval::from_millis(600_000))]
@@ -201,7 +229,7 @@ pub struct ClientZoneSettings {
     pub port: Option<u16>,
 
     /// The networks of that zone, such as `[10.2.0.0/16]`; the longest matching prefix counts.
-    /// Behind a load balancer that hides client addresses this has no effect.
+    /// Behind a load balancer that hides client addresses this needs `listeners.proxyProtocolFrom`.
     #[schemars(
         with = "Vec<String>",
         extend("items" = {"type": "string", "format": "network"})

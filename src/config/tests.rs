@@ -171,7 +171,7 @@ fn values_of_the_wrong_type_are_reported() {
     check(
         "listeners: 9092",
         &[
-            "listeners: invalid value `9092`: expected a section with `bind`, `advertisedHost`, `bootstrapPort`, `brokerPorts`, `nodePorts` and `idleTimeout`",
+            "listeners: invalid value `9092`: expected a section with `bind`, `advertisedHost`, `bootstrapPort`, `brokerPorts`, `nodePorts`, `proxyProtocolFrom`, `maxConnections`, `maxConnectionsPerAddress` and `idleTimeout`",
         ],
     );
     check(

@@ -3,6 +3,7 @@
 //! Every finding states what was found, its impact and a remedy. The checks write to the store, at a
 //! key of their own that is deleted again; they change nothing else.
 
+mod connections;
 mod coordinator;
 mod kafka;
 mod report;
@@ -25,15 +26,22 @@ pub async fn check(settings: &Settings) -> Report {
         )
         .remedy("see docs/configuration.md")
     });
-    Report(warnings.chain(kafka).chain(store).chain(coordinator).collect())
+    Report(
+        warnings
+            .chain(connections::check(settings))
+            .chain(kafka)
+            .chain(store)
+            .chain(coordinator)
+            .collect(),
+    )
 }
 
 /// Logs the warnings and failures about brokers, addresses, topics and the coordinator, once after
 /// the start of a replica. The capabilities of the store are checked at start-up.
 pub async fn log_warnings(settings: &Settings) {
     let (kafka, coordinator) = tokio::join!(kafka::check(settings), coordinator::check(settings));
-    for Finding { level, subject, summary, impact, remedy } in kafka.into_iter().chain(coordinator)
-    {
+    let findings = connections::check(settings).into_iter().chain(kafka).chain(coordinator);
+    for Finding { level, subject, summary, impact, remedy } in findings {
         if level != Level::Ok {
             tracing::warn!(impact, remedy, "{subject}: {summary}");
         }

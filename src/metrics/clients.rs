@@ -8,8 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::labels::{
     ApiKind, CrossZoneLabels, Direction, EndpointKind, EndpointLabels, ErrorLabels, Expiry,
-    ExpiryLabels, MemoryPool, MemoryPoolLabels, RequestLabels, TrafficPath, ZoneLabels,
-    ZoneResolutionLabels, ZoneResolutionOutcome,
+    ExpiryLabels, MemoryPool, MemoryPoolLabels, Refusal, RefusalLabels, RequestLabels, TrafficPath,
+    ZoneLabels, ZoneResolutionLabels, ZoneResolutionOutcome,
 };
 use super::registry::MetricRegistry;
 
@@ -22,6 +22,9 @@ pub struct ClientMetrics {
     partition_errors: Family<ErrorLabels, Counter>,
     connections: Family<EndpointLabels, WholeGauge>,
     connections_opened: Family<EndpointLabels, Counter>,
+    connections_refused: Family<RefusalLabels, Counter>,
+    /// The maximum number of open client connections.
+    pub connections_max: WholeGauge,
     connections_expired: Family<ExpiryLabels, Counter>,
     zone_resolutions: Family<ZoneResolutionLabels, Counter>,
     cross_zone_bytes: Family<CrossZoneLabels, Counter>,
@@ -34,6 +37,22 @@ pub struct ClientMetrics {
     pub diskless_topics: WholeGauge,
     /// Diskless topics whose placeholder on the brokers contains records.
     pub placeholders_with_records: WholeGauge,
+}
+
+fn connections_refused(registry: &mut MetricRegistry) -> Family<RefusalLabels, Counter> {
+    registry.counter_family(
+        "connections_refused",
+        "reason",
+        "Client connections closed before anything was read from them",
+    )
+}
+
+fn connections_max(registry: &mut MetricRegistry) -> WholeGauge {
+    registry.gauge(
+        "connections_max",
+        "Maximum number of open client connections (`listeners.maxConnections`, or less if the limit \
+         on open files allows less)",
+    )
 }
 
 impl ClientMetrics {
@@ -59,6 +78,8 @@ impl ClientMetrics {
                 "endpoint",
                 "Client connections opened",
             ),
+            connections_refused: connections_refused(registry),
+            connections_max: connections_max(registry),
             connections_expired: registry.counter_family(
                 "connections_expired",
                 "limit",
@@ -151,6 +172,11 @@ impl ClientMetrics {
     /// Counts a closed connection.
     pub fn connection_closed(&self, endpoint: EndpointKind) {
         self.connections.get_or_create(&EndpointLabels { endpoint }).dec();
+    }
+
+    /// Returns the counter of connections that were closed before anything was read from them.
+    pub fn connections_refused(&self, reason: Refusal) -> Counter {
+        self.connections_refused.get_or_create_owned(&RefusalLabels { reason })
     }
 
     /// Counts a connection that exceeded a limit on time.

@@ -244,6 +244,17 @@ label! {
     }
 }
 label! {
+    /// The reason that a connection was closed before anything was read from it.
+    Refusal {
+        /// `listeners.maxConnections`.
+        total_limit,
+        /// `listeners.maxConnectionsPerAddress`.
+        address_limit,
+        /// An address in `listeners.proxyProtocolFrom` sent no valid header.
+        proxy_header,
+    }
+}
+label! {
     /// The limit on time that a connection exceeded.
     Expiry {
         /// No broker let the client in within 30 seconds.
@@ -311,6 +322,7 @@ label_set! {
     WakeupLabels { outcome: WakeupOutcome }
     MemoryPoolLabels { pool: MemoryPool }
     ExpiryLabels { limit: Expiry }
+    RefusalLabels { reason: Refusal }
     MonitoredOperationLabels { operation: MonitoredOperation }
     BuildLabels { version: &'static str, replica: String, zone: String }
     ReloadLabels { outcome: ReloadOutcome }

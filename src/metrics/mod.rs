@@ -28,8 +28,8 @@ pub use cost::{CostMetrics, TopicSeries};
 pub use fetch::FetchMetrics;
 pub use labels::{
     ApiKind, CacheOutcome, CoordinatorOperation, CoordinatorOutcome, Direction, EndpointKind,
-    Expiry, FetchStage, MemoryPool, MonitoredOperation, PeerOutcome, ProduceStage, ReloadOutcome,
-    StoreOperation, StoreOutcome, TrafficPath, WakeupOutcome, ZoneResolutionOutcome,
+    Expiry, FetchStage, MemoryPool, MonitoredOperation, PeerOutcome, ProduceStage, Refusal,
+    ReloadOutcome, StoreOperation, StoreOutcome, TrafficPath, WakeupOutcome, ZoneResolutionOutcome,
 };
 use process::ProcessMetrics;
 pub use produce::ProduceMetrics;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::clock::WallClock;
 use crate::coordinator::Coordinator;
 use crate::engine::fetch::Fetcher;
@@ -20,6 +22,15 @@ use crate::proxy::routing::topology::SharedTopology;
 use crate::proxy::topics::Topics;
 use crate::proxy::upstream::cluster::KafkaCluster;
 use crate::proxy::validation::RecordValidator;
+
+/// The limits of client connections.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// The maximum number of connections to all ports together.
+    pub total: usize,
+    /// The maximum number of connections of one client address.
+    pub per_address: usize,
+}
 
 /// The configuration of the proxy.
 #[derive(Clone, Debug)]
@@ -44,6 +55,10 @@ pub struct ProxySettings {
     pub response_bytes_max: usize,
     /// The largest accepted frame in bytes, as `socket.request.max.bytes` of a broker.
     pub frame_bytes_max: usize,
+    /// The networks of load balancers that announce clients with the PROXY protocol.
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// The limits of client connections.
+    pub connections: ConnectionLimits,
     /// Time after which a connection without traffic is closed.
     pub idle_timeout: Duration,
     /// The name of the store in DescribeLogDirs responses.
@@ -135,6 +150,8 @@ mod tests {
             frame_bytes_max: 1 << 20,
             connection_bytes_max: 1 << 20,
             response_bytes_max: 1 << 20,
+            proxy_protocol_from: Vec::new(),
+            connections: ConnectionLimits { total: 10, per_address: 5 },
             idle_timeout: Duration::from_secs(600),
             store_name: "memory:".to_owned(),
         };

@@ -1,21 +1,24 @@
 //! Listens on the bootstrap port, a port for each broker and a port for each diskless node.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use ipnet::IpNet;
+use prometheus_client::metrics::counter::Counter;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::announced_client::{announces, read_announced};
+use super::client_addresses::{ClientAddresses, CountedConnection};
 use super::connection;
 use super::context::Proxy;
 use super::endpoint::Endpoint;
 use super::routing::client_zone::ClientOrigin;
-use crate::accept::Connections;
-
-/// The maximum number of client connections of a replica.
-const CONNECTIONS_MAX: usize = 20_000;
+use super::socket;
+use crate::accept::{Connections, LogLimit};
+use crate::metrics::Refusal;
 
 /// A port could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +34,7 @@ pub struct ListenError {
 pub struct Listeners {
     proxy: Arc<Proxy>,
     connections: Connections,
+    admission: Arc<Admission>,
     /// Brokers whose endpoint is open.
     brokers: Mutex<BTreeSet<i32>>,
 }
@@ -39,8 +43,20 @@ impl Listeners {
     /// Opens nothing yet. Once `shutdown` is cancelled, no connection is accepted and sessions
     /// read no further requests.
     pub fn new(proxy: Arc<Proxy>, shutdown: CancellationToken) -> Self {
-        let connections = Connections::new(CONNECTIONS_MAX, shutdown);
-        Self { proxy, connections, brokers: Mutex::default() }
+        let (limits, metrics) = (proxy.settings.connections, &proxy.metrics.clients);
+        metrics.connections_max.set(i64::try_from(limits.total).unwrap_or(i64::MAX));
+        let connections = Connections::new(limits.total, shutdown)
+            .count_refused(metrics.connections_refused(Refusal::total_limit));
+        let admission = Arc::new(Admission {
+            addresses: ClientAddresses::new(limits.per_address),
+            per_address: limits.per_address,
+            refused: metrics.connections_refused(Refusal::address_limit),
+            refusals: LogLimit::default(),
+            balancers: proxy.settings.proxy_protocol_from.clone(),
+            headers_rejected: metrics.connections_refused(Refusal::proxy_header),
+            rejections: LogLimit::default(),
+        });
+        Self { proxy, connections, admission, brokers: Mutex::default() }
     }
 
     /// Opens the bootstrap ports. Called last, because clients learn the other ports from them.
@@ -109,10 +125,77 @@ impl Listeners {
         })?;
         tracing::debug!(%address, ?endpoint, "listening");
         let (proxy, shutdown) = (Arc::clone(&self.proxy), self.connections.shutdown().clone());
-        self.connections.accept("session", listener, move |stream, peer| {
-            let client = ClientOrigin { address: peer.ip(), port_zone: zone.clone() };
-            connection::serve(Arc::clone(&proxy), endpoint, stream, client, shutdown.clone())
+        let admission = Arc::clone(&self.admission);
+        self.connections.accept("session", listener, move |mut stream, peer| {
+            let port_zone = zone.clone();
+            let (proxy, shutdown) = (Arc::clone(&proxy), shutdown.clone());
+            let admission = Arc::clone(&admission);
+            async move {
+                let admitted = admission.admit(&mut stream, peer.ip()).await;
+                let Some((address, _counted)) = admitted else { return };
+                let client = ClientOrigin { address, port_zone };
+                connection::serve(proxy, endpoint, stream, client, shutdown).await;
+            }
         });
         Ok(())
+    }
+}
+
+/// Decides about a connection before a request is read from it.
+#[derive(Debug)]
+struct Admission {
+    addresses: Arc<ClientAddresses>,
+    per_address: usize,
+    refused: Counter,
+    refusals: LogLimit,
+    /// The networks whose connections begin with a header of the PROXY protocol.
+    balancers: Vec<IpNet>,
+    headers_rejected: Counter,
+    rejections: LogLimit,
+}
+
+impl Admission {
+    /// Prepares the socket, reads who the client is, and counts the connection. Returns `None` if the
+    /// connection is lost, has no valid header where it must have one, or is one too many.
+    async fn admit(
+        &self,
+        stream: &mut TcpStream,
+        peer: IpAddr,
+    ) -> Option<(IpAddr, CountedConnection)> {
+        if let Err(error) = socket::prepare_client(stream) {
+            tracing::debug!(%peer, %error, "connection lost before it began");
+            return None;
+        }
+        let client = match announces(&self.balancers, peer) {
+            true => self.announced(stream, peer).await?,
+            false => peer,
+        };
+        let counted = self.addresses.open(client);
+        if counted.is_none() {
+            self.refused.inc();
+            if let Some(refused) = self.refusals.occurred() {
+                let max = self.per_address;
+                tracing::warn!(%client, max, refused, "connections refused: too many of one address");
+            }
+        }
+        Some((client, counted?))
+    }
+
+    /// Returns the address of the client that a load balancer announces.
+    async fn announced(&self, stream: &mut TcpStream, peer: IpAddr) -> Option<IpAddr> {
+        match read_announced(stream).await {
+            Ok(client) => Some(client.unwrap_or(peer)),
+            Err(error) => {
+                self.headers_rejected.inc();
+                if let Some(rejected) = self.rejections.occurred() {
+                    tracing::warn!(
+                        %peer, %error, rejected,
+                        "connections refused: addresses in listeners.proxyProtocolFrom must send a \
+                         PROXY protocol header of version 2"
+                    );
+                }
+                None
+            }
+        }
     }
 }

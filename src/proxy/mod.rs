@@ -3,8 +3,10 @@
 //! [`apis`] is the table of what happens to which API; [`connection`] serves one client connection;
 //! `handlers` contains a module for each API; [`topics`] knows the type of every topic.
 
+mod announced_client;
 pub mod apis;
 pub(crate) mod broker;
+mod client_addresses;
 pub mod client_telemetry;
 pub mod connection;
 pub mod context;
@@ -17,8 +19,9 @@ pub mod listener;
 pub(crate) mod request;
 pub mod response;
 pub mod routing;
+mod socket;
 pub mod topics;
 pub mod upstream;
 pub mod validation;
 
-pub use context::{Proxy, ProxySettings};
+pub use context::{ConnectionLimits, Proxy, ProxySettings};

@@ -59,6 +59,11 @@ pub enum FrameError {
     /// An HTTP request or response.
     #[error("HTTP request on a Kafka port")]
     Http,
+    /// A header of the PROXY protocol.
+    #[error(
+        "PROXY protocol header from an address that `listeners.proxyProtocolFrom` does not contain"
+    )]
+    Proxy,
     /// A length of zero or less.
     #[error("invalid frame length {0}: expected at least 1")]
     NotPositive(i32),
@@ -158,6 +163,7 @@ fn detect_other_protocol(prefix: [u8; PREFIX_BYTES]) -> Option<FrameError> {
         b"GET " | b"POST" | b"HEAD" | b"PUT " | b"OPTI" | b"HTTP" | b"PRI " => {
             Some(FrameError::Http)
         }
+        b"\r\n\r\n" | b"PROX" => Some(FrameError::Proxy),
         _ => None,
     }
 }
@@ -201,6 +207,8 @@ mod tests {
         assert_eq!(read(b"\x16\x03\x01\x02\x00\x01"), Err(FrameError::Tls));
         assert_eq!(read(b"GET / HTTP/1.1"), Err(FrameError::Http));
         assert_eq!(read(b"POST /x HTTP/1.1"), Err(FrameError::Http));
+        assert_eq!(read(b"\r\n\r\n\0\r\nQUIT\n"), Err(FrameError::Proxy));
+        assert_eq!(read(b"PROXY TCP4 1.2.3.4"), Err(FrameError::Proxy));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use kafka_protocol::messages;
 use super::frame::FrameReader;
 use super::guard::{DecodeError, GuardError, decode_request, decode_response};
 use super::header::{RequestHeader, ResponseHeader};
+use super::proxy_protocol;
 use super::record_batch::{
     ProduceLimits, RecordBatch, TimestampType, batches, check_produce, placed_prefix,
     with_timestamps,
@@ -33,6 +34,20 @@ pub fn frame(data: &[u8]) {
         reader.buffer().capacity() <= 2 * stream.len() + (256 << 10),
         "an announced length reserved memory"
     );
+}
+
+/// Treats `data` as the beginning of a connection that a load balancer forwards.
+pub fn proxy_protocol(data: &[u8]) {
+    let parsed = proxy_protocol::parse(data);
+    if let Ok(Some((length, _))) = parsed {
+        assert!(length <= data.len().min(proxy_protocol::HEADER_BYTES_MAX));
+        assert_eq!(proxy_protocol::parse(&data[..length]), parsed, "depends on what follows");
+    }
+    for end in 0..data.len().min(64) {
+        if let Err(error) = proxy_protocol::parse(&data[..end]) {
+            assert_eq!(parsed, Err(error), "more bytes make no header of it");
+        }
+    }
 }
 
 /// Treats a frame as a request: parses the header, runs the guard and decodes the body.

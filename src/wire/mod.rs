@@ -9,6 +9,7 @@ pub mod frame;
 pub mod fuzz;
 pub mod guard;
 pub mod header;
+pub mod proxy_protocol;
 pub mod record_batch;
 pub mod records;
 pub mod varint;

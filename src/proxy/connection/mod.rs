@@ -13,8 +13,11 @@ mod read_loop;
 mod write_loop;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 use tokio_util::sync::CancellationToken;
 
 use self::cross_zone::CrossZoneTraffic;
@@ -32,6 +35,11 @@ use super::response::CloseReason;
 use super::routing::client_zone::ClientOrigin;
 use crate::metrics::Expiry;
 
+/// Interval at which a connection whose client keeps sending is checked for its end.
+const GONE_INTERVAL: Duration = Duration::from_secs(1);
+/// Time for which requests that a client sent before it closed the connection may wait to be read.
+const GONE_GRACE: Duration = Duration::from_secs(5);
+
 /// Serves a connection until either side ends it or the replica drains.
 pub async fn serve(
     proxy: Arc<Proxy>,
@@ -41,11 +49,8 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let peer = client.address;
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "connection lost before it began");
-        return;
-    }
     let (client_read, client_write) = stream.into_split();
+    let client_read = Arc::new(client_read);
     let (responses, receiver) = ResponseQueue::new();
     let metrics = Arc::clone(&proxy.metrics);
     let (login, status) = (Arc::new(LoginSession::default()), Arc::new(ClientStatus::new()));
@@ -66,7 +71,7 @@ pub async fn serve(
         );
         let broker = BrokerSession::new(Arc::clone(&proxy), link);
         let client = ClientReader {
-            read: client_read,
+            read: Arc::clone(&client_read),
             origin: client,
             cross_zone,
             status: Arc::clone(&status),
@@ -87,8 +92,10 @@ pub async fn serve(
                 biased;
                 result = &mut writing => result,
                 () = status.idle(idle_timeout) => Ok(()),
+                () = client_gone(&client_read, &status) => Ok(()),
             },
         },
+        () = client_gone(&client_read, &status) => Ok(()),
         // Whatever the loops wait for: as a broker does.
         () = status.idle(idle_timeout) => {
             metrics.clients.connection_expired(Expiry::idle);
@@ -108,4 +115,17 @@ pub async fn serve(
             tracing::error!(%peer, ?endpoint, %error, "connection closed")
         }
     }
+}
+
+/// Returns once the client has closed the connection and nothing that it sent before has been read
+/// for a while, because the loops wait for something else. No response can be delivered any more.
+async fn client_gone(read: &OwnedReadHalf, status: &ClientStatus) {
+    loop {
+        match read.ready(Interest::READABLE).await {
+            Ok(ready) if !ready.is_read_closed() => tokio::time::sleep(GONE_INTERVAL).await,
+            Ok(_) | Err(_) => break,
+        }
+    }
+    tokio::time::sleep(GONE_GRACE).await;
+    status.idle(GONE_GRACE).await;
 }

@@ -20,6 +20,7 @@ use crate::proxy::apis;
 use crate::proxy::broker::client_status::ClientStatus;
 use crate::proxy::broker::response_queue::PendingResponse;
 use crate::proxy::broker::session::BrokerSession;
+use crate::proxy::client_addresses::client_key;
 use crate::proxy::context::Proxy;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::handlers;
@@ -59,7 +60,7 @@ pub(super) struct ReadLoop {
 
 /// The client's side of the connection.
 pub(super) struct ClientReader {
-    pub(super) read: OwnedReadHalf,
+    pub(super) read: Arc<OwnedReadHalf>,
     pub(super) origin: ClientOrigin,
     pub(super) cross_zone: Arc<CrossZoneTraffic>,
     pub(super) status: Arc<ClientStatus>,
@@ -75,7 +76,9 @@ impl ReadLoop {
         shutdown: CancellationToken,
     ) -> Self {
         Self {
-            quota: proxy.login_memory.quota_of(LOGIN_FRAME_BYTES_MAX, client.origin.address),
+            quota: proxy
+                .login_memory
+                .quota_of(LOGIN_FRAME_BYTES_MAX, client_key(client.origin.address)),
             incoming: IncomingFrame::default(),
             login: Some(Login::begin()),
             frames: FrameReader::with_read_bytes(LOGIN_FRAME_BYTES_MAX, LOGIN_READ_BYTES),
@@ -136,7 +139,7 @@ impl ReadLoop {
         if self.incoming.holds_memory() {
             return;
         }
-        let (proxy, client) = (&self.proxy, self.client.origin.address);
+        let (proxy, client) = (&self.proxy, client_key(self.client.origin.address));
         let memory = match self.endpoint {
             Endpoint::Node(_) => &proxy.produce_memory,
             Endpoint::Bootstrap | Endpoint::Broker(_) => &proxy.classic_memory,

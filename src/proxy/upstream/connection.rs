@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::codec::{decode_response, encode_request};
 use super::error::{SaslError, UpstreamError};
 use super::sasl::SaslCredentials;
+use crate::proxy::socket;
 use crate::wire::frame::FrameReader;
 
 /// Time in which a broker has to respond.
@@ -20,7 +21,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RESPONSE_BYTES_MAX: usize = 256 << 20;
 
-/// Connects to `host:port` with `TCP_NODELAY`.
+/// Connects to `host:port`.
 ///
 /// # Errors
 /// [`UpstreamError::Timeout`] after 5 seconds, else [`UpstreamError::Io`].
@@ -29,7 +30,7 @@ pub async fn connect(address: &str) -> Result<TcpStream, UpstreamError> {
     let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
     let stream =
         connecting.await.map_err(|_| UpstreamError::Timeout(address.to_owned()))?.map_err(io)?;
-    stream.set_nodelay(true).map_err(io)?;
+    socket::prepare_broker(&stream).map_err(io)?;
     Ok(stream)
 }
 

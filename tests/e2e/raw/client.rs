@@ -57,6 +57,15 @@ impl Client {
         self.send_body(R::KEY, version, &body)
     }
 
+    /// Sends a request; returns whether the connection took it.
+    pub(crate) fn try_send<R: Request>(&mut self, request: &R, version: i16) -> bool {
+        let mut body = BytesMut::new();
+        request.encode(&mut body, version).unwrap_or_else(|e| panic!("{} v{version}: {e}", R::KEY));
+        self.correlation_id += 1;
+        let frame = frame_of(self.client_id, R::KEY, version, self.correlation_id, &body);
+        self.stream.write_all(&frame).is_ok()
+    }
+
     /// Sends a request with the given body.
     pub(crate) fn send_body(&mut self, key: i16, version: i16, body: &[u8]) -> i32 {
         self.correlation_id += 1;

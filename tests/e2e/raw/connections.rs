@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::{ApiVersionsRequest, ListOffsetsRequest, MetadataRequest};
@@ -12,8 +13,10 @@ use super::Topic;
 use super::batch::Batch;
 use super::client::{Client, Received};
 use super::requests::{LATEST, append, list_offsets, metadata};
+use super::zone_cache;
 use testbed::Testbed;
-use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
+use testbed::process::wait_until;
+use testbed::replica::{Backends, DISKLESS_PREFIX, Replica, ReplicaConfig, kafka_servers};
 
 /// The longest time that an append may take beside hostile clients.
 const GAP_MAX: Duration = Duration::from_secs(5);
@@ -27,6 +30,10 @@ pub(crate) fn start_with(listeners: &str) -> Replica {
         .expect("the directory is writable");
     replica.restart();
     replica
+}
+
+fn admin(replica: &Replica) -> u16 {
+    u16::try_from(replica.ports().start + 1).expect("a port")
 }
 
 fn topics(replica: &Replica, stem: &str) -> [Topic; 2] {
@@ -133,4 +140,126 @@ fn idle_connections_are_closed_on_every_port_and_active_ones_are_not() {
         let received = client.receive_within(Duration::from_secs(1));
         assert!(matches!(received, Received::Closed), "{port} after {sent}: {received:?}");
     }
+}
+
+/// Starts a replica whose process may open `soft` files, and `hard` if it raises its limit.
+fn start_with_files(soft: u32, hard: u32) -> Replica {
+    let testbed = Testbed::get();
+    let name = testbed.unique("files");
+    let dir = testbed.test_dir(&name);
+    let binary = dir.join("limited");
+    let serve = testbed::program("odradek");
+    let script =
+        format!("#!/bin/sh\nexec prlimit --nofile={soft}:{hard} {} \"$@\"\n", serve.display());
+    fs::write(&binary, script).expect("the directory is writable");
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    Replica::launch(ReplicaConfig {
+        binary,
+        name: name.clone(),
+        port: None,
+        zone: "zone-1".to_owned(),
+        replica: name.clone(),
+        kafka: kafka_servers(testbed.kafka(), ""),
+        yaml: format!(
+            "cluster: {name}\ndiskless: {{topics: [{{match: \"{DISKLESS_PREFIX}*\"}}]}}\n\
+             flush: {{interval: 20ms}}\nstore: \"file://{}\"\ncoordinator: embedded\n",
+            dir.join("store").display()
+        ),
+        data_bytes_max: None,
+        dir,
+    })
+}
+
+/// Opens connections that send one ApiVersions request and stay; returns those that were served.
+fn connect_and_stay(address: &str, connections: usize) -> Vec<Client> {
+    let ask = |_| {
+        let mut client = Client::connect(address);
+        let sent = client.try_send(&ApiVersionsRequest::default(), 2);
+        (sent && client.frame_within(Duration::from_secs(10)).is_some()).then_some(client)
+    };
+    (0..connections).filter_map(ask).collect()
+}
+
+#[test]
+fn limit_on_open_files_is_raised_at_start() {
+    let replica = start_with_files(256, 2_048);
+    // Half of all connections may be of one address; with the soft limit, 96 are possible in all.
+    let served = connect_and_stay(&replica.bootstrap(), 300);
+    assert_eq!(served.len(), 300);
+    let allowed = "odradek_connections_max 768";
+    let metrics = zone_cache::get(admin(&replica), "/metrics");
+    assert!(metrics.lines().any(|line| line == allowed), "{metrics}");
+}
+
+#[test]
+fn connections_above_the_limit_are_closed_at_once_and_the_others_are_served() {
+    // 1024 less a quarter, two for each connection.
+    const MAX: usize = 384;
+    let replica = start_with_files(1_024, 1_024);
+    let topics = topics(&replica, "many");
+    let began = Instant::now();
+    // Of one address at most half.
+    let served = connect_and_stay(&replica.bootstrap(), MAX);
+    assert!((150..=MAX / 2).contains(&served.len()), "{}", served.len());
+    assert!(began.elapsed() < Duration::from_secs(20), "refused after {:?}", began.elapsed());
+    let metrics = zone_cache::get(admin(&replica), "/metrics");
+    let refused = |reason: &str| {
+        let name = format!("odradek_connections_refused_total{{reason=\"{reason}\"}} ");
+        metrics.lines().any(|line| line.strip_prefix(&name).is_some_and(|count| count != "0"))
+    };
+    assert!(refused("address_limit"), "{metrics}");
+    let logged = |text: &str| replica.log().lines().filter(|line| line.contains(text)).count();
+    assert_eq!(logged("connections refused: too many of one address"), 1);
+    assert_eq!(logged("cannot accept a connection"), 0, "{}", replica.log());
+    drop(served);
+    wait_until("room for producers", GAP_MAX, || {
+        !connect_and_stay(&replica.bootstrap(), 1).is_empty()
+    });
+    assert_served(&replica, &topics);
+}
+
+/// Returns a header that announces a client.
+fn announcing(client: [u8; 4]) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    header.extend(client);
+    header.extend([127, 0, 0, 1, 0x30, 0x39, 0x23, 0x84]);
+    header
+}
+
+#[test]
+fn load_balancer_announces_clients_and_limits_apply_to_them() {
+    let lines = "proxyProtocolFrom: [127.0.0.1/32]\n  maxConnectionsPerAddress: 3";
+    let replica = start_with(lines);
+    let connect = |header: &[u8]| {
+        let mut client = Client::connect(&replica.bootstrap());
+        client.send_bytes(header);
+        let sent = client.try_send(&ApiVersionsRequest::default(), 2);
+        (sent && client.frame_within(Duration::from_secs(10)).is_some()).then_some(client)
+    };
+    for client in [[10, 0, 0, 1], [10, 0, 0, 2]] {
+        let open: Vec<_> = (0..5).filter_map(|_| connect(&announcing(client))).collect();
+        assert_eq!(open.len(), 3, "{client:?}");
+    }
+    let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    assert!(connect(local).is_some(), "a health check");
+    let invalid: [&[u8]; 3] = [b"", b"PROXY TCP4 10.0.0.1 127.0.0.1 1 2\r\n", &[0xff; 40]];
+    assert!(invalid.iter().all(|header| connect(header).is_none()));
+    // The doctor of the replica itself connects without a header, too.
+    let metrics = zone_cache::get(admin(&replica), "/metrics");
+    let name = "odradek_connections_refused_total{reason=\"proxy_header\"} ";
+    let rejected = metrics.lines().find_map(|line| line.strip_prefix(name));
+    assert!(rejected.is_some_and(|count| count.parse::<u32>().is_ok_and(|n| n >= 3)), "{metrics}");
+}
+
+#[test]
+fn announced_addresses_are_accepted_from_load_balancers_only() {
+    let replica = start_with("proxyProtocolFrom: [10.0.0.0/8]");
+    let mut client = Client::connect(&replica.bootstrap());
+    client.send_bytes(&announcing([10, 0, 0, 1]));
+    let received = client.receive_within(Duration::from_secs(5));
+    assert!(matches!(received, Received::Closed), "{received:?}");
+    wait_until("the reason in the log", GAP_MAX, || {
+        replica.log().contains("listeners.proxyProtocolFrom")
+    });
+    assert!(!connect_and_stay(&replica.bootstrap(), 1).is_empty());
 }
