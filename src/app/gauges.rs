@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::engine::cache::ObjectCache;
 use crate::engine::memory::MemoryLimiter;
 use crate::metrics::{MemoryPool, Metrics};
+use crate::proxy::classic_memory::ClassicMemory;
 use crate::proxy::topics::Topics;
 
 /// Registers the gauges of a memory limiter under a name.
@@ -14,6 +15,17 @@ pub(super) fn budget(metrics: &Metrics, name: MemoryPool, budget: &Arc<MemoryLim
     metrics.on_scrape(move || {
         bytes.set(gauge_value(budget.bytes()));
         used.set(gauge_value(budget.bytes().saturating_sub(budget.available())));
+    });
+}
+
+/// Registers the gauges of the pools of forwarded requests, all of them together.
+pub(super) fn classic_memory(metrics: &Metrics, memory: &Arc<ClassicMemory>) {
+    let (bytes, used) = metrics.clients.memory_pool(MemoryPool::classic);
+    let memory = Arc::clone(memory);
+    metrics.on_scrape(move || {
+        let (limit, held) = memory.usage();
+        bytes.set(gauge_value(limit));
+        used.set(gauge_value(held));
     });
 }
 

@@ -14,6 +14,7 @@ use crate::engine::list_offsets::OffsetLookup;
 use crate::engine::memory::MemoryLimiter;
 use crate::engine::produce::{ProduceSettings, Producer, UploadSettings};
 use crate::metrics::{MemoryPool, Metrics};
+use crate::proxy::classic_memory::ClassicMemory;
 use crate::proxy::client_telemetry::ClientTelemetry;
 use crate::proxy::fetch_sessions::FetchSessions;
 use crate::proxy::routing::topology::SharedTopology;
@@ -61,7 +62,8 @@ impl ProxyBuilder {
         };
         let bytes = memory.requests.as_usize();
         let diskless = requests(MemoryPool::requests, bytes, FRAME_STEP_BYTES);
-        let classic = requests(MemoryPool::classic, bytes, FRAME_STEP_BYTES);
+        let classic = ClassicMemory::new(bytes, FRAME_STEP_BYTES, Arc::clone(&self.metrics));
+        gauges::classic_memory(&self.metrics, &classic);
         let login = requests(MemoryPool::login, bytes / LOGIN_MEMORY_DIVISOR, LOGIN_STEP_BYTES);
         let responses = MemoryLimiter::new(memory.responses.as_usize(), Arc::clone(&self.metrics));
         gauges::budget(&self.metrics, MemoryPool::responses, &responses);

@@ -14,6 +14,7 @@ use crate::engine::list_offsets::OffsetLookup;
 use crate::engine::memory::MemoryLimiter;
 use crate::engine::produce::{ConnectionId, Producer};
 use crate::metrics::Metrics;
+use crate::proxy::classic_memory::ClassicMemory;
 use crate::proxy::client_telemetry::ClientTelemetry;
 use crate::proxy::endpoint::broker_port;
 use crate::proxy::fetch_sessions::FetchSessions;
@@ -83,7 +84,7 @@ pub struct Proxy {
     /// Memory for Fetch responses.
     pub fetch_memory: Arc<MemoryLimiter>,
     /// Memory for large frames that are forwarded to brokers.
-    pub classic_memory: Arc<MemoryLimiter>,
+    pub classic_memory: Arc<ClassicMemory>,
     /// Memory for frames of clients that no broker has let in yet.
     pub login_memory: Arc<MemoryLimiter>,
     /// The produce path.

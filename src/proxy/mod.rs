@@ -6,6 +6,7 @@
 mod announced_client;
 pub mod apis;
 pub(crate) mod broker;
+pub mod classic_memory;
 mod client_addresses;
 pub mod client_telemetry;
 pub mod connection;

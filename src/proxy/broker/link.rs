@@ -1,5 +1,6 @@
 //! The connection to a broker that belongs to one client.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::time::timeout;
 
 use super::client_status::ClientStatus;
 use super::login_session::LoginSession;
@@ -16,6 +18,7 @@ use crate::metrics::{ApiKind, Direction, TrafficPath};
 use crate::proxy::context::Proxy;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::response::CloseReason;
+use crate::proxy::socket::BROKER_WRITE_TIMEOUT;
 use crate::proxy::upstream::connection::connect;
 
 struct BrokerWriteHalf {
@@ -87,7 +90,7 @@ impl BrokerLink {
             return Err(CloseReason::Internal("no broker connection".to_owned()));
         };
         for frame in frames {
-            if let Err(error) = broker.write.write_all(frame).await {
+            if let Err(error) = write_frame(&mut broker.write, frame).await {
                 broker.alive.store(false, Ordering::Release);
                 return Err(CloseReason::Upstream(format!("broker: {error}")));
             }
@@ -128,6 +131,21 @@ impl BrokerLink {
         }
         Err(CloseReason::Upstream(last))
     }
+}
+
+/// Writes a frame to a broker.
+///
+/// # Errors
+/// The connection is lost, or the broker accepts no byte for [`BROKER_WRITE_TIMEOUT`].
+async fn write_frame(write: &mut OwnedWriteHalf, mut frame: &[u8]) -> io::Result<()> {
+    while !frame.is_empty() {
+        let written = timeout(BROKER_WRITE_TIMEOUT, write.write(frame)).await;
+        match written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            bytes => frame = &frame[bytes..],
+        }
+    }
+    Ok(())
 }
 
 /// Returns the counters of bytes sent to a broker in another zone and received from it; `None` if

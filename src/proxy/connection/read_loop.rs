@@ -141,8 +141,10 @@ impl ReadLoop {
         }
         let (proxy, client) = (&self.proxy, client_key(self.client.origin.address));
         let memory = match self.endpoint {
-            Endpoint::Node(_) => &proxy.produce_memory,
-            Endpoint::Bootstrap | Endpoint::Broker(_) => &proxy.classic_memory,
+            Endpoint::Node(_) => Arc::clone(&proxy.produce_memory),
+            Endpoint::Bootstrap | Endpoint::Broker(_) => {
+                proxy.classic_memory.pool(self.endpoint, proxy.cluster.view().brokers.len())
+            }
         };
         self.quota = memory.quota_of(proxy.settings.connection_bytes_max, client);
         self.frames.set_frame_bytes_max(proxy.settings.frame_bytes_max);

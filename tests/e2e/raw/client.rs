@@ -57,6 +57,11 @@ impl Client {
         self.send_body(R::KEY, version, &body)
     }
 
+    /// Lets writes that the peer does not take in time fail.
+    pub(crate) fn limit_writes(&mut self, time: Duration) {
+        self.stream.set_write_timeout(Some(time)).expect("a limit");
+    }
+
     /// Sends a request; returns whether the connection took it.
     pub(crate) fn try_send<R: Request>(&mut self, request: &R, version: i16) -> bool {
         let mut body = BytesMut::new();

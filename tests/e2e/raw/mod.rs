@@ -14,6 +14,7 @@ mod faults;
 mod fetch;
 mod fetch_faults;
 mod hostile_clients;
+mod hung_broker;
 mod lifecycle;
 pub(crate) mod malformed_requests;
 pub(crate) mod misrouted;
