@@ -91,7 +91,7 @@ impl EmbeddedCoordinator {
         let records = EmbeddedRecords::new(store);
         let new = ClusterRecord::new(format!("{:016x}", entropy.next_u64()));
         let metadata_id =
-            records.cluster().await?.map_or(new.metadata_id.clone(), |c| c.metadata_id);
+            records.cluster().await?.map_or_else(|| new.metadata_id.clone(), |c| c.metadata_id);
         let log = replay::end_last_log(&records, &metadata_id).await?;
         // The number after the last one: of two processes that start at once, only one can begin it.
         let incarnation = match log.incarnations.last() {

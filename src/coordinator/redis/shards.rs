@@ -117,6 +117,7 @@ impl ShardClient {
     /// Runs a script for each shard that has items, in parallel, with at most the script's weight of
     /// items in one call; returns one result for each item, in the order of the items. A call that
     /// fails fails only its own items.
+    #[expect(clippy::too_many_arguments, reason = "the script, its items and four views of them")]
     pub(super) async fn call_shards<'a, T, R>(
         &self,
         attached: &Attached,

@@ -130,14 +130,7 @@ pub(super) async fn serve(
     );
     let plan = match started {
         Ok(plan) => plan,
-        Err(error) => {
-            let code = match error {
-                SessionError::NotFound => ErrorCode::FETCH_SESSION_ID_NOT_FOUND,
-                SessionError::InvalidEpoch => ErrorCode::INVALID_FETCH_SESSION_EPOCH,
-                SessionError::Naming => ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR,
-            };
-            return request.respond(&FetchResponse::default().with_error_code(code.0));
-        }
+        Err(error) => return request.respond(&session_error_response(error)),
     };
     // Permissions are checked for the whole session: it may be older than the permission, or have
     // been another client's.
@@ -182,6 +175,15 @@ pub(super) async fn serve(
         }
         .boxed(),
     ))
+}
+
+fn session_error_response(error: SessionError) -> FetchResponse {
+    let code = match error {
+        SessionError::NotFound => ErrorCode::FETCH_SESSION_ID_NOT_FOUND,
+        SessionError::InvalidEpoch => ErrorCode::INVALID_FETCH_SESSION_EPOCH,
+        SessionError::Naming => ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR,
+    };
+    FetchResponse::default().with_error_code(code.0)
 }
 
 /// Returns until when a fetch may wait for records: until the first permission or the login expires.
