@@ -47,7 +47,7 @@ pub(super) struct Recovery {
 
 /// Returns the recovery of a replica that writes objects and commits to Redis. The embedded
 /// coordinator replays the objects instead.
-pub(super) fn of(
+fn of(
     settings: &Settings,
     opened: &OpenedCoordinator,
     (store, attachment): (&Arc<dyn Store>, &Attachment),
@@ -73,14 +73,20 @@ pub(super) fn of(
     Some(Recovery { takeover, gate, redis, store, own, readiness })
 }
 
-/// Recovers the earlier processes, and returns the coordinator that serves what is recovered.
+/// Recovers the earlier processes, and returns the coordinator that serves what is recovered. There
+/// is no recovery with the embedded coordinator, and none for a replica without a writer.
 pub(super) async fn begin(
-    recovery: &mut Option<Recovery>,
+    settings: &Settings,
     opened: &OpenedCoordinator,
-) -> Arc<dyn Coordinator> {
-    let Some(recovery) = recovery else { return Arc::clone(&opened.coordinator) };
+    stored: (&Arc<dyn Store>, &Attachment),
+    member: &Member,
+    shared: (&Arc<Readiness>, &Arc<Metrics>),
+) -> (Arc<dyn Coordinator>, Option<Recovery>) {
+    let Some(mut recovery) = of(settings, opened, stored, member, shared) else {
+        return (Arc::clone(&opened.coordinator), None);
+    };
     recovery.begin().await;
-    Arc::clone(&recovery.gate) as Arc<dyn Coordinator>
+    (Arc::clone(&recovery.gate) as Arc<dyn Coordinator>, Some(recovery))
 }
 
 impl Recovery {

@@ -109,8 +109,7 @@ pub(crate) async fn start(
     let (incarnation, process_id) = (opened.incarnation, opened.process_id);
     let me = membership::member(settings, attachment.zone_index, incarnation, process_id);
     let (stored, shared) = ((&store, &attachment), (readiness, &metrics));
-    let mut recovery = recovery::of(settings, &opened, stored, &me, shared);
-    let coordinator = recovery::begin(&mut recovery, &opened).await;
+    let (coordinator, recovery) = recovery::begin(settings, &opened, stored, &me, shared).await;
 
     let topics = Arc::new(Topics::new(
         Arc::clone(&cluster),

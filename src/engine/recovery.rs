@@ -94,7 +94,7 @@ pub async fn recover(
     while let Some(footer) = read.next().await {
         let Some(footer) = footer? else { continue };
         recommit.recovery.objects += 1;
-        metrics.coordinator.recovered_objects.inc();
+        metrics.coordinator.recovery.objects.inc();
         let (object, sealed_ms) = (footer.object, footer.sealed_ms);
         for part in footer.parts {
             if !may_lack(coordinator.shard(part.partition)) {
@@ -118,7 +118,7 @@ pub async fn recover(
         }
     }
     recommit.commit(window).await;
-    metrics.coordinator.recovered_parts.inc_by(recommit.recovery.parts as u64);
+    metrics.coordinator.recovery.parts.inc_by(recommit.recovery.parts as u64);
     Ok(recommit.recovery)
 }
 

@@ -14,6 +14,7 @@ use super::labels::{
     CoordinatorLabels, CoordinatorOperation, CoordinatorOperationLabels, CoordinatorOutcome,
     MonitoredOperation, MonitoredOperationLabels,
 };
+use super::recovery::RecoveryMetrics;
 use super::registry::MetricRegistry;
 use super::timer::Timer;
 use crate::log::ids::ObjectId;
@@ -36,14 +37,8 @@ pub struct CoordinatorMetrics {
     pub eviction_changes: Counter,
     /// Verifications of a Redis after a start, restart or failover.
     pub verifications: Counter,
-    /// Objects of earlier processes that were read to commit what the coordinator lacks of them.
-    pub recovered_objects: Counter,
-    /// Parts of these objects that the coordinator has afterwards.
-    pub recovered_parts: Counter,
-    /// Recoveries of earlier processes that failed.
-    pub recovery_failures: Counter,
-    /// Processes without a lease whose objects are not recovered.
-    pub unrecovered_processes: Gauge<i64, AtomicI64>,
+    /// The recovery of ended processes.
+    pub recovery: RecoveryMetrics,
     /// Lease renewals; each also returns the membership.
     pub lease_renewals: Counter,
     event_lag: Timer,
@@ -105,23 +100,7 @@ impl CoordinatorMetrics {
                 "coordinator_verifications",
                 "Verifications after a start, restart or failover of Redis that found the metadata complete",
             ),
-            recovered_objects: registry.counter(
-                "recovery_objects",
-                "Objects of ended processes that were read to commit what Redis lacks of them",
-            ),
-            recovered_parts: registry.counter(
-                "recovery_parts",
-                "Parts of objects of ended processes that Redis has after their recovery, whether \
-                 it lacked them or not",
-            ),
-            recovery_failures: registry.counter(
-                "recovery_failures",
-                "Failed attempts to recover an ended process",
-            ),
-            unrecovered_processes: registry.gauge(
-                "recovery_pending_processes",
-                "Processes without a lease whose objects are not recovered yet",
-            ),
+            recovery: RecoveryMetrics::new(registry),
             lease_renewals: registry.counter(
                 "lease_renewals",
                 "Lease renewals at the coordinator; about one every 2 seconds",

@@ -11,6 +11,7 @@ mod fetch;
 mod labels;
 mod process;
 mod produce;
+mod recovery;
 mod registry;
 mod store;
 mod timer;
@@ -33,6 +34,7 @@ pub use labels::{
 };
 use process::ProcessMetrics;
 pub use produce::ProduceMetrics;
+pub use recovery::RecoveryMetrics;
 use registry::MetricRegistry;
 pub use store::StoreMetrics;
 pub use timer::{Timer, TimerSnapshot, TimerSummary};

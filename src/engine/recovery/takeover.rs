@@ -67,11 +67,11 @@ impl Takeover {
         let closed = match &result {
             Ok((closed, unrecovered)) => {
                 let unrecovered = i64::try_from(*unrecovered).unwrap_or(i64::MAX);
-                self.metrics.coordinator.unrecovered_processes.set(unrecovered);
+                self.metrics.coordinator.recovery.pending_processes.set(unrecovered);
                 closed.clone()
             }
             Err(_) => {
-                self.metrics.coordinator.recovery_failures.inc();
+                self.metrics.coordinator.recovery.failures.inc();
                 ClosedShards::All
             }
         };
@@ -124,7 +124,7 @@ impl Takeover {
                 }
                 Err(error) => {
                     tracing::error!(%error, record = record.key(), "an earlier process cannot be recovered");
-                    self.metrics.coordinator.recovery_failures.inc();
+                    self.metrics.coordinator.recovery.failures.inc();
                     closed = ClosedShards::All;
                 }
             }
