@@ -53,7 +53,7 @@ pub(crate) fn connection_limits(settings: &Settings, files: OpenFiles) -> Connec
     let wanted = configured(listeners.max_connections).unwrap_or(CONNECTIONS_DEFAULT);
     let total = wanted.min(files.connections()).max(1);
     let per_address = configured(listeners.max_connections_per_address);
-    ConnectionLimits { total, per_address: per_address.unwrap_or((total / 2).max(1)) }
+    ConnectionLimits { total, per_address: per_address.unwrap_or_else(|| (total / 2).max(1)) }
 }
 
 #[cfg(test)]

@@ -95,8 +95,7 @@ pub(crate) async fn start(
         embedded::maintain(coordinator, &clock);
     }
 
-    let servers = settings.kafka.bootstrap_servers.iter().map(ToString::to_string).collect();
-    let cluster = Arc::new(KafkaCluster::new(servers, kafka_login(settings, &entropy)));
+    let cluster = kafka_cluster(settings, &entropy);
     let metadata = retry_until_ok("Kafka", || cluster.refresh()).await;
     metrics.last_successes.record(MonitoredOperation::kafka_metadata);
     let cluster_id = cluster.view().cluster_id.clone();
@@ -159,6 +158,11 @@ pub(crate) async fn start(
     tasks::spawn_critical("brokers", background::refresh_brokers(proxy, listeners, cluster_id));
     log_ready(&replica.proxy);
     Ok(replica)
+}
+
+fn kafka_cluster(settings: &Settings, entropy: &Arc<Entropy>) -> Arc<KafkaCluster> {
+    let servers = settings.kafka.bootstrap_servers.iter().map(ToString::to_string).collect();
+    Arc::new(KafkaCluster::new(servers, kafka_login(settings, entropy)))
 }
 
 fn watch_redis(
