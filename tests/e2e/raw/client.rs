@@ -58,7 +58,7 @@ impl Client {
     }
 
     /// Lets writes that the peer does not take in time fail.
-    pub(crate) fn limit_writes(&mut self, time: Duration) {
+    pub(crate) fn limit_writes(&self, time: Duration) {
         self.stream.set_write_timeout(Some(time)).expect("a limit");
     }
 
