@@ -6,7 +6,7 @@
 //! is appended once. Parts that were answered with an error are reported as withdrawn by a later
 //! object, and left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures::stream::StreamExt as _;
 use tokio::time::{Duration, Instant};
@@ -21,34 +21,19 @@ use crate::store::{Store, StoreError};
 mod objects;
 mod order;
 mod reported;
+mod result;
 mod takeover;
 
 use objects::{footers, list};
 use order::{Recommit, RecoveredPart};
 use reported::Reported;
+pub use result::Recovery;
 pub use takeover::{LAPSED_AFTER, Takeover};
 
 /// The number of parts that are put in order and committed together. It bounds the memory.
 const WINDOW_PARTS: usize = if cfg!(test) { 7 } else { 1 << 18 };
 /// The time between two messages of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
-
-/// The result of a recovery.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// The number of objects.
-    pub objects: usize,
-    /// The number of parts that the coordinator knows now.
-    pub parts: usize,
-    /// The number of parts below the fence of the process: they were decided long ago.
-    pub fenced: usize,
-    /// The number of parts that were answered with an error.
-    pub withdrawn: usize,
-    /// The number of parts that were acknowledged at other offsets than they have now.
-    pub moved: usize,
-    /// The shards of the coordinator to which not everything could be committed, and why.
-    pub failed: BTreeMap<u16, String>,
-}
 
 /// A failed recovery, which may be repeated.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use super::Recovery;
+use super::result::Recovery;
 use crate::coordinator::{
     Commit, CommitOutcome, Coordinator, CoordinatorError, CoordinatorResult, PartOutcome,
 };
