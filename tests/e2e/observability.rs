@@ -20,6 +20,8 @@ use testbed::replica::{DISKLESS_PREFIX, InZone, Replica};
 use testbed::{Testbed, repository, require};
 
 const FILES: &str = "helm/odradek/files";
+/// The number of alerts.
+const ALERTS: usize = 21;
 
 fn file(path: &str) -> String {
     let path = repository().join(path);
@@ -95,7 +97,7 @@ fn alerts_are_tested_and_have_runbooks() {
         (file(&format!("{FILES}/rules.yaml")), file("tests/alerts/rules_test.yaml"));
     let alerts: Vec<_> = rules.lines().filter_map(|l| l.split_once("- alert: ")).collect();
     let pages: Vec<_> = rules.lines().filter_map(|l| l.split_once("runbook_url: ")).collect();
-    assert_eq!((alerts.len(), pages.len()), (19, 19));
+    assert_eq!((alerts.len(), pages.len()), (ALERTS, ALERTS));
     for ((_, alert), (_, page)) in alerts.iter().zip(&pages) {
         assert!(tests.contains(&format!("name: {alert} fires")), "{alert} has no test");
         assert!(tests.contains(&format!("name: {alert} is silent")), "{alert} has no test");
@@ -195,7 +197,7 @@ fn dashboard_queries_return_data_on_a_real_prometheus() {
             let groups = &rules["data"]["groups"][0]["rules"];
             let rules = groups.as_array().expect("rules");
             let is_ok = |rule: &Value| rule["health"] == "ok" && rule["state"] != "firing";
-            assert!(rules.len() == 17 && rules.iter().all(is_ok), "{rules:#?}");
+            assert!(rules.len() == ALERTS && rules.iter().all(is_ok), "{rules:#?}");
         });
         done.store(true, Ordering::Relaxed);
         looked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
