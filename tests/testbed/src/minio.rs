@@ -98,11 +98,12 @@ fn value(line: &str) -> u64 {
     number.expect("a metric ends with its value") as u64
 }
 
+/// Returns whether it takes objects; `health/live` says so before it does.
 fn is_healthy(port: u16) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        stream.write_all(b"GET /minio/health/live HTTP/1.1\r\nHost: minio\r\n\r\n")?;
+        stream.write_all(b"GET /minio/health/cluster HTTP/1.1\r\nHost: minio\r\n\r\n")?;
         let mut answer = [0; 12];
         stream.read_exact(&mut answer)?;
         Ok(answer.ends_with(b" 200"))
