@@ -63,6 +63,7 @@ fn of(
         lowest_undecided: 0,
         // Before the recovery: what it commits may be lost with the power again.
         positions: redis.coordinator.observed_positions().into_iter().map(recorded).collect(),
+        histories: redis.coordinator.replication_ids(),
     };
     let inner = Arc::clone(&opened.coordinator);
     let gate = Arc::new(GatedCoordinator::new(inner, ClosedShards::All));
@@ -150,6 +151,7 @@ impl Recovery {
         let lowest_undecided = producer.lowest_undecided();
         let positions = self.redis.observed_positions().into_iter().map(recorded).collect();
         recorder.note(lowest_undecided, positions);
+        recorder.set_histories(self.redis.replication_ids());
         let pinned: Vec<_> = self.redis.pinned_positions().into_iter().map(pin).collect();
         if let Err(error) = recorder.save(&pinned).await {
             tracing::warn!(%error, "cannot write the record of this process");

@@ -29,6 +29,17 @@ impl ClosedShards {
     /// No shard.
     pub const NONE: Self = Self::Some(BTreeSet::new());
 
+    /// Returns the shards of both.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Some(mut shards), Self::Some(others)) => {
+                shards.extend(others);
+                Self::Some(shards)
+            }
+            _ => Self::All,
+        }
+    }
+
     fn contains(&self, shard: u16) -> bool {
         match self {
             Self::All => true,

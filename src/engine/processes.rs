@@ -62,6 +62,9 @@ pub struct ProcessRecord {
     pub lowest_undecided: u32,
     /// The positions that the process had observed.
     pub positions: RecordedPositions,
+    /// The history of each part of the metadata while it made its last changes; empty if unknown.
+    #[serde(default)]
+    pub histories: Vec<String>,
 }
 
 impl ProcessRecord {
@@ -98,6 +101,7 @@ pub struct ProcessRecorder {
     saved_at: Instant,
     /// The time of the values that are stored.
     stored_of: Instant,
+    histories: Vec<String>,
     /// Oldest first; the first one is the newest of at least [`RECORD_LAG`] ago, if any.
     notes: VecDeque<Note>,
 }
@@ -111,7 +115,8 @@ impl ProcessRecorder {
     pub async fn begin(store: Arc<dyn Store>, record: ProcessRecord) -> Result<Self, StoreError> {
         let now = Instant::now();
         FORMAT.save(&*store, &record.key(), &record, PutMode::Overwrite).await?;
-        Ok(Self { store, record, saved_at: now, stored_of: now, notes: VecDeque::new() })
+        let (histories, notes) = (record.histories.clone(), VecDeque::new());
+        Ok(Self { store, record, saved_at: now, stored_of: now, histories, notes })
     }
 
     /// Notes the lowest undecided sequence, and the positions that were observed after it was read.
@@ -137,6 +142,7 @@ impl ProcessRecorder {
         let mut record = self.record.clone();
         record.lowest_undecided = note.lowest_undecided.max(record.lowest_undecided);
         record.positions.clone_from(&note.positions);
+        record.histories.clone_from(&self.histories);
         for (position, pinned) in record.positions.iter_mut().zip(pinned) {
             if let Some(pinned) = pinned
                 && pinned.observed_at >= at
@@ -153,6 +159,12 @@ impl ProcessRecorder {
         }
         self.stored_of = at;
         Ok(())
+    }
+
+    /// Sets the histories to which the parts of the metadata belong now; the next record has them.
+    /// Whatever the process did before they began was compared with them by this process.
+    pub fn set_histories(&mut self, histories: Vec<String>) {
+        self.histories = histories;
     }
 
     /// Returns the time whose values are stored: metadata that lacks a change which this process
@@ -206,6 +218,7 @@ mod tests {
             metadata_id: "m".to_owned(),
             lowest_undecided: 0,
             positions: vec![None, at(0)],
+            histories: Vec::new(),
         };
         ProcessRecorder::begin(Arc::clone(store), record).await.unwrap()
     }

@@ -132,6 +132,7 @@ impl Process {
             metadata_id,
             lowest_undecided: 0,
             positions: redis.observed_positions().into_iter().map(recorded).collect(),
+            histories: redis.replication_ids(),
         };
         let inner = Arc::clone(&redis) as Arc<dyn Coordinator>;
         let gate = Arc::new(GatedCoordinator::new(inner, ClosedShards::All));

@@ -49,6 +49,7 @@ fn record(replica: &str, incarnation: u64) -> ProcessRecord {
         metadata_id: "m".to_owned(),
         lowest_undecided: 0,
         positions: Vec::new(),
+        histories: Vec::new(),
     }
 }
 
@@ -365,6 +366,23 @@ async fn process_of_another_replica_is_recovered_once_its_lease_lapsed() {
     takeover.delete_recovered(Instant::now() + SECOND).await.expect("no failure");
     assert_eq!(processes::load_all(&*store).await.expect("records"), []);
     running.recorder.note(9, Vec::new());
+}
+
+/// Only where Redis restarted or failed over can something of a process without a lease be missing.
+#[tokio::test(start_paused = true)]
+async fn start_waits_for_no_other_replica_while_nothing_is_lost() {
+    for (current, is_open) in [("h1", true), ("h2", false)] {
+        let store = Arc::new(MemoryStore::new());
+        let coordinator = Arc::new(LossyCoordinator::new()) as Arc<dyn Coordinator>;
+        let histories = ["r", "h1"].map(str::to_owned).to_vec();
+        let own = ProcessRecord { histories, ..record("a", 1) };
+        let objects = Arc::clone(&store) as Arc<dyn Store>;
+        ProcessRecorder::begin(objects, own).await.expect("the store never fails");
+        let Begin { gate, mut takeover } = begin(&store, &coordinator, "b", 2);
+        let histories = ["r", current].map(str::to_owned);
+        takeover.recover_ended(&histories).await.expect("no failure");
+        assert_eq!(gate.is_open(), is_open, "{current}");
+    }
 }
 
 /// The coordinator runs on in the history that the process knew: what is not committed was not

@@ -112,15 +112,14 @@ impl Takeover {
             }
             unrecovered += 1;
             if !self.has_ended(&record) {
-                closed = ClosedShards::All;
+                closed = closed.and(lacking(&record, histories));
                 continue;
             }
             match self.take_over(&record, histories).await {
                 Ok(recovery) => {
                     unrecovered -= usize::from(recovery.failed.is_empty());
-                    if let ClosedShards::Some(shards) = &mut closed {
-                        shards.extend(recovery.failed.keys());
-                    }
+                    let failed = recovery.failed.into_keys().collect();
+                    closed = closed.and(ClosedShards::Some(failed));
                 }
                 Err(error) => {
                     tracing::error!(%error, record = record.key(), "an earlier process cannot be recovered");
@@ -208,13 +207,24 @@ impl Takeover {
     }
 }
 
+/// Returns the shards that may lack changes of the process.
+fn lacking(record: &ProcessRecord, histories: &[String]) -> ClosedShards {
+    if histories.len() <= 1 {
+        return ClosedShards::All;
+    }
+    let shards = 0..u16::try_from(histories.len() - 1).unwrap_or(u16::MAX);
+    let may_lack = |shard: &u16| !is_intact(record, histories, 1 + usize::from(*shard));
+    ClosedShards::Some(shards.filter(may_lack).collect())
+}
+
 /// Returns whether a part of the metadata has the history in which the process made changes.
 fn is_intact(record: &ProcessRecord, histories: &[String], index: usize) -> bool {
-    let recorded = record.positions.get(index).and_then(Option::as_ref);
-    let (Some((recorded, _)), Some(current)) = (recorded, histories.get(index)) else {
+    let Some(current) = histories.get(index).filter(|current| !current.is_empty()) else {
         return false;
     };
-    !current.is_empty() && recorded == current
+    let of_position = record.positions.get(index).and_then(Option::as_ref);
+    of_position.is_some_and(|(history, _)| history == current)
+        || record.histories.get(index) == Some(current)
 }
 
 fn has_lease(members: &[Member], record: &ProcessRecord) -> bool {
