@@ -121,4 +121,6 @@ fn all_brokers_know(topic: &str, config: &str, value: &str) {
             found.iter().any(|entry| entry.value.as_deref() == Some(value))
         });
     }
+    // A broker shows a config before it applies it to the log, and has no request that tells when.
+    std::thread::sleep(Duration::from_secs(1));
 }
