@@ -19,6 +19,7 @@ mod produce;
 mod refusals;
 mod shard_failures;
 mod shards;
+mod takeover;
 mod two_shards;
 mod uploads;
 mod zone_cache;

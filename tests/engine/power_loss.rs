@@ -10,7 +10,7 @@ use odradek::coordinator::gated::{ClosedShards, GatedCoordinator};
 use odradek::coordinator::{Coordinator, CoordinatorError, Member};
 use odradek::engine::processes::{self, ProcessRecord, ProcessRecorder, RecordedPositions};
 use odradek::engine::produce::{AppendOutcome, FlushProfile, ProduceSettings, ProducedBatch};
-use odradek::engine::recovery::{LAPSED_AFTER, Takeover};
+use odradek::engine::recovery::Takeover;
 use odradek::log::ids::{TopicId, TopicPartition};
 use odradek::log::object_format::wal_key;
 use odradek::metrics::Metrics;
@@ -24,7 +24,7 @@ use crate::harness::{Replica, Reply, SECOND, is_completed, offset, settings};
 use crate::lossy::LossyCoordinator;
 
 /// Returns a member with the ids of a process.
-fn member(replica: &str, incarnation: u64) -> Member {
+pub(crate) fn member(replica: &str, incarnation: u64) -> Member {
     Member {
         replica: replica.to_owned(),
         incarnation,
@@ -41,7 +41,7 @@ fn member(replica: &str, incarnation: u64) -> Member {
     }
 }
 
-fn record(replica: &str, incarnation: u64) -> ProcessRecord {
+pub(crate) fn record(replica: &str, incarnation: u64) -> ProcessRecord {
     ProcessRecord {
         incarnation,
         process_id: 1,
@@ -54,18 +54,18 @@ fn record(replica: &str, incarnation: u64) -> ProcessRecord {
 }
 
 /// A process of a replica, which serves once its predecessors are recovered.
-struct Process {
-    replica: Replica,
-    recorder: ProcessRecorder,
+pub(crate) struct Process {
+    pub(crate) replica: Replica,
+    pub(crate) recorder: ProcessRecorder,
 }
 
 /// A process before it serves.
-struct Begin {
-    gate: Arc<GatedCoordinator>,
-    takeover: Takeover,
+pub(crate) struct Begin {
+    pub(crate) gate: Arc<GatedCoordinator>,
+    pub(crate) takeover: Takeover,
 }
 
-fn begin(
+pub(crate) fn begin(
     store: &Arc<MemoryStore>,
     coordinator: &Arc<dyn Coordinator>,
     replica: &str,
@@ -83,7 +83,7 @@ fn begin(
 }
 
 impl Process {
-    async fn start(
+    pub(crate) async fn start(
         store: &Arc<MemoryStore>,
         coordinator: &Arc<dyn Coordinator>,
         incarnation: u64,
@@ -331,58 +331,6 @@ async fn batches_are_withdrawn_before_they_are_answered() {
     assert!(start.elapsed() >= 3 * SECOND);
     replica.producer.drain().await;
     assert_eq!(replica.objects().await.len(), 2);
-}
-
-/// A process without a lease may still run: others recover it only after a while, and serve nothing
-/// before. Afterwards it commits nothing, and knows it.
-#[tokio::test(start_paused = true)]
-async fn process_of_another_replica_is_recovered_once_its_lease_lapsed() {
-    let store = Arc::new(MemoryStore::new());
-    let coordinator = Arc::new(LossyCoordinator::new()) as Arc<dyn Coordinator>;
-    let mut running = Process::start(&store, &coordinator, 1).await;
-    assert_eq!(running.replica.write(1, fast(0, "acked")).await, 0);
-    coordinator.renew(&member("a", 1), 6 * SECOND).await.expect("a lease");
-
-    let Begin { gate, mut takeover } = begin(&store, &coordinator, "b", 2);
-    takeover.recover_ended(&[]).await.expect("no failure");
-    assert!(gate.is_open(), "what runs needs no recovery");
-    tokio::time::sleep(7 * SECOND).await;
-
-    let Begin { gate, mut takeover } = begin(&store, &coordinator, "b", 3);
-    let start = Instant::now();
-    while !gate.is_open() {
-        assert!(!gate.is_partly_open());
-        takeover.recover_ended(&[]).await.expect("no failure");
-        tokio::time::sleep(SECOND).await;
-    }
-    assert!(start.elapsed() >= LAPSED_AFTER, "{:?}", start.elapsed());
-    let mut late = running.replica.send(1, vec![fast(0, "late")]).await;
-    assert!(!is_completed(&mut late).await, "there is no true answer");
-    assert!(running.replica.producer.is_fenced());
-
-    // The record stays until this process ensures that nothing of the recovery is lost again.
-    takeover.delete_recovered(start).await.expect("no failure");
-    assert_eq!(processes::load_all(&*store).await.expect("records").len(), 1);
-    takeover.delete_recovered(Instant::now() + SECOND).await.expect("no failure");
-    assert_eq!(processes::load_all(&*store).await.expect("records"), []);
-    running.recorder.note(9, Vec::new());
-}
-
-/// Only where Redis restarted or failed over can something of a process without a lease be missing.
-#[tokio::test(start_paused = true)]
-async fn start_waits_for_no_other_replica_while_nothing_is_lost() {
-    for (current, is_open) in [("h1", true), ("h2", false)] {
-        let store = Arc::new(MemoryStore::new());
-        let coordinator = Arc::new(LossyCoordinator::new()) as Arc<dyn Coordinator>;
-        let histories = ["r", "h1"].map(str::to_owned).to_vec();
-        let own = ProcessRecord { histories, ..record("a", 1) };
-        let objects = Arc::clone(&store) as Arc<dyn Store>;
-        ProcessRecorder::begin(objects, own).await.expect("the store never fails");
-        let Begin { gate, mut takeover } = begin(&store, &coordinator, "b", 2);
-        let histories = ["r", current].map(str::to_owned);
-        takeover.recover_ended(&histories).await.expect("no failure");
-        assert_eq!(gate.is_open(), is_open, "{current}");
-    }
 }
 
 /// The coordinator runs on in the history that the process knew: what is not committed was not
