@@ -68,9 +68,16 @@ impl GatedCoordinator {
         &self.inner
     }
 
-    /// Replaces the closed shards.
-    pub fn set_closed(&self, closed: ClosedShards) {
-        *self.closed.lock() = closed;
+    /// Opens all shards but these. A shard that is open stays open.
+    pub fn open_all_but(&self, closed: ClosedShards) {
+        let mut current = self.closed.lock();
+        match (&mut *current, closed) {
+            (_, ClosedShards::All) => {}
+            (ClosedShards::Some(shards), ClosedShards::Some(others)) => {
+                shards.retain(|shard| others.contains(shard));
+            }
+            (ClosedShards::All, closed) => *current = closed,
+        }
     }
 
     /// Returns whether a shard is served.
@@ -230,12 +237,16 @@ mod tests {
         };
         assert_eq!(served().await, [false; 8]);
         assert!(!gated.is_partly_open());
-        gated.set_closed(ClosedShards::Some(BTreeSet::from([1])));
+        gated.open_all_but(ClosedShards::Some(BTreeSet::from([1])));
         assert!(gated.is_partly_open() && !gated.is_open());
         let expected: Vec<_> = requests.iter().map(|r| gated.shard(r.partition) != 1).collect();
         assert!(expected.contains(&true) && expected.contains(&false));
         assert_eq!(served().await, expected);
-        gated.set_closed(ClosedShards::NONE);
+        // What is served stays so, whatever a later look could not find out.
+        gated.open_all_but(ClosedShards::All);
+        gated.open_all_but(ClosedShards::Some(BTreeSet::from([0, 1])));
+        assert_eq!(served().await, expected);
+        gated.open_all_but(ClosedShards::NONE);
         assert!(gated.is_open());
         assert_eq!(served().await, [true; 8]);
     }

@@ -49,14 +49,16 @@ async fn process_of_another_replica_is_recovered_once_its_lease_lapsed() {
     running.recorder.note(9, Vec::new());
 }
 
-/// Only where Redis restarted or failed over can something of a process without a lease be missing.
+/// Only where Redis restarted or failed over can something of a process without a lease be missing:
+/// also where it is back in the history before the one in which the process ended.
 #[tokio::test(start_paused = true)]
 async fn start_waits_for_no_other_replica_while_nothing_is_lost() {
-    for (current, is_open) in [("h1", true), ("h2", false)] {
+    for (current, is_open) in [("h1", true), ("h2", false), ("h0", false)] {
         let store = Arc::new(MemoryStore::new());
         let coordinator = Arc::new(LossyCoordinator::new()) as Arc<dyn Coordinator>;
         let histories = ["r", "h1"].map(str::to_owned).to_vec();
-        let own = ProcessRecord { histories, ..record("a", 1) };
+        let positions = vec![None, Some(("h0".to_owned(), 1))];
+        let own = ProcessRecord { histories, positions, ..record("a", 1) };
         let objects = Arc::clone(&store) as Arc<dyn Store>;
         ProcessRecorder::begin(objects, own).await.expect("the store never fails");
         let Begin { gate, mut takeover } = begin(&store, &coordinator, "b", 2);

@@ -75,12 +75,11 @@ impl Takeover {
                 ClosedShards::All
             }
         };
-        // What this process serves already, it serves on.
         if !self.gate.is_open() {
-            if closed == ClosedShards::NONE {
+            self.gate.open_all_but(closed);
+            if self.gate.is_open() {
                 tracing::info!("everything that earlier processes stored is committed");
             }
-            self.gate.set_closed(closed);
         }
         result.map(drop)
     }
@@ -222,9 +221,10 @@ fn is_intact(record: &ProcessRecord, histories: &[String], index: usize) -> bool
     let Some(current) = histories.get(index).filter(|current| !current.is_empty()) else {
         return false;
     };
+    let named = record.histories.get(index).filter(|history| !history.is_empty());
+    // A position is older than the history that is named, and may be of the one before.
     let of_position = record.positions.get(index).and_then(Option::as_ref);
-    of_position.is_some_and(|(history, _)| history == current)
-        || record.histories.get(index) == Some(current)
+    named.or_else(|| of_position.map(|(history, _)| history)) == Some(current)
 }
 
 fn has_lease(members: &[Member], record: &ProcessRecord) -> bool {
