@@ -189,7 +189,7 @@ impl ReadLoop {
     /// if the broker lets it in: it may have nothing to do.
     async fn login_timed_out(&mut self) -> Option<ReadEnd> {
         let has_frames = self.login.as_ref().is_some_and(|login| login.has_frames);
-        if has_frames && !self.incoming.holds_memory() {
+        if has_frames {
             match self.admit().await {
                 Ok(()) => return None,
                 Err(close) => tracing::debug!(%close, "client has not logged in"),

@@ -7,12 +7,16 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use kafka_protocol::messages::{ApiVersionsRequest, ListOffsetsRequest, MetadataRequest};
+use bytes::BytesMut;
+use kafka_protocol::messages::{
+    ApiVersionsRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest,
+};
+use kafka_protocol::protocol::{Encodable as _, Request as _};
 
 use super::Topic;
 use super::batch::Batch;
-use super::client::{Client, Received};
-use super::requests::{LATEST, append, list_offsets, metadata};
+use super::client::{Client, Received, frame};
+use super::requests::{LATEST, append, list_offsets, metadata, produce};
 use super::zone_cache;
 use testbed::Testbed;
 use testbed::process::wait_until;
@@ -262,4 +266,38 @@ fn announced_addresses_are_accepted_from_load_balancers_only() {
         replica.log().contains("listeners.proxyProtocolFrom")
     });
     assert!(!connect_and_stay(&replica.bootstrap(), 1).is_empty());
+}
+
+/// A producer that gets no responses (acks=0) and is in the middle of a frame when the time to log
+/// in is over.
+#[test]
+fn frame_that_arrives_when_the_time_to_log_in_ends_is_served() {
+    let replica = Replica::start(Backends::Embedded, "flush: {interval: 20ms}\n");
+    let topics = topics(&replica, "straddling");
+    for topic in &topics {
+        // Known topics need no question to the broker, which would admit the client.
+        let mut other = Client::connect(&topic.address(&replica, 0));
+        append(&mut other, topic.partition(0), Batch::of(&["of another"]).bytes());
+    }
+    let began = Instant::now();
+    let mut clients = topics.map(|topic| {
+        let mut client = Client::connect(&topic.address(&replica, 0));
+        let first = produce(topic.partition(0), 9, 0, Batch::of(&["first"]).bytes());
+        client.send(&first, 9);
+        (topic, client)
+    });
+    std::thread::sleep(Duration::from_secs(26).saturating_sub(began.elapsed()));
+    let halves = clients.each_mut().map(|(topic, client)| {
+        let records = Batch::of(&[&"x".repeat(100 << 10)]).bytes();
+        let mut body = BytesMut::new();
+        produce(topic.partition(0), 9, 0, records).encode(&mut body, 9).expect("it is valid");
+        let mut frame = frame(ProduceRequest::KEY, 9, 2, &body);
+        client.send_bytes(&frame.split_to(50 << 10));
+        frame
+    });
+    std::thread::sleep(Duration::from_secs(34).saturating_sub(began.elapsed()));
+    for ((topic, client), rest) in clients.iter_mut().zip(halves) {
+        client.send_bytes(&rest);
+        assert_eq!(append(client, topic.partition(0), Batch::of(&["last"]).bytes()), 3);
+    }
 }
