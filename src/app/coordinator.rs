@@ -212,7 +212,7 @@ pub(super) async fn store_metadata_id(
 /// Returns the metadata id of the store's objects, retrying until the store responds.
 ///
 /// # Errors
-/// The record has an unknown version, or is no such record: no retry changes that.
+/// The record has an unknown version or cannot be parsed. A retry cannot succeed.
 async fn stored_metadata_id(store: &dyn Store) -> anyhow::Result<Option<String>> {
     let read = || async {
         match metadata_id(store).await {

@@ -74,8 +74,8 @@ fn of(
     Some(Recovery { takeover, gate, redis, store, own, readiness })
 }
 
-/// Recovers the earlier processes, and returns the coordinator that serves what is recovered. There
-/// is no recovery with the embedded coordinator, and none for a replica without a writer.
+/// Recovers the earlier processes, and returns the coordinator that serves what is recovered.
+/// Returns no recovery with the embedded coordinator, or for a replica without a writer.
 pub(super) async fn begin(
     settings: &Settings,
     opened: &OpenedCoordinator,

@@ -38,7 +38,7 @@ async fn process_of_another_replica_is_recovered_once_its_lease_lapsed() {
     }
     assert!(start.elapsed() >= LAPSED_AFTER, "{:?}", start.elapsed());
     let mut late = running.replica.send(1, vec![fast(0, "late")]).await;
-    assert!(!is_completed(&mut late).await, "there is no true answer");
+    assert!(!is_completed(&mut late).await, "the outcome cannot be known");
     assert!(running.replica.producer.is_fenced());
 
     // The record stays until this process ensures that nothing of the recovery is lost again.

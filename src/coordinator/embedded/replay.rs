@@ -153,7 +153,7 @@ async fn list_objects(
 }
 
 /// Ends the log of the last process, whose first object is `first`, before the first gap. Returns
-/// what is part of the log; `None` if that is no object. Without an object it is part of the log if
+/// what is part of the log; `None` if it contains no object. Without an object it is part of the log if
 /// it wrote the checkpoint, which later starts recognise by it.
 async fn end_log(
     records: &EmbeddedRecords,

@@ -36,8 +36,8 @@ pub(super) async fn commit_until_decided(
                     retried = Some(error);
                 }
                 Err(CoordinatorError::Fenced(detail)) => {
-                    // It may have been committed by the process that took over: there is no true
-                    // answer, and this process ends.
+                    // The process that took over may have committed it. The outcome cannot be known
+                    // here, and this process ends.
                     tracing::error!(object = %commit.object, detail, "another process has taken over");
                     is_fenced = true;
                 }

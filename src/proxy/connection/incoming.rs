@@ -103,7 +103,7 @@ mod tests {
         tokio::time::advance(10 * SECOND).await;
         frame.make_room(&quota, 1, 32 * MIB).await.unwrap();
         assert_eq!(frame.deadline(), Some(began + 25 * SECOND));
-        // Not a byte more: waking up is no progress.
+        // No further byte has arrived, so a wake-up does not count as progress.
         tokio::time::advance(SECOND).await;
         frame.make_room(&quota, 1, 32 * MIB).await.unwrap();
         assert_eq!(frame.deadline(), Some(began + 25 * SECOND));

@@ -144,7 +144,7 @@ impl WriteLoop {
     }
 
     /// Waits for a response that is computed in its turn, which may take minutes. Meanwhile notices
-    /// if the broker closes the connection, or the client: then there is no response. Nothing is
+    /// if the broker or the client closes the connection, and then returns no response. Nothing is
     /// lost, as the client can request the same again.
     async fn deferred_response(
         &mut self,

@@ -117,7 +117,7 @@ impl<'a> TopicQuery<'a> {
 }
 
 /// Returns the diskless topics that a request on a diskless node names, or the error code for the
-/// client if there is no such diskless topic. Unknown topics, and topics with unknown partitions,
+/// client if it is not a diskless topic. Unknown topics, and topics with unknown partitions,
 /// are looked up once, all together: they may be new.
 pub(super) async fn resolve_diskless_topics(
     proxy: &Proxy,
