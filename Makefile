@@ -2,7 +2,7 @@
 SHELL := bash
 CACHE := $(or $(ODRADEK_CACHE),$(HOME)/.cache/odradek)
 .DEFAULT_GOAL := help
-.PHONY: help setup build fmt lint docs dashboards test test-unit test-engine test-redis test-s3 test-kafka test-clients test-e2e test-chart test-image test-kube manifests chart-readme demo demo-zones bench bench-produce bench-pipeline bench-fetch bench-coordinator bench-isolation fuzz sim chaos clean-demo clean-cache
+.PHONY: help setup build fmt lint docs dashboards test test-unit test-engine test-redis test-s3 test-kafka test-clients test-e2e test-chart test-image test-kube manifests chart-readme demo demo-zones bench bench-produce bench-pipeline bench-fetch bench-coordinator bench-isolation bench-connections fuzz sim chaos clean-demo clean-cache
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +105,9 @@ bench-coordinator: ## Part-commits, finds, memory and longest script of the batc
 
 bench-isolation: ## Ack latency of all other shards while one master of a Redis Cluster stands still (7 minutes)
 	@cargo xtask bench isolation
+
+bench-connections: ## Memory of a replica with 10,000 connections, idle and busy, classic and diskless (6 minutes)
+	@cargo xtask bench connections
 
 sim: ## The engine under a simulated network (SEEDS=1000, FIRST=1; SEED=7 replays one with its log)
 	@SIM_SEEDS=$(or $(SEEDS),1000) SIM_FIRST=$(FIRST) SIM_SEED=$(SEED) $(cargo_test) --test sim -- all_seeds_pass --nocapture

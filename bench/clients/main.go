@@ -1,6 +1,6 @@
 // One franz-go producer with its defaults; ProduceBench.java says what is measured. The first argument
 // may name another job: `load` (load.go), `tail` (tail.go), `fill` and `replay` (replay.go),
-// `backfill` (backfill.go), or `isolation` (isolation.go).
+// `backfill` (backfill.go), `isolation` (isolation.go), or `connections` (connections.go).
 package main
 
 import (
@@ -84,7 +84,7 @@ func (w *window) percentile(p float64) float64 {
 
 func main() {
 	rand.Read(noise)
-	jobs := map[string]func([]string){"load": load, "tail": tail, "fill": fill, "replay": replay, "backfill": backfill, "isolation": isolation}
+	jobs := map[string]func([]string){"load": load, "tail": tail, "fill": fill, "replay": replay, "backfill": backfill, "isolation": isolation, "connections": connections}
 	if job, known := jobs[os.Args[1]]; known {
 		job(os.Args[2:])
 		return

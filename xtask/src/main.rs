@@ -63,6 +63,13 @@ enum Benchmark {
     /// `BENCH_SECONDS=20` before the fault and as long during it, for each row; `ODRADEK_BIN` and
     /// `SLOW_S3_BIN` are binaries to run instead of release builds.
     Isolation,
+    /// Memory of a replica with many connections that are idle, produce or wait: `make
+    /// bench-connections`.
+    ///
+    /// `BENCH_CONNECTIONS=10000`, or as many as the limit on open files allows; `BENCH_SECONDS=20`
+    /// busy for each row; `ODRADEK_BIN` and `SLOW_S3_BIN` are binaries to run instead of release
+    /// builds.
+    Connections,
 }
 
 fn main() -> ExitCode {
@@ -72,6 +79,7 @@ fn main() -> ExitCode {
         Task::Bench(Benchmark::Fetch) => bench::fetch::run(),
         Task::Bench(Benchmark::Coordinator) => bench::coordinator::run(),
         Task::Bench(Benchmark::Isolation) => bench::isolation::run(),
+        Task::Bench(Benchmark::Connections) => bench::connections::run(),
         Task::DemoZones => zones::run(),
     };
     match done {

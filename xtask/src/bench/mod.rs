@@ -1,5 +1,6 @@
 //! Common parts of the benchmarks: builds, backends, clients and rows.
 
+pub(crate) mod connections;
 pub(crate) mod coordinator;
 pub(crate) mod fetch;
 pub(crate) mod isolation;
