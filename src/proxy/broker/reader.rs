@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use prometheus_client::metrics::counter::Counter;
-use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
 
 use super::response_queue::BrokerReadHalf;
@@ -14,13 +13,19 @@ use crate::proxy::response::CloseReason;
 
 /// The largest response that is buffered whole. Forwarded responses may have any length.
 const BUFFERED_RESPONSE_BYTES_MAX: usize = 256 << 20;
-/// The size of one read: many small responses, or a piece of a large one.
+/// The size of a read after one that filled half of its buffer: many small responses, or a piece of a
+/// large one.
 const READ_BYTES: usize = 128 << 10;
+/// The size of every other read. Most responses fit, and most connections wait for one.
+const FIRST_READ_BYTES: usize = 8 << 10;
 
 pub(crate) struct BrokerReader {
     read: OwnedReadHalf,
     alive: Arc<AtomicBool>,
+    /// Allocated only while a response arrives.
     buffer: BytesMut,
+    /// The size of the next read.
+    read_bytes: usize,
     /// Counts received bytes if the broker is in another zone.
     cross_zone: Option<Counter>,
 }
@@ -28,7 +33,7 @@ pub(crate) struct BrokerReader {
 impl BrokerReader {
     pub(crate) fn new(broker: BrokerReadHalf) -> Self {
         let BrokerReadHalf { read, alive, cross_zone } = broker;
-        Self { read, alive, buffer: BytesMut::new(), cross_zone }
+        Self { read, alive, buffer: BytesMut::new(), read_bytes: FIRST_READ_BYTES, cross_zone }
     }
 
     /// Marks the connection as unusable.
@@ -37,7 +42,7 @@ impl BrokerReader {
     }
 
     /// Returns when the broker has closed the connection. Reads a limited number of bytes ahead to
-    /// notice, into a buffer that an idle connection does not have.
+    /// notice.
     ///
     /// # Cancel safety
     /// If dropped before it returns, nothing that was read is lost.
@@ -46,18 +51,41 @@ impl BrokerReader {
             if self.buffer.len() >= READ_BYTES {
                 return std::future::pending().await;
             }
-            if let Err(error) = self.read.readable().await {
-                return self.broken(&error);
-            }
-            self.buffer.reserve(READ_BYTES);
-            match self.read.try_read_buf(&mut self.buffer) {
+            match self.receive().await {
                 // What has arrived is still to be taken.
                 Ok(0) if !self.buffer.is_empty() => return std::future::pending().await,
                 Ok(0) => return self.closed(),
-                Ok(bytes) => self.count(bytes),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Ok(_) => {}
                 Err(error) => return self.broken(&error),
             }
+        }
+    }
+
+    /// Appends what the socket has once it has something; 0 bytes at its end.
+    ///
+    /// # Cancel safety
+    /// If dropped before it returns, nothing was read.
+    async fn receive(&mut self) -> std::io::Result<usize> {
+        loop {
+            self.read.readable().await?;
+            self.buffer.reserve(self.read_bytes);
+            let room = self.buffer.capacity() - self.buffer.len();
+            match self.read.try_read_buf(&mut self.buffer) {
+                Ok(bytes) => {
+                    self.count(bytes);
+                    self.read_bytes = if 2 * bytes < room { FIRST_READ_BYTES } else { READ_BYTES };
+                    return Ok(bytes);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.release_buffer(),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Releases the buffer if it is empty: there are many connections that wait.
+    fn release_buffer(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
         }
     }
 
@@ -79,13 +107,9 @@ impl BrokerReader {
 
     /// Reads once from the socket.
     pub(crate) async fn read(&mut self) -> Result<(), CloseReason> {
-        self.buffer.reserve(READ_BYTES);
-        match self.read.read_buf(&mut self.buffer).await {
+        match self.receive().await {
             Ok(0) => Err(self.closed()),
-            Ok(bytes) => {
-                self.count(bytes);
-                Ok(())
-            }
+            Ok(_) => Ok(()),
             Err(error) => Err(self.broken(&error)),
         }
     }
@@ -111,7 +135,9 @@ impl BrokerReader {
     /// Takes up to `limit` of the bytes that have arrived.
     pub(crate) fn take(&mut self, limit: usize) -> Bytes {
         let taken = limit.min(self.buffer.len());
-        self.buffer.split_to(taken).freeze()
+        let piece = self.buffer.split_to(taken).freeze();
+        self.release_buffer();
+        piece
     }
 
     /// Reads a whole frame, without its length prefix.
@@ -128,7 +154,7 @@ impl BrokerReader {
         while self.buffer.len() < 4 + length {
             self.read().await?;
         }
-        let mut frame = self.buffer.split_to(4 + length).freeze();
+        let mut frame = self.take(4 + length);
         Ok(frame.split_off(4))
     }
 }

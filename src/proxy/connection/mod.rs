@@ -129,3 +129,24 @@ async fn client_gone(read: &OwnedReadHalf, status: &ClientStatus) {
     tokio::time::sleep(GONE_GRACE).await;
     status.idle(GONE_GRACE).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes of the task of an idle connection, of which a replica has thousands. What serves a
+    /// request is allocated for its duration.
+    const TASK_BYTES_MAX: usize = 4 << 10;
+
+    fn future_bytes<F>(
+        _serve: impl Fn(Arc<Proxy>, Endpoint, TcpStream, ClientOrigin, CancellationToken) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn task_of_a_connection_is_small() {
+        let bytes = future_bytes(serve);
+        assert!(bytes <= TASK_BYTES_MAX, "{bytes} bytes");
+    }
+}

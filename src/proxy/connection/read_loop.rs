@@ -114,7 +114,8 @@ impl ReadLoop {
             if let Some(login) = &mut self.login {
                 login.has_frames = true;
             }
-            if let Err(close) = self.handle_frame(frame).await {
+            // Boxed: an idle connection does not have the memory that a request needs.
+            if let Err(close) = Box::pin(self.handle_frame(frame)).await {
                 return self.close(close).await;
             }
         }
@@ -128,7 +129,7 @@ impl ReadLoop {
     /// Admits the client, or ends the connection: asks the broker over the client's own connection,
     /// behind what the client itself has sent.
     async fn admit(&mut self) -> Result<(), CloseReason> {
-        self.broker.ensure_admitted().await?;
+        Box::pin(self.broker.ensure_admitted()).await?;
         self.finish_login();
         Ok(())
     }

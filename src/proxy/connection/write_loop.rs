@@ -55,7 +55,8 @@ impl WriteLoop {
                     }
                 }
             };
-            self.write(pending).await?;
+            // Boxed: an idle connection does not have the memory that a response needs.
+            Box::pin(self.write(pending)).await?;
             if self.outbound.remaining() > WRITE_BUFFER_BYTES {
                 self.outbound.flush().await?;
             }
