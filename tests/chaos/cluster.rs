@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use testbed::process::{Process, run, wait_until};
@@ -18,6 +17,8 @@ pub(crate) const SENTINELS: [&str; 3] = ["redis1", "redis2", "sentinel"];
 pub(crate) const BROKERS: [&str; 3] = ["broker1", "broker2", "broker3"];
 pub(crate) const CLIENTS: [&str; 3] = ["client-a", "client-b", "client-c"];
 pub(crate) const STORE: &str = "store";
+/// The host of a client that opens connections and sends nothing.
+pub(crate) const STRANGER: &str = "stranger";
 /// The replica whose wall clock may jump.
 pub(crate) const CLOCK_JUMPER: &str = "c2";
 /// The library of Debian's package libfaketime.
@@ -33,6 +34,7 @@ pub(crate) struct Cluster {
     _sentinels: Vec<Process>,
     _store: Process,
     replicas: Vec<Option<Process>>,
+    stranger: Option<Process>,
 }
 
 fn index(names: &[&str], name: &str) -> usize {
@@ -42,7 +44,7 @@ fn index(names: &[&str], name: &str) -> usize {
 impl Cluster {
     pub(crate) fn start(dir: &Path) -> Self {
         fs::write(dir.join("secret"), "any").expect("the directory is writable");
-        let hosts = [&REPLICAS[..], &SENTINELS, &BROKERS, &CLIENTS, &[STORE]].concat();
+        let hosts = [&REPLICAS[..], &SENTINELS, &BROKERS, &CLIENTS, &[STORE, STRANGER]].concat();
         let net = Network::new(&hosts);
         let kafka = prepare_brokers(&net, dir);
         let brokers = BROKERS.iter().map(|name| Some(start_broker(&net, dir, name))).collect();
@@ -58,6 +60,7 @@ impl Cluster {
             _sentinels: sentinels,
             _store: store,
             replicas: REPLICAS.iter().map(|_| None).collect(),
+            stranger: None,
         };
         wait_until("the Sentinels know all of Redis", START_WITHIN, || cluster.redis_is_whole());
         REPLICAS.iter().for_each(|name| cluster.start_replica(name));
@@ -79,6 +82,32 @@ impl Cluster {
     }
 
     pub(crate) fn start_replica(&mut self, name: &str) {
+        self.start_replica_with(name, None);
+    }
+
+    /// Starts a replica, with a limit on open files if one is given.
+    pub(crate) fn start_replica_with(&mut self, name: &str, open_files: Option<u32>) {
+        let file = self.write_config(name);
+        let odradek = program("odradek").display().to_string();
+        let mut command = match open_files {
+            None => self.net.on(name, &odradek),
+            Some(limit) => {
+                let mut limited = self.net.on(name, "prlimit");
+                limited.args([format!("--nofile={limit}"), odradek]);
+                limited
+            }
+        };
+        command.arg("serve").arg(file);
+        if name == CLOCK_JUMPER && Path::new(FAKETIME).exists() {
+            self.jump("+0");
+            command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+            command.env("FAKETIME_TIMESTAMP_FILE", self.dir.join("clock"));
+            command.env("FAKETIME_CACHE_DURATION", "1");
+        }
+        self.replicas[index(&REPLICAS, name)] = Some(Process::start(name, &self.dir, &command));
+    }
+
+    fn write_config(&self, name: &str) -> PathBuf {
         let at = index(&REPLICAS, name);
         let zone = ZONES[at / 2];
         let address = self.net.address(name);
@@ -101,15 +130,7 @@ impl Cluster {
         );
         let file = self.dir.join(format!("{name}.yaml"));
         fs::write(&file, yaml).expect("the directory is writable");
-        let mut command = self.net.on(name, &program("odradek").display().to_string());
-        command.arg("serve").arg(file);
-        if name == CLOCK_JUMPER && Path::new(FAKETIME).exists() {
-            self.jump("+0");
-            command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-            command.env("FAKETIME_TIMESTAMP_FILE", self.dir.join("clock"));
-            command.env("FAKETIME_CACHE_DURATION", "1");
-        }
-        self.replicas[at] = Some(Process::start(name, &self.dir, &command));
+        file
     }
 
     /// Moves the wall clock of [`CLOCK_JUMPER`], as `+3600` or `-60`, in seconds.
@@ -146,7 +167,7 @@ impl Cluster {
 
     pub(crate) fn signal(&self, name: &str, signal: &str) {
         let process = self.replicas[index(&REPLICAS, name)].as_ref().expect("it runs");
-        run(Command::new("kill").args(["-s", signal, &process.id().to_string()]));
+        process.send_signal(signal);
     }
 
     pub(crate) fn kill_broker(&mut self, name: &str) {
@@ -155,6 +176,29 @@ impl Cluster {
 
     pub(crate) fn start_broker(&mut self, name: &str) {
         self.brokers[index(&BROKERS, name)] = Some(start_broker(&self.net, &self.dir, name));
+    }
+
+    pub(crate) fn signal_broker(&self, name: &str, signal: &str) {
+        self.brokers[index(&BROKERS, name)].as_ref().expect("it runs").send_signal(signal);
+    }
+
+    /// Opens connections to each port of a replica that clients know, from a host of their own.
+    pub(crate) fn open_idle_connections(&mut self, replica: &str, count: u32) {
+        let script = repository().join("tests/chaos/connections.py");
+        let mut command = self.net.on(STRANGER, "python3");
+        command.arg(script).arg(count.to_string());
+        command.args([9092, 9300].map(|port| format!("{}:{port}", self.net.address(replica))));
+        let process = Process::start(STRANGER, &self.dir, &command);
+        let (log, before) = (process.log_path().to_owned(), process.log().matches("open").count());
+        let process = self.stranger.insert(process);
+        process.wait_while_alive("connections", START_WITHIN, || {
+            fs::read_to_string(&log).unwrap_or_default().matches("open").count() > before
+        });
+    }
+
+    /// Kills the client of [`Cluster::open_idle_connections`].
+    pub(crate) fn kill_idle_connections(&mut self) {
+        self.stranger = None;
     }
 
     pub(crate) fn kill_redis(&mut self, name: &str) {

@@ -134,26 +134,25 @@ fn progress(clients: &mut [TopicClients]) -> BTreeMap<String, usize> {
     progress
 }
 
-/// Waits until all clients make progress; returns how long that took.
+/// Waits until all clients make progress; returns how long that took, and the last of them.
 ///
 /// # Errors
 ///
 /// Names the clients that made none within [`RECOVERY_LIMIT`].
-fn await_progress(clients: &mut [TopicClients]) -> Result<Duration, String> {
+fn await_progress(clients: &mut [TopicClients]) -> Result<(Duration, Vec<String>), String> {
     let (began, before) = (Instant::now(), progress(clients));
+    let mut last = Vec::new();
     loop {
         let now = progress(clients);
-        let stuck: Vec<&String> = now
-            .iter()
-            .filter(|(name, n)| **n < before[*name] + PROGRESS)
-            .map(|(name, _)| name)
-            .collect();
+        let behind = now.into_iter().filter(|(name, n)| *n < before[name] + PROGRESS);
+        let stuck: Vec<String> = behind.map(|(name, _)| name).collect();
         if stuck.is_empty() {
-            return Ok(began.elapsed());
+            return Ok((began.elapsed(), last));
         }
         if began.elapsed() > RECOVERY_LIMIT {
             return Err(format!("{stuck:?} made no progress within {RECOVERY_LIMIT:?}"));
         }
+        last = stuck;
         nemesis::wait(Duration::from_millis(200));
     }
 }
@@ -300,16 +299,23 @@ fn inject_faults(
         let nemesis = Nemesis::named(&kind, rng);
         say(&format!("{:>6.1} s {nemesis:?} for {hold} s", began.elapsed().as_secs_f64()));
         nemesis.inject(cluster, Duration::from_secs(hold));
-        match await_progress(clients) {
-            Ok(after) => {
-                let tried = tried.entry(kind).or_default();
-                *tried = (tried.0 + 1, tried.1.max(after));
+        let mut check = |when: &str| match await_progress(clients) {
+            Ok((after, last)) => {
+                say(&format!("       {when}: progress within {after:.1?}, last {last:?}"));
+                let longest = &mut tried.entry(kind.clone()).or_default().1;
+                *longest = after.max(*longest);
             }
             Err(stuck) => {
                 say(&format!("       {stuck}"));
-                wrong.push(format!("after {nemesis:?}: {stuck}"));
+                wrong.push(format!("{when} {nemesis:?}: {stuck}"));
             }
+        };
+        if nemesis.lasts() {
+            check("during");
+            nemesis.remove(cluster);
         }
+        check("after");
+        tried.entry(kind).or_default().0 += 1;
     }
     for (kind, (times, longest)) in tried {
         say(&format!("  {kind:<16} {times:>4} times; all recovered within {longest:.1?}"));

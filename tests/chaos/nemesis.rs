@@ -6,7 +6,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
-use crate::cluster::{BROKERS, Cluster, REPLICAS, SENTINELS, STORE};
+use crate::cluster::{BROKERS, Cluster, REPLICAS, SENTINELS, STORE, STRANGER};
 use crate::net::Direction;
 
 /// One fault.
@@ -28,10 +28,18 @@ pub(crate) enum Nemesis {
     FailRedisOver,
     KillRedisMaster,
     KillBroker(&'static str),
+    /// Stops a broker without closing its connections, until clients have made progress.
+    HangBroker(&'static str),
+    /// A zone whose replicas end and stay away until clients have made progress.
+    LoseZone(usize),
+    /// The client of many connections to a replica vanishes without closing them.
+    HalfOpenClients(&'static str),
+    /// A replica that may open few files, and more connections than that allows.
+    FewDescriptors(&'static str),
 }
 
 /// The faults by the name that `CHAOS_ONLY` takes.
-pub(crate) const FAULTS: [&str; 15] = [
+pub(crate) const FAULTS: [&str; 19] = [
     "kill-replica",
     "kill-zone",
     "freeze",
@@ -47,7 +55,16 @@ pub(crate) const FAULTS: [&str; 15] = [
     "fail-redis-over",
     "kill-redis",
     "kill-broker",
+    "hang-broker",
+    "lose-zone",
+    "half-open",
+    "few-descriptors",
 ];
+
+/// The open files of a replica under [`Nemesis::FewDescriptors`]: they allow 192 connections.
+const FEW_DESCRIPTORS: u32 = 512;
+/// The connections of one client that sends nothing.
+const IDLE_CONNECTIONS: u32 = 400;
 
 impl Nemesis {
     pub(crate) fn named(kind: &str, rng: &mut StdRng) -> Self {
@@ -73,15 +90,31 @@ impl Nemesis {
             "kill-redis" => Self::KillRedisMaster,
             // The first broker is the only controller.
             "kill-broker" => Self::KillBroker(BROKERS[rng.random_range(1..3)]),
+            "hang-broker" => Self::HangBroker(BROKERS[rng.random_range(1..3)]),
+            "lose-zone" => Self::LoseZone(rng.random_range(0..3)),
+            "half-open" => Self::HalfOpenClients(replica),
+            "few-descriptors" => Self::FewDescriptors(replica),
             other => panic!("invalid CHAOS_ONLY `{other}`: expected some of {FAULTS:?}"),
         }
     }
 
-    /// Injects the fault, waits for `hold`, and removes it.
+    /// Returns whether the fault lasts until [`Nemesis::remove`], so that clients have to make
+    /// progress despite it.
+    pub(crate) fn lasts(&self) -> bool {
+        matches!(
+            self,
+            Self::HangBroker(_)
+                | Self::LoseZone(_)
+                | Self::HalfOpenClients(_)
+                | Self::FewDescriptors(_)
+        )
+    }
+
+    /// Injects the fault and waits for `hold`. Then removes it, unless it lasts.
     pub(crate) fn inject(&self, cluster: &mut Cluster, hold: Duration) {
         match self {
-            Self::KillReplica(name) => kill(cluster, &[name], hold),
-            Self::KillZone(zone) => kill(cluster, &REPLICAS[2 * zone..2 * zone + 2], hold),
+            Self::KillReplica(name) => restart(cluster, &[name], hold, None),
+            Self::KillZone(zone) => restart(cluster, zone_replicas(*zone), hold, None),
             Self::Freeze(name) => {
                 cluster.signal(name, "STOP");
                 wait(hold);
@@ -137,15 +170,63 @@ impl Nemesis {
                 wait(hold);
                 cluster.start_broker(name);
             }
+            Self::HangBroker(_)
+            | Self::LoseZone(_)
+            | Self::HalfOpenClients(_)
+            | Self::FewDescriptors(_) => {
+                self.begin(cluster);
+                wait(hold);
+            }
+        }
+    }
+
+    /// Begins a fault that lasts.
+    fn begin(&self, cluster: &mut Cluster) {
+        match self {
+            Self::HangBroker(name) => cluster.signal_broker(name, "STOP"),
+            Self::LoseZone(zone) => {
+                zone_replicas(*zone).iter().for_each(|name| cluster.kill_replica(name));
+            }
+            Self::HalfOpenClients(name) => {
+                cluster.open_idle_connections(name, IDLE_CONNECTIONS);
+                cluster.net.cut(STRANGER, name, Direction::Both);
+                cluster.kill_idle_connections();
+            }
+            Self::FewDescriptors(name) => {
+                restart(cluster, &[name], Duration::ZERO, Some(FEW_DESCRIPTORS));
+                cluster.open_idle_connections(name, IDLE_CONNECTIONS);
+            }
+            _ => {}
+        }
+    }
+
+    /// Removes a fault that lasts.
+    pub(crate) fn remove(&self, cluster: &mut Cluster) {
+        match self {
+            Self::HangBroker(name) => cluster.signal_broker(name, "CONT"),
+            Self::LoseZone(zone) => {
+                restart(cluster, zone_replicas(*zone), Duration::ZERO, None);
+            }
+            Self::HalfOpenClients(_) => cluster.net.restore(STRANGER),
+            Self::FewDescriptors(name) => {
+                cluster.kill_idle_connections();
+                restart(cluster, &[name], Duration::ZERO, None);
+            }
+            _ => {}
         }
     }
 }
 
-fn kill(cluster: &mut Cluster, names: &[&str], hold: Duration) {
+fn zone_replicas(zone: usize) -> &'static [&'static str] {
+    &REPLICAS[2 * zone..2 * zone + 2]
+}
+
+/// Kills replicas that run, and starts them after `hold`, with a limit on open files if one is given.
+fn restart(cluster: &mut Cluster, names: &[&str], hold: Duration, open_files: Option<u32>) {
     let times: Vec<usize> = names.iter().map(|name| cluster.times_ready(name)).collect();
     names.iter().for_each(|name| cluster.kill_replica(name));
     wait(hold);
-    names.iter().for_each(|name| cluster.start_replica(name));
+    names.iter().for_each(|name| cluster.start_replica_with(name, open_files));
     for (name, times) in names.iter().zip(times) {
         cluster.await_ready(name, times + 1);
     }
