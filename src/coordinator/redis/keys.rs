@@ -13,7 +13,7 @@
 //! | `i:<partition>` | sorted set: runs, packed, by base offset |
 //! | `t:<partition>` | sorted set: the end of each block of 256 runs and its greatest timestamp, by offset |
 //! | `d:<partition>` | hash: producer id (8 bytes) to epoch, last append (ms), last five batches |
-//! | `fence` | hash: process (12 bytes) to the lowest sequence that it may still commit, and the number of its outcomes |
+//! | `fence` | hash: process (12 bytes) to the lowest sequence that it may still commit, the number of its outcomes, and the sequence below which some are lost |
 //! | `o:<process>` | hash: sequence of an object (4 bytes) to the outcomes of its parts, packed |
 //! | `deleted_topics` | set: deleted topics |
 //! | `events` | stream: changes, one entry for each increment of `sequence`, which is its id |

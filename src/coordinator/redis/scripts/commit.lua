@@ -213,11 +213,14 @@ end
 fence.lowest = math.max(fence.lowest, tonumber(ARGV[6]))
 local is_fenced = object_sequence < fence.lowest or fence.lowest == FENCED_FOR_EVER
 local fenced = FENCED .. 'object ' .. ARGV[3] .. ' ' .. num(object_sequence) .. ' is below the fence ' .. num(fence.lowest)
-  .. (fence.lost and ': outcomes of the process are lost' or '')
+local lost = LOST .. fence.key .. ' lacks outcomes: object ' .. num(object_sequence) .. ' may have been committed, and cannot be again'
 
 local function commit_unknown(topic, name, part)
   if is_fenced then
     return fenced
+  end
+  if object_sequence < fence.lost_below then
+    return lost
   end
   if is_deleted(topic) then
     return nil, refuse_part(part)

@@ -1,11 +1,11 @@
 -- The fence of a process: the lowest sequence of its objects that may still be committed here, and
 -- the stored outcomes of the objects at or above it. The newest sequence that was committed here is
--- stored too.
+-- stored too, and the one below which outcomes are lost.
 -- Outcomes are fields of one hash for each process: one for each object and 256 indexes of its
 -- parts, so that a call reads and writes few of them. The name of the field is the object's sequence
 -- (4 bytes), and the number of the group (4 bytes) if that is not 0.
 local FENCED_FOR_EVER = 4294967295
-local FENCE = '>I4I4I4I4'
+local FENCE = '>I4I4I4I4I4'
 local PARTS_PER_GROUP = 256
 -- The number of fields that one call removes; it may exceed it by those of one object.
 local OUTCOMES_PER_CALL = 500
@@ -24,26 +24,27 @@ end
 -- 'process': 12 bytes; 'text': the same as text.
 local function read_fence(process, text)
   local packed = redis.call('HGET', prefix .. 'fence', process)
-  local fence = {process = process, key = prefix .. 'o:' .. text, lowest = 0, swept = 0, count = 0, newest = 0, packed = packed}
+  local fence = {process = process, key = prefix .. 'o:' .. text, lowest = 0, swept = 0, count = 0, newest = 0, lost_below = 0, packed = packed}
   if packed then
-    -- A record without the newest sequence is of an earlier program.
-    fence.lowest, fence.swept, fence.count, fence.newest =
-      struct.unpack(FENCE, packed .. string.rep('\255', 16 - #packed))
+    -- A record of an earlier program lacks the last values.
+    packed = packed .. string.rep('\255', 16 - #packed)
+    packed = packed .. string.rep('\0', 20 - #packed)
+    fence.lowest, fence.swept, fence.count, fence.newest, fence.lost_below = struct.unpack(FENCE, packed)
   end
   if fence.count > 0 then
     local found = redis.call('HLEN', fence.key)
     if found ~= fence.count then
       -- Outcomes are lost. Any object up to the newest one may have been committed, so that none of
-      -- them can be any more; later ones were not.
-      fence.lost = true
-      fence.count, fence.lowest = found, math.min(math.max(fence.lowest, fence.newest + 1), FENCED_FOR_EVER)
+      -- them can be any more; later ones were not. This is stored, because the number of outcomes
+      -- is right again with the next one.
+      fence.count, fence.lost_below = found, math.min(math.max(fence.lost_below, fence.newest + 1), FENCED_FOR_EVER)
     end
   end
   return fence
 end
 
 local function write_fence(fence)
-  local packed = struct.pack(FENCE, fence.lowest, fence.swept, fence.count, fence.newest)
+  local packed = struct.pack(FENCE, fence.lowest, fence.swept, fence.count, fence.newest, fence.lost_below)
   if packed ~= fence.packed then
     count_elements('fence', redis.call('HSET', prefix .. 'fence', fence.process, packed))
   end
