@@ -52,10 +52,12 @@ impl RedisCoordinator {
     }
 
     /// Returns the replication ids under which the registry and each shard are verified; empty for
-    /// one that is not verified by this process, and none before the first attach.
+    /// one that is not verified by this process, or whose server has no replication id; and none
+    /// before the first attach.
     pub fn replication_ids(&self) -> Vec<String> {
         let Ok(attached) = self.attached() else { return Vec::new() };
-        attached.trackers().iter().map(|tracker| tracker.current().0).collect()
+        let ids = attached.trackers().iter().map(|tracker| tracker.current().0);
+        ids.map(|id| if identifies_history(&id) { id } else { String::new() }).collect()
     }
 
     /// Returns the positions of the last changes that are in no object, and when they were
@@ -90,5 +92,25 @@ impl RedisCoordinator {
         store.save(&positions).await.map_err(failed)?;
         last_saved.0 = Some((positions, Instant::now()));
         Ok(())
+    }
+}
+
+/// Returns whether an id is that of one history. What stands in for a replication id may come back
+/// with a server that was a replica meanwhile, and took over another history.
+fn identifies_history(id: &str) -> bool {
+    id.len() == 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn substitute_of_a_replication_id_identifies_no_history() {
+        let id = "0123456789abcdef0123456789abcdef01234567";
+        assert!(identifies_history(id));
+        for substitute in ["", "unknown", &id[1..], &format!("{id}r")] {
+            assert!(!identifies_history(substitute), "{substitute}");
+        }
     }
 }

@@ -1,8 +1,13 @@
 -- The replication id of this Redis. A new one is drawn at every start of a master and at every
 -- promotion of a replica, so that it differs after a crash, a failover or a restore.
+-- A server that has none has its run id, with an 'r' behind it: it may be that of an earlier history.
 local function current_replication_id()
   local id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
-  return id or string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or 'unknown'
+  if id then
+    return id
+  end
+  local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  return run_id and run_id .. 'r' or 'unknown'
 end
 
 -- Quarantines this shard because it lacks an observed position. The mark is never removed: further
