@@ -1,12 +1,12 @@
 //! Membership: replicas have leases, in the coordinator's time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::log::ids::ObjectId;
+use crate::log::ids::{ObjectId, ProcessIdentity};
 
 /// The longest lease; longer ones are shortened to it. It bounds the effect of a dead replica, or of
 /// a clock that jumped.
@@ -66,19 +66,24 @@ impl Member {
         (self.incarnation, self.process_id) == (object.incarnation, object.process_id)
     }
 
-    /// Orders the processes of one name: the greater one counts as the newer one.
-    fn process(&self) -> (u64, u32) {
-        (self.incarnation, self.process_id)
+    /// Returns the process. Of two processes of one name, the greater one counts as the newer one.
+    pub fn process(&self) -> ProcessIdentity {
+        ProcessIdentity { incarnation: self.incarnation, process_id: self.process_id }
     }
 }
 
 /// The members and zones of a cluster, and the secret of the members.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Membership {
     /// The members of all zones with a valid lease, by name.
     pub members: Vec<Member>,
     /// All zones, by index.
     pub zones: Vec<ZoneRecord>,
+    /// The processes that run: those that renewed, whether they have a lease or not, and whose time
+    /// is not over. It has that of every member, also of one whose record this program cannot read.
+    pub processes: BTreeSet<ProcessIdentity>,
+    /// The number of members whose records this program cannot read, because theirs is newer.
+    pub unreadable_members: usize,
     /// A random secret, drawn once for the metadata, by which replicas authenticate to each other.
     pub secret: [u8; 32],
 }
@@ -88,6 +93,8 @@ impl fmt::Debug for Membership {
         f.debug_struct("Membership")
             .field("members", &self.members)
             .field("zones", &self.zones)
+            .field("processes", &self.processes)
+            .field("unreadable_members", &self.unreadable_members)
             .finish_non_exhaustive()
     }
 }
@@ -97,6 +104,8 @@ impl fmt::Debug for Membership {
 pub(super) struct Leases {
     secret: Secret,
     by_name: BTreeMap<String, (Member, Instant)>,
+    /// Until when each process counts as running.
+    processes: BTreeMap<ProcessIdentity, Instant>,
     /// By the zone's index: the number of nodes, and the member that renewed last.
     zones: BTreeMap<u16, (u16, Option<Member>)>,
 }
@@ -111,7 +120,8 @@ impl fmt::Debug for Secret {
 
 impl Leases {
     pub(super) fn new(secret: [u8; 32]) -> Self {
-        Self { secret: Secret(secret), by_name: BTreeMap::new(), zones: BTreeMap::new() }
+        let (by_name, processes, zones) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { secret: Secret(secret), by_name, processes, zones }
     }
 
     /// Returns the number of nodes that were requested for the zone.
@@ -129,6 +139,13 @@ impl Leases {
     pub(super) fn renew(&mut self, member: &Member, ttl: Duration, zones: &[String]) -> Membership {
         let now = Instant::now();
         self.by_name.retain(|_, (_, lease_end)| *lease_end > now);
+        self.processes.retain(|_, end| *end > now);
+        if !ttl.is_zero() {
+            let end = self.processes.entry(member.process()).or_insert(now);
+            *end = (now + ttl.min(LEASE_MAX)).max(*end);
+        } else if !member.hosts() {
+            self.processes.remove(&member.process());
+        }
         let held = self.by_name.get(&member.replica);
         // A replaced process neither takes the lease again nor ends its successor's.
         if member.hosts() && held.is_none_or(|(held, _)| held.process() <= member.process()) {
@@ -147,6 +164,8 @@ impl Leases {
             ZoneRecord { name: name.clone(), nodes, last }
         };
         let zones = (0..).zip(zones).map(record).collect();
-        Membership { members, zones, secret: self.secret.0 }
+        let of_members = self.by_name.values().map(|(member, _)| member.process());
+        let processes = self.processes.keys().copied().chain(of_members).collect();
+        Membership { members, zones, processes, unreadable_members: 0, secret: self.secret.0 }
     }
 }

@@ -339,11 +339,12 @@ pub trait Coordinator: Send + Sync + Debug {
     async fn subscribe(&self) -> Result<mpsc::Receiver<CoordinatorEvent>, CoordinatorError>;
 
     /// Takes or renews the lease of a replica for `ttl` (at most [`LEASE_MAX`]), or ends it if `ttl`
-    /// is zero; returns all members with a valid lease, and all zones. Taking a lease raises the
+    /// is zero; returns all members with a valid lease, all zones, and all running processes. Taking a lease raises the
     /// zone's number of nodes to the number that the member requests; nothing lowers it. Time is the
     /// coordinator's. Of two processes with one name the newer one, by incarnation, has the lease.
     /// The older one gets the same result, and so does a member without nodes, which never has a
-    /// lease.
+    /// lease. All of them count as running for `ttl`, which a shorter one does not shorten; a member
+    /// without nodes whose `ttl` is zero does not any more.
     async fn renew(&self, member: &Member, ttl: Duration) -> Result<Membership, CoordinatorError>;
 }
 

@@ -128,6 +128,15 @@ fn check_members(redis: &RedisDiagnostics, settings: &Settings) -> Vec<Finding> 
         zones_and_members.join("; ")
     };
     let mut findings = vec![Finding::ok(ZONES, format!("zones and replicas: {zones_and_members}"))];
+    if !redis.unreadable_members.is_empty() {
+        let names: Vec<&str> = redis.unreadable_members.keys().map(String::as_str).collect();
+        let summary = format!("the records of {} cannot be read", names.join(", "));
+        let reasons: BTreeSet<&str> =
+            redis.unreadable_members.values().map(String::as_str).collect();
+        let impact = format!("they are missing above: {}", Vec::from_iter(reasons).join("; "));
+        let remedy = "run the doctor of the newest version that a replica has";
+        findings.push(Finding::warn(ZONES, summary, impact).remedy(remedy));
+    }
     let is_known = redis.zones.contains(&settings.zone);
     if !is_known && !redis.zones.is_empty() {
         let summary = format!("zone `{}` is new to this cluster", settings.zone);
@@ -265,6 +274,12 @@ mod tests {
         let found = check_members(&agreed, &ours);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].summary, "zones and replicas: a: a1; b: no replica");
+
+        let unreadable_members = [("a9".to_owned(), "format version 9".to_owned())].into();
+        let newer = RedisDiagnostics { unreadable_members, ..agreed.clone() };
+        let found = check_members(&newer, &ours).remove(1);
+        assert_eq!(found.level, Warn);
+        assert!(found.summary.contains("a9") && found.impact.contains("format version 9"));
 
         let theirs = settings("diskless: {topics: [{match: y}]}");
         let members = vec![member("a1", "1", &ours), member("a2", "2", &theirs)];

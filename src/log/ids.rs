@@ -132,6 +132,16 @@ impl ProcessIdentity {
         out[8..].copy_from_slice(&self.process_id.to_be_bytes());
         out
     }
+
+    /// Decodes the identity at the beginning of `bytes`; returns `None` if they are too few.
+    pub fn from_prefix(bytes: &[u8]) -> Option<Self> {
+        let (incarnation, rest) = bytes.split_first_chunk()?;
+        let process_id = rest.first_chunk()?;
+        Some(Self {
+            incarnation: u64::from_be_bytes(*incarnation),
+            process_id: u32::from_be_bytes(*process_id),
+        })
+    }
 }
 
 /// Formats the identity in fixed-width hexadecimal, as the ids of its objects begin.

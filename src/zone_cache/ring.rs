@@ -201,8 +201,7 @@ mod tests {
         assert_eq!(owner(&rings[0], object(2, 0)), "local", "no membership yet");
         let ttl = Duration::from_secs(10);
         for ring in &rings {
-            let membership =
-                Membership { members: members.clone(), zones: Vec::new(), secret: [0; 32] };
+            let membership = Membership { members: members.clone(), ..Membership::default() };
             ring.update_membership(membership, Instant::now() + ttl);
         }
         assert_eq!(owner(&rings[0], object(2, 0)), "b:1");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use odradek::coordinator::{Coordinator, CoordinatorError, Member};
+use odradek::log::ids::ProcessIdentity;
 
 use crate::isolation::{commit, find, partitions_of_shards};
 use crate::loss_detection::member;
@@ -78,7 +79,9 @@ async fn member_of_a_newer_version_hides_no_other() {
     coordinator.renew(&member("other"), lease).await.unwrap();
     let members = "odradek:{c:registry}:members";
     let row: Vec<u8> = server.query(&["HGET", members, "old"]);
-    store_newer(&server, members, "new", row, 8);
+    let mut newer = row.clone();
+    newer[9..21].copy_from_slice(&ProcessIdentity { incarnation: 8, process_id: 8 }.to_bytes());
+    store_newer(&server, members, "new", newer, 8);
     let last_members = "odradek:{c:registry}:last_members";
     let guest = Member { nodes: 0, ..member("guest") };
     let row: Vec<u8> = server.query(&["HGET", last_members, "0"]);
@@ -87,4 +90,7 @@ async fn member_of_a_newer_version_hides_no_other() {
     assert_eq!(membership.members, [member("old"), member("other")]);
     assert_eq!(membership.zones[0].last, None);
     assert_eq!(membership.zones[0].nodes, 1);
+    // It runs, whatever its record says.
+    assert_eq!(membership.unreadable_members, 1);
+    assert!(membership.processes.contains(&ProcessIdentity { incarnation: 8, process_id: 8 }));
 }

@@ -88,7 +88,7 @@ impl Replica {
     /// Sets the membership of its zone.
     pub(crate) fn update_membership(&self, members: &[Member]) {
         let membership =
-            Membership { members: members.to_vec(), zones: Vec::new(), secret: SECRET };
+            Membership { members: members.to_vec(), secret: SECRET, ..Membership::default() };
         self.zone.update_membership(membership, Instant::now() + MEMBERSHIP_TTL);
     }
 

@@ -42,7 +42,7 @@ impl Harness {
         let peer = member("b", Some(listener.local_addr().unwrap().to_string()));
         let zones = vec![ZoneRecord { name: "z".to_owned(), nodes: 4, last: None }];
         let members = vec![me.clone(), peer.clone()];
-        let membership = Membership { members, zones, secret: [7; 32] };
+        let membership = Membership { members, zones, secret: [7; 32], ..Membership::default() };
         let rings = [&me, &peer].map(|member| Arc::new(PeerRing::new(member.clone())));
         for ring in &rings {
             // A membership that expired may be asked.

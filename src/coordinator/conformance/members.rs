@@ -1,9 +1,11 @@
 //! Leases: which members are returned, and for how long.
 
+use std::collections::BTreeSet;
 use std::slice::from_ref as just;
 
 use super::*;
 use crate::coordinator::{Member, Membership, ZoneRecord};
+use crate::log::ids::ProcessIdentity;
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(800);
@@ -67,9 +69,52 @@ async fn check_zones(harness: &dyn Harness) {
     assert_eq!(membership.zones[1].last, Some(requesting("f", 1)));
 }
 
+/// Every process that renews runs: with a lease or not, and also beside one of the same name.
+async fn check_processes(harness: &dyn Harness) {
+    let subject = harness.subject();
+    let renew =
+        async |member: &Member, ttl| subject.renew(member, ttl).await.expect("renew").processes;
+    let of = |members: &[&Member]| members.iter().map(|member| member.process()).collect();
+    let observer = Member { nodes: 0, ..member("guest", 1, 0) };
+    let before = renew(&observer, Duration::ZERO).await;
+    let (older, newer) = (member("p", 21, 0), member("p", 22, 0));
+    let guest = Member { nodes: 0, ..member("q", 23, 0) };
+    let running = async |expected: BTreeSet<ProcessIdentity>| {
+        let mut found = renew(&observer, Duration::ZERO).await;
+        found.retain(|process| !before.contains(process));
+        assert_eq!(found, expected);
+    };
+    for process in [&newer, &older, &guest] {
+        assert!(renew(process, LONG).await.contains(&process.process()));
+    }
+    // A shorter time does not shorten the one that it has.
+    renew(&Member { nodes: 0, ..older.clone() }, SHORT / 8).await;
+    tokio::time::sleep(SHORT / 4).await;
+    running(of(&[&older, &newer, &guest])).await;
+    // One that has left still runs, until it says otherwise.
+    renew(&newer, Duration::ZERO).await;
+    running(of(&[&older, &newer, &guest])).await;
+    let newer = Member { nodes: 0, ..newer };
+    renew(&newer, Duration::ZERO).await;
+    running(of(&[&older, &guest])).await;
+    renew(&newer, SHORT).await;
+    running(of(&[&older, &newer, &guest])).await;
+    let start = tokio::time::Instant::now();
+    while renew(&guest, LONG).await.contains(&newer.process()) {
+        assert!(start.elapsed() < EVENT_TIMEOUT, "it never ends");
+        tokio::time::sleep(SHORT / 8).await;
+    }
+    assert!(start.elapsed() > SHORT / 2, "it ended early");
+    renew(&guest, Duration::ZERO).await;
+    running(of(&[&older])).await;
+    renew(&Member { nodes: 0, ..older }, Duration::ZERO).await;
+    running(of(&[])).await;
+}
+
 pub(super) async fn check(harness: &dyn Harness) {
     let subject = harness.subject();
     check_zones(harness).await;
+    check_processes(harness).await;
     let renew = async |member: &Member, ttl| -> Membership {
         subject.renew(member, ttl).await.expect("renew")
     };

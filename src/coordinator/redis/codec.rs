@@ -9,7 +9,7 @@ use crate::coordinator::{
 };
 use crate::log::batch::{Part, Run};
 use crate::log::format_version::{UnsupportedVersion, check_version};
-use crate::log::ids::{ObjectId, TopicId, TopicPartition};
+use crate::log::ids::{ObjectId, ProcessIdentity, TopicId, TopicPartition};
 use crate::log::producer_state::EXPIRATION_MS;
 
 /// Formats an argument of a script as text.
@@ -56,7 +56,8 @@ pub(super) fn encode_part(part: &Part) -> Vec<u8> {
 /// The version of a member's record. The records of earlier programs begin with the byte 0.
 const MEMBER_VERSION: u8 = 1;
 
-/// Encodes a member for `renew.lua`, which reads the first 13 bytes.
+/// Encodes a member for `renew.lua`, which reads the first 13 bytes: they are the same in every
+/// version ([`identity_of_member`]).
 pub(super) fn encode_member(member: &Member) -> Vec<u8> {
     let mut out = vec![MEMBER_VERSION];
     out.put_u64(member.incarnation);
@@ -75,6 +76,11 @@ pub(super) fn encode_member(member: &Member) -> Vec<u8> {
     // Further fields are appended here.
     out.put_u64(member.settings);
     out
+}
+
+/// Returns the process of a member's record, which follows the version in every version of it.
+pub(super) fn identity_of_member(packed: &[u8]) -> Option<ProcessIdentity> {
+    ProcessIdentity::from_prefix(packed.get(1..)?)
 }
 
 /// Returns the error for data of another version.
@@ -381,6 +387,18 @@ mod tests {
     const BYTES: &[u8] = b"\x01\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\x09\0\x03\x24\x54\
         \0\0\0\x03a-0\0\0\0\x01a\0\0\0\x01h\0\0\0\0\
         \0\x04\x23\x8c\0\0\0\x051.2.3\0\0\0\0\0\0\0\x07";
+
+    /// Older programs must find it in the records of newer ones.
+    #[test]
+    fn process_of_a_member_is_read_in_every_version() {
+        let process = ProcessIdentity { incarnation: 0x0102_0304_0506_0708, process_id: 9 };
+        for version in [MEMBER_VERSION, 2, 255] {
+            let row = [&[version], &BYTES[1..]].concat();
+            assert_eq!(identity_of_member(&row), Some(process));
+        }
+        assert_eq!(identity_of_member(&BYTES[..13]), Some(process));
+        assert_eq!(identity_of_member(&BYTES[..12]), None);
+    }
 
     #[test]
     fn members_are_read_with_further_fields_and_refused_by_version() {

@@ -1,6 +1,6 @@
 //! Reads version, persistence and eviction settings of a Redis, for `odradek doctor`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use redis::{RedisResult, cmd, from_redis_value};
@@ -36,6 +36,8 @@ pub struct RedisDiagnostics {
     pub now_ms: Option<i64>,
     /// The members with a valid lease.
     pub members: Vec<Member>,
+    /// The names of further ones, and why their records cannot be read.
+    pub unreadable_members: BTreeMap<String, String>,
     /// All zones, by index.
     pub zones: Vec<String>,
 }
@@ -76,17 +78,32 @@ async fn read_diagnostics(
     let (members, zones) = keys.membership();
     let (seconds, micros): (i64, i64) = from_redis_value(redis.query(&cmd("TIME")).await?)?;
     let now_ms = seconds * 1_000 + micros / 1_000;
-    let rows: Vec<Vec<u8>> = from_redis_value(redis.query(cmd("HVALS").arg(members)).await?)?;
+    let rows: Vec<(String, Vec<u8>)> =
+        from_redis_value(redis.query(cmd("HGETALL").arg(members)).await?)?;
     let zones = from_redis_value(redis.query(cmd("LRANGE").arg(zones).arg(0).arg(-1)).await?)?;
-    let members = rows.iter().filter_map(|row| member_with_lease(row, now_ms)).collect();
-    Ok(RedisDiagnostics { latency, now_ms: Some(now_ms), members, zones, ..parse_info(&info) })
+    let info = RedisDiagnostics { latency, now_ms: Some(now_ms), zones, ..parse_info(&info) };
+    Ok(with_members(info, rows, now_ms))
 }
 
-/// Decodes a member; returns `None` if its lease ended or the row is malformed.
-fn member_with_lease(row: &[u8], now_ms: i64) -> Option<Member> {
-    let (lease_end, member) = row.split_first_chunk()?;
-    let is_valid = i64::from_be_bytes(*lease_end) > now_ms;
-    PackedReader::new("a member", member).member().ok().filter(|_| is_valid)
+/// Adds the members whose leases have not ended.
+fn with_members(
+    mut diagnostics: RedisDiagnostics,
+    rows: Vec<(String, Vec<u8>)>,
+    now_ms: i64,
+) -> RedisDiagnostics {
+    for (name, row) in rows {
+        let Some((lease_end, member)) = row.split_first_chunk() else { continue };
+        if i64::from_be_bytes(*lease_end) <= now_ms {
+            continue;
+        }
+        match PackedReader::new("a member", member).member() {
+            Ok(member) => diagnostics.members.push(member),
+            Err(error) => {
+                diagnostics.unreadable_members.insert(name, error.to_string());
+            }
+        }
+    }
+    diagnostics
 }
 
 /// Parses the reply to INFO.
@@ -120,5 +137,19 @@ mod tests {
         };
         assert_eq!(parse_info(info), expected);
         assert_eq!(parse_info(""), RedisDiagnostics::default());
+    }
+
+    #[test]
+    fn member_of_another_version_is_named() {
+        let row = |lease_end: i64, version: u8| {
+            let member = [[version].as_slice(), &[0; 12], &[0; 40]].concat();
+            [lease_end.to_be_bytes().as_slice(), &member].concat()
+        };
+        let rows = [("ended", row(5, 9)), ("newer", row(15, 9)), ("readable", row(15, 1))];
+        let rows = rows.map(|(name, row)| (name.to_owned(), row)).to_vec();
+        let found = with_members(RedisDiagnostics::default(), rows, 10);
+        let names: Vec<&str> = found.unreadable_members.keys().map(String::as_str).collect();
+        assert_eq!((names, found.members.len()), (vec!["newer"], 1));
+        assert!(found.unreadable_members["newer"].contains("format version 9"));
     }
 }

@@ -26,6 +26,7 @@
 //! | `topics` | hash: topic id to topic type (`c` classic, `d` diskless, `m` migrating) and name |
 //! | `deleted_topics` | set: deleted topics |
 //! | `members` | hash: replica to the end of its lease and its member record |
+//! | `processes` | hash: process (12 bytes) to the time until which it counts as running (ms) |
 //! | `zone_nodes` | hash: index of a zone to the number of its diskless nodes |
 //! | `last_members` | hash: index of a zone to the member that renewed last there, as in `members` |
 //! | `events` | stream: bindings and deletions of topics |

@@ -9,8 +9,8 @@ use futures::future::join_all;
 use tokio::sync::mpsc;
 
 use super::codec::{
-    FindReply, PackedReader, argument, encode_member, encode_part, partition_bytes, sortable,
-    topic_type_code,
+    FindReply, PackedReader, argument, encode_member, encode_part, identity_of_member,
+    partition_bytes, sortable, topic_type_code,
 };
 use super::coordinator::RedisCoordinator;
 use super::events;
@@ -293,18 +293,27 @@ impl Coordinator for RedisCoordinator {
         let secret = reply.next()?.bytes()?;
         let corrupt = |_| CoordinatorError::Corrupt("the secret is not 32 bytes long".to_owned());
         let secret = secret.try_into().map_err(corrupt)?;
-        // One that cannot be read, because its replica is newer, hides no other.
+        // One that cannot be read, because its replica is newer, hides no other, and runs.
         let (mut members, mut problems) = (Vec::new(), BTreeSet::new());
+        let (mut processes, mut unreadable_members) = (BTreeSet::new(), 0);
         for packed in reply.next()?.rest() {
-            members.extend(readable_member(&packed.bytes()?, &mut problems));
+            let packed = packed.bytes()?;
+            processes.extend(identity_of_member(&packed));
+            match readable_member(&packed, &mut problems) {
+                Some(member) => members.push(member),
+                None => unreadable_members += 1,
+            }
         }
         members.sort_unstable_by(|a, b| a.replica.cmp(&b.replica));
         let mut zones = Vec::new();
         for record in reply.next()?.rest() {
             zones.push(zone_record(record, &mut problems)?);
         }
+        for process in reply.next()?.rest() {
+            processes.extend(ProcessIdentity::from_prefix(&process.bytes()?));
+        }
         self.note_unreadable_members(problems);
-        Ok(Membership { members, zones, secret })
+        Ok(Membership { members, zones, processes, unreadable_members, secret })
     }
 }
 

@@ -125,7 +125,7 @@ mod tests {
     fn map() -> NodeTopology {
         let zone = |name: &str| ZoneRecord { name: name.to_owned(), nodes: 0, last: None };
         let zones = ["a", "b", "us-east-1a", "use1-az1"].map(zone).to_vec();
-        NodeTopology::of(&Membership { members: Vec::new(), zones, secret: [0; 32] })
+        NodeTopology::of(&Membership { zones, ..Membership::default() })
     }
 
     fn client(address: &str, port_zone: Option<&str>) -> ClientOrigin {

@@ -174,7 +174,7 @@ pub struct SharedTopology {
 impl SharedTopology {
     /// Creates an empty topology.
     pub fn new(me: &Member) -> Self {
-        let empty = Membership { members: Vec::new(), zones: Vec::new(), secret: [0; 32] };
+        let empty = Membership::default();
         Self {
             replica: me.replica.clone(),
             zone: me.zone,
@@ -226,6 +226,12 @@ impl SharedTopology {
     /// Returns whether this replica leaves and other members of its zone take over its nodes.
     pub fn has_successor(&self) -> bool {
         self.left.load(Ordering::Acquire) && !self.current().live_members(self.zone).is_empty()
+    }
+
+    /// Returns whether other replicas may take over the nodes of this one, which leaves: also those
+    /// whose member records this program cannot read.
+    pub fn may_have_successor(&self) -> bool {
+        self.has_successor() || self.membership.lock().unreadable_members > 0
     }
 
     /// Sets the number of open ports of diskless nodes on this replica.

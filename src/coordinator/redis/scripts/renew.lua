@@ -1,11 +1,11 @@
 -- Takes, renews or ends one replica's lease, in the server's time. Replies with the secret, with
--- every member that has a valid lease, and with every zone.
+-- every member that has a valid lease, with every zone, and with every process that runs.
 -- ARGV[3]: the replica's name; ARGV[4]: the lease in milliseconds, '0' ends it;
--- ARGV[5]: the member, packed, beginning with its incarnation and process id (after its version, 1 byte: 12 bytes);
+-- ARGV[5]: the member, packed; in every version of it, the incarnation and the process id (12 bytes) follow the version (1 byte);
 -- ARGV[6]: the secret of new metadata; ARGV[7]: the longest lease in milliseconds;
 -- ARGV[8]: the number of nodes that the replica requests for its zone, '0' if it hosts none and
 -- only reads; ARGV[9]: the index of its zone.
-local members_key = prefix .. 'members'
+local members_key, processes_key = prefix .. 'members', prefix .. 'processes'
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local secret = redis.call('HGET', meta, 'secret')
@@ -23,13 +23,17 @@ local function not_before(a, b)
   return a3 >= b3
 end
 
+-- A lease that ends later than any can was granted by a clock that was ahead of this one.
+local function is_valid(lease_end)
+  return lease_end > now and lease_end <= now + tonumber(ARGV[7])
+end
+
 local members, held = {}, nil
 local rows = redis.call('HGETALL', members_key)
 for i = 1, #rows, 2 do
   local name, row = rows[i], rows[i + 1]
   local lease_end = struct.unpack('>i8', row)
-  -- A lease that ends later than any can was granted by a clock that was ahead of this one.
-  if lease_end <= now or lease_end > now + tonumber(ARGV[7]) then
+  if not is_valid(lease_end) then
     redis.call('HDEL', members_key, name)
   elseif name == ARGV[3] then
     held = string.sub(row, 9)
@@ -61,10 +65,34 @@ end
 if held then
   members[#members + 1] = held
 end
+-- Every process that renews counts as running, also one without a lease of its own: one that drains,
+-- or whose name another one has.
+local me, until_ms, processes = string.sub(ARGV[5], 2, 13), 0, {}
+local ends = redis.call('HGETALL', processes_key)
+for i = 1, #ends, 2 do
+  local process, lease_end = ends[i], struct.unpack('>i8', ends[i + 1])
+  if not is_valid(lease_end) then
+    redis.call('HDEL', processes_key, process)
+  elseif process == me then
+    until_ms = lease_end
+  else
+    processes[#processes + 1] = process
+  end
+end
+if ARGV[4] ~= '0' then
+  until_ms = math.max(until_ms, now + tonumber(ARGV[4]))
+  redis.call('HSET', processes_key, me, struct.pack('>i8', until_ms))
+elseif ARGV[8] == '0' then
+  redis.call('HDEL', processes_key, me)
+  until_ms = 0
+end
+if until_ms > 0 then
+  processes[#processes + 1] = me
+end
 local zones = {}
 for i, name in ipairs(redis.call('LRANGE', prefix .. 'zones', 0, -1)) do
   local index = num(i - 1)
   local nodes = redis.call('HGET', prefix .. 'zone_nodes', index) or '0'
   zones[i] = {name, nodes, redis.call('HGET', prefix .. 'last_members', index) or ''}
 end
-return {num(sequence), secret, members, zones}
+return {num(sequence), secret, members, zones, processes}

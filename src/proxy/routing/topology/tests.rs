@@ -37,7 +37,7 @@ fn membership(zones: &[(u16, Vec<String>, bool)]) -> Membership {
         records.push(ZoneRecord { name: format!("zone-{index}"), nodes, last });
     }
     members.sort_by(|a, b| a.replica.cmp(&b.replica));
-    Membership { members, zones: records, secret: [0; 32] }
+    Membership { members, zones: records, ..Membership::default() }
 }
 
 fn any_membership() -> impl Strategy<Value = Membership> {
@@ -160,6 +160,9 @@ fn departed_member_is_removed_from_topology() {
     assert!(nodes.has_successor() && hosts(&nodes) == ["b.example"; 4], "a late, older membership");
     nodes.update(membership(&[(4, vec!["a".to_owned()], true)]));
     assert!(!nodes.has_successor() && hosts(&nodes) == ["a.example"; 4], "it was the only member");
+    assert!(!nodes.may_have_successor());
+    nodes.update(Membership { unreadable_members: 1, ..membership(&[]) });
+    assert!(nodes.may_have_successor(), "a newer program may have them");
 }
 
 /// Nodes never vanish: they are advertised at another member of the zone, or stay where they are.
