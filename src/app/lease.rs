@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -74,9 +74,14 @@ impl LeaseRenewer {
         Member { settings: self.settings.load(Ordering::Relaxed), ..self.me.clone() }
     }
 
+    /// Returns this replica as it reads the membership without having a lease.
+    fn guest(&self) -> Member {
+        Member { nodes: 0, ..self.me.clone() }
+    }
+
     /// Reads the membership without joining it; retries until the coordinator responds.
     pub(super) async fn read_members(&mut self) {
-        let guest = Member { nodes: 0, ..self.me.clone() };
+        let guest = self.guest();
         let mut delays = RetryPolicy::STARTUP.delays_without_jitter();
         while self.request(&guest, LEASE_DURATION).await.is_none() {
             delays.wait().await;
@@ -89,28 +94,40 @@ impl LeaseRenewer {
         while !self.renew().await {
             delays.wait().await;
         }
-        let (end, updates) = (CancellationToken::new(), self.subscribe());
-        let ended = end.clone();
+        let (end, stop, updates) =
+            (CancellationToken::new(), CancellationToken::new(), self.subscribe());
+        let (ended, stopped) = (end.clone(), stop.clone());
+        let (released, release) = oneshot::channel();
         let renewer = tasks::spawn("lease", async move {
-            loop {
-                let jitter = Duration::from_millis(self.entropy.next_u64() % JITTER_MS);
-                let interval = match self.renewals.borrow().failures {
-                    0 => RENEWAL_INTERVAL,
-                    _ => RETRY_INTERVAL,
-                };
-                tokio::select! {
-                    () = tokio::time::sleep(interval + jitter) => {
-                        self.renew().await;
-                    }
-                    () = ended.cancelled() => break,
-                }
+            while self.wait_for_renewal(&ended).await {
+                self.renew().await;
             }
             let me = self.me();
             if me.hosts() && self.request(&me, Duration::ZERO).await.is_none() {
                 tracing::warn!("cannot release the lease; it expires by itself");
             }
+            let _awaited = released.send(());
+            // It still commits, and must not be recovered by others.
+            let guest = self.guest();
+            while self.wait_for_renewal(&stopped).await {
+                self.request(&guest, LEASE_DURATION).await;
+            }
+            self.request(&guest, Duration::ZERO).await;
         });
-        Lease { end, renewer, updates }
+        Lease { end, stop, release, renewer, updates }
+    }
+
+    /// Waits until the next renewal is due; returns false if there is none, because of `end`.
+    async fn wait_for_renewal(&self, end: &CancellationToken) -> bool {
+        let jitter = Duration::from_millis(self.entropy.next_u64() % JITTER_MS);
+        let interval = match self.renewals.borrow().failures {
+            0 => RENEWAL_INTERVAL,
+            _ => RETRY_INTERVAL,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(interval + jitter) => true,
+            () = end.cancelled() => false,
+        }
     }
 
     async fn renew(&mut self) -> bool {
@@ -151,10 +168,13 @@ impl LeaseRenewer {
     }
 }
 
-/// A lease that is renewed until it is released.
+/// A lease that is renewed until it is released. After that this process still counts as running,
+/// until it is stopped.
 #[derive(Debug)]
 pub(super) struct Lease {
     end: CancellationToken,
+    stop: CancellationToken,
+    release: oneshot::Receiver<()>,
     renewer: JoinHandle<()>,
     updates: watch::Receiver<Option<MembershipUpdate>>,
 }
@@ -165,8 +185,15 @@ impl Lease {
     /// it failed.
     pub(super) async fn end(&mut self) -> Option<Membership> {
         self.end.cancel();
-        let _expires_by_itself = timeout(LEAVE_TIMEOUT, &mut self.renewer).await;
+        let _expires_by_itself = timeout(LEAVE_TIMEOUT, &mut self.release).await;
         self.updates.borrow().as_ref().map(|update| update.effective.clone())
+    }
+
+    /// Tells the other replicas that this process commits nothing more.
+    pub(super) async fn stop(&mut self) {
+        self.end.cancel();
+        self.stop.cancel();
+        let _expires_by_itself = timeout(LEAVE_TIMEOUT, &mut self.renewer).await;
     }
 }
 
@@ -174,6 +201,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.end.cancel();
+        self.stop.cancel();
     }
 }
 

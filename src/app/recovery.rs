@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::coordinator::OpenedCoordinator;
+use super::membership::LEASE_DURATION;
 use crate::admin::Readiness;
 use crate::config::Settings;
 use crate::coordinator::gated::{ClosedShards, GatedCoordinator};
@@ -16,7 +18,7 @@ use crate::engine::processes::{
     NOTE_INTERVAL, PinnedPosition, ProcessRecord, ProcessRecorder, RecordedPosition,
 };
 use crate::engine::produce::Producer;
-use crate::engine::recovery::Takeover;
+use crate::engine::recovery::{OBSERVATION_GAP_MAX, Takeover};
 use crate::metrics::Metrics;
 use crate::retry::retry_until_ok;
 use crate::store::Store;
@@ -25,12 +27,15 @@ use crate::tasks;
 /// The time for which a start waits for the recovery of earlier processes. Classic topics do not
 /// wait any longer; diskless topics do.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// The time between two attempts before diskless topics are served, and the first one from then on
-/// while a shard is not served yet; it doubles, because each attempt reads the objects again.
-const BEGIN_INTERVAL: Duration = Duration::from_secs(1);
+/// The first time between two attempts while a shard is not served yet; it doubles, because each
+/// attempt reads the objects again.
 const CLOSED_INTERVAL: Duration = Duration::from_secs(5);
 /// The time between two looks at the records of others.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+/// The time between two observations of the processes without a lease.
+const OBSERVE_INTERVAL: Duration = Duration::from_secs(1);
+/// A renewal between two observations is seen in the second one.
+const _: () = assert!(OBSERVATION_GAP_MAX.as_millis() < LEASE_DURATION.as_millis());
 /// The interval at which a process looks whether another one has taken over its objects.
 const FENCE_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -64,6 +69,7 @@ fn of(
         // Before the recovery: what it commits may be lost with the power again.
         positions: redis.coordinator.observed_positions().into_iter().map(recorded).collect(),
         histories: redis.coordinator.replication_ids(),
+        has_ended: false,
     };
     let inner = Arc::clone(&opened.coordinator);
     let gate = Arc::new(GatedCoordinator::new(inner, ClosedShards::All));
@@ -91,53 +97,57 @@ pub(super) async fn begin(
 }
 
 impl Recovery {
-    /// Recovers the earlier processes, until a shard can be served: one that is lost or away does
-    /// not keep the others from being served.
+    /// Recovers the earlier processes, until a shard can be served.
     async fn begin(&mut self) {
-        let started = Instant::now();
-        loop {
-            if let Err(error) = self.takeover.recover_ended(&self.redis.replication_ids()).await {
-                tracing::error!(%error, "waiting for the recovery of earlier processes");
-            }
-            if self.gate.is_partly_open() {
-                break;
-            }
-            if started.elapsed() >= BEGIN_TIMEOUT {
-                tracing::error!(
-                    "diskless topics are not served before earlier processes are recovered"
-                );
-                self.readiness.set_recovering(true);
-                break;
-            }
-            tokio::time::sleep(BEGIN_INTERVAL).await;
+        let redis = Arc::clone(&self.redis);
+        if !self.takeover.begin(|| redis.replication_ids(), BEGIN_TIMEOUT).await {
+            tracing::error!(
+                "diskless topics are not served before earlier processes are recovered"
+            );
+            self.readiness.set_recovering(true);
         }
     }
 
     /// Writes the record of this process, which must precede its first object. Then keeps it, and
     /// recovers others, for the lifetime of the process, which must take its lease at once: without
     /// one it is recovered by others.
-    pub(super) async fn watch(self, producer: Producer) {
+    pub(super) async fn watch(self, producer: Producer) -> RecordKeeper {
         let begin = || ProcessRecorder::begin(Arc::clone(&self.store), self.own.clone());
         let recorder = retry_until_ok("the object store", begin).await;
+        let recorder = Arc::new(Mutex::new(recorder));
+        let (redis, producer) = (Arc::clone(&self.redis), producer);
         end_when_fenced(producer.clone());
-        tasks::spawn_critical("processes", self.run(recorder, producer));
+        let keeper = RecordKeeper { recorder, redis, producer };
+        tasks::spawn_critical("record", keeper.clone().run());
+        tasks::spawn_critical("processes", self.run(keeper.clone()));
+        keeper
     }
 
-    async fn run(mut self, mut recorder: ProcessRecorder, producer: Producer) {
+    async fn run(mut self, keeper: RecordKeeper) {
         let (mut looked_at, mut closed_interval) = (Instant::now(), CLOSED_INTERVAL);
         loop {
-            tokio::time::sleep(NOTE_INTERVAL).await;
-            self.record(&mut recorder, &producer).await;
+            tokio::time::sleep(OBSERVE_INTERVAL).await;
+            let has_lapsed = match self.takeover.observe().await {
+                Ok(has_lapsed) => has_lapsed,
+                Err(error) => {
+                    tracing::debug!(%error, "cannot observe the processes without a lease");
+                    false
+                }
+            };
             let interval = if self.gate.is_open() { LOOK_INTERVAL } else { closed_interval };
-            if looked_at.elapsed() < interval {
+            if !has_lapsed && looked_at.elapsed() < interval {
                 continue;
             }
             closed_interval = (2 * closed_interval).min(LOOK_INTERVAL);
-            if let Err(error) = self.takeover.delete_recovered(recorder.stored_of()).await {
+            let stored_of = keeper.recorder.lock().await.stored_of();
+            if let Err(error) = self.takeover.delete_recovered(stored_of).await {
                 tracing::warn!(%error, "cannot delete the record of a process that was recovered");
             }
             if let Err(error) = self.takeover.recover_ended(&self.redis.replication_ids()).await {
                 tracing::warn!(%error, "cannot look for processes that ended");
+            }
+            if self.takeover.lacks_own_record() {
+                keeper.restore().await;
             }
             if self.gate.is_partly_open() {
                 self.readiness.set_recovering(false);
@@ -145,17 +155,50 @@ impl Recovery {
             looked_at = Instant::now();
         }
     }
+}
 
-    async fn record(&self, recorder: &mut ProcessRecorder, producer: &Producer) {
-        // In this order: the positions include what was decided.
-        let lowest_undecided = producer.lowest_undecided();
-        let positions = self.redis.observed_positions().into_iter().map(recorded).collect();
-        recorder.note(lowest_undecided, positions);
-        recorder.set_histories(self.redis.replication_ids());
-        let pinned: Vec<_> = self.redis.pinned_positions().into_iter().map(pin).collect();
-        if let Err(error) = recorder.save(&pinned).await {
+/// Keeps the record of this process. The recovery of others does not delay it.
+#[derive(Clone, Debug)]
+pub(super) struct RecordKeeper {
+    recorder: Arc<Mutex<ProcessRecorder>>,
+    redis: Arc<RedisCoordinator>,
+    producer: Producer,
+}
+
+impl RecordKeeper {
+    async fn run(self) {
+        loop {
+            tokio::time::sleep(NOTE_INTERVAL).await;
+            let mut recorder = self.recorder.lock().await;
+            // In this order: the positions include what was decided.
+            let lowest_undecided = self.producer.lowest_undecided();
+            let positions = self.redis.observed_positions().into_iter().map(recorded).collect();
+            recorder.note(lowest_undecided, positions);
+            recorder.set_histories(self.redis.replication_ids());
+            if let Err(error) = recorder.save(&self.pinned()).await {
+                tracing::warn!(%error, "cannot write the record of this process");
+            }
+        }
+    }
+
+    /// Writes the record again, without which nothing of this process would be recovered.
+    async fn restore(&self) {
+        tracing::warn!("the record of this process was deleted while it runs; it is written again");
+        if let Err(error) = self.recorder.lock().await.restore().await {
             tracing::warn!(%error, "cannot write the record of this process");
         }
+    }
+
+    /// Writes that this process has ended, so that the next one need not wait for its lease.
+    /// Everything that it stored must be decided.
+    pub(super) async fn end(&self) {
+        if let Err(error) = self.recorder.lock().await.end(&self.pinned()).await {
+            tracing::warn!(%error, "cannot write that this process has ended");
+        }
+    }
+
+    fn pinned(&self) -> Vec<Option<PinnedPosition>> {
+        self.redis.pinned_positions().into_iter().map(pin).collect()
     }
 }
 

@@ -14,6 +14,7 @@ use super::membership::{self, LEAVE_PROPAGATION, MembershipSubscriber};
 use super::metadata_health::{self, MonitoredRedis};
 use super::object_store::open_store;
 use super::proxy::ProxyBuilder;
+use super::recovery::{RecordKeeper, Recovery};
 use super::{background, cut_off, embedded, kafka_login, recovery, zone_cache};
 use crate::admin::Readiness;
 use crate::clock::{SystemClock, WallClock};
@@ -45,6 +46,7 @@ pub(crate) struct Replica {
     is_writer: bool,
     redis: Option<MonitoredRedis>,
     embedded: Option<Arc<EmbeddedCoordinator>>,
+    record: Option<RecordKeeper>,
 }
 
 impl Replica {
@@ -58,7 +60,7 @@ impl Replica {
             if let Some(members) = self.lease.end().await {
                 self.proxy.topology.update(members);
             }
-            if self.proxy.topology.has_successor() {
+            if self.proxy.topology.may_have_successor() {
                 tokio::time::sleep(LEAVE_PROPAGATION).await;
             }
         }
@@ -70,6 +72,11 @@ impl Replica {
         if let Some(redis) = &self.redis {
             metadata_health::save(redis).await;
         }
+        // It commits nothing more, so that others need not wait.
+        if let Some(record) = &self.record {
+            record.end().await;
+        }
+        self.lease.stop().await;
         if let Some(coordinator) = &self.embedded {
             embedded::write_last_checkpoint(coordinator, &SystemClock).await;
         }
@@ -149,11 +156,8 @@ pub(crate) async fn start(
     topics.classifier.observe_all(&metadata.topics).await;
     topics.configs.refresh().await;
     background::report_refusals(&proxy, readiness);
-    if let Some(recovery) = recovery {
-        recovery.watch(proxy.producer.clone()).await;
-    }
-    let mut replica = join(settings, proxy, peers, renewer, opened.redis).await?;
-    replica.embedded = opened.embedded;
+    let mut replica = join(settings, proxy, peers, renewer, recovery).await?;
+    (replica.redis, replica.embedded) = (opened.redis, opened.embedded);
     let (proxy, listeners) = (Arc::clone(&replica.proxy), Arc::clone(&replica.listeners));
     tasks::spawn_critical("brokers", background::refresh_brokers(proxy, listeners, cluster_id));
     log_ready(&replica.proxy);
@@ -185,7 +189,7 @@ async fn join(
     proxy: Arc<Proxy>,
     peers: Arc<PeerRing>,
     mut renewer: LeaseRenewer,
-    redis: Option<MonitoredRedis>,
+    recovery: Option<Recovery>,
 ) -> anyhow::Result<Replica> {
     let shutdown = CancellationToken::new();
     let listeners = Arc::new(Listeners::new(Arc::clone(&proxy), shutdown.clone()));
@@ -199,6 +203,11 @@ async fn join(
     };
     renewer.read_members().await;
     subscriber.apply_latest().await;
+    // Directly before the ports by which objects may come, and the lease.
+    let record = match recovery {
+        Some(recovery) => Some(recovery.watch(proxy.producer.clone()).await),
+        None => None,
+    };
     if settings.writer {
         // More may be open already, if the zone has more; these are the configured ones.
         let nodes = settings.diskless.nodes_per_zone.into();
@@ -219,8 +228,18 @@ async fn join(
     tasks::spawn_critical("membership", subscriber.run());
     listeners.open_bootstrap().await?;
     let is_writer = settings.writer;
-    let embedded = None;
-    Ok(Replica { proxy, settings_digest, listeners, shutdown, lease, is_writer, redis, embedded })
+    let (redis, embedded) = (None, None);
+    Ok(Replica {
+        proxy,
+        settings_digest,
+        listeners,
+        shutdown,
+        lease,
+        is_writer,
+        redis,
+        embedded,
+        record,
+    })
 }
 
 fn log_ready(proxy: &Proxy) {

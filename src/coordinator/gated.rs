@@ -40,6 +40,14 @@ impl ClosedShards {
         }
     }
 
+    /// Returns the same, of a coordinator with so many shards; 0 if their number is not known.
+    pub fn of(self, shards: usize) -> Self {
+        match self {
+            Self::Some(closed) if shards > 0 && closed.len() >= shards => Self::All,
+            closed => closed,
+        }
+    }
+
     fn contains(&self, shard: u16) -> bool {
         match self {
             Self::All => true,

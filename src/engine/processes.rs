@@ -65,6 +65,10 @@ pub struct ProcessRecord {
     /// The history of each part of the metadata while it made its last changes; empty if unknown.
     #[serde(default)]
     pub histories: Vec<String>,
+    /// True once it has ended by itself: everything that it stored is decided, and it will commit
+    /// nothing more.
+    #[serde(default)]
+    pub has_ended: bool,
 }
 
 impl ProcessRecord {
@@ -102,6 +106,7 @@ pub struct ProcessRecorder {
     /// The time of the values that are stored.
     stored_of: Instant,
     histories: Vec<String>,
+    has_ended: bool,
     /// Oldest first; the first one is the newest of at least [`RECORD_LAG`] ago, if any.
     notes: VecDeque<Note>,
 }
@@ -116,7 +121,8 @@ impl ProcessRecorder {
         let now = Instant::now();
         FORMAT.save(&*store, &record.key(), &record, PutMode::Overwrite).await?;
         let (histories, notes) = (record.histories.clone(), VecDeque::new());
-        Ok(Self { store, record, saved_at: now, stored_of: now, histories, notes })
+        let (saved_at, stored_of, has_ended) = (now, now, false);
+        Ok(Self { store, record, saved_at, stored_of, histories, has_ended, notes })
     }
 
     /// Notes the lowest undecided sequence, and the positions that were observed after it was read.
@@ -134,15 +140,16 @@ impl ProcessRecorder {
     /// # Errors
     /// The store's; the record then has older values, which are valid.
     pub async fn save(&mut self, pinned: &[Option<PinnedPosition>]) -> Result<(), StoreError> {
-        let Some(note) = self.notes.front() else { return Ok(()) };
-        let (now, at) = (Instant::now(), note.at);
-        if now - at < RECORD_LAG {
+        let (now, mut record, mut at) = (Instant::now(), self.record.clone(), self.stored_of);
+        record.has_ended = self.has_ended;
+        if let Some(note) = self.notes.front().filter(|note| now - note.at >= RECORD_LAG) {
+            at = note.at;
+            record.lowest_undecided = note.lowest_undecided.max(record.lowest_undecided);
+            record.positions.clone_from(&note.positions);
+            record.histories.clone_from(&self.histories);
+        } else if !self.has_ended {
             return Ok(());
         }
-        let mut record = self.record.clone();
-        record.lowest_undecided = note.lowest_undecided.max(record.lowest_undecided);
-        record.positions.clone_from(&note.positions);
-        record.histories.clone_from(&self.histories);
         for (position, pinned) in record.positions.iter_mut().zip(pinned) {
             if let Some(pinned) = pinned
                 && pinned.observed_at >= at
@@ -151,7 +158,7 @@ impl ProcessRecorder {
             }
         }
         if record != self.record {
-            if now - self.saved_at < SAVE_INTERVAL {
+            if now - self.saved_at < SAVE_INTERVAL && !self.has_ended {
                 return Ok(());
             }
             FORMAT.save(&*self.store, &record.key(), &record, PutMode::Overwrite).await?;
@@ -165,6 +172,24 @@ impl ProcessRecorder {
     /// Whatever the process did before they began was compared with them by this process.
     pub fn set_histories(&mut self, histories: Vec<String>) {
         self.histories = histories;
+    }
+
+    /// Writes the record again, which was deleted.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn restore(&self) -> Result<(), StoreError> {
+        FORMAT.save(&*self.store, &self.record.key(), &self.record, PutMode::Overwrite).await
+    }
+
+    /// Writes at once that the process has ended by itself. Its values are still those of some time
+    /// ago: what the coordinator loses with its machine's power is found in the objects.
+    ///
+    /// # Errors
+    /// The store's; others then find out that it has ended by its lease.
+    pub async fn end(&mut self, pinned: &[Option<PinnedPosition>]) -> Result<(), StoreError> {
+        self.has_ended = true;
+        self.save(pinned).await
     }
 
     /// Returns the time whose values are stored: metadata that lacks a change which this process
@@ -219,6 +244,7 @@ mod tests {
             lowest_undecided: 0,
             positions: vec![None, at(0)],
             histories: Vec::new(),
+            has_ended: false,
         };
         ProcessRecorder::begin(Arc::clone(store), record).await.unwrap()
     }
@@ -245,6 +271,23 @@ mod tests {
         }
         delete(&*store, &recorder.record).await.unwrap();
         assert_eq!(load_all(&*store).await.unwrap(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn end_is_recorded_at_once_with_the_values_of_some_time_ago() {
+        for (seconds, lowest, position) in [(0, 0, 0), (3, 0, 0), (9, 4, 104)] {
+            let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+            let mut recorder = recorder(&store).await;
+            for second in 0..=seconds {
+                recorder.note(second, vec![None, at(100 + u64::from(second))]);
+                tokio::time::advance(NOTE_INTERVAL).await;
+            }
+            recorder.end(&[None, None]).await.unwrap();
+            let stored = load_all(&*store).await.unwrap().remove(0);
+            assert!(stored.has_ended);
+            let found = (stored.lowest_undecided, &stored.positions[1]);
+            assert_eq!(found, (lowest, &at(position)), "after {seconds} s");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,17 +18,19 @@ use crate::log::ids::{ObjectId, TopicId};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
+mod absence;
 mod objects;
 mod order;
 mod reported;
 mod result;
 mod takeover;
 
+pub use absence::{LAPSED_AFTER, OBSERVATION_GAP_MAX};
 use objects::{footers, list};
 use order::{Recommit, RecoveredPart};
 use reported::Reported;
 pub use result::Recovery;
-pub use takeover::{LAPSED_AFTER, Takeover};
+pub use takeover::Takeover;
 
 /// The number of parts that are put in order and committed together. It bounds the memory.
 const WINDOW_PARTS: usize = if cfg!(test) { 7 } else { 1 << 18 };

@@ -133,6 +133,7 @@ impl Process {
             lowest_undecided: 0,
             positions: redis.observed_positions().into_iter().map(recorded).collect(),
             histories: redis.replication_ids(),
+            has_ended: false,
         };
         let inner = Arc::clone(&redis) as Arc<dyn Coordinator>;
         let gate = Arc::new(GatedCoordinator::new(inner, ClosedShards::All));

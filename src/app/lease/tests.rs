@@ -49,7 +49,7 @@ impl Harness {
             let faulty = Arc::new(FaultyCoordinator::new(inner));
             let renewer = LeaseRenewer::new(
                 Arc::clone(&faulty) as Arc<dyn Coordinator>,
-                member(name),
+                Member { incarnation: seed, ..member(name) },
                 Arc::new(Entropy::from_seed(seed)),
                 Arc::default(),
             );
@@ -102,6 +102,27 @@ async fn departed_member_is_removed_when_the_others_have_renewed() {
     assert_eq!(names, ["a", "b"], "the response to the release, before any other renewal");
     tokio::time::sleep(LEAVE_PROPAGATION).await;
     harness.assert_members(&["a", "b"]);
+}
+
+/// A drain may take long, and other replicas recover a process that does not run.
+#[tokio::test(start_paused = true)]
+async fn process_that_left_runs_until_it_is_stopped() {
+    let mut harness = Harness::start().await;
+    let of = |member: Member| member.process();
+    let running = async |harness: &Harness| {
+        let guest = Member { nodes: 0, incarnation: 9, ..member("guest") };
+        let found = harness.memory.renew(&guest, Duration::ZERO).await.unwrap();
+        assert_eq!(found.members.len(), 2);
+        found.processes.contains(&of(Member { incarnation: 3, ..member("c") }))
+    };
+    harness.leases[2].end().await;
+    let left = Instant::now();
+    while left.elapsed() < Duration::from_secs(60) {
+        assert!(running(&harness).await, "after {:?}", left.elapsed());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    harness.leases[2].stop().await;
+    assert!(!running(&harness).await);
 }
 
 #[tokio::test(start_paused = true)]

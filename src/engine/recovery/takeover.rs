@@ -1,23 +1,25 @@
 //! Takes over the objects of processes that ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, timeout};
 
+use super::absence::{Absence, Reading};
 use super::{Recovery, RecoveryError, recover};
 use crate::coordinator::gated::{ClosedShards, GatedCoordinator};
-use crate::coordinator::{Coordinator as _, Member, Membership};
+use crate::coordinator::{Coordinator as _, Member};
 use crate::engine::processes::{self, ProcessRecord};
 use crate::log::ids::ProcessIdentity;
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
-/// The time for which a process must have no lease before it is recovered: leases do not survive
-/// every failover of the coordinator, and are complete again within two renewals.
-pub const LAPSED_AFTER: Duration = Duration::from_secs(15);
-/// The lease that the reader of the members asks for; it never gets one.
+/// The time for which a reader of the running processes counts as one, which it is.
 const GUEST_LEASE: Duration = Duration::from_secs(1);
+/// The greatest age of a reading by which a process is judged.
+const READING_AGE_MAX: Duration = Duration::from_secs(1);
+/// The time between two attempts of a start.
+const BEGIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Recovers earlier processes, fences them, and deletes their records. Any number of processes may
 /// do so at once, and may end at any step: a commit is repeated with the same ids, and the record
@@ -31,10 +33,24 @@ pub struct Takeover {
     /// This replica without nodes.
     guest: Member,
     metrics: Arc<Metrics>,
-    /// The processes without a lease, and since when that is known.
-    absent: BTreeMap<ProcessIdentity, Instant>,
+    /// True if the record of this process was not among those that were read last.
+    lacks_own_record: bool,
+    /// The processes that run, as they were read last, and when that was.
+    running: Option<(BTreeSet<ProcessIdentity>, Reading)>,
+    /// The processes of other replicas that do not run, as far as that was observed.
+    absent: BTreeMap<ProcessIdentity, Absence>,
     /// The processes that are recovered, until their records are deleted, and when they were.
     recovered: BTreeMap<ProcessIdentity, Instant>,
+}
+
+/// The state of a process, as far as it is known.
+enum ProcessState {
+    /// It runs, and commits what it stored.
+    Runs,
+    /// It may have ended.
+    Absent,
+    /// It commits nothing more.
+    Ended,
 }
 
 impl Takeover {
@@ -49,19 +65,47 @@ impl Takeover {
     ) -> Self {
         let guest = Member { nodes: 0, ..member.clone() };
         let (absent, recovered) = (BTreeMap::new(), BTreeMap::new());
-        Self { store, gate, own, guest, metrics, absent, recovered }
+        let (lacks_own_record, running) = (false, None);
+        Self { store, gate, own, guest, metrics, lacks_own_record, running, absent, recovered }
     }
 
-    /// Recovers every process that is known to have ended: the earlier ones of this replica, and
-    /// those without a lease for [`LAPSED_AFTER`]. Then opens the shards in which nothing of any
-    /// process without a lease is missing.
+    /// Recovers the processes that ended until a shard can be served: one that is lost or away does
+    /// not keep the others from being served. Returns whether one can within `limit`. An attempt
+    /// that takes longer is given up, and [`Takeover::recover_ended`] repeats it.
+    pub async fn begin(&mut self, histories: impl Fn() -> Vec<String>, limit: Duration) -> bool {
+        let attempts = async {
+            loop {
+                if let Err(error) = self.recover_ended(&histories()).await {
+                    tracing::error!(%error, "waiting for the recovery of earlier processes");
+                }
+                if self.gate.is_partly_open() {
+                    return;
+                }
+                tokio::time::sleep(BEGIN_INTERVAL).await;
+            }
+        };
+        timeout(limit, attempts).await.is_ok()
+    }
+
+    /// Recovers every process that is known to have ended. Then opens the shards in which nothing of
+    /// any process that does not run is missing.
+    ///
+    /// Ended are those whose record says so, the earlier ones of this replica that do not run, and
+    /// those of other replicas that were seen without a lease for [`LAPSED_AFTER`], without
+    /// interruption ([`Takeover::observe`]).
     ///
     /// `histories` are those to which the parts of the metadata belong now, as
     /// [`ProcessRecord::positions`] numbers them: the registry's, then each shard's. A shard whose
     /// history is still that in which the process made its changes has lost none of them.
     ///
     /// # Errors
-    /// [`RecoveryError`] when the records or the members cannot be read. No shard is opened.
+    /// [`RecoveryError`] when the records or the running processes cannot be read. No shard is
+    /// opened.
+    ///
+    /// # Cancel safety
+    /// If dropped, no shard is opened, and what is recovered stays; a further call completes it.
+    ///
+    /// [`LAPSED_AFTER`]: super::LAPSED_AFTER
     pub async fn recover_ended(&mut self, histories: &[String]) -> Result<(), RecoveryError> {
         let result = self.recover_each(histories).await;
         let closed = match &result {
@@ -84,13 +128,35 @@ impl Takeover {
         result.map(drop)
     }
 
-    /// Returns the shards that must stay closed, and the number of processes without a lease that
-    /// are not recovered.
+    /// Looks whether the processes of other replicas that did not run still do not, if there are
+    /// any. Returns whether one counts as ended from now on. Their absence is uninterrupted only
+    /// while the time between two calls is at most [`OBSERVATION_GAP_MAX`].
+    ///
+    /// # Errors
+    /// [`RecoveryError::Coordinator`]; nothing is known then.
+    ///
+    /// [`OBSERVATION_GAP_MAX`]: super::OBSERVATION_GAP_MAX
+    pub async fn observe(&mut self) -> Result<bool, RecoveryError> {
+        if self.absent.is_empty() {
+            return Ok(false);
+        }
+        let before = self.lapsed();
+        self.read_running().await?;
+        Ok(self.lapsed() > before)
+    }
+
+    fn lapsed(&self) -> usize {
+        self.absent.values().filter(|absence| absence.has_lapsed()).count()
+    }
+
+    /// Returns the shards that must stay closed, and the number of processes that neither run nor
+    /// are recovered.
     async fn recover_each(
         &mut self,
         histories: &[String],
     ) -> Result<(ClosedShards, usize), RecoveryError> {
         let mut records = processes::load_all(&*self.store).await?;
+        self.lacks_own_record = records.iter().all(|record| record.process() != self.own.process());
         records.retain(|record| {
             record.metadata_id == self.own.metadata_id
                 && record.process() != self.own.process()
@@ -99,56 +165,84 @@ impl Takeover {
         self.absent.retain(|id, _| records.iter().any(|record| record.process() == *id));
         // Those of this replica first, each after its own predecessors.
         records.sort_by_key(|record| (!self.is_predecessor(record), record.process()));
-        let members = match records.iter().all(|record| self.is_predecessor(record)) {
-            true => Vec::new(),
-            false => self.members().await?.members,
-        };
         let (mut closed, mut unrecovered) = (ClosedShards::NONE, 0);
         for record in records {
-            if !self.is_predecessor(&record) && has_lease(&members, &record) {
-                self.absent.remove(&record.process());
-                continue;
-            }
-            unrecovered += 1;
-            if !self.has_ended(&record) {
-                closed = closed.and(lacking(&record, histories));
-                continue;
-            }
-            match self.take_over(&record, histories).await {
-                Ok(recovery) => {
-                    unrecovered -= usize::from(recovery.failed.is_empty());
-                    let failed = recovery.failed.into_keys().collect();
-                    closed = closed.and(ClosedShards::Some(failed));
+            match self.state(&record).await? {
+                // It may have ended just now: a process of this name does not wait for itself when a
+                // shard is verified. If it runs, its record names the history soon.
+                ProcessState::Runs if self.is_predecessor(&record) => {
+                    closed = closed.and(lacking(&record, histories));
                 }
-                Err(error) => {
-                    tracing::error!(%error, record = record.key(), "an earlier process cannot be recovered");
-                    self.metrics.coordinator.recovery.failures.inc();
-                    closed = ClosedShards::All;
+                ProcessState::Runs => {}
+                ProcessState::Absent => {
+                    unrecovered += 1;
+                    closed = closed.and(lacking(&record, histories));
                 }
+                ProcessState::Ended => match self.take_over(&record, histories).await {
+                    Ok(recovery) => {
+                        unrecovered += usize::from(!recovery.failed.is_empty());
+                        let failed = recovery.failed.into_keys().collect();
+                        closed = closed.and(ClosedShards::Some(failed));
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, record = record.key(), "an earlier process cannot be recovered");
+                        self.metrics.coordinator.recovery.failures.inc();
+                        unrecovered += 1;
+                        closed = ClosedShards::All;
+                    }
+                },
             }
         }
-        Ok((closed, unrecovered))
+        Ok((closed.of(histories.len().saturating_sub(1)), unrecovered))
     }
 
-    async fn members(&mut self) -> Result<Membership, RecoveryError> {
-        let members = self.gate.renew(&self.guest, GUEST_LEASE).await;
-        if members.is_err() {
-            // Nothing is known of the others.
-            self.absent.clear();
+    /// Returns the state of a process, by a reading that is not old: the recovery of another one may
+    /// have taken long.
+    async fn state(&mut self, record: &ProcessRecord) -> Result<ProcessState, RecoveryError> {
+        if record.has_ended {
+            return Ok(ProcessState::Ended);
         }
-        Ok(members?)
+        let is_current = |(_, reading): &&(_, Reading)| reading.sent.elapsed() <= READING_AGE_MAX;
+        let (is_running, reading) = match self.running.as_ref().filter(is_current) {
+            Some((running, reading)) => (running.contains(&record.process()), *reading),
+            None => self.is_running(record).await?,
+        };
+        if is_running {
+            return Ok(ProcessState::Runs);
+        }
+        if self.is_predecessor(record) {
+            return Ok(ProcessState::Ended);
+        }
+        let absence = self.absent.entry(record.process());
+        Ok(match absence.or_insert_with(|| Absence::new(reading)).has_lapsed() {
+            true => ProcessState::Ended,
+            false => ProcessState::Absent,
+        })
     }
 
-    /// Of two processes of one name the newer one has the lease.
+    /// Reads whether a process runs.
+    async fn is_running(
+        &mut self,
+        record: &ProcessRecord,
+    ) -> Result<(bool, Reading), RecoveryError> {
+        let reading = self.read_running().await?;
+        let running = self.running.as_ref().map(|(running, _)| running);
+        Ok((running.is_some_and(|running| running.contains(&record.process())), reading))
+    }
+
+    async fn read_running(&mut self) -> Result<Reading, RecoveryError> {
+        let sent = Instant::now();
+        self.running = None;
+        let running = self.gate.renew(&self.guest, GUEST_LEASE).await?.processes;
+        let reading = Reading { sent, received: Instant::now() };
+        self.absent.retain(|process, _| !running.contains(process));
+        self.absent.values_mut().for_each(|absence| absence.observe(reading));
+        self.running = Some((running, reading));
+        Ok(reading)
+    }
+
     fn is_predecessor(&self, record: &ProcessRecord) -> bool {
         record.replica == self.own.replica && record.incarnation <= self.own.incarnation
-    }
-
-    /// Returns whether a process without a lease counts as ended.
-    fn has_ended(&mut self, record: &ProcessRecord) -> bool {
-        let now = Instant::now();
-        let since = *self.absent.entry(record.process()).or_insert(now);
-        self.is_predecessor(record) || now - since >= LAPSED_AFTER
     }
 
     /// Commits what the process may have acknowledged, and then ends it.
@@ -157,13 +251,13 @@ impl Takeover {
         record: &ProcessRecord,
         histories: &[String],
     ) -> Result<Recovery, RecoveryError> {
-        let (started, coordinator) = (Instant::now(), self.gate.inner());
+        let (started, coordinator) = (Instant::now(), Arc::clone(self.gate.inner()));
         let may_lack = |shard: u16| !is_intact(record, histories, 1 + usize::from(shard));
         let recovery = match (1..histories.len()).all(|index| is_intact(record, histories, index)) {
             true if histories.len() > 1 => Recovery::default(),
             _ => {
                 let (store, next) = (&*self.store, record.next());
-                recover(store, &**coordinator, next, &may_lack, &self.metrics).await?
+                recover(store, &*coordinator, next, &may_lack, &self.metrics).await?
             }
         };
         let (replica, process) = (&record.replica, record.process());
@@ -175,17 +269,28 @@ impl Takeover {
             let moved = recovery.moved;
             tracing::warn!(replica, %process, moved, "parts have other offsets than were acknowledged");
         }
+        if !record.has_ended && self.is_running(record).await?.0 {
+            tracing::warn!(replica, %process, "a process runs again that had no lease; it is not fenced");
+            return Ok(recovery);
+        }
         // Before the fence, a suspended process could still commit; after it, nothing of it can be
         // recovered.
         match coordinator.raise_fence(process, u32::MAX).await {
             Ok(()) => {
                 self.recovered.insert(process, Instant::now());
+                self.absent.remove(&process);
                 let elapsed = started.elapsed();
                 tracing::info!(replica, %process, ?recovery, ?elapsed, "recovered an earlier process");
             }
             Err(error) => tracing::warn!(%error, %process, "an earlier process is not fenced yet"),
         }
         Ok(recovery)
+    }
+
+    /// Returns whether the record of this process is away: a replica that was connected to another
+    /// Redis may have taken this process for ended.
+    pub fn lacks_own_record(&self) -> bool {
+        self.lacks_own_record
     }
 
     /// Deletes the records of the processes that were recovered before `stored_of`: the record of
@@ -216,18 +321,11 @@ fn lacking(record: &ProcessRecord, histories: &[String]) -> ClosedShards {
     ClosedShards::Some(shards.filter(may_lack).collect())
 }
 
-/// Returns whether a part of the metadata has the history in which the process made changes.
+/// Returns whether a part of the metadata has the history in which the process made changes. Not
+/// if either is unknown: that of a position may be the one before.
 fn is_intact(record: &ProcessRecord, histories: &[String], index: usize) -> bool {
-    let Some(current) = histories.get(index).filter(|current| !current.is_empty()) else {
-        return false;
-    };
-    let named = record.histories.get(index).filter(|history| !history.is_empty());
-    // A position is older than the history that is named, and may be of the one before.
-    let of_position = record.positions.get(index).and_then(Option::as_ref);
-    named.or_else(|| of_position.map(|(history, _)| history)) == Some(current)
-}
-
-fn has_lease(members: &[Member], record: &ProcessRecord) -> bool {
-    let process = |member: &Member| (member.incarnation, member.process_id);
-    members.iter().any(|member| process(member) == (record.incarnation, record.process_id))
+    let known =
+        |histories: &[String]| histories.get(index).filter(|history| !history.is_empty()).cloned();
+    let current = known(histories);
+    current.is_some() && known(&record.histories) == current
 }

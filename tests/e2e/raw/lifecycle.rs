@@ -72,6 +72,31 @@ fn drain_answers_requests_in_flight() {
     replica.wait_success(LIMIT);
 }
 
+/// The next start waits for no lease of it.
+#[test]
+fn drained_replica_records_that_it_has_ended() {
+    let dir = Testbed::get().test_dir("ended");
+    let store = format!("store: \"file://{}\"\n", dir.join("store").display());
+    let mut replica = Replica::start_on(&store, &Testbed::get().redis().yaml(), "");
+    let topic = topic_of(&replica);
+    let mut client = Client::connect(&topic.address(&replica, 0));
+    append(&mut client, topic.partition(0), Batch::of(&["kept"]).bytes());
+    let ended = || {
+        let mut clusters = fs::read_dir(dir.join("store")).expect("its cluster's directory");
+        let cluster = clusters.next().expect("one").expect("an entry").path();
+        let records = cluster.join("objects/meta/processes");
+        let records = fs::read_dir(records).expect("the record");
+        let record = |entry: std::io::Result<fs::DirEntry>| {
+            fs::read_to_string(entry.expect("an entry").path()).expect("a record")
+        };
+        records.map(record).map(|text| text.contains("\"hasEnded\": true")).collect::<Vec<_>>()
+    };
+    assert_eq!(ended(), [false]);
+    replica.process().send_sigterm();
+    replica.wait_success(LIMIT);
+    assert_eq!(ended(), [true]);
+}
+
 #[test]
 fn second_signal_exits_at_once() {
     let store = SlowS3::start(&[]);
