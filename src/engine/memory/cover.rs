@@ -3,7 +3,8 @@
 //! A frame waits for its first step in FIFO order and holds nothing meanwhile. A frame that holds
 //! memory never waits for more of the same memory, because two that did could wait for each other:
 //! if its next step is not free, it waits for its turn to be **completed** from a reserve that only
-//! one arriving frame uses at a time.
+//! one arriving frame uses at a time. If it is the share of its client's address that is exhausted,
+//! it waits for the turn of that address and exceeds the share: other addresses do not wait for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +22,25 @@ impl MemoryPermit {
         self.arrival.covered
     }
 
-    /// Releases what a frame holds only while it arrives: the share of its client's address and the
-    /// turn to be completed.
+    /// Releases what a frame holds only while it arrives: the turn to be completed and, unless it
+    /// lasts, the share of its client's address.
     pub fn finish_arrival(&mut self) {
-        self.arrival.of_share = None;
+        if self.arrival.lasting_share.is_none() {
+            self.arrival.of_share = None;
+            self.arrival.client_turn = None;
+        }
         self.arrival.turn = None;
     }
+}
+
+/// The outcome of an attempt to extend a permit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Taken,
+    /// The client's address holds as much as it may.
+    ShareExhausted,
+    /// The connection or the replica does.
+    MemoryExhausted,
 }
 
 impl ConnectionQuota {
@@ -60,8 +74,9 @@ impl ConnectionQuota {
             None => *permit = Some(self.first_step(arrivals, wanted, &mut waited).await?),
             Some(held) if held.covered_bytes() > arrived => return Ok(()),
             Some(held) => {
-                if !self.try_step(arrivals, held, wanted) {
-                    self.complete(arrivals, held, announced, &mut waited).await?;
+                if self.try_step(arrivals, held, wanted) != Step::Taken {
+                    let to = (wanted, announced);
+                    self.wait_for_step(arrivals, held, to, &mut waited).await?;
                 }
                 held.waited += waited;
             }
@@ -82,19 +97,24 @@ impl ConnectionQuota {
         let cost = bytes.saturating_add(REQUEST_OVERHEAD_BYTES);
         let of_quota = acquire_many(&self.semaphore, cost.min(self.bytes), waited).await?;
         let of_share = match &self.share {
-            Some(share) => Some(acquire_many(share, cost.min(arrivals.share_bytes), waited).await?),
+            Some(share) => {
+                let most = cost.min(arrivals.share_bytes);
+                Some(acquire_many(&share.bytes, most, waited).await?)
+            }
             None => None,
         };
         let most = cost.min(self.limiter.acquirable_bytes());
         let of_limiter = acquire_many(&self.limiter.semaphore, most, waited).await?;
-        let arrival = ArrivalPermit { covered: bytes, of_share, ..ArrivalPermit::default() };
+        let lasting_share = self.share.clone().filter(|_| arrivals.keeps_shares);
+        let arrival =
+            ArrivalPermit { covered: bytes, of_share, lasting_share, ..ArrivalPermit::default() };
         Ok(MemoryPermit { of_quota, of_limiter, arrival, waited: *waited })
     }
 
     /// Extends the permit to `wanted` bytes of the frame if that much is free.
-    fn try_step(&self, arrivals: &Arrivals, held: &mut MemoryPermit, wanted: usize) -> bool {
+    fn try_step(&self, arrivals: &Arrivals, held: &mut MemoryPermit, wanted: usize) -> Step {
         if held.arrival.of_reserve.is_some() {
-            return false;
+            return Step::MemoryExhausted;
         }
         let cost = wanted.saturating_add(REQUEST_OVERHEAD_BYTES);
         let more = |semaphore: &Arc<Semaphore>, limit: usize, held: &OwnedSemaphorePermit| {
@@ -102,10 +122,12 @@ impl ConnectionQuota {
             Arc::clone(semaphore).try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
         };
         let of_share = match (&self.share, &held.arrival.of_share) {
-            (Some(share), Some(held)) => match more(share, arrivals.share_bytes, held) {
-                Some(more) => Some(more),
-                None => return false,
-            },
+            (Some(share), Some(of_share)) if held.arrival.client_turn.is_none() => {
+                match more(&share.bytes, arrivals.share_bytes, of_share) {
+                    Some(more) => Some(more),
+                    None => return Step::ShareExhausted,
+                }
+            }
             _ => None,
         };
         let limiter = &self.limiter;
@@ -113,7 +135,7 @@ impl ConnectionQuota {
             more(&self.semaphore, self.bytes, &held.of_quota),
             more(&limiter.semaphore, limiter.acquirable_bytes(), &held.of_limiter),
         ) else {
-            return false;
+            return Step::MemoryExhausted;
         };
         held.of_quota.merge(of_quota);
         held.of_limiter.merge(of_limiter);
@@ -121,28 +143,36 @@ impl ConnectionQuota {
             held.merge(more);
         }
         held.arrival.covered = wanted;
-        true
+        Step::Taken
     }
 
-    /// Waits for the turn to be completed, then for the rest of the frame's memory.
-    async fn complete(
+    /// Waits for a step to `wanted` bytes, or for the memory of all `announced` bytes. What others
+    /// have to wait for is taken last: the connection's quota, the turn of its address, and only
+    /// if the limiter is exhausted the turn to be completed.
+    async fn wait_for_step(
         &self,
         arrivals: &Arrivals,
         held: &mut MemoryPermit,
-        announced: usize,
+        (wanted, announced): (usize, usize),
         waited: &mut Duration,
     ) -> Result<(), ShuttingDown> {
         let cost = announced.saturating_add(REQUEST_OVERHEAD_BYTES);
-        // The connection's own quota first: it is released by the outcomes of earlier requests,
-        // for which no other frame may wait.
+        // It is released by the outcomes of earlier requests of the connection.
         let quota = cost.min(self.bytes).saturating_sub(held.of_quota.num_permits());
-        let of_quota = acquire_many(&self.semaphore, quota, waited).await?;
+        held.of_quota.merge(acquire_many(&self.semaphore, quota, waited).await?);
+        let mut step = self.try_step(arrivals, held, wanted);
+        if let (Step::ShareExhausted, Some(share)) = (step, &self.share) {
+            held.arrival.client_turn = Some(acquire_many(&share.turn, 1, waited).await?);
+            step = self.try_step(arrivals, held, wanted);
+        }
+        if step == Step::Taken {
+            return Ok(());
+        }
         if held.arrival.turn.is_none() {
             held.arrival.turn = Some(acquire_many(&arrivals.turn, 1, waited).await?);
         }
         let rest = cost.saturating_sub(held.arrival.covered).min(arrivals.reserve_bytes);
         let of_reserve = acquire_many(&arrivals.reserve, rest, waited).await?;
-        held.of_quota.merge(of_quota);
         held.arrival.of_reserve = Some(of_reserve);
         held.arrival.covered = announced;
         Ok(())
@@ -252,6 +282,49 @@ mod tests {
         let completed = tokio::time::timeout(Duration::from_secs(1), all).await;
         assert!(completed.is_ok(), "frames wait for each other");
         assert_eq!(limiter.available(), limiter.bytes());
+    }
+
+    #[tokio::test]
+    async fn address_that_exhausts_its_share_keeps_no_other_from_completing() {
+        let limiter = limiter();
+        let of_one: Vec<_> = (0..31)
+            .map(|_| {
+                let (quota, mut permit) = (limiter.quota_of(32 * MIB, ONE), None);
+                assert!(cover(&quota, &mut permit, 0, 16 * MIB));
+                (quota, permit)
+            })
+            .collect();
+        let mut of_one = of_one.into_iter();
+        let (quota, mut permit) = of_one.next().unwrap();
+        assert!(cover(&quota, &mut permit, MIB, 16 * MIB), "one frame exceeds the share");
+        let (second_quota, mut second) = of_one.next().unwrap();
+        assert!(!cover(&second_quota, &mut second, MIB, 16 * MIB), "one at a time");
+        let mut others = Vec::new();
+        for n in 0..=u8::MAX {
+            let client = IpAddr::V4(Ipv4Addr::new(10, 0, 2, n));
+            let (quota, mut permit) = (limiter.quota_of(32 * MIB, client), None);
+            if !cover(&quota, &mut permit, 0, 4 * MIB) {
+                break;
+            }
+            others.push((quota, permit));
+        }
+        let (other_quota, other) = others.last_mut().unwrap();
+        assert!(cover(other_quota, other, MIB, 4 * MIB), "the turn to be completed is free");
+        drop((permit, second, others, of_one));
+        assert_eq!(limiter.available(), limiter.bytes());
+    }
+
+    #[tokio::test]
+    async fn frame_that_waits_for_its_connection_keeps_no_other_from_completing() {
+        let limiter = limiter();
+        let quota = limiter.quota_of(4 * MIB, ONE);
+        let earlier = quota.acquire(2 * MIB).now_or_never().unwrap().unwrap();
+        let mut permit = None;
+        assert!(cover(&quota, &mut permit, 0, 4 * MIB));
+        assert!(!cover(&quota, &mut permit, MIB, 4 * MIB), "its quota is exhausted");
+        drop(earlier);
+        assert!(cover(&quota, &mut permit, MIB, 4 * MIB));
+        assert!(permit.as_ref().unwrap().arrival.turn.is_none(), "other memory is free");
     }
 
     #[tokio::test]
