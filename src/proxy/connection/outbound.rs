@@ -149,6 +149,9 @@ struct OutboundResponse {
     remaining_bytes: usize,
     written: usize,
     permit: Option<MemoryPermit>,
+    /// Memory of the permit beyond the bytes of the response: of the buffers of which they are
+    /// slices.
+    excess_bytes: usize,
     reload: Option<BodyReloader>,
 }
 
@@ -165,9 +168,20 @@ impl OutboundResponse {
         }
     }
 
+    /// Sets the memory that the bytes hold, all of which have been pushed.
+    fn hold(&mut self, permit: Option<MemoryPermit>) {
+        let held = permit.as_ref().map_or(0, MemoryPermit::bytes);
+        self.excess_bytes = held.saturating_sub(self.remaining_bytes);
+        self.permit = permit;
+    }
+
+    /// Removes bytes that are written, and releases their memory.
     fn advance(&mut self, mut count: usize) {
         self.remaining_bytes -= count;
         self.written += count;
+        if let Some(permit) = &mut self.permit {
+            permit.shrink_to(self.remaining_bytes + self.excess_bytes);
+        }
         while count > 0 {
             let Some(front) = self.slices.front_mut() else { return };
             if front.len() > count {
@@ -189,12 +203,9 @@ impl SliceQueue {
     }
 
     fn push(&mut self, reply: ResponseFrame) {
-        let mut response = OutboundResponse {
-            permit: reply.permit,
-            reload: reply.reload,
-            ..OutboundResponse::default()
-        };
+        let mut response = OutboundResponse { reload: reply.reload, ..OutboundResponse::default() };
         reply.slices.into_iter().for_each(|slice| response.push(slice));
+        response.hold(reply.permit);
         self.responses.push_back(response);
     }
 
@@ -235,8 +246,8 @@ impl SliceQueue {
                 "a response has a different length when read again".to_owned(),
             ));
         }
+        first.hold(Some(permit));
         first.advance(written);
-        first.permit = Some(permit);
         Ok(())
     }
 
@@ -324,6 +335,70 @@ mod tests {
             async move { Some((slices(), quota.acquire(usize::MAX).await.ok()?)) }.boxed()
         });
         ResponseFrame { slices: slices(), permit, reload: Some(reload) }
+    }
+
+    #[tokio::test]
+    async fn memory_is_released_as_bytes_leave() {
+        let limiter = MemoryLimiter::new(1 << 20, Arc::default());
+        let quota = limiter.quota(1 << 20);
+        let slices = vec![Bytes::from(vec![0; 100 << 10]); 2];
+        // Of them and of the buffers of which they are a part.
+        let permit = quota.acquire(300 << 10).await.ok();
+        let mut queue = SliceQueue::default();
+        queue.push(ResponseFrame { slices, permit, ..ResponseFrame::default() });
+        let held = || limiter.bytes() - limiter.available();
+        let before = held();
+        queue.advance(150 << 10);
+        assert_eq!(held(), before - (150 << 10));
+        queue.advance(50 << 10);
+        assert_eq!(held(), 0);
+    }
+
+    /// Returns both sides of a connection with small buffers.
+    async fn connection() -> (TcpStream, OwnedWriteHalf) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(8 << 10).unwrap();
+        let (client, accepted) = tokio::join!(socket.connect(address), listener.accept());
+        let accepted = accepted.unwrap().0;
+        socket2::SockRef::from(&accepted).set_send_buffer_size(16 << 10).unwrap();
+        (client.unwrap(), accepted.into_split().1)
+    }
+
+    #[tokio::test]
+    async fn slow_readers_delay_neither_a_tail_reader_nor_each_other_for_long() {
+        const BYTES: usize = 3_500 << 10;
+        let limiter = MemoryLimiter::for_responses(32 << 20, Arc::default());
+        let cross_zone = Arc::new(CrossZoneTraffic::new(&Metrics::default(), Endpoint::Bootstrap));
+        let mut readers = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let (mut client, write) = connection().await;
+            let writer = ClientWriter::new(write, Arc::clone(&cross_zone));
+            let mut outbound = OutboundBuffer::new(writer, Arc::new(ClientStatus::new()));
+            let permit = limiter.quota(BYTES * 2).acquire(BYTES).await.ok();
+            let slices = (0..350).map(|_| Bytes::from(vec![0; 10 << 10])).collect();
+            outbound.push(1, ResponseFrame { slices, permit, reload: None });
+            readers.spawn(async move {
+                let slowly = async {
+                    // They read all the time, so that they do not stall.
+                    while client.read_exact(&mut [0; 4 << 10]).await.is_ok() {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                };
+                tokio::join!(outbound.flush(), slowly).0.is_ok()
+            });
+        }
+        let rest = limiter.quota(1 << 20);
+        let _rest = rest.acquire(663 << 10).now_or_never().expect("the rest");
+        for _ in 0..10 {
+            let tail = limiter.quota(1 << 20).acquire(100 << 10).now_or_never();
+            assert!(tail.is_some_and(|permit| permit.is_ok()));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let other = limiter.quota(1 << 20);
+        let other = timeout(HOLD_MAX / 3, other.acquire(1 << 20)).await;
+        assert!(other.is_ok_and(|permit| permit.is_ok()), "memory of bytes that left is held");
     }
 
     #[tokio::test]
