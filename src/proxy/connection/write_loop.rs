@@ -78,7 +78,7 @@ impl WriteLoop {
             }
             PendingResponse::Edit { api_key, correlation_id, edit } => {
                 let frame = self.broker_response(correlation_id).await?;
-                note_response(&self.status, api_key);
+                note_response(&self.status, &self.login, api_key);
                 self.outbound.push(api_key, edit(frame).await?);
                 Ok(())
             }
@@ -145,8 +145,9 @@ impl WriteLoop {
     }
 
     /// Waits for a response that is computed in its turn, which may take minutes. Meanwhile notices
-    /// if the broker or the client closes the connection, and then returns no response. Nothing is
-    /// lost, as the client can request the same again.
+    /// if the broker or the client closes the connection, and then ends it: a client that has closed
+    /// its side only would get later responses in place of this one. Nothing is lost, as the client
+    /// can request the same again.
     async fn deferred_response(
         &mut self,
         mut response: LocalResponse,
@@ -154,7 +155,7 @@ impl WriteLoop {
         loop {
             tokio::select! {
                 biased;
-                () = self.outbound.client_departed() => return Ok(None),
+                () = self.outbound.client_departed() => return Err(client_departed()),
                 response = &mut response => return response,
                 lost = broker_lost(&mut self.broker) => self.close_or_detach(lost)?,
             }
@@ -210,7 +211,7 @@ impl WriteLoop {
                 gone = self.outbound.client_gone() => return Err(gone),
             }
         };
-        note_response(&self.status, api_key);
+        note_response(&self.status, &self.login, api_key);
         loop {
             let piece = broker.take(remaining_bytes);
             remaining_bytes -= piece.len();
@@ -245,13 +246,40 @@ async fn broker_lost(connection: &mut Option<BrokerReader>) -> CloseReason {
 }
 
 /// Notes that the broker has responded to a request of the client: unless clients send such requests
-/// before they log in, the client is admitted.
-fn note_response(status: &ClientStatus, api_key: i16) {
-    if !apis::precedes_login(api_key) {
+/// before they log in, the client is admitted. One that has begun to authenticate is not: in the
+/// middle of that, the response is an error.
+fn note_response(status: &ClientStatus, login: &LoginSession, api_key: i16) {
+    if !apis::precedes_login(api_key) && !login.is_authenticated() {
         status.admit();
     }
 }
 
+fn client_departed() -> CloseReason {
+    CloseReason::Upstream("the client is gone".to_owned())
+}
+
 fn no_broker() -> CloseReason {
     CloseReason::Upstream("the broker closed the connection".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::ApiKey;
+
+    use super::*;
+
+    #[test]
+    fn response_in_the_middle_of_a_login_admits_no_client() {
+        let (status, login) = (ClientStatus::new(), LoginSession::default());
+        let metadata = ApiKey::Metadata as i16;
+        note_response(&status, &login, ApiKey::ApiVersions as i16);
+        login.mark_authenticated();
+        // The error ILLEGAL_SASL_STATE, in the form of a Metadata response.
+        note_response(&status, &login, metadata);
+        assert!(!status.is_admitted());
+
+        let (status, login) = (ClientStatus::new(), LoginSession::default());
+        note_response(&status, &login, metadata);
+        assert!(status.is_admitted(), "a cluster without authentication");
+    }
 }
