@@ -16,6 +16,7 @@ mod lease;
 mod membership;
 mod metadata_health;
 mod object_store;
+mod process_memory;
 mod process_positions;
 mod proxy;
 mod recovery;
@@ -25,5 +26,6 @@ mod zone_cache;
 
 pub(crate) use descriptors::{OpenFiles, connection_limits};
 pub(crate) use kafka_login::kafka_login;
+pub(crate) use process_memory::ProcessMemory;
 pub(crate) use reload::{ReloadTargets, watch_config_file};
 pub(crate) use startup::start;

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use super::convert::client_zones;
 use super::descriptors::{OpenFiles, connection_limits};
 use super::gauges;
+use super::process_memory::ProcessMemory;
 use crate::config::Settings;
 use crate::engine::Components;
 use crate::engine::cache::ObjectCache;
@@ -133,7 +134,7 @@ fn proxy_settings(settings: &Settings, files: OpenFiles) -> ProxySettings {
         response_bytes_max: memory.responses.as_usize() / 8,
         frame_bytes_max: MAX_FRAME_BYTES,
         proxy_protocol_from: settings.listeners.proxy_protocol_from.clone(),
-        connections: connection_limits(settings, files),
+        connections: connection_limits(settings, files, ProcessMemory::read()),
         idle_timeout: settings.listeners.idle_timeout.duration(),
         store_name: settings.objects_url().to_string(),
     }

@@ -167,7 +167,9 @@ pub struct ListenerSettings {
 
     /// The networks of load balancers that announce the addresses of clients with the PROXY protocol,
     /// version 2, such as `[10.0.0.0/28]`. Every connection from them must begin with a header; from
-    /// other addresses none is accepted. The announced address counts for `maxConnectionsPerAddress`
+    /// other addresses none is accepted. Whatever is in these networks can announce any address, so
+    /// they must contain nothing but load balancers; a network larger than `/8`, or `/16` with IPv6,
+    /// is refused. The announced address counts for `maxConnectionsPerAddress`
     /// and for `clients.zones`.
     #[schemars(
         with = "Vec<String>",
@@ -180,7 +182,7 @@ pub struct ListenerSettings {
     /// a quarter of those, at most 4096, is kept for the store, Redis and brokers.
     #[schemars(
         range(min = 1, max = 1_000_000),
-        extend("x-default" = "what the limit on open files allows, at most 30000")
+        extend("x-default" = "what the limit on open files and a quarter of the memory allow, 64 KiB each, at most 30000")
     )]
     pub max_connections: Option<u32>,
 
@@ -189,7 +191,7 @@ pub struct ListenerSettings {
     /// announces them (`proxyProtocolFrom`).
     #[schemars(
         range(min = 1, max = 1_000_000),
-        extend("x-default" = "half of `maxConnections`")
+        extend("x-default" = "`maxConnections`; with `proxyProtocolFrom`, half of it")
     )]
     pub max_connections_per_address: Option<u32>,
 

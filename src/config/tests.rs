@@ -374,6 +374,25 @@ fn unsuitable_settings_cause_warnings() {
 }
 
 #[test]
+fn networks_of_load_balancers_are_small() {
+    let listeners = |networks: &str| format!("listeners: {{proxyProtocolFrom: [{networks}]}}");
+    let refused = |index, network, least| {
+        format!(
+            "listeners.proxyProtocolFrom[{index}]: `{network}` contains clients too, and each of them \
+             could announce any address; expected the networks of load balancers, at most a /{least}"
+        )
+    };
+    for (network, least) in [("0.0.0.0/0", 8), ("128.0.0.0/1", 8), ("::/0", 16), ("2000::/3", 16)] {
+        let networks = listeners(&format!("10.0.0.0/28, \"{network}\""));
+        check(&networks, &[&refused(1, network, least)]);
+    }
+    let warned = |networks: &str| parse(&listeners(networks)).unwrap().warnings();
+    assert_eq!(warned("10.0.0.0/16, 10.1.2.3/32, \"fd00:2::/64\"").len(), 0);
+    let warnings = warned("10.0.0.0/8, \"fd00::/32\"");
+    assert!(warnings.len() == 2 && warnings[0].contains("`10.0.0.0/8`"), "{warnings:?}");
+}
+
+#[test]
 fn section_without_keys_is_absent() {
     assert!(parse("peers:\nlog:\n").unwrap().peers.is_none());
 }

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
+use ipnet::IpNet;
+
 use super::coordinator::CoordinatorSettings;
 use super::model::Settings;
 use super::problems::{Problems, element, join};
@@ -21,6 +23,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Problems) {
     check_s3(settings, &mut found);
     check_coordinator(settings, &mut found);
     check_ports(settings, &mut found);
+    check_load_balancers(settings, &mut found);
     // An invalid `store` was replaced by the default, which says nothing of `s3`.
     let is_known =
         |path: &str| problems.is_reported(path) || path == "s3" && problems.is_reported("store");
@@ -146,6 +149,28 @@ fn check_coordinator(settings: &Settings, problems: &mut Problems) {
     }
 }
 
+/// Returns the prefix lengths of the largest network that is accepted as one of load balancers, and of
+/// the largest that is probably one.
+fn balancer_prefixes(network: &IpNet) -> (u8, u8) {
+    match network {
+        IpNet::V4(_) => (8, 16),
+        IpNet::V6(_) => (16, 48),
+    }
+}
+
+fn check_load_balancers(settings: &Settings, problems: &mut Problems) {
+    for (index, network) in settings.listeners.proxy_protocol_from.iter().enumerate() {
+        let (least, _) = balancer_prefixes(network);
+        if network.prefix_len() < least {
+            let message = format!(
+                "`{network}` contains clients too, and each of them could announce any address; \
+                 expected the networks of load balancers, at most a /{least}"
+            );
+            problems.push(element("listeners.proxyProtocolFrom", index), message);
+        }
+    }
+}
+
 /// The ports of a listener.
 struct Ports {
     key: String,
@@ -243,6 +268,20 @@ impl Settings {
             warnings
                 .push("admin.bind: not authenticated; make the port reachable for operators only");
         }
-        warnings.into_iter().map(str::to_owned).collect()
+        let warnings = warnings.into_iter().map(str::to_owned);
+        warnings.chain(self.load_balancer_warnings()).collect()
+    }
+
+    /// Returns warnings about networks that probably contain more than load balancers.
+    fn load_balancer_warnings(&self) -> impl Iterator<Item = String> {
+        let networks = self.listeners.proxy_protocol_from.iter();
+        let broad = networks.filter(|network| network.prefix_len() < balancer_prefixes(network).1);
+        broad.map(|network| {
+            format!(
+                "listeners.proxyProtocolFrom: everything in `{network}` can announce any client \
+                 address, and clients in it without a PROXY protocol header are refused; list the \
+                 networks of the load balancers alone"
+            )
+        })
     }
 }

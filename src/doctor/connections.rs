@@ -1,7 +1,7 @@
 //! Checks the number of client connections that the limit on open files allows.
 
 use super::report::Finding;
-use crate::app::{OpenFiles, connection_limits};
+use crate::app::{OpenFiles, ProcessMemory, connection_limits};
 use crate::config::Settings;
 
 const LISTENERS: &str = "listeners";
@@ -13,7 +13,8 @@ pub(super) fn check(settings: &Settings) -> Option<Finding> {
 }
 
 fn check_limit(settings: &Settings, files: OpenFiles) -> Finding {
-    let (limit, limits) = (files.limit(), connection_limits(settings, files));
+    let (limit, limits) =
+        (files.limit(), connection_limits(settings, files, ProcessMemory::read()));
     let (total, each) = (limits.total, limits.per_address);
     let summary = format!(
         "the limit on open files, {limit}, allows {} client connections; at most {total} are \
