@@ -34,6 +34,9 @@ const FRAME_STEP_BYTES: usize = (1 << 20) + (64 << 10);
 const LOGIN_STEP_BYTES: usize = 64 << 10;
 /// The share of `memory.requests` for clients that have not logged in, in addition to it.
 const LOGIN_MEMORY_DIVISOR: usize = 16;
+/// The share of `memory.requests` for decoded requests that wait on diskless nodes, in addition to
+/// it.
+const WAITING_MEMORY_DIVISOR: usize = 8;
 
 /// The parts of a proxy.
 #[derive(Debug)]
@@ -56,17 +59,23 @@ impl ProxyBuilder {
     /// Builds the proxy, and starts the produce pipeline.
     pub(super) fn build(self, settings: &Settings) -> Arc<Proxy> {
         let memory = &settings.memory;
-        let requests = |name, bytes, step| {
-            let limiter = MemoryLimiter::for_frames(bytes, step, Arc::clone(&self.metrics));
+        let lasting = |name, bytes, step| {
+            let metrics = Arc::clone(&self.metrics);
+            let limiter = MemoryLimiter::with_lasting_shares(bytes, step, metrics);
             gauges::budget(&self.metrics, name, &limiter);
             limiter
         };
         let bytes = memory.requests.as_usize();
-        let diskless = requests(MemoryPool::requests, bytes, FRAME_STEP_BYTES);
+        let diskless =
+            MemoryLimiter::for_frames(bytes, FRAME_STEP_BYTES, Arc::clone(&self.metrics));
+        gauges::budget(&self.metrics, MemoryPool::requests, &diskless);
         let classic = ClassicMemory::new(bytes, FRAME_STEP_BYTES, Arc::clone(&self.metrics));
         gauges::classic_memory(&self.metrics, &classic);
-        let login = requests(MemoryPool::login, bytes / LOGIN_MEMORY_DIVISOR, LOGIN_STEP_BYTES);
-        let responses = MemoryLimiter::new(memory.responses.as_usize(), Arc::clone(&self.metrics));
+        let login = lasting(MemoryPool::login, bytes / LOGIN_MEMORY_DIVISOR, LOGIN_STEP_BYTES);
+        let waiting = bytes / WAITING_MEMORY_DIVISOR;
+        let waiting = lasting(MemoryPool::waiting, waiting, FRAME_STEP_BYTES);
+        let responses = memory.responses.as_usize();
+        let responses = MemoryLimiter::for_responses(responses, Arc::clone(&self.metrics));
         gauges::budget(&self.metrics, MemoryPool::responses, &responses);
         gauges::cache(&self.metrics, &self.objects);
         gauges::topics(&self.metrics, &self.topics);
@@ -88,6 +97,7 @@ impl ProxyBuilder {
             fetch_memory: responses,
             classic_memory: classic,
             login_memory: login,
+            waiting_memory: waiting,
             producer,
             validation: RecordValidator::new(),
             telemetry: settings

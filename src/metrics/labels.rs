@@ -239,6 +239,8 @@ label! {
         classic,
         /// Requests of clients that have not logged in.
         login,
+        /// Requests to diskless nodes that wait for their responses.
+        waiting,
         /// Fetch responses.
         responses,
     }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::endpoint::Endpoint;
 use crate::engine::memory::MemoryLimiter;
 use crate::metrics::Metrics;
 
@@ -21,7 +20,7 @@ pub struct ClassicMemory {
     bytes: usize,
     step_bytes: usize,
     metrics: Arc<Metrics>,
-    /// By broker; `None` is the pool of the bootstrap port.
+    /// By broker; `None` is the pool of connections whose broker has no id yet.
     pools: Mutex<BTreeMap<Option<i32>, Arc<MemoryLimiter>>>,
 }
 
@@ -31,19 +30,23 @@ impl ClassicMemory {
         Arc::new(Self { bytes, step_bytes, metrics, pools: Mutex::default() })
     }
 
-    /// Returns the pool of an endpoint. A new one is an equal part of the memory for `brokers`
-    /// brokers and the bootstrap port, and at least 16 MiB.
-    pub(super) fn pool(&self, endpoint: Endpoint, brokers: usize) -> Arc<MemoryLimiter> {
-        let key = match endpoint {
-            Endpoint::Broker(id) => Some(id),
-            Endpoint::Bootstrap | Endpoint::Node(_) => None,
-        };
+    /// Returns the pool of a broker: an equal part of the memory for `brokers` brokers and for
+    /// connections without one, and at least 16 MiB. When the number of brokers changes, a new pool
+    /// takes the place of one of another size, which lasts until the frames in it are sent.
+    pub(super) fn pool(&self, broker: Option<i32>, brokers: usize) -> Arc<MemoryLimiter> {
+        let bytes = (self.bytes / (brokers + 1)).max(POOL_BYTES_MIN.min(self.bytes));
+        let bytes = bytes.min(u32::MAX as usize);
         let mut pools = self.pools.lock();
-        let pool = pools.entry(key).or_insert_with(|| {
-            let bytes = (self.bytes / (brokers + 1)).max(POOL_BYTES_MIN.min(self.bytes));
-            MemoryLimiter::for_frames(bytes, self.step_bytes, Arc::clone(&self.metrics))
-        });
+        let pool = pools.entry(broker).or_insert_with(|| self.create(bytes));
+        if pool.bytes() != bytes {
+            *pool = self.create(bytes);
+        }
         Arc::clone(pool)
+    }
+
+    fn create(&self, bytes: usize) -> Arc<MemoryLimiter> {
+        let metrics = Arc::clone(&self.metrics);
+        MemoryLimiter::with_lasting_shares(bytes, self.step_bytes, metrics)
     }
 
     /// Returns the bytes of all pools together, and those that are held.
@@ -66,27 +69,43 @@ mod tests {
     #[tokio::test]
     async fn frames_for_one_broker_leave_memory_to_the_other_brokers() {
         let memory = ClassicMemory::new(96 * MIB, MIB, Arc::default());
-        let pool = |endpoint| memory.pool(endpoint, 2);
-        let hung = pool(Endpoint::Broker(1));
+        let pool = |broker| memory.pool(broker, 2);
+        let hung = pool(Some(1));
         let mut waiting = Vec::new();
         for _ in 0..100 {
             let quota = hung.quota(64 * MIB);
             waiting.push(quota.acquire(MIB).now_or_never());
         }
         assert!(waiting.iter().any(Option::is_none), "its pool is exhausted");
-        for endpoint in [Endpoint::Broker(2), Endpoint::Bootstrap] {
-            let quota = pool(endpoint).quota(64 * MIB);
-            assert!(quota.acquire(20 * MIB).now_or_never().is_some(), "{endpoint:?}");
+        for broker in [Some(2), None] {
+            let quota = pool(broker).quota(64 * MIB);
+            assert!(quota.acquire(20 * MIB).now_or_never().is_some(), "{broker:?}");
         }
         assert_eq!(memory.usage().0, 96 * MIB);
         assert!(memory.usage().1 >= 24 * MIB, "{:?}", memory.usage());
     }
 
+    #[tokio::test]
+    async fn pools_follow_the_number_of_brokers() {
+        let memory = ClassicMemory::new(256 * MIB, MIB, Arc::default());
+        let first = memory.pool(Some(1), 1);
+        assert_eq!(first.bytes(), 128 * MIB);
+        let held = first.quota(64 * MIB).acquire(64 * MIB).now_or_never();
+        assert_eq!(memory.pool(Some(1), 3).bytes(), 64 * MIB);
+        assert!(Arc::ptr_eq(&memory.pool(Some(1), 3), &memory.pool(Some(1), 3)));
+        for broker in [None, Some(2), Some(3)] {
+            memory.pool(broker, 3);
+        }
+        assert_eq!(memory.usage().0, 256 * MIB);
+        drop(held);
+        assert_eq!(memory.pool(Some(1), 1).bytes(), 128 * MIB);
+    }
+
     #[test]
     fn pools_of_many_brokers_have_a_minimum() {
         let memory = ClassicMemory::new(256 * MIB, MIB, Arc::default());
-        assert_eq!(memory.pool(Endpoint::Broker(7), 99).bytes(), 16 * MIB);
+        assert_eq!(memory.pool(Some(7), 99).bytes(), 16 * MIB);
         let small = ClassicMemory::new(8 * MIB, MIB, Arc::default());
-        assert_eq!(small.pool(Endpoint::Broker(7), 99).bytes(), 8 * MIB);
+        assert_eq!(small.pool(Some(7), 99).bytes(), 8 * MIB);
     }
 }

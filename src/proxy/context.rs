@@ -83,6 +83,8 @@ pub struct Proxy {
     pub produce_memory: Arc<MemoryLimiter>,
     /// Memory for Fetch responses.
     pub fetch_memory: Arc<MemoryLimiter>,
+    /// Memory for requests to diskless nodes that wait for their responses.
+    pub waiting_memory: Arc<MemoryLimiter>,
     /// Memory for large frames that are forwarded to brokers.
     pub classic_memory: Arc<ClassicMemory>,
     /// Memory for frames of clients that no broker has let in yet.

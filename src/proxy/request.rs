@@ -88,6 +88,18 @@ pub(crate) enum Action {
     RespondInTurn(BoxFuture<'static, Result<Option<ResponseFrame>, CloseReason>>),
 }
 
+impl Action {
+    /// Returns whether parts of the request are kept until the response is made.
+    pub(crate) fn keeps_request(&self) -> bool {
+        match self {
+            Self::Forward { response, .. } => {
+                matches!(response, ResponseHandling::EditWithRequest(_))
+            }
+            Self::Respond(_) | Self::RespondInTurn(_) => true,
+        }
+    }
+}
+
 impl Request {
     pub(super) fn version(&self) -> i16 {
         self.header.api_version

@@ -130,6 +130,11 @@ impl FrameReader {
         self.buffer.len().saturating_sub(PREFIX_BYTES)
     }
 
+    /// Returns the bytes of that frame that have arrived.
+    pub fn pending_frame(&self) -> &[u8] {
+        self.buffer.get(PREFIX_BYTES..).unwrap_or_default()
+    }
+
     /// Releases the buffer if it is empty: there are many idle connections.
     pub fn release_buffer(&mut self) {
         if self.buffer.is_empty() {

@@ -27,6 +27,8 @@ struct BrokerWriteHalf {
     alive: Arc<AtomicBool>,
     /// Counts sent bytes if the broker is in another zone.
     cross_zone: Option<Counter>,
+    /// The broker's id, if the address is one that brokers advertise.
+    id: Option<i32>,
 }
 
 /// The client's own connection to a broker, opened by the first request that needs it.
@@ -61,6 +63,11 @@ impl BrokerLink {
     /// Returns the login of the client.
     pub(crate) fn login(&self) -> &Arc<LoginSession> {
         &self.login
+    }
+
+    /// Returns the broker to which the client is connected, once that is known.
+    pub(super) fn broker_id(&self) -> Option<i32> {
+        self.broker.as_ref().and_then(|broker| broker.id)
     }
 
     /// Returns what the loops know of the client.
@@ -123,7 +130,8 @@ impl BrokerLink {
                     let (sent, received) = cross_zone_counters(&self.proxy, &address).unzip();
                     let read_half =
                         BrokerReadHalf { read, alive: Arc::clone(&alive), cross_zone: received };
-                    self.broker = Some(BrokerWriteHalf { write, alive, cross_zone: sent });
+                    let id = broker_at(&self.proxy, &address);
+                    self.broker = Some(BrokerWriteHalf { write, alive, cross_zone: sent, id });
                     return self.responses.push(PendingResponse::BrokerConnected(read_half)).await;
                 }
                 Err(error) => last = error.to_string(),
@@ -146,6 +154,12 @@ async fn write_frame(write: &mut OwnedWriteHalf, mut frame: &[u8]) -> io::Result
         }
     }
     Ok(())
+}
+
+/// Returns the id of the broker that advertises an address.
+fn broker_at(proxy: &Proxy, address: &str) -> Option<i32> {
+    let view = proxy.cluster.view();
+    view.brokers.iter().find(|(_, broker)| broker.address() == address).map(|(id, _)| *id)
 }
 
 /// Returns the counters of bytes sent to a broker in another zone and received from it; `None` if

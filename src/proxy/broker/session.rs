@@ -58,6 +58,11 @@ impl BrokerSession {
         self.rpc.link().responses()
     }
 
+    /// Returns the broker to which the client is connected, once that is known.
+    pub(crate) fn broker_id(&self) -> Option<i32> {
+        self.rpc.link().broker_id()
+    }
+
     /// Returns the login of the client.
     pub(crate) fn login(&self) -> &Arc<LoginSession> {
         self.rpc.link().login()
@@ -95,14 +100,11 @@ impl BrokerSession {
     /// authenticated as far as the broker requires it.
     pub(crate) async fn ensure_accepted(&mut self) -> Result<(), CloseReason> {
         self.poll_refresh();
-        match self.authorization.is_accepted(Instant::now()) {
-            true => Ok(()),
-            false => {
-                self.fetch_cluster_permissions().await?;
-                self.rpc.link().status().admit();
-                Ok(())
-            }
+        if !self.authorization.is_accepted(Instant::now()) {
+            self.fetch_cluster_permissions().await?;
         }
+        self.rpc.link().status().admit();
+        Ok(())
     }
 
     /// Returns after a broker has let the client in once. Nothing that costs more than a small frame

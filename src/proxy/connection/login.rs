@@ -12,6 +12,9 @@ pub(super) const LOGIN_READ_BYTES: usize = 4 << 10;
 /// Time in which the client has to log in.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Time for which a request of a login that holds memory waits for a broker that accepts no bytes.
+pub(super) const LOGIN_FORWARD_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A login that has not succeeded yet.
 #[derive(Debug)]
 pub(super) struct Login {

@@ -6,6 +6,7 @@
 //! authentication, is true of the client.
 
 mod cross_zone;
+mod frame_memory;
 mod incoming;
 mod login;
 mod outbound;

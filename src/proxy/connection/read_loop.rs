@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use futures::FutureExt;
-use kafka_protocol::messages::ApiKey;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::cross_zone::CrossZoneTraffic;
+use super::frame_memory::{FrameMemory, RequestMemory, WaitingMemory};
 use super::incoming::IncomingFrame;
-use super::login::{LOGIN_FRAME_BYTES_MAX, LOGIN_READ_BYTES, Login};
-use crate::engine::memory::{ConnectionQuota, MemoryPermit, ShuttingDown};
+use super::login::{LOGIN_FORWARD_TIMEOUT, LOGIN_FRAME_BYTES_MAX, LOGIN_READ_BYTES, Login};
+use crate::engine::memory::ShuttingDown;
 use crate::engine::produce::ConnectionId;
 use crate::metrics::Expiry;
 use crate::proxy::apis;
@@ -48,8 +48,7 @@ pub(super) struct ReadLoop {
     connection: ConnectionId,
     client: ClientReader,
     frames: FrameReader,
-    /// The memory of frames. Before the client is admitted, a part of a small pool.
-    quota: ConnectionQuota,
+    memory: FrameMemory,
     incoming: IncomingFrame,
     /// Set until the client is admitted.
     login: Option<Login>,
@@ -75,10 +74,9 @@ impl ReadLoop {
         broker: BrokerSession,
         shutdown: CancellationToken,
     ) -> Self {
+        let address = client_key(client.origin.address);
         Self {
-            quota: proxy
-                .login_memory
-                .quota_of(LOGIN_FRAME_BYTES_MAX, client_key(client.origin.address)),
+            memory: FrameMemory::new(Arc::clone(&proxy), endpoint, address),
             incoming: IncomingFrame::default(),
             login: Some(Login::begin()),
             frames: FrameReader::with_read_bytes(LOGIN_FRAME_BYTES_MAX, LOGIN_READ_BYTES),
@@ -99,6 +97,10 @@ impl ReadLoop {
             }
             let frame = match self.frames.next_frame() {
                 Ok(Some(frame)) => frame,
+                Ok(None) if self.needs_admission() => match self.admit().await {
+                    Ok(()) => continue,
+                    Err(close) => return self.close(close).await,
+                },
                 Ok(None) => match self.read_more().await {
                     Some(end) => return end,
                     None => continue,
@@ -126,6 +128,19 @@ impl ReadLoop {
         self.login.is_some() && frame_bytes <= self.proxy.settings.frame_bytes_max
     }
 
+    /// Returns whether more of the frame that is arriving may be read from an admitted client only:
+    /// only requests of a login use the memory for logins.
+    fn needs_admission(&self) -> bool {
+        let is_large = self.frames.pending_frame_bytes().is_some_and(|b| b > LOGIN_READ_BYTES);
+        let precedes_login = self.pending_api_key().is_none_or(apis::precedes_login);
+        self.login.is_some() && is_large && !precedes_login
+    }
+
+    /// Returns the API of the frame that is arriving, once that is known.
+    fn pending_api_key(&self) -> Option<i16> {
+        self.frames.pending_frame().try_get_i16().ok()
+    }
+
     /// Admits the client, or ends the connection: asks the broker over the client's own connection,
     /// behind what the client itself has sent.
     async fn admit(&mut self) -> Result<(), CloseReason> {
@@ -140,15 +155,8 @@ impl ReadLoop {
         if self.incoming.holds_memory() {
             return;
         }
-        let (proxy, client) = (&self.proxy, client_key(self.client.origin.address));
-        let memory = match self.endpoint {
-            Endpoint::Node(_) => Arc::clone(&proxy.produce_memory),
-            Endpoint::Bootstrap | Endpoint::Broker(_) => {
-                proxy.classic_memory.pool(self.endpoint, proxy.cluster.view().brokers.len())
-            }
-        };
-        self.quota = memory.quota_of(proxy.settings.connection_bytes_max, client);
-        self.frames.set_frame_bytes_max(proxy.settings.frame_bytes_max);
+        self.memory.finish_login();
+        self.frames.set_frame_bytes_max(self.proxy.settings.frame_bytes_max);
         self.login = None;
     }
 
@@ -156,11 +164,12 @@ impl ReadLoop {
     async fn read_more(&mut self) -> Option<ReadEnd> {
         let login = self.login.as_ref().filter(|_| !self.client.status.is_admitted());
         let login_deadline = login.map(|login| login.deadline);
+        let shutdown = self.shutdown.clone();
         let room = tokio::select! {
             biased;
-            () = self.shutdown.cancelled() => return Some(ReadEnd::Stopped),
+            () = shutdown.cancelled() => return Some(ReadEnd::Stopped),
             () = sleep_until(login_deadline) => return self.login_timed_out().await,
-            room = make_room(&mut self.incoming, &self.frames, &self.quota, self.login.is_some()) => room,
+            room = self.make_room() => room,
         };
         let Ok(room) = room else { return Some(ReadEnd::Stopped) };
         self.frames.release_buffer();
@@ -183,6 +192,22 @@ impl ReadLoop {
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
             Ok(0) | Err(_) => Some(ReadEnd::Disconnected),
+        }
+    }
+
+    /// Acquires memory for more of the frame that is being read, and returns how many bytes may be
+    /// read.
+    async fn make_room(&mut self) -> Result<usize, ShuttingDown> {
+        let unaccounted = if self.login.is_some() { LOGIN_READ_BYTES } else { UNACCOUNTED_BYTES };
+        let arrived = self.frames.pending_bytes();
+        match self.frames.pending_frame_bytes() {
+            Some(announced) if announced > unaccounted && arrived >= unaccounted => {
+                let begins = !self.incoming.holds_memory();
+                let (api_key, broker) = (self.pending_api_key(), self.broker.broker_id());
+                let quota = self.memory.arriving(api_key, broker, begins);
+                self.incoming.make_room(quota, arrived, announced).await
+            }
+            _ => Ok(unaccounted.saturating_sub(arrived).max(1)),
         }
     }
 
@@ -215,38 +240,52 @@ impl ReadLoop {
         let (api_key, correlation_id) = (header.api_key, header.correlation_id);
         let api = apis::lookup(api_key).map_or("other", |api| api.name);
         self.proxy.metrics.clients.request(api, self.endpoint.kind());
-        // Held until the frame is with the broker, or the response to it is made. A produce to a
-        // diskless node holds it longer.
-        let mut permit = self.frame_permit(&header, frame.len()).await?;
-        let request = self.request(header, frame, &mut permit);
+        let bytes = frame.len();
+        let is_produce = self.memory.is_diskless_produce(api_key);
+        let mut memory = self.request_memory(&header, bytes).await?;
+        let request = self.request(header, frame, &mut memory);
         let zone = request.client_zone().zone;
         let is_remote = zone.is_some_and(|zone| zone != self.proxy.topology.zone());
         self.client.cross_zone.received(api_key, is_remote, request.frame.len());
         let action = handlers::dispatch(request, &mut self.session, &mut self.broker).await?;
-        self.perform(action, api_key, correlation_id, permit).await
+        if action.keeps_request() && !is_produce && !memory.is_accounted() {
+            memory.waiting = Some(self.acquire_waiting(bytes).await?);
+        }
+        self.perform(action, (api_key, correlation_id), memory).await
     }
 
-    /// Returns the memory that a frame holds. Small frames hold none, except those produced to a
-    /// diskless node, whose client must be admitted.
-    async fn frame_permit(
+    async fn acquire_waiting(&mut self, bytes: usize) -> Result<WaitingMemory, CloseReason> {
+        let broker = self.broker.broker_id();
+        let waiting = tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => Err(ShuttingDown),
+            waiting = self.memory.acquire_waiting(bytes, broker) => waiting,
+        };
+        waiting.map_err(|closed| CloseReason::Upstream(closed.to_string()))
+    }
+
+    /// Returns the memory of a request. Small ones hold none, except those produced to a diskless
+    /// node, whose client must be admitted, and those that wait there for their responses.
+    async fn request_memory(
         &mut self,
         header: &OwnedRequestHeader,
         bytes: usize,
-    ) -> Result<Option<MemoryPermit>, CloseReason> {
-        let permit = self.incoming.take();
-        let is_new = self.login.is_some();
-        if !self.is_diskless_produce(header) || permit.is_some() && !is_new {
-            return Ok(permit);
+    ) -> Result<RequestMemory, CloseReason> {
+        let frame = self.incoming.take();
+        let is_node = matches!(self.endpoint, Endpoint::Node(_));
+        if !self.memory.is_diskless_produce(header.api_key) {
+            let waiting = if is_node { Some(self.acquire_waiting(bytes).await?) } else { None };
+            return Ok(RequestMemory { frame, waiting });
         }
-        if is_new {
+        if self.login.is_some() {
             self.admit().await?;
         }
-        let permit = self.quota.acquire(bytes).await;
-        permit.map(Some).map_err(|closed| CloseReason::Upstream(closed.to_string()))
-    }
-
-    fn is_diskless_produce(&self, header: &OwnedRequestHeader) -> bool {
-        matches!(self.endpoint, Endpoint::Node(_)) && header.api_key == ApiKey::Produce as i16
+        let frame = match frame {
+            Some(permit) => Ok(permit),
+            None => self.memory.produce().acquire(bytes).await,
+        };
+        let frame = frame.map_err(|closed| CloseReason::Upstream(closed.to_string()))?;
+        Ok(RequestMemory { frame: Some(frame), waiting: None })
     }
 
     /// Builds the request. One produced to a diskless node takes the permit along.
@@ -254,13 +293,13 @@ impl ReadLoop {
         &self,
         header: OwnedRequestHeader,
         frame: Bytes,
-        permit: &mut Option<MemoryPermit>,
+        memory: &mut RequestMemory,
     ) -> Request {
         let now = Instant::now();
-        let waited = permit.as_ref().map(|permit| permit.waited);
-        let is_large = permit.is_some();
-        let received = waited.and_then(|waited| now.checked_sub(waited)).unwrap_or(now);
-        let permit = if self.is_diskless_produce(&header) { permit.take() } else { None };
+        let received = memory.waited().and_then(|waited| now.checked_sub(waited)).unwrap_or(now);
+        let is_large = memory.is_large();
+        let is_produce = self.memory.is_diskless_produce(header.api_key);
+        let permit = if is_produce { memory.frame.take() } else { None };
         Request {
             proxy: Arc::clone(&self.proxy),
             endpoint: self.endpoint,
@@ -279,34 +318,17 @@ impl ReadLoop {
     async fn perform(
         &mut self,
         action: Action,
-        api_key: i16,
-        correlation_id: i32,
-        permit: Option<MemoryPermit>,
+        (api_key, correlation_id): (i16, i32),
+        memory: RequestMemory,
     ) -> Result<(), CloseReason> {
         let response = match action {
             Action::Forward { frames, response } => {
-                self.broker.forward(&frames).await?;
-                if apis::is_sasl(api_key) {
-                    self.broker.mark_authenticated();
-                }
-                match response {
-                    ResponseHandling::NotExpected => return Ok(()),
-                    ResponseHandling::Forward => {
-                        PendingResponse::Forward { api_key, correlation_id }
-                    }
-                    ResponseHandling::Edit(edit) => {
-                        PendingResponse::Edit { api_key, correlation_id, edit }
-                    }
-                    ResponseHandling::EditWithRequest(edit) => {
-                        let edit = edit_holding(permit, edit);
-                        PendingResponse::Edit { api_key, correlation_id, edit }
-                    }
-                }
+                return self.forward(frames, response, (api_key, correlation_id), memory).await;
             }
             Action::Respond(response) => {
                 // It makes progress while the write loop is busy with earlier responses, and ends
                 // with the connection: a long poll does not outlive its client.
-                let response = holding(permit, response);
+                let response = holding(memory, response);
                 let running = AbortOnDropHandle::new(tasks::spawn("response", response));
                 let joined = running.map(|joined| {
                     joined.unwrap_or_else(|error| {
@@ -316,41 +338,61 @@ impl ReadLoop {
                 PendingResponse::Local { api_key, response: joined.boxed() }
             }
             Action::RespondInTurn(response) => {
-                let response = holding(permit, response).boxed();
+                let response = holding(memory, response).boxed();
                 PendingResponse::Deferred { api_key, response }
             }
         };
         self.broker.responses().push(response).await
     }
-}
 
-/// Acquires memory for more of the frame that is being read, and returns how many bytes may be read.
-async fn make_room(
-    incoming: &mut IncomingFrame,
-    frames: &FrameReader,
-    quota: &ConnectionQuota,
-    is_new: bool,
-) -> Result<usize, ShuttingDown> {
-    let unaccounted = if is_new { LOGIN_READ_BYTES } else { UNACCOUNTED_BYTES };
-    let arrived = frames.pending_bytes();
-    match frames.pending_frame_bytes() {
-        Some(announced) if announced > unaccounted && arrived >= unaccounted => {
-            incoming.make_room(quota, arrived, announced).await
+    /// Sends frames to the broker, and queues the response to them. Memory is held until they are
+    /// sent, or with parts of the request until the response is made.
+    async fn forward(
+        &mut self,
+        frames: Vec<Bytes>,
+        response: ResponseHandling,
+        (api_key, correlation_id): (i16, i32),
+        mut memory: RequestMemory,
+    ) -> Result<(), CloseReason> {
+        if !matches!(response, ResponseHandling::EditWithRequest(_)) {
+            memory.waiting = None;
         }
-        _ => Ok(unaccounted.saturating_sub(arrived).max(1)),
+        let sending = self.broker.forward(&frames);
+        if self.login.is_some() && memory.frame.is_some() {
+            // Others that log in wait for the memory.
+            let sent = timeout(LOGIN_FORWARD_TIMEOUT, sending).await;
+            sent.map_err(|_| CloseReason::Upstream("the broker accepts no login".to_owned()))??;
+        } else {
+            sending.await?;
+        }
+        drop(frames);
+        if apis::is_sasl(api_key) {
+            self.broker.mark_authenticated();
+        }
+        let pending = match response {
+            ResponseHandling::NotExpected => return Ok(()),
+            ResponseHandling::Forward => PendingResponse::Forward { api_key, correlation_id },
+            ResponseHandling::Edit(edit) => PendingResponse::Edit { api_key, correlation_id, edit },
+            ResponseHandling::EditWithRequest(edit) => {
+                let edit = edit_holding(std::mem::take(&mut memory), edit);
+                PendingResponse::Edit { api_key, correlation_id, edit }
+            }
+        };
+        drop(memory);
+        self.broker.responses().push(pending).await
     }
 }
 
 /// Holds the memory of a request until the response to it is made.
-async fn holding<T>(permit: Option<MemoryPermit>, response: impl Future<Output = T>) -> T {
+async fn holding<T>(memory: RequestMemory, response: impl Future<Output = T>) -> T {
     let response = response.await;
-    drop(permit);
+    drop(memory);
     response
 }
 
 /// The same for a response that a broker makes and the proxy edits.
-fn edit_holding(permit: Option<MemoryPermit>, edit: ResponseEdit) -> ResponseEdit {
-    Box::new(move |frame| holding(permit, edit(frame)).boxed())
+fn edit_holding(memory: RequestMemory, edit: ResponseEdit) -> ResponseEdit {
+    Box::new(move |frame| holding(memory, edit(frame)).boxed())
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -16,7 +16,7 @@ use kafka_protocol::protocol::Request;
 use odradek::proxy::apis::{APIS, Handling};
 use odradek::sasl::SaslMechanism;
 
-use super::{LIMIT, Topic, authenticate, secured};
+use super::{BOUND, LIMIT, Topic, authenticate, authenticate_in, secured};
 use crate::raw::batch::Batch;
 use crate::raw::client::Client;
 use crate::raw::requests::{
@@ -167,6 +167,24 @@ fn session_lifetime_matches_the_broker() {
         }
         assert!(began.elapsed() < SESSION + Duration::from_secs(2), "the session never ended");
         std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// In version 0, the broker does not state how long the login is valid.
+#[test]
+fn expired_login_without_stated_lifetime_ends() {
+    let topic = Topic::diskless("unstated");
+    secured().allow("ann", super::ALL, &topic);
+    let mut client = Client::connect(&secured().address(&topic));
+    let answer = authenticate_in(&mut client, SaslMechanism::ScramSha256, 0, "ann", "ann-secret");
+    assert_eq!((answer.error_code, answer.session_lifetime_ms), (0, 0));
+    let began = Instant::now();
+    loop {
+        client.send(&fetch(topic.at(), 12, 0).with_max_wait_ms(1_000), 12);
+        if client.frame_within(LIMIT).is_none() {
+            break;
+        }
+        assert!(began.elapsed() < SESSION + BOUND, "the session never ended");
     }
 }
 

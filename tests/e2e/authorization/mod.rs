@@ -221,6 +221,17 @@ fn authenticate(
     user: &str,
     password: &str,
 ) -> SaslAuthenticateResponse {
+    authenticate_in(client, mechanism, 2, user, password)
+}
+
+/// Authenticates with a version of SaslAuthenticate.
+fn authenticate_in(
+    client: &mut Client,
+    mechanism: SaslMechanism,
+    version: i16,
+    user: &str,
+    password: &str,
+) -> SaslAuthenticateResponse {
     let handshake = SaslHandshakeRequest::default().with_mechanism(text(mechanism.name()));
     let answer = client.call(&handshake, 1);
     assert_eq!(answer.error_code, 0, "{:?}", answer.mechanisms);
@@ -229,7 +240,7 @@ fn authenticate(
         SaslCredentials::new(mechanism, user.to_owned(), password.to_owned(), entropy).begin();
     let mut last = SaslAuthenticateResponse::default();
     while let Some(token) = exchange.next(&last.auth_bytes).expect("a SCRAM message") {
-        last = client.call(&SaslAuthenticateRequest::default().with_auth_bytes(token), 2);
+        last = client.call(&SaslAuthenticateRequest::default().with_auth_bytes(token), version);
         if last.error_code != 0 {
             break;
         }

@@ -1,7 +1,7 @@
 //! A minimal Kafka client: one socket, with sequential or pipelined requests.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -69,6 +69,18 @@ impl Client {
         self.correlation_id += 1;
         let frame = frame_of(self.client_id, R::KEY, version, self.correlation_id, &body);
         self.stream.write_all(&frame).is_ok()
+    }
+
+    /// Sends a request with the given body; returns whether the connection took it.
+    pub(crate) fn try_send_body(&mut self, key: i16, version: i16, body: &[u8]) -> bool {
+        self.correlation_id += 1;
+        let frame = frame_of(self.client_id, key, version, self.correlation_id, body);
+        self.stream.write_all(&frame).is_ok()
+    }
+
+    /// Closes the sending side of the connection.
+    pub(crate) fn finish_sending(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("it is open");
     }
 
     /// Sends a request with the given body.

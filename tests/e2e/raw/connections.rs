@@ -16,7 +16,7 @@ use kafka_protocol::protocol::{Encodable as _, Request as _};
 use super::Topic;
 use super::batch::Batch;
 use super::client::{Client, Received, frame};
-use super::requests::{LATEST, append, list_offsets, metadata, produce};
+use super::requests::{LATEST, append, fetch, list_offsets, metadata, produce};
 use super::zone_cache;
 use testbed::Testbed;
 use testbed::process::wait_until;
@@ -187,7 +187,7 @@ fn connect_and_stay(address: &str, connections: usize) -> Vec<Client> {
 #[test]
 fn limit_on_open_files_is_raised_at_start() {
     let replica = start_with_files(256, 2_048);
-    // Half of all connections may be of one address; with the soft limit, 96 are possible in all.
+    // With the soft limit, 96 are possible.
     let served = connect_and_stay(&replica.bootstrap(), 300);
     assert_eq!(served.len(), 300);
     let allowed = "odradek_connections_max 768";
@@ -202,18 +202,17 @@ fn connections_above_the_limit_are_closed_at_once_and_the_others_are_served() {
     let replica = start_with_files(1_024, 1_024);
     let topics = topics(&replica, "many");
     let began = Instant::now();
-    // Of one address at most half.
-    let served = connect_and_stay(&replica.bootstrap(), MAX);
-    assert!((150..=MAX / 2).contains(&served.len()), "{}", served.len());
+    // Without announced clients, one address may have all of them.
+    let served = connect_and_stay(&replica.bootstrap(), MAX + 20);
+    assert!((MAX - 40..=MAX).contains(&served.len()), "{}", served.len());
     assert!(began.elapsed() < Duration::from_secs(20), "refused after {:?}", began.elapsed());
     let metrics = zone_cache::get(admin(&replica), "/metrics");
     let refused = |reason: &str| {
         let name = format!("odradek_connections_refused_total{{reason=\"{reason}\"}} ");
         metrics.lines().any(|line| line.strip_prefix(&name).is_some_and(|count| count != "0"))
     };
-    assert!(refused("address_limit"), "{metrics}");
+    assert!(refused("total_limit"), "{metrics}");
     let logged = |text: &str| replica.log().lines().filter(|line| line.contains(text)).count();
-    assert_eq!(logged("connections refused: too many of one address"), 1);
     assert_eq!(logged("cannot accept a connection"), 0, "{}", replica.log());
     drop(served);
     wait_until("room for producers", GAP_MAX, || {
@@ -248,11 +247,30 @@ fn load_balancer_announces_clients_and_limits_apply_to_them() {
     assert!(connect(local).is_some(), "a health check");
     let invalid: [&[u8]; 3] = [b"", b"PROXY TCP4 10.0.0.1 127.0.0.1 1 2\r\n", &[0xff; 40]];
     assert!(invalid.iter().all(|header| connect(header).is_none()));
+    let logged = |text: &str| replica.log().lines().filter(|line| line.contains(text)).count();
+    assert_eq!(logged("connections refused: too many of one address"), 1);
     // The doctor of the replica itself connects without a header, too.
     let metrics = zone_cache::get(admin(&replica), "/metrics");
     let name = "odradek_connections_refused_total{reason=\"proxy_header\"} ";
     let rejected = metrics.lines().find_map(|line| line.strip_prefix(name));
     assert!(rejected.is_some_and(|count| count.parse::<u32>().is_ok_and(|n| n >= 3)), "{metrics}");
+    let refused = "odradek_connections_refused_total{reason=\"address_limit\"} 4";
+    assert!(metrics.lines().any(|line| line == refused), "{metrics}");
+}
+
+/// A later response must not take the place of the one that the client waits for.
+#[test]
+fn half_closed_client_gets_no_response_out_of_order() {
+    let replica = Replica::start(Backends::Embedded, "flush: {interval: 20ms}\n");
+    let [diskless, _] = topics(&replica, "half-closed");
+    let mut client = Client::connect(&diskless.address(&replica, 0));
+    append(&mut client, diskless.partition(0), Batch::of(&["x"]).bytes());
+    client.send(&fetch(diskless.partition(0), 12, 1).with_max_wait_ms(20_000), 12);
+    client.send(&ApiVersionsRequest::default(), 2);
+    std::thread::sleep(Duration::from_millis(500));
+    client.finish_sending();
+    let received = client.receive_within(Duration::from_secs(10));
+    assert!(matches!(received, Received::Closed), "{received:?}");
 }
 
 #[test]

@@ -25,13 +25,13 @@ fn own_replica() -> Replica {
     Replica::start(Backends::Embedded, "flush: {interval: 20ms}\n")
 }
 
-fn own_topic(replica: &Replica, stem: &str, partitions: i32) -> Topic {
+pub(super) fn own_topic(replica: &Replica, stem: &str, partitions: i32) -> Topic {
     let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}{stem}"));
     Topic::create(replica, &name, partitions, &[])
 }
 
 /// Returns a figure of `/proc/PID/status` in bytes.
-fn memory_of(replica: &Replica, figure: &str) -> u64 {
+pub(super) fn memory_of(replica: &Replica, figure: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", replica.id())).expect("it runs");
     let line = status.lines().find(|line| line.starts_with(figure)).expect("the figure");
     let kib = line.split_whitespace().nth(1).expect("a number");

@@ -22,6 +22,7 @@ mod offset_lookups;
 mod permission_age;
 mod produce;
 pub(crate) mod requests;
+mod shared_memory;
 mod slow_store;
 mod topic_creation;
 mod unsupported_features;
