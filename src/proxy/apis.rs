@@ -151,6 +151,13 @@ pub fn precedes_login(key: i16) -> bool {
     is_sasl(key) || key == ApiKey::ApiVersions as i16
 }
 
+/// Returns whether brokers respond to the API at once, whatever else they do. Clients with nothing but
+/// diskless topics need these.
+pub fn is_quick(key: i16) -> bool {
+    use ApiKey::{ApiVersions, DescribeCluster, FindCoordinator, Metadata};
+    matches!(ApiKey::try_from(key), Ok(ApiVersions | DescribeCluster | FindCoordinator | Metadata))
+}
+
 /// The lowest and highest version of APIs, by key.
 pub type Versions = BTreeMap<i16, (i16, i16)>;
 

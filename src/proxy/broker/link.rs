@@ -38,6 +38,8 @@ pub(crate) struct BrokerLink {
     connection: ConnectionId,
     responses: ResponseQueue,
     broker: Option<BrokerWriteHalf>,
+    /// The number of connections so far: each begins with another broker.
+    attempts: usize,
     /// Shared with the write loop.
     login: Arc<LoginSession>,
     status: Arc<ClientStatus>,
@@ -52,7 +54,7 @@ impl BrokerLink {
         login: Arc<LoginSession>,
         status: Arc<ClientStatus>,
     ) -> Self {
-        Self { proxy, endpoint, connection, responses, broker: None, login, status }
+        Self { proxy, endpoint, connection, responses, broker: None, attempts: 0, login, status }
     }
 
     /// Returns the queue of responses to the client.
@@ -111,16 +113,18 @@ impl BrokerLink {
     /// Connects to the endpoint's broker, or to any broker on the bootstrap port and on diskless
     /// nodes.
     async fn connect(&mut self) -> Result<(), CloseReason> {
-        let mut addresses = match self.endpoint {
+        let addresses = match self.endpoint {
             Endpoint::Broker(id) => {
                 let view = self.proxy.cluster.view();
                 view.brokers.get(&id).map(|broker| broker.address()).into_iter().collect::<Vec<_>>()
             }
-            Endpoint::Bootstrap | Endpoint::Node(_) => self.proxy.cluster.addresses(),
+            // Connections that may go to any broker are spread over all of them.
+            Endpoint::Bootstrap | Endpoint::Node(_) => {
+                let first = (self.connection.0 as usize).wrapping_add(self.attempts);
+                self.proxy.cluster.addresses_from(first)
+            }
         };
-        // Connections that may go to any broker are spread over all of them.
-        let count = addresses.len().max(1) as u64;
-        addresses.rotate_left((self.connection.0 % count) as usize);
+        self.attempts += 1;
         let mut last = "no such broker".to_owned();
         for address in addresses {
             match connect(&address).await {
@@ -128,13 +132,20 @@ impl BrokerLink {
                     let (read, write) = stream.into_split();
                     let alive = Arc::new(AtomicBool::new(true));
                     let (sent, received) = cross_zone_counters(&self.proxy, &address).unzip();
-                    let read_half =
-                        BrokerReadHalf { read, alive: Arc::clone(&alive), cross_zone: received };
                     let id = broker_at(&self.proxy, &address);
+                    let read_half = BrokerReadHalf {
+                        read,
+                        address,
+                        alive: Arc::clone(&alive),
+                        cross_zone: received,
+                    };
                     self.broker = Some(BrokerWriteHalf { write, alive, cross_zone: sent, id });
                     return self.responses.push(PendingResponse::BrokerConnected(read_half)).await;
                 }
-                Err(error) => last = error.to_string(),
+                Err(error) => {
+                    self.proxy.cluster.note_silent(&address);
+                    last = error.to_string();
+                }
             }
         }
         Err(CloseReason::Upstream(last))

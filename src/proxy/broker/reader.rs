@@ -21,6 +21,7 @@ const FIRST_READ_BYTES: usize = 8 << 10;
 
 pub(crate) struct BrokerReader {
     read: OwnedReadHalf,
+    address: String,
     alive: Arc<AtomicBool>,
     /// Allocated only while a response arrives.
     buffer: BytesMut,
@@ -32,8 +33,14 @@ pub(crate) struct BrokerReader {
 
 impl BrokerReader {
     pub(crate) fn new(broker: BrokerReadHalf) -> Self {
-        let BrokerReadHalf { read, alive, cross_zone } = broker;
-        Self { read, alive, buffer: BytesMut::new(), read_bytes: FIRST_READ_BYTES, cross_zone }
+        let BrokerReadHalf { read, address, alive, cross_zone } = broker;
+        let (buffer, read_bytes) = (BytesMut::new(), FIRST_READ_BYTES);
+        Self { read, address, alive, buffer, read_bytes, cross_zone }
+    }
+
+    /// Returns the broker's `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Marks the connection as unusable.
@@ -141,6 +148,9 @@ impl BrokerReader {
     }
 
     /// Reads a whole frame, without its length prefix.
+    ///
+    /// # Cancel safety
+    /// If dropped before it returns, nothing that was read is lost.
     pub(crate) async fn whole_frame(&mut self, correlation_id: i32) -> Result<Bytes, CloseReason> {
         let length = loop {
             if let Some(length) = self.frame_length(correlation_id)? {

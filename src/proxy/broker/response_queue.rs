@@ -26,8 +26,8 @@ pub(crate) enum PendingResponse {
     Forward { api_key: i16, correlation_id: i32 },
     /// Edits the broker's next response.
     Edit { api_key: i16, correlation_id: i32, edit: ResponseEdit },
-    /// Hands the broker's next response to a request of the proxy itself. Drops the sender if
-    /// there is no response.
+    /// Hands the broker's next response to a request of the proxy itself, once it has arrived; later
+    /// responses of the proxy do not wait for it. Drops the sender if there is no response.
     Rpc { correlation_id: i32, sender: oneshot::Sender<Bytes> },
     /// Writes a response of the proxy.
     Local { api_key: i16, response: LocalResponse },
@@ -41,6 +41,8 @@ pub(crate) enum PendingResponse {
 /// The reading half of a connection to a broker.
 pub(crate) struct BrokerReadHalf {
     pub(crate) read: OwnedReadHalf,
+    /// The broker's `host:port`.
+    pub(crate) address: String,
     /// Cleared when the broker closes the connection.
     pub(crate) alive: Arc<AtomicBool>,
     /// Counts received bytes if the broker is in another zone.

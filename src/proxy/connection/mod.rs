@@ -5,6 +5,7 @@
 //! is needed, belongs to this client alone: what the broker knows of the connection, above all the
 //! authentication, is true of the client.
 
+mod broker_side;
 mod cross_zone;
 mod frame_memory;
 mod incoming;
@@ -21,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio_util::sync::CancellationToken;
 
+use self::broker_side::BrokerSide;
 use self::cross_zone::CrossZoneTraffic;
 use self::outbound::ClientWriter;
 use self::read_loop::{ClientReader, ReadEnd, ReadLoop};
@@ -57,8 +59,8 @@ pub async fn serve(
     let (login, status) = (Arc::new(LoginSession::default()), Arc::new(ClientStatus::new()));
     let cross_zone = Arc::new(CrossZoneTraffic::new(&metrics, endpoint));
     let client_write = ClientWriter::new(client_write, Arc::clone(&cross_zone));
-    let writer =
-        WriteLoop::new(endpoint, client_write, receiver, Arc::clone(&login), Arc::clone(&status));
+    let broker = BrokerSide::new(Arc::clone(&proxy.cluster), endpoint, Arc::clone(&login));
+    let writer = WriteLoop::new(client_write, receiver, broker, Arc::clone(&status));
     let connection = proxy.next_connection_id();
     let idle_timeout = proxy.settings.idle_timeout;
     let reader = {

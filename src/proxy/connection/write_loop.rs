@@ -4,41 +4,37 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
+use super::broker_side::BrokerSide;
 use super::outbound::{ClientWriter, OutboundBuffer};
 use crate::proxy::apis;
 use crate::proxy::broker::client_status::ClientStatus;
 use crate::proxy::broker::login_session::LoginSession;
-use crate::proxy::broker::reader::BrokerReader;
 use crate::proxy::broker::response_queue::{LocalResponse, PendingResponse};
-use crate::proxy::endpoint::Endpoint;
 use crate::proxy::response::{CloseReason, ResponseFrame};
-use crate::proxy::upstream::connection::CALL_TIMEOUT;
 
 /// Buffered bytes from which on they are written although more responses are ready.
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
 pub(super) struct WriteLoop {
-    endpoint: Endpoint,
     outbound: OutboundBuffer,
     responses: mpsc::Receiver<PendingResponse>,
-    broker: Option<BrokerReader>,
-    login: Arc<LoginSession>,
+    broker: BrokerSide,
     status: Arc<ClientStatus>,
 }
 
 impl WriteLoop {
     pub(super) fn new(
-        endpoint: Endpoint,
         client: ClientWriter,
         responses: mpsc::Receiver<PendingResponse>,
-        login: Arc<LoginSession>,
+        broker: BrokerSide,
         status: Arc<ClientStatus>,
     ) -> Self {
         let outbound = OutboundBuffer::new(client, Arc::clone(&status));
-        Self { endpoint, outbound, responses, broker: None, login, status }
+        Self { outbound, responses, broker, status }
     }
 
     /// Runs until the queue is closed and empty, or the connection ends.
@@ -70,20 +66,21 @@ impl WriteLoop {
     async fn write(&mut self, pending: PendingResponse) -> Result<(), CloseReason> {
         match pending {
             PendingResponse::BrokerConnected(broker) => {
-                self.broker = Some(BrokerReader::new(broker));
+                self.broker.connected(broker);
                 Ok(())
             }
             PendingResponse::Forward { api_key, correlation_id } => {
                 self.forward_response(api_key, correlation_id).await
             }
             PendingResponse::Edit { api_key, correlation_id, edit } => {
-                let frame = self.broker_response(correlation_id).await?;
-                note_response(&self.status, &self.login, api_key);
+                let frame = self.broker_response(api_key, correlation_id).await?;
+                note_response(&self.status, self.broker.login(), api_key);
                 self.outbound.push(api_key, edit(frame).await?);
                 Ok(())
             }
             PendingResponse::Rpc { correlation_id, sender } => {
-                self.complete_rpc(correlation_id, sender).await
+                self.broker.owe(correlation_id, sender);
+                Ok(())
             }
             PendingResponse::Local { api_key, response } => {
                 self.write_local(api_key, response).await
@@ -107,7 +104,12 @@ impl WriteLoop {
             Some(response) => response,
             None => {
                 self.outbound.flush().await?;
-                response.await
+                // A broker that is lost meanwhile does not keep the client from getting it.
+                tokio::select! {
+                    biased;
+                    response = response => response,
+                    never = self.broker.serve_owed() => match never {},
+                }
             }
         };
         self.push_result(api_key, response).await
@@ -139,7 +141,7 @@ impl WriteLoop {
             tokio::select! {
                 biased;
                 pending = self.responses.recv() => return Ok(pending),
-                lost = broker_lost(&mut self.broker) => self.close_or_detach(lost)?,
+                lost = self.broker.lost() => self.broker.close_or_detach(lost)?,
             }
         }
     }
@@ -157,39 +159,7 @@ impl WriteLoop {
                 biased;
                 () = self.outbound.client_departed() => return Err(client_departed()),
                 response = &mut response => return response,
-                lost = broker_lost(&mut self.broker) => self.close_or_detach(lost)?,
-            }
-        }
-    }
-
-    /// Ends the connection after the loss of its broker. A diskless node continues without it unless
-    /// the client authenticated on it: then the client has to authenticate again.
-    fn close_or_detach(&self, close: CloseReason) -> Result<(), CloseReason> {
-        let is_node = matches!(self.endpoint, Endpoint::Node(_));
-        if is_node && !self.login.is_authenticated() { Ok(()) } else { Err(close) }
-    }
-
-    /// Hands the broker's response to the read loop. Drops the sender if the broker is gone or does
-    /// not respond in time.
-    async fn complete_rpc(
-        &mut self,
-        correlation_id: i32,
-        sender: oneshot::Sender<Bytes>,
-    ) -> Result<(), CloseReason> {
-        self.outbound.flush().await?;
-        let response = tokio::time::timeout(CALL_TIMEOUT, self.broker_response(correlation_id));
-        let silent = || CloseReason::Upstream("the broker did not respond in time".to_owned());
-        match response.await.unwrap_or_else(|_| Err(silent())) {
-            Ok(frame) => {
-                // The read loop may have ended meanwhile.
-                let _received = sender.send(frame);
-                Ok(())
-            }
-            Err(close) => {
-                if let Some(broker) = self.broker.take() {
-                    broker.mark_dead();
-                }
-                self.close_or_detach(close)
+                lost = self.broker.lost() => self.broker.close_or_detach(lost)?,
             }
         }
     }
@@ -199,8 +169,9 @@ impl WriteLoop {
         api_key: i16,
         correlation_id: i32,
     ) -> Result<(), CloseReason> {
-        let Some(broker) = &mut self.broker else { return Err(no_broker()) };
+        let deadline = self.broker.deadline(apis::is_quick(api_key));
         let mut remaining_bytes = loop {
+            let broker = self.broker.broker().await?;
             if let Some(length) = broker.frame_length(correlation_id)? {
                 break 4 + length;
             }
@@ -209,10 +180,12 @@ impl WriteLoop {
                 biased;
                 read = broker.read() => read?,
                 gone = self.outbound.client_gone() => return Err(gone),
+                () = sleep_until(deadline) => return Err(self.broker.silent()),
             }
         };
-        note_response(&self.status, &self.login, api_key);
+        note_response(&self.status, self.broker.login(), api_key);
         loop {
+            let broker = self.broker.broker().await?;
             let piece = broker.take(remaining_bytes);
             remaining_bytes -= piece.len();
             self.outbound.push_piece(api_key, piece);
@@ -225,24 +198,28 @@ impl WriteLoop {
         }
     }
 
-    async fn broker_response(&mut self, correlation_id: i32) -> Result<Bytes, CloseReason> {
+    async fn broker_response(
+        &mut self,
+        api_key: i16,
+        correlation_id: i32,
+    ) -> Result<Bytes, CloseReason> {
         self.outbound.flush().await?;
-        let Some(broker) = &mut self.broker else { return Err(no_broker()) };
+        let deadline = self.broker.deadline(apis::is_quick(api_key));
+        let broker = self.broker.broker().await?;
         tokio::select! {
             biased;
             frame = broker.whole_frame(correlation_id) => frame,
             gone = self.outbound.client_gone() => Err(gone),
+            () = sleep_until(deadline) => Err(self.broker.silent()),
         }
     }
 }
 
-/// Returns when the broker closes its connection, and takes the connection away. What it sends is
-/// kept for later.
-async fn broker_lost(connection: &mut Option<BrokerReader>) -> CloseReason {
-    let Some(broker) = connection.as_mut() else { return std::future::pending().await };
-    let lost = broker.lost().await;
-    *connection = None;
-    lost
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Notes that the broker has responded to a request of the client: unless clients send such requests
@@ -256,10 +233,6 @@ fn note_response(status: &ClientStatus, login: &LoginSession, api_key: i16) {
 
 fn client_departed() -> CloseReason {
     CloseReason::Upstream("the client is gone".to_owned())
-}
-
-fn no_broker() -> CloseReason {
-    CloseReason::Upstream("the broker closed the connection".to_owned())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::connection::BrokerConnection;
 use super::error::UpstreamError;
 use super::sasl::SaslCredentials;
+use super::silent::SilentBrokers;
 use crate::proxy::apis::{self, Versions};
 
 /// Time for a lookup that a client waits for.
@@ -72,6 +73,7 @@ pub struct KafkaCluster {
     failed_lookups: AtomicUsize,
     /// Connections to single brokers that no request uses, by address.
     idle: parking_lot::Mutex<HashMap<String, Vec<BrokerConnection>>>,
+    silent: SilentBrokers,
 }
 
 impl KafkaCluster {
@@ -81,7 +83,17 @@ impl KafkaCluster {
         let view = RwLock::new(Arc::default());
         let (control, idle) = (Mutex::new(None), parking_lot::Mutex::default());
         let (lookups, failed_lookups) = (Mutex::new(None), AtomicUsize::new(0));
-        Self { bootstrap_servers, credentials, view, control, lookups, failed_lookups, idle }
+        let silent = SilentBrokers::default();
+        Self {
+            bootstrap_servers,
+            credentials,
+            view,
+            control,
+            lookups,
+            failed_lookups,
+            idle,
+            silent,
+        }
     }
 
     async fn open(&self, address: &str) -> Result<BrokerConnection, UpstreamError> {
@@ -93,8 +105,22 @@ impl KafkaCluster {
         Arc::clone(&self.view.read())
     }
 
+    /// Notes that a broker did not respond in time: for some seconds, others are preferred.
+    pub fn note_silent(&self, address: &str) {
+        self.silent.note(address);
+    }
+
     /// Returns addresses of brokers: those of live brokers first, then the bootstrap servers.
-    pub fn addresses(&self) -> Vec<String> {
+    /// `rotation` chooses the first of them; those that recently did not respond come last.
+    pub fn addresses_from(&self, rotation: usize) -> Vec<String> {
+        let mut addresses = self.addresses();
+        let count = addresses.len().max(1);
+        addresses.rotate_left(rotation % count);
+        self.silent.sort_last(&mut addresses);
+        addresses
+    }
+
+    fn addresses(&self) -> Vec<String> {
         let mut addresses: Vec<_> = self.view().brokers.values().map(Broker::address).collect();
         for server in &self.bootstrap_servers {
             if !addresses.contains(server) {
@@ -121,7 +147,7 @@ impl KafkaCluster {
         request: &R,
         version: i16,
     ) -> Result<R::Response, UpstreamError> {
-        self.call_over(&self.control, self.addresses(), request, version).await
+        self.call_over(&self.control, self.addresses_from(0), request, version).await
     }
 
     /// Sends a request over a connection, or to the first of the addresses that responds.
@@ -133,14 +159,19 @@ impl KafkaCluster {
         version: i16,
     ) -> Result<R::Response, UpstreamError> {
         let mut control = connection.lock().await;
-        if let Some(mut connection) = control.take()
-            && let Ok(response) = connection.call(request, version).await
-        {
-            *control = Some(connection);
-            return Ok(response);
+        let (mut silent, mut last) = (None, UpstreamError::NoBroker);
+        if let Some(mut connection) = control.take() {
+            match connection.call(request, version).await {
+                Ok(response) => {
+                    *control = Some(connection);
+                    return Ok(response);
+                }
+                Err(error) => (silent, last) = (self.note_if_silent(&error), error),
+            }
         }
-        let mut last = UpstreamError::NoBroker;
-        for address in addresses {
+        // One that has just not responded is not tried again.
+        let others = addresses.into_iter().filter(|address| Some(address) != silent.as_ref());
+        for address in others {
             let attempt = async {
                 let mut connection = self.open(&address).await?;
                 let response = connection.call(request, version).await?;
@@ -151,10 +182,20 @@ impl KafkaCluster {
                     *control = Some(connection);
                     return Ok(response);
                 }
-                Err(error) => last = error,
+                Err(error) => {
+                    self.note_if_silent(&error);
+                    last = error;
+                }
             }
         }
         Err(last)
+    }
+
+    /// Notes the broker of an error that says that it did not respond in time, and returns it.
+    fn note_if_silent(&self, error: &UpstreamError) -> Option<String> {
+        let UpstreamError::Timeout(address) = error else { return None };
+        self.note_silent(address);
+        Some(address.clone())
     }
 
     /// Sends a request to one broker, over a connection that is idle or else over a new one.
@@ -210,10 +251,7 @@ impl KafkaCluster {
             .with_topics(Some(topics))
             .with_allow_auto_topic_creation(false);
         let version = self.version_for::<MetadataRequest>(12)?;
-        let mut addresses = self.addresses();
-        let failed = self.failed_lookups.load(Ordering::Relaxed);
-        let count = addresses.len().max(1);
-        addresses.rotate_left(failed % count);
+        let addresses = self.addresses_from(self.failed_lookups.load(Ordering::Relaxed));
         let first = addresses.first().cloned().unwrap_or_default();
         let call = self.call_over(&self.lookups, addresses, &request, version);
         let response = timeout(LOOKUP_TIMEOUT, call).await;

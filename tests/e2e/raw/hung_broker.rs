@@ -13,7 +13,7 @@ use super::zone_cache;
 use testbed::Testbed;
 use testbed::kafka::Kafka;
 use testbed::process::{run, wait_until};
-use testbed::replica::{Backends, Replica};
+use testbed::replica::{Backends, DISKLESS_PREFIX, Replica};
 
 const MIB: usize = 1 << 20;
 /// More than the memory of all forwarded requests, beyond what the kernel buffers.
@@ -24,21 +24,27 @@ fn signal(pid: u32, signal: &str) {
     run(std::process::Command::new("kill").args([signal, &pid.to_string()]));
 }
 
+/// Returns a topic of one partition once Metadata has its leader.
+fn look_up(replica: &Replica, name: &str) -> Topic {
+    let mut client = Client::connect(&replica.bootstrap());
+    let mut led_by = -1;
+    wait_until(name, Duration::from_secs(20), || {
+        let topic = client.call::<MetadataRequest>(&metadata(&[name]), 12).topics.remove(0);
+        led_by = topic.partitions.first().map_or(-1, |partition| partition.leader_id.0);
+        topic.error_code == 0 && led_by >= 0
+    });
+    let leaders = [(0, led_by)].into_iter().collect();
+    Topic { name: name.to_owned(), id: uuid::Uuid::nil(), leaders }
+}
+
 /// Returns a topic whose only partition is led by a broker.
 fn topic_on(replica: &Replica, kafka: &Kafka, broker: i32) -> Topic {
     for _ in 0..40 {
         let name = Testbed::get().unique("classic-hung");
         testbed::kafka::create_topic(kafka.bootstrap(), &name, 1);
-        let mut client = Client::connect(&replica.bootstrap());
-        let mut led_by = -1;
-        wait_until(&name, Duration::from_secs(20), || {
-            let topic = client.call::<MetadataRequest>(&metadata(&[&name]), 12).topics.remove(0);
-            led_by = topic.partitions.first().map_or(-1, |partition| partition.leader_id.0);
-            topic.error_code == 0 && led_by >= 0
-        });
-        if led_by == broker {
-            let leaders = [(0, led_by)].into_iter().collect();
-            return Topic { name, id: uuid::Uuid::nil(), leaders };
+        let topic = look_up(replica, &name);
+        if topic.leaders[&0] == broker {
+            return topic;
         }
     }
     panic!("no topic on broker {broker}");
@@ -89,4 +95,50 @@ fn producers_of_other_brokers_are_served_while_a_broker_hangs() {
     assert!(metrics.lines().any(|line| line == open), "they wait: {metrics}");
     drop(blocked);
     signal(broker, "-CONT");
+}
+
+/// The longest wait of a diskless client while a broker hangs: another broker takes its place.
+const DISKLESS_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Longer than permissions are valid, so that they are refreshed and expire meanwhile.
+const HANGS_FOR: Duration = Duration::from_secs(36);
+const DISKLESS_CLIENTS: usize = 4;
+
+#[test]
+fn diskless_clients_are_served_while_a_broker_hangs() {
+    let dir = Testbed::get().test_dir("hung-broker-diskless");
+    let kafka = Kafka::start(&dir, 2);
+    let extra = "flush: {interval: 20ms}\n";
+    let replica = Replica::start_before(&kafka, "", Backends::Embedded, extra);
+    let name = Testbed::get().unique(&format!("{DISKLESS_PREFIX}hung"));
+    testbed::kafka::create_topic(&replica.bootstrap(), &name, 1);
+    let topic = look_up(&replica, &name);
+    let address = topic.address(&replica, 0);
+    let append_once = |client: &mut Client| {
+        let sent = Instant::now();
+        append(client, topic.partition(0), Batch::of(&["x"]).bytes());
+        sent.elapsed()
+    };
+    // Connections to any broker are spread over both.
+    let mut old: Vec<_> = (0..DISKLESS_CLIENTS).map(|_| Client::connect(&address)).collect();
+    old.iter_mut().for_each(|client| {
+        append_once(client);
+    });
+
+    let broker = kafka.ids()[1];
+    signal(broker, "-STOP");
+    let (began, mut longest) = (Instant::now(), Duration::ZERO);
+    while began.elapsed() < HANGS_FOR {
+        for client in &mut old {
+            longest = longest.max(append_once(client));
+        }
+        longest = longest.max(append_once(&mut Client::connect(&address)));
+        thread::sleep(Duration::from_millis(250));
+    }
+    for _ in 0..DISKLESS_CLIENTS {
+        let sent = Instant::now();
+        Client::connect(&replica.bootstrap()).call::<MetadataRequest>(&metadata(&[&name]), 12);
+        longest = longest.max(sent.elapsed());
+    }
+    signal(broker, "-CONT");
+    assert!(longest < DISKLESS_WAIT_MAX, "{longest:?}");
 }
