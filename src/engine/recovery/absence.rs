@@ -5,7 +5,7 @@ use tokio::time::{Duration, Instant};
 /// The time for which a process must have no lease before it is recovered: leases do not survive
 /// every failover of the coordinator, and are complete again within two renewals.
 pub const LAPSED_AFTER: Duration = Duration::from_secs(15);
-/// The greatest time between two observations of one absence. A lease must last longer: whoever
+/// The greatest time between two observations of one absence. A lease must last longer: a process that
 /// renews it between them has it at the second one.
 pub const OBSERVATION_GAP_MAX: Duration = Duration::from_secs(4);
 
@@ -29,7 +29,7 @@ impl Absence {
         Self { since: first.received, last: first.sent }
     }
 
-    /// Adds a reading that does not have the process either. It begins anew if the process may have
+    /// Adds a reading that does not have the process either. It begins again if the process may have
     /// been there in between.
     pub(super) fn observe(&mut self, reading: Reading) {
         if reading.received - self.last > OBSERVATION_GAP_MAX {
