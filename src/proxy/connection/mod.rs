@@ -99,6 +99,9 @@ pub async fn serve(
             },
         },
         () = client_gone(&client_read, &status) => Ok(()),
+        () = status.turn_overdue() => Err(CloseReason::Client(
+            "responses are not read while a large request waits for its turn".to_owned(),
+        )),
         // Whatever the loops wait for: as a broker does.
         () = status.idle(idle_timeout) => {
             metrics.clients.connection_expired(Expiry::idle);

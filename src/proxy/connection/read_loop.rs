@@ -338,6 +338,11 @@ impl ReadLoop {
                 PendingResponse::Local { api_key, response: joined.boxed() }
             }
             Action::RespondInTurn(response) => {
+                let turn = memory.is_large().then(|| self.client.status.wait_for_turn());
+                let response = async move {
+                    drop(turn);
+                    response.await
+                };
                 let response = holding(memory, response).boxed();
                 PendingResponse::Deferred { api_key, response }
             }

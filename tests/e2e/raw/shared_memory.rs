@@ -127,6 +127,32 @@ fn first_requests_of_connections_wait_without_memory_of_logins() {
     store.control("release");
 }
 
+/// A large request behind responses that the client does not read would hold memory for as long.
+#[test]
+fn large_request_does_not_wait_for_a_client_that_reads_nothing() {
+    let replica = Replica::start(Backends::Embedded, "flush: {interval: 20ms}\n");
+    let topic = own_topic(&replica, "unread", 1);
+    let at = topic.partition(0);
+    let mut client = Client::connect(&topic.address(&replica, 0));
+    let records = Batch::of(&[&"x".repeat(900 << 10)]).bytes();
+    // More than the kernel buffers.
+    for _ in 0..14 {
+        append(&mut client, at, records.clone());
+    }
+    let all = fetch_of(at, 12, vec![fetch_partition(0, 0).with_partition_max_bytes(15 << 20)]);
+    let large = fetch_of(at, 12, (0..1_800).map(|p| fetch_partition(p, 0)).collect());
+    let mut unread = Client::connect(&topic.address(&replica, 0));
+    unread.send(&all, 12);
+    unread.send(&large, 12);
+    wait_until("it waits", LIMIT, || held(&replica, "waiting") > 0);
+    wait_until("the connection is closed", Duration::from_secs(45), || {
+        held(&replica, "waiting") == 0
+    });
+    let sent = Instant::now();
+    client.call(&large, 12);
+    assert!(sent.elapsed() < Duration::from_secs(5), "after {:?}", sent.elapsed());
+}
+
 #[test]
 fn fetches_that_wait_take_bounded_memory() {
     let replica = Replica::start(Backends::Embedded, "flush: {interval: 20ms}\n");
