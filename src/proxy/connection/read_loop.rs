@@ -258,8 +258,9 @@ impl ReadLoop {
         let broker = self.broker.broker_id();
         let waiting = tokio::select! {
             biased;
-            () = self.shutdown.cancelled() => Err(ShuttingDown),
+            // Requests that were read before a shutdown are served.
             waiting = self.memory.acquire_waiting(bytes, broker) => waiting,
+            () = self.shutdown.cancelled() => Err(ShuttingDown),
         };
         waiting.map_err(|closed| CloseReason::Upstream(closed.to_string()))
     }
