@@ -13,7 +13,7 @@
 //! Faults are scripted for each operation and used in order, or persist until they are removed.
 //! Results are never changed: wrong results are what the conformance suite detects.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ use crate::log::object_format::ShardPosition;
 pub enum Operation {
     /// [`Coordinator::attach`].
     Attach,
+    /// [`Coordinator::check_shard`].
+    CheckShard,
     /// [`Coordinator::register`].
     Register,
     /// [`Coordinator::topics`].
@@ -137,8 +139,10 @@ pub struct FaultyCoordinator {
     /// The number of shards that partitions are distributed over, by their index; `None` for those
     /// of the inner coordinator.
     shards: Option<u16>,
-    /// The faults of the commits of a shard.
+    /// The faults of the checks and the commits of a shard.
     shard_faults: Mutex<BTreeMap<u16, Fault>>,
+    /// The partitions whose metadata is lost.
+    lost: Mutex<BTreeSet<TopicPartition>>,
 }
 
 #[derive(Debug, Default)]
@@ -151,7 +155,8 @@ struct FaultScript {
 impl FaultyCoordinator {
     /// Returns a coordinator without faults.
     pub fn new(inner: Arc<dyn Coordinator>) -> Self {
-        Self { inner, scripts: Mutex::default(), shards: None, shard_faults: Mutex::default() }
+        let (scripts, shard_faults) = (Mutex::default(), Mutex::default());
+        Self { inner, scripts, shards: None, shard_faults, lost: Mutex::default() }
     }
 
     /// Distributes partitions over `shards` shards, by partition index.
@@ -159,7 +164,28 @@ impl FaultyCoordinator {
         Self { shards: Some(shards), ..self }
     }
 
-    /// Sets the fault of every commit with parts of a shard, or removes it. A commit with parts of
+    /// Sets whether the metadata of one partition is lost, so that commits and queries of it fail.
+    pub fn set_lost(&self, partition: TopicPartition, is_lost: bool) {
+        let mut lost = self.lost.lock();
+        match is_lost {
+            true => lost.insert(partition),
+            false => lost.remove(&partition),
+        };
+    }
+
+    fn check_partition(&self, partition: TopicPartition) -> CoordinatorResult<()> {
+        match self.lost.lock().contains(&partition) {
+            true => Err(CoordinatorError::MetadataLost(format!("injected loss of {partition:?}"))),
+            false => Ok(()),
+        }
+    }
+
+    fn shard_fault(&self, shard: u16) -> Fault {
+        self.shard_faults.lock().get(&shard).copied().unwrap_or(Fault::NONE)
+    }
+
+    /// Sets the fault of every check of a shard, and of every commit with parts of it, or removes
+    /// it. A commit with parts of
     /// several shards has one result for each shard, and is as slow as the slowest.
     pub fn set_shard_fault(&self, shard: u16, fault: Option<Fault>) {
         let mut faults = self.shard_faults.lock();
@@ -172,11 +198,11 @@ impl FaultyCoordinator {
     /// Commits the parts of each shard with the shard's fault.
     async fn commit_shards(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>> {
         let mut by_shard: BTreeMap<u16, Vec<Part>> = BTreeMap::new();
-        for part in &commit.parts {
+        for part in commit.parts.iter().filter(|p| self.check_partition(p.partition).is_ok()) {
             by_shard.entry(self.shard(part.partition)).or_default().push(part.clone());
         }
         let calls = by_shard.into_iter().map(|(shard, parts)| async move {
-            let fault = self.shard_faults.lock().get(&shard).copied().unwrap_or(Fault::NONE);
+            let fault = self.shard_fault(shard);
             let indexes: Vec<u32> = parts.iter().map(|part| part.index).collect();
             let of_shard = Commit { parts, ..commit.clone() };
             let call = self.inner.commit(&of_shard);
@@ -185,7 +211,11 @@ impl FaultyCoordinator {
         });
         let results = futures::future::join_all(calls).await.into_iter().flatten();
         let results: BTreeMap<u32, _> = results.collect();
-        commit.parts.iter().filter_map(|part| results.get(&part.index).cloned()).collect()
+        let result = |part: &Part| match self.check_partition(part.partition) {
+            Err(error) => Some(Err(error)),
+            Ok(()) => results.get(&part.index).cloned(),
+        };
+        commit.parts.iter().filter_map(result).collect()
     }
 
     /// Adds faults for the next calls of `operation`, one for each call.
@@ -274,6 +304,14 @@ impl Coordinator for FaultyCoordinator {
         }
     }
 
+    async fn check_shard(&self, shard: u16) -> Result<(), CoordinatorError> {
+        let call = async {
+            let fault = self.shard_fault(shard);
+            Self::with_fault(fault, Operation::CheckShard, self.inner.check_shard(shard)).await
+        };
+        self.with_next_fault(Operation::CheckShard, call).await
+    }
+
     fn position(&self, partition: TopicPartition) -> ShardPosition {
         self.inner.position(partition)
     }
@@ -322,7 +360,10 @@ impl Coordinator for FaultyCoordinator {
 
     async fn find(&self, requests: Vec<FindRequest>) -> Vec<CoordinatorResult<Found>> {
         let (fault, count) = (self.next_fault(Operation::Find), requests.len());
-        Self::with_fault_each(fault, Operation::Find, count, self.inner.find(requests)).await
+        let lost: Vec<_> = requests.iter().map(|r| self.check_partition(r.partition)).collect();
+        let call = self.inner.find(requests);
+        let results = Self::with_fault_each(fault, Operation::Find, count, call).await;
+        lost.into_iter().zip(results).map(|(lost, result)| lost.and(result)).collect()
     }
 
     async fn trim(&self, starts: Vec<(TopicPartition, i64)>) -> Vec<CoordinatorResult<Watermarks>> {

@@ -119,6 +119,10 @@ impl Coordinator for GatedCoordinator {
         self.inner.shard(partition)
     }
 
+    async fn check_shard(&self, shard: u16) -> CoordinatorResult<()> {
+        self.inner.check_shard(shard).await
+    }
+
     fn position(&self, partition: TopicPartition) -> ShardPosition {
         self.inner.position(partition)
     }

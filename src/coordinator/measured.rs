@@ -118,6 +118,10 @@ impl Coordinator for MeasuredCoordinator {
         self.inner.shard(partition)
     }
 
+    async fn check_shard(&self, shard: u16) -> Result<(), CoordinatorError> {
+        self.inner.check_shard(shard).await
+    }
+
     fn position(&self, partition: TopicPartition) -> ShardPosition {
         self.inner.position(partition)
     }

@@ -279,6 +279,12 @@ pub trait Coordinator: Send + Sync + Debug {
     /// partitions of several shards is as slow as the slowest of them.
     fn shard(&self, partition: TopicPartition) -> u16;
 
+    /// Checks that a shard responds and has its metadata. Where one of its partitions has lost its
+    /// metadata, this tells whether the loss is that of the whole shard.
+    async fn check_shard(&self, _shard: u16) -> Result<(), CoordinatorError> {
+        Ok(())
+    }
+
     /// Returns a position of the partition's shard at or after every change of it that this process
     /// made, for journals.
     fn position(&self, partition: TopicPartition) -> ShardPosition {
@@ -304,6 +310,8 @@ pub trait Coordinator: Send + Sync + Debug {
     async fn delete_topic(&self, topic: TopicId) -> Result<(), CoordinatorError>;
 
     /// Assigns offsets to parts of a durable object; returns one result for each part, in order.
+    /// Parts of one partition are committed in their order: none after one that failed with
+    /// [`CoordinatorError::Unavailable`] or [`CoordinatorError::Unknown`].
     async fn commit(&self, commit: &Commit) -> Vec<CoordinatorResult<PartOutcome>>;
 
     /// Raises the fence of a process in all shards, on behalf of another process: objects with

@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
 mod absence;
+mod arrange;
 mod objects;
 mod order;
 mod reported;
@@ -26,8 +27,9 @@ mod result;
 mod takeover;
 
 pub use absence::{LAPSED_AFTER, OBSERVATION_GAP_MAX};
+use arrange::RecoveredPart;
 use objects::{footers, list};
-use order::{Recommit, RecoveredPart};
+use order::Recommit;
 use reported::Reported;
 pub use result::Recovery;
 pub use takeover::Takeover;

@@ -6,12 +6,13 @@ use odradek::coordinator::Coordinator;
 use odradek::coordinator::faulty::{Fault, FaultyCoordinator, Operation};
 use odradek::engine::processes::{self, ProcessRecord, ProcessRecorder};
 use odradek::engine::recovery::LAPSED_AFTER;
+use odradek::log::ids::{TopicId, TopicPartition};
 use odradek::store::Store;
 use odradek::store::memory::MemoryStore;
 use tokio::time::Instant;
 
 use crate::batches::fast;
-use crate::harness::{SECOND, is_completed};
+use crate::harness::{Replica, SECOND, is_completed};
 use crate::lossy::LossyCoordinator;
 use crate::power_loss::{Begin, Process, begin, member, record};
 
@@ -266,5 +267,48 @@ async fn start_waits_for_no_other_replica_while_nothing_is_lost() {
         takeover.recover_ended(&histories).await.expect("no failure");
         assert_eq!(gate.is_open(), is_open, "{named:?} {current:?}");
         assert_eq!(gate.is_partly_open(), is_open, "{named:?} {current:?}: its only shard");
+    }
+}
+
+/// Each recovery reads the objects of a process, so that one that could commit nothing more is not
+/// repeated. A partition whose metadata is lost keeps no other one of its shard closed.
+#[tokio::test(start_paused = true)]
+async fn incomplete_recovery_is_repeated_once_something_responds() {
+    let store = Arc::new(MemoryStore::new());
+    let lossy = Arc::new(LossyCoordinator::new());
+    let coordinator = Arc::clone(&lossy) as Arc<dyn Coordinator>;
+    let ended = Process::start(&store, &coordinator, 1).await;
+    for partition in 0..3 {
+        ended.replica.write(1, fast(partition, "acked")).await;
+    }
+    let left = lossy.without_last(3).await;
+    let faulty = Arc::new(FaultyCoordinator::new(Arc::clone(&left) as _).with_shards(2));
+    let lost = TopicPartition { topic: TopicId([7; 16]), partition: 0 };
+    faulty.set_lost(lost, true);
+    faulty.set_shard_fault(1, Some(Fault::METADATA_LOST));
+    let coordinator = Arc::clone(&faulty) as Arc<dyn Coordinator>;
+    let Begin { gate, mut takeover } = begin(&store, &coordinator, "a", 2);
+    let histories = ["r", "h1", "h1"].map(str::to_owned);
+    let mut recover = async || {
+        let before = faulty.calls(Operation::Commit);
+        takeover.recover_ended(&histories).await.expect("no failure");
+        faulty.calls(Operation::Commit) > before
+    };
+    assert!(recover().await);
+    assert!(gate.is_partly_open() && !gate.is_open(), "shard 0 is served");
+    assert_eq!(left.count(), 1, "the other partition of shard 0");
+    for _ in 0..3 {
+        assert!(!recover().await, "nothing responds");
+    }
+    faulty.set_shard_fault(1, None);
+    assert!(recover().await);
+    assert!(gate.is_open());
+    assert!(!recover().await);
+    faulty.set_lost(lost, false);
+    assert!(recover().await);
+    assert!(!recover().await, "it is recovered, and fenced");
+    let replica = Replica::over(gate, store).await;
+    for partition in 0..3 {
+        assert_eq!(replica.read(partition, 0).await.len(), 1);
     }
 }

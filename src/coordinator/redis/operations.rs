@@ -47,6 +47,11 @@ impl Coordinator for RedisCoordinator {
         self.attached().map_or(0, |attached| shard_of(partition, attached.shards))
     }
 
+    async fn check_shard(&self, shard: u16) -> Result<(), CoordinatorError> {
+        let (attached, shards) = (self.attached()?, &self.shards);
+        shards.sequence(&attached, HashTag::Shard(shard)).await.map(drop)
+    }
+
     fn position(&self, partition: TopicPartition) -> ShardPosition {
         let shard = self.shard(partition);
         let Ok(attached) = self.attached() else { return ShardPosition::default() };

@@ -1,12 +1,13 @@
 //! Commits parts again, those of each partition in the order of their first commits.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::result::Recovery;
+use super::arrange::{Queues, RecoveredPart, arrange};
+use super::result::{Recovery, probe};
 use crate::coordinator::{
-    Commit, CommitOutcome, Coordinator, CoordinatorError, CoordinatorResult, PartOutcome,
+    Commit, CommitOutcome, Coordinator, CoordinatorError, CoordinatorExt as _, CoordinatorResult,
+    PartOutcome,
 };
-use crate::log::batch::Part;
 use crate::log::ids::{ObjectId, TopicPartition};
 use crate::retry::RetryPolicy;
 
@@ -15,18 +16,6 @@ const PARTS_PER_CALL: usize = 500;
 /// The number of repetitions of a call that did not succeed, before its shard counts as failed.
 const RETRIES: usize = 4;
 
-/// A part that is to be committed again.
-#[derive(Clone, Debug)]
-pub(super) struct RecoveredPart {
-    pub(super) object: ObjectId,
-    pub(super) sealed_ms: i64,
-    pub(super) part: Part,
-    /// The offset that a later object of the process reports.
-    pub(super) offset: Option<i64>,
-}
-
-/// The parts of each partition, in order.
-type Queues = HashMap<TopicPartition, VecDeque<RecoveredPart>>;
 /// The parts that may be committed now, by object.
 type Ready = BTreeMap<ObjectId, Vec<RecoveredPart>>;
 
@@ -42,17 +31,15 @@ impl<'a> Recommit<'a> {
         Self { coordinator, recovery: Recovery::default() }
     }
 
-    /// Commits parts, which are those of a process in the order of its objects. Each partition's are
-    /// committed in the order of their reported offsets, then the others as they were sealed.
+    /// Commits parts, which are those of a process in the order of its objects.
     pub(super) async fn commit(&mut self, parts: Vec<RecoveredPart>) {
         let mut queues = Queues::new();
         for part in parts {
             queues.entry(part.part.partition).or_default().push_back(part);
         }
+        arrange(self.coordinator, &mut queues).await;
         let mut ready = Ready::new();
         for queue in queues.values_mut() {
-            // Stable: without an offset, the order of the objects stays.
-            queue.make_contiguous().sort_by_key(|part| part.offset.unwrap_or(i64::MAX));
             release(queue, &mut ready);
         }
         while let Some((_, mut parts)) = ready.pop_first() {
@@ -63,7 +50,7 @@ impl<'a> Recommit<'a> {
             let partitions: BTreeSet<_> = parts.iter().map(|part| part.part.partition).collect();
             for partition in partitions {
                 if let Some(queue) = queues.get_mut(&partition)
-                    && !self.has_failed(partition)
+                    && !self.is_left_out(partition)
                 {
                     release(queue, &mut ready);
                 }
@@ -71,13 +58,15 @@ impl<'a> Recommit<'a> {
         }
     }
 
-    fn has_failed(&self, partition: TopicPartition) -> bool {
+    /// Returns whether a part of the partition failed, which later ones must not overtake.
+    fn is_left_out(&self, partition: TopicPartition) -> bool {
         self.recovery.failed.contains_key(&self.coordinator.shard(partition))
+            || self.recovery.lost.contains_key(&partition)
     }
 
     /// Commits parts of one object, and repeats what does not succeed.
     async fn commit_parts(&mut self, parts: &[RecoveredPart]) {
-        let served = parts.iter().filter(|part| !self.has_failed(part.part.partition));
+        let served = parts.iter().filter(|part| !self.is_left_out(part.part.partition));
         let mut parts: Vec<RecoveredPart> = served.cloned().collect();
         let mut delays = RetryPolicy::DATA_PATH.delays_without_jitter();
         for attempt in 0..=RETRIES {
@@ -92,15 +81,39 @@ impl<'a> Recommit<'a> {
             let results = self.coordinator.commit(&commit).await;
             let mut repeated = Vec::new();
             for (recovered, result) in parts.into_iter().zip(results) {
-                if let Some(again) = self.settle(recovered, result, attempt == RETRIES) {
+                if let Err(CoordinatorError::MetadataLost(detail)) = result {
+                    self.settle_lost(recovered.part.partition, detail).await;
+                } else if let Some(again) = self.settle(recovered, result, attempt == RETRIES) {
                     repeated.push(again);
                 }
             }
+            repeated.retain(|recovered| !self.is_left_out(recovered.part.partition));
             parts = repeated;
             if !parts.is_empty() {
                 delays.wait().await;
             }
         }
+    }
+
+    /// Leaves out a partition of which a commit reports lost metadata, or its shard if that is lost,
+    /// or lacks the outcomes of the process: another Redis may have them, and the shard must not be
+    /// served before everything is committed to it.
+    async fn settle_lost(&mut self, partition: TopicPartition, detail: String) {
+        if self.is_left_out(partition) {
+            return;
+        }
+        let shard = self.coordinator.shard(partition);
+        let error = match self.coordinator.check_shard(shard).await {
+            Err(error) => error.to_string(),
+            Ok(()) => match self.coordinator.find_one(probe(partition)).await {
+                Err(CoordinatorError::MetadataLost(_)) => {
+                    self.recovery.lost.insert(partition, detail);
+                    return;
+                }
+                Ok(_) | Err(_) => detail,
+            },
+        };
+        self.recovery.failed.insert(shard, error);
     }
 
     /// Records the result of a part; returns the part if its commit is to be repeated.

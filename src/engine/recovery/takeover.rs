@@ -41,6 +41,17 @@ pub struct Takeover {
     absent: BTreeMap<ProcessIdentity, Absence>,
     /// The processes that are recovered, until their records are deleted, and when they were.
     recovered: BTreeMap<ProcessIdentity, Instant>,
+    /// The processes of which something could not be committed.
+    incomplete: BTreeMap<ProcessIdentity, IncompleteRecovery>,
+}
+
+/// A recovery that is not repeated while nothing more could be committed: each one reads the objects
+/// of its process.
+#[derive(Debug)]
+struct IncompleteRecovery {
+    record: ProcessRecord,
+    histories: Vec<String>,
+    recovery: Recovery,
 }
 
 /// The state of a process, as far as it is known.
@@ -65,8 +76,19 @@ impl Takeover {
     ) -> Self {
         let guest = Member { nodes: 0, ..member.clone() };
         let (absent, recovered) = (BTreeMap::new(), BTreeMap::new());
-        let (lacks_own_record, running) = (false, None);
-        Self { store, gate, own, guest, metrics, lacks_own_record, running, absent, recovered }
+        let (lacks_own_record, running, incomplete) = (false, None, BTreeMap::new());
+        Self {
+            store,
+            gate,
+            own,
+            guest,
+            metrics,
+            lacks_own_record,
+            running,
+            absent,
+            recovered,
+            incomplete,
+        }
     }
 
     /// Recovers the processes that ended until a shard can be served: one that is lost or away does
@@ -163,6 +185,7 @@ impl Takeover {
                 && !self.recovered.contains_key(&record.process())
         });
         self.absent.retain(|id, _| records.iter().any(|record| record.process() == *id));
+        self.incomplete.retain(|id, _| records.iter().any(|record| record.process() == *id));
         // Those of this replica first, each after its own predecessors.
         records.sort_by_key(|record| (!self.is_predecessor(record), record.process()));
         let (mut closed, mut unrecovered) = (ClosedShards::NONE, 0);
@@ -180,7 +203,7 @@ impl Takeover {
                 }
                 ProcessState::Ended => match self.take_over(&record, histories).await {
                     Ok(recovery) => {
-                        unrecovered += usize::from(!recovery.failed.is_empty());
+                        unrecovered += usize::from(!recovery.is_complete());
                         let failed = recovery.failed.into_keys().collect();
                         closed = closed.and(ClosedShards::Some(failed));
                     }
@@ -251,6 +274,9 @@ impl Takeover {
         record: &ProcessRecord,
         histories: &[String],
     ) -> Result<Recovery, RecoveryError> {
+        if let Some(recovery) = self.incomplete(record, histories).await {
+            return Ok(recovery);
+        }
         let (started, coordinator) = (Instant::now(), Arc::clone(self.gate.inner()));
         let may_lack = |shard: u16| !is_intact(record, histories, 1 + usize::from(shard));
         let recovery = match (1..histories.len()).all(|index| is_intact(record, histories, index)) {
@@ -261,8 +287,12 @@ impl Takeover {
             }
         };
         let (replica, process) = (&record.replica, record.process());
-        if !recovery.failed.is_empty() {
+        // What is missing in a partition whose metadata is lost is committed once that is back.
+        if !recovery.is_complete() {
             tracing::warn!(replica, %process, ?recovery, "an earlier process is recovered in part");
+            let (record, histories) = (record.clone(), histories.to_vec());
+            let incomplete = IncompleteRecovery { record, histories, recovery: recovery.clone() };
+            self.incomplete.insert(process, incomplete);
             return Ok(recovery);
         }
         if recovery.moved > 0 {
@@ -285,6 +315,24 @@ impl Takeover {
             Err(error) => tracing::warn!(%error, %process, "an earlier process is not fenced yet"),
         }
         Ok(recovery)
+    }
+
+    /// Returns the result of the last recovery of a process if another one could commit nothing more.
+    async fn incomplete(
+        &mut self,
+        record: &ProcessRecord,
+        histories: &[String],
+    ) -> Option<Recovery> {
+        let last = self.incomplete.remove(&record.process())?;
+        if last.record != *record || last.histories != histories {
+            return None;
+        }
+        if last.recovery.can_continue(&**self.gate.inner()).await {
+            return None;
+        }
+        let recovery = last.recovery.clone();
+        self.incomplete.insert(record.process(), last);
+        Some(recovery)
     }
 
     /// Returns whether the record of this process is away: a replica that was connected to another

@@ -108,6 +108,35 @@ async fn offsets_that_later_objects_report_are_restored() {
     }
 }
 
+/// The objects of a process are stored in any order: that which reports the first object may be
+/// missing although a later one is there.
+#[tokio::test]
+async fn part_without_a_report_keeps_its_place_where_the_offsets_leave_room() {
+    for kept in 0..=3 {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let (before, after) = (MemoryCoordinator::new("m"), MemoryCoordinator::new("m"));
+        let mut reported = Vec::new();
+        // The upload of the fourth object was fast.
+        for (committed, sequence) in [0, 3, 1, 2].into_iter().enumerate() {
+            put(&*store, &object(sequence), Vec::new()).await;
+            let outcomes = before.commit_all(&object(sequence)).await.unwrap();
+            if sequence != 1 {
+                reported.push(journal(id(sequence), &outcomes));
+            }
+            if committed < kept {
+                after.commit_all(&object(sequence)).await.unwrap();
+            }
+        }
+        put(&*store, &object(5), reported).await;
+        before.commit_all(&object(5)).await.unwrap();
+        let recovery = recovered(&*store, &after, 0).await;
+        assert_eq!(recovery, Recovery { objects: 5, parts: 10, ..Recovery::default() }, "{kept}");
+        for index in 0..2 {
+            assert_eq!(runs(&after, index).await, runs(&before, index).await, "{kept}");
+        }
+    }
+}
+
 /// The store of six objects, and the coordinator that has all of them.
 async fn six_objects() -> (Arc<dyn Store>, MemoryCoordinator) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
@@ -186,6 +215,38 @@ async fn shard_that_is_away_is_recovered_later_and_holds_up_no_other() {
     for index in 0..2 {
         assert_eq!(runs(&*after, index).await, runs(&before, index).await);
     }
+}
+
+/// A partition whose metadata is lost keeps no other one of its shard from being recovered.
+#[tokio::test(start_paused = true)]
+async fn partition_whose_metadata_is_lost_is_left_out_alone() {
+    let (store, before) = six_objects().await;
+    let after = Arc::new(MemoryCoordinator::new("m"));
+    let faulty = FaultyCoordinator::new(Arc::clone(&after) as _);
+    faulty.set_lost(partition(1), true);
+    for _ in 0..2 {
+        let recovery = recovered(&*store, &faulty, 0).await;
+        assert_eq!((recovery.objects, recovery.parts), (6, 6));
+        assert_eq!(recovery.lost.keys().copied().collect::<Vec<_>>(), [partition(1)]);
+        assert_eq!(recovery.failed, BTreeMap::new());
+        assert!(!recovery.is_complete());
+    }
+    assert_eq!(runs(&*after, 0).await, runs(&before, 0).await);
+    faulty.set_lost(partition(1), false);
+    assert!(recovered(&*store, &faulty, 0).await.is_complete());
+    for index in 0..2 {
+        assert_eq!(runs(&*after, index).await, runs(&before, index).await);
+    }
+}
+
+/// The shard and the partition are there, and the outcomes of the process are not.
+#[tokio::test(start_paused = true)]
+async fn shard_without_the_outcomes_of_the_process_stays_closed() {
+    let (store, _) = six_objects().await;
+    let faulty = FaultyCoordinator::new(Arc::new(MemoryCoordinator::new("m")));
+    faulty.set_persistent(Operation::Commit, Some(Fault::METADATA_LOST));
+    let recovery = recovered(&*store, &faulty, 0).await;
+    assert_eq!((recovery.lost.len(), recovery.failed.len()), (0, 1));
 }
 
 #[tokio::test]
