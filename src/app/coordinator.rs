@@ -19,7 +19,9 @@ use crate::coordinator::redis::loss_detection::observed_position::ObservedPositi
 use crate::coordinator::redis::loss_detection::recorded::RecoverablePositions;
 use crate::coordinator::redis::{RedisCoordinator, RedisSettings, default_shards};
 use crate::coordinator::{Attachment, Coordinator, CoordinatorError};
+use crate::engine::processes::SharedRecorder;
 use crate::entropy::Entropy;
+use crate::log::ids::ProcessIdentity;
 use crate::metrics::Metrics;
 use crate::retry::{RetryPolicy, retry_until_ok};
 use crate::store::record::RecordFormat;
@@ -86,6 +88,11 @@ pub(super) async fn open_coordinator(
             let (kept, clock_of) = (Arc::clone(store), Arc::clone(clock));
             let positions =
                 Arc::new(ObservedPositionObjects::new(kept, clock_of, &settings.replica));
+            let process = ProcessIdentity {
+                incarnation: u64::try_from(clock.now_ms()).unwrap_or(0),
+                process_id: (entropy.next_u64() >> 32) as u32,
+            };
+            let recorder = Arc::new(SharedRecorder::default());
             let redis = RedisSettings {
                 url: url.expose().to_owned(),
                 cluster: settings.cluster.clone(),
@@ -96,15 +103,20 @@ pub(super) async fn open_coordinator(
                 may_verify: settings.writer,
                 lease: LEASE_DURATION,
                 replicas: *replicas,
-                position_store: Some(position_store(settings, store, &positions)),
+                position_store: Some(position_store(
+                    settings,
+                    store,
+                    &positions,
+                    (process, &recorder),
+                )),
                 clock: None,
             };
             let coordinator = Arc::new(RedisCoordinator::new(entropy, redis)?);
             Ok(OpenedCoordinator {
                 coordinator: measured(Arc::clone(&coordinator) as Arc<dyn Coordinator>),
-                incarnation: u64::try_from(clock.now_ms()).unwrap_or(0),
-                process_id: (entropy.next_u64() >> 32) as u32,
-                redis: Some(MonitoredRedis { coordinator, positions }),
+                incarnation: process.incarnation,
+                process_id: process.process_id,
+                redis: Some(MonitoredRedis { coordinator, positions, recorder }),
                 embedded: None,
             })
         }
@@ -117,13 +129,14 @@ fn position_store(
     settings: &Settings,
     store: &Arc<dyn Store>,
     positions: &Arc<ObservedPositionObjects>,
+    (process, recorder): (ProcessIdentity, &Arc<SharedRecorder>),
 ) -> Arc<dyn ObservedPositionStore> {
     let saved = Arc::clone(positions) as Arc<dyn ObservedPositionStore>;
     if !settings.writer {
         return saved;
     }
-    let records = ProcessPositions::new(store, &settings.replica);
-    Arc::new(RecoverablePositions::new(saved, Arc::new(records)))
+    let records = ProcessPositions::new(Arc::clone(store), Arc::clone(recorder));
+    Arc::new(RecoverablePositions::new(saved, Arc::new(records), process))
 }
 
 /// Attaches to the coordinator, retrying until it responds.

@@ -7,6 +7,7 @@ use crate::admin::Readiness;
 use crate::coordinator::redis::loss_detection::object_store::ObservedPositionObjects;
 use crate::coordinator::redis::{RedisCoordinator, SweepPosition};
 use crate::coordinator::{CoordinatorError, CoordinatorResult};
+use crate::engine::processes::SharedRecorder;
 use crate::metrics::Metrics;
 use crate::tasks;
 
@@ -26,6 +27,8 @@ const REMEDY: &str = "restore the Redis that has the metadata (fail back to the 
 pub(super) struct MonitoredRedis {
     pub(super) coordinator: Arc<RedisCoordinator>,
     pub(super) positions: Arc<ObservedPositionObjects>,
+    /// The recorder of this process, which names the histories of the metadata.
+    pub(super) recorder: Arc<SharedRecorder>,
 }
 
 /// Records the result of a call to the coordinator in `readiness`, and logs a change.

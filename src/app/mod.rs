@@ -17,7 +17,7 @@ mod membership;
 mod metadata_health;
 mod object_store;
 mod process_memory;
-mod process_positions;
+pub mod process_positions;
 mod proxy;
 mod recovery;
 mod reload;

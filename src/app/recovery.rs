@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::coordinator::OpenedCoordinator;
 use super::membership::LEASE_DURATION;
+use super::process_positions::recorded;
 use crate::admin::Readiness;
 use crate::config::Settings;
 use crate::coordinator::gated::{ClosedShards, GatedCoordinator};
@@ -15,7 +15,7 @@ use crate::coordinator::redis::RedisCoordinator;
 use crate::coordinator::redis::loss_detection::observed_position::ObservedPosition;
 use crate::coordinator::{Attachment, Coordinator, Member};
 use crate::engine::processes::{
-    NOTE_INTERVAL, PinnedPosition, ProcessRecord, ProcessRecorder, RecordedPosition,
+    NOTE_INTERVAL, PinnedPosition, ProcessRecord, ProcessRecorder, SharedRecorder,
 };
 use crate::engine::produce::Producer;
 use crate::engine::recovery::{OBSERVATION_GAP_MAX, Takeover};
@@ -46,6 +46,7 @@ pub(super) struct Recovery {
     gate: Arc<GatedCoordinator>,
     redis: Arc<RedisCoordinator>,
     store: Arc<dyn Store>,
+    recorder: Arc<SharedRecorder>,
     own: ProcessRecord,
     readiness: Arc<Readiness>,
 }
@@ -76,8 +77,9 @@ fn of(
     let (store, metrics) = (Arc::clone(store), Arc::clone(metrics));
     let takeover =
         Takeover::new(Arc::clone(&store), Arc::clone(&gate), own.clone(), member, metrics);
-    let (redis, readiness) = (Arc::clone(&redis.coordinator), Arc::clone(readiness));
-    Some(Recovery { takeover, gate, redis, store, own, readiness })
+    let (recorder, readiness) = (Arc::clone(&redis.recorder), Arc::clone(readiness));
+    let redis = Arc::clone(&redis.coordinator);
+    Some(Recovery { takeover, gate, redis, store, recorder, own, readiness })
 }
 
 /// Recovers the earlier processes, and returns the coordinator that serves what is recovered.
@@ -112,10 +114,23 @@ impl Recovery {
     /// recovers others, for the lifetime of the process, which must take its lease at once: without
     /// one it is recovered by others.
     pub(super) async fn watch(self, producer: Producer) -> RecordKeeper {
-        let begin = || ProcessRecorder::begin(Arc::clone(&self.store), self.own.clone());
-        let recorder = retry_until_ok("the object store", begin).await;
-        let recorder = Arc::new(Mutex::new(recorder));
-        let (redis, producer) = (Arc::clone(&self.redis), producer);
+        let mut recorder = self.recorder.lock().await;
+        let begin = || {
+            let histories = self.redis.replication_ids();
+            ProcessRecorder::begin(
+                Arc::clone(&self.store),
+                ProcessRecord { histories, ..self.own.clone() },
+            )
+        };
+        let begun = recorder.insert(retry_until_ok("the object store", begin).await);
+        // Those that began meanwhile did not find a record.
+        let histories = || self.redis.replication_ids().into_iter().enumerate().collect();
+        while let Err(error) = begun.set_histories(&histories()).await {
+            tracing::warn!(%error, "waiting to write the record of this process");
+            tokio::time::sleep(NOTE_INTERVAL).await;
+        }
+        drop(recorder);
+        let (recorder, redis) = (Arc::clone(&self.recorder), Arc::clone(&self.redis));
         end_when_fenced(producer.clone());
         let keeper = RecordKeeper { recorder, redis, producer };
         tasks::spawn_critical("record", keeper.clone().run());
@@ -139,8 +154,9 @@ impl Recovery {
                 continue;
             }
             closed_interval = (2 * closed_interval).min(LOOK_INTERVAL);
-            let stored_of = keeper.recorder.lock().await.stored_of();
-            if let Err(error) = self.takeover.delete_recovered(stored_of).await {
+            if let Some(stored_of) = keeper.stored_of().await
+                && let Err(error) = self.takeover.delete_recovered(stored_of).await
+            {
                 tracing::warn!(%error, "cannot delete the record of a process that was recovered");
             }
             if let Err(error) = self.takeover.recover_ended(&self.redis.replication_ids()).await {
@@ -160,7 +176,7 @@ impl Recovery {
 /// Keeps the record of this process. The recovery of others does not delay it.
 #[derive(Clone, Debug)]
 pub(super) struct RecordKeeper {
-    recorder: Arc<Mutex<ProcessRecorder>>,
+    recorder: Arc<SharedRecorder>,
     redis: Arc<RedisCoordinator>,
     producer: Producer,
 }
@@ -170,11 +186,11 @@ impl RecordKeeper {
         loop {
             tokio::time::sleep(NOTE_INTERVAL).await;
             let mut recorder = self.recorder.lock().await;
+            let Some(recorder) = recorder.as_mut() else { continue };
             // In this order: the positions include what was decided.
             let lowest_undecided = self.producer.lowest_undecided();
             let positions = self.redis.observed_positions().into_iter().map(recorded).collect();
             recorder.note(lowest_undecided, positions);
-            recorder.set_histories(self.redis.replication_ids());
             if let Err(error) = recorder.save(&self.pinned()).await {
                 tracing::warn!(%error, "cannot write the record of this process");
             }
@@ -184,7 +200,9 @@ impl RecordKeeper {
     /// Writes the record again, without which nothing of this process would be recovered.
     async fn restore(&self) {
         tracing::warn!("the record of this process was deleted while it runs; it is written again");
-        if let Err(error) = self.recorder.lock().await.restore().await {
+        if let Some(recorder) = self.recorder.lock().await.as_ref()
+            && let Err(error) = recorder.restore().await
+        {
             tracing::warn!(%error, "cannot write the record of this process");
         }
     }
@@ -192,18 +210,20 @@ impl RecordKeeper {
     /// Writes that this process has ended, so that the next one need not wait for its lease.
     /// Everything that it stored must be decided.
     pub(super) async fn end(&self) {
-        if let Err(error) = self.recorder.lock().await.end(&self.pinned()).await {
+        if let Some(recorder) = self.recorder.lock().await.as_mut()
+            && let Err(error) = recorder.end(&self.pinned()).await
+        {
             tracing::warn!(%error, "cannot write that this process has ended");
         }
+    }
+
+    async fn stored_of(&self) -> Option<Instant> {
+        self.recorder.lock().await.as_ref().map(ProcessRecorder::stored_of)
     }
 
     fn pinned(&self) -> Vec<Option<PinnedPosition>> {
         self.redis.pinned_positions().into_iter().map(pin).collect()
     }
-}
-
-fn recorded(position: Option<ObservedPosition>) -> Option<RecordedPosition> {
-    position.map(|ObservedPosition { replication_id, sequence }| (replication_id, sequence))
 }
 
 fn pin(pinned: Option<(Instant, ObservedPosition)>) -> Option<PinnedPosition> {

@@ -6,11 +6,12 @@
 //! has these positions has the outcome of every lower sequence. So whatever else it lacks of this
 //! process is found in the objects from that sequence on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::log::ids::{ObjectId, ProcessIdentity};
@@ -105,7 +106,6 @@ pub struct ProcessRecorder {
     saved_at: Instant,
     /// The time of the values that are stored.
     stored_of: Instant,
-    histories: Vec<String>,
     has_ended: bool,
     /// Oldest first; the first one is the newest of at least [`RECORD_LAG`] ago, if any.
     notes: VecDeque<Note>,
@@ -120,9 +120,8 @@ impl ProcessRecorder {
     pub async fn begin(store: Arc<dyn Store>, record: ProcessRecord) -> Result<Self, StoreError> {
         let now = Instant::now();
         FORMAT.save(&*store, &record.key(), &record, PutMode::Overwrite).await?;
-        let (histories, notes) = (record.histories.clone(), VecDeque::new());
-        let (saved_at, stored_of, has_ended) = (now, now, false);
-        Ok(Self { store, record, saved_at, stored_of, histories, has_ended, notes })
+        let (saved_at, stored_of, has_ended, notes) = (now, now, false, VecDeque::new());
+        Ok(Self { store, record, saved_at, stored_of, has_ended, notes })
     }
 
     /// Notes the lowest undecided sequence, and the positions that were observed after it was read.
@@ -146,7 +145,6 @@ impl ProcessRecorder {
             at = note.at;
             record.lowest_undecided = note.lowest_undecided.max(record.lowest_undecided);
             record.positions.clone_from(&note.positions);
-            record.histories.clone_from(&self.histories);
         } else if !self.has_ended {
             return Ok(());
         }
@@ -168,10 +166,28 @@ impl ProcessRecorder {
         Ok(())
     }
 
-    /// Sets the histories to which the parts of the metadata belong now; the next record has them.
-    /// Whatever the process did before they began was compared with them by this process.
-    pub fn set_histories(&mut self, histories: Vec<String>) {
-        self.histories = histories;
+    /// Writes at once to which histories parts of the metadata belong now, by their indexes, if the
+    /// record names others. Precedes the first change in a new history. Whatever the process did
+    /// before it began was compared with it by this process.
+    ///
+    /// # Errors
+    /// The store's; the record then names the earlier ones.
+    pub async fn set_histories(
+        &mut self,
+        histories: &BTreeMap<usize, String>,
+    ) -> Result<(), StoreError> {
+        let mut record = self.record.clone();
+        for (index, history) in histories {
+            if record.histories.len() <= *index {
+                record.histories.resize(index + 1, String::new());
+            }
+            record.histories[*index].clone_from(history);
+        }
+        if record != self.record {
+            FORMAT.save(&*self.store, &record.key(), &record, PutMode::Overwrite).await?;
+            self.record = record;
+        }
+        Ok(())
     }
 
     /// Writes the record again, which was deleted.
@@ -196,6 +212,38 @@ impl ProcessRecorder {
     /// made before it is refused.
     pub fn stored_of(&self) -> Instant {
         self.stored_of
+    }
+}
+
+/// The recorder of this process, for those who note what it did and for those who change the
+/// history; none before the first record.
+#[derive(Debug, Default)]
+pub struct SharedRecorder {
+    recorder: Mutex<Option<ProcessRecorder>>,
+    /// The histories that the next writer names.
+    pending: parking_lot::Mutex<BTreeMap<usize, String>>,
+}
+
+impl SharedRecorder {
+    /// Returns the recorder. While it is held, no history begins.
+    pub async fn lock(&self) -> MutexGuard<'_, Option<ProcessRecorder>> {
+        self.recorder.lock().await
+    }
+
+    /// Writes, before the first change in a new history, that a part of the metadata belongs to it.
+    /// One write names all that begin together. Without a record nothing is written: the first one
+    /// has the histories of its time.
+    ///
+    /// # Errors
+    /// The store's; the process must change nothing then.
+    pub async fn begin_history(&self, index: usize, history: &str) -> Result<(), StoreError> {
+        self.pending.lock().insert(index, history.to_owned());
+        let mut recorder = self.recorder.lock().await;
+        let mut histories = std::mem::take(&mut *self.pending.lock());
+        let Some(recorder) = &mut *recorder else { return Ok(()) };
+        // Another one may have taken it, and failed to write it.
+        histories.insert(index, history.to_owned());
+        recorder.set_histories(&histories).await
     }
 }
 
@@ -288,6 +336,31 @@ mod tests {
             let found = (stored.lowest_undecided, &stored.positions[1]);
             assert_eq!(found, (lowest, &at(position)), "after {seconds} s");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn new_histories_are_written_at_once() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let shared = SharedRecorder::default();
+        shared.begin_history(1, "a").await.unwrap();
+        assert_eq!(load_all(&*store).await.unwrap(), [], "there is no record yet");
+        *shared.lock().await = Some(recorder(&store).await);
+        let begun = [shared.begin_history(2, "c"), shared.begin_history(1, "b")];
+        assert!(futures::future::join_all(begun).await.iter().all(Result::is_ok));
+        let stored = load_all(&*store).await.unwrap().remove(0);
+        assert_eq!(stored.histories, ["", "b", "c"]);
+        // Later records still name them.
+        let mut held = shared.lock().await;
+        let recorder = held.as_mut().unwrap();
+        recorder.note(1, vec![None, at(1)]);
+        tokio::time::advance(SAVE_INTERVAL).await;
+        recorder.save(&[None, None]).await.unwrap();
+        let stored = load_all(&*store).await.unwrap().remove(0);
+        assert_eq!((stored.lowest_undecided, stored.histories), (1, stored_histories()));
+    }
+
+    fn stored_histories() -> Vec<String> {
+        ["", "b", "c"].map(str::to_owned).to_vec()
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,22 +1,17 @@
 //! A machine loses power together with its Redis and its only replica: Redis lacks the last
 //! commits, and no process is left that observed them.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
+use odradek::app::process_positions::{ProcessPositions, recorded};
 use odradek::clock::SystemClock;
 use odradek::coordinator::gated::{ClosedShards, GatedCoordinator};
 use odradek::coordinator::redis::RedisCoordinator;
 use odradek::coordinator::redis::loss_detection::object_store::ObservedPositionObjects;
-use odradek::coordinator::redis::loss_detection::observed_position::{
-    ObservedPosition, ObservedPositions,
-};
-use odradek::coordinator::redis::loss_detection::recorded::{
-    PositionRecords, RecordedPositions, RecoverablePositions,
-};
+use odradek::coordinator::redis::loss_detection::observed_position::ObservedPosition;
+use odradek::coordinator::redis::loss_detection::recorded::RecoverablePositions;
 use odradek::coordinator::{
     CommitOutcome, Coordinator, CoordinatorError, CoordinatorExt as _, FindFrom, FindRequest,
     Member,
@@ -25,7 +20,7 @@ use odradek::engine::Components;
 use odradek::engine::cache::{ObjectCache, StoreSource};
 use odradek::engine::memory::MemoryLimiter;
 use odradek::engine::processes::{
-    self, PinnedPosition, ProcessRecord, ProcessRecorder, RecordedPosition,
+    self, PinnedPosition, ProcessRecord, ProcessRecorder, SharedRecorder,
 };
 use odradek::engine::produce::{
     AppendOutcome, ConnectionId, FlushProfile, ProduceSettings, ProducedBatch, Producer,
@@ -34,7 +29,7 @@ use odradek::engine::produce::{
 use odradek::engine::recovery::Takeover;
 use odradek::entropy::Entropy;
 use odradek::log::batch::{BatchMetadata, Run};
-use odradek::log::ids::{TopicId, TopicPartition};
+use odradek::log::ids::{ProcessIdentity, TopicId, TopicPartition};
 use odradek::metrics::Metrics;
 use odradek::store::Store;
 use odradek::store::memory::MemoryStore;
@@ -48,39 +43,11 @@ use crate::{RedisSettings, connect, settings};
 const PARTITIONS: i32 = 4;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The records of processes as positions, as the application has them.
-#[derive(Debug)]
-struct Records {
-    store: Arc<dyn Store>,
-    replica: &'static str,
-}
-
-#[async_trait]
-impl PositionRecords for Records {
-    async fn load(&self) -> Result<Vec<RecordedPositions>, String> {
-        let records = processes::load_all(&*self.store).await.map_err(|error| error.to_string())?;
-        let position = |(replication_id, sequence)| ObservedPosition { replication_id, sequence };
-        let positions = |record: ProcessRecord| RecordedPositions {
-            is_own: record.replica == self.replica,
-            positions: ObservedPositions {
-                metadata_id: record.metadata_id,
-                positions: record.positions.into_iter().map(|pair| pair.map(position)).collect(),
-                inherited: BTreeSet::new(),
-            },
-        };
-        Ok(records.into_iter().map(positions).collect())
-    }
-}
-
-fn recorded(position: Option<ObservedPosition>) -> Option<RecordedPosition> {
-    position.map(|position| (position.replication_id, position.sequence))
-}
-
 /// One process of a replica above Redis.
 struct Process {
     redis: Arc<RedisCoordinator>,
     takeover: Takeover,
-    recorder: ProcessRecorder,
+    recorder: Arc<SharedRecorder>,
     producer: Producer,
     limiter: Arc<MemoryLimiter>,
 }
@@ -93,10 +60,12 @@ fn redis_of(
     server: &RedisServer,
     store: &Arc<dyn Store>,
     replica: &'static str,
+    (incarnation, recorder): (u64, &Arc<SharedRecorder>),
 ) -> Arc<RedisCoordinator> {
     let saved = ObservedPositionObjects::new(Arc::clone(store), Arc::new(SystemClock), replica);
-    let records = Records { store: Arc::clone(store), replica };
-    let positions = RecoverablePositions::new(Arc::new(saved), Arc::new(records));
+    let records = ProcessPositions::new(Arc::clone(store), Arc::clone(recorder));
+    let process = ProcessIdentity { incarnation, process_id: 1 };
+    let positions = RecoverablePositions::new(Arc::new(saved), Arc::new(records), process);
     connect(RedisSettings {
         shards: 2,
         replica: replica.to_owned(),
@@ -113,7 +82,8 @@ impl Process {
         store: &Arc<dyn Store>,
         incarnation: u64,
     ) -> Result<Self, CoordinatorError> {
-        let redis = redis_of(server, store, "a");
+        let recorder = Arc::new(SharedRecorder::default());
+        let redis = redis_of(server, store, "a", (incarnation, &recorder));
         let started = Instant::now();
         let metadata_id = loop {
             match redis.attach("cluster", "a").await {
@@ -142,7 +112,8 @@ impl Process {
         let mut takeover = Takeover::new(objects, Arc::clone(&gate), own.clone(), &me, metrics);
         takeover.recover_ended(&redis.replication_ids()).await.expect("the store is there");
         assert!(gate.is_open());
-        let recorder = ProcessRecorder::begin(Arc::clone(store), own).await.expect("stored");
+        let begun = ProcessRecorder::begin(Arc::clone(store), own).await.expect("stored");
+        *recorder.lock().await = Some(begun);
         let (producer, limiter) = producer(store, gate, incarnation);
         Ok(Self { redis, takeover, recorder, producer, limiter })
     }
@@ -151,14 +122,16 @@ impl Process {
     async fn tick(&mut self) {
         let lowest = self.producer.lowest_undecided();
         let observed = self.redis.observed_positions().into_iter().map(recorded).collect();
-        self.recorder.note(lowest, observed);
+        let mut recorder = self.recorder.lock().await;
+        let recorder = recorder.as_mut().expect("it was begun");
+        recorder.note(lowest, observed);
         let pin = |pinned: Option<(Instant, ObservedPosition)>| {
             let (observed_at, position) = pinned?;
             Some(PinnedPosition { observed_at, position: recorded(Some(position))? })
         };
         let pinned: Vec<_> = self.redis.pinned_positions().into_iter().map(pin).collect();
-        self.recorder.save(&pinned).await.expect("stored");
-        self.takeover.delete_recovered(self.recorder.stored_of()).await.expect("deleted");
+        recorder.save(&pinned).await.expect("stored");
+        self.takeover.delete_recovered(recorder.stored_of()).await.expect("deleted");
         self.redis.save_observed_positions(false).await.expect("stored");
     }
 
@@ -273,6 +246,23 @@ async fn machine_that_lost_power_with_its_redis_keeps_every_record() {
     assert_eq!(process.runs().await, expected);
 }
 
+/// The shard has another history, in which a later process may not find what this one commits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn record_names_a_history_before_the_first_commit_in_it() {
+    let Some(mut server) = RedisServer::start() else { return };
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let process = Process::start(&server, &store, 1).await.expect("new metadata");
+    process.write(0).await;
+    let before = process.redis.replication_ids();
+    let data = server.snapshot();
+    server.restore(&data);
+    process.write(1).await;
+    let after = process.redis.replication_ids();
+    assert!(before.iter().skip(1).zip(&after[1..]).all(|(before, after)| before != after));
+    let record = processes::load_all(&*store).await.expect("records").remove(0);
+    assert_eq!(record.histories, after);
+}
+
 /// The records of a trim are in no object, so that its loss is not repaired.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn loss_of_a_trim_is_refused() {
@@ -297,6 +287,37 @@ async fn loss_of_a_trim_is_refused() {
     assert_lost(Process::start(&server, &store, 2).await.map(|_| ()));
 }
 
+/// A trim that another replica made is in no object either, and the record of this process, which
+/// observed it, may be older.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loss_of_a_trim_of_another_replica_is_refused() {
+    let Some(mut server) = RedisServer::start() else { return };
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let process = Process::start(&server, &store, 1).await.expect("new metadata");
+    let _events = process.redis.subscribe().await.expect("subscribed");
+    for value in 0..3 {
+        process.write(value).await;
+    }
+    let before = server.snapshot();
+    let other = connect(RedisSettings {
+        shards: 2,
+        replica: "b".to_owned(),
+        lease: SECOND,
+        ..settings(&server.url(), "c")
+    });
+    other.attach("cluster", "a").await.expect("attached");
+    other.trim_all(vec![(partition(0), 2)]).await.expect("trimmed");
+    let started = Instant::now();
+    while process.redis.pinned_positions().iter().skip(1).all(Option::is_none) {
+        assert!(started.elapsed() < 10 * SECOND, "the event of the trim does not arrive");
+        sleep(SECOND / 10).await;
+    }
+    process.redis.save_observed_positions(true).await.expect("stored");
+    drop((process, other));
+    server.restore(&before);
+    assert_lost(Process::start(&server, &store, 2).await.map(|_| ()));
+}
+
 /// A replica of another name does not recover what it has not waited for: it refuses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replica_of_another_name_refuses_what_was_observed() {
@@ -309,7 +330,7 @@ async fn replica_of_another_name_refuses_what_was_observed() {
     process.redis.save_observed_positions(true).await.expect("stored");
     drop(process);
     server.restore(&before);
-    let other = redis_of(&server, &store, "b");
+    let other = redis_of(&server, &store, "b", (2, &Arc::default()));
     let started = Instant::now();
     let refused = loop {
         match other.attach("cluster", "a").await {

@@ -346,7 +346,8 @@ async fn stored_batches_do_not_appear_later_while_nothing_is_lost() {
     assert_eq!(ended.replica.write(1, fast(0, "acked")).await, 0);
     for _ in 0..20 {
         ended.recorder.note(0, vec![None, Some(("h1".to_owned(), 1))]);
-        ended.recorder.set_histories(["r", "h1"].map(str::to_owned).to_vec());
+        let histories = [(0, "r".to_owned()), (1, "h1".to_owned())].into();
+        ended.recorder.set_histories(&histories).await.expect("the store never fails");
         ended.recorder.save(&[]).await.expect("the store never fails");
         tokio::time::sleep(SECOND).await;
     }

@@ -175,6 +175,12 @@ impl StreamSubscription {
             let replication_id = String::from_utf8_lossy(replication_id);
             self.attached.tracker(self.hash_tag).observe(&replication_id, self.sequence);
         }
+        if let (Some(Value::BulkString(replication_id)), true) =
+            (entry.map.get("r"), entry.map.contains_key("u"))
+        {
+            let replication_id = String::from_utf8_lossy(replication_id);
+            self.attached.tracker(self.hash_tag).pin_observed(&replication_id, self.sequence);
+        }
         if self.sequence != expected {
             self.publish_gap().await?;
         }

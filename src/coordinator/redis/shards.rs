@@ -116,7 +116,7 @@ impl ShardClient {
 
     /// Runs a script for each shard that has items, in parallel, with at most the script's weight of
     /// items in one call; returns one result for each item, in the order of the items. A call that
-    /// fails fails only its own items.
+    /// fails fails only its own items, and those of the same partition that follow them.
     #[expect(clippy::too_many_arguments, reason = "the script, its items and four views of them")]
     pub(super) async fn call_shards<'a, T, R>(
         &self,
@@ -134,23 +134,40 @@ impl ShardClient {
         }
         let partition_at = |index: &usize| partition(&items[*index]);
         let weight_at = |index: &usize| weight(&items[*index]);
-        let calls = (0..).zip(&by_shard).flat_map(|(shard, indexes)| {
+        for indexes in &mut by_shard {
+            // Stable, so that those of one partition are adjacent, in their order.
+            indexes.sort_by_key(partition_at);
+        }
+        let sequences = (0..).zip(&by_shard).flat_map(|(shard, indexes)| {
             let chunks = split_items(indexes, script.weight_max, partition_at, weight_at);
-            chunks.into_iter().map(move |chunk| (shard, chunk))
+            let sequences = in_sequences(chunks, partition_at);
+            sequences.into_iter().map(move |sequence| (shard, sequence))
         });
-        let calls = calls.map(|(shard, indexes)| {
-            let args = arguments(indexes.iter().map(|index| &items[*index]).collect());
+        let sequences = sequences.map(|(shard, chunks)| {
+            let args_of = |indexes: &'_ [usize]| {
+                arguments(indexes.iter().map(|index| &items[*index]).collect())
+            };
+            let calls: Vec<_> = chunks.into_iter().map(|chunk| (chunk, args_of(chunk))).collect();
             async move {
-                let call = async {
-                    let mut reply =
-                        self.call(attached, HashTag::Shard(shard), script, args).await?;
-                    reply.next()?.items(indexes.len())
-                };
-                (indexes, call.await)
+                let (mut done, mut failed) = (Vec::with_capacity(calls.len()), None);
+                for (indexes, args) in calls {
+                    let call = async {
+                        if let Some(error) = failed.take() {
+                            return Err(not_sent(error));
+                        }
+                        let mut reply =
+                            self.call(attached, HashTag::Shard(shard), script, args).await?;
+                        reply.next()?.items(indexes.len())
+                    };
+                    let replies: CoordinatorResult<Vec<ScriptReply>> = call.await;
+                    failed = replies.as_ref().err().cloned();
+                    done.push((indexes, replies));
+                }
+                done
             }
         });
         let mut results: Vec<(usize, CoordinatorResult<R>)> = Vec::with_capacity(items.len());
-        for (indexes, replies) in join_all(calls).await {
+        for (indexes, replies) in join_all(sequences).await.into_iter().flatten() {
             match replies {
                 Ok(replies) => results.extend(indexes.iter().zip(replies).map(|(index, reply)| {
                     (*index, reply.bytes().and_then(|bytes| decode(&items[*index], &bytes)))
@@ -211,7 +228,10 @@ impl Attached {
         let inherited = self.trackers.iter().enumerate();
         let inherited = inherited.filter(|(_, tracker)| tracker.is_inherited());
         let inherited = inherited.map(|(index, _)| index).collect();
-        ObservedPositions { metadata_id: self.metadata_id.clone(), positions, inherited }
+        let pinned = |tracker: &PositionTracker| tracker.pinned().map(|(_, position)| position);
+        let unrecoverable = self.trackers.iter().map(pinned).collect();
+        let metadata_id = self.metadata_id.clone();
+        ObservedPositions { metadata_id, positions, inherited, unrecoverable, process: None }
     }
 
     /// Takes over what an earlier process of this replica saved, once, before this process saves
@@ -223,10 +243,15 @@ impl Attached {
         let inherit = async || {
             let own = store.load_own().await?;
             let own = own.filter(|own| own.metadata_id == self.metadata_id);
-            let positions = own.into_iter().flat_map(|own| own.positions);
-            for (tracker, position) in self.trackers.iter().zip(positions) {
+            let Some(own) = own else { return Ok(()) };
+            for (tracker, position) in self.trackers.iter().zip(own.positions) {
                 if let Some(position) = position {
                     tracker.inherit(position);
+                }
+            }
+            for (tracker, position) in self.trackers.iter().zip(own.unrecoverable) {
+                if let Some(position) = position {
+                    tracker.inherit_pin(position);
                 }
             }
             Ok(())
@@ -268,6 +293,33 @@ fn split_items(
         calls.push(&indexes[start..end]);
     }
     calls
+}
+
+/// Returns the calls that may run at the same time, each with those that must follow it: the calls
+/// over which the items of one partition are divided.
+fn in_sequences<'a>(
+    calls: Vec<&'a [usize]>,
+    partition: impl Fn(&usize) -> TopicPartition,
+) -> Vec<Vec<&'a [usize]>> {
+    let mut sequences: Vec<Vec<&'a [usize]>> = Vec::with_capacity(calls.len());
+    let mut last: Option<TopicPartition> = None;
+    for call in calls {
+        let first = call.first().map(&partition);
+        match sequences.last_mut() {
+            Some(sequence) if first == last => sequence.push(call),
+            _ => sequences.push(vec![call]),
+        }
+        last = call.last().map(&partition);
+    }
+    sequences
+}
+
+/// Returns the error of a call that was not sent because the one before it failed.
+fn not_sent(error: CoordinatorError) -> CoordinatorError {
+    match error {
+        CoordinatorError::Unknown(detail) => CoordinatorError::Unavailable(detail),
+        error => error,
+    }
 }
 
 /// Returns all values, or the error of the whole call: [`CoordinatorError::Unavailable`] only if
@@ -315,5 +367,19 @@ mod tests {
         let alone = |_: &usize| TopicPartition { topic: TopicId([1; 16]), partition: 0 };
         let weights = split_items(&[0, 1, 2, 3, 4], 10, alone, |index| [4, 6, 1, 99, 1][*index]);
         assert_eq!(weights, [&[0, 1][..], &[2], &[3], &[4]]);
+    }
+
+    #[test]
+    fn calls_with_items_of_one_partition_follow_each_other() {
+        let partitions = [1, 2, 2, 2, 3, 4, 5];
+        let of = |index: &usize| TopicPartition {
+            topic: TopicId([1; 16]),
+            partition: partitions[*index],
+        };
+        let calls: Vec<&[usize]> = vec![&[0, 1], &[2], &[3, 4], &[5], &[6]];
+        let expected: Vec<Vec<&[usize]>> =
+            vec![vec![&[0, 1], &[2], &[3, 4]], vec![&[5]], vec![&[6]]];
+        assert_eq!(in_sequences(calls, of), expected);
+        assert!(in_sequences(Vec::new(), of).is_empty());
     }
 }

@@ -97,7 +97,7 @@ impl RedisCoordinator {
 
 /// Returns whether an id is that of one history. What stands in for a replication id may come back
 /// with a server that was a replica meanwhile, and took over another history.
-fn identifies_history(id: &str) -> bool {
+pub(super) fn identifies_history(id: &str) -> bool {
     id.len() == 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::observed_position::{ObservedPosition, ObservedPositionStore, ObservedPositions};
 use crate::clock::WallClock;
+use crate::log::ids::ProcessIdentity;
 use crate::store::record::RecordFormat;
 use crate::store::{ObjectMeta, PutMode, Store, StoreError};
 
@@ -39,6 +40,13 @@ struct StoredPositions {
     /// not verified.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     inherited: BTreeSet<usize>,
+    /// The positions of the last changes that no object has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unrecoverable: Vec<Option<(String, u64)>>,
+    /// The incarnation and the process id of the process whose record may be reported in place of
+    /// the positions. An older program names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    process: Option<(u64, u32)>,
 }
 
 impl ObservedPositionObjects {
@@ -104,10 +112,18 @@ impl StoredPositions {
 
     fn into_observed(self) -> ObservedPositions {
         let position = |(replication_id, sequence)| ObservedPosition { replication_id, sequence };
+        let positions = |pairs: Vec<Option<(String, u64)>>| {
+            pairs.into_iter().map(|pair| pair.map(position)).collect()
+        };
+        let process = self
+            .process
+            .map(|(incarnation, process_id)| ProcessIdentity { incarnation, process_id });
         ObservedPositions {
             metadata_id: self.metadata_id,
-            positions: self.positions.into_iter().map(|pair| pair.map(position)).collect(),
+            positions: positions(self.positions),
             inherited: self.inherited,
+            unrecoverable: positions(self.unrecoverable),
+            process,
         }
     }
 }
@@ -118,11 +134,14 @@ impl ObservedPositionStore for ObservedPositionObjects {
         let pair = |position: &Option<ObservedPosition>| {
             position.as_ref().map(|p| (p.replication_id.clone(), p.sequence))
         };
+        let pairs = |positions: &[Option<ObservedPosition>]| positions.iter().map(pair).collect();
         let record = StoredPositions {
             metadata_id: positions.metadata_id.clone(),
             written_ms: self.clock.now_ms(),
-            positions: positions.positions.iter().map(pair).collect(),
+            positions: pairs(&positions.positions),
             inherited: positions.inherited.clone(),
+            unrecoverable: pairs(&positions.unrecoverable),
+            process: positions.process.map(|process| (process.incarnation, process.process_id)),
         };
         let put = FORMAT.save(&*self.store, &self.key, &record, PutMode::Overwrite).await;
         put.map_err(|error| error.to_string())
@@ -157,7 +176,9 @@ mod tests {
     fn positions(sequences: &[Option<u64>]) -> ObservedPositions {
         let position = |sequence| ObservedPosition { replication_id: "a1".to_owned(), sequence };
         let positions = sequences.iter().map(|sequence| sequence.map(position)).collect();
-        ObservedPositions { metadata_id: "g".to_owned(), positions, inherited: BTreeSet::new() }
+        let process = Some(ProcessIdentity { incarnation: 1, process_id: 2 });
+        let metadata_id = "g".to_owned();
+        ObservedPositions { metadata_id, positions, process, ..ObservedPositions::default() }
     }
 
     #[tokio::test]

@@ -9,6 +9,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::log::ids::ProcessIdentity;
+
 /// The greatest sequence observed of one shard under one replication id.
 ///
 /// A Redis has it if the shard reached at least this sequence under this replication id.
@@ -21,7 +23,7 @@ pub struct ObservedPosition {
 }
 
 /// The observed positions of one replica.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObservedPositions {
     /// The metadata that they belong to.
     pub metadata_id: String,
@@ -30,6 +32,10 @@ pub struct ObservedPositions {
     /// The indexes of positions that an earlier process of the replica observed, and against which
     /// this one has not verified the shard.
     pub inherited: BTreeSet<usize>,
+    /// The positions of the last changes that no object has, as far as they were observed.
+    pub unrecoverable: Vec<Option<ObservedPosition>>,
+    /// The process whose record may be reported in place of the positions, if any.
+    pub process: Option<ProcessIdentity>,
 }
 
 /// Stores observed positions where a failure of Redis does not affect them.
@@ -52,6 +58,15 @@ pub trait ObservedPositionStore: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The store's message, for logs.
     async fn load_all(&self) -> Result<Vec<ObservedPositions>, String>;
+
+    /// Precedes the first change of this process in a part of the metadata, the registry or a shard,
+    /// under another replication id, which is empty if the server has none.
+    ///
+    /// # Errors
+    /// The store's message, for logs; nothing is changed then.
+    async fn begin_history(&self, _index: usize, _replication_id: &str) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// The positions that were saved last, and when.
@@ -112,14 +127,39 @@ impl PositionTracker {
         }
     }
 
-    /// Records a change that is in no object; its loss cannot be repaired.
+    /// Records a change that is in no object; its loss cannot be repaired. `replication_id` may be
+    /// a prefix of the current one.
     pub(in crate::coordinator::redis) fn pin(&self, replication_id: &str, sequence: u64) {
-        let position = ObservedPosition { replication_id: replication_id.to_owned(), sequence };
-        self.0.lock().pinned = Some((Instant::now(), position));
+        let mut tracked = self.0.lock();
+        let is_current = tracked.replication_id.starts_with(replication_id);
+        let replication_id = match is_current && !replication_id.is_empty() {
+            true => tracked.replication_id.clone(),
+            false => replication_id.to_owned(),
+        };
+        if let Some((_, pinned)) = &tracked.pinned
+            && pinned.replication_id == replication_id
+            && pinned.sequence >= sequence
+        {
+            return;
+        }
+        tracked.pinned = Some((Instant::now(), ObservedPosition { replication_id, sequence }));
+    }
+
+    /// Records a change of another replica that is in no object. `prefix` is that of its replication
+    /// id; one that began before the current id is included in it.
+    pub(in crate::coordinator::redis) fn pin_observed(&self, prefix: &str, sequence: u64) {
+        if !prefix.is_empty() && self.current().0.starts_with(prefix) {
+            self.pin(prefix, sequence);
+        }
+    }
+
+    /// Takes over the position of such a change that an earlier process of this replica saved.
+    pub(in crate::coordinator::redis) fn inherit_pin(&self, position: ObservedPosition) {
+        self.0.lock().pinned.get_or_insert_with(|| (Instant::now(), position));
     }
 
     /// Returns the position of the last change that is in no object, and when it was observed.
-    pub(super) fn pinned(&self) -> Option<(Instant, ObservedPosition)> {
+    pub(in crate::coordinator::redis) fn pinned(&self) -> Option<(Instant, ObservedPosition)> {
         self.0.lock().pinned.clone()
     }
 
@@ -233,6 +273,26 @@ mod tests {
         tracker.inherit(position("a1", 5));
         tracker.set_verified("b2".to_owned(), 9, 9, None);
         assert_eq!(tracker.position(), Some(position("a1", 5)));
+    }
+
+    #[test]
+    fn last_change_that_is_in_no_object_is_pinned() {
+        let tracker = PositionTracker::default();
+        let pinned = || tracker.pinned().map(|(_, position)| position);
+        tracker.pin_observed("a1", 3);
+        assert_eq!(pinned(), None, "nothing is known of that history");
+        tracker.inherit_pin(position("x", 2));
+        tracker.set_verified("a1".to_owned(), 0, 3, None);
+        tracker.pin_observed("b", 4);
+        tracker.pin_observed("", 4);
+        assert_eq!(pinned(), Some(position("x", 2)));
+        tracker.pin_observed("a", 4);
+        tracker.pin("a1", 3);
+        assert_eq!(pinned(), Some(position("a1", 4)));
+        tracker.set_verified("b2".to_owned(), 5, 5, None);
+        assert_eq!(pinned(), Some(position("a1", 4)));
+        tracker.pin("a1", 5);
+        assert_eq!(pinned(), Some(position("a1", 5)), "a reply that was late");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::super::keys::HashTag;
 use super::super::reply::ScriptReply;
 use super::super::shards::{Attached, ShardClient};
+use super::monitor::identifies_history;
 use super::observed_position::{ObservedPosition, ObservedPositions, StoredPositions};
 use crate::coordinator::CoordinatorError;
 
@@ -112,6 +113,23 @@ impl ShardClient {
         self.report_to(attached, hash_tag, positions, &registry.expected).await
     }
 
+    /// Stores that this process makes changes under another replication id from now on, where a
+    /// later one finds that out although it may not find the changes.
+    async fn begin_history(
+        &self,
+        index: usize,
+        verified_id: &str,
+        replication_id: &str,
+    ) -> Result<(), CoordinatorError> {
+        let Some(store) = self.position_store.as_ref().filter(|_| verified_id != replication_id)
+        else {
+            return Ok(());
+        };
+        let named = if identifies_history(replication_id) { replication_id } else { "" };
+        let begun = store.begin_history(index, named).await;
+        begun.map_err(|detail| CoordinatorError::Unavailable(format!("a new history: {detail}")))
+    }
+
     async fn report_to(
         &self,
         attached: &Attached,
@@ -122,7 +140,8 @@ impl ShardClient {
         let tracker = attached.tracker(hash_tag);
         let (verified_id, _) = tracker.current();
         let index = Attached::index(hash_tag);
-        let positions = all.iter().filter_map(|of| of.positions.get(index)?.as_ref());
+        let positions = all.iter().flat_map(|of| [&of.positions, &of.unrecoverable]);
+        let positions = positions.filter_map(|positions| positions.get(index)?.as_ref());
         let positions: BTreeSet<(&str, u64)> = positions
             .map(|ObservedPosition { replication_id, sequence }| {
                 (replication_id.as_str(), *sequence)
@@ -135,7 +154,7 @@ impl ShardClient {
         });
         let mut args = vec![
             attached.metadata_id.clone().into_bytes(),
-            verified_id.into_bytes(),
+            verified_id.clone().into_bytes(),
             self.replica.clone().into_bytes(),
             u8::from(self.may_verify).to_string().into_bytes(),
             self.lease.as_millis().to_string().into_bytes(),
@@ -166,6 +185,7 @@ impl ShardClient {
             let earlier = ObservedPosition { replication_id: earlier_id, sequence: sequence_of_it };
             // The shard has the reported positions too: it was verified against them.
             let earlier = if earlier.replication_id.is_empty() { newest } else { Some(earlier) };
+            self.begin_history(index, &verified_id, &replication_id).await?;
             tracker.set_verified(replication_id, start_sequence, sequence, earlier);
         }
         Ok(VerifyReply { is_verified, expected, missing })

@@ -13,6 +13,6 @@ end
 count_elements('partitions', -deleted)
 if added + deleted > 0 then
   -- A change, so that a Redis that lost it is detected; subscribers learn of it from the registry.
-  publish('')
+  publish('', true)
 end
 return {num(sequence), scanned[1]}

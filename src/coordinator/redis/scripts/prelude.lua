@@ -92,12 +92,17 @@ end
 -- Increments the sequence and publishes events. The id of a stream entry is the sequence, so that a
 -- subscriber detects missed entries; the replication id tells whether it may count the sequence.
 -- stream_half has the first sequence of the newer half of the stream, and that half's bytes: when
--- it is full, the older half is removed.
-local function publish(events)
+-- it is full, the older half is removed. A field u marks a change that is_only_in_redis: no object
+-- has it.
+local function publish(events, is_only_in_redis)
   sequence = sequence + 1
   local first, bytes = string.match(stored[5] or '', '^(%d+) (%d+)$')
   first, bytes = first or num(sequence), tonumber(bytes or '0') + #events + ENTRY_BYTES
-  redis.call('XADD', prefix .. 'events', num(sequence) .. '-0', 'e', events, 'r', string.sub(replication_id, 1, 8))
+  local fields = {'e', events, 'r', string.sub(replication_id, 1, 8)}
+  if is_only_in_redis then
+    fields[5], fields[6] = 'u', ''
+  end
+  redis.call('XADD', prefix .. 'events', num(sequence) .. '-0', unpack(fields))
   if bytes > STREAM_HALF_BYTES then
     redis.call('XTRIM', prefix .. 'events', 'MINID', first .. '-0')
     first, bytes = num(sequence + 1), 0

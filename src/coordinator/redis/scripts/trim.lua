@@ -24,6 +24,6 @@ for i = 3, #ARGV, 3 do
   end
 end
 if #events > 0 then
-  publish(table.concat(events))
+  publish(table.concat(events), true)
 end
 return {num(sequence), reply}
