@@ -323,8 +323,8 @@ pub struct FlushSettings {
     pub size: ByteSize,
 
     /// The profile of topics whose rule does not name one. `fast` writes an object immediately
-    /// while no upload is in flight; `cheap` writes one object for each interval: fewer and larger
-    /// objects.
+    /// while no upload is in flight, and otherwise half a median PUT, and at least 25 ms, after the
+    /// previous one; `cheap` writes one object for each interval: fewer and larger objects.
     #[default(FlushProfile::Fast)]
     pub profile: FlushProfile,
 

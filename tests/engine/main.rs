@@ -7,6 +7,7 @@ mod crash;
 mod failure_modes;
 mod fetch;
 mod fetch_events;
+mod flush_rate;
 mod harness;
 mod history;
 mod indeterminate;

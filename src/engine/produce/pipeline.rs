@@ -251,8 +251,11 @@ impl Pipeline {
             _ if self.open.bytes() >= self.object_bytes() => first_append,
             _ if !self.open.has_fast_batch() => at_interval,
             None => self.linger_end(first_append),
-            // A PUT slower than the median is not waited for.
-            Some((_, started)) => at_interval.min(started + self.uploader.median_latency()),
+            // Uploads overlap: a batch does not wait for the end of an earlier PUT.
+            Some((_, started)) => {
+                let spaced = started + self.uploader.upload_spacing();
+                at_interval.min(spaced.max(self.linger_end(first_append)))
+            }
         };
         Some(due.max(self.uploader.next_put_at(Instant::now())))
     }
