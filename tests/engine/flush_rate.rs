@@ -1,9 +1,11 @@
-//! When objects are sealed: latency of acknowledgements and PUTs per second.
+//! When objects are sealed: latency of acknowledgements, PUTs per second, and length of parts.
 
 use std::time::Duration;
 
 use odradek::engine::produce::{ProduceSettings, UploadSettings};
 use odradek::entropy::Entropy;
+use odradek::log::object_format::decode_footer;
+use odradek::store::Store as _;
 use odradek::store::faulty::{Fault, StoreOperation};
 use odradek::tasks;
 use testbed::print_line;
@@ -101,4 +103,35 @@ async fn overlapping_uploads_stay_within_the_put_rate_limit() {
     let limited = ProduceSettings { puts_per_second_max: Some(10.0), ..standard() };
     let measured = measure(65 * MS, 20, limited).await;
     assert!(measured.puts_per_second <= 10.5, "{} PUTs/s", measured.puts_per_second);
+}
+
+/// The commit of a part is one call of a script, whatever its number of batches.
+#[tokio::test(start_paused = true)]
+async fn part_has_a_bounded_number_of_batches() {
+    const BATCHES: usize = 2_500;
+    let settings = ProduceSettings { object_bytes: 8 << 20, ..settings() };
+    let replica = Replica::with_memory(settings, 16 << 20).await;
+    replica.store.set_persistent(StoreOperation::put, Some(Fault::slow(10 * MS)));
+    let mut replies = Vec::new();
+    for n in 0..BATCHES / 50 {
+        let batches = (0..50).map(|of| fast(0, &format!("{}", n * 50 + of))).collect();
+        replies.push(replica.send(1, batches).await);
+    }
+    for reply in replies {
+        reply.await.expect("a result").outcomes.into_iter().for_each(|outcome| {
+            offset(outcome);
+        });
+    }
+    let values: Vec<_> = replica.read(0, 0).await.into_iter().map(|(_, value)| value).collect();
+    let expected: Vec<_> = (0..BATCHES).map(|n| n.to_string()).collect();
+    assert_eq!(values, expected[..values.len()], "the order of the batches");
+    let mut total = 0;
+    for key in replica.objects().await {
+        let object = replica.memory.get(&key, None).await.expect("an object");
+        for part in decode_footer(object.len() as u64, &object).unwrap().parts {
+            assert!(part.batches.len() <= 1_000, "{} batches in a part", part.batches.len());
+            total += part.batches.len();
+        }
+    }
+    assert_eq!(total, BATCHES);
 }

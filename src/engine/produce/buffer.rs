@@ -13,6 +13,10 @@ use crate::log::ids::TopicPartition;
 /// The scope of ordering: commits within a lane keep the order in which the batches were sent.
 pub(super) type CommitLane = (TopicPartition, ConnectionId);
 
+/// The batches of a part, at most. A part is committed by one call of a script, which takes about
+/// 5 µs for each batch and has to end within 10 ms.
+const BATCHES_PER_PART_MAX: usize = 1_000;
+
 /// A batch that is not sealed yet.
 #[derive(Debug)]
 pub(super) struct BufferedBatch {
@@ -106,16 +110,26 @@ impl OpenObject {
         }
     }
 
-    /// Takes at most `bytes_max` bytes of batches, and at least one batch. The rest stays.
+    /// Takes at most `bytes_max` bytes of batches and [`BATCHES_PER_PART_MAX`] of each lane, and at
+    /// least one batch. The rest stays.
     pub(super) fn take(&mut self, bytes_max: usize) -> LaneBatches {
-        if self.bytes <= bytes_max {
-            return std::mem::take(self).batches;
+        let buffered = std::mem::take(&mut self.batches);
+        let (mut taken, mut rest) = match self.bytes <= bytes_max {
+            true => (buffered, LaneBatches::new()),
+            false => cut(buffered, bytes_max),
+        };
+        for (lane, batches) in &mut taken {
+            if batches.len() > BATCHES_PER_PART_MAX {
+                let mut later = batches.split_off(BATCHES_PER_PART_MAX);
+                later.append(rest.entry(*lane).or_default());
+                rest.insert(*lane, later);
+            }
         }
-        let (taken, rest) = cut(std::mem::take(&mut self.batches), bytes_max);
-        self.bytes = size(&rest);
-        self.batches = rest;
-        if self.batches.is_empty() {
+        if rest.is_empty() {
             *self = Self::default();
+        } else {
+            self.bytes = size(&rest);
+            self.batches = rest;
         }
         taken
     }
