@@ -73,6 +73,7 @@ fn start(object_bytes: usize) -> (Producer, Arc<MemoryLimiter>) {
         interval: Duration::from_secs(3_600),
         object_bytes,
         puts_per_second_max: None,
+        stored_outcomes_max: ProduceSettings::STORED_OUTCOMES_MAX,
         upload: UploadSettings::STANDARD,
         replica: "bench".to_owned(),
         incarnation: 1,

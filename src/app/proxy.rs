@@ -114,6 +114,7 @@ impl ProxyBuilder {
             interval: settings.flush.interval.duration(),
             object_bytes: settings.flush.size.as_usize(),
             puts_per_second_max: settings.flush.max_puts_per_second,
+            stored_outcomes_max: ProduceSettings::STORED_OUTCOMES_MAX,
             upload: UploadSettings::STANDARD,
             replica: settings.replica.clone(),
             incarnation: self.incarnation,

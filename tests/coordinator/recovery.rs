@@ -183,6 +183,7 @@ fn producer(
         interval: Duration::from_millis(250),
         object_bytes: 1 << 20,
         puts_per_second_max: None,
+        stored_outcomes_max: ProduceSettings::STORED_OUTCOMES_MAX,
         upload: UploadSettings::STANDARD,
         replica: "a".to_owned(),
         incarnation,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use odradek::engine::produce::{ProduceSettings, UploadSettings};
+use odradek::engine::produce::{AppendOutcome, ProduceSettings, UploadSettings};
 use odradek::entropy::Entropy;
 use odradek::log::object_format::decode_footer;
 use odradek::store::Store as _;
@@ -134,4 +134,28 @@ async fn part_has_a_bounded_number_of_batches() {
         }
     }
     assert_eq!(total, BATCHES);
+}
+
+/// While one part stays undecided, the coordinator stores the outcomes of those after it.
+#[tokio::test(start_paused = true)]
+async fn stored_outcomes_are_bounded() {
+    const MAX: usize = 100;
+    let settings = ProduceSettings { stored_outcomes_max: MAX, ..settings() };
+    let replica = Replica::with(settings).await;
+    replica.store.script(StoreOperation::put, [Fault::slow(600_000 * MS)]);
+    let late = replica.send(1, vec![fast(0, "late")]).await;
+    tokio::time::sleep(MS).await;
+    let mut committed = 0;
+    let refused = loop {
+        let outcome = replica.send(2, vec![fast(0, "x")]).await.await.expect("a result")[0];
+        match outcome {
+            AppendOutcome::ShardFailing => break outcome,
+            outcome => offset(outcome),
+        };
+        committed += 1;
+        assert!(committed <= MAX, "more outcomes are stored");
+    };
+    assert_eq!((refused, committed), (AppendOutcome::ShardFailing, MAX));
+    offset(late.await.expect("a result")[0]);
+    offset(replica.send(2, vec![fast(0, "again")]).await.await.expect("a result")[0]);
 }

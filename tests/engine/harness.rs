@@ -57,6 +57,7 @@ pub(crate) fn settings() -> ProduceSettings {
         interval: INTERVAL,
         object_bytes: 64 << 10,
         puts_per_second_max: None,
+        stored_outcomes_max: ProduceSettings::STORED_OUTCOMES_MAX,
         upload: UploadSettings {
             parallel_max: 8,
             hedges_burst: 0,

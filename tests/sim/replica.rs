@@ -75,6 +75,7 @@ impl Engine {
             interval: Duration::from_millis(100),
             object_bytes: 2 << 10,
             puts_per_second_max: None,
+            stored_outcomes_max: ProduceSettings::STORED_OUTCOMES_MAX,
             upload: UploadSettings {
                 parallel_max: 4,
                 hedges_burst: 2,

@@ -19,6 +19,7 @@ mod settings;
 mod shards;
 mod size_limit;
 mod statistics;
+mod stored_outcomes;
 mod uploader;
 
 use std::sync::Arc;

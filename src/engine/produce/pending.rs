@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::request::{AppendOutcome, AppendResult};
 use super::shards::ShardCommits;
+use super::stored_outcomes::StoredOutcomes;
 use crate::engine::memory::MemoryPermit;
 use crate::tasks;
 
@@ -61,6 +62,7 @@ struct PendingAppend {
 #[derive(Debug)]
 pub(super) struct PendingAppends {
     pub(super) commits: ShardCommits,
+    pub(super) stored: StoredOutcomes,
     appends: HashMap<u64, PendingAppend>,
     next: u64,
     /// The bytes that the appends with batches in failing shards may hold together.
@@ -72,10 +74,12 @@ pub(super) struct PendingAppends {
 }
 
 impl PendingAppends {
-    /// Creates the appends of a replica whose requests hold at most `memory_bytes`.
-    pub(super) fn new(memory_bytes: usize) -> Self {
+    /// Creates the appends of a replica whose requests hold at most `memory_bytes`, and for which
+    /// the coordinator stores the outcomes of `stored_outcomes_max` batches in a shard.
+    pub(super) fn new(memory_bytes: usize, stored_outcomes_max: usize) -> Self {
         Self {
             commits: ShardCommits::default(),
+            stored: StoredOutcomes::new(stored_outcomes_max),
             appends: HashMap::new(),
             next: 0,
             failing_bytes_max: memory_bytes / FAILING_SHARE_DIVISOR,
@@ -84,8 +88,9 @@ impl PendingAppends {
         }
     }
 
-    /// Returns the shards that accept no more batches: those that fail, if the appends with batches
-    /// in them hold their share of the memory.
+    /// Returns the shards that accept no more batches: those that have as many stored outcomes as
+    /// they may, and those that fail, if the appends with batches in them hold their share of the
+    /// memory.
     pub(super) fn full_shards(&mut self, now: Instant) -> BTreeSet<u16> {
         let failing = self.commits.failing(now);
         if failing != self.failing {
@@ -93,10 +98,11 @@ impl PendingAppends {
             let affected = self.appends.values().filter(|append| append.is_in(&self.failing));
             self.failing_bytes = affected.map(|append| append.bytes).sum();
         }
-        match self.failing_bytes >= self.failing_bytes_max {
-            true => self.failing.clone(),
-            false => BTreeSet::new(),
+        let mut full: BTreeSet<u16> = self.stored.full_shards().collect();
+        if self.failing_bytes >= self.failing_bytes_max {
+            full.extend(&self.failing);
         }
+        full
     }
 
     /// Adds an append, and returns references to its batches.
@@ -202,7 +208,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn appends_in_failing_shards_count_once() {
         let limiter = MemoryLimiter::new(1 << 20, Arc::default());
-        let mut appends = PendingAppends::new(4 * (BYTES + APPEND_OVERHEAD_BYTES));
+        let mut appends = PendingAppends::new(4 * (BYTES + APPEND_OVERHEAD_BYTES), usize::MAX);
         let mut refs = Vec::new();
         for shards in [vec![0, 1, 2], vec![0], vec![3], vec![2, 1]] {
             let permit = limiter.quota(usize::MAX).acquire(BYTES).await.unwrap();

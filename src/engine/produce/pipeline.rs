@@ -92,6 +92,7 @@ impl Pipeline {
         (events, receiver): (mpsc::Sender<PipelineEvent>, mpsc::Receiver<PipelineEvent>),
     ) -> Self {
         let sequencer = CommitSequencer::new(components.coordinator.commit_order());
+        let appends = PendingAppends::new(memory_bytes, settings.stored_outcomes_max);
         Self {
             components,
             settings,
@@ -99,7 +100,7 @@ impl Pipeline {
             metrics,
             events,
             receiver,
-            appends: PendingAppends::new(memory_bytes),
+            appends,
             open: OpenObject::default(),
             sealed: BTreeMap::new(),
             sequencer,
@@ -146,6 +147,7 @@ impl Pipeline {
                 self.seal();
             }
             self.commit_ready();
+            self.appends.stored.release(|shard| self.sequencer.lowest_undecided(shard));
             let lowest = self.sequencer.lowest_undecided_of_all().unwrap_or(self.next_sequence);
             self.lowest_undecided.store(lowest, Ordering::Release);
             if self.sealed.is_empty() && self.open.is_empty() {
@@ -375,6 +377,7 @@ impl Pipeline {
         {
             let position = self.components.coordinator.position(sealed.part.partition);
             self.journal.push(object.id, position, outcome);
+            self.appends.stored.add(sealed.shard, sequence, outcome.batches.len());
         }
         self.complete_part(sequence, outcome.index, |batch| match outcome.batches.get(batch) {
             Some(outcome) => AppendOutcome::Decided { outcome: *outcome, log_start_offset },

@@ -13,6 +13,9 @@ pub struct ProduceSettings {
     pub object_bytes: usize,
     /// Average number of PUTs per second; `None` for no limit.
     pub puts_per_second_max: Option<f64>,
+    /// Batches of one shard whose outcomes the coordinator may store for this process; a shard at
+    /// the limit accepts no more.
+    pub stored_outcomes_max: usize,
     /// Settings of uploads.
     pub upload: UploadSettings,
     /// Name of the replica, written to objects' footers.
@@ -43,6 +46,12 @@ pub struct UploadSettings {
     pub hedges_burst: u32,
     /// Bounds of the deadline after which an attempt is abandoned and repeated.
     pub deadline: RangeInclusive<Duration>,
+}
+
+impl ProduceSettings {
+    /// The default of [`ProduceSettings::stored_outcomes_max`]: more than a PUT that is tried again
+    /// at its deadline leaves behind, and below 25 MB in Redis.
+    pub const STORED_OUTCOMES_MAX: usize = 500_000;
 }
 
 impl UploadSettings {
