@@ -3,8 +3,9 @@
 //! A connection above the limit is accepted and closed, so that its client notices at once and tries
 //! another replica. In the kernel's backlog it would appear to be connected.
 
+use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,17 @@ pub struct Connections {
     refused: Counter,
     refusals: Arc<LogLimit>,
     failures: Arc<LogLimit>,
+    on_refusal: OnRefusal,
+}
+
+/// An action for each connection above the limit.
+#[derive(Clone, Default)]
+struct OnRefusal(Option<Arc<dyn Fn(IpAddr) + Send + Sync>>);
+
+impl fmt::Debug for OnRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnRefusal").finish_non_exhaustive()
+    }
 }
 
 impl Connections {
@@ -67,6 +79,7 @@ impl Connections {
             refused: Counter::default(),
             refusals: Arc::default(),
             failures: Arc::default(),
+            on_refusal: OnRefusal::default(),
         }
     }
 
@@ -74,6 +87,12 @@ impl Connections {
     #[must_use]
     pub fn count_refused(self, refused: Counter) -> Self {
         Self { refused, ..self }
+    }
+
+    /// Calls this with the peer of each connection above the limit.
+    #[must_use]
+    pub fn on_refusal(self, act: impl Fn(IpAddr) + Send + Sync + 'static) -> Self {
+        Self { on_refusal: OnRefusal(Some(Arc::new(act))), ..self }
     }
 
     /// Returns the token that ends the accept loops; connections may watch it too.
@@ -123,6 +142,9 @@ impl Connections {
                     Ok(permit) => return Some((stream, peer, permit)),
                     Err(_) => {
                         self.refused.inc();
+                        if let OnRefusal(Some(act)) = &self.on_refusal {
+                            act(peer.ip());
+                        }
                         if let Some(refused) = self.refusals.occurred() {
                             let max = self.max;
                             tracing::warn!(%peer, port = name, max, refused, "connections refused: too many");

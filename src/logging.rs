@@ -32,6 +32,19 @@ pub enum LogFormat {
     Json,
 }
 
+/// The destination of the audit log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditOutput {
+    /// To standard output, which has nothing else.
+    #[default]
+    Stdout,
+    /// To standard error, among the lines of the log.
+    Stderr,
+    /// Nowhere.
+    Off,
+}
+
 /// The target of spans that are exported and not logged. Their level is TRACE, so that without a
 /// collector none are created.
 pub const SPAN_TARGET: &str = "odradek::span";

@@ -15,6 +15,7 @@ use crate::engine::list_offsets::OffsetLookup;
 use crate::engine::memory::MemoryLimiter;
 use crate::engine::produce::{ProduceSettings, Producer, UploadSettings};
 use crate::metrics::{MemoryPool, Metrics};
+use crate::proxy::audit::AuditLog;
 use crate::proxy::classic_memory::ClassicMemory;
 use crate::proxy::client_telemetry::ClientTelemetry;
 use crate::proxy::fetch_sessions::FetchSessions;
@@ -88,6 +89,12 @@ impl ProxyBuilder {
             topology,
             cluster,
             topics,
+            audit: AuditLog::start(
+                settings.log.audit,
+                (&settings.replica, &settings.zone),
+                Arc::clone(&components.clock),
+                Arc::clone(&metrics),
+            ),
             coordinator: Arc::clone(&components.coordinator),
             fetch_sessions: FetchSessions::new(Arc::clone(&components.entropy)),
             clock: Arc::clone(&components.clock),

@@ -80,6 +80,7 @@ impl Replica {
         if let Some(coordinator) = &self.embedded {
             embedded::write_last_checkpoint(coordinator, &SystemClock).await;
         }
+        self.proxy.audit.flush().await;
     }
 }
 

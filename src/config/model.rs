@@ -24,7 +24,7 @@ use super::units::{ByteSize, HostPort, Interval};
 use super::written::Written;
 use crate::cost::Pricing;
 use crate::engine::produce::FlushProfile;
-use crate::logging::LogFormat;
+use crate::logging::{AuditOutput, LogFormat};
 use crate::sasl::SaslMechanism;
 use crate::store::open::StoreUrl;
 use crate::topic_rules::TopicPattern;
@@ -411,6 +411,10 @@ pub struct LogSettings {
     #[default = "info"]
     #[schemars(extend("format" = "log filter"))]
     pub level: String,
+
+    /// Destination of the audit log: `stdout`, which has nothing else, `stderr`, or `off`. It is JSON, one
+    /// object a line, whatever `log.format` and `log.level` are.
+    pub audit: AuditOutput,
 
     /// The URL of an OpenTelemetry collector (OTLP over HTTP without TLS), such as
     /// `http://collector:4318`. It receives a span for each produce request and for each object,

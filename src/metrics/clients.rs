@@ -33,6 +33,8 @@ pub struct ClientMetrics {
     memory_pool_used: Family<MemoryPoolLabels, WholeGauge>,
     /// Requests that waited for memory before they were read.
     pub memory_pool_waits: Counter,
+    /// Events that the audit log lost.
+    pub audit_events_suppressed: Counter,
     /// Diskless topics in the cache.
     pub diskless_topics: WholeGauge,
     /// Diskless topics whose placeholder on the brokers contains records.
@@ -113,6 +115,10 @@ impl ClientMetrics {
             memory_pool_waits: registry.counter(
                 "memory_pool_waits",
                 "Requests that waited for memory before they were read (`memory.requests`, `memory.connection`)",
+            ),
+            audit_events_suppressed: registry.counter(
+                "audit_events_suppressed",
+                "Events that the audit log lost: there were too many, or its stream was too slow",
             ),
             diskless_topics: registry.gauge("diskless_topics", "Diskless topics in the topic cache"),
             placeholders_with_records: registry.gauge(

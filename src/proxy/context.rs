@@ -14,6 +14,7 @@ use crate::engine::list_offsets::OffsetLookup;
 use crate::engine::memory::MemoryLimiter;
 use crate::engine::produce::{ConnectionId, Producer};
 use crate::metrics::Metrics;
+use crate::proxy::audit::AuditLog;
 use crate::proxy::classic_memory::ClassicMemory;
 use crate::proxy::client_telemetry::ClientTelemetry;
 use crate::proxy::endpoint::broker_port;
@@ -79,6 +80,8 @@ pub struct Proxy {
     pub topics: Arc<Topics>,
     /// The batch coordinator.
     pub coordinator: Arc<dyn Coordinator>,
+    /// The audit log.
+    pub audit: Arc<AuditLog>,
     /// Memory for requests that produce to diskless nodes.
     pub produce_memory: Arc<MemoryLimiter>,
     /// Memory for Fetch responses.

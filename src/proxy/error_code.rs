@@ -33,6 +33,7 @@ impl ErrorCode {
     pub const INVALID_PRODUCER_EPOCH: Self = Self(47);
     pub const INVALID_TXN_STATE: Self = Self(48);
     pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Self = Self(53);
+    pub const SASL_AUTHENTICATION_FAILED: Self = Self(58);
     pub const OPERATION_NOT_ATTEMPTED: Self = Self(55);
     pub const KAFKA_STORAGE_ERROR: Self = Self(56);
     pub const FETCH_SESSION_ID_NOT_FOUND: Self = Self(70);

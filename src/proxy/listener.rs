@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::announced_client::{announces, read_announced};
+use super::audit::{AuditEvent, AuditLog, AuditSubject};
 use super::client_addresses::{ClientAddresses, CountedConnection};
 use super::connection;
 use super::context::Proxy;
@@ -45,8 +46,10 @@ impl Listeners {
     pub fn new(proxy: Arc<Proxy>, shutdown: CancellationToken) -> Self {
         let (limits, metrics) = (proxy.settings.connections, &proxy.metrics.clients);
         metrics.connections_max.set(i64::try_from(limits.total).unwrap_or(i64::MAX));
+        let audit = Arc::clone(&proxy.audit);
         let connections = Connections::new(limits.total, shutdown)
-            .count_refused(metrics.connections_refused(Refusal::total_limit));
+            .count_refused(metrics.connections_refused(Refusal::total_limit))
+            .on_refusal(move |peer| audit_refusal(&audit, peer, "too many connections"));
         let admission = Arc::new(Admission {
             addresses: ClientAddresses::new(limits.per_address),
             per_address: limits.per_address,
@@ -55,6 +58,7 @@ impl Listeners {
             balancers: proxy.settings.proxy_protocol_from.clone(),
             headers_rejected: metrics.connections_refused(Refusal::proxy_header),
             rejections: LogLimit::default(),
+            audit: Arc::clone(&proxy.audit),
         });
         Self { proxy, connections, admission, brokers: Mutex::default() }
     }
@@ -141,6 +145,10 @@ impl Listeners {
     }
 }
 
+fn audit_refusal(audit: &AuditLog, client: IpAddr, reason: &str) {
+    audit.record(&AuditSubject::of_address(client), &AuditEvent::Connection { reason });
+}
+
 /// Decides about a connection before a request is read from it.
 #[derive(Debug)]
 struct Admission {
@@ -152,6 +160,7 @@ struct Admission {
     balancers: Vec<IpNet>,
     headers_rejected: Counter,
     rejections: LogLimit,
+    audit: Arc<AuditLog>,
 }
 
 impl Admission {
@@ -173,6 +182,7 @@ impl Admission {
         let counted = self.addresses.open(client);
         if counted.is_none() {
             self.refused.inc();
+            audit_refusal(&self.audit, client, "too many connections of this address");
             if let Some(refused) = self.refusals.occurred() {
                 let max = self.per_address;
                 tracing::warn!(%client, max, refused, "connections refused: too many of one address");
@@ -187,6 +197,7 @@ impl Admission {
             Ok(client) => Some(client.unwrap_or(peer)),
             Err(error) => {
                 self.headers_rejected.inc();
+                audit_refusal(&self.audit, peer, "no valid header of the PROXY protocol");
                 if let Some(rejected) = self.rejections.occurred() {
                     tracing::warn!(
                         %peer, %error, rejected,

@@ -5,6 +5,7 @@
 
 mod announced_client;
 pub mod apis;
+pub mod audit;
 pub(crate) mod broker;
 pub mod classic_memory;
 mod client_addresses;

@@ -38,6 +38,21 @@ pub(crate) enum AclOperation {
     DescribeConfigs = 10,
 }
 
+impl AclOperation {
+    /// Returns the name of the operation in Kafka's ACLs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Read => "Read",
+            Self::Write => "Write",
+            Self::Delete => "Delete",
+            Self::Alter => "Alter",
+            Self::Describe => "Describe",
+            Self::ClusterAction => "ClusterAction",
+            Self::DescribeConfigs => "DescribeConfigs",
+        }
+    }
+}
+
 /// The operations that a principal may perform on one resource: the bits `1 << operation` of
 /// KIP-430.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

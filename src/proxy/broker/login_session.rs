@@ -1,11 +1,13 @@
 //! The login of a client at its broker.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::client_name::ClientName;
 use crate::proxy::response::CloseReason;
 
 /// The authentication of a client, and its end (KIP-368).
@@ -13,6 +15,16 @@ use crate::proxy::response::CloseReason;
 pub(crate) struct LoginSession {
     authenticated: AtomicBool,
     expires_at: Mutex<Option<Instant>>,
+    name: Mutex<LoginName>,
+}
+
+/// The name of a client.
+#[derive(Debug, Default)]
+struct LoginName {
+    /// That of the exchange under way.
+    announced: Option<ClientName>,
+    /// That of the last login which the broker accepted.
+    accepted: Option<Arc<str>>,
 }
 
 impl LoginSession {
@@ -31,6 +43,31 @@ impl LoginSession {
     pub(crate) fn begin(&self, lifetime: Duration) {
         let expires_at = Instant::now().checked_add(lifetime).filter(|_| !lifetime.is_zero());
         *self.expires_at.lock() = expires_at;
+    }
+
+    /// Notes a message of the client in the exchange. The first one has its name.
+    pub(crate) fn announce(&self, message: &[u8]) {
+        if let Some(name) = ClientName::parse(message) {
+            self.name.lock().announced = Some(name);
+        }
+    }
+
+    /// Notes a message of the broker in the exchange, which reports no error.
+    pub(crate) fn respond(&self, message: &[u8]) {
+        let mut name = self.name.lock();
+        if let Some(accepted) = name.announced.take_if(|name| name.is_accepted_by(message)) {
+            name.accepted = Some(accepted.name().into());
+        }
+    }
+
+    /// Returns the name of the exchange that has failed.
+    pub(crate) fn take_announced(&self) -> Option<ClientName> {
+        self.name.lock().announced.take()
+    }
+
+    /// Returns the name with which the broker accepted the client.
+    pub(crate) fn principal(&self) -> Option<Arc<str>> {
+        self.name.lock().accepted.clone()
     }
 
     /// Returns when the login expires, if it does.

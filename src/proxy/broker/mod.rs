@@ -2,6 +2,7 @@
 //! it what the broker's ACLs allow this client.
 
 pub(crate) mod authorization;
+pub(crate) mod client_name;
 pub(super) mod client_status;
 pub(super) mod link;
 pub(crate) mod login_session;

@@ -1,6 +1,7 @@
 //! Permissions of a client, according to the broker to which it is connected.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use super::response_queue::ResponseQueue;
 use super::rpc::{BrokerRpc, decode, rejected};
 use super::topic_decisions::{DecisionSource, decide};
 use crate::log::ids::TopicId;
+use crate::proxy::audit::{AuditEvent, Auditor};
 use crate::proxy::context::Proxy;
 use crate::proxy::error_code::ErrorCode;
 use crate::proxy::response::CloseReason;
@@ -45,12 +47,24 @@ pub(crate) struct BrokerSession {
     rpc: BrokerRpc,
     authorization: AuthorizationCache,
     refresh: Option<Refresh>,
+    auditor: Auditor,
 }
 
 impl BrokerSession {
-    pub(crate) fn new(proxy: Arc<Proxy>, link: BrokerLink) -> Self {
+    pub(crate) fn new(proxy: Arc<Proxy>, link: BrokerLink, client: IpAddr) -> Self {
+        let auditor = Auditor::new(Arc::clone(&proxy.audit), Arc::clone(link.login()), client);
         let rpc = BrokerRpc::new(Arc::clone(&proxy), link);
-        Self { proxy, rpc, authorization: AuthorizationCache::default(), refresh: None }
+        Self { proxy, rpc, authorization: AuthorizationCache::default(), refresh: None, auditor }
+    }
+
+    /// Returns the recorder of what this client does.
+    pub(crate) fn auditor(&self) -> &Auditor {
+        &self.auditor
+    }
+
+    /// The same, to note the request that is handled.
+    pub(crate) fn auditor_mut(&mut self) -> &mut Auditor {
+        &mut self.auditor
     }
 
     /// Returns the queue of responses to the client.
@@ -152,9 +166,10 @@ impl BrokerSession {
     }
 
     /// Returns what the client may do with topics, in their order. A topic with the id zero is
-    /// given by name.
+    /// given by name. That the client may not perform the operation of its request is audited.
     pub(crate) async fn topic_permissions(
         &mut self,
+        operation: AclOperation,
         topics: &[(TopicId, &str)],
     ) -> Result<Vec<TopicPermissions>, CloseReason> {
         let missing_topic_error = self.look_up_ids(topics).await?;
@@ -178,7 +193,16 @@ impl BrokerSession {
             None => TopicPermissions::unknown_topic(missing_topic_error),
             Some(name) => TopicPermissions::of(decisions.get(name).copied().flatten()),
         };
-        Ok(names.iter().map(|name| permissions(*name)).collect())
+        let permissions: Vec<_> = names.iter().map(|name| permissions(*name)).collect();
+        for (topic, permission) in names.iter().zip(&permissions) {
+            if let Some(topic) = topic
+                && permission.check(operation) == Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED)
+            {
+                let (api, operation) = (self.auditor.api(), operation.name());
+                self.auditor.record(&AuditEvent::Access { api, operation, topic });
+            }
+        }
+        Ok(permissions)
     }
 
     /// Returns the decisions about topics, and refreshes decisions in use before they expire.

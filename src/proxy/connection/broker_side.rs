@@ -39,7 +39,7 @@ pub(super) struct BrokerSide {
     broker: Option<BrokerReader>,
     /// In the order in which the broker responds, before everything that is still queued.
     owed: VecDeque<Owed>,
-    /// Why the broker was taken away, until that is acted on.
+    /// The reason that the broker was taken away, until it is acted on.
     lost: Option<CloseReason>,
 }
 

@@ -72,7 +72,7 @@ pub async fn serve(
             login,
             Arc::clone(&status),
         );
-        let broker = BrokerSession::new(Arc::clone(&proxy), link);
+        let broker = BrokerSession::new(Arc::clone(&proxy), link, client.address);
         let client = ClientReader {
             read: Arc::clone(&client_read),
             origin: client,
@@ -142,7 +142,7 @@ mod tests {
 
     /// The bytes of the task of an idle connection, of which a replica has thousands. What serves a
     /// request is allocated for its duration.
-    const TASK_BYTES_MAX: usize = 4 << 10;
+    const TASK_BYTES_MAX: usize = 5 << 10;
 
     fn future_bytes<F>(
         _serve: impl Fn(Arc<Proxy>, Endpoint, TcpStream, ClientOrigin, CancellationToken) -> F,

@@ -24,7 +24,9 @@ pub(super) async fn guard(
     let requested: AddPartitionsToTxnRequest = request.decode()?;
     let topics = &requested.v3_and_below_topics;
     let named: Vec<_> = topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
-    let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
+    let Some(permits) =
+        permits_unless_classic(&request, AclOperation::Write, &named, broker).await?
+    else {
         return Ok(request.forward_unread());
     };
     let refuse = |(topic, permit): (&AddPartitionsToTxnTopic, TopicPermissions)| {

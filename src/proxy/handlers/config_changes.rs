@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use kafka_protocol::protocol::{Request as ApiRequest, StrBytes};
 
 use super::topic_configs::{RESOURCE_TOPIC, is_compaction, is_diskless_flag, parse_diskless_flag};
+use crate::proxy::audit::{AuditEvent, AuditOutcome};
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::context::Proxy;
 use crate::proxy::error_code::ErrorCode;
@@ -121,6 +122,11 @@ pub(super) async fn edit<A: AlterRequest>(
                     Ok(()) => apply_changes(&request.proxy, &resource, validate_only).await,
                     Err(error) => Err(error),
                 };
+                if !validate_only && enables_diskless(&resource) {
+                    let code = applied.as_ref().err().map_or(ErrorCode::NONE, |(code, _)| *code);
+                    let (topic, outcome) = (resource.name().as_str(), AuditOutcome::of(code));
+                    broker.auditor().record(&AuditEvent::ChangeTopicType { topic, outcome });
+                }
                 resource.remove_flag();
                 if applied.is_err() || resource.is_done() {
                     let (code, message) = applied.err().unwrap_or((ErrorCode::NONE, None));
@@ -183,6 +189,16 @@ fn is_handled_here(proxy: &Proxy, resource: &impl Resource) -> bool {
     resource.resource_type() == RESOURCE_TOPIC
         && (changes.iter().any(|change| is_diskless_flag(change.name))
             || (changes.iter().any(Change::compacts) && is_diskless()))
+}
+
+/// Returns whether a resource asks to make its topic diskless.
+fn enables_diskless(resource: &impl Resource) -> bool {
+    let enables = |change: &Change<'_>| {
+        change.operation == OP_SET
+            && is_diskless_flag(change.name)
+            && parse_diskless_flag(change.name, change.value) == Ok(true)
+    };
+    resource.changes().iter().any(enables)
 }
 
 /// Applies the changes of one topic that the proxy decides.

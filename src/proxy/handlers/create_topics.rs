@@ -15,12 +15,17 @@ use super::topic_configs::{
     DISKLESS_ENABLE, SOURCE_TOPIC, is_compaction, is_diskless_flag, parse_diskless_flag,
 };
 use crate::coordinator::TopicType;
+use crate::proxy::audit::{AuditEvent, AuditOutcome, Auditor};
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::context::Proxy;
 use crate::proxy::error_code::ErrorCode;
 use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 use crate::proxy::topics::PendingCreation;
+
+/// The types that the topics of a request are to get, where the request or the rules decide it, and
+/// what holds their names meanwhile.
+type PendingCreations = HashMap<String, (TopicType, Option<PendingCreation>)>;
 
 /// The version in which requests are forwarded: its responses carry topic ids.
 const WITH_TOPIC_IDS: i16 = 7;
@@ -61,6 +66,7 @@ pub(super) async fn edit(
     if create.topics.is_empty() && !rejected.is_empty() {
         return request.respond(&CreateTopicsResponse::default().with_topics(rejected));
     }
+    let auditor = broker.auditor().clone();
     request.forward_as(&create, WITH_TOPIC_IDS, move |proxy, mut response| async move {
         for topic in response.topics.iter_mut().filter(|topic| topic.error_code == 0) {
             if let Some((topic_type, _)) = pending_creations.get(topic.name.as_str()) {
@@ -68,10 +74,28 @@ pub(super) async fn edit(
             }
         }
         response.topics.append(&mut rejected);
+        if !validate_only {
+            audit(&auditor, &pending_creations, &response.topics);
+        }
         order_rows(&mut response.topics, &order);
-        drop::<HashMap<String, (TopicType, Option<PendingCreation>)>>(pending_creations);
+        drop::<PendingCreations>(pending_creations);
         response
     })
+}
+
+fn audit(auditor: &Auditor, pending: &PendingCreations, topics: &[CreatableTopicResult]) {
+    for topic in topics {
+        let topic_type = pending.get(topic.name.as_str()).map(|(topic_type, _)| *topic_type);
+        auditor.record(&AuditEvent::CreateTopic {
+            topic: topic.name.as_str(),
+            topic_type: if topic_type == Some(TopicType::Diskless) {
+                "diskless"
+            } else {
+                "classic"
+            },
+            outcome: AuditOutcome::of(ErrorCode(topic.error_code)),
+        });
+    }
 }
 
 /// Orders rows as the request did.

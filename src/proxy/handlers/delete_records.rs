@@ -14,6 +14,7 @@ use super::requested_topics::{
     TopicQuery, authorize_and_resolve, not_leader_error, permits_unless_classic,
 };
 use crate::log::ids::{TopicId, TopicPartition};
+use crate::proxy::audit::{AuditEvent, AuditOutcome, Auditor};
 use crate::proxy::broker::authorization::AclOperation;
 use crate::proxy::broker::authorization::TopicPermissions;
 use crate::proxy::broker::session::BrokerSession;
@@ -32,7 +33,9 @@ pub(super) async fn guard(
     let requested: DeleteRecordsRequest = request.decode()?;
     let named: Vec<_> =
         requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
-    let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
+    let Some(permits) =
+        permits_unless_classic(&request, AclOperation::Delete, &named, broker).await?
+    else {
         return Ok(request.forward_unread());
     };
     let refuse = |(topic, permit): (&DeleteRecordsTopic, TopicPermissions)| {
@@ -53,8 +56,9 @@ pub(super) async fn serve(
     let mut requested: DeleteRecordsRequest = request.decode()?;
     keep_last(&mut requested);
     let named = requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
-    let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
-    let proxy = Arc::clone(&request.proxy);
+    let permits =
+        broker.topic_permissions(AclOperation::Delete, &named.collect::<Vec<_>>()).await?;
+    let (proxy, auditor) = (Arc::clone(&request.proxy), broker.auditor().clone());
     Ok(request.respond_later(async move {
         let resolved = {
             let queries: Vec<_> = requested.topics.iter().map(query).collect();
@@ -82,9 +86,23 @@ pub(super) async fn serve(
                 .with_partitions(partitions.collect())
                 .with_name(topic.name)
         };
-        let topics = requested.topics.into_iter().map(topic).collect();
+        let topics: Vec<_> = requested.topics.into_iter().map(topic).collect();
+        audit(&auditor, &topics);
         DeleteRecordsResponse::default().with_topics(topics)
     }))
+}
+
+/// Records one event for each topic.
+fn audit(auditor: &Auditor, topics: &[DeleteRecordsTopicResult]) {
+    for topic in topics {
+        let mut codes = topic.partitions.iter().map(|row| ErrorCode(row.error_code));
+        let failed = codes.find(|code| *code != ErrorCode::NONE);
+        auditor.record(&AuditEvent::DeleteRecords {
+            topic: topic.name.as_str(),
+            partitions: topic.partitions.len(),
+            outcome: AuditOutcome::of(failed.unwrap_or(ErrorCode::NONE)),
+        });
+    }
 }
 
 pub(super) fn query(topic: &DeleteRecordsTopic) -> TopicQuery<'_> {

@@ -4,16 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::messages::DeleteTopicsRequest;
+use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 
 use super::requested_topics::topic_id;
 use crate::log::ids::TopicId;
+use crate::proxy::audit::{AuditEvent, AuditOutcome, Auditor};
 use crate::proxy::context::Proxy;
+use crate::proxy::error_code::ErrorCode;
 use crate::proxy::request::{Action, Request};
 use crate::proxy::response::CloseReason;
 use crate::tasks;
 
-pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
+pub(super) fn edit(request: Request, auditor: Auditor) -> Result<Action, CloseReason> {
     let delete: DeleteTopicsRequest = request.decode()?;
     // Before version 6 the response has no ids, so they are looked up before the topics are
     // deleted.
@@ -25,6 +27,7 @@ pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
         }
     }
     Ok(request.forward::<DeleteTopicsRequest, _>(move |proxy, response| async move {
+        audit(&auditor, &response);
         for result in response.responses.iter().filter(|result| result.error_code == 0) {
             let returned = topic_id(&result.topic_id);
             let previous = result.name.as_ref().and_then(|name| ids.get(name.as_str())).copied();
@@ -34,6 +37,17 @@ pub(super) fn edit(request: Request) -> Result<Action, CloseReason> {
         }
         response
     }))
+}
+
+fn audit(auditor: &Auditor, response: &DeleteTopicsResponse) {
+    for result in &response.responses {
+        let topic_id = Some(result.topic_id).filter(|id| !id.is_nil()).map(|id| id.to_string());
+        auditor.record(&AuditEvent::DeleteTopic {
+            topic: result.name.as_ref().map(|name| name.as_str()),
+            topic_id: topic_id.as_deref(),
+            outcome: AuditOutcome::of(ErrorCode(result.error_code)),
+        });
+    }
 }
 
 /// Deletes the topic's metadata at once if possible, otherwise as soon as the coordinator is

@@ -31,7 +31,9 @@ pub(super) async fn guard(
     let requested: DescribeProducersRequest = request.decode()?;
     let named: Vec<_> =
         requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
-    let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
+    let Some(permits) =
+        permits_unless_classic(&request, AclOperation::Read, &named, broker).await?
+    else {
         return Ok(request.forward_unread());
     };
     let refuse = |(topic, permit): (&TopicRequest, TopicPermissions)| {
@@ -49,7 +51,7 @@ pub(super) async fn serve(
 ) -> Result<Action, CloseReason> {
     let requested: DescribeProducersRequest = request.decode()?;
     let named = requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
-    let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
+    let permits = broker.topic_permissions(AclOperation::Read, &named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
     Ok(request.respond_later(async move {
         let resolved = {

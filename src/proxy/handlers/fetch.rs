@@ -70,7 +70,7 @@ pub(super) async fn guard(
             }))
         }
         RequestTopics::Diskless => {
-            let permits = broker.topic_permissions(&named).await?;
+            let permits = broker.topic_permissions(AclOperation::Read, &named).await?;
             let codes =
                 permits.into_iter().map(|permit| not_leader_error(permit, AclOperation::Read));
             request.respond(&error_response(&fetch, codes))
@@ -136,7 +136,7 @@ pub(super) async fn serve(
     // been another client's.
     let topics: Vec<_> =
         plan.partitions.iter().map(|(w, _)| (w.topic_id, w.name.as_ref())).collect();
-    let topic_permissions = broker.topic_permissions(&topics).await?;
+    let topic_permissions = broker.topic_permissions(AclOperation::Read, &topics).await?;
     let login = Arc::clone(broker.login());
     let reader_zone = zone_of_reader(&request, &fetch);
     let params = FetchParams::of(&fetch, request.is_large);

@@ -43,7 +43,9 @@ pub(super) async fn guard(
     let requested = decode(&request)?;
     let named: Vec<_> =
         requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str())).collect();
-    let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
+    let Some(permits) =
+        permits_unless_classic(&request, AclOperation::Describe, &named, broker).await?
+    else {
         return Ok(request.forward_unread());
     };
     let refuse = |(topic, permit): (&ListOffsetsTopic, TopicPermissions)| {
@@ -71,7 +73,8 @@ pub(super) async fn serve(
     let mut requested = decode(request)?;
     let duplicates = remove_duplicates(&mut requested);
     let named = requested.topics.iter().map(|topic| (TopicId::ZERO, topic.name.as_str()));
-    let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
+    let permits =
+        broker.topic_permissions(AclOperation::Describe, &named.collect::<Vec<_>>()).await?;
     if !matches!(requested.isolation_level, 0 | 1) {
         return request.respond(&request_error_response(&requested));
     }

@@ -62,6 +62,7 @@ pub(crate) async fn dispatch(
     let Some(api) = apis::lookup(key) else {
         return Err(CloseReason::Client(format!("unsupported api key {key}")));
     };
+    broker.auditor_mut().begin_request(api.name, request.header.client_id.as_deref());
     let named = ApiKey::try_from(key).ok();
     if named == Some(ApiKey::ApiVersions) {
         return api_versions::handle(request);
@@ -89,9 +90,11 @@ pub(crate) async fn dispatch(
         broker.ensure_accepted().await?;
     }
     match (handling, named) {
-        (Handling::Forward, Some(ApiKey::SaslAuthenticate)) => {
-            Ok(sasl_authenticate::forward(request, Arc::clone(broker.login())))
-        }
+        (Handling::Forward, Some(ApiKey::SaslAuthenticate)) => Ok(sasl_authenticate::forward(
+            request,
+            Arc::clone(broker.login()),
+            broker.auditor().clone(),
+        )),
         (Handling::Forward, _) => Ok(request.forward_unread()),
         (Handling::Reject, _) => {
             Err(CloseReason::Client(format!("{} is not supported here", api.name)))
@@ -133,7 +136,7 @@ async fn edit(
         ApiKey::Metadata => metadata::edit(&request),
         ApiKey::FindCoordinator => find_coordinator::edit(request),
         ApiKey::CreateTopics => create_topics::edit(&request, broker).await,
-        ApiKey::DeleteTopics => delete_topics::edit(request),
+        ApiKey::DeleteTopics => delete_topics::edit(request, broker.auditor().clone()),
         ApiKey::DescribeConfigs => describe_configs::edit(&request, broker).await,
         ApiKey::AlterConfigs => alter_configs::edit(&request, broker).await,
         ApiKey::DescribeLogDirs => describe_log_dirs::edit(request),

@@ -35,7 +35,9 @@ pub(super) async fn guard(
     let requested: OffsetForLeaderEpochRequest = request.decode()?;
     let named: Vec<_> =
         requested.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str())).collect();
-    let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
+    let Some(permits) =
+        permits_unless_classic(&request, AclOperation::Describe, &named, broker).await?
+    else {
         return Ok(request.forward_unread());
     };
     let refuse = |(topic, permit): (&OffsetForLeaderTopic, TopicPermissions)| {
@@ -58,7 +60,8 @@ pub(super) async fn serve(
 ) -> Result<Action, CloseReason> {
     let requested: OffsetForLeaderEpochRequest = request.decode()?;
     let named = requested.topics.iter().map(|topic| (TopicId::ZERO, topic.topic.as_str()));
-    let permits = broker.topic_permissions(&named.collect::<Vec<_>>()).await?;
+    let permits =
+        broker.topic_permissions(AclOperation::Describe, &named.collect::<Vec<_>>()).await?;
     let proxy = Arc::clone(&request.proxy);
     Ok(request.respond_later(async move {
         let resolved = {

@@ -75,7 +75,7 @@ pub(super) async fn guard(
         }
         (RequestTopics::Diskless, 0) => Err(CloseReason::UnacknowledgedFailure),
         (RequestTopics::Diskless, _) => {
-            let permits = broker.topic_permissions(&named).await?;
+            let permits = broker.topic_permissions(AclOperation::Write, &named).await?;
             let code =
                 |permit: &TopicPermissions| not_leader_error(*permit, AclOperation::Write).into();
             request.respond(&error_response(&produce, permits.iter().map(code)))
@@ -135,7 +135,7 @@ pub(super) async fn serve(
         }
         (None, _) => {}
     }
-    let permits = broker.topic_permissions(&named(&produce)).await?;
+    let permits = broker.topic_permissions(AclOperation::Write, &named(&produce)).await?;
     let resolved = resolve(&request.proxy, &produce, &permits).await;
     let mut appends = Vec::new();
     let mut topics = Vec::with_capacity(produce.topic_data.len());

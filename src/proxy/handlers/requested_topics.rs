@@ -184,13 +184,14 @@ pub(super) fn not_leader_error(permit: TopicPermissions, operation: AclOperation
 /// classic, so that the request is the broker's business.
 pub(super) async fn permits_unless_classic(
     request: &Request,
+    operation: AclOperation,
     topics: &[(TopicId, &str)],
     broker: &mut BrokerSession,
 ) -> Result<Option<Vec<TopicPermissions>>, CloseReason> {
     let named = topics.iter().copied();
     match classify_topics(&request.proxy, named, Freshness::Current, broker).await? {
         RequestTopics::ClassicOnly => Ok(None),
-        RequestTopics::Diskless => broker.topic_permissions(topics).await.map(Some),
+        RequestTopics::Diskless => broker.topic_permissions(operation, topics).await.map(Some),
     }
 }
 

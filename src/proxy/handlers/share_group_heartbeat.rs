@@ -20,7 +20,9 @@ pub(super) async fn guard(
     let requested: ShareGroupHeartbeatRequest = request.decode()?;
     let topics = requested.subscribed_topic_names.unwrap_or_default();
     let named: Vec<_> = topics.iter().map(|name| (TopicId::ZERO, name.as_str())).collect();
-    let Some(permits) = permits_unless_classic(&request, &named, broker).await? else {
+    let Some(permits) =
+        permits_unless_classic(&request, AclOperation::Describe, &named, broker).await?
+    else {
         return Ok(request.forward_unread());
     };
     if permits.iter().any(|permit| permit.check(AclOperation::Describe).is_err()) {

@@ -3,6 +3,7 @@
 
 mod acls;
 mod alter_configs;
+mod audit;
 mod authentication;
 mod before_login;
 mod broker_loss;
