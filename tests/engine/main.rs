@@ -20,6 +20,7 @@ mod produce;
 mod refusals;
 mod shard_failures;
 mod shards;
+mod tailing_readers;
 mod takeover;
 mod two_shards;
 mod uploads;
