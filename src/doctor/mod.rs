@@ -3,6 +3,7 @@
 //! Every finding states what was found, its impact and a remedy. The checks write to the store, at a
 //! key of their own that is deleted again; they change nothing else.
 
+mod clients;
 mod connections;
 mod coordinator;
 mod kafka;
@@ -16,8 +17,12 @@ pub use store::iam_policy;
 
 /// Runs all checks.
 pub async fn check(settings: &Settings) -> Report {
-    let (kafka, store, coordinator) =
-        tokio::join!(kafka::check(settings), store::check(settings), coordinator::check(settings));
+    let (kafka, clients, store, coordinator) = tokio::join!(
+        kafka::check(settings),
+        clients::check(settings),
+        store::check(settings),
+        coordinator::check(settings)
+    );
     let warnings = settings.warnings().into_iter().map(|warning| {
         Finding::warn(
             "configuration",
@@ -30,6 +35,7 @@ pub async fn check(settings: &Settings) -> Report {
         warnings
             .chain(connections::check(settings))
             .chain(kafka)
+            .chain(clients)
             .chain(store)
             .chain(coordinator)
             .collect(),
@@ -39,8 +45,13 @@ pub async fn check(settings: &Settings) -> Report {
 /// Logs the warnings and failures about brokers, addresses, topics and the coordinator, once after
 /// the start of a replica. The capabilities of the store are checked at start-up.
 pub async fn log_warnings(settings: &Settings) {
-    let (kafka, coordinator) = tokio::join!(kafka::check(settings), coordinator::check(settings));
-    let findings = connections::check(settings).into_iter().chain(kafka).chain(coordinator);
+    let (kafka, clients, coordinator) = tokio::join!(
+        kafka::check(settings),
+        clients::check(settings),
+        coordinator::check(settings)
+    );
+    let findings = connections::check(settings).into_iter();
+    let findings = findings.chain(kafka).chain(clients).chain(coordinator);
     for Finding { level, subject, summary, impact, remedy } in findings {
         if level != Level::Ok {
             tracing::warn!(impact, remedy, "{subject}: {summary}");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use testbed::Testbed;
-use testbed::kafka::tool;
+use testbed::kafka::{Kafka, KafkaConfig, tool};
 use testbed::process::wait_until;
 use testbed::redis::Redis;
 
@@ -136,4 +136,23 @@ fn doctor_prints_the_minimal_iam_policy() {
     assert_eq!(actions.len(), 2, "{policy}");
     let resource = actions[0]["Resource"].as_str().expect("a resource");
     assert!(resource.starts_with("arn:aws:s3:::") && resource.ends_with("/odradek/*"), "{policy}");
+}
+
+#[test]
+fn doctor_fails_if_clients_without_a_login_are_superusers() {
+    let dir = Testbed::get().test_dir("doctor-superusers");
+    let redis = Redis::start(&dir);
+    let properties = [
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users=User:ANONYMOUS",
+    ];
+    let config = KafkaConfig { brokers: 1, properties: &properties, ..KafkaConfig::default() };
+    let kafka = Kafka::launch(&dir.join("kafka"), &config);
+    let without = file(&dir, &redis, &[]);
+    let (_, findings) = doctor(&without, &[]);
+    assert_finding(&findings, "ok", "kafka", "the brokers have no authorizer");
+    let servers = [(Testbed::get().kafka().bootstrap(), kafka.bootstrap())];
+    let (status, findings) = doctor(&file(&dir, &redis, &servers), &[]);
+    assert_finding(&findings, "fail", "kafka", "clients that do not log in are superusers");
+    assert_ne!(status, Some(0));
 }
