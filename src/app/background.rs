@@ -12,6 +12,7 @@ use crate::metrics::MonitoredOperation;
 use crate::proxy::Proxy;
 use crate::proxy::listener::Listeners;
 use crate::proxy::topics::Topics;
+use crate::proxy::upstream::error::UpstreamError;
 use crate::retry::retry_until_ok;
 use crate::tasks;
 
@@ -46,30 +47,22 @@ pub(super) async fn subscribe(
 }
 
 /// Reads brokers and topics at intervals, for changes that no client of this replica made.
-pub(super) async fn refresh_brokers(
-    proxy: Arc<Proxy>,
-    listeners: Arc<Listeners>,
-    cluster_id: String,
-) {
+pub(super) async fn refresh_brokers(proxy: Arc<Proxy>, listeners: Arc<Listeners>) {
     let mut last = Instant::now();
     loop {
         tokio::time::sleep_until(last + REFRESH_INTERVAL).await;
         last = Instant::now();
         let metadata = match proxy.cluster.refresh().await {
             Ok(metadata) => metadata,
+            Err(error @ UpstreamError::OtherCluster { .. }) => {
+                tracing::error!(%error, "the topics of the brokers are ignored");
+                continue;
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot read the metadata of the brokers");
                 continue;
             }
         };
-        if proxy.cluster.view().cluster_id != cluster_id {
-            tracing::error!(
-                expected = cluster_id,
-                found = proxy.cluster.view().cluster_id,
-                "the brokers belong to another cluster now; their topics are ignored"
-            );
-            continue;
-        }
         proxy.topics.classifier.observe_all(&metadata.topics).await;
         proxy.topics.migrator.resume_abandoned().await;
         proxy.topics.configs.refresh().await;

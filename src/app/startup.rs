@@ -160,7 +160,7 @@ pub(crate) async fn start(
     let mut replica = join(settings, proxy, peers, renewer, recovery).await?;
     (replica.redis, replica.embedded) = (opened.redis, opened.embedded);
     let (proxy, listeners) = (Arc::clone(&replica.proxy), Arc::clone(&replica.listeners));
-    tasks::spawn_critical("brokers", background::refresh_brokers(proxy, listeners, cluster_id));
+    tasks::spawn_critical("brokers", background::refresh_brokers(proxy, listeners));
     log_ready(&replica.proxy);
     Ok(replica)
 }

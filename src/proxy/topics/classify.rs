@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
-use kafka_protocol::protocol::StrBytes;
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, Semaphore};
+use tokio::time::timeout;
 
 use super::attempts::{Attempt, TopicAttempts};
 use super::error::MakeDisklessError;
 use super::placeholder;
-use super::recent_lookups::RecentLookups;
+use super::recent_lookups::{Lookup, RecentLookups};
 use super::registry::TopicRegistry;
 use super::topic::id_of;
 use crate::coordinator::{
@@ -37,6 +36,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(3);
 const EXAMINATIONS_MAX: usize = 8;
 /// Maximum number of topics in one lookup.
 const LOOKUP_MAX: usize = 1_000;
+/// Maximum number of topics that are looked up for one request. The client retries for the others.
+const LOOKUPS_PER_REQUEST_MAX: usize = 10_000;
+/// Time for which a request waits until others have looked up their topics.
+const TURN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Finds topics and decides their types.
 #[derive(Debug)]
@@ -50,7 +53,7 @@ pub struct TopicClassifier {
     attempts: Arc<TopicAttempts>,
     /// Limits the topics whose logs are examined at a time.
     examinations: Semaphore,
-    /// Held during lookups for clients.
+    /// Held during one lookup for a client.
     lookups: Mutex<()>,
     recent: RecentLookups,
     /// Names that a request creates right now: see [`TopicClassifier::begin_creation`].
@@ -144,18 +147,22 @@ impl TopicClassifier {
         names: &[&str],
         ids: &[TopicId],
     ) -> Result<bool, UpstreamError> {
-        let new_names = || names.iter().copied().filter(|name| !self.recent.has_name(name));
-        let new_ids = || ids.iter().copied().filter(|id| !self.recent.has_id(*id));
-        if new_names().next().is_none() && new_ids().next().is_none() {
-            return Ok(true);
+        let is_new = |topic: &Lookup<'_>| !self.recent.has(topic);
+        let new: Vec<_> = lookups(names, ids).filter(is_new).collect();
+        let (new, is_complete) = within_limit(&new);
+        let mut all_decided = is_complete;
+        for topics in chunks(new) {
+            let found = {
+                // Many requests for the same topics wait for the first one's response. A request
+                // with many topics gives way to others between its lookups.
+                let turn = timeout(TURN_TIMEOUT, self.lookups.lock()).await;
+                let _one_at_a_time = turn.map_err(|_| UpstreamError::Busy)?;
+                let new: Vec<_> = topics.iter().copied().filter(is_new).collect();
+                self.ask(&new).await?
+            };
+            all_decided &= self.observe_found(&found).await;
         }
-        let found = {
-            // Many requests for the same topics wait for the first one's response.
-            let _one_at_a_time = self.lookups.lock().await;
-            let (names, ids): (Vec<_>, Vec<_>) = (new_names().collect(), new_ids().collect());
-            self.ask(&names, &ids).await?
-        };
-        Ok(self.observe_found(&found).await)
+        Ok(all_decided)
     }
 
     /// The same, whenever the topics were looked up last: for a request that writes to a topic unless
@@ -168,40 +175,45 @@ impl TopicClassifier {
         names: &[&str],
         ids: &[TopicId],
     ) -> Result<bool, UpstreamError> {
-        let found = self.ask(names, ids).await?;
-        Ok(self.observe_found(&found).await)
+        let topics: Vec<_> = lookups(names, ids).collect();
+        let (topics, is_complete) = within_limit(&topics);
+        let mut all_decided = is_complete;
+        for topics in chunks(topics) {
+            let found = self.ask(topics).await?;
+            all_decided &= self.observe_found(&found).await;
+        }
+        Ok(all_decided)
     }
 
-    /// Asks the brokers about topics. Those that are known, or do not exist, are not looked up again
-    /// for a moment.
+    /// Asks the brokers about topics of one chunk, and caches those with a known type.
     async fn ask(
         &self,
-        names: &[&str],
-        ids: &[TopicId],
+        topics: &[Lookup<'_>],
     ) -> Result<Vec<MetadataResponseTopic>, UpstreamError> {
-        let by_name = |name: &&str| {
-            let name = StrBytes::from_string((*name).to_owned());
-            MetadataRequestTopic::default().with_name(Some(name.into()))
-        };
-        let by_id = |id: &TopicId| {
-            let id = uuid::Uuid::from_bytes(id.0);
-            MetadataRequestTopic::default().with_name(None).with_topic_id(id)
-        };
-        let mut found = Vec::new();
-        // A broker rejects a request that contains both names and ids.
-        for names in names.chunks(LOOKUP_MAX) {
-            let metadata = self.cluster.look_up(names.iter().map(by_name).collect()).await?;
-            let known = metadata.topics.iter().filter(|topic| !self.is_undecided(topic));
-            self.recent.record_names(known.filter_map(|topic| topic.name.as_ref()));
-            found.extend(metadata.topics);
+        if topics.is_empty() {
+            return Ok(Vec::new());
         }
-        for ids in ids.chunks(LOOKUP_MAX) {
-            let metadata = self.cluster.look_up(ids.iter().map(by_id).collect()).await?;
-            let known = metadata.topics.iter().filter(|topic| !self.is_undecided(topic));
-            self.recent.record_ids(known.map(id_of));
-            found.extend(metadata.topics);
-        }
+        let requested = topics.iter().map(Lookup::requested).collect();
+        let found = self.cluster.look_up(requested).await?.topics;
+        self.cache_found(&found);
         Ok(found)
+    }
+
+    /// Caches topics with a known type. They, and those that do not exist, are not looked up again
+    /// for a moment.
+    fn cache_found(&self, found: &[MetadataResponseTopic]) {
+        let is_live =
+            |t: &&MetadataResponseTopic| is_complete(t) && !self.registry.is_deleted(id_of(t));
+        self.registry.update(found.iter().filter(is_live));
+        // Only now: a topic that is recorded and not cached is taken for one that does not exist.
+        let is_cached =
+            |topic: &&MetadataResponseTopic| self.registry.by_id(id_of(topic)).is_some();
+        let known = || {
+            let is_known = |t: &&MetadataResponseTopic| is_cached(t) || !self.exists_here(t);
+            found.iter().filter(is_known)
+        };
+        self.recent.record_names(known().filter_map(|topic| topic.name.as_ref()));
+        self.recent.record_ids(known().map(id_of).filter(|id| !id.is_zero()));
     }
 
     /// Caches topics that the brokers have described; returns whether all types are known.
@@ -213,8 +225,12 @@ impl TopicClassifier {
     /// Returns whether a topic exists and has no type. A broker with outdated metadata still
     /// describes a deleted topic.
     fn is_undecided(&self, topic: &MetadataResponseTopic) -> bool {
-        let id = id_of(topic);
-        exists(topic) && !self.registry.is_bound(id) && !self.registry.is_deleted(id)
+        self.exists_here(topic) && !self.registry.is_bound(id_of(topic))
+    }
+
+    /// Returns whether a topic exists and has not been deleted through a replica.
+    fn exists_here(&self, topic: &MetadataResponseTopic) -> bool {
+        exists(topic) && !self.registry.is_deleted(id_of(topic))
     }
 
     /// Binds a topic of this name to this type if it is observed for the first time before the
@@ -276,8 +292,6 @@ impl TopicClassifier {
 
     /// Examines the logs of a topic that is to be diskless, and binds it.
     async fn examine(&self, topic: NewTopic, attempt: Attempt) {
-        // The semaphore is never closed.
-        let _one_of_few = self.examinations.acquire().await;
         if let Some(topic_type) = self.examined_type(&topic.name).await {
             self.register(vec![topic.bound_as(topic_type)], attempt).await;
         }
@@ -309,7 +323,7 @@ impl TopicClassifier {
 
     /// Returns the type of a new topic that is to be diskless; `None` if it cannot be determined now.
     async fn examined_type(&self, name: &str) -> Option<TopicType> {
-        match placeholder::check_eligible(&self.cluster, name).await {
+        match placeholder::check_eligible(&self.cluster, name, &self.examinations).await {
             Ok(()) => Some(TopicType::Diskless),
             Err(
                 error @ (MakeDisklessError::HasRecords(_)
@@ -335,6 +349,24 @@ impl TopicClassifier {
     pub(super) fn pending_type(&self, name: &str) -> Option<TopicType> {
         self.pending_creations.lock().get(name).map(|(_, topic_type)| *topic_type)
     }
+}
+
+fn lookups<'a>(names: &[&'a str], ids: &[TopicId]) -> impl Iterator<Item = Lookup<'a>> {
+    let names = names.iter().map(|name| Lookup::Name(name));
+    names.chain(ids.iter().map(|id| Lookup::Id(*id)))
+}
+
+/// Returns the topics that are looked up for one request, and whether these are all.
+fn within_limit<'a, 'b>(topics: &'a [Lookup<'b>]) -> (&'a [Lookup<'b>], bool) {
+    let count = topics.len().min(LOOKUPS_PER_REQUEST_MAX);
+    (&topics[..count], count == topics.len())
+}
+
+/// Returns the topics of each lookup: a broker rejects a request that contains both names and ids.
+fn chunks<'a, 'b>(topics: &'a [Lookup<'b>]) -> impl Iterator<Item = &'a [Lookup<'b>]> {
+    let by_name = topics.iter().take_while(|topic| matches!(topic, Lookup::Name(_))).count();
+    let (names, ids) = topics.split_at(by_name);
+    names.chunks(LOOKUP_MAX).chain(ids.chunks(LOOKUP_MAX))
 }
 
 /// A topic without a type.

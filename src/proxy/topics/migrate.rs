@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::classic_status::CONFIRMATION_TTL;
@@ -87,7 +88,7 @@ impl TopicMigrator {
         if topic_type == TopicType::Diskless {
             return Ok(());
         }
-        placeholder::check_eligible(&self.cluster, name).await?;
+        placeholder::check_eligible(&self.cluster, name, &Semaphore::new(1)).await?;
         if mode == MigrationMode::ValidateOnly {
             return Ok(());
         }
@@ -151,7 +152,8 @@ impl TopicMigrator {
         at: Instant,
     ) -> Result<(), MakeDisklessError> {
         tokio::time::sleep_until(at).await;
-        let eligibility = placeholder::check_eligible(&self.cluster, name).await;
+        let eligibility =
+            placeholder::check_eligible(&self.cluster, name, &Semaphore::new(1)).await;
         let topic_type = match &eligibility {
             Ok(()) => TopicType::Diskless,
             Err(MakeDisklessError::HasRecords(_) | MakeDisklessError::Compacted(_)) => {

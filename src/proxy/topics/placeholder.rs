@@ -1,6 +1,7 @@
 //! Asks the brokers about topics that are, or may become, diskless.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::time::Duration;
 
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -8,6 +9,8 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{BrokerId, DescribeConfigsRequest, ListOffsetsRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::error::MakeDisklessError;
 use super::topic::{TopicConfig, id_of};
@@ -21,12 +24,15 @@ const LATEST: i64 = -1;
 /// Maximum number of queries for a topic that has no leaders yet because it was just created.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
+/// Time for one query of the leaders of a topic. One that hangs must not keep others from being asked.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Checks that a topic may become diskless: its logs never contained a record, and it is not
-/// compacted.
+/// compacted. Each query of its logs takes one of `queries`.
 pub(super) async fn check_eligible(
     cluster: &KafkaCluster,
     name: &str,
+    queries: &Semaphore,
 ) -> Result<(), MakeDisklessError> {
     let upstream = |error| MakeDisklessError::Upstream(name.to_owned(), error);
     if name.starts_with("__") {
@@ -36,17 +42,32 @@ pub(super) async fn check_eligible(
     if configs.get(name).is_some_and(|config| config.compacted) {
         return Err(MakeDisklessError::Compacted(name.to_owned()));
     }
-    for _ in 0..TRIES {
-        if let Some(end) = end_offsets(cluster, name).await.map_err(upstream)? {
-            return if end == 0 {
-                Ok(())
-            } else {
-                Err(MakeDisklessError::HasRecords(name.to_owned()))
-            };
-        }
-        tokio::time::sleep(PAUSE).await;
+    match query_until_known(queries, || end_offsets(cluster, name)).await.map_err(upstream)? {
+        Some(0) => Ok(()),
+        Some(_) => Err(MakeDisklessError::HasRecords(name.to_owned())),
+        None => Err(upstream(UpstreamError::NoBroker)),
     }
-    Err(upstream(UpstreamError::NoBroker))
+}
+
+/// Queries until a result is known; `None` if it is not after [`TRIES`]. A permit is held during
+/// queries only, so that topics whose leaders are away do not hold up others.
+async fn query_until_known<T, E, F: Future<Output = Result<Option<T>, E>>>(
+    queries: &Semaphore,
+    mut query: impl FnMut() -> F,
+) -> Result<Option<T>, E> {
+    for _ in 0..TRIES {
+        let result = {
+            // The semaphore is never closed.
+            let _one_of_few = queries.acquire().await;
+            timeout(QUERY_TIMEOUT, query()).await
+        };
+        match result {
+            Ok(Ok(None)) => tokio::time::sleep(PAUSE).await,
+            Ok(known) => return known,
+            Err(_) => return Ok(None),
+        }
+    }
+    Ok(None)
 }
 
 /// Returns whether the topic with this name and id has, or had, records; `false` also if the
@@ -54,7 +75,7 @@ pub(super) async fn check_eligible(
 pub(super) async fn has_records(cluster: &KafkaCluster, name: &str, id: TopicId) -> bool {
     let requested = MetadataRequestTopic::default()
         .with_name(Some(TopicName(StrBytes::from_string(name.to_owned()))));
-    let ends = end_offsets(cluster, name).await;
+    let Ok(ends) = timeout(QUERY_TIMEOUT, end_offsets(cluster, name)).await else { return false };
     // Requested afterwards: a topic of the same name created in the meantime has another id.
     let metadata = cluster.metadata(Some(vec![requested])).await;
     let is_same = metadata.is_ok_and(|m| m.topics.first().is_some_and(|t| id_of(t) == id));
@@ -126,4 +147,37 @@ pub(super) async fn configs<'a>(
         configs.insert(result.resource_name.as_str().to_owned(), config);
     }
     Ok(configs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::tasks;
+
+    /// The leaders of 196 topics are away, and those of four hang.
+    #[tokio::test(start_paused = true)]
+    async fn topics_without_leaders_hold_up_no_others() {
+        let queries = Arc::new(Semaphore::new(8));
+        for index in 0..200 {
+            let queries = Arc::clone(&queries);
+            tasks::spawn("query", async move {
+                let _result = query_until_known(&queries, || async move {
+                    if index >= 196 {
+                        std::future::pending::<()>().await;
+                    }
+                    Ok::<Option<i64>, UpstreamError>(None)
+                })
+                .await;
+            });
+        }
+        tokio::task::yield_now().await;
+        let began = Instant::now();
+        let known = query_until_known(&queries, || async { Ok::<_, UpstreamError>(Some(0)) }).await;
+        assert_eq!(known.unwrap(), Some(0));
+        assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    }
 }

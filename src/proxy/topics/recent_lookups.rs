@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use kafka_protocol::messages::TopicName;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::protocol::StrBytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -18,6 +20,28 @@ const TTL: Duration = Duration::from_secs(1);
 /// Maximum number of topics that are remembered.
 const TOPICS_MAX: usize = 10_000;
 
+/// A topic to look up.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lookup<'a> {
+    /// By name.
+    Name(&'a str),
+    /// By id.
+    Id(TopicId),
+}
+
+impl Lookup<'_> {
+    /// Returns the topic as a Metadata request names it.
+    pub(super) fn requested(&self) -> MetadataRequestTopic {
+        let topic = MetadataRequestTopic::default();
+        match self {
+            Self::Name(name) => {
+                topic.with_name(Some(StrBytes::from_string((*name).to_owned()).into()))
+            }
+            Self::Id(id) => topic.with_name(None).with_topic_id(uuid::Uuid::from_bytes(id.0)),
+        }
+    }
+}
+
 /// The topics that were looked up recently, by name or by id.
 #[derive(Debug, Default)]
 pub(super) struct RecentLookups {
@@ -26,6 +50,13 @@ pub(super) struct RecentLookups {
 }
 
 impl RecentLookups {
+    pub(super) fn has(&self, topic: &Lookup<'_>) -> bool {
+        match topic {
+            Lookup::Name(name) => self.has_name(name),
+            Lookup::Id(id) => self.has_id(*id),
+        }
+    }
+
     pub(super) fn has_name(&self, name: &str) -> bool {
         self.names.lock().get(name).is_some_and(is_recent)
     }
@@ -60,8 +91,6 @@ fn record<K: Eq + std::hash::Hash>(recent: &mut HashMap<K, Instant>, topics: Vec
 
 #[cfg(test)]
 mod tests {
-    use kafka_protocol::protocol::StrBytes;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]

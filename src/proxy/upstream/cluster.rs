@@ -12,7 +12,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Request, StrBytes};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::connection::BrokerConnection;
 use super::error::UpstreamError;
@@ -22,6 +22,8 @@ use crate::proxy::apis::{self, Versions};
 
 /// Time for a lookup that a client waits for.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Age at which the versions and features of the brokers are requested again.
+const VERSIONS_MAX_AGE: Duration = Duration::from_secs(60);
 /// Maximum number of idle connections to one broker.
 const IDLE_MAX: usize = 4;
 
@@ -74,6 +76,9 @@ pub struct KafkaCluster {
     /// Connections to single brokers that no request uses, by address.
     idle: parking_lot::Mutex<HashMap<String, Vec<BrokerConnection>>>,
     silent: SilentBrokers,
+    /// When the versions and features were requested last.
+    versions_at: parking_lot::Mutex<Option<Instant>>,
+    versions_max_age: Duration,
 }
 
 impl KafkaCluster {
@@ -93,6 +98,8 @@ impl KafkaCluster {
             failed_lookups,
             idle,
             silent,
+            versions_at: parking_lot::Mutex::default(),
+            versions_max_age: VERSIONS_MAX_AGE,
         }
     }
 
@@ -236,7 +243,21 @@ impl KafkaCluster {
     ) -> Result<MetadataResponse, UpstreamError> {
         let request =
             MetadataRequest::default().with_topics(topics).with_allow_auto_topic_creation(false);
-        self.call(&request, self.version_for::<MetadataRequest>(12)?).await
+        let response = self.call(&request, self.version_for::<MetadataRequest>(12)?).await?;
+        self.check_cluster(&response)?;
+        Ok(response)
+    }
+
+    /// Checks that a response is from the cluster that was found first. After a change of DNS names,
+    /// another cluster may have topics of the same names.
+    fn check_cluster(&self, response: &MetadataResponse) -> Result<(), UpstreamError> {
+        let view = self.view();
+        let found = response.cluster_id.as_deref().unwrap_or_default();
+        if view.cluster_id.is_empty() || view.cluster_id == found {
+            return Ok(());
+        }
+        let (expected, found) = (view.cluster_id.clone(), found.to_owned());
+        Err(UpstreamError::OtherCluster { expected, found })
     }
 
     /// Returns the metadata of topics that a client waits for. Never creates a topic.
@@ -256,6 +277,10 @@ impl KafkaCluster {
         let call = self.call_over(&self.lookups, addresses, &request, version);
         let response = timeout(LOOKUP_TIMEOUT, call).await;
         let response = response.unwrap_or(Err(UpstreamError::Timeout(first)));
+        let response = response.and_then(|response| {
+            self.check_cluster(&response)?;
+            Ok(response)
+        });
         if response.is_err() {
             self.failed_lookups.fetch_add(1, Ordering::Relaxed);
         }
@@ -263,6 +288,10 @@ impl KafkaCluster {
     }
 
     /// Refreshes the brokers and their versions, and returns the metadata of all topics.
+    ///
+    /// # Errors
+    /// [`UpstreamError::OtherCluster`] if the brokers belong to another cluster than before; the view
+    /// stays as it is. Else the error of the last broker.
     pub async fn refresh(&self) -> Result<MetadataResponse, UpstreamError> {
         if self.view().versions.is_empty() {
             let versions = self.call(&api_versions_request(), 3).await?;
@@ -274,7 +303,10 @@ impl KafkaCluster {
         let metadata = self.metadata(None).await?;
         let brokers = brokers_of(&metadata);
         let mut view = (*self.view()).clone();
-        if view.brokers.keys().ne(brokers.keys()) {
+        // A broker may have been replaced, or its features altered, under the same id.
+        let is_old = self.versions_at.lock().is_none_or(|at| at.elapsed() >= self.versions_max_age);
+        if is_old || view.brokers.keys().ne(brokers.keys()) {
+            *self.versions_at.lock() = Some(Instant::now());
             let (versions, features) = self.common_versions(&brokers, &view).await;
             view.versions = versions;
             view.features = features;
@@ -294,10 +326,10 @@ impl KafkaCluster {
     ) -> (Versions, ApiVersionsResponse) {
         let mut intersect_versions: Option<(Versions, ApiVersionsResponse)> = None;
         for broker in brokers.values() {
-            let response = async {
-                self.open(&broker.address()).await?.call(&api_versions_request(), 3).await
-            };
-            match response.await {
+            let address = broker.address();
+            let call = async { self.open(&address).await?.call(&api_versions_request(), 3).await };
+            let response = timeout(LOOKUP_TIMEOUT, call).await;
+            match response.unwrap_or_else(|_| Err(UpstreamError::Timeout(address.clone()))) {
                 Ok(response) => {
                     let versions = apis::intersect(&response);
                     intersect_versions = Some(match intersect_versions {
@@ -334,3 +366,6 @@ fn brokers_of(metadata: &MetadataResponse) -> BTreeMap<i32, Broker> {
     };
     metadata.brokers.iter().filter_map(broker).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,20 @@ pub enum UpstreamError {
     /// The request cannot be expressed in that version.
     #[error("cannot encode request: {0}")]
     Encode(String),
+    /// Too many lookups wait for the brokers.
+    #[error("lookups for other requests take too long")]
+    Busy,
+    /// The broker belongs to another cluster than the one that was found first.
+    #[error(
+        "the brokers of kafka.bootstrapServers belong to cluster {found:?}, not to {expected:?}; \
+         they are ignored until the servers of {expected:?} are back"
+    )]
+    OtherCluster {
+        /// The id of the cluster in use.
+        expected: String,
+        /// The id of the broker's cluster.
+        found: String,
+    },
     /// No broker is known or reachable.
     #[error("no broker is reachable")]
     NoBroker,
