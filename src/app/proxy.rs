@@ -96,7 +96,7 @@ impl ProxyBuilder {
                 Arc::clone(&metrics),
             ),
             coordinator: Arc::clone(&components.coordinator),
-            fetch_sessions: FetchSessions::new(Arc::clone(&components.entropy)),
+            fetch_sessions: Arc::new(FetchSessions::new(Arc::clone(&components.entropy))),
             clock: Arc::clone(&components.clock),
             lookup: OffsetLookup::new(components.clone(), Arc::clone(&objects)),
             fetcher: Fetcher::new(components, objects, wakeups).with_metrics(Arc::clone(&metrics)),

@@ -101,7 +101,7 @@ pub struct Proxy {
     /// The offset lookups.
     pub lookup: OffsetLookup,
     /// Fetch sessions of the diskless nodes.
-    pub fetch_sessions: FetchSessions,
+    pub fetch_sessions: Arc<FetchSessions>,
     /// Wall-clock time.
     pub clock: Arc<dyn WallClock>,
     /// The metrics.

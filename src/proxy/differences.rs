@@ -61,6 +61,8 @@ deleted one, as long as its segment exists.
 must ignore.
 - **A negative `max_bytes`** counts as 0: only the first batch is returned. A broker fails the first \
 partition that has records with UNKNOWN_SERVER_ERROR and returns a batch of a later one.
+- **A fetch session ends with the connection that opened it**. A broker keeps it until others need its \
+place. Clients open a new session on a new connection.
 - **Two unknown topic ids in one session** each get UNKNOWN_TOPIC_ID. A broker confuses one with the \
 other and rejects the whole fetch with UNKNOWN_SERVER_ERROR.
 - **A consumer's `client.rack`** that names another zone with a live replica is answered with that \

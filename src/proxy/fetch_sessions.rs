@@ -1,7 +1,7 @@
 //! Fetch sessions of the diskless nodes (KIP-227): the partitions of a client are retained between
 //! requests, so that each names only what changed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,10 @@ use crate::log::ids::TopicId;
 /// session, and names all partitions in each fetch.
 const SESSIONS_MAX: usize = 100_000;
 const PARTITIONS_MAX: usize = 1_000_000;
+/// The maximum number of sessions that one connection has open, and of partitions in each. A consumer
+/// uses one; it opens another when it has lost count of the first.
+const OWNED_MAX: usize = 2;
+const SESSION_PARTITIONS_MAX: usize = 50_000;
 /// A session that was not used for this time ends if another one needs its place, as at a broker.
 const EVICTION_IDLE: Duration = Duration::from_secs(120);
 /// A session that was not used for this time ends. By then a broker has closed the connection of its
@@ -118,6 +122,9 @@ impl CountedPartitions {
 
     /// Counts `count` partitions instead. Returns `false`, and changes nothing, beyond the limit.
     fn change_to(&mut self, count: usize) -> bool {
+        if count > SESSION_PARTITIONS_MAX {
+            return false;
+        }
         if let Some(more) = count.checked_sub(self.count).filter(|more| *more > 0) {
             let taken = u32::try_from(more).ok().and_then(|n| self.free.try_acquire_many(n).ok());
             let Some(taken) = taken else { return false };
@@ -298,6 +305,43 @@ impl FetchSessions {
         let ended: Vec<_> = table.sessions.extract_if(|_, session| is_idle(session)).collect();
         drop(table);
         drop(ended);
+    }
+}
+
+/// The sessions that one connection opened. They end with it, and the oldest one ends when the
+/// connection opens too many.
+#[derive(Debug)]
+pub struct OwnedSessions {
+    sessions: Arc<FetchSessions>,
+    opened: Mutex<VecDeque<i32>>,
+}
+
+impl OwnedSessions {
+    /// Creates the sessions of a new connection.
+    pub fn new(sessions: Arc<FetchSessions>) -> Self {
+        Self { sessions, opened: Mutex::default() }
+    }
+
+    /// Adds the session of a plan if the connection has just opened it.
+    pub fn add(&self, plan: &SessionPlan) {
+        if plan.incremental || plan.session_id == 0 {
+            return;
+        }
+        let mut opened = self.opened.lock();
+        opened.push_back(plan.session_id);
+        if opened.len() > OWNED_MAX
+            && let Some(oldest) = opened.pop_front()
+        {
+            self.sessions.remove(oldest);
+        }
+    }
+}
+
+impl Drop for OwnedSessions {
+    fn drop(&mut self) {
+        for id in self.opened.get_mut().drain(..) {
+            self.sessions.remove(id);
+        }
     }
 }
 

@@ -124,3 +124,26 @@ async fn sessions_in_use_keep_their_places() {
     assert!(open(1) > 0);
     assert_eq!(sessions.free_partitions.available_permits(), 99);
 }
+
+#[test]
+fn connection_cannot_hold_the_sessions_of_others() {
+    let sessions = Arc::new(sessions());
+    let open = |owner: &OwnedSessions, partitions: i32| {
+        let all = (0..partitions).map(|p| (requested(p), at(0))).collect();
+        let plan = sessions.begin(0, INITIAL_EPOCH, Naming::Ids, all, &none()).unwrap();
+        owner.add(&plan);
+        plan.session_id
+    };
+    let (greedy, other) =
+        (OwnedSessions::new(Arc::clone(&sessions)), OwnedSessions::new(Arc::clone(&sessions)));
+    let first = open(&greedy, 1);
+    let last = (0..100).map(|_| open(&greedy, 1)).last().unwrap();
+    let one_open = open(&other, 1);
+    assert_eq!(sessions.table.lock().sessions.len(), OWNED_MAX + 1);
+    assert_eq!(sessions.begin(first, 1, Naming::Ids, vec![], &none()), Err(SessionError::NotFound));
+    assert!(sessions.begin(last, 1, Naming::Ids, vec![], &none()).is_ok());
+    assert_eq!(open(&greedy, SESSION_PARTITIONS_MAX as i32 + 1), 0, "too many partitions");
+    drop(greedy);
+    assert_eq!(sessions.table.lock().sessions.len(), 1);
+    assert!(sessions.begin(one_open, 1, Naming::Ids, vec![], &none()).is_ok());
+}

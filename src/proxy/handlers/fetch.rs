@@ -25,7 +25,9 @@ use crate::proxy::broker::login_session::LoginSession;
 use crate::proxy::broker::session::BrokerSession;
 use crate::proxy::context::Proxy;
 use crate::proxy::error_code::ErrorCode;
-use crate::proxy::fetch_sessions::{FetchPosition, Naming, SessionError, SessionPartition};
+use crate::proxy::fetch_sessions::{
+    FINAL_EPOCH, FetchPosition, INITIAL_EPOCH, Naming, SessionError, SessionPartition,
+};
 use crate::proxy::request::{Action, Request, begin_response_frame};
 use crate::proxy::response::{BodyReloader, CloseReason, ResponseFrame};
 use crate::wire::fetch_response::{
@@ -121,9 +123,13 @@ pub(super) async fn serve(
     }
     let naming = if request.version() >= WITH_TOPIC_IDS { Naming::Ids } else { Naming::Names };
     let requested = RequestedPartitions::of(&fetch);
+    let epoch = match fetch.session_epoch {
+        INITIAL_EPOCH if !may_open_session(&fetch, broker).await? => FINAL_EPOCH,
+        epoch => epoch,
+    };
     let started = request.proxy.fetch_sessions.begin(
         fetch.session_id,
-        fetch.session_epoch,
+        epoch,
         naming,
         requested.partitions,
         &requested.forgotten,
@@ -132,6 +138,7 @@ pub(super) async fn serve(
         Ok(plan) => plan,
         Err(error) => return request.respond(&session_error_response(error)),
     };
+    session.fetch_sessions.add(&plan);
     // Permissions are checked for the whole session: it may be older than the permission, or have
     // been another client's.
     let topics: Vec<_> =
@@ -175,6 +182,17 @@ pub(super) async fn serve(
         }
         .boxed(),
     ))
+}
+
+/// Returns whether a client gets a session, which takes memory: if it may read any of the topics.
+async fn may_open_session(
+    fetch: &FetchRequest,
+    broker: &mut BrokerSession,
+) -> Result<bool, CloseReason> {
+    let mut topics = named(fetch);
+    topics.retain(|(_, name)| name.len() <= NAME_BYTES_MAX);
+    let permissions = broker.topic_permissions(AclOperation::Read, &topics).await?;
+    Ok(topics.is_empty() || permissions.iter().any(|p| p.check(AclOperation::Read).is_ok()))
 }
 
 fn session_error_response(error: SessionError) -> FetchResponse {

@@ -37,7 +37,7 @@ const EXAMINATIONS_MAX: usize = 8;
 /// Maximum number of topics in one lookup.
 const LOOKUP_MAX: usize = 1_000;
 /// Maximum number of topics that are looked up for one request. The client retries for the others.
-const LOOKUPS_PER_REQUEST_MAX: usize = 10_000;
+const LOOKUPS_PER_REQUEST_MAX: usize = 100_000;
 /// Time for which a request waits until others have looked up their topics.
 const TURN_TIMEOUT: Duration = Duration::from_secs(2);
 

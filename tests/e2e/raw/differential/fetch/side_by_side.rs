@@ -40,6 +40,7 @@ pub(super) struct Side {
     pub(super) topics: [Topic; 2],
     address: String,
     pub(super) client: Client,
+    _before: Option<Client>,
     pub(super) session: i32,
 }
 
@@ -100,16 +101,20 @@ impl SideBySide {
         (self.ours.receive::<R>(version), self.theirs.receive::<R>(version))
     }
 
-    /// Opens new connections on both sides.
+    /// Opens new connections on both sides. The ones before stay open: the replica's sessions end with
+    /// theirs.
     pub(super) fn reconnect(&mut self) {
-        self.each().into_iter().for_each(Side::reconnect);
+        for side in self.each() {
+            let client = Client::connect(&side.address);
+            side._before = Some(std::mem::replace(&mut side.client, client));
+        }
     }
 }
 
 impl Side {
     fn new(topics: [Topic; 2], address: String) -> Self {
         let client = Client::connect(&address);
-        Self { topics, address, client, session: 0 }
+        Self { topics, address, client, _before: None, session: 0 }
     }
 
     pub(super) fn reconnect(&mut self) {
