@@ -12,6 +12,7 @@ mod validate;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::cli::{Command, TopicCommand};
 use crate::config::Settings;
@@ -58,6 +59,9 @@ async fn succeed(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resul
     run.await.map(|()| ExitCode::SUCCESS)
 }
 
+/// Time for blocking calls that are under way when a command ends.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Prints every problem of a configuration file.
 fn report_config_problems(problems: &crate::config::Problems) -> ExitCode {
     // The exit code reports the problems as well, so a closed output is ignored.
@@ -93,7 +97,12 @@ where
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(run(settings, logging)),
+        Ok(runtime) => {
+            let done = runtime.block_on(run(settings, logging));
+            // A reader of standard output that does not read must not keep the process from ending.
+            runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+            done
+        }
         Err(error) => Err(error.into()),
     };
     finished.flush_spans();

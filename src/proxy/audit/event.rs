@@ -12,6 +12,8 @@ use crate::proxy::error_code::ErrorCode;
 
 /// The version of the form. It rises when a field changes its meaning or disappears.
 const VERSION: u32 = 1;
+/// The longest name that is written, in bytes: one more than that of a topic may have.
+const NAME_BYTES_MAX: usize = 250;
 /// The principal of a client that has not authenticated.
 const ANONYMOUS: &str = "ANONYMOUS";
 
@@ -233,37 +235,80 @@ pub(super) fn line(
         error_code: event.outcome().code().filter(|code| *code != ErrorCode::NONE.0),
         principal: subject.principal.as_deref().unwrap_or(ANONYMOUS),
         client_address: subject.address.to_string(),
-        client_id: subject.client_id.as_deref(),
+        client_id: subject.client_id.as_deref().map(cut),
         repeated: Some(repeated).filter(|count| *count > 0),
         ..Line::default()
     };
     match *event {
         AuditEvent::Access { api, operation, topic } => {
-            (line.api, line.operation, line.topic) = (Some(api), Some(operation), Some(topic));
+            (line.api, line.operation, line.topic) = (Some(api), Some(operation), Some(cut(topic)));
         }
         AuditEvent::Login { name, .. } => line.principal = name.unwrap_or(ANONYMOUS),
         AuditEvent::Connection { reason } => line.reason = Some(reason),
         AuditEvent::CreateTopic { topic, topic_type, .. } => {
-            (line.topic, line.topic_type) = (Some(topic), Some(topic_type));
+            (line.topic, line.topic_type) = (Some(cut(topic)), Some(topic_type));
         }
         AuditEvent::DeleteTopic { topic, topic_id, .. } => {
-            (line.topic, line.topic_id) = (topic, topic_id);
+            (line.topic, line.topic_id) = (topic.map(cut), topic_id);
         }
         AuditEvent::DeleteRecords { topic, partitions, .. } => {
-            (line.topic, line.partitions) = (Some(topic), Some(partitions));
+            (line.topic, line.partitions) = (Some(cut(topic)), Some(partitions));
         }
         AuditEvent::ChangeTopicType { topic, .. } => {
-            (line.topic, line.topic_type) = (Some(topic), Some("diskless"));
+            (line.topic, line.topic_type) = (Some(cut(topic)), Some("diskless"));
         }
     }
     // Strings and numbers only, which always have a form in JSON.
     let mut text = serde_json::to_string(&line).unwrap_or_default();
+    text = escape_invisible(&text);
     text.push('\n');
     text
+}
+
+/// Escapes the characters that JSON leaves as they are, although terminals act on them: control
+/// characters beyond ASCII, and those that change the direction of text. All are in strings.
+fn escape_invisible(json: &str) -> String {
+    let is_invisible = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let escape = |c: char| match is_invisible(c) {
+        true => format!("\\u{:04x}", u32::from(c)),
+        false => c.to_string(),
+    };
+    json.chars().map(escape).collect()
+}
+
+/// Returns the beginning of a name that a client chose.
+fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(NAME_BYTES_MAX)]
 }
 
 fn rfc3339(now_ms: i64) -> String {
     let nanoseconds = i128::from(now_ms) * 1_000_000;
     let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds);
     time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn names_of_clients_are_cut_and_escaped() {
+        let client_id = Some("x".repeat(32 << 10).into());
+        let subject =
+            AuditSubject { client_id, ..AuditSubject::of_address(Ipv4Addr::LOCALHOST.into()) };
+        let topic = format!("a\u{1b}\u{85}\u{202e}{}", "é".repeat(1_000));
+        let outcome = AuditOutcome::Denied(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+        let event = AuditEvent::DeleteTopic { topic: Some(&topic), topic_id: None, outcome };
+        let line = line(&subject, &event, ("r", "z"), 0, 0);
+        assert!(line.len() < 1_000, "{} bytes", line.len());
+        assert!(line.contains(r"a\u001b\u0085\u202eé"), "{line}");
+        let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert!(topic.starts_with(parsed["topic"].as_str().unwrap()));
+        assert_eq!(parsed["time"], "1970-01-01T00:00:00Z");
+    }
 }

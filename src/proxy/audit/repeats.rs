@@ -52,16 +52,42 @@ struct Occurrences {
 #[derive(Debug)]
 pub(super) struct Repeats {
     keys: HashMap<RepeatKey, Occurrences>,
-    tokens: f64,
+    successes: Allowance,
+    others: Allowance,
+}
+
+/// The events that may be written.
+#[derive(Debug)]
+struct Allowance {
+    events: f64,
     filled_at: Instant,
+}
+
+impl Allowance {
+    fn new(now: Instant) -> Self {
+        Self { events: BURST, filled_at: now }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let elapsed = now.duration_since(self.filled_at).as_secs_f64();
+        self.events = (self.events + elapsed * PER_SECOND).min(BURST);
+        self.filled_at = now;
+        let is_free = self.events >= 1.0;
+        if is_free {
+            self.events -= 1.0;
+        }
+        is_free
+    }
 }
 
 impl Repeats {
     pub(super) fn new(now: Instant) -> Self {
-        Self { keys: HashMap::new(), tokens: BURST, filled_at: now }
+        let (successes, others) = (Allowance::new(now), Allowance::new(now));
+        Self { keys: HashMap::new(), successes, others }
     }
 
-    /// Counts an event; one without a key is no repetition of any other.
+    /// Counts an event; one without a key succeeded, and repeats no other. Those have an allowance of
+    /// their own: what clients may not do cannot displace what others did.
     pub(super) fn occurred(&mut self, key: Option<RepeatKey>, now: Instant) -> Verdict {
         if let Some(seen) = key.and_then(|key| self.keys.get_mut(&key))
             && now - seen.written_at < REPEAT_INTERVAL
@@ -69,7 +95,8 @@ impl Repeats {
             seen.repeated += 1;
             return Verdict::Repeated;
         }
-        if !self.take_token(now) {
+        let allowance = if key.is_some() { &mut self.others } else { &mut self.successes };
+        if !allowance.take(now) {
             return Verdict::TooMany;
         }
         let Some(key) = key else { return Verdict::Write { repeated: 0 } };
@@ -81,17 +108,6 @@ impl Repeats {
             self.keys.insert(key, Occurrences { written_at: now, repeated: 0 });
         }
         Verdict::Write { repeated }
-    }
-
-    fn take_token(&mut self, now: Instant) -> bool {
-        let elapsed = now.duration_since(self.filled_at).as_secs_f64();
-        self.tokens = (self.tokens + elapsed * PER_SECOND).min(BURST);
-        self.filled_at = now;
-        let is_free = self.tokens >= 1.0;
-        if is_free {
-            self.tokens -= 1.0;
-        }
-        is_free
     }
 }
 
@@ -128,6 +144,8 @@ mod tests {
             written += u32::from(verdict == Verdict::Write { repeated: 0 });
         }
         assert_eq!(f64::from(written), BURST);
+        let success = repeats.occurred(None, Instant::now());
+        assert_eq!(success, Verdict::Write { repeated: 0 }, "not displaced");
         for second in 0..400 {
             tokio::time::advance(Duration::from_secs(1)).await;
             for index in 0..200 {

@@ -29,10 +29,10 @@ impl ClientName {
     pub(crate) fn parse(message: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(message).ok()?;
         let (mechanism, name) = match gs2(text) {
-            Some(rest) => match oauth_subject(rest) {
-                Some(name) => (Mechanism::OauthBearer, name),
-                None => (Mechanism::Scram, scram_user(rest)?),
-            },
+            Some(rest) if rest.starts_with('\x01') => {
+                (Mechanism::OauthBearer, oauth_subject(rest)?)
+            }
+            Some(rest) => (Mechanism::Scram, scram_user(rest)?),
             None => (Mechanism::Plain, plain_user(text)?),
         };
         let is_name = !name.is_empty() && name.len() <= NAME_BYTES_MAX;
@@ -77,8 +77,12 @@ fn scram_user(bare: &str) -> Option<String> {
 
 /// The claim `sub` of the token in `^Aauth=Bearer TOKEN^A…` (RFC 7628). The broker checks the token.
 fn oauth_subject(rest: &str) -> Option<String> {
-    let pairs = rest.split('\x01');
-    let token = pairs.filter_map(|pair| pair.strip_prefix("auth=")).next()?.split_once(' ')?.1;
+    let mut tokens = rest.split('\x01').filter_map(|pair| pair.strip_prefix("auth="));
+    let token = tokens.next()?.split_once(' ')?.1;
+    // With several, brokers take another one than the first, so none is certain.
+    if tokens.next().is_some() {
+        return None;
+    }
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?.trim_end_matches('=')).ok()?;
     let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
     claims.get("sub")?.as_str().map(str::to_owned)
@@ -96,6 +100,7 @@ mod tests {
     fn names_are_read_from_each_mechanism() {
         let claims = URL_SAFE_NO_PAD.encode(r#"{"sub":"carol","exp":1}"#);
         let bearer = format!("n,,\x01auth=Bearer aa.{claims}.bb\x01\x01");
+        let twice = bearer.replace("\x01\x01", "\x01auth=Bearer aa.bb.cc\x01\x01");
         for (message, expected) in [
             ("\0alice\0secret", Some("alice")),
             ("other\0alice\0secret", Some("alice")),
@@ -104,6 +109,7 @@ mod tests {
             ("n,,n=id,r=abc,tokenauth=true", Some("token id")),
             (&bearer, Some("carol")),
             ("n,,\x01auth=Bearer garbage\x01\x01", None),
+            (&twice, None),
             ("c=biws,r=abc,p=proof", None),
             ("\0\0secret", None),
             ("a\0b\0c\0d", None),

@@ -63,10 +63,13 @@ pub(super) async fn edit(
             false
         }
     });
+    let auditor = broker.auditor().clone();
     if create.topics.is_empty() && !rejected.is_empty() {
+        if !validate_only {
+            audit(&auditor, &pending_creations, &rejected);
+        }
         return request.respond(&CreateTopicsResponse::default().with_topics(rejected));
     }
-    let auditor = broker.auditor().clone();
     request.forward_as(&create, WITH_TOPIC_IDS, move |proxy, mut response| async move {
         for topic in response.topics.iter_mut().filter(|topic| topic.error_code == 0) {
             if let Some((topic_type, _)) = pending_creations.get(topic.name.as_str()) {
