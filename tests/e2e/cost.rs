@@ -91,10 +91,11 @@ fn reported_usage_and_cost_match_the_counters_of_the_store() {
     let both = [&writer, &reader];
     let ours =
         |verb: &str| sum(&both, "odradek_store_requests_total", &format!("operation=\"{verb}\""));
-    // MinIO updates its counters with a delay of some seconds.
+    // MinIO updates its counters with a delay of some seconds, and never counts a hedge that was
+    // cancelled before it arrived.
     wait_until("the store has counted", LIMIT, || {
-        minio.requests("putobject") >= ours("put") as u64
-            && minio.requests("getobject") >= ours("get") as u64
+        minio.requests("putobject") as f64 >= 0.99 * ours("put")
+            && minio.requests("getobject") as f64 >= 0.99 * ours("get")
     });
     assert!(ours("put") >= (LARGE + SMALL) as f64 && ours("get") >= 10.0, "too few to compare");
     assert_within_one_percent("PUTs", ours("put"), minio.requests("putobject") as f64);

@@ -14,6 +14,8 @@ use super::call::Operation;
 struct OperationCounters {
     /// Calls whose heads have been read.
     calls: u64,
+    /// Those of them for keys of metadata, such as the records of processes.
+    metadata_calls: u64,
     /// Calls that are neither answered nor closed, including those whose client gave up while they
     /// may still take effect.
     in_flight: u64,
@@ -48,6 +50,7 @@ impl Counters {
             self.with(operation, |of| {
                 let rows = [
                     ("calls", of.calls),
+                    ("metadata-calls", of.metadata_calls),
                     ("in-flight", of.in_flight),
                     ("hanging-before", of.hanging_before),
                     ("hanging-after", of.hanging_after),
@@ -86,9 +89,10 @@ pub(crate) struct CallRecord {
 }
 
 impl CallRecord {
-    pub(crate) fn begin(counters: &Rc<Counters>, operation: Operation) -> Self {
+    pub(crate) fn begin(counters: &Rc<Counters>, operation: Operation, key: &str) -> Self {
         counters.with(operation, |of| {
             of.calls += 1;
+            of.metadata_calls += u64::from(key.contains("meta/"));
             of.in_flight += 1;
         });
         Self { counters: Rc::clone(counters), operation, landed: false, answered: false }

@@ -112,7 +112,7 @@ impl Server {
             return Ok(answer::error(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message));
         };
         let rule = self.faults.take(&call);
-        let record = CallRecord::begin(&self.counters, call.operation);
+        let record = CallRecord::begin(&self.counters, call.operation, &call.key);
         let outcome = rule.as_ref().and_then(|rule| rule.effect.outcome.as_ref());
         if outcome == Some(&Outcome::Refuse) {
             return Err(Closed);
