@@ -69,7 +69,7 @@ fn plain_user(text: &str) -> Option<String> {
 
 /// `n=user,r=nonce,…`; with `tokenauth=true` the user is the id of a delegation token (KIP-48).
 fn scram_user(bare: &str) -> Option<String> {
-    let mut attributes = bare.split(',');
+    let mut attributes = bare.split(',').skip_while(|attribute| attribute.starts_with("m="));
     let user = attributes.next()?.strip_prefix("n=")?.replace("=2C", ",").replace("=3D", "=");
     let is_token = attributes.any(|attribute| attribute == "tokenauth=true");
     Some(if is_token { format!("token {user}") } else { user })
@@ -106,6 +106,7 @@ mod tests {
             ("other\0alice\0secret", Some("alice")),
             ("n,,n=b=2Co=3Db,r=abc", Some("b,o=b")),
             ("n,a=admin,n=bob,r=abc", Some("bob")),
+            ("n,,m=ext,n=bob,r=abc", Some("bob")),
             ("n,,n=id,r=abc,tokenauth=true", Some("token id")),
             (&bearer, Some("carol")),
             ("n,,\x01auth=Bearer garbage\x01\x01", None),

@@ -19,7 +19,7 @@ use crate::proxy::upstream::cluster::KafkaCluster;
 use crate::proxy::upstream::connection::CALL_TIMEOUT;
 
 /// Time in which the broker of a client of a diskless node responds to the proxy. It is short because
-/// any other broker can take its place.
+/// any other broker can take its place, unless the client has authenticated on it.
 const NODE_CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time in which a broker to which any other is equal responds to a request that takes no time.
 const QUICK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,14 +69,19 @@ impl BrokerSide {
     /// itself do not wait for it.
     pub(super) fn owe(&mut self, correlation_id: i32, sender: oneshot::Sender<Bytes>) {
         let limit = match self.endpoint {
-            Endpoint::Node(_) => NODE_CALL_TIMEOUT,
-            Endpoint::Bootstrap | Endpoint::Broker(_) => CALL_TIMEOUT,
+            Endpoint::Node(_) if !self.login.is_authenticated() => NODE_CALL_TIMEOUT,
+            Endpoint::Node(_) | Endpoint::Bootstrap | Endpoint::Broker(_) => CALL_TIMEOUT,
         };
         let deadline = Instant::now() + limit;
         // Without a broker the sender is dropped: there is no response.
         if self.broker.is_some() {
             self.owed.push_back(Owed { correlation_id, sender, deadline });
         }
+    }
+
+    /// Returns whether a request of the proxy waits for a response.
+    pub(super) fn owes(&self) -> bool {
+        !self.owed.is_empty()
     }
 
     /// Returns the broker once everything before the client's next response has been handed out.

@@ -169,6 +169,10 @@ impl WriteLoop {
         api_key: i16,
         correlation_id: i32,
     ) -> Result<(), CloseReason> {
+        if self.broker.owes() {
+            // Earlier responses do not wait for the broker, and are not lost with it.
+            self.outbound.flush().await?;
+        }
         let deadline = self.broker.deadline(apis::is_quick(api_key));
         let mut remaining_bytes = loop {
             let broker = self.broker.broker().await?;

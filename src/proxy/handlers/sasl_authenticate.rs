@@ -19,11 +19,13 @@ use crate::wire::frame;
 pub(super) fn forward(request: Request, login: Arc<LoginSession>, auditor: Auditor) -> Action {
     let version = request.version();
     // A request that cannot be decoded is the broker's to refuse.
-    if let Ok(sent) = request.decode::<SaslAuthenticateRequest>() {
-        login.announce(&sent.auth_bytes);
-    }
+    let sent = request.decode::<SaslAuthenticateRequest>().ok();
     let read = move |response: Bytes| {
         async move {
+            // Only now: requests may be pipelined, and this response is that to its own.
+            if let Some(sent) = sent {
+                login.announce(&sent.auth_bytes);
+            }
             record(&response, version, &login, &auditor);
             let prefix = frame::length_prefix(response.len())
                 .map_err(|error| CloseReason::Upstream(error.to_string()))?;

@@ -244,8 +244,19 @@ impl KafkaCluster {
         let request =
             MetadataRequest::default().with_topics(topics).with_allow_auto_topic_creation(false);
         let response = self.call(&request, self.version_for::<MetadataRequest>(12)?).await?;
-        self.check_cluster(&response)?;
+        if let Err(error) = self.check_cluster(&response) {
+            self.leave(&self.control).await;
+            return Err(error);
+        }
         Ok(response)
+    }
+
+    /// Closes a connection to another cluster: the next call begins with another address, whose name
+    /// may be right.
+    async fn leave(&self, connection: &Mutex<Option<BrokerConnection>>) {
+        if let Some(connection) = connection.lock().await.take() {
+            self.note_silent(connection.address());
+        }
     }
 
     /// Checks that a response is from the cluster that was found first. After a change of DNS names,
@@ -277,10 +288,14 @@ impl KafkaCluster {
         let call = self.call_over(&self.lookups, addresses, &request, version);
         let response = timeout(LOOKUP_TIMEOUT, call).await;
         let response = response.unwrap_or(Err(UpstreamError::Timeout(first)));
-        let response = response.and_then(|response| {
-            self.check_cluster(&response)?;
-            Ok(response)
-        });
+        let response = match response.map(|response| (self.check_cluster(&response), response)) {
+            Ok((Err(error), _)) => {
+                self.leave(&self.lookups).await;
+                Err(error)
+            }
+            Ok((Ok(()), response)) => Ok(response),
+            Err(error) => Err(error),
+        };
         if response.is_err() {
             self.failed_lookups.fetch_add(1, Ordering::Relaxed);
         }

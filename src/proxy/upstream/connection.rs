@@ -64,6 +64,11 @@ impl BrokerConnection {
         Ok(connection)
     }
 
+    /// Returns the broker's `host:port`.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Sends SaslHandshake and as many SaslAuthenticate requests as the mechanism needs (KIP-152).
     async fn authenticate(&mut self, credentials: &SaslCredentials) -> Result<(), UpstreamError> {
         let address = self.address.clone();

@@ -98,3 +98,16 @@ async fn versions_are_renewed_while_the_brokers_stay_the_same() {
     cluster.refresh().await.unwrap();
     assert_eq!(cluster.version_for::<MetadataRequest>(12).unwrap(), 11);
 }
+
+#[tokio::test]
+async fn address_of_another_cluster_is_left_for_one_of_this() {
+    let (broker, other) = (FakeBroker::start().await, FakeBroker::start().await);
+    let servers = [&broker, &other].map(|broker| format!("127.0.0.1:{}", broker.port));
+    let cluster = KafkaCluster::new(servers.to_vec(), None);
+    cluster.refresh().await.unwrap();
+    broker.answers.lock().cluster_id = "second";
+    assert!(cluster.refresh().await.is_err());
+    cluster.refresh().await.unwrap();
+    assert_eq!(cluster.view().brokers[&1].port, other.port);
+    assert!(cluster.look_up(Vec::new()).await.is_ok());
+}
