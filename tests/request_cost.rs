@@ -33,7 +33,8 @@ use tokio::time::Instant;
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// Held by the test that measures: memory is counted for the whole process.
+/// Held by the test that runs: memory is counted for the whole process, also that of requests which
+/// another test makes.
 static MEASURING: Mutex<()> = Mutex::new(());
 
 /// Memory that any request may take, and for each of its bytes. The guard permits 64 bytes of
@@ -56,7 +57,6 @@ fn processor_time() -> Duration {
 
 /// Handles a frame, and fails if that takes too much.
 fn check(what: &str, frame: &[u8]) {
-    let _only = MEASURING.lock();
     let (before, began) = (ALLOCATOR.current_usage(), processor_time());
     ALLOCATOR.reset_peak_usage();
     fuzz::request(frame);
@@ -96,6 +96,7 @@ fn fetch_topic(name: TopicName, partitions: i32) -> FetchTopic {
 
 #[test]
 fn long_name_of_many_partitions_is_not_copied_for_each() {
+    let _only = MEASURING.lock();
     for (length, partitions) in
         [(32_767, 10_000), (1 << 20, 1_000), (1 << 20, 4_000), (249, 30_000)]
     {
@@ -121,6 +122,7 @@ fn long_name_of_many_partitions_is_not_copied_for_each() {
 
 #[test]
 fn forgotten_partitions_are_not_compared_with_each_of_a_session() {
+    let _only = MEASURING.lock();
     let count = 30_000;
     let forgotten = ForgottenTopic::default()
         .with_topic(name(20))
@@ -133,6 +135,7 @@ fn forgotten_partitions_are_not_compared_with_each_of_a_session() {
 
 #[test]
 fn rows_of_many_resources_are_ordered_in_linear_time() {
+    let _only = MEASURING.lock();
     let count = 30_000;
     let altered = |index| {
         AlterConfigsResource::default().with_resource_type(2).with_resource_name(numbered(index))
@@ -178,6 +181,7 @@ fn from_env(name: &str, default: u64) -> u64 {
 /// `FUZZ_SECONDS` (3) from `FUZZ_SEED` (1).
 #[test]
 fn random_requests_take_resources_in_proportion_to_their_bytes() {
+    let _only = MEASURING.lock();
     let seed = from_env("FUZZ_SEED", 1);
     let mut rng = StdRng::seed_from_u64(seed);
     let end = Instant::now() + Duration::from_secs(from_env("FUZZ_SECONDS", 3));
